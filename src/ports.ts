@@ -1,0 +1,314 @@
+/** What the streams and the protocol need from outside, as interfaces. No code. */
+import type { Observable } from 'rxjs';
+import type { PodProjection, PodRef } from './core/pod.ts';
+import type {
+  CompletedData,
+  CtlMessage,
+  Diagnosis,
+  Heartbeat,
+  LifecycleData,
+  ResultRef,
+  ResumeMessage,
+  RunState,
+  StartMessage,
+  Subscription,
+  Claim,
+  ServiceReply,
+} from './wire/messages.ts';
+import type { EventType, Lane, RunKey, Verb } from './wire/subjects.ts';
+
+// ---------------------------------------------------------------- broker
+
+/** A stored value with the revision that a compare-and-set expects. */
+export interface Versioned<T> {
+  readonly value: T;
+  readonly revision: number;
+}
+
+/** What a compare-and-set came to. `conflict` carries the leader's value (absent: no such key). */
+export type CasOutcome<T> =
+  | { readonly kind: 'written'; readonly revision: number }
+  | { readonly kind: 'conflict'; readonly current: Versioned<T> | undefined };
+
+/** One delivered message of a work queue. The adapter sends `working()` every 3 s until `handle` settles. */
+export interface Delivery {
+  readonly stream: string;
+  readonly seq: number;
+  /** 1 at first. */
+  readonly deliveries: number;
+  readonly subject: string;
+  /** Raw tokens of tenant and run id (still encoded), as in the subject. */
+  readonly tenantToken: string;
+  readonly runIdToken: string;
+  readonly data: Uint8Array;
+  readonly publishedAt: number;
+  ack(): Promise<void>;
+  nak(delayMs?: number): Promise<void>;
+  /** Stops the heartbeat and neither acks nor naks: for a fenced holder. */
+  abandon(): void;
+}
+
+/** Work queues. `handle` decides ack, nak or abandon itself; a rejection of it is a nak with back-off. */
+export interface WorkQueues {
+  /** Takes run requests of a queue, `credits` at a time; completes when `stop$` emitted and all begun is done. */
+  intake$(
+    queue: string,
+    credits: number,
+    handle: (delivery: Delivery) => Promise<void>,
+    stop$: Observable<unknown>,
+  ): Observable<never>;
+  steps$(
+    queue: string,
+    lane: Lane,
+    credits: number,
+    handle: (delivery: Delivery) => Promise<void>,
+    stop$: Observable<unknown>,
+  ): Observable<never>;
+}
+
+/** Run states: compare-and-set with operation ids. */
+export interface RunStore {
+  /** Direct read; goes to the leader when `leader`, or when it sees less than `atLeastRevision`. */
+  read(
+    run: RunKey,
+    options?: { readonly leader?: boolean; readonly atLeastRevision?: number },
+  ): Promise<Versioned<RunState> | undefined>;
+  /** `expectedRevision` 0: must not exist. An unknown outcome is settled by reading `op` from the leader. */
+  write(run: RunKey, state: RunState, expectedRevision: number): Promise<CasOutcome<RunState>>;
+  /** Pages all states of a tenant (all tenants: undefined) in stream order. */
+  list(options: {
+    readonly tenant?: string;
+    readonly after?: number;
+    readonly limit: number;
+  }): Promise<{ readonly runs: readonly (RunKey & Versioned<RunState>)[]; readonly next: number | undefined }>;
+  delete(run: RunKey, revision: number): Promise<void>;
+}
+
+/** Validated requests, written once. */
+export interface RequestStore {
+  /** Answers the stored request where one exists already. */
+  create(
+    run: RunKey,
+    request: unknown,
+  ): Promise<{ readonly kind: 'created' } | { readonly kind: 'exists'; readonly request: unknown }>;
+  read(run: RunKey): Promise<unknown>;
+  delete(run: RunKey): Promise<void>;
+}
+
+/** Trigger subscriptions: one key per run. */
+export interface SubscriptionStore {
+  read(run: RunKey): Promise<Versioned<Subscription> | undefined>;
+  /** `expectedRevision` undefined: read the present one first; a zombie's stale expectation conflicts. */
+  put(run: RunKey, subscription: Subscription, expectedRevision?: number): Promise<CasOutcome<Subscription>>;
+  delete(run: RunKey): Promise<void>;
+  /** All subscriptions, then each change, without end. `synced` after the first complete read and after each re-read. */
+  changes$(replica: string): Observable<SubscriptionChange>;
+}
+export type SubscriptionChange =
+  | {
+      readonly kind: 'put';
+      readonly run: RunKey;
+      readonly shard: string;
+      readonly subscription: Subscription;
+      readonly revision: number;
+    }
+  | { readonly kind: 'deleted'; readonly run: RunKey; readonly shard: string }
+  | { readonly kind: 'synced' };
+
+/** What roles say to the world and to each other. All publishes retry for 15 s with the same id. */
+export interface Publisher {
+  /** `accepted` and `completed` with expected-last-subject-sequence 0 ("wrong sequence" = said already); others by message id. */
+  event(run: RunKey, type: 'completed', step: number, data: CompletedData): Promise<void>;
+  event(run: RunKey, type: Exclude<EventType, 'completed'>, step: number, data: LifecycleData): Promise<void>;
+  start(run: RunKey, queue: string, message: StartMessage, id: string): Promise<void>;
+  resume(run: RunKey, queue: string, message: ResumeMessage, id: string): Promise<void>;
+  ctl(run: RunKey, queue: string, message: CtlMessage, id: string): Promise<void>;
+  deadLetter(kind: 'run' | 'step', run: RunKey, data: Uint8Array, why: Diagnosis): Promise<void>;
+  /** To the worker that keeps a run's slot. */
+  nudge(worker: string, run: RunKey): Promise<void>;
+}
+
+/** A place in a container's log: nanoseconds since the epoch, and how many lines of that nanosecond are behind it. */
+export interface LogCursor {
+  readonly nanos: bigint;
+  readonly lines: number;
+}
+
+/** Stored logs; the last message of a subject is the cursor. @see spec protocol §9 */
+export interface LogStore {
+  /** Where the stored log of a container ends; `sequence` 0 where nothing is stored. */
+  end(
+    run: RunKey,
+    attempt: number,
+    container: string,
+  ): Promise<{ readonly cursor: LogCursor | undefined; readonly sequence: number }>;
+  /** `wrongSequence`: somebody stored meanwhile; read `end` again. */
+  append(
+    run: RunKey,
+    attempt: number,
+    container: string,
+    chunk: { readonly text: string; readonly to: LogCursor },
+    expectedSequence: number,
+  ): Promise<{ readonly kind: 'stored'; readonly sequence: number } | { readonly kind: 'wrongSequence' }>;
+  /** History in stream order. */
+  read(
+    run: RunKey,
+    options: {
+      readonly attempt?: number;
+      readonly container?: string;
+      readonly after?: number;
+      readonly limit: number;
+    },
+  ): Promise<{ readonly chunks: readonly StoredLogChunk[]; readonly next: number | undefined }>;
+}
+export interface StoredLogChunk {
+  readonly sequence: number;
+  readonly attempt: number;
+  readonly container: string;
+  readonly text: string;
+}
+
+/** Result objects. */
+export interface ResultStore {
+  put(run: RunKey, attempt: number, name: string, data: Uint8Array): Promise<ResultRef>;
+  get(run: RunKey, attempt: number, name: string): Promise<Uint8Array | undefined>;
+}
+
+/** Who is alive and who owns which shard. */
+export interface Membership {
+  beat(heartbeat: Heartbeat): void;
+  heartbeats$: Observable<Heartbeat>;
+  /** All claims, then each change. */
+  claims$(): Observable<
+    { readonly key: string; readonly claim: Claim; readonly revision: number } | { readonly kind: 'synced' }
+  >;
+  /** Claims `s.<shard>` or `janitor`; the new revision, or undefined where somebody was first. */
+  claim(key: string, claim: Claim, expectedRevision: number): Promise<number | undefined>;
+  readClaim(key: string): Promise<Versioned<Claim> | undefined>;
+}
+
+/** Request/reply services. */
+export interface ServiceHost {
+  /** Answers `verb` for every tenant; the tenant comes from the subject only. `more` sends further replies of a stream before the last. */
+  serve$(verb: Verb, handle: (tenant: string, data: Uint8Array) => Promise<ServiceReply>): Observable<never>;
+}
+
+/** All that a role needs of NATS. */
+export interface Broker extends AsyncDisposable {
+  readonly queues: WorkQueues;
+  readonly runs: RunStore;
+  readonly requests: RequestStore;
+  readonly subscriptions: SubscriptionStore;
+  readonly publish: Publisher;
+  readonly logs: LogStore;
+  readonly results: ResultStore;
+  readonly membership: Membership;
+  readonly services: ServiceHost;
+  /** Broker time, epoch milliseconds. */
+  now(): number;
+  /** Emits true while connected. */
+  readonly connected$: Observable<boolean>;
+  /** Nudges addressed to this worker. */
+  nudges$(worker: string): Observable<RunKey>;
+  /** Fill of the fullest bucket, 0 to 1; intake stops at 0.8. */
+  fill(): Promise<number>;
+}
+
+// ---------------------------------------------------------------- Kubernetes
+
+/** A manifest or object as JSON; the API server is the judge of it. */
+export type Manifest = Readonly<Record<string, unknown>>;
+
+/** What the shared watch says. `synced`: the first list is complete; a pod that vanished during a relist arrives as `gone`. */
+export type PodSignal =
+  | { readonly kind: 'pod'; readonly pod: PodProjection }
+  /** No longer in the selection; `pod` is the last projection (with the DELETED object's own status). `confirmed`: seen absent by GET or by deletionTimestamp. */
+  | { readonly kind: 'gone'; readonly pod: PodProjection; readonly confirmed: boolean }
+  | { readonly kind: 'synced' }
+  /** The watch is down or being renewed; judging goes on from the old projection. */
+  | { readonly kind: 'lagging'; readonly why: string }
+  /** Bytes arrived: the watch is alive. */
+  | { readonly kind: 'alive' };
+
+export type CreateOutcome = { readonly kind: 'created' | 'exists'; readonly pod: Manifest };
+
+export interface LogReadOptions {
+  /** From here on, inclusive: whole seconds are asked for, the reader drops what is behind the cursor. */
+  readonly from?: LogCursor | undefined;
+  readonly previous?: boolean;
+  readonly follow?: boolean;
+  readonly tailLines?: number;
+  readonly limitBytes?: number;
+  readonly signal?: AbortSignal;
+}
+/** One line with the node's own time. A line that has no time of its own carries the one before. `gap`: lines before this one were rotated away. */
+export interface LogLine {
+  readonly at: LogCursor;
+  readonly text: string;
+  readonly gap?: boolean;
+}
+
+export interface PodEventLine {
+  readonly type: string;
+  readonly reason: string;
+  readonly message: string;
+  readonly count: number;
+  readonly lastSeenAt: number;
+}
+
+/** One Kubernetes cluster, by its connection's name. Every call has a deadline; errors are `KubernetesError`. */
+export interface Cluster extends AsyncDisposable {
+  readonly connection: string;
+  /** The connection's default namespace. */
+  readonly namespace: string;
+  /** Never ends, never errors: what goes wrong is said as `lagging` and tried again. One HTTP watch per subscription: share it. */
+  watchPods$(scope: { readonly namespace: string | undefined; readonly labelSelector: string }): Observable<PodSignal>;
+  /** `exists`: a pod of that name is there (GET done). Unknown outcomes are settled by GET. */
+  createPod(namespace: string, manifest: Manifest, options?: { readonly dryRun?: boolean }): Promise<CreateOutcome>;
+  getPod(namespace: string, name: string): Promise<Manifest | undefined>;
+  /** Projection of any pod object of this cluster. */
+  project(pod: Manifest): PodProjection;
+  listPods(namespace: string | undefined, labelSelector: string): Promise<readonly PodProjection[]>;
+  /** With uid precondition. `gone`: it is not there, or another pod has its name. */
+  deletePod(pod: PodRef, gracePeriodSeconds?: number): Promise<'asked' | 'gone'>;
+  /** Merge patch. `gone` as above. */
+  patchPod(pod: PodRef, patch: Manifest): Promise<'patched' | 'gone'>;
+  logs(pod: PodRef, container: string, options: LogReadOptions): AsyncIterable<LogLine>;
+  podEvents(pod: PodRef): Promise<readonly PodEventLine[]>;
+  /** Verbs the credentials lack, as `verb resource[/subresource]` texts; empty when all is allowed. */
+  missingPermissions(
+    wanted: readonly {
+      readonly verb: string;
+      readonly resource: string;
+      readonly subresource?: string;
+      readonly namespace?: string;
+    }[],
+  ): Promise<readonly string[]>;
+  version(): Promise<string>;
+  /** HTTP requests made so far, by verb. */
+  requestCounts(): Readonly<Record<string, number>>;
+}
+
+/** Named connections from configuration. @throws ReentryError CONFIG_INVALID for an unknown name, naming the known ones. */
+export interface Clusters extends AsyncDisposable {
+  readonly names: readonly string[];
+  get(connection: string): Cluster;
+}
+
+// ---------------------------------------------------------------- ambient
+
+/** Structured log; the shape of pino's. */
+export interface Log {
+  debug(fields: object, message: string): void;
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+  child(fields: object): Log;
+}
+
+/** Counters and gauges by name; names and labels are declared once in `telemetry.ts`. */
+export interface Meter {
+  count(name: string, labels?: Readonly<Record<string, string>>, by?: number): void;
+  gauge(name: string, value: number, labels?: Readonly<Record<string, string>>): void;
+  observeMs(name: string, ms: number, labels?: Readonly<Record<string, string>>): void;
+}

@@ -1,0 +1,379 @@
+/**
+ * Every message and stored value, as a schema. Requests are strict: an unknown field is refused with its path.
+ * Internal messages carry `v`, keep unknown fields and are read from v−1 to v+1. @see design §5 "Schemas"
+ */
+import { z } from 'zod';
+import type { ContainerProjection, PodProjection, PodRef } from '../core/pod.ts';
+import type { RunKey } from './subjects.ts';
+import { QUEUE_PATTERN } from './tokens.ts';
+
+/** Version that internal messages and states are written with. */
+export const WIRE_VERSION = 1;
+/** Largest run request, in bytes. @see spec protocol §2 `reqs` */
+export const MAX_REQUEST_BYTES = 256 * 1024;
+/** Largest result kept inline in state and event, in bytes. */
+export const MAX_INLINE_RESULT_BYTES = 4 * 1024;
+/** Largest log chunk, in bytes. */
+export const MAX_LOG_CHUNK_BYTES = 64 * 1024;
+
+const version = z
+  .number()
+  .int()
+  .min(WIRE_VERSION - 1)
+  .max(WIRE_VERSION + 1);
+const instant = z.number().int().nonnegative().describe('epoch milliseconds, broker time');
+const count = z.number().int().nonnegative();
+const seconds = z
+  .number()
+  .nonnegative()
+  .max(366 * 24 * 3600);
+
+// --- what clients send
+
+/** What the run belongs to in the user's world; labels and templates use it. */
+export const runContextSchema = z.strictObject({
+  dagId: z.string().max(250).optional(),
+  taskId: z.string().max(250).optional(),
+  runId: z.string().max(250).optional().describe("the DAG run's id"),
+  mapIndex: z.number().int().min(-1).optional(),
+  logicalDate: z.iso.datetime({ offset: true }).optional(),
+  params: z.record(z.string(), z.json()).optional(),
+});
+export type RunContext = z.infer<typeof runContextSchema>;
+
+/** The envelope of a run request; `params` is checked by the operator's own schema. @see design §3 */
+export const runRequestSchema = z.strictObject({
+  operator: z.string().min(1).max(64).default('pod'),
+  params: z.record(z.string(), z.json()).default({}),
+  context: runContextSchema.default({}),
+  retries: z.number().int().min(0).max(100).default(0),
+  retryDelaySeconds: seconds.default(30),
+  retryExponentialBackoff: z.boolean().default(false),
+  maxRetryDelaySeconds: seconds.default(600),
+  executionTimeoutSeconds: z
+    .number()
+    .positive()
+    .max(366 * 24 * 3600)
+    .optional(),
+  expireSeconds: z
+    .number()
+    .positive()
+    .max(366 * 24 * 3600)
+    .optional(),
+  startAfter: z.iso.datetime({ offset: true }).optional(),
+  annotations: z.record(z.string(), z.string()).default({}),
+});
+export type RunRequest = z.infer<typeof runRequestSchema>;
+export type RunRequestInput = z.input<typeof runRequestSchema>;
+
+// --- pods as they travel
+
+const podRefSchema = z.looseObject({
+  connection: z.string(),
+  namespace: z.string(),
+  name: z.string(),
+  uid: z.string(),
+}) satisfies z.ZodType<PodRef>;
+
+const containerSchema = z.looseObject({
+  name: z.string(),
+  kind: z.enum(['init', 'sidecar', 'main']),
+  state: z.enum(['waiting', 'running', 'terminated']),
+  reason: z.string().optional(),
+  message: z.string().optional(),
+  exitCode: z.number().int().optional(),
+  signal: z.number().int().optional(),
+  startedAt: instant.optional(),
+  finishedAt: instant.optional(),
+  restartCount: count,
+}) satisfies z.ZodType<ContainerProjection>;
+
+/** The final pod projection inside a trigger event: re-entry works when the pod is already gone, without a GET. */
+export const podProjectionSchema = podRefSchema.extend({
+  resourceVersion: z.string(),
+  phase: z.enum(['Pending', 'Running', 'Succeeded', 'Failed', 'Unknown']),
+  reason: z.string().optional(),
+  message: z.string().optional(),
+  node: z.string().optional(),
+  createdAt: instant,
+  deletedAt: instant.optional(),
+  scheduledAt: instant.optional(),
+  unschedulable: z.looseObject({ reason: z.string(), message: z.string() }).optional(),
+  disruption: z.string().optional(),
+  baseContainer: z.string(),
+  containers: z.array(containerSchema),
+  tenant: z.string().optional(),
+  runId: z.string().optional(),
+  attempt: count.optional(),
+  alreadyChecked: z.boolean(),
+}) satisfies z.ZodType<PodProjection>;
+
+// --- diagnosis and outcome
+
+/** The structured "why" of a run that failed, waits too long or was cancelled. */
+export const diagnosisSchema = z.looseObject({
+  code: z.string(),
+  category: z.enum(['user', 'infrastructure', 'request', 'timeout', 'cancelled']),
+  summary: z.string(),
+  evidence: z.array(z.looseObject({ kind: z.string(), text: z.string() })).default([]),
+  hint: z.string().optional(),
+  problems: z.array(z.looseObject({ path: z.string(), message: z.string() })).optional(),
+});
+export type Diagnosis = z.infer<typeof diagnosisSchema>;
+
+export const FINAL_STATES = ['succeeded', 'failed', 'skipped', 'cancelled'] as const;
+export type FinalState = (typeof FINAL_STATES)[number];
+
+const timingsSchema = z.looseObject({
+  acceptedAt: instant.optional(),
+  launchedAt: instant.optional(),
+  startedAt: instant.optional(),
+  finishedAt: instant.optional(),
+  resumedAt: instant.optional(),
+  completedAt: instant.optional(),
+});
+export type Timings = z.infer<typeof timingsSchema>;
+
+const logsSummarySchema = z.looseObject({ complete: z.boolean(), gaps: count });
+const resultRefSchema = z.looseObject({ name: z.string(), size: count, digest: z.string().optional() });
+export type ResultRef = z.infer<typeof resultRefSchema>;
+
+/** How a run ended; `result` (any JSON ≤ 4 KiB) or `resultRef`. */
+export const outcomeSchema = z.looseObject({
+  state: z.enum(FINAL_STATES),
+  exitCode: z.number().int().optional(),
+  result: z.json().optional(),
+  resultRef: resultRefSchema.optional(),
+  diagnosis: diagnosisSchema.optional(),
+  logs: logsSummarySchema.optional(),
+});
+export type Outcome = z.infer<typeof outcomeSchema>;
+
+// --- state
+
+/** What a waiting run waits for. All times absolute, broker time. @see spec protocol §7 */
+export const awaitSchema = z.looseObject({
+  /** The pod's base container has ended, or the pod has. */
+  terminal: z.boolean().optional(),
+  /** The pod is gone from the API. */
+  gone: z.boolean().optional(),
+  notBefore: instant.optional(),
+  scheduleBy: instant.optional(),
+  startBy: instant.optional(),
+  timeoutAt: instant.optional(),
+  expireAt: instant.optional(),
+  loggingEveryMs: z.number().int().min(1).optional(),
+});
+export type Await = z.infer<typeof awaitSchema>;
+
+export const PHASES = [
+  'Queued',
+  'Starting',
+  'Deferred',
+  'Resuming',
+  'Succeeded',
+  'Failed',
+  'Skipped',
+  'Cancelled',
+] as const;
+export type Phase = (typeof PHASES)[number];
+
+/** The un-acked message that owns the step. @see spec protocol §3 */
+export const fenceSchema = z.looseObject({ stream: z.string(), seq: count, epoch: count, by: z.string() });
+export type Fence = z.infer<typeof fenceSchema>;
+
+const logCursorSchema = z
+  .string()
+  .regex(/^\d+:\d+$/)
+  .describe('<epoch nanoseconds>:<lines at that nanosecond>');
+
+/** A run's one value. @see spec protocol §3 */
+export const runStateSchema = z.looseObject({
+  v: version,
+  phase: z.enum(PHASES),
+  queue: z.string().regex(QUEUE_PATTERN),
+  operator: z.string(),
+  attempt: z.number().int().min(1),
+  step: count,
+  userFailures: count,
+  infraFailures: count,
+  faults: count,
+  fence: fenceSchema,
+  op: z.string(),
+  cancel: z.looseObject({ at: instant, reason: z.string().optional() }).optional(),
+  await: awaitSchema.optional(),
+  pod: podRefSchema.optional(),
+  /** Why the run is being stopped; set with the DELETE, read when the pod is gone. */
+  stopping: z
+    .looseObject({
+      state: z.enum(FINAL_STATES),
+      diagnosis: diagnosisSchema.optional(),
+      exitCode: z.number().int().optional(),
+      retry: z.boolean().optional(),
+    })
+    .optional(),
+  /** When the attempt's execution time is over; fixed when its pod is created. */
+  timeoutAt: instant.optional(),
+  expireAt: instant.optional(),
+  /** Copy of each container's log cursor, so that eviction of the log stream loses nothing. */
+  cursors: z.record(z.string(), logCursorSchema).optional(),
+  logGaps: count.optional(),
+  outcome: outcomeSchema.optional(),
+  timings: timingsSchema,
+  requestHash: z.string(),
+  /** The operator's own few facts between two steps (≤ 1 KiB). */
+  memo: z.record(z.string(), z.json()).optional(),
+});
+export type RunState = z.infer<typeof runStateSchema>;
+
+// --- steps
+
+/** What a fired subscription says. `n` counts firings of the same subscription. */
+export const triggerEventSchema = z.looseObject({
+  kind: z.enum(['success', 'failed', 'timeout', 'error', 'running', 'gone', 'timer']),
+  /** `EXPIRED`, `EXECUTION_TIMEOUT`, `SCHEDULE_TIMEOUT`, `STARTUP_TIMEOUT`, `NOT_WATCHED`, … */
+  reason: z.string().optional(),
+  message: z.string().optional(),
+  /** The last projection seen; absent when no pod was ever seen. */
+  pod: podProjectionSchema.optional(),
+  /** When the pod's change was seen by the triggerer. */
+  at: instant,
+});
+export type TriggerEvent = z.infer<typeof triggerEventSchema>;
+
+/** lane `start` */
+export const startMessageSchema = z.looseObject({
+  v: version,
+  attempt: z.number().int().min(1),
+  stateRev: count.optional(),
+});
+export type StartMessage = z.infer<typeof startMessageSchema>;
+/** lane `resume` */
+export const resumeMessageSchema = z.looseObject({
+  v: version,
+  attempt: z.number().int().min(1),
+  step: count,
+  stateRev: count,
+  subRev: count,
+  event: triggerEventSchema,
+});
+export type ResumeMessage = z.infer<typeof resumeMessageSchema>;
+/** lane `ctl`: carries no step. `orphan` reports a pod without a subscription. */
+export const ctlMessageSchema = z.looseObject({
+  v: version,
+  ask: z.enum(['cancel', 'orphan']),
+  reason: z.string().optional(),
+  pod: podProjectionSchema.optional(),
+});
+export type CtlMessage = z.infer<typeof ctlMessageSchema>;
+
+/** A wait, in KV `subs`, ≤ 512 B. @see spec protocol §7 */
+export const subscriptionSchema = z.looseObject({
+  v: version,
+  queue: z.string(),
+  attempt: z.number().int().min(1),
+  step: count,
+  stateRev: count,
+  pod: podRefSchema.optional(),
+  await: awaitSchema,
+  then: z.enum(['resume', 'start']),
+});
+export type Subscription = z.infer<typeof subscriptionSchema>;
+
+// --- what clients hear
+
+/** `data` of `completed`. @see design §3 */
+export const completedDataSchema = z.looseObject({
+  tenant: z.string(),
+  runId: z.string(),
+  state: z.enum(FINAL_STATES),
+  attempt: z.number().int(),
+  exitCode: z.number().int().optional(),
+  result: z.json().optional(),
+  resultRef: resultRefSchema.optional(),
+  diagnosis: diagnosisSchema.optional(),
+  logs: logsSummarySchema.optional(),
+  pod: podRefSchema.extend({ node: z.string().optional() }).optional(),
+  timings: z.record(z.string(), z.iso.datetime()),
+});
+export type CompletedData = z.infer<typeof completedDataSchema>;
+
+/** `data` of the other lifecycle events. */
+export const lifecycleDataSchema = z.looseObject({
+  tenant: z.string(),
+  runId: z.string(),
+  attempt: z.number().int(),
+  step: count,
+  pod: podRefSchema.optional(),
+  at: z.iso.datetime(),
+  why: z.string().optional(),
+  diagnosis: diagnosisSchema.optional(),
+  notBefore: z.iso.datetime().optional(),
+});
+export type LifecycleData = z.infer<typeof lifecycleDataSchema>;
+
+// --- ownership (core messages and KV `own`)
+
+export const heartbeatSchema = z.looseObject({
+  v: version,
+  replica: z.string(),
+  draining: z.boolean(),
+  at: instant,
+  shards: count,
+  watchAgeMs: count.optional(),
+  waiting: count.optional(),
+});
+export type Heartbeat = z.infer<typeof heartbeatSchema>;
+export const claimSchema = z.looseObject({ owner: z.string(), epoch: count });
+export type Claim = z.infer<typeof claimSchema>;
+
+// --- services: requests and replies
+
+export const serviceErrorSchema = z.looseObject({
+  code: z.string(),
+  message: z.string(),
+  problems: z.array(z.looseObject({ path: z.string(), message: z.string() })).optional(),
+});
+/** Every answer is `{ ok }` or `{ error }`. */
+export const serviceReplySchema = z.union([
+  z.looseObject({ ok: z.json() }),
+  z.looseObject({ error: serviceErrorSchema }),
+]);
+export type ServiceReply = { readonly ok: unknown } | { readonly error: z.infer<typeof serviceErrorSchema> };
+
+/** `svc.submit`: the request, with the run's id and queue beside it. */
+export const submitRequestSchema = z.strictObject({
+  runId: z.string().optional(),
+  queue: z.string().regex(QUEUE_PATTERN).optional(),
+  request: z.json(),
+  dryRun: z.boolean().optional(),
+});
+export const runQuerySchema = z.looseObject({ runId: z.string().min(1) });
+export const listRequestSchema = z.strictObject({
+  after: z.number().int().optional(),
+  limit: z.number().int().min(1).max(500).default(100),
+  phase: z.enum(PHASES).optional(),
+});
+export const cancelRequestSchema = z.strictObject({ runId: z.string().min(1), reason: z.string().max(500).optional() });
+export const logsRequestSchema = z.strictObject({
+  runId: z.string().min(1),
+  attempt: z.number().int().min(1).optional(),
+  container: z.string().optional(),
+  after: z.number().int().optional(),
+  limit: z.number().int().min(1).max(1000).default(200),
+});
+export const renderRequestSchema = z.strictObject({ request: z.json(), server: z.boolean().optional() });
+
+/** What `status` and `list` say of a run. */
+export interface RunSummary extends RunKey {
+  readonly phase: Phase;
+  readonly queue: string;
+  readonly operator: string;
+  readonly attempt: number;
+  readonly step: number;
+  readonly waitingFor?: string;
+  readonly pod?: PodRef;
+  readonly outcome?: Outcome;
+  readonly timings: Timings;
+  readonly cancelRequested?: boolean;
+}

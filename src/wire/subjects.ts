@@ -1,0 +1,96 @@
+import { enc } from './tokens.ts';
+
+/** What identifies a run everywhere. */
+export interface RunKey {
+  readonly tenant: string;
+  readonly runId: string;
+}
+
+/** What a worker is asked to do next with a run, in order of precedence. */
+export const LANES = ['ctl', 'resume', 'start'] as const;
+export type Lane = (typeof LANES)[number];
+
+/** Types of lifecycle events. */
+export const EVENT_TYPES = ['accepted', 'launched', 'deferred', 'resumed', 'retrying', 'completed'] as const;
+export type EventType = (typeof EVENT_TYPES)[number];
+
+/** Verbs of the request/reply service. */
+export const VERBS = ['submit', 'status', 'list', 'cancel', 'logs', 'result', 'explain', 'render'] as const;
+export type Verb = (typeof VERBS)[number];
+
+const key = ({ tenant, runId }: RunKey): string => `${enc(tenant)}.${enc(runId)}`;
+
+/** Every NATS subject and key of the service under one root. No other file spells one. @see spec protocol §2 */
+export function subjectsUnder(root: string) {
+  return {
+    root,
+    /** A run is asked for. */
+    run: {
+      of: (queue: string, run: RunKey) => `${root}.run.${queue}.${key(run)}`,
+      queue: (queue: string) => `${root}.run.${queue}.*.*`,
+      tenant: (tenant: string) => `${root}.run.*.${enc(tenant)}.>`,
+    },
+    /** A worker is asked to go on with a run. */
+    step: {
+      of: (queue: string, lane: Lane, run: RunKey) => `${root}.step.${queue}.${lane}.${key(run)}`,
+      lane: (queue: string, lane: Lane) => `${root}.step.${queue}.${lane}.*.*`,
+      all: `${root}.step.*.*.*.*`,
+    },
+    /** A lifecycle event of a run. */
+    event: {
+      of: (run: RunKey, type: EventType) => `${root}.ev.${key(run)}.${type}`,
+      ofRun: (run: RunKey) => `${root}.ev.${key(run)}.>`,
+      ofTenant: (tenant: string) => `${root}.ev.${enc(tenant)}.>`,
+      completedOf: (tenant: string) => `${root}.ev.${enc(tenant)}.*.completed`,
+      all: `${root}.ev.*.*.*`,
+    },
+    /** Stored log chunks of one container of one attempt. */
+    log: {
+      of: (run: RunKey, attempt: number, container: string) =>
+        `${root}.log.${key(run)}.${String(attempt)}.${enc(container)}`,
+      ofRun: (run: RunKey) => `${root}.log.${key(run)}.>`,
+      ofTenant: (tenant: string) => `${root}.log.${enc(tenant)}.>`,
+      all: `${root}.log.*.*.*.*`,
+    },
+    /** Live log lines; never stored. */
+    live: {
+      of: (run: RunKey, container: string) => `${root}.live.${key(run)}.${enc(container)}`,
+      ofRun: (run: RunKey) => `${root}.live.${key(run)}.>`,
+      ofTenant: (tenant: string) => `${root}.live.${enc(tenant)}.>`,
+      all: `${root}.live.>`,
+    },
+    /** Dead letters, by kind (`run`, `step`). */
+    dlq: { of: (kind: string, run: RunKey) => `${root}.dlq.${kind}.${key(run)}`, all: `${root}.dlq.*.*.*` },
+    /** Heartbeats of triggerers. */
+    heartbeat: { of: (replica: string) => `${root}.hb.trig.${enc(replica)}`, all: `${root}.hb.trig.*` },
+    /** A word to one worker, to look again at a run whose slot it keeps. */
+    nudge: { of: (worker: string) => `${root}.nudge.${enc(worker)}`, all: `${root}.nudge.*` },
+    /** Request/reply, answered by any worker. */
+    service: {
+      of: (tenant: string, verb: Verb) => `${root}.svc.${enc(tenant)}.${verb}`,
+      verb: (verb: Verb) => `${root}.svc.*.${verb}`,
+      ofTenant: (tenant: string) => `${root}.svc.${enc(tenant)}.>`,
+      all: `${root}.svc.>`,
+    },
+  } as const;
+}
+export type Subjects = ReturnType<typeof subjectsUnder>;
+
+/** The default root of all subjects. */
+export const DEFAULT_SUBJECT_ROOT = 'reentry.v1';
+
+/** Keys inside buckets. */
+export const keys = {
+  /** In `reqs` and `runs`. */
+  run: key,
+  /** In `subs`; `shard` is two hex digits. */
+  subscription: (shard: string, run: RunKey) => `${shard}.${key(run)}`,
+  beacon: (replica: string) => `beacon.${enc(replica)}`,
+  beacons: 'beacon.',
+  /** In `own`. */
+  shard: (shard: string) => `s.${shard}`,
+  janitor: 'janitor',
+  /** In `results`. */
+  result: ({ tenant, runId }: RunKey, attempt: number, name: string) =>
+    `${enc(tenant)}/${enc(runId)}/${String(attempt)}/${enc(name)}`,
+} as const;
