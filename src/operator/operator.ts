@@ -1,0 +1,69 @@
+/**
+ * What the engine (`worker/`) asks of an operator, and what it gets back. The engine owns state, fence, order of writes,
+ * retries and events; an operator owns what a run *does*: its pod, its logs, its result.
+ */
+import type { z } from 'zod';
+import type { PodRef } from '../core/pod.ts';
+import type { Cluster, Log, LogStore, Manifest, ResultStore } from '../ports.ts';
+import type { Await, Diagnosis, Outcome, RunRequest, RunState, TriggerEvent } from '../wire/messages.ts';
+import type { RunKey } from '../wire/subjects.ts';
+
+/** What an operator gets for one step. `state` is the state as it was when the step was taken. */
+export interface StepContext<Params> {
+  readonly run: RunKey;
+  readonly installation: string;
+  readonly queue: string;
+  readonly request: RunRequest;
+  readonly params: Params;
+  readonly state: RunState;
+  /** Broker time, epoch milliseconds. */
+  now(): number;
+  /** A named connection's cluster. @throws ReentryError CONFIG_INVALID for an unknown name. */
+  cluster(connection: string | undefined): Cluster;
+  /** Namespaces the installation watches; `undefined`: all. A pod elsewhere is refused. */
+  readonly namespaces: readonly string[] | undefined;
+  readonly logs: LogStore;
+  readonly results: ResultStore;
+  readonly log: Log;
+  /** Right before a side effect that cannot be repeated: rejects with `FENCED` when the step is no longer ours, answers whether a cancel was asked for. */
+  checkOwner(): Promise<{ readonly cancelRequested: boolean }>;
+}
+
+/** What a step came to. The engine turns it into state, events and subscriptions. */
+export type StepOutcome =
+  /** Wait for the pod (again). `pod` on the first deferral of an attempt. */
+  | { readonly kind: 'defer'; readonly pod: PodRef; readonly await: Await; readonly facts?: StepFacts }
+  /** Not possible now (quota, throttling, API down): try the same attempt again at `notBefore`. `infrastructure: true` counts against the infrastructure cap. */
+  | { readonly kind: 'later'; readonly notBefore: number; readonly why: Diagnosis; readonly infrastructure: boolean }
+  /** The attempt is over. The engine decides about another attempt by the diagnosis (`core/retry.ts`). */
+  | { readonly kind: 'over'; readonly outcome: Outcome; readonly facts?: StepFacts };
+
+/** What a step learnt, kept in state. */
+export interface StepFacts {
+  readonly pod?: PodRef & { readonly node?: string | undefined };
+  readonly launchedAt?: number;
+  readonly startedAt?: number;
+  readonly finishedAt?: number;
+  readonly timeoutAt?: number;
+  readonly cursors?: Readonly<Record<string, string>>;
+  readonly logGaps?: number;
+  readonly memo?: RunState['memo'];
+}
+
+/** A kind of run. Registered by name in `runWorker({ operators })`; the seed's is `pod`. */
+export interface Operator<Params> {
+  readonly name: string;
+  readonly paramsSchema: z.ZodType<Params>;
+  /** Problems a schema cannot say (template errors, refused fields); empty when the request can run. Pure. */
+  check(request: RunRequest, params: Params): readonly { readonly path: string; readonly message: string }[];
+  /** The final manifest, env values redacted; for `render`. */
+  render(context: Omit<StepContext<Params>, 'checkOwner' | 'state'>, attempt: number): Manifest;
+  /** Lane `start`: creates or adopts the pod. Safe to repeat. */
+  execute(context: StepContext<Params>): Promise<StepOutcome>;
+  /** Lane `resume`: the seed's `trigger_reentry`. Safe to repeat. */
+  triggerReentry(context: StepContext<Params>, event: TriggerEvent): Promise<StepOutcome>;
+  /** Cancel, execution time-out, on-kill: tail of the log, then DELETE. `gone`: nothing is left to wait for. */
+  stop(context: StepContext<Params>, pod: PodRef): Promise<'gone' | 'stopping'>;
+  /** After the attempt is decided (completed event published, or another attempt queued): pod deleted or patched by policy. Safe to repeat. */
+  cleanUp(context: StepContext<Params>, outcome: Outcome, pod: PodRef): Promise<void>;
+}
