@@ -1,0 +1,56 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+
+const CLI = fileURLToPath(new URL('../../src/cli.ts', import.meta.url));
+
+/** One `reentry …` process of a test: its output is kept, and it is gone when the test is. */
+export interface ReentryProcess extends AsyncDisposable {
+  readonly pid: number;
+  readonly child: ChildProcess;
+  /** What it has written so far. */
+  stdout(): string;
+  stderr(): string;
+  /** Resolves with the exit code, or the signal's name. */
+  readonly ended: Promise<number | string>;
+  kill(signal: NodeJS.Signals): void;
+}
+
+/** Starts `reentry ARGS` from the sources, with nothing of the caller's environment but PATH, HOME and what `env` says. */
+export function startReentry(args: readonly string[], env: Readonly<Record<string, string>> = {}, cwd?: string): ReentryProcess {
+  const child = spawn(process.execPath, [CLI, ...args], {
+    env: { PATH: process.env['PATH'] ?? '', HOME: process.env['HOME'] ?? '', ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+    ...(cwd === undefined ? {} : { cwd }),
+  });
+  let stdout = '';
+  let stderr = '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text));
+  child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));
+  const ended = once(child, 'close').then((): number | string => child.exitCode ?? child.signalCode ?? 'unknown');
+  return {
+    pid: child.pid ?? -1,
+    child,
+    stdout: () => stdout,
+    stderr: () => stderr,
+    ended,
+    kill: (signal) => {
+      child.kill(signal);
+    },
+    async [Symbol.asyncDispose]() {
+      if (child.exitCode === null && child.signalCode === null) child.kill('SIGKILL');
+      await ended;
+    },
+  };
+}
+
+/** Runs `reentry ARGS` to its end. */
+export async function runReentry(
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+  cwd?: string,
+): Promise<{ readonly code: number | string; readonly stdout: string; readonly stderr: string }> {
+  await using started = startReentry(args, env, cwd);
+  const code = await started.ended;
+  return { code, stdout: started.stdout(), stderr: started.stderr() };
+}
