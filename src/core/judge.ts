@@ -1,0 +1,248 @@
+/** What the world's state means for a waiting run: the one pure function behind triggers and kept slots. @see spec protocol §7, kubernetes-notes §6 */
+import type { Await, Subscription, TriggerEvent } from '../wire/messages.ts';
+import type { DiagnosisCode } from './diagnosis.ts';
+import type { ContainerProjection, PodProjection } from './pod.ts';
+
+/** What a pod's state means for its run, deadlines aside. */
+export type Verdict =
+  /** Not ended. */
+  { readonly kind: 'open' } | { readonly kind: 'success' } | { readonly kind: 'failed'; readonly code: DiagnosisCode };
+
+/** Nothing before `until` unless the pod changes (absent: only a change counts), or an event now. */
+export type Judgement =
+  { readonly kind: 'wait'; readonly until?: number } | { readonly kind: 'fire'; readonly event: TriggerEvent };
+
+const OPEN = { kind: 'open' } as const;
+const SUCCESS = { kind: 'success' } as const;
+const failed = (code: DiagnosisCode): Verdict => ({ kind: 'failed', code });
+
+/** `status.reason` of a failed pod. */
+const POD_REASONS: Readonly<Record<string, DiagnosisCode>> = {
+  Evicted: 'EVICTED',
+  DeadlineExceeded: 'DEADLINE_EXCEEDED',
+  NodeLost: 'NODE_LOST',
+  Preempting: 'PREEMPTED',
+  Preempted: 'PREEMPTED',
+  Shutdown: 'NODE_SHUTDOWN',
+  NodeShutdown: 'NODE_SHUTDOWN',
+  Terminated: 'NODE_SHUTDOWN',
+  UnexpectedAdmissionError: 'POD_REJECTED',
+  NodeAffinity: 'POD_REJECTED',
+  NodePorts: 'POD_REJECTED',
+  AppArmor: 'POD_REJECTED',
+  SysctlForbidden: 'POD_REJECTED',
+};
+
+/** Reason of condition `DisruptionTarget`. `TerminationByKubelet` says no more than `status.reason`, which is asked first. */
+const DISRUPTIONS: Readonly<Record<string, DiagnosisCode>> = {
+  PreemptionByScheduler: 'PREEMPTED',
+  DeletionByTaintManager: 'NODE_LOST',
+  DeletionByPodGC: 'NODE_LOST',
+  EvictionByEvictionAPI: 'EVICTED',
+  TerminationByKubelet: 'NODE_SHUTDOWN',
+};
+
+/** Parts of a waiting message, in lower case, that a later try can cure. @see spec errata, pod-operator 13 */
+const TRANSIENT = [
+  'pull qps exceeded',
+  'rate limit',
+  'too many requests',
+  'toomanyrequests',
+  'quota exceeded',
+  'temporarily unavailable',
+  'timeout',
+  'timed out',
+  'account limit',
+  'bad gateway',
+  'service unavailable',
+  'gateway timeout',
+  'context deadline exceeded',
+  'no such host',
+  'connection refused',
+  'connection reset',
+  'failed to sync',
+];
+
+/** Waiting reasons that no waiting cures. */
+const HOPELESS: Readonly<Record<string, DiagnosisCode>> = {
+  InvalidImageName: 'INVALID_IMAGE_NAME',
+  ErrImageNeverPull: 'IMAGE_PULL_FAILED',
+};
+/** The same, unless the message speaks of something that passes. */
+const HOPELESS_UNLESS_TRANSIENT: Readonly<Record<string, DiagnosisCode>> = {
+  ErrImagePull: 'IMAGE_PULL_FAILED',
+  ImagePullBackOff: 'IMAGE_PULL_FAILED',
+  CreateContainerConfigError: 'CONTAINER_CONFIG_ERROR',
+  RunContainerError: 'CONTAINER_CANNOT_RUN',
+};
+
+const KILLED = [137, 143];
+
+function isTransient(message: string | undefined): boolean {
+  const text = (message ?? '').toLowerCase();
+  return TRANSIENT.some((part) => text.includes(part));
+}
+
+/** What the pod itself says ended it: `status.reason`, then the disruption condition. */
+function podCause(pod: PodProjection): DiagnosisCode | undefined {
+  const { reason, disruption } = pod;
+  const known =
+    reason === undefined ? undefined : (POD_REASONS[reason] ?? (/^OutOf/.test(reason) ? 'POD_REJECTED' : undefined));
+  return known ?? (disruption === undefined ? undefined : (DISRUPTIONS[disruption] ?? 'EVICTED'));
+}
+
+/** Why a container ended with something other than 0. */
+function endCode(pod: PodProjection, container: ContainerProjection): DiagnosisCode {
+  const cause = podCause(pod);
+  if (cause !== undefined) return cause;
+  const exitCode = container.exitCode ?? -1;
+  if (container.reason === 'OOMKilled') return 'OOM_KILLED';
+  // A killed container of a pod under deletion: the kubelet may also write 137 `ContainerStatusUnknown` over what it was.
+  if (pod.deletedAt !== undefined && KILLED.includes(exitCode)) return 'POD_DELETED';
+  if (container.reason === 'ContainerStatusUnknown') return 'TERMINATED_UNKNOWN';
+  if (container.reason === 'StartError' || container.reason === 'ContainerCannotRun') return 'CONTAINER_CANNOT_RUN';
+  return container.kind === 'init' ? 'INIT_CONTAINER_FAILED' : 'CONTAINER_FAILED';
+}
+
+/** A container that waits for what will never come. */
+function hopelessCode({ state, reason, message }: ContainerProjection): DiagnosisCode | undefined {
+  if (state !== 'waiting' || reason === undefined) return undefined;
+  const always = HOPELESS[reason];
+  if (always !== undefined) return always;
+  // The kubelet says the same reason for a name conflict that passes; only this one is the image's own.
+  if (reason === 'CreateContainerError')
+    return /no command specified/i.test(message ?? '') ? 'CONTAINER_CANNOT_RUN' : undefined;
+  return isTransient(message) ? undefined : HOPELESS_UNLESS_TRANSIENT[reason];
+}
+
+/** Whether an image pull is held up by something that passes. */
+function pullThrottled({ containers }: PodProjection): boolean {
+  return containers.some(
+    ({ state, reason, message }) =>
+      state === 'waiting' && (reason === 'ErrImagePull' || reason === 'ImagePullBackOff') && isTransient(message),
+  );
+}
+
+/**
+ * What a pod's state means for its run: the base container's end decides, whatever sidecars do; then the pod's phase; then
+ * what can never start. Success only where an exit code 0 or phase Succeeded was seen. @see spec kubernetes-notes §6 "Outcome rule"
+ */
+export function podVerdict(pod: PodProjection): Verdict {
+  const base = pod.containers.find(({ name, kind }) => kind === 'main' && name === pod.baseContainer);
+  if (base?.state === 'terminated') return base.exitCode === 0 ? SUCCESS : failed(endCode(pod, base));
+  const badInit = pod.containers.find((one) => one.kind === 'init' && one.state === 'terminated' && one.exitCode !== 0);
+  switch (pod.phase) {
+    case 'Succeeded':
+      return SUCCESS;
+    case 'Failed':
+      return failed(podCause(pod) ?? (badInit === undefined ? 'TERMINATED_UNKNOWN' : endCode(pod, badInit)));
+    case 'Pending':
+    case 'Running':
+    case 'Unknown': {
+      // Our pods never restart a container, so a failed init container is the end already.
+      if (badInit !== undefined) return failed(endCode(pod, badInit));
+      // A pod under deletion is no longer going to start or not: its removal will say how it ended.
+      if (pod.deletedAt !== undefined) return OPEN;
+      for (const container of pod.containers) {
+        const code = hopelessCode(container);
+        if (code !== undefined) return failed(code);
+      }
+      return OPEN;
+    }
+  }
+}
+
+/** Whether the pod has begun: it left Pending. Phase Unknown says nothing. */
+export function hasStarted({ phase }: PodProjection): boolean {
+  return phase === 'Running' || phase === 'Succeeded' || phase === 'Failed';
+}
+
+const fire = (event: TriggerEvent): Judgement => ({ kind: 'fire', event });
+
+const timeout = (reason: DiagnosisCode, now: number, pod: PodProjection | undefined): Judgement =>
+  fire({ kind: 'timeout', reason, at: now, ...(pod === undefined ? {} : { pod: travelling(pod) }) });
+
+/** A copy as messages carry it. */
+function travelling(pod: PodProjection): NonNullable<TriggerEvent['pod']> {
+  return { ...pod, containers: pod.containers.map((container) => ({ ...container })) };
+}
+
+/** Waits for the earliest of the given instants, if there is one. */
+function wait(instants: readonly (number | undefined)[]): Judgement {
+  const known = instants.filter((instant) => instant !== undefined);
+  return known.length === 0 ? { kind: 'wait' } : { kind: 'wait', until: Math.min(...known) };
+}
+
+const isOver = (instant: number | undefined, now: number): boolean => instant !== undefined && instant <= now;
+
+/** A wait for a time, a retry, a quota: no pod's state matters any more. */
+function judgeTimer(
+  { notBefore, expireAt }: Await,
+  now: number,
+  kind: 'timer' | 'gone',
+  last?: PodProjection,
+): Judgement {
+  if (isOver(expireAt, now)) return timeout('EXPIRED', now, last);
+  if (notBefore !== undefined && notBefore > now) return wait([notBefore, expireAt]);
+  return fire({ kind, at: now, ...(last === undefined ? {} : { pod: travelling(last) }) });
+}
+
+function verdictEvent(pod: PodProjection, now: number): TriggerEvent | undefined {
+  const verdict = podVerdict(pod);
+  switch (verdict.kind) {
+    case 'open':
+      return undefined;
+    case 'success':
+      return { kind: 'success', at: now, pod: travelling(pod) };
+    case 'failed':
+      return { kind: 'failed', reason: verdict.code, at: now, pod: travelling(pod) };
+  }
+}
+
+function judgePod(wanted: Await, pod: PodProjection, now: number): Judgement {
+  const ended = verdictEvent(pod, now);
+  if (ended !== undefined) return fire(ended);
+  if (isOver(wanted.timeoutAt, now)) return timeout('EXECUTION_TIMEOUT', now, pod);
+  if (hasStarted(pod)) return wait([wanted.timeoutAt]);
+  const unscheduled = pod.scheduledAt === undefined && pod.node === undefined;
+  if (unscheduled && isOver(wanted.scheduleBy, now)) return timeout('SCHEDULE_TIMEOUT', now, pod);
+  if (isOver(wanted.startBy, now)) {
+    if (pullThrottled(pod)) return timeout('IMAGE_PULL_THROTTLED', now, pod);
+    return timeout(unscheduled ? 'SCHEDULE_TIMEOUT' : 'STARTUP_TIMEOUT', now, pod);
+  }
+  return wait([wanted.timeoutAt, wanted.startBy, unscheduled ? wanted.scheduleBy : undefined]);
+}
+
+/**
+ * Compares what a subscription waits for with the world as it is. Pure, and a level: asked again it answers the same.
+ * `pod` undefined, or one of another uid: no pod of the subscription's uid is known, which is not yet absence; whoever has
+ * confirmed that asks `judgeAbsence`. `running` events (logging interval) are the triggerer's own timer.
+ * Deadlines that need the pod's state (`scheduleBy`, `startBy`) do not fire while it is unknown.
+ */
+export function judge(subscription: Subscription, pod: PodProjection | undefined, now: number): Judgement {
+  const wanted = subscription.await;
+  const known = pod !== undefined && pod.uid === subscription.pod?.uid ? pod : undefined;
+  if (wanted.gone === true && subscription.pod !== undefined) {
+    return isOver(wanted.expireAt, now) ? timeout('EXPIRED', now, known) : wait([wanted.expireAt]);
+  }
+  if (wanted.terminal === true && subscription.pod !== undefined) {
+    if (known !== undefined) return judgePod(wanted, known, now);
+    return isOver(wanted.timeoutAt, now) ? timeout('EXECUTION_TIMEOUT', now, undefined) : wait([wanted.timeoutAt]);
+  }
+  return judgeTimer(wanted, now, wanted.gone === true ? 'gone' : 'timer');
+}
+
+/**
+ * The same when the subscription's pod is confirmed to be gone (404, another uid, DELETED seen). A pod that had ended keeps
+ * its verdict; any other was taken away by somebody else.
+ */
+export function judgeAbsence(subscription: Subscription, last: PodProjection | undefined, now: number): Judgement {
+  const wanted = subscription.await;
+  if (wanted.gone === true) return judgeTimer(wanted, now, 'gone', last);
+  if (wanted.terminal !== true) return judgeTimer(wanted, now, 'timer', last);
+  if (last === undefined) return fire({ kind: 'gone', reason: 'POD_DELETED', at: now });
+  const verdict = podVerdict(last);
+  // What could not start when it was last seen has not ended: its removal is what happened to it.
+  const ended = verdict.kind === 'success' || hasStarted(last) ? verdictEvent(last, now) : undefined;
+  return fire(ended ?? { kind: 'gone', reason: podCause(last) ?? 'POD_DELETED', at: now, pod: travelling(last) });
+}
