@@ -120,6 +120,8 @@ export interface Publisher {
   /** `accepted` and `completed` with expected-last-subject-sequence 0 ("wrong sequence" = said already); others by message id. */
   event(run: RunKey, type: 'completed', step: number, data: CompletedData): Promise<void>;
   event(run: RunKey, type: Exclude<EventType, 'completed'>, step: number, data: LifecycleData): Promise<void>;
+  /** A run request into `RUNS`, as a client would publish it (service `submit`). */
+  run(run: RunKey, queue: string, data: Uint8Array, id: string): Promise<void>;
   start(run: RunKey, queue: string, message: StartMessage, id: string): Promise<void>;
   resume(run: RunKey, queue: string, message: ResumeMessage, id: string): Promise<void>;
   ctl(run: RunKey, queue: string, message: CtlMessage, id: string): Promise<void>;

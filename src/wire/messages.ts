@@ -198,6 +198,8 @@ export const runStateSchema = z.looseObject({
   userFailures: count,
   infraFailures: count,
   faults: count,
+  /** How often the owning message was put back on purpose: its deliveries less these are crashes. */
+  naks: count.optional(),
   fence: fenceSchema,
   op: z.string(),
   cancel: z.looseObject({ at: instant, reason: z.string().optional() }).optional(),

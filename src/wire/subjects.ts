@@ -4,6 +4,8 @@ import { enc } from './tokens.ts';
 export interface RunKey {
   readonly tenant: string;
   readonly runId: string;
+  /** `<tenant>.<runId>` as received, where the tokens are not canonical: such a run only ever ends as an invalid request. */
+  readonly tokens?: string;
 }
 
 /** What a worker is asked to do next with a run, in order of precedence. */
@@ -18,7 +20,7 @@ export type EventType = (typeof EVENT_TYPES)[number];
 export const VERBS = ['submit', 'status', 'list', 'cancel', 'logs', 'result', 'explain', 'render'] as const;
 export type Verb = (typeof VERBS)[number];
 
-const key = ({ tenant, runId }: RunKey): string => `${enc(tenant)}.${enc(runId)}`;
+const key = ({ tenant, runId, tokens }: RunKey): string => tokens ?? `${enc(tenant)}.${enc(runId)}`;
 
 /** Every NATS subject and key of the service under one root. No other file spells one. @see spec protocol §2 */
 export function subjectsUnder(root: string) {
