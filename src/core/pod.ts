@@ -49,6 +49,8 @@ export interface PodProjection extends PodRef {
   readonly tenant?: string | undefined;
   readonly runId?: string | undefined;
   readonly attempt?: number | undefined;
+  /** Queue of its run, from annotations. */
+  readonly queue?: string | undefined;
   /** Label `already_checked`: its run has had its answer and the pod was kept. */
   readonly alreadyChecked: boolean;
 }

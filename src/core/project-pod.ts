@@ -96,6 +96,7 @@ export function projectPod(connection: string, pod: JsonRecord): PodProjection {
     tenant: textIn(annotations, ANNOTATIONS.tenant),
     runId: textIn(annotations, ANNOTATIONS.runId),
     attempt: Number.isNaN(attempt) ? undefined : attempt,
+    queue: textIn(annotations, ANNOTATIONS.queue),
     alreadyChecked: textIn(labels, LABELS.alreadyChecked) === LABEL_TRUE,
   };
 }

@@ -105,6 +105,7 @@ export const podProjectionSchema = podRefSchema.extend({
   tenant: z.string().optional(),
   runId: z.string().optional(),
   attempt: count.optional(),
+  queue: z.string().optional(),
   alreadyChecked: z.boolean(),
 }) satisfies z.ZodType<PodProjection>;
 
