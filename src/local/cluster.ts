@@ -1,0 +1,126 @@
+import { randomBytes } from 'node:crypto';
+import { chmod, mkdir, writeFile } from 'node:fs/promises';
+import { isAbsolute, join, resolve } from 'node:path';
+import { Faults, type Fault } from './cluster/faults.ts';
+import { Kubelet } from './cluster/kubelet.ts';
+import { sendPodLog } from './cluster/pod-log.ts';
+import { Sandboxes } from './cluster/sandbox.ts';
+import { apiServer } from './cluster/server.ts';
+import { Store } from './cluster/store.ts';
+import { Watches } from './cluster/watches.ts';
+import { createNamespace } from './cluster/writing.ts';
+
+export type { Fault } from './cluster/faults.ts';
+
+/** Settings of a local cluster. */
+export interface LocalClusterOptions {
+  /** Where it keeps its files; its own, made when missing. What an earlier one left running there is ended. */
+  readonly directory: string;
+  /** TCP port on 127.0.0.1; default: any free one. */
+  readonly port?: number;
+  /** Told what a person may want to know; default: nobody. */
+  readonly log?: (message: string) => void;
+  /** How often a watch gets a bookmark; default 60 s, as the real server. */
+  readonly bookmarkMs?: number;
+  /** How many changes of a resource a watch can resume over; default 20,000. */
+  readonly historyEvents?: number;
+  /** When a container's log file is put aside; default 10 MiB, as the kubelet. */
+  readonly logMaxBytes?: number;
+  /** First wait before a container that keeps failing is restarted; default 10 s, as the kubelet. */
+  readonly restartBackoffMs?: number;
+}
+
+/** A running local cluster. Disposing it ends its containers. */
+export interface LocalCluster extends AsyncDisposable {
+  /** Where its Kubernetes API is, e.g. `http://127.0.0.1:40123`. */
+  readonly url: string;
+  /** The bearer token that may do everything. */
+  readonly token: string;
+  /** A kubeconfig with the URL and the token. */
+  readonly kubeconfigPath: string;
+  /** Orders misbehaviour; the same can be posted to `/_local/faults`. */
+  readonly faults: { order(fault: Fault): void };
+}
+
+/**
+ * Starts a small Kubernetes on this machine: an API server over HTTP on loopback, and one node that runs containers as
+ * processes, each in namespaces of its own with the programs of this machine. Linux only; needs no root.
+ *
+ * Images are names: nothing is pulled, `missing/*` cannot be. Nothing limits what a container uses, there are no
+ * probes, no lifecycle hooks, no exec, no pod network (pods share the machine's) and no other users than root inside.
+ * The annotations `local.reentry.dev/run-for` (seconds) and `…/exit-code` make a pod that runs no process.
+ * @throws Error when this machine cannot make containers, or the port is taken
+ */
+export async function startLocalCluster(options: LocalClusterOptions): Promise<LocalCluster> {
+  if (process.platform !== 'linux')
+    throw new Error(`the local cluster needs Linux, and this is ${process.platform}: use a Kubernetes of your own`);
+  const directory = isAbsolute(options.directory) ? options.directory : resolve(options.directory);
+  await mkdir(directory, { recursive: true, mode: 0o700 });
+  const sandboxes = await Sandboxes.open(directory);
+
+  const token = randomBytes(24).toString('base64url');
+  const store = new Store(options.historyEvents ?? 20_000);
+  for (const name of ['default', 'kube-system', 'kube-public', 'kube-node-lease']) createNamespace(store, name);
+  const rotation = { maxBytes: options.logMaxBytes ?? 10 * 1024 * 1024, maxFiles: 5 };
+  const kubelet = new Kubelet({
+    store,
+    sandboxes,
+    directory,
+    token,
+    rotation,
+    restartBackoffMs: options.restartBackoffMs ?? 10_000,
+  });
+  await kubelet.start();
+  const watches = new Watches(store, options.bookmarkMs ?? 60_000);
+  const faults = new Faults(watches, () => {
+    store.expireHistory();
+  });
+  const server = apiServer({
+    ...{ store, watches, faults, token },
+    sendLog: (pod, query, response) => {
+      sendPodLog(pod, query, response, (container, previous) => kubelet.logOf(pod.metadata.uid, container, previous));
+    },
+  });
+
+  const port = await new Promise<number>((resolvePort, reject) => {
+    server.once('error', reject);
+    server.listen(options.port ?? 0, '127.0.0.1', () => {
+      const address = server.address();
+      resolvePort(typeof address === 'object' && address !== null ? address.port : 0);
+    });
+  });
+  const url = `http://127.0.0.1:${String(port)}`;
+  const kubeconfigPath = join(directory, 'kubeconfig');
+  await writeFile(kubeconfigPath, kubeconfig(url, token), { mode: 0o600 });
+  // `mode` counts only for a new file.
+  await chmod(kubeconfigPath, 0o600);
+  options.log?.(`local cluster at ${url}, kubeconfig ${kubeconfigPath}`);
+
+  return {
+    ...{ url, token, kubeconfigPath },
+    faults,
+    async [Symbol.asyncDispose]() {
+      watches.close('end');
+      const closed = new Promise<void>((resolveClosed) => server.close(() => resolveClosed()));
+      await kubelet.stop();
+      server.closeAllConnections();
+      await closed;
+    },
+  };
+}
+
+function kubeconfig(url: string, token: string): string {
+  const name = 'reentry-local';
+  return `${JSON.stringify(
+    {
+      apiVersion: 'v1',
+      kind: 'Config',
+      clusters: [{ name, cluster: { server: url } }],
+      users: [{ name, user: { token } }],
+      contexts: [{ name, context: { cluster: name, user: name, namespace: 'default' } }],
+      'current-context': name,
+    },
+    undefined,
+    2,
+  )}\n`;
+}

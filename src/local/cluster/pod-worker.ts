@@ -1,0 +1,417 @@
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { startContainer, type ContainerSlot } from './container-run.ts';
+import { ContainerConfigError } from './environment.ts';
+import type { EventRecorder } from './event-recorder.ts';
+import type { LogFile, LogRotation } from './log-file.ts';
+import { rfc3339, withMetadata, type KubeObject } from './objects.ts';
+import { isSidecar, podSpec, type Container, type PodSpec } from './pod.ts';
+import { podStatus, type ContainerState, type ContainerView, type Termination } from './pod-status.ts';
+import type { Sandboxes } from './sandbox.ts';
+import type { Store } from './store.ts';
+import { makeVolumes, MountError } from './volumes.ts';
+
+/** What every pod's life needs. */
+export interface PodSurroundings {
+  readonly store: Store;
+  readonly sandboxes: Sandboxes;
+  readonly events: EventRecorder;
+  /** Where pods have their directories. */
+  readonly directory: string;
+  readonly token: string;
+  readonly rotation: LogRotation;
+  /** First wait before a container that fails again is started anew; doubled each time, up to five minutes. */
+  readonly restartBackoffMs: number;
+  /** Runs a start when there is room for it: too many at once would only wait for each other. */
+  readonly inTurn: <T>(work: () => Promise<T>) => Promise<T>;
+}
+
+/** Seconds that a fake pod runs, and the exit code it ends with. */
+const RUN_FOR = 'local.reentry.dev/run-for';
+const EXIT_CODE = 'local.reentry.dev/exit-code';
+const MAX_BACKOFF_MS = 300_000;
+const RETRY_MS = 1000;
+
+/** One pod's life on the node, from its binding to its end. */
+export class PodWorker {
+  readonly #around: PodSurroundings;
+  readonly #key: { readonly namespace: string; readonly name: string; readonly uid: string };
+  readonly #spec: PodSpec;
+  readonly #slots: readonly ContainerSlot[];
+  readonly #startedAt = new Date();
+  readonly #directory: string;
+  /** Aborted when nothing new is to start. */
+  readonly #stop = new AbortController();
+  #volumes: ReadonlyMap<string, string> = new Map();
+  #sandboxReady = false;
+  #mainsOver = false;
+  #over = false;
+  #ended: { readonly reason: string; readonly message: string } | undefined;
+  #deadline: NodeJS.Timeout | undefined;
+  #deadlineSeconds: number | undefined;
+  #killers: NodeJS.Timeout[] = [];
+
+  constructor(pod: KubeObject, around: PodSurroundings) {
+    const { name, namespace = '', uid } = pod.metadata;
+    this.#around = around;
+    this.#key = { name, namespace, uid };
+    this.#spec = podSpec(pod);
+    this.#directory = join(around.directory, uid);
+    const reason = this.#spec.initContainers.length > 0 ? 'PodInitializing' : 'ContainerCreating';
+    const slot = (container: Container, kind: ContainerView['kind']): ContainerSlot => ({
+      container,
+      view: {
+        name: container.name,
+        image: container.image,
+        kind,
+        state: { waiting: { reason: kind === 'main' ? reason : 'PodInitializing' } },
+        lastState: undefined,
+        restartCount: 0,
+        containerID: undefined,
+      },
+      run: undefined,
+      logs: [],
+    });
+    this.#slots = [
+      ...this.#spec.initContainers.map((container) => slot(container, isSidecar(container) ? 'sidecar' : 'init')),
+      ...this.#spec.containers.map((container) => slot(container, 'main')),
+    ];
+  }
+
+  /** The log of a container's current (else latest) run, or of the one before. */
+  logOf(container: string, previous: boolean): LogFile | undefined {
+    return this.#slots.find(({ view }) => view.name === container)?.logs.at(previous ? -2 : -1);
+  }
+
+  /** Lives the pod's life; resolves when it is over. */
+  async run(): Promise<void> {
+    const pod = this.#pod();
+    if (pod !== undefined) {
+      this.#publish();
+      this.notice(pod);
+      try {
+        await this.#live(pod);
+      } catch (error) {
+        // Our own failure (a full disk, say) must end the pod visibly, not leave it running for ever.
+        this.#ended = { reason: 'LocalClusterError', message: String(error) };
+      }
+    }
+    clearTimeout(this.#deadline);
+    for (const killer of this.#killers) clearTimeout(killer);
+    this.#over = true;
+    this.#publish();
+    this.#removeIfDeleted();
+  }
+
+  async #live(pod: KubeObject): Promise<void> {
+    if (pod.metadata.annotations?.[RUN_FOR] === undefined) await this.#makeVolumes();
+    const inits = this.#slots.filter(({ view }) => view.kind !== 'main');
+    const mains = this.#slots.filter(({ view }) => view.kind === 'main');
+    const sidecars: Promise<void>[] = [];
+    let initialized = true;
+    for (const slot of inits) {
+      if (this.#stop.signal.aborted) break;
+      if (slot.view.kind === 'sidecar') {
+        const up = Promise.withResolvers<void>();
+        sidecars.push(this.#loop(slot, up.resolve).finally(up.resolve));
+        await up.promise;
+        continue;
+      }
+      await this.#loop(slot);
+      const { state } = slot.view;
+      if (!('terminated' in state) || state.terminated.exitCode !== 0) {
+        initialized = false;
+        break;
+      }
+    }
+    if (initialized && !this.#stop.signal.aborted) await Promise.all(mains.map((slot) => this.#loop(slot)));
+    this.#mainsOver = true;
+    // In reverse order of their start, as the kubelet ends them; all within one grace period.
+    for (const slot of inits.toReversed()) if (slot.view.kind === 'sidecar') this.#end(slot, this.#graceSeconds());
+    await Promise.all(sidecars);
+  }
+
+  /** Takes note of a new version of the pod: its deletion, a changed deadline. */
+  notice(pod: KubeObject): void {
+    const { deletionTimestamp, deletionGracePeriodSeconds } = pod.metadata;
+    if (deletionTimestamp !== undefined) {
+      if (this.#over) this.#removeIfDeleted();
+      else this.#stopAll(deletionGracePeriodSeconds ?? 30);
+      return;
+    }
+    const seconds = podSpec(pod).activeDeadlineSeconds;
+    if (this.#over || seconds === this.#deadlineSeconds) return;
+    this.#deadlineSeconds = seconds;
+    clearTimeout(this.#deadline);
+    if (seconds === undefined) return;
+    const leftMs = Math.max(0, this.#startedAt.getTime() + seconds * 1000 - Date.now());
+    // Node's timers hold 24 days; longer deadlines are left to the pod's user.
+    if (leftMs > 2_147_483_647) return;
+    this.#deadline = setTimeout(() => {
+      this.#ended ??= {
+        reason: 'DeadlineExceeded',
+        message: 'Pod was active on the node longer than the specified deadline',
+      };
+      this.#event('Normal', 'DeadlineExceeded', 'Pod was active on the node longer than the specified deadline');
+      this.#stopAll(this.#graceSeconds());
+    }, leftMs);
+  }
+
+  /** Ends everything at once: the pod is gone from the API, or the node goes. */
+  kill(): void {
+    this.#stopAll(0);
+  }
+
+  /** Removes the pod's files. */
+  async dispose(): Promise<void> {
+    await rm(this.#directory, { recursive: true, force: true });
+  }
+
+  #graceSeconds(): number {
+    return this.#spec.terminationGracePeriodSeconds ?? 30;
+  }
+
+  #stopAll(graceSeconds: number): void {
+    this.#stop.abort();
+    for (const slot of this.#slots) this.#end(slot, graceSeconds);
+  }
+
+  #end(slot: ContainerSlot, graceSeconds: number): void {
+    const { run } = slot;
+    if (run === undefined) return;
+    if (!this.#ending.has(run)) this.#event('Normal', 'Killing', `Stopping container ${slot.view.name}`, slot);
+    this.#ending.add(run);
+    if (graceSeconds <= 0) {
+      run.signal('SIGKILL');
+      return;
+    }
+    run.signal('SIGTERM');
+    this.#killers.push(setTimeout(() => run.signal('SIGKILL'), graceSeconds * 1000));
+  }
+
+  readonly #ending = new Set<object>();
+
+  async #makeVolumes(): Promise<void> {
+    while (!this.#stop.signal.aborted) {
+      const pod = this.#pod();
+      if (pod === undefined) return;
+      try {
+        const sources = { store: this.#around.store, pod, spec: this.#spec, token: this.#around.token };
+        this.#volumes = await makeVolumes(sources, join(this.#directory, 'volumes'));
+        return;
+      } catch (error) {
+        if (!(error instanceof MountError)) throw error;
+        this.#event('Warning', 'FailedMount', error.message);
+        await this.#sleep(RETRY_MS);
+      }
+    }
+  }
+
+  /** Runs a container, again and again where its pod says so. `up` is called at its first start. */
+  async #loop(slot: ContainerSlot, up: () => void = () => undefined): Promise<void> {
+    const { kind } = slot.view;
+    const policy = kind === 'sidecar' ? 'Always' : (this.#spec.restartPolicy ?? 'Always');
+    for (let attempt = 0; ; attempt += 1) {
+      if (attempt > 0) slot.view = { ...slot.view, restartCount: attempt };
+      const end = await this.#once(slot, attempt, up);
+      if (end === undefined) return;
+      const failed = end.exitCode !== 0;
+      const again =
+        kind === 'init' ? failed && policy !== 'Never' : policy === 'Always' || (policy === 'OnFailure' && failed);
+      const leaves = this.#stop.signal.aborted || (kind === 'sidecar' && this.#mainsOver);
+      this.#set(slot, { terminated: end });
+      if (!again || leaves) return;
+      const backoffMs =
+        attempt === 0 ? 0 : Math.min(MAX_BACKOFF_MS, this.#around.restartBackoffMs * 2 ** (attempt - 1));
+      slot.view = { ...slot.view, lastState: end };
+      if (backoffMs > 0) {
+        const message = `back-off ${String(backoffMs / 1000)}s restarting failed container=${slot.view.name} pod=${this.#key.name}_${this.#key.namespace}(${this.#key.uid})`;
+        this.#set(slot, { waiting: { reason: 'CrashLoopBackOff', message } });
+        this.#event(
+          'Warning',
+          'BackOff',
+          `Back-off restarting failed container ${slot.view.name} in pod ${this.#key.name}_${this.#key.namespace}(${this.#key.uid})`,
+          slot,
+        );
+        await this.#sleep(backoffMs);
+      }
+      if (this.#stop.signal.aborted || (kind === 'sidecar' && this.#mainsOver)) {
+        this.#set(slot, { terminated: end });
+        return;
+      }
+    }
+  }
+
+  /** Runs a container once; undefined when the pod ended before it could start. */
+  async #once(slot: ContainerSlot, attempt: number, up: () => void): Promise<Termination | undefined> {
+    const fake = this.#pod()?.metadata.annotations?.[RUN_FOR];
+    if (fake !== undefined) return await this.#fakeRun(slot, Number(fake), up);
+    if (!(await this.#pull(slot))) return undefined;
+    while (!this.#stop.signal.aborted) {
+      const pod = this.#pod();
+      if (pod === undefined) return undefined;
+      try {
+        return await this.#realRun(slot, pod, attempt, up);
+      } catch (error) {
+        if (!(error instanceof ContainerConfigError)) throw error;
+        this.#set(slot, { waiting: { reason: 'CreateContainerConfigError', message: error.message } });
+        this.#event('Warning', 'Failed', `Error: ${error.message}`, slot);
+        await this.#sleep(RETRY_MS);
+      }
+    }
+    return undefined;
+  }
+
+  async #realRun(
+    slot: ContainerSlot,
+    pod: KubeObject,
+    attempt: number,
+    up: () => void,
+  ): Promise<Termination | undefined> {
+    const { sandboxes, store, rotation, inTurn } = this.#around;
+    const { container } = slot;
+    const run = await inTurn(async () => {
+      if (this.#stop.signal.aborted) return undefined;
+      const begun = await startContainer({
+        ...{ sandboxes, store, pod, spec: this.#spec, container, attempt, rotation },
+        directory: this.#directory,
+        volumes: this.#volumes,
+      });
+      slot.run = begun;
+      slot.logs = [...slot.logs.slice(-1), begun.log];
+      // It may have been stopped while it was made; then nobody else ends it.
+      if (this.#stop.signal.aborted) this.#end(slot, 0);
+      await begun.started;
+      return begun;
+    });
+    if (run === undefined) return undefined;
+    slot.view = { ...slot.view, containerID: run.containerID };
+    this.#event('Normal', 'Created', `Container created`, slot);
+    const problem = await run.started;
+    this.#sandboxReady = true;
+    if (problem === undefined) {
+      this.#event('Normal', 'Started', `Container started`, slot);
+      this.#set(slot, { running: { startedAt: rfc3339(new Date()) } });
+    } else {
+      this.#event(
+        'Warning',
+        'Failed',
+        `Error: failed to create containerd task: failed to create shim task: OCI runtime create failed: ${problem}: unknown`,
+        slot,
+      );
+    }
+    up();
+    const end = await run.ended;
+    slot.run = undefined;
+    return end;
+  }
+
+  /** Runs nothing for some seconds: thousands of such pods fit on a machine. */
+  async #fakeRun(slot: ContainerSlot, seconds: number, up: () => void): Promise<Termination> {
+    const startedAt = rfc3339(new Date());
+    const containerID = `local://fake-${this.#key.uid}`;
+    slot.view = { ...slot.view, containerID };
+    this.#sandboxReady = true;
+    this.#set(slot, { running: { startedAt } });
+    up();
+    await this.#sleep(Math.max(0, seconds) * 1000);
+    const told = Number(this.#pod()?.metadata.annotations?.[EXIT_CODE] ?? 0);
+    const exitCode = this.#stop.signal.aborted ? 143 : told;
+    return {
+      exitCode,
+      reason: exitCode === 0 ? 'Completed' : 'Error',
+      startedAt,
+      finishedAt: rfc3339(new Date()),
+      containerID,
+    };
+  }
+
+  /** "Pulls" the image; false when the pod ended while it could not. */
+  async #pull(slot: ContainerSlot): Promise<boolean> {
+    const { image } = slot.view;
+    if (/[A-Z\s]/u.test(image.replace(/:[^/]*$/u, ''))) {
+      const message = `Failed to apply default image tag "${image}": couldn't parse image name "${image}": invalid reference format: repository name must be lowercase`;
+      this.#set(slot, { waiting: { reason: 'InvalidImageName', message } });
+      this.#event('Warning', 'InspectFailed', message, slot);
+      await this.#sleep(Infinity);
+      return false;
+    }
+    if (!/^(?:.*\/)?missing\//u.test(image)) {
+      this.#event('Normal', 'Pulled', `Container image "${image}" already present on machine`, slot);
+      return true;
+    }
+    const reason = `failed to pull and unpack image "${image}": failed to resolve reference "${image}": ${image}: not found`;
+    for (let pause = 10_000; !this.#stop.signal.aborted; pause = Math.min(pause * 2, MAX_BACKOFF_MS)) {
+      this.#event('Normal', 'Pulling', `Pulling image "${image}"`, slot);
+      this.#event('Warning', 'Failed', `Failed to pull image "${image}": ${reason}`, slot);
+      this.#event('Warning', 'Failed', 'Error: ErrImagePull', slot);
+      this.#set(slot, { waiting: { reason: 'ErrImagePull', message: reason } });
+      await this.#sleep(RETRY_MS);
+      if (this.#stop.signal.aborted) break;
+      this.#event('Normal', 'BackOff', `Back-off pulling image "${image}"`, slot);
+      this.#event('Warning', 'Failed', 'Error: ImagePullBackOff', slot);
+      this.#set(slot, {
+        waiting: { reason: 'ImagePullBackOff', message: `Back-off pulling image "${image}": ErrImagePull: ${reason}` },
+      });
+      await this.#sleep(pause);
+    }
+    return false;
+  }
+
+  /** Waits, but not beyond the pod's end. */
+  async #sleep(ms: number): Promise<void> {
+    try {
+      // Node's timers hold 24 days.
+      await delay(Math.min(ms, 2_147_483_647), undefined, { signal: this.#stop.signal });
+    } catch {
+      // Stopped: the caller looks at the signal.
+    }
+  }
+
+  #pod(): KubeObject | undefined {
+    const pod = this.#around.store.get('pods', this.#key.namespace, this.#key.name);
+    return pod?.metadata.uid === this.#key.uid ? pod : undefined;
+  }
+
+  #set(slot: ContainerSlot, state: ContainerState): void {
+    slot.view = { ...slot.view, state };
+    this.#publish();
+  }
+
+  #publish(): void {
+    const pod = this.#pod();
+    if (pod === undefined) return;
+    const known = {
+      restartPolicy: this.#spec.restartPolicy ?? 'Always',
+      containers: this.#slots.map(({ view }) => view),
+      startedAt: this.#startedAt,
+      sandboxReady: this.#sandboxReady,
+      over: this.#over,
+      // The phase turns only when everything has ended.
+      ended: this.#over ? this.#ended : undefined,
+    };
+    this.#around.store.update('pods', { ...pod, status: podStatus(known, pod['status'], new Date()) });
+  }
+
+  #removeIfDeleted(): void {
+    const pod = this.#pod();
+    if (pod?.metadata.deletionTimestamp === undefined) return;
+    if ((pod.metadata.finalizers ?? []).length > 0)
+      this.#around.store.update('pods', withMetadata(pod, { deletionGracePeriodSeconds: 0 }));
+    else this.#around.store.remove('pods', this.#key.namespace, this.#key.name);
+  }
+
+  #event(type: 'Normal' | 'Warning', reason: string, message: string, slot?: ContainerSlot): void {
+    const pod = this.#pod();
+    if (pod === undefined) return;
+    const list = slot?.view.kind === 'main' ? 'containers' : 'initContainers';
+    this.#around.events.record(
+      pod,
+      type,
+      reason,
+      message,
+      slot === undefined ? undefined : `spec.${list}{${slot.view.name}}`,
+    );
+  }
+}

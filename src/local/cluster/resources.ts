@@ -1,0 +1,36 @@
+/** One kind of object the server keeps. */
+export interface Resource {
+  /** Plural name, as in paths. */
+  readonly name: string;
+  readonly singular: string;
+  readonly kind: string;
+  readonly shortNames: readonly string[];
+  readonly namespaced: boolean;
+  readonly subresources: readonly string[];
+}
+
+function resource(
+  name: string,
+  kind: string,
+  shortNames: readonly string[],
+  namespaced: boolean,
+  subresources: readonly string[] = [],
+): Resource {
+  return { name, kind, singular: kind.toLowerCase(), shortNames, namespaced, subresources };
+}
+
+/** Every resource of the core group this server has; all of them in `v1`. */
+export const RESOURCES: readonly Resource[] = [
+  resource('configmaps', 'ConfigMap', ['cm'], true),
+  resource('events', 'Event', ['ev'], true),
+  resource('namespaces', 'Namespace', ['ns'], false),
+  resource('nodes', 'Node', ['no'], false),
+  resource('pods', 'Pod', ['po'], true, ['log', 'status', 'eviction']),
+  resource('secrets', 'Secret', [], true),
+  resource('serviceaccounts', 'ServiceAccount', ['sa'], true),
+];
+
+/** The resource of that plural name, or undefined. */
+export function resourceOf(name: string): Resource | undefined {
+  return RESOURCES.find((candidate) => candidate.name === name);
+}

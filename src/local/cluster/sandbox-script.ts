@@ -1,0 +1,75 @@
+/**
+ * The script that becomes a container, run by `sh` as process 1 of new user, mount, pid, uts and ipc namespaces.
+ *
+ * Arguments: an empty directory for the root, the host name, the working directory, `ro` or `rw` for the root itself,
+ * then triples `ro|rw SOURCE TARGET` of mounts, `--`, and the command. On descriptor 3 it says `pid N` (its number
+ * outside), then `started` or `error …`.
+ *
+ * The root is a tmpfs and not an overlay, because an unprivileged overlay is refused on many machines.
+ */
+export const SANDBOX_SCRIPT = `set -eu
+container_path=$PATH
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+root=$1 hostname=$2 workdir=$3 root_mode=$4
+shift 4
+fail() { printf 'error %s\\n' "$*" >&3; exit 128; }
+# Still the host's /proc: this tells the number by which the outside can send signals.
+read -r pid rest </proc/self/stat
+printf 'pid %s\\n' "$pid" >&3
+mount -t tmpfs -o mode=0755 reentry "$root" || fail "cannot mount a tmpfs as root"
+for name in bin sbin usr lib lib32 lib64 libx32 etc opt nix run/systemd/resolve; do
+  if [ -L "/$name" ]; then ln -s "$(readlink "/$name")" "$root/$name"
+  elif [ -d "/$name" ]; then
+    mkdir -p "$root/$name"
+    mount --rbind "/$name" "$root/$name" || fail "cannot bind /$name"
+  fi
+done
+# Flags that the host's mounts carry (nosuid, nodev …) are locked in a user namespace: the remount must repeat them.
+prefix=$(readlink -f "$root")
+while read -r _ _ _ _ point options rest; do
+  case $point in
+    "$prefix"/*) mount -o "remount,bind,ro,\${options#r[wo],}" "$(printf '%b' "$point")" || fail "cannot make $point read-only" ;;
+  esac
+done </proc/self/mountinfo
+cd "$root"
+mkdir -p tmp var/tmp var/run var/log run root home proc sys dev/shm mnt srv
+chmod 1777 tmp var/tmp dev/shm
+for name in null zero full random urandom tty; do
+  : >"dev/$name"
+  mount --bind "/dev/$name" "dev/$name" || fail "cannot bind /dev/$name"
+done
+ln -s /proc/self/fd dev/fd
+ln -s /proc/self/fd/0 dev/stdin
+ln -s /proc/self/fd/1 dev/stdout
+ln -s /proc/self/fd/2 dev/stderr
+# Where the host's own /proc is masked (in a container), a new one is refused: then the host's must do.
+mount -t proc proc proc 2>/dev/null || mount --rbind /proc proc || fail "cannot mount /proc"
+while [ "$1" != -- ]; do
+  mode=$1 source=$2 target=$root$3
+  shift 3
+  if [ -d "$source" ]; then mkdir -p "$target" || fail "cannot make the mount point \${target#"$root"}"
+  elif [ ! -e "$target" ]; then mkdir -p "\${target%/*}" && : >"$target" || fail "cannot make the mount point \${target#"$root"}"
+  fi
+  mount --rbind "$source" "$target" || fail "cannot mount \${target#"$root"}"
+  [ "$mode" = rw ] || mount -o remount,bind,ro "$target" || fail "cannot make \${target#"$root"} read-only"
+done
+shift
+hostname "$hostname" 2>/dev/null || :
+[ -d "$root$workdir" ] || mkdir -p "$root$workdir" || fail "cannot make the working directory $workdir"
+mkdir .old
+pivot_root . .old || fail "cannot change the root"
+cd /
+umount -l /.old
+rmdir /.old
+[ "$root_mode" = rw ] || mount -o remount,bind,ro / || fail "cannot make the root read-only"
+cd "$workdir"
+PATH=$container_path
+case $1 in
+  */*) [ -e "$1" ] || fail "exec: \\"$1\\": stat $1: no such file or directory"
+    [ -x "$1" ] && [ ! -d "$1" ] || fail "exec: \\"$1\\": permission denied" ;;
+  *) command -v -- "$1" >/dev/null || fail "exec: \\"$1\\": executable file not found in \\$PATH" ;;
+esac
+printf 'started\\n' >&3
+exec 3>&-
+exec "$@"
+`;

@@ -1,0 +1,327 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { setTimeout as delay } from 'node:timers/promises';
+import { parse as parseYaml } from 'yaml';
+import { z } from 'zod';
+import { discovery, review } from './discovery.ts';
+import { ApiFailure, badRequest, brokenServer, noSuchPath, notFound, statusOf } from './failure.ts';
+import { faultSchema, type Faults } from './faults.ts';
+import { RequestMetrics } from './metrics.ts';
+import { isJsonObject, jsonOf, type KubeObject } from './objects.ts';
+import { getObject, listObjects, readBody, sendJson, watchRequest, type ObjectRequest } from './reading.ts';
+import { resourceOf, type Resource } from './resources.ts';
+import type { Store } from './store.ts';
+import type { Watches } from './watches.ts';
+import { createObject, deleteCollection, deleteObject, evict, patchObject, updateObject } from './writing.ts';
+
+/** What the server stands in front of. */
+export interface ServerParts {
+  readonly store: Store;
+  readonly watches: Watches;
+  readonly faults: Faults;
+  readonly token: string;
+  /** Answers a request for a pod's log. */
+  readonly sendLog: (pod: KubeObject, query: URLSearchParams, response: ServerResponse) => void;
+}
+
+interface Routed {
+  readonly resource: Resource;
+  readonly namespace: string | undefined;
+  readonly name: string | undefined;
+  readonly subresource: string;
+}
+
+/** What is asked, in the words of access reviews. */
+type Verb = 'get' | 'list' | 'watch' | 'create' | 'update' | 'patch' | 'delete' | 'deletecollection';
+
+const METRIC_VERB: Readonly<Record<Verb, string>> = {
+  get: 'GET',
+  list: 'LIST',
+  watch: 'WATCH',
+  create: 'POST',
+  update: 'PUT',
+  patch: 'PATCH',
+  delete: 'DELETE',
+  deletecollection: 'DELETECOLLECTION',
+};
+
+/** The HTTP server of the local cluster, not yet listening. */
+export function apiServer(parts: ServerParts): Server {
+  const metrics = new RequestMetrics();
+  const server = createServer((request, response) => {
+    void answer(parts, metrics, request, response);
+  });
+  // A client may send on a connection just as we close it for idleness; so leave that to the client.
+  server.keepAliveTimeout = 0;
+  server.requestTimeout = 0;
+  return server;
+}
+
+async function answer(
+  parts: ServerParts,
+  metrics: RequestMetrics,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  const url = new URL(request.url ?? '/', 'http://local');
+  try {
+    await route(parts, metrics, url, request, response);
+  } catch (error) {
+    const failure =
+      error instanceof ApiFailure
+        ? error
+        : new ApiFailure(500, 'InternalError', `Internal error occurred: ${String(error)}`);
+    if (response.headersSent || response.destroyed) {
+      response.destroy();
+      return;
+    }
+    sendFailure(response, failure);
+  }
+}
+
+function sendFailure(response: ServerResponse, failure: ApiFailure): void {
+  const retry = failure.retryAfterSeconds === undefined ? {} : { 'retry-after': String(failure.retryAfterSeconds) };
+  if (failure.code === 429) {
+    // Priority and fairness answers in plain text, not with a Status.
+    response.writeHead(429, { 'content-type': 'text/plain; charset=utf-8', ...retry });
+    response.end(`${failure.message}\n`);
+    return;
+  }
+  sendJson(response, failure.code, JSON.stringify(statusOf(failure)), retry);
+}
+
+async function route(
+  parts: ServerParts,
+  metrics: RequestMetrics,
+  url: URL,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  const path = url.pathname.length > 1 ? url.pathname.replace(/\/+$/u, '') : url.pathname;
+  if (['/healthz', '/livez', '/readyz'].includes(path)) {
+    response.writeHead(200, { 'content-type': 'text/plain' }).end('ok');
+    return;
+  }
+  if (path !== '/version' && request.headers.authorization !== `Bearer ${parts.token}`) {
+    throw new ApiFailure(401, 'Unauthorized', 'Unauthorized');
+  }
+  if (path === '/metrics') {
+    const gauges = {
+      apiserver_longrunning_requests: parts.watches.size,
+      'apiserver_storage_objects{resource="pods"}': parts.store.count('pods'),
+    };
+    response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4' }).end(metrics.text(gauges));
+    return;
+  }
+  if (path === '/_local/faults' && request.method === 'POST') {
+    const order = faultSchema.safeParse(parseJson(await readBody(request)));
+    if (!order.success) throw badRequest(z.prettifyError(order.error));
+    parts.faults.order(order.data);
+    sendJson(response, 200, '{}');
+    return;
+  }
+  const routed = routeOf(path);
+  if (routed !== undefined) {
+    await objectRequest(parts, metrics, routed, url.searchParams, request, response);
+    return;
+  }
+  const found = request.method === 'GET' ? discovery(path) : undefined;
+  if (found !== undefined) {
+    sendJson(response, 200, JSON.stringify(found));
+    return;
+  }
+  const [, apis, group = '', , name = ''] = path.split('/');
+  if (apis === 'apis' && request.method === 'POST') {
+    const body = parseJson(await readBody(request));
+    const reviewed = review(group, name, isJsonObject(body) ? body : {}, (verb, resource) =>
+      parts.faults.isDenied(verb, resource),
+    );
+    if (reviewed !== undefined) {
+      sendJson(response, 201, JSON.stringify(reviewed));
+      return;
+    }
+  }
+  throw noSuchPath();
+}
+
+function routeOf(path: string): Routed | undefined {
+  const segments = path.split('/').slice(1).map(decodeURIComponent);
+  if (segments[0] !== 'api' || segments[1] !== 'v1' || segments[2] === undefined) return undefined;
+  const inNamespace =
+    segments[2] === 'namespaces' && segments[4] !== undefined && segments[4] !== 'status' && segments[4] !== 'finalize';
+  const [resourceName = '', name, subresource = ''] = inNamespace ? segments.slice(4) : segments.slice(2);
+  const resource = resourceOf(resourceName);
+  if (resource === undefined || resource.namespaced !== inNamespace) {
+    // Only lists and watches may span all namespaces.
+    if (resource === undefined || inNamespace || name !== undefined) throw noSuchPath();
+  }
+  if (subresource !== '' && !resource.subresources.includes(subresource)) throw noSuchPath();
+  return { resource, namespace: inNamespace ? segments[3] : undefined, name, subresource };
+}
+
+function verbOf(method: string, { name }: Routed, query: URLSearchParams): Verb {
+  switch (method) {
+    case 'GET':
+      if (name !== undefined) return 'get';
+      return ['1', 'true'].includes(query.get('watch') ?? '') ? 'watch' : 'list';
+    case 'POST':
+      return 'create';
+    case 'PUT':
+      return 'update';
+    case 'PATCH':
+      return 'patch';
+    case 'DELETE':
+      return name === undefined ? 'deletecollection' : 'delete';
+  }
+  throw new ApiFailure(405, 'MethodNotAllowed', 'the server does not allow this method on the requested resource');
+}
+
+async function objectRequest(
+  parts: ServerParts,
+  metrics: RequestMetrics,
+  routed: Routed,
+  query: URLSearchParams,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  const { faults } = parts;
+  const { resource, namespace, name, subresource } = routed;
+  const verb = verbOf(request.method ?? 'GET', routed, query);
+  const target = subresource === '' ? resource.name : `${resource.name}/${subresource}`;
+  const scope = name !== undefined ? 'resource' : namespace !== undefined ? 'namespace' : 'cluster';
+  const count = (code: number): void => {
+    metrics.count({ verb: METRIC_VERB[verb], resource: resource.name, subresource, scope, code });
+  };
+  try {
+    const delayMs = faults.delayMs(verb, target);
+    if (delayMs > 0) await delay(delayMs);
+    const failure = faults.failure(verb, target);
+    if (failure !== undefined) throw brokenServer(failure.status, failure.retryAfterSeconds);
+    if (faults.isDenied(verb, target)) {
+      throw new ApiFailure(
+        403,
+        'Forbidden',
+        `${target} is forbidden: User "reentry-local" cannot ${verb} resource "${target}" in API group ""`,
+        {
+          details: { kind: resource.name, ...(name !== undefined && { name }) },
+        },
+      );
+    }
+    const body = request.method === 'GET' ? undefined : await readBody(request);
+    const answered = perform(parts, verb, routed, query, request, response, body);
+    count(answered?.code ?? 200);
+    if (answered === undefined) return;
+    if (faults.losesReply(verb, target)) {
+      request.socket.destroy();
+      return;
+    }
+    sendJson(response, answered.code, answered.text, answered.headers);
+  } catch (error) {
+    count(error instanceof ApiFailure ? error.code : 500);
+    throw error;
+  }
+}
+
+interface Answer {
+  readonly code: number;
+  readonly text: string;
+  readonly headers?: Readonly<Record<string, readonly string[]>>;
+}
+
+/** Does what is asked; undefined when the answer is a stream and on its way already. */
+function perform(
+  parts: ServerParts,
+  verb: Verb,
+  routed: Routed,
+  query: URLSearchParams,
+  incoming: IncomingMessage,
+  response: ServerResponse,
+  body: string | undefined,
+): Answer | undefined {
+  const { store } = parts;
+  const { resource, namespace, name, subresource } = routed;
+  const request: ObjectRequest = { resource, namespace, name, query, accept: incoming.headers.accept ?? '' };
+  const status = subresource === 'status';
+  const contentType = incoming.headers['content-type'] ?? 'application/json';
+  switch (verb) {
+    case 'get': {
+      if (subresource !== 'log') return { code: 200, text: getObject(store, request) };
+      const pod = store.get('pods', namespace ?? '', name ?? '');
+      if (pod === undefined) throw notFound('pods', name ?? '');
+      parts.sendLog(pod, query, response);
+      return undefined;
+    }
+    case 'list':
+      return { code: 200, text: listObjects(store, request) };
+    case 'watch':
+      parts.watches.start(watchRequest(store, request), response);
+      return undefined;
+    case 'create': {
+      if (subresource === 'eviction')
+        return { code: 201, text: jsonOf(evict(store, request, parseBody(body, contentType))) };
+      if (resource.namespaced && namespace === undefined) throw noSuchPath();
+      const { object, warnings } = createObject(store, request, parseBody(body, contentType));
+      return { code: 201, text: jsonOf(object), headers: warningHeaders(warnings) };
+    }
+    case 'update':
+      return { code: 200, text: jsonOf(updateObject(store, request, parseBody(body, contentType), { status })) };
+    case 'patch': {
+      const patch = parseBody(body, contentType);
+      const apply = contentType.startsWith('application/apply-patch');
+      if (apply && store.get(resource.name, namespace ?? '', name ?? '') === undefined) {
+        return { code: 201, text: jsonOf(createObject(store, request, patch).object) };
+      }
+      return { code: 200, text: jsonOf(patchObject(store, request, patch, { contentType, status })) };
+    }
+    case 'delete': {
+      const gone = deleteObject(store, request, body === undefined || body === '' ? {} : parseBody(body, contentType));
+      return {
+        code: 200,
+        text: resource.name === 'pods' || resource.name === 'namespaces' ? jsonOf(gone) : deletedStatus(resource, gone),
+      };
+    }
+    case 'deletecollection': {
+      const items = deleteCollection(
+        store,
+        request,
+        body === undefined || body === '' ? {} : parseBody(body, contentType),
+      );
+      const metadata = { resourceVersion: String(store.resourceVersion) };
+      return { code: 200, text: JSON.stringify({ kind: `${resource.kind}List`, apiVersion: 'v1', metadata, items }) };
+    }
+  }
+}
+
+function deletedStatus(resource: Resource, object: KubeObject): string {
+  const details = { name: object.metadata.name, kind: resource.name, uid: object.metadata.uid };
+  return JSON.stringify({ kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Success', details });
+}
+
+function warningHeaders(warnings: readonly string[]): Readonly<Record<string, readonly string[]>> {
+  return warnings.length === 0 ? {} : { warning: warnings.map((text) => `299 - ${JSON.stringify(text)}`) };
+}
+
+function parseBody(body: string | undefined, contentType: string): unknown {
+  if (contentType.includes('protobuf')) {
+    throw new ApiFailure(
+      415,
+      'UnsupportedMediaType',
+      `the body of the request was in an unknown format - accepted media types include: application/json, application/yaml`,
+    );
+  }
+  if (!contentType.includes('yaml')) return parseJson(body ?? '');
+  try {
+    const parsed: unknown = parseYaml(body ?? '');
+    return parsed;
+  } catch (error) {
+    throw badRequest(`the YAML cannot be read: ${String(error)}`);
+  }
+}
+
+function parseJson(text: string): unknown {
+  try {
+    const parsed: unknown = JSON.parse(text);
+    return parsed;
+  } catch {
+    throw badRequest("couldn't get version/kind; json parse error: the body is no JSON");
+  }
+}

@@ -1,0 +1,208 @@
+import type { ServerResponse } from 'node:http';
+import { ApiFailure, statusOf } from './failure.ts';
+import type { WatchControls } from './faults.ts';
+import { jsonOf, type JsonObject, type KubeObject } from './objects.ts';
+import type { Selector } from './selectors.ts';
+import type { Store, StoreEvent } from './store.ts';
+
+/** What a client asked to watch. */
+export interface WatchRequest {
+  readonly resource: string;
+  readonly kind: string;
+  /** Undefined: all namespaces. */
+  readonly namespace: string | undefined;
+  readonly selects: Selector;
+  /** Undefined: everything there is as ADDED, then what changes. */
+  readonly since: number | undefined;
+  /** Says where the initial events end, by a bookmark (WatchList). */
+  readonly initialEventsEnd: boolean;
+  readonly bookmarks: boolean;
+  readonly timeoutMs: number;
+  /** How an object is written into an event; a table for kubectl, else the object itself. */
+  readonly render: ((object: KubeObject, first: boolean) => JsonObject) | undefined;
+}
+
+/** Beyond this much unread, a watcher is too slow and its stream is ended, as the real server does. */
+const MAX_UNREAD_BYTES = 16 * 1024 * 1024;
+
+/** All open watches. */
+export class Watches implements WatchControls {
+  readonly #store: Store;
+  readonly #bookmarkMs: number;
+  readonly #open = new Set<Watch>();
+  #frozenUntilMs = 0;
+  #thaw: NodeJS.Timeout | undefined;
+
+  constructor(store: Store, bookmarkMs: number) {
+    this.#store = store;
+    this.#bookmarkMs = bookmarkMs;
+  }
+
+  /** How many watches are open. */
+  get size(): number {
+    return this.#open.size;
+  }
+
+  /** Streams events to `response` until it is closed or the time is over. */
+  start(request: WatchRequest, response: ServerResponse): void {
+    const watch = new Watch(this.#store, request, response, this.#bookmarkMs);
+    this.#open.add(watch);
+    response.once('close', () => {
+      watch.stop();
+      this.#open.delete(watch);
+    });
+    if (this.#frozenUntilMs > Date.now()) watch.freeze(true);
+    watch.start();
+  }
+
+  /** Ends every watch. */
+  close(how: 'end' | 'reset' | 'cutLine'): void {
+    for (const watch of [...this.#open]) watch.close(how);
+  }
+
+  /** Keeps every watch silent for `ms`, new ones as well; 0 ends the silence. */
+  freeze(ms: number): void {
+    clearTimeout(this.#thaw);
+    this.#frozenUntilMs = Date.now() + ms;
+    for (const watch of this.#open) watch.freeze(ms > 0);
+    if (ms === 0) return;
+    this.#thaw = setTimeout(() => {
+      for (const watch of this.#open) watch.freeze(false);
+    }, ms);
+    this.#thaw.unref();
+  }
+
+  /** Sends a bookmark to every watch that wants them. */
+  bookmark(): void {
+    for (const watch of this.#open) watch.bookmark();
+  }
+}
+
+class Watch {
+  readonly #store: Store;
+  readonly #request: WatchRequest;
+  readonly #response: ServerResponse;
+  readonly #bookmarkMs: number;
+  #timers: NodeJS.Timeout[] = [];
+  #unlisten = (): void => undefined;
+  #held: string[] | undefined;
+  #first = true;
+
+  constructor(store: Store, request: WatchRequest, response: ServerResponse, bookmarkMs: number) {
+    this.#store = store;
+    this.#request = request;
+    this.#response = response;
+    this.#bookmarkMs = bookmarkMs;
+  }
+
+  start(): void {
+    const { resource, namespace, since, selects, initialEventsEnd, timeoutMs, bookmarks } = this.#request;
+    this.#response.writeHead(200, { 'content-type': 'application/json', 'transfer-encoding': 'chunked' });
+    // The client must know that it is connected, even if nothing happens for long.
+    this.#response.flushHeaders();
+    if (since === undefined) {
+      for (const object of this.#store.list(resource, namespace)) if (selects(object)) this.#send('ADDED', object);
+      if (initialEventsEnd) this.#bookmark({ 'k8s.io/initial-events-end': 'true' });
+    } else {
+      try {
+        for (const event of this.#store.since(resource, since)) this.#take(event);
+      } catch (error) {
+        if (!(error instanceof ApiFailure)) throw error;
+        // Not a 410 answer: the watch cache has begun to answer when it finds out.
+        this.#write(`{"type":"ERROR","object":${JSON.stringify(statusOf(error))}}\n`);
+        this.#response.end();
+        return;
+      }
+    }
+    this.#unlisten = this.#store.listen(resource, (event) => {
+      this.#take(event);
+    });
+    if (bookmarks) {
+      this.#timers.push(setInterval(() => this.bookmark(), this.#bookmarkMs));
+      // The last one lets the client resume from here when the time is over.
+      if (timeoutMs > 2000) this.#timers.push(setTimeout(() => this.bookmark(), timeoutMs - 2000));
+    }
+    this.#timers.push(setTimeout(() => this.close('end'), timeoutMs));
+  }
+
+  #take(event: StoreEvent): void {
+    const { namespace, selects } = this.#request;
+    if (namespace !== undefined && event.object.metadata.namespace !== namespace) return;
+    const before = event.previous !== undefined && selects(event.previous);
+    const after = event.type !== 'DELETED' && selects(event.object);
+    if (before && after) this.#send('MODIFIED', event.object);
+    else if (after) this.#send('ADDED', event.object);
+    else if (before) {
+      // An object that leaves the selection is shown as it was when it was in it, with the version of the change.
+      const { resourceVersion } = event.object.metadata;
+      const shown =
+        event.type === 'DELETED'
+          ? event.object
+          : { ...event.previous, metadata: { ...event.previous.metadata, resourceVersion } };
+      this.#send('DELETED', shown);
+    }
+  }
+
+  #send(type: string, object: KubeObject): void {
+    const { render } = this.#request;
+    const text = render === undefined ? jsonOf(object) : JSON.stringify(render(object, this.#first));
+    this.#first = false;
+    this.#write(`{"type":"${type}","object":${text}}\n`);
+  }
+
+  bookmark(): void {
+    if (this.#request.bookmarks) this.#bookmark(undefined);
+  }
+
+  #bookmark(annotations: JsonObject | undefined): void {
+    const metadata = {
+      resourceVersion: String(this.#store.resourceVersion),
+      creationTimestamp: null,
+      ...(annotations && { annotations }),
+    };
+    this.#write(
+      `${JSON.stringify({ type: 'BOOKMARK', object: { kind: this.#request.kind, apiVersion: 'v1', metadata } })}\n`,
+    );
+  }
+
+  #write(line: string): void {
+    if (this.#held !== undefined) {
+      this.#held.push(line);
+      return;
+    }
+    if (this.#response.writableEnded) return;
+    this.#response.write(line);
+    if (this.#response.writableLength > MAX_UNREAD_BYTES) this.close('end');
+  }
+
+  freeze(frozen: boolean): void {
+    if (frozen) {
+      this.#held ??= [];
+      return;
+    }
+    const held = this.#held ?? [];
+    this.#held = undefined;
+    for (const line of held) this.#write(line);
+  }
+
+  close(how: 'end' | 'reset' | 'cutLine'): void {
+    switch (how) {
+      case 'end':
+        this.#response.end();
+        break;
+      case 'reset':
+        this.#response.socket?.resetAndDestroy();
+        break;
+      case 'cutLine':
+        this.#response.end('{"type":"MODIFIED","object":{"kind":"Po');
+        break;
+    }
+    this.stop();
+  }
+
+  stop(): void {
+    this.#unlisten();
+    for (const timer of this.#timers) clearTimeout(timer);
+    this.#timers = [];
+  }
+}
