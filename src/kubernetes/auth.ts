@@ -1,0 +1,132 @@
+/** Who we are to a cluster: headers for each request and material for TLS, renewed as files rotate and tokens expire. */
+import { readFile } from 'node:fs/promises';
+import { isRecord, textIn } from '../core/json.ts';
+import type { Environment, Target } from './kubeconfig.ts';
+import { type PluginCredential, runPlugin } from './exec-plugin.ts';
+
+/** What TLS needs; equal `version` means equal content. */
+export interface TlsMaterial {
+  readonly version: string;
+  readonly ca?: Buffer | undefined;
+  readonly cert?: Buffer | string | undefined;
+  readonly key?: Buffer | string | undefined;
+  readonly servername?: string | undefined;
+  readonly rejectUnauthorized: boolean;
+}
+
+/** What one request goes out with. */
+export interface Credentials {
+  readonly headers: Readonly<Record<string, string>>;
+  readonly tls: TlsMaterial;
+}
+
+/** Files are read again after this time; a projected token lives an hour and is renewed at four fifths of it. */
+const FILE_MS = 60_000;
+/** A plugin's credential is renewed so long before it ends. */
+const SKEW_MS = 60_000;
+
+/** Credentials of one connection. Safe to ask for each request: reads files once a minute and runs a plugin once for all callers. */
+export class Auth {
+  readonly #target: Target;
+  readonly #env: Environment;
+  #present: { readonly credentials: Credentials; readonly until: number } | undefined;
+  #renewal: Promise<Credentials> | undefined;
+
+  constructor(target: Target, env: Environment) {
+    this.#target = target;
+    this.#env = env;
+  }
+
+  /** The present credentials. Rejects when a file cannot be read or a plugin fails. */
+  async credentials(): Promise<Credentials> {
+    if (this.#present !== undefined && Date.now() < this.#present.until) return this.#present.credentials;
+    this.#renewal ??= this.#renew().finally(() => {
+      this.#renewal = undefined;
+    });
+    return await this.#renewal;
+  }
+
+  /** The server said 401 to `refused`: forget them, unless they were renewed meanwhile. */
+  drop(refused: Credentials): void {
+    if (this.#present?.credentials === refused) this.#present = undefined;
+  }
+
+  async #renew(): Promise<Credentials> {
+    const { cluster, user } = this.#target;
+    const plugin = await this.#plugin();
+    const [ca, cert, key, token] = await Promise.all([
+      material(cluster.caData, cluster.caFile),
+      plugin?.cert ?? material(user.certData, user.certFile),
+      plugin?.key ?? material(user.keyData, user.keyFile),
+      this.#token(plugin),
+    ]);
+    const headers: Record<string, string> = {};
+    if (token !== undefined) headers['authorization'] = `Bearer ${token}`;
+    else if (user.username !== undefined && user.username !== '') {
+      const pair = Buffer.from(`${user.username}:${user.password ?? ''}`).toString('base64');
+      headers['authorization'] = `Basic ${pair}`;
+    }
+    if (user.impersonateUser !== undefined) headers['impersonate-user'] = user.impersonateUser;
+    const tls = {
+      ca,
+      cert,
+      key,
+      servername: cluster.tlsServerName,
+      rejectUnauthorized: !cluster.skipTLSVerify,
+    };
+    const version = [ca, cert, key].map((part) => part?.toString() ?? '').join('\n');
+    const credentials = { headers, tls: { ...tls, version } };
+    const until = Math.min(
+      Date.now() + FILE_MS,
+      ...(plugin?.expiresAt === undefined ? [] : [plugin.expiresAt - SKEW_MS]),
+    );
+    this.#present = { credentials, until: Math.max(until, Date.now() + 1000) };
+    return credentials;
+  }
+
+  #pluginCredential: PluginCredential | undefined;
+
+  async #plugin(): Promise<PluginCredential | undefined> {
+    const { user, cluster } = this.#target;
+    const exec: unknown =
+      user.exec ??
+      (isRecord(user.authProvider) && isRecord(user.authProvider['config'])
+        ? user.authProvider['config']['exec']
+        : undefined);
+    if (!isRecord(exec)) return undefined;
+    // `#present` is gone after a 401: then the plugin is asked anew, whatever it said about the expiry.
+    const held = this.#pluginCredential;
+    if (held !== undefined && this.#present !== undefined && (held.expiresAt ?? Infinity) - SKEW_MS > Date.now())
+      return held;
+    this.#pluginCredential = await runPlugin(exec, cluster.server, this.#env);
+    return this.#pluginCredential;
+  }
+
+  async #token(plugin: PluginCredential | undefined): Promise<string | undefined> {
+    const { user, tokenFile } = this.#target;
+    if (plugin?.token !== undefined) return plugin.token;
+    const provider: unknown = user.authProvider;
+    const config = isRecord(provider) ? provider['config'] : undefined;
+    const file = tokenFile ?? textIn(config, 'tokenFile');
+    if (file !== undefined) return (await readFile(file, 'utf8')).trim();
+    if (user.token !== undefined && user.token !== '') return user.token;
+    if (isRecord(provider) && plugin === undefined) return await this.#fromLibrary();
+    return undefined;
+  }
+
+  /** The old built-in providers (oidc, azure, gcp): the library knows them; it is loaded for them only. */
+  async #fromLibrary(): Promise<string | undefined> {
+    const { KubeConfig } = await import('@kubernetes/client-node');
+    const config = new KubeConfig();
+    config.loadFromClusterAndUser(this.#target.cluster, this.#target.user);
+    const options: { headers?: Record<string, unknown> } = {};
+    await config.applyToHTTPSOptions(options);
+    const header: unknown = options.headers?.['Authorization'];
+    return typeof header === 'string' ? header.replace(/^Bearer /, '') : undefined;
+  }
+}
+
+async function material(data: string | undefined, file: string | undefined): Promise<Buffer | undefined> {
+  if (data !== undefined && data !== '') return Buffer.from(data, 'base64');
+  return file === undefined || file === '' ? undefined : await readFile(file);
+}

@@ -1,0 +1,97 @@
+/** One cluster: the port `Cluster`, put together. */
+import type { Observable } from 'rxjs';
+import { textIn } from '../core/json.ts';
+import { projectPod } from '../core/project-pod.ts';
+import type { PodProjection, PodRef } from '../core/pod.ts';
+import type { Cluster, CreateOutcome, LogLine, LogReadOptions, Manifest, PodEventLine, PodSignal } from '../ports.ts';
+import { Auth } from './auth.ts';
+import { podEvents } from './events.ts';
+import { Http } from './http.ts';
+import { type Environment, targetOf } from './kubeconfig.ts';
+import { listPods, type PodScope } from './list.ts';
+import { readLogs } from './logs.ts';
+import { createPod, deletePod, getPod, patchPod } from './pods.ts';
+import { missingPermissions, type Permission } from './reviews.ts';
+import type { ConnectionSettings, Tuning } from './settings.ts';
+import { type WatchListMemory, watchPods$ } from './watch.ts';
+
+/** A cluster reached over HTTP. Opening it reads files and sends nothing. */
+export class HttpCluster implements Cluster {
+  readonly connection: string;
+  readonly namespace: string;
+  readonly #http: Http;
+  readonly #tuning: Tuning;
+  readonly #watchList: WatchListMemory = { refusedUntil: 0 };
+
+  constructor(connection: string, settings: ConnectionSettings, tuning: Tuning, env: Environment) {
+    const target = targetOf(connection, settings, env);
+    const { server, proxyUrl } = target.cluster;
+    this.connection = connection;
+    this.namespace = target.namespace;
+    this.#tuning = tuning;
+    this.#http = new Http(connection, { base: server, proxyUrl }, new Auth(target, env), tuning);
+  }
+
+  watchPods$(scope: PodScope): Observable<PodSignal> {
+    return watchPods$(this.#http, scope, this.#tuning, this.#watchList);
+  }
+
+  async createPod(
+    namespace: string,
+    manifest: Manifest,
+    options?: { readonly dryRun?: boolean },
+  ): Promise<CreateOutcome> {
+    return await createPod(this.#http, namespace, manifest, options);
+  }
+
+  async getPod(namespace: string, name: string): Promise<Manifest | undefined> {
+    return await getPod(this.#http, namespace, name);
+  }
+
+  project(pod: Manifest): PodProjection {
+    return projectPod(this.connection, pod);
+  }
+
+  async listPods(namespace: string | undefined, labelSelector: string): Promise<readonly PodProjection[]> {
+    const { pods } = await listPods(this.#http, { namespace, labelSelector }, this.#tuning.pageSize);
+    return pods;
+  }
+
+  async deletePod(pod: PodRef, gracePeriodSeconds?: number): Promise<'asked' | 'gone'> {
+    return await deletePod(this.#http, pod, gracePeriodSeconds);
+  }
+
+  async patchPod(pod: PodRef, patch: Manifest): Promise<'patched' | 'gone'> {
+    return await patchPod(this.#http, pod, patch);
+  }
+
+  logs(pod: PodRef, container: string, options: LogReadOptions): AsyncIterable<LogLine> {
+    return readLogs(this.#http, pod, container, options, this.#tuning);
+  }
+
+  async podEvents(pod: PodRef): Promise<readonly PodEventLine[]> {
+    return await podEvents(this.#http, pod);
+  }
+
+  async missingPermissions(wanted: readonly Permission[]): Promise<readonly string[]> {
+    return await missingPermissions(this.#http, wanted);
+  }
+
+  async version(): Promise<string> {
+    const version = await this.#http.json({
+      method: 'GET',
+      path: '/version',
+      what: 'read the version',
+      count: 'version',
+    });
+    return textIn(version, 'gitVersion') ?? 'unknown';
+  }
+
+  requestCounts(): Readonly<Record<string, number>> {
+    return this.#http.counts();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#http.close();
+  }
+}

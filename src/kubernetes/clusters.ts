@@ -1,0 +1,42 @@
+/** Named connections to clusters: the port `Clusters`. */
+import { env as processEnvironment } from 'node:process';
+import { ReentryError } from '../errors.ts';
+import type { Cluster, Clusters, Log } from '../ports.ts';
+import { HttpCluster } from './cluster.ts';
+import type { Environment } from './kubeconfig.ts';
+import { type ConnectionSettings, TUNING, type Tuning } from './settings.ts';
+
+export type { ConnectionSettings, Tuning } from './settings.ts';
+
+/**
+ * Opens every named connection; reads kubeconfigs now, sends nothing. `env`: where `KUBECONFIG` and the in-cluster address are found and what
+ * credential plugins inherit; the process's own unless given. `tuning`: other times and sizes than `TUNING`.
+ * @throws ReentryError CONFIG_INVALID when a kubeconfig, context or service account is not there.
+ */
+export function openClusters(options: {
+  readonly connections: Readonly<Record<string, ConnectionSettings>>;
+  readonly log?: Log | undefined;
+  readonly env?: Environment;
+  readonly tuning?: Partial<Tuning>;
+}): Clusters {
+  const env = options.env ?? processEnvironment;
+  const tuning = { ...TUNING, ...options.tuning };
+  const opened = new Map<string, Cluster>(
+    Object.entries(options.connections).map(([name, settings]) => [name, new HttpCluster(name, settings, tuning, env)]),
+  );
+  options.log?.debug({ connections: [...opened.keys()] }, 'cluster connections are configured');
+  return {
+    names: [...opened.keys()],
+    get(connection) {
+      const cluster = opened.get(connection);
+      if (cluster !== undefined) return cluster;
+      const known = [...opened.keys()].join(', ') || 'none';
+      throw new ReentryError('CONFIG_INVALID', `no connection "${connection}" is configured; known: ${known}`, {
+        transient: false,
+      });
+    },
+    async [Symbol.asyncDispose]() {
+      await Promise.allSettled([...opened.values()].map((cluster) => cluster[Symbol.asyncDispose]()));
+    },
+  };
+}

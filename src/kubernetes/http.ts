@@ -1,0 +1,240 @@
+/** HTTP to one API server: shared connections by kind of traffic, a deadline on every call, one retry after 401. */
+import { setTimeout as delay } from 'node:timers/promises';
+import { Agent, type Dispatcher, ProxyAgent, request } from 'undici';
+import { KubernetesError, ReentryError } from '../errors.ts';
+import type { Auth, Credentials, TlsMaterial } from './auth.ts';
+import { type Attempted, brokenConnection, noCredentials, refusal } from './errors.ts';
+import type { Tuning } from './settings.ts';
+
+/** Unary calls, watches and logs do not share connections: a stream must not stand in a call's way. */
+export type Traffic = 'unary' | 'watch' | 'logs';
+
+/** Identifies us in the server's audit log and flow schemas. */
+const USER_AGENT = 'reentry';
+const MAX_ERROR_BYTES = 65_536;
+const CONNECT_MS = 5_000;
+const HEADERS_MS = 30_000;
+
+/** One call. `count`: under which verb it is counted. */
+export interface Call {
+  readonly method: 'GET' | 'POST' | 'PATCH' | 'DELETE';
+  readonly path: string;
+  readonly query?: Readonly<Record<string, string | number | boolean | undefined>>;
+  readonly body?: unknown;
+  readonly contentType?: string;
+  /** For messages: `create pod a/b`. */
+  readonly what: string;
+  readonly count: string;
+  readonly signal?: AbortSignal | undefined;
+  /** Does not change anything, though its method looks like it. */
+  readonly readOnly?: boolean;
+}
+
+type Agents = Readonly<Record<Traffic, Dispatcher>>;
+
+/** The HTTP side of one cluster. Every failure is a `KubernetesError`; an abort by the caller's own signal rejects with its reason. */
+export class Http {
+  readonly connection: string;
+  readonly #base: string;
+  readonly #proxyUrl: string | undefined;
+  readonly #auth: Auth;
+  readonly #tuning: Tuning;
+  readonly #counts = new Map<string, number>();
+  #agents: { readonly version: string; readonly agents: Agents } | undefined;
+  #closed = false;
+
+  constructor(
+    connection: string,
+    server: { readonly base: string; readonly proxyUrl?: string | undefined },
+    auth: Auth,
+    tuning: Tuning,
+  ) {
+    if (server.proxyUrl !== undefined && !/^https?:\/\//.test(server.proxyUrl)) {
+      throw new ReentryError('CONFIG_INVALID', `connection "${connection}": proxy-url must be http or https`, {
+        transient: false,
+      });
+    }
+    this.connection = connection;
+    this.#base = server.base.replace(/\/+$/, '');
+    this.#proxyUrl = server.proxyUrl;
+    this.#auth = auth;
+    this.#tuning = tuning;
+  }
+
+  /** Requests made so far, by verb. */
+  counts(): Readonly<Record<string, number>> {
+    return Object.fromEntries(this.#counts);
+  }
+
+  /** The JSON of a successful reply. A read whose connection broke is tried once more. */
+  async json(call: Call): Promise<unknown> {
+    try {
+      return await this.#jsonOnce(call);
+    } catch (error) {
+      // A kept connection that the server had just closed: only a new one tells whether it is there.
+      const again = call.method === 'GET' && error instanceof KubernetesError && error.reason === 'UND_ERR_SOCKET';
+      if (!again || call.signal?.aborted === true) throw error;
+      return await this.#jsonOnce(call);
+    }
+  }
+
+  async #jsonOnce(call: Call): Promise<unknown> {
+    const deadline = AbortSignal.timeout(this.#tuning.unaryMs);
+    const signal = call.signal === undefined ? deadline : AbortSignal.any([deadline, call.signal]);
+    const reply = await this.#send(call, 'unary', signal, this.#tuning.unaryMs);
+    const attempted = this.attempted(call);
+    try {
+      return await reply.body.json();
+    } catch (error) {
+      if (call.signal?.aborted === true) throw error;
+      throw brokenConnection(attempted, signal.aborted ? signal.reason : error);
+    }
+  }
+
+  /** The body of a successful reply as it comes; lives until `signal` aborts it. `idleMs` 0: silence is allowed. */
+  async stream(
+    call: Call,
+    traffic: 'watch' | 'logs',
+    signal: AbortSignal,
+    idleMs = 0,
+  ): Promise<Dispatcher.ResponseData['body']> {
+    const reply = await this.#send(call, traffic, signal, idleMs);
+    return reply.body;
+  }
+
+  /** What the call is in messages. */
+  attempted(call: Call): Attempted {
+    return { what: call.what, connection: this.connection, writes: call.method !== 'GET' && call.readOnly !== true };
+  }
+
+  async #send(
+    call: Call,
+    traffic: Traffic,
+    signal: AbortSignal,
+    bodyTimeoutMs: number,
+  ): Promise<Dispatcher.ResponseData> {
+    const attempted = this.attempted(call);
+    for (let attempt = 1; ; attempt += 1) {
+      const credentials = await this.#credentials(attempted);
+      let reply: Dispatcher.ResponseData;
+      try {
+        this.#counts.set(call.count, (this.#counts.get(call.count) ?? 0) + 1);
+        reply = await request(this.#url(call), {
+          dispatcher: this.#agentsFor(credentials.tls)[traffic],
+          method: call.method,
+          headers: {
+            ...credentials.headers,
+            accept: 'application/json',
+            'user-agent': USER_AGENT,
+            ...(call.body === undefined ? {} : { 'content-type': call.contentType ?? 'application/json' }),
+          },
+          body: call.body === undefined ? null : JSON.stringify(call.body),
+          signal,
+          bodyTimeout: bodyTimeoutMs,
+          headersTimeout: HEADERS_MS,
+        });
+      } catch (error) {
+        if (call.signal?.aborted === true) throw error;
+        throw brokenConnection(attempted, signal.aborted ? signal.reason : error);
+      }
+      if (reply.statusCode >= 200 && reply.statusCode < 300) return reply;
+      const error = refusal(attempted, {
+        status: reply.statusCode,
+        body: await errorText(reply),
+        retryAfter: headerText(reply.headers['retry-after']),
+      });
+      if (error.fault !== 'unauthorized' || attempt > 1) throw error;
+      // The token may have been rotated: one more try with what the file or the plugin says now.
+      this.#auth.drop(credentials);
+    }
+  }
+
+  #url(call: Call): string {
+    const query = new URLSearchParams();
+    for (const [key, value] of Object.entries(call.query ?? {})) {
+      if (value !== undefined) query.set(key, String(value));
+    }
+    const text = query.toString();
+    return `${this.#base}${call.path}${text === '' ? '' : `?${text}`}`;
+  }
+
+  async #credentials(attempted: Attempted): Promise<Credentials> {
+    try {
+      return await this.#auth.credentials();
+    } catch (error) {
+      throw noCredentials(attempted, error);
+    }
+  }
+
+  #agentsFor(tls: TlsMaterial): Agents {
+    if (this.#closed) throw new Error('the cluster connection has been closed');
+    if (this.#agents?.version === tls.version) return this.#agents.agents;
+    const before = this.#agents?.agents;
+    const agents: Agents = {
+      unary: this.#agent(tls, { connections: 8 }),
+      watch: this.#agent(tls, {}),
+      logs: this.#agent(tls, {}),
+    };
+    this.#agents = { version: tls.version, agents };
+    // What runs on the old connections may end; nothing new goes there.
+    if (before !== undefined) void Promise.allSettled(Object.values(before).map((agent) => agent.close()));
+    return agents;
+  }
+
+  #agent(tls: TlsMaterial, limits: { readonly connections?: number }): Dispatcher {
+    const { ca, cert, key, servername, rejectUnauthorized } = tls;
+    const secure = {
+      rejectUnauthorized,
+      ...(ca === undefined ? {} : { ca }),
+      ...(cert === undefined ? {} : { cert }),
+      ...(key === undefined ? {} : { key }),
+      ...(servername === undefined ? {} : { servername }),
+    };
+    const common = { ...limits, bodyTimeout: 0, headersTimeout: HEADERS_MS };
+    return this.#proxyUrl === undefined
+      ? new Agent({
+          ...common,
+          connect: { ...secure, timeout: CONNECT_MS, keepAlive: true, keepAliveInitialDelay: 15_000 },
+        })
+      : new ProxyAgent({ ...common, uri: this.#proxyUrl, requestTls: { ...secure, timeout: CONNECT_MS } });
+  }
+
+  /** Cuts every connection; what still runs is rejected. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    const agents = this.#agents?.agents;
+    if (agents === undefined) return;
+    await Promise.allSettled(Object.values(agents).map((agent) => agent.destroy()));
+  }
+}
+
+function headerText(value: string | string[] | undefined): string | undefined {
+  return Array.isArray(value) ? value[0] : value;
+}
+
+/** The body of a refusal, at most 64 KiB of it. */
+async function errorText(reply: Dispatcher.ResponseData): Promise<string> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  try {
+    for await (const part of chunksOf(reply.body)) {
+      chunks.push(part);
+      bytes += part.length;
+      if (bytes > MAX_ERROR_BYTES) break;
+    }
+  } catch {
+    // The status says enough; a body that broke off only loses words.
+  }
+  return Buffer.concat(chunks).subarray(0, MAX_ERROR_BYTES).toString('utf8');
+}
+
+/** The chunks of a body; the stream library types them `any`. */
+export async function* chunksOf(body: AsyncIterable<unknown>): AsyncGenerator<Buffer, void, undefined> {
+  for await (const chunk of body)
+    if (chunk instanceof Uint8Array) yield Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length);
+}
+
+/** Waits, unless `signal` ends it before. Resolves in both cases. */
+export async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  await delay(ms, undefined, { signal }).catch(() => undefined);
+}

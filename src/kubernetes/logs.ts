@@ -1,0 +1,184 @@
+/** Reads a container's log from a cursor on, in bounded memory, as often interrupted as it may be. @see spec kubernetes-notes §7 */
+import { projectPod } from '../core/project-pod.ts';
+import type { PodRef } from '../core/pod.ts';
+import { KubernetesError } from '../errors.ts';
+import type { LogCursor, LogLine, LogReadOptions } from '../ports.ts';
+import { brokenConnection, isLogNotThereYet } from './errors.ts';
+import { type Call, chunksOf, type Http, pause } from './http.ts';
+import { LineSplitter } from './lines.ts';
+import { LogOrder, sinceTime } from './log-lines.ts';
+import { podPath } from './paths.ts';
+import { getPod } from './pods.ts';
+import type { Tuning } from './settings.ts';
+
+/** A reading that is not a follow and stops for so long has lost its node. */
+const STALL_MS = 60_000;
+/** The runtime's word for a container that it has removed; comes as a log of one line. */
+const REMOVED = 'unable to retrieve container logs for ';
+
+type ContainerLife = 'gone' | 'ended' | 'living';
+
+/**
+ * The lines after `options.from`. A container that has not started gives none. With `follow` it goes on over lost connections and ends
+ * with the container; else it ends with what is there. A line is given when it is complete: the part of a line that a living container is
+ * still writing is left for the next reading.
+ */
+export async function* readLogs(
+  http: Http,
+  pod: PodRef,
+  container: string,
+  options: LogReadOptions,
+  tuning: Tuning,
+): AsyncGenerator<LogLine, void, undefined> {
+  const reader = new LogReader(http, pod, container, options, tuning);
+  try {
+    if (options.follow === true && options.previous !== true) yield* reader.follow();
+    else yield* reader.pass({ follow: false, rest: 'if ended' });
+  } catch (error) {
+    if (options.signal?.aborted === true || isLogNotThereYet(error)) return;
+    throw error;
+  }
+}
+
+class LogReader {
+  readonly #http: Http;
+  readonly #pod: PodRef;
+  readonly #container: string;
+  readonly #options: LogReadOptions;
+  readonly #tuning: Tuning;
+  readonly #signal: AbortSignal;
+  #cursor: LogCursor | undefined;
+  #passes = 0;
+
+  constructor(http: Http, pod: PodRef, container: string, options: LogReadOptions, tuning: Tuning) {
+    this.#http = http;
+    this.#pod = pod;
+    this.#container = container;
+    this.#options = options;
+    this.#tuning = tuning;
+    this.#signal = options.signal ?? new AbortController().signal;
+    this.#cursor = options.from;
+  }
+
+  /** Read anew each time: it changes during every wait. */
+  #stopped(): boolean {
+    return this.#signal.aborted;
+  }
+
+  async *follow(): AsyncGenerator<LogLine, void, undefined> {
+    const [first, most] = this.#tuning.backoffMs;
+    let bound = first;
+    while (!this.#stopped()) {
+      const before = this.#cursor;
+      try {
+        yield* this.pass({ follow: true, rest: 'never' });
+      } catch (error) {
+        if (this.#stopped() || !isPassing(error)) throw error;
+      }
+      if (this.#cursor !== before) bound = first;
+      // The end of the stream says nothing: the container's state does.
+      const life = await this.#life();
+      if (life === 'gone') return;
+      if (life === 'ended') {
+        yield* this.pass({ follow: false, rest: 'always' });
+        return;
+      }
+      await pause(Math.random() * bound, this.#signal);
+      bound = Math.min(bound * 2, most);
+    }
+  }
+
+  /** One reading from the cursor on. `rest`: whether an unfinished last line counts. */
+  async *pass(how: {
+    readonly follow: boolean;
+    readonly rest: 'always' | 'never' | 'if ended';
+  }): AsyncGenerator<LogLine, void, undefined> {
+    const { limitBytes, previous } = this.#options;
+    const tailLines = this.#passes === 0 ? this.#options.tailLines : undefined;
+    this.#passes += 1;
+    const from = this.#cursor;
+    const order = new LogOrder(from, tailLines === undefined);
+    const lines = new LineSplitter(this.#tuning.logLineBytes, 'split');
+    const call: Call = {
+      method: 'GET',
+      path: podPath(this.#pod.namespace, this.#pod.name, 'log'),
+      query: {
+        container: this.#container,
+        timestamps: true,
+        follow: how.follow ? true : undefined,
+        previous: previous === true ? true : undefined,
+        sinceTime: from === undefined ? undefined : sinceTime(from),
+        tailLines,
+        limitBytes,
+      },
+      what: `read the log of container ${this.#container} of pod ${this.#pod.namespace}/${this.#pod.name}`,
+      count: 'log',
+      signal: this.#options.signal,
+    };
+    let bytes = 0;
+    for await (const chunk of this.#body(call, how.follow)) {
+      bytes += chunk.length;
+      for (const line of lines.push(chunk)) yield* this.#give(order, line, lines.continues);
+    }
+    const rest = lines.rest();
+    if (rest === undefined) return;
+    // Cut by our own limit: the next reading gives it whole.
+    if (limitBytes !== undefined && bytes >= limitBytes) return;
+    if (rest.toString('utf8').startsWith(REMOVED)) return;
+    if (how.rest === 'always' || (how.rest === 'if ended' && (await this.#life()) !== 'living')) {
+      yield* this.#give(order, rest, lines.continues);
+    }
+  }
+
+  *#give(order: LogOrder, bytes: Buffer, continues: boolean): Generator<LogLine> {
+    const line = order.next(bytes, continues);
+    if (line === undefined) return;
+    // Behind the line before it is given: whoever takes it and never comes back has had it.
+    this.#cursor = line.at;
+    yield line;
+  }
+
+  async *#body(call: Call, follow: boolean): AsyncGenerator<Buffer, void, undefined> {
+    const cut = new AbortController();
+    const stopped = (): void => {
+      cut.abort(this.#signal.reason);
+    };
+    this.#signal.addEventListener('abort', stopped, { once: true });
+    if (this.#signal.aborted) stopped();
+    const { logIdleMs } = this.#tuning;
+    const idle = follow
+      ? setTimeout(() => {
+          cut.abort(new Error(`the log was silent for ${logIdleMs} ms`));
+        }, logIdleMs)
+      : undefined;
+    try {
+      const body = await this.#http.stream(call, 'logs', cut.signal, follow ? 0 : STALL_MS);
+      for await (const chunk of chunksOf(body)) {
+        idle?.refresh();
+        yield chunk;
+      }
+    } catch (error) {
+      if (error instanceof KubernetesError || this.#signal.aborted) throw error;
+      throw brokenConnection(this.#http.attempted(call), cut.signal.aborted ? cut.signal.reason : error);
+    } finally {
+      clearTimeout(idle);
+      this.#signal.removeEventListener('abort', stopped);
+      // A reader that leaves early must not leave the stream open.
+      cut.abort();
+    }
+  }
+
+  async #life(): Promise<ContainerLife> {
+    const present = await getPod(this.#http, this.#pod.namespace, this.#pod.name);
+    if (present === undefined) return 'gone';
+    const pod = projectPod(this.#http.connection, present);
+    if (pod.uid !== this.#pod.uid) return 'gone';
+    const own = pod.containers.find(({ name }) => name === this.#container);
+    const over = pod.phase === 'Succeeded' || pod.phase === 'Failed';
+    return over || own?.state === 'terminated' ? 'ended' : 'living';
+  }
+}
+
+function isPassing(error: unknown): boolean {
+  return error instanceof KubernetesError && (error.fault === 'unavailable' || error.fault === 'throttled');
+}

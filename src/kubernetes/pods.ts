@@ -1,0 +1,137 @@
+/** Pods one by one: create, read, delete, patch. Nothing here is done twice by accident. */
+import { randomInt } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
+import { isRecord, recordIn, textIn } from '../core/json.ts';
+import type { PodRef } from '../core/pod.ts';
+import { KubernetesError, type KubernetesFault } from '../errors.ts';
+import type { CreateOutcome, Manifest } from '../ports.ts';
+import type { Call, Http } from './http.ts';
+import { isOtherUid } from './errors.ts';
+import { podPath, podsPath } from './paths.ts';
+
+/** Creations in a burst race for the namespace's quota object; tried so often before the caller hears of it. */
+const QUOTA_RACES = 10;
+
+const isFault = (error: unknown, ...faults: readonly KubernetesFault[]): error is KubernetesError =>
+  error instanceof KubernetesError && faults.includes(error.fault);
+
+/** The pod of that name; undefined where there is none. */
+export async function getPod(http: Http, namespace: string, name: string): Promise<Manifest | undefined> {
+  try {
+    const pod = await http.json({
+      method: 'GET',
+      path: podPath(namespace, name),
+      what: `get pod ${namespace}/${name}`,
+      count: 'get',
+    });
+    return isRecord(pod) ? pod : undefined;
+  } catch (error) {
+    if (isFault(error, 'notFound')) return undefined;
+    throw error;
+  }
+}
+
+/**
+ * Creates a pod from raw JSON; the server refuses fields it does not know. A name that is taken gives the pod that has it; so does
+ * a creation whose reply was lost, because the name is the caller's and stands for one attempt.
+ */
+export async function createPod(
+  http: Http,
+  namespace: string,
+  manifest: Manifest,
+  options: { readonly dryRun?: boolean } = {},
+): Promise<CreateOutcome> {
+  const name = textIn(recordIn(manifest, 'metadata'), 'name') ?? '';
+  const what = `create pod ${namespace}/${name}`;
+  const call: Call = {
+    method: 'POST',
+    path: podsPath(namespace),
+    query: { fieldValidation: 'Strict', dryRun: options.dryRun === true ? 'All' : undefined },
+    body: manifest,
+    what,
+    count: 'create',
+    readOnly: options.dryRun === true,
+  };
+  let unknown: KubernetesError | undefined;
+  for (let races = 0; ;) {
+    try {
+      const pod = await http.json(call);
+      return { kind: 'created', pod: isRecord(pod) ? pod : manifest };
+    } catch (error) {
+      if (isFault(error, 'alreadyExists')) {
+        const pod = await getPod(http, namespace, name);
+        if (pod !== undefined) return { kind: 'exists', pod };
+        // It went between the two calls.
+        if (++races > QUOTA_RACES) throw error;
+      } else if (isFault(error, 'unknownOutcome')) {
+        const pod = await seen(http, namespace, name, error);
+        if (pod !== undefined) return { kind: 'exists', pod };
+        // Once more: should the first one still arrive, the name tells them apart.
+        if (unknown !== undefined) throw error;
+        unknown = error;
+      } else if (isFault(error, 'quota') && error.status === 409 && ++races <= QUOTA_RACES) {
+        await delay(randomInt(50, 500));
+      } else throw error;
+    }
+  }
+}
+
+/** GET after a lost reply; where that fails too, the outcome stays as unknown as it was. */
+async function seen(http: Http, namespace: string, name: string, lost: KubernetesError): Promise<Manifest | undefined> {
+  if (name === '') throw lost;
+  try {
+    return await getPod(http, namespace, name);
+  } catch {
+    throw lost;
+  }
+}
+
+/** Asks for the deletion of exactly this pod. Safe to repeat: another pod of its name is not touched. */
+export async function deletePod(http: Http, pod: PodRef, gracePeriodSeconds?: number): Promise<'asked' | 'gone'> {
+  const call: Call = {
+    method: 'DELETE',
+    path: podPath(pod.namespace, pod.name),
+    body: {
+      kind: 'DeleteOptions',
+      apiVersion: 'v1',
+      preconditions: { uid: pod.uid },
+      propagationPolicy: 'Background',
+      ...(gracePeriodSeconds === undefined ? {} : { gracePeriodSeconds }),
+    },
+    what: `delete pod ${pod.namespace}/${pod.name}`,
+    count: 'delete',
+  };
+  return (await unlessGone(http, pod, call)) === undefined ? 'gone' : 'asked';
+}
+
+/** Merges `patch` into exactly this pod. Safe to repeat. */
+export async function patchPod(http: Http, pod: PodRef, patch: Manifest): Promise<'patched' | 'gone'> {
+  const call: Call = {
+    method: 'PATCH',
+    path: podPath(pod.namespace, pod.name),
+    query: { fieldValidation: 'Strict' },
+    // A uid in the patch is a precondition: another pod of the name refuses to change its own.
+    body: { ...patch, metadata: { ...recordIn(patch, 'metadata'), uid: pod.uid } },
+    contentType: 'application/merge-patch+json',
+    what: `patch pod ${pod.namespace}/${pod.name}`,
+    count: 'patch',
+  };
+  return (await unlessGone(http, pod, call)) === undefined ? 'gone' : 'patched';
+}
+
+/** Sends a write that may be repeated; a lost reply is settled by doing so once. Undefined: no such pod, or another uid. */
+async function unlessGone(http: Http, pod: PodRef, call: Call): Promise<unknown> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return (await http.json(call)) ?? {};
+    } catch (error) {
+      if (isFault(error, 'notFound') || isOtherUid(error)) return undefined;
+      if (isFault(error, 'conflict')) {
+        // The uid is the only precondition we send, yet the server's own writers may collide too.
+        const present = await getPod(http, pod.namespace, pod.name);
+        if (textIn(recordIn(present, 'metadata'), 'uid') !== pod.uid) return undefined;
+      }
+      if (!isFault(error, 'unknownOutcome') || attempt > 1) throw error;
+    }
+  }
+}
