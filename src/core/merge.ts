@@ -68,7 +68,6 @@ export function reconcileInitContainers(
   client: readonly JsonRecord[],
 ): readonly JsonRecord[] {
   if (base.length === 0) return client;
-  if (client.length === 0) return base;
   const left = new Map(client.map((container) => [container['name'], container]));
   const merged = base.map((low) => {
     const high = left.get(low['name']);
@@ -106,7 +105,8 @@ export function reconcileSpecs(base: unknown, client: unknown): JsonRecord | und
     listOf(low['initContainers']).filter(isRecord),
     listOf(high['initContainers']).filter(isRecord),
   );
-  const extended = extendField(low, { ...high, containers, initContainers }, 'volumes');
+  const lists = { containers, ...(initContainers.length === 0 ? {} : { initContainers }) };
+  const extended = extendField(low, { ...high, ...lists }, 'volumes');
   return mergeObjects(low, extended);
 }
 

@@ -75,7 +75,6 @@ export function slugify(text: string): string {
     .replace(/[ßæøœđłþðı]/g, (letter) => LETTERS[letter] ?? '')
     .normalize('NFKD')
     .replace(/\p{Mark}+/gu, '')
-    .replace(/'/g, '')
     .replace(/[^a-z0-9]+/g, '-')
     .replace(/^-+|-+$/g, '');
 }
