@@ -212,8 +212,15 @@ export interface Broker extends AsyncDisposable {
   readonly connected$: Observable<boolean>;
   /** Nudges addressed to this worker. */
   nudges$(worker: string): Observable<RunKey>;
-  /** Fill of the fullest bucket, 0 to 1; intake stops at 0.8. */
+  /** Fill of the fullest bucket, 0 to 1; intake stops at 0.8. Measured at most every 5 s. */
   fill(): Promise<number>;
+  /** What `now` adds to the local clock, in milliseconds. */
+  clockOffsetMs(): number;
+  /**
+   * Removes deletion markers older than `olderThanMs` (10 min or more: watches must have seen them), looking at up to `limit` entries of each
+   * bucket and going on there next time. The number removed. For the janitor.
+   */
+  sweep(options: { readonly olderThanMs: number; readonly limit: number }): Promise<number>;
 }
 
 // ---------------------------------------------------------------- broker, seen by a client

@@ -1,0 +1,79 @@
+import { EMPTY, concatMap, of } from 'rxjs';
+import type { Broker } from '../ports.ts';
+import { filledBuckets } from '../wire/streams.ts';
+import { brokerTime } from './broker-time.ts';
+import { connectNats } from './connection.ts';
+import { coreMessages$ } from './core-messages.ts';
+import { natsError } from './errors.ts';
+import { linkOf } from './link.ts';
+import { logStore } from './log-store.ts';
+import { membership } from './membership.ts';
+import type { BrokerOptions } from './options.ts';
+import { publisher } from './publisher.ts';
+import { requestStore } from './request-store.ts';
+import { resultStore } from './result-store.ts';
+import { runStore } from './run-store.ts';
+import { serviceHost } from './services.ts';
+import { streamInfo } from './stream-info.ts';
+import { subscriptionStore } from './subscription-store.ts';
+import { sweeper } from './sweep.ts';
+import { workQueues } from './work-queues.ts';
+
+/** How old a measurement of the buckets' fill may be: intake asks for it with each request. */
+const FILL_AGE_MS = 5_000;
+
+/**
+ * Opens all that a role needs of NATS, on one connection. Streams and consumers must be there already (`setup`).
+ * @throws ReentryError UNREACHABLE, UNAUTHORIZED or CONFIG_INVALID (without `waitForServer`)
+ */
+export async function openBroker(options: BrokerOptions): Promise<Broker> {
+  const connection = await connectNats(options);
+  const link = await linkOf(connection, options);
+  const abort = new AbortController();
+  const time = await brokerTime(link, abort.signal);
+
+  let fill: { readonly at: number; readonly value: Promise<number> } | undefined;
+  const measureFill = async () => {
+    const infos = await Promise.all(filledBuckets(link.assets).map((stream) => streamInfo(link, stream)));
+    return Math.max(...infos.map(({ bytes, maxBytes }) => (maxBytes > 0 ? bytes / maxBytes : 0)));
+  };
+
+  return {
+    queues: workQueues(link),
+    runs: runStore(link),
+    requests: requestStore(link),
+    subscriptions: subscriptionStore(link),
+    publish: publisher(link, time.now),
+    logs: logStore(link),
+    results: resultStore(link),
+    membership: membership(link),
+    services: serviceHost(link),
+    now: time.now,
+    clockOffsetMs: time.offsetMs,
+    connected$: link.connected$,
+    nudges$: (worker) =>
+      coreMessages$(link, link.subjects.nudge.of(worker)).pipe(
+        concatMap((message) => {
+          const run: unknown = message.json();
+          if (typeof run !== 'object' || run === null || !('tenant' in run) || !('runId' in run)) return EMPTY;
+          const { tenant, runId } = run;
+          return typeof tenant === 'string' && typeof runId === 'string' ? of({ tenant, runId }) : EMPTY;
+        }),
+      ),
+    async fill() {
+      if (fill === undefined || performance.now() - fill.at > FILL_AGE_MS)
+        fill = { at: performance.now(), value: measureFill() };
+      try {
+        return await fill.value;
+      } catch (error) {
+        fill = undefined;
+        throw natsError('measuring the fill of the buckets', error);
+      }
+    },
+    sweep: sweeper(link),
+    async [Symbol.asyncDispose]() {
+      abort.abort();
+      await connection[Symbol.asyncDispose]();
+    },
+  };
+}

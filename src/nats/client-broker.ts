@@ -1,0 +1,106 @@
+import { EMPTY, concatMap, map, of } from 'rxjs';
+import { ReentryError } from '../errors.ts';
+import type { ClientBroker, StoredEvent } from '../ports.ts';
+import { cloudEventSchema, eventStepOf, eventTypeOf } from '../wire/cloud-events.ts';
+import { serviceReplySchema } from '../wire/messages.ts';
+import { dec } from '../wire/tokens.ts';
+import { decoded, rawRunOf } from './codec.ts';
+import { connectNats } from './connection.ts';
+import { coreMessages$ } from './core-messages.ts';
+import { faultOf, natsError } from './errors.ts';
+import { linkOf } from './link.ts';
+import { logChunkOf } from './log-store.ts';
+import type { BrokerOptions } from './options.ts';
+import { patiently, publishAcked } from './publish.ts';
+import { directGet } from './stored.ts';
+
+/** How long "no stream takes this subject" is taken for a broker that restarts, and not for an unknown queue. */
+const UNKNOWN_QUEUE_MS = 3_000;
+
+function storedEvent(subject: string, data: Uint8Array): StoredEvent {
+  const event = decoded(cloudEventSchema, data, subject);
+  const tokens = subject.split('.');
+  const run = rawRunOf(tokens.at(-3) ?? '', tokens.at(-2) ?? '');
+  const type = eventTypeOf(event);
+  if (type === undefined)
+    throw new ReentryError('INTERNAL', `not a lifecycle event of ours: ${subject}`, { transient: false });
+  return { run, type, step: eventStepOf(event), id: event.id, at: event.time, data: event.data };
+}
+
+/**
+ * Opens what a client may do of NATS.
+ * @throws ReentryError UNREACHABLE, UNAUTHORIZED or CONFIG_INVALID
+ */
+export async function openClientBroker(options: BrokerOptions): Promise<ClientBroker> {
+  const connection = await connectNats(options);
+  const link = await linkOf(connection, options);
+  const { nc, subjects, assets, log } = link;
+  return {
+    async publishRun(queue, run, data, msgID) {
+      try {
+        const outcome = await publishAcked(link, subjects.run.of(queue, run), data, {
+          noRespondersPatienceMs: UNKNOWN_QUEUE_MS,
+          ...(msgID === undefined ? {} : { msgID }),
+        });
+        return { duplicate: outcome.kind === 'stored' && outcome.ack.duplicate };
+      } catch (error) {
+        if (error instanceof ReentryError && faultOf(error.cause) === 'noResponders')
+          throw new ReentryError(
+            'NOT_FOUND',
+            `no stream takes runs of queue ${queue}; check the queue's name, or make it with \`reentry setup --queue ${queue}\``,
+            { transient: false, cause: error },
+          );
+        throw error;
+      }
+    },
+    async request(tenant, verb, payload, timeoutMs = 5_000) {
+      const subject = subjects.service.of(tenant, verb);
+      try {
+        const answer = await nc.request(subject, JSON.stringify(payload ?? {}), { timeout: timeoutMs });
+        return decoded(serviceReplySchema, answer.data, `answer of ${subject}`);
+      } catch (error) {
+        const fault = faultOf(error);
+        if (fault === 'noResponders')
+          throw new ReentryError('UNREACHABLE', `no worker answers ${verb}; is one running (\`reentry worker\`)?`, {
+            transient: true,
+            cause: error,
+          });
+        if (fault === 'unknownOutcome' && !(error instanceof ReentryError))
+          throw new ReentryError('TIMEOUT', `no answer to ${verb} within ${timeoutMs} ms`, {
+            transient: true,
+            cause: error,
+          });
+        throw natsError(`asking ${subject}`, error);
+      }
+    },
+    events$: (of_) =>
+      coreMessages$(link, 'runId' in of_ ? subjects.event.ofRun(of_) : subjects.event.ofTenant(of_.tenant)).pipe(
+        concatMap(({ subject, data }) => {
+          try {
+            return of(storedEvent(subject, data));
+          } catch (error) {
+            log?.warn({ subject, error: String(error) }, 'event not understood');
+            return EMPTY;
+          }
+        }),
+      ),
+    async lastEvent(run, type) {
+      const subject = subjects.event.of(run, type);
+      const message = await patiently(`reading ${subject}`, () => directGet(link, assets.events, { lastOf: subject }));
+      return message === undefined ? undefined : storedEvent(message.subject, message.data);
+    },
+    live$: (run) =>
+      coreMessages$(link, subjects.live.ofRun(run)).pipe(
+        map(({ subject, data }) => ({
+          container: dec(subject.split('.').at(-1) ?? '') ?? '',
+          text: new TextDecoder().decode(data),
+        })),
+      ),
+    // A core subscription sees what is stored, but not its sequence; 0 says so.
+    logChunks$: (run) =>
+      coreMessages$(link, subjects.log.ofRun(run)).pipe(map(({ subject, data }) => logChunkOf(subject, 0, data))),
+    connected$: link.connected$,
+    maxPayloadBytes: nc.info?.max_payload ?? 1024 * 1024,
+    [Symbol.asyncDispose]: () => connection[Symbol.asyncDispose](),
+  };
+}

@@ -1,0 +1,192 @@
+/** A connection with settings that survive broker restarts. @see spec nats-notes §2.1, §2.2 for the measurements */
+import { readFileSync } from 'node:fs';
+import { connect, credsAuthenticator } from 'nats';
+import type { ConnectionOptions, NatsConnection } from 'nats';
+import { BehaviorSubject } from 'rxjs';
+import type { Observable } from 'rxjs';
+import { ReentryError } from '../errors.ts';
+import { faultOf } from './errors.ts';
+import { inboxPrefixOf } from './options.ts';
+import type { ConnectOptions } from './options.ts';
+
+/** Longest pause between two tries to connect for the first time. */
+const FIRST_CONNECT_PAUSE_MS = 5_000;
+
+/** An open connection and whether it is up. */
+export interface Connection extends AsyncDisposable {
+  readonly nc: NatsConnection;
+  /** The present state first; never completes before the connection is closed. */
+  readonly connected$: Observable<boolean>;
+  /** `true` while connected. */
+  isConnected(): boolean;
+}
+
+/** The library ignores user and password inside a URL; so they are taken out here. */
+function parsed(servers: ConnectOptions['servers']) {
+  const texts = (typeof servers === 'string' ? servers.split(',') : [...servers])
+    .map((text) => text.trim())
+    .filter(Boolean);
+  if (texts.length === 0)
+    throw new ReentryError(
+      'CONFIG_INVALID',
+      'no NATS server given; set REENTRY_NATS_URL, for example nats://127.0.0.1:4222',
+      {
+        transient: false,
+      },
+    );
+  const urls = texts.map((text) => {
+    const url = URL.parse(text.includes('://') ? text : `nats://${text}`);
+    if (url === null || !['nats:', 'tls:'].includes(url.protocol) || url.hostname === '')
+      throw new ReentryError(
+        'CONFIG_INVALID',
+        `not a NATS URL: ${redacted(text)}; expected nats://[user:password@]host:port`,
+        {
+          transient: false,
+        },
+      );
+    return url;
+  });
+  const withUser = urls.find(({ username }) => username !== '');
+  return {
+    servers: urls.map(({ host, port }) => (port === '' ? `${host}:4222` : host)),
+    tls: urls.some(({ protocol }) => protocol === 'tls:'),
+    user: withUser === undefined ? undefined : decodeURIComponent(withUser.username),
+    pass: withUser === undefined || withUser.password === '' ? undefined : decodeURIComponent(withUser.password),
+  };
+}
+
+const redacted = (text: string) => text.replace(/\/\/[^@/]*@/, '//…@');
+
+function settings(options: ConnectOptions): ConnectionOptions {
+  const from = parsed(options.servers);
+  const user = options.user ?? from.user;
+  const pass = options.pass ?? from.pass;
+  // `nats://token@host`: a user without a password is a token, as in all other NATS clients.
+  const token = options.token ?? (options.user === undefined && pass === undefined ? from.user : undefined);
+  const tls = options.tls ?? (from.tls ? {} : undefined);
+  const { credsFile } = options;
+  return {
+    servers: from.servers,
+    name: options.name,
+    inboxPrefix: inboxPrefixOf(options.role, options.tenant),
+    ...(token !== undefined ? { token } : user !== undefined ? { user, ...(pass === undefined ? {} : { pass }) } : {}),
+    // The function form is called at each reconnect, so a rotated file is used.
+    ...(credsFile === undefined
+      ? {}
+      : { authenticator: (nonce?: string) => credsAuthenticator(readFileSync(credsFile))(nonce) }),
+    // With `tls`, even empty, a server that offers none is refused instead of spoken to in the clear.
+    ...(tls === undefined
+      ? {}
+      : { tls: Object.fromEntries(Object.entries(tls).filter(([, value]) => value !== undefined)) }),
+    maxReconnectAttempts: -1, // the default of 10 closes the connection for good
+    reconnectTimeWait: 250,
+    reconnectJitter: 250,
+    pingInterval: 5_000, // a silent peer is noticed in 10–15 s instead of minutes
+    maxPingOut: 2,
+    timeout: 5_000,
+    waitOnFirstConnect: false, // our own loop below says what is wrong while it waits
+    ignoreAuthErrorAbort: true, // two auth errors in a row are a rotation race, not the end
+    noAsyncTraces: true,
+  };
+}
+
+/** What could not be reached, and what the reader can do. */
+function connectError(options: ConnectOptions, error: unknown): ReentryError {
+  if (error instanceof ReentryError) return error;
+  const { servers } = parsed(options.servers);
+  const where = servers.join(', ');
+  const said = error instanceof Error ? error.message : String(error);
+  if (faultOf(error) === 'unauthorized')
+    return new ReentryError(
+      'UNAUTHORIZED',
+      `the NATS server at ${where} refused the credentials (${said}); check REENTRY_NATS_CREDS, or user and password in REENTRY_NATS_URL`,
+      { transient: false, cause: error },
+    );
+  if (typeof error === 'object' && error !== null && 'code' in error && error.code === 'ENOENT')
+    return new ReentryError('CONFIG_INVALID', `cannot read a credentials or certificate file: ${said}`, {
+      transient: false,
+      cause: error,
+    });
+  const hint =
+    options.tls === undefined
+      ? 'is it running, and is REENTRY_NATS_URL right?'
+      : 'is it running with TLS, does its certificate fit the CA file, and does it ask for a client certificate?';
+  return new ReentryError('UNREACHABLE', `no NATS server answers at ${where}: ${said}; ${hint}`, {
+    transient: true,
+    cause: error,
+  });
+}
+
+/**
+ * Connects; afterwards reconnects for ever. With `waitForServer` it also waits for the first connection, saying why in the log.
+ * @throws ReentryError UNREACHABLE, UNAUTHORIZED or CONFIG_INVALID
+ */
+export async function connectNats(options: ConnectOptions): Promise<Connection> {
+  const library = settings(options);
+  for (let pauseMs = 250; ; pauseMs = Math.min(pauseMs * 2, FIRST_CONNECT_PAUSE_MS)) {
+    try {
+      return opened(await connect(library), options);
+    } catch (error) {
+      const failure = connectError(options, error);
+      if (options.waitForServer !== true || options.signal?.aborted === true || failure.code === 'CONFIG_INVALID')
+        throw failure;
+      options.log?.warn({ code: failure.code }, `${failure.message}; trying again in ${pauseMs} ms`);
+      await pause(pauseMs, options.signal);
+    }
+  }
+}
+
+/** Waits; ends early, without error, when `signal` aborts. */
+export function pause(ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal?.addEventListener('abort', done);
+    if (signal?.aborted === true) done();
+  });
+}
+
+function opened(nc: NatsConnection, { log }: ConnectOptions): Connection {
+  const up$ = new BehaviorSubject(true);
+  let closing = false;
+  const follow = async () => {
+    for await (const { type, data } of nc.status()) {
+      switch (String(type)) {
+        case 'disconnect':
+          up$.next(false);
+          log?.warn({ server: String(data) }, 'connection to NATS lost; reconnecting');
+          break;
+        case 'reconnect':
+          up$.next(true);
+          log?.info({ server: String(data) }, 'connected to NATS again');
+          break;
+        case 'error':
+          log?.warn({ error: String(data) }, 'NATS reported an error');
+          break;
+        // reconnecting, pingTimer, update, ldm: nothing to do
+      }
+    }
+  };
+  void follow();
+  void nc.closed().then((error) => {
+    if (!closing) log?.error({ error: error?.message }, 'connection to NATS closed for good');
+    up$.next(false);
+    up$.complete();
+  });
+  return {
+    nc,
+    connected$: up$.asObservable(),
+    isConnected: () => up$.value,
+    async [Symbol.asyncDispose]() {
+      closing = true;
+      if (nc.isClosed()) return;
+      // Draining waits for the server; while it is away there is nothing to wait for.
+      if (up$.value) await Promise.race([nc.drain().catch(() => undefined), pause(2_000)]);
+      if (!nc.isClosed()) await nc.close();
+    },
+  };
+}

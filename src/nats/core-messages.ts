@@ -1,0 +1,23 @@
+import type { Msg, NatsConnection } from 'nats';
+import { Observable } from 'rxjs';
+import type { Log } from '../ports.ts';
+
+/** Core messages of a subject, from now on; goes on over reconnects, never completes by itself. A refused subscription errors. */
+export function coreMessages$(
+  { nc }: { readonly nc: NatsConnection; readonly log?: Log | undefined },
+  subject: string,
+  queue?: string,
+): Observable<Msg> {
+  return new Observable<Msg>((subscriber) => {
+    const subscription = nc.subscribe(subject, {
+      ...(queue === undefined ? {} : { queue }),
+      callback: (error, message) => {
+        if (error === null) subscriber.next(message);
+        else subscriber.error(error);
+      },
+    });
+    return () => {
+      if (!nc.isClosed()) subscription.unsubscribe();
+    };
+  });
+}

@@ -1,0 +1,114 @@
+/** What NATS refuses, classified once. v2 of the client says "503" for several things; only `api_error` tells them apart. */
+import { NatsError } from 'nats';
+import { ReentryError } from '../errors.ts';
+
+/** JetStream's own error codes that we act on. @see https://github.com/nats-io/nats-server/blob/main/server/errors.json */
+const API = {
+  consumerNotFound: 10014,
+  messageNotFound: 10037,
+  streamNotFound: 10059,
+  storageFull: 10047,
+  wrongLastSequence: 10071,
+  /** Stream store failed: a limit with discard new was reached. */
+  storeFailed: 10077,
+  wrongLastSequenceConstant: 10164,
+} as const;
+
+/** What a failed call to NATS means. */
+export type NatsFault =
+  | 'wrongSequence'
+  | 'notFound'
+  /** Nobody listens: no such stream, no leader, or JetStream not up yet. */
+  | 'noResponders'
+  /** May have been applied or not. */
+  | 'unknownOutcome'
+  | 'full'
+  | 'tooLarge'
+  | 'forbidden'
+  | 'unauthorized'
+  | 'closed'
+  | 'refused';
+
+/** Classifies an error of the NATS library by its codes. */
+export function faultOf(error: unknown): NatsFault {
+  if (!(error instanceof NatsError)) return 'unknownOutcome'; // socket errors surface raw
+  const { api_error: api, code } = error;
+  if (api !== undefined) {
+    if (api.err_code === API.wrongLastSequence || api.err_code === API.wrongLastSequenceConstant)
+      return 'wrongSequence';
+    if (
+      api.err_code === API.messageNotFound ||
+      api.err_code === API.streamNotFound ||
+      api.err_code === API.consumerNotFound
+    )
+      return 'notFound';
+    if (api.err_code === API.storeFailed || api.err_code === API.storageFull) return 'full';
+    if (api.code === 503) return 'noResponders';
+    if (api.code === 404) return 'notFound';
+    return 'refused';
+  }
+  switch (code) {
+    case '503':
+      return 'noResponders';
+    case '404':
+      return 'notFound';
+    case 'MAX_PAYLOAD_EXCEEDED':
+      return 'tooLarge';
+    case 'PERMISSIONS_VIOLATION':
+      return 'forbidden';
+    case 'AUTHORIZATION_VIOLATION':
+    case 'AUTHENTICATION_EXPIRED':
+    case 'AUTHENTICATION_TIMEOUT':
+    case 'ACCOUNT_EXPIRED':
+    case 'BAD_AUTHENTICATION':
+    case 'BAD_CREDS':
+      return 'unauthorized';
+    case 'CONNECTION_CLOSED':
+    case 'CONNECTION_DRAINING':
+      return 'closed';
+    case 'INVALID_OPTION':
+    case 'BAD_SUBJECT':
+    case 'BAD_PAYLOAD':
+      return 'refused';
+    default:
+      return 'unknownOutcome'; // TIMEOUT, DISCONNECT, CONNECTION_*, …
+  }
+}
+
+/** Whether trying the same call again can help. */
+export function canPass(fault: NatsFault): boolean {
+  return fault === 'unknownOutcome' || fault === 'noResponders' || fault === 'full';
+}
+
+/** Our error for a failed call: `doing` says what was tried, on what. */
+export function natsError(doing: string, error: unknown): ReentryError {
+  if (error instanceof ReentryError) return error;
+  const said = error instanceof Error ? error.message : String(error);
+  const fault = faultOf(error);
+  const transient = canPass(fault);
+  const make = (code: ReentryError['code'], hint: string) =>
+    new ReentryError(code, `${doing}: ${hint} (NATS said: ${said})`, { transient, cause: error });
+  switch (fault) {
+    case 'forbidden':
+      return make('FORBIDDEN', "the user of this connection lacks the permission; give it its role's permissions");
+    case 'unauthorized':
+      return make('UNAUTHORIZED', 'the server refused the credentials');
+    case 'full':
+      return make(
+        'STREAM_FULL',
+        'the stream has reached its limit; raise the storage limits with `reentry setup` or remove old runs',
+      );
+    case 'tooLarge':
+      return make('TOO_LARGE', "the message is larger than the server's max_payload");
+    case 'noResponders':
+      return make('NATS_UNAVAILABLE', 'no stream answers; was `reentry setup` run, and is JetStream up?');
+    case 'notFound':
+      return make('NOT_FOUND', 'it does not exist; was `reentry setup` run?');
+    case 'closed':
+    case 'unknownOutcome':
+      return make('NATS_UNAVAILABLE', 'the broker did not answer in time');
+    case 'wrongSequence':
+    case 'refused':
+      return make('INTERNAL', 'the broker refused it');
+  }
+}

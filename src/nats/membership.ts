@@ -1,0 +1,61 @@
+import { EMPTY, concatMap, of, share } from 'rxjs';
+import type { Membership } from '../ports.ts';
+import { claimSchema, heartbeatSchema } from '../wire/messages.ts';
+import type { Claim } from '../wire/messages.ts';
+import { decoded } from './codec.ts';
+import { coreMessages$ } from './core-messages.ts';
+import { keyValues } from './key-values.ts';
+import type { Link } from './link.ts';
+import { liveWatch$ } from './live-watch.ts';
+
+type ClaimSignal =
+  { readonly key: string; readonly claim: Claim; readonly revision: number } | { readonly kind: 'synced' };
+
+/** Heartbeats as core messages (unstored), claims by compare-and-set. */
+export function membership(link: Link): Membership {
+  const { nc, subjects, log } = link;
+  const owners = keyValues(link, link.assets.ownershipBucket);
+  return {
+    beat(heartbeat) {
+      // There is no reconnect buffer: a heartbeat while disconnected would be lost, and an old one would lie.
+      if (link.isConnected() && !nc.isClosed())
+        nc.publish(subjects.heartbeat.of(heartbeat.replica), JSON.stringify(heartbeat));
+    },
+    heartbeats$: coreMessages$(link, subjects.heartbeat.all).pipe(
+      concatMap(({ data, subject }) => {
+        try {
+          return of(decoded(heartbeatSchema, data, subject));
+        } catch (error) {
+          log?.warn({ subject, error: String(error) }, 'heartbeat not understood');
+          return EMPTY;
+        }
+      }),
+      share(),
+    ),
+    claims$: () =>
+      liveWatch$(link, owners.bucket, link.name).pipe(
+        concatMap((signal) => {
+          if (signal.kind === 'synced') return of<ClaimSignal>(signal);
+          if (signal.kind === 'deleted') return EMPTY;
+          try {
+            const claim = decoded(claimSchema, signal.data, `claim ${signal.key}`);
+            return of<ClaimSignal>({ key: signal.key, claim, revision: signal.revision });
+          } catch (error) {
+            log?.warn({ key: signal.key, error: String(error) }, 'claim not understood');
+            return EMPTY;
+          }
+        }),
+      ),
+    async claim(key, claim, expectedRevision) {
+      const json = JSON.stringify(claim);
+      const text = new TextDecoder();
+      const outcome = await owners.compareAndSet(key, json, expectedRevision, (data) => text.decode(data) === json);
+      return outcome.kind === 'written' ? outcome.revision : undefined;
+    },
+    async readClaim(key) {
+      const entry = await owners.read(key, 'leader');
+      if (entry === undefined || entry.deleted) return undefined;
+      return { value: decoded(claimSchema, entry.data, `claim ${key}`), revision: entry.revision };
+    },
+  };
+}

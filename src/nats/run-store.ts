@@ -1,0 +1,53 @@
+import type { RunStore } from '../ports.ts';
+import { runStateSchema } from '../wire/messages.ts';
+import { keys } from '../wire/subjects.ts';
+import { enc } from '../wire/tokens.ts';
+import { decoded, operationOf, rawRunOf } from './codec.ts';
+import { keyValues } from './key-values.ts';
+import type { Entry } from './key-values.ts';
+import type { Link } from './link.ts';
+
+/** Run states in their bucket; each write carries an operation id, so that a lost acknowledgement is settled by reading. */
+export function runStore(link: Link): RunStore {
+  const states = keyValues(link, link.assets.stateBucket);
+  const versioned = ({ key, data, revision }: Entry) => ({
+    value: decoded(runStateSchema, data, `state of ${key}`),
+    revision,
+  });
+  return {
+    async read(run, options = {}) {
+      const key = keys.run(run);
+      let entry = await states.read(key, options.leader === true ? 'leader' : 'any');
+      // Direct reads may come from a follower that is behind.
+      if ((entry?.revision ?? 0) < (options.atLeastRevision ?? 0)) entry = await states.read(key, 'leader');
+      return entry === undefined || entry.deleted ? undefined : versioned(entry);
+    },
+    async write(run, state, expectedRevision) {
+      const outcome = await states.compareAndSet(
+        keys.run(run),
+        JSON.stringify(state),
+        expectedRevision,
+        (data) => operationOf(data) === state.op,
+      );
+      if (outcome.kind === 'written') return outcome;
+      return { kind: 'conflict', current: outcome.current === undefined ? undefined : versioned(outcome.current) };
+    },
+    async list({ tenant, after, limit }) {
+      const filter = tenant === undefined ? '>' : `${enc(tenant)}.>`;
+      const runs = [];
+      let from = (after ?? 0) + 1;
+      while (runs.length < limit) {
+        const entry = await states.next(filter, from);
+        if (entry === undefined) return { runs, next: undefined };
+        from = entry.revision + 1;
+        const [tenantToken, runIdToken] = entry.key.split('.');
+        const run = rawRunOf(tenantToken ?? '', runIdToken ?? '');
+        if (!entry.deleted) runs.push({ ...run, ...versioned(entry) });
+      }
+      return { runs, next: from - 1 };
+    },
+    async delete(run, revision) {
+      await states.delete(keys.run(run), revision);
+    },
+  };
+}

@@ -1,0 +1,277 @@
+/** Makes a server match the table of `wire/streams.ts`, as often as it is called. The command line, the chart and the tests call this. */
+import {
+  AckPolicy,
+  DeliverPolicy,
+  DiscardPolicy,
+  NatsError,
+  ReplayPolicy,
+  RetentionPolicy,
+  StorageType,
+  nanos,
+} from 'nats';
+import type { ConsumerConfig, ConsumerInfo, JetStreamManager, NatsConnection, StreamConfig, StreamInfo } from 'nats';
+import { ReentryError } from '../errors.ts';
+import { isTokenText, QUEUE_PATTERN } from '../wire/tokens.ts';
+import { DUPLICATE_WINDOW_SECONDS, FEED_NAME_PATTERN, streamTable } from '../wire/streams.ts';
+import type { ConsumerSpec, Layout, StreamSettings, StreamSpec } from '../wire/streams.ts';
+import { faultOf, natsError } from './errors.ts';
+
+/** Older servers lose streams on a crash (2.10.20–22) or accept two compare-and-sets on a cluster. @see spec nats-notes §1 */
+export const MIN_SERVER_VERSION = '2.10.23';
+
+/** Whether version `a` is `b` or newer; suffixes such as `-RC.1` are ignored. */
+export function isAtLeast(a: string, b: string): boolean {
+  const numbers = (text: string) => text.replace(/^v/, '').split('-')[0]?.split('.').map(Number) ?? [];
+  const [left, right] = [numbers(a), numbers(b)];
+  for (let i = 0; i < 3; i += 1) {
+    const difference = (left[i] ?? 0) - (right[i] ?? 0);
+    if (difference !== 0) return difference > 0;
+  }
+  return true;
+}
+
+/** One thing that setup did or found. */
+export interface SetupStep {
+  readonly kind: 'stream' | 'consumer';
+  readonly name: string;
+  readonly did: 'created' | 'updated' | 'unchanged';
+}
+
+/** Names of API errors that setup turns into advice. */
+const SUBJECTS_OVERLAP = 10065;
+const STORAGE_EXCEEDED = [10047, 10023, 10028];
+const REPLICAS_IMPOSSIBLE = [10074, 10005];
+
+/**
+ * Creates what is missing, updates what may be changed, refuses what may not, and compares the server's answer with what was asked: old
+ * servers drop fields in silence. Queues and feeds that others added stay.
+ * @throws ReentryError NATS_MISMATCH where the server is too old or an asset cannot become what the table says; CONFIG_INVALID for bad names
+ */
+export async function setup(
+  nc: NatsConnection,
+  layout: Layout,
+  settings: StreamSettings,
+): Promise<readonly SetupStep[]> {
+  checkNames(settings);
+  const version = nc.info?.version ?? '0';
+  if (!isAtLeast(version, MIN_SERVER_VERSION))
+    throw mismatch(`nats-server ${version} is too old; reentry needs ${MIN_SERVER_VERSION} or newer`);
+  if (nc.info?.jetstream !== true)
+    throw mismatch(
+      'this nats-server (or account) has no JetStream; start it with --jetstream, or enable it for the account',
+    );
+  const jsm = await nc.jetstreamManager({ checkAPI: false, timeout: 10_000 });
+  const table = streamTable(layout, settings);
+  const steps: SetupStep[] = [];
+  for (const spec of table.streams) steps.push({ kind: 'stream', name: spec.name, did: await stream(jsm, spec) });
+  for (const spec of table.consumers) steps.push({ kind: 'consumer', name: spec.name, did: await consumer(jsm, spec) });
+  return steps;
+}
+
+const mismatch = (message: string, cause?: unknown) =>
+  new ReentryError('NATS_MISMATCH', message, { transient: false, cause });
+
+function checkNames({ workerQueues = [], executorQueues = [], subscribers = [] }: StreamSettings) {
+  const problems = [
+    ...[...workerQueues, ...executorQueues]
+      .filter((queue) => !QUEUE_PATTERN.test(queue))
+      .map((queue) => ({ path: 'queues', message: `"${queue}" is not a queue's name: 1 to 32 of A-Z a-z 0-9 _ -` })),
+    ...workerQueues
+      .filter((queue) => executorQueues.includes(queue))
+      .map((queue) => ({ path: 'queues', message: `"${queue}" is asked for as worker queue and as executor queue` })),
+    ...subscribers
+      .filter(({ tenant, name }) => !isTokenText(tenant) || !FEED_NAME_PATTERN.test(name))
+      .map(({ tenant, name }) => ({
+        path: 'subscribers',
+        message: `"${tenant}/${name}" is not a subscriber: tenant/name, the name 1 to 32 of A-Z a-z 0-9 -`,
+      })),
+  ];
+  if (problems.length > 0)
+    throw new ReentryError('CONFIG_INVALID', problems.map(({ message }) => message).join('; '), {
+      transient: false,
+      problems,
+    });
+}
+
+function streamConfig(spec: StreamSpec, subjects: readonly string[]) {
+  return {
+    name: spec.name,
+    description: spec.description,
+    subjects: [...subjects],
+    retention: spec.retention === 'workqueue' ? RetentionPolicy.Workqueue : RetentionPolicy.Limits,
+    storage: StorageType.File,
+    discard: spec.discard === 'new' ? DiscardPolicy.New : DiscardPolicy.Old,
+    max_age: nanos((spec.maxAgeSeconds ?? 0) * 1000),
+    max_bytes: spec.maxBytes,
+    max_msgs: -1,
+    max_msg_size: -1,
+    max_msgs_per_subject: spec.maxMessagesPerSubject ?? -1,
+    // Not longer than the age of messages, which the server refuses.
+    duplicate_window: nanos(Math.min(DUPLICATE_WINDOW_SECONDS, spec.maxAgeSeconds ?? DUPLICATE_WINDOW_SECONDS) * 1000),
+    num_replicas: spec.replicas,
+    allow_direct: true,
+    allow_rollup_hdrs: spec.rollup,
+    deny_delete: false, // sweeping removes markers by sequence
+    deny_purge: false,
+  } satisfies Partial<StreamConfig>;
+}
+
+/** Fields whose change the server refuses, or that would not keep what is stored. */
+const FIXED_STREAM_FIELDS = ['retention', 'storage'] as const;
+
+async function stream(jsm: JetStreamManager, spec: StreamSpec): Promise<SetupStep['did']> {
+  const present = await infoOf(() => jsm.streams.info(spec.name), spec.name);
+  if (present === undefined) {
+    const wanted = streamConfig(spec, spec.subjects);
+    const made = await asked(spec.name, () => jsm.streams.add(wanted));
+    verify(spec.name, wanted, made.config);
+    return 'created';
+  }
+  const kept = spec.keepsForeignSubjects
+    ? present.config.subjects.filter((subject) => !spec.subjects.includes(subject))
+    : [];
+  const wanted = streamConfig(spec, [...spec.subjects, ...kept].sort());
+  const drift = differences(wanted, present.config);
+  if (drift.length === 0) return 'unchanged';
+  const fixed = drift.filter(({ field }) => FIXED_STREAM_FIELDS.some((name) => name === field));
+  if (fixed.length > 0)
+    throw mismatch(
+      `stream ${spec.name} exists with ${told(fixed)}, which cannot be changed; use another REENTRY_ASSET_PREFIX, or delete the stream when nothing in it is needed`,
+    );
+  // Less room than what is stored would make the server discard or refuse; that is a person's decision.
+  if (wanted.max_bytes < present.state.bytes)
+    throw mismatch(
+      `stream ${spec.name} holds ${present.state.bytes} bytes and would get a limit of ${wanted.max_bytes}; raise the storage setting`,
+    );
+  const made = await asked(spec.name, () => jsm.streams.update(spec.name, wanted));
+  verify(spec.name, wanted, made.config);
+  return 'updated';
+}
+
+function consumerConfig(spec: ConsumerSpec) {
+  return {
+    durable_name: spec.name,
+    name: spec.name,
+    description: spec.description,
+    filter_subject: spec.filter,
+    ack_policy: AckPolicy.Explicit,
+    ack_wait: nanos(spec.ackWaitSeconds * 1000),
+    // Giving up is the worker's decision; a message over `max_deliver` would stay in a work queue for ever.
+    max_deliver: -1,
+    deliver_policy: DeliverPolicy.All,
+    replay_policy: ReplayPolicy.Instant,
+    max_ack_pending: spec.maxAckPending,
+    max_waiting: spec.maxWaiting,
+    num_replicas: spec.replicas,
+    metadata: { 'dev.reentry.kind': spec.kind },
+  } satisfies Partial<ConsumerConfig>;
+}
+
+const FIXED_CONSUMER_FIELDS = ['ack_policy', 'deliver_policy', 'replay_policy', 'max_waiting'] as const;
+
+async function consumer(jsm: JetStreamManager, spec: ConsumerSpec): Promise<SetupStep['did']> {
+  const wanted = consumerConfig(spec);
+  const present = await infoOf(() => jsm.consumers.info(spec.stream, spec.name), spec.name);
+  if (present === undefined) {
+    const made = await asked(spec.name, () => jsm.consumers.add(spec.stream, wanted));
+    verify(spec.name, wanted, made.config);
+    return 'created';
+  }
+  const drift = differences(wanted, present.config);
+  if (drift.length === 0) return 'unchanged';
+  const kind = present.config.metadata?.['dev.reentry.kind'];
+  if (kind !== undefined && kind !== spec.kind)
+    throw mismatch(
+      `${spec.description}: the queue is served by a ${kind} and cannot become one of a ${spec.kind}; use another name`,
+    );
+  const fixed = drift.filter(({ field }) => FIXED_CONSUMER_FIELDS.some((name) => name === field));
+  if (fixed.length > 0)
+    throw mismatch(
+      `consumer ${spec.name} of ${spec.stream} exists with ${told(fixed)}, which cannot be changed; delete it and run setup again (no message is lost)`,
+    );
+  const made = await asked(spec.name, () => jsm.consumers.update(spec.stream, spec.name, wanted));
+  verify(spec.name, wanted, made.config);
+  return 'updated';
+}
+
+async function infoOf<T extends StreamInfo | ConsumerInfo>(
+  read: () => Promise<T>,
+  name: string,
+): Promise<T | undefined> {
+  try {
+    return await read();
+  } catch (error) {
+    if (faultOf(error) === 'notFound') return undefined;
+    throw natsError(`looking at ${name}`, error);
+  }
+}
+
+async function asked<T>(name: string, change: () => Promise<T>): Promise<T> {
+  try {
+    return await change();
+  } catch (error) {
+    const code = error instanceof NatsError ? error.api_error?.err_code : undefined;
+    const said = error instanceof Error ? error.message : String(error);
+    if (code === SUBJECTS_OVERLAP)
+      throw mismatch(
+        `${name}: another stream takes some of its subjects; use another root or prefix, or remove that stream (${said})`,
+        error,
+      );
+    if (code !== undefined && STORAGE_EXCEEDED.includes(code))
+      throw mismatch(
+        `${name}: the server has not enough JetStream storage for its limit; lower the storage setting or give the server more (${said})`,
+        error,
+      );
+    if (code !== undefined && REPLICAS_IMPOSSIBLE.includes(code))
+      throw mismatch(
+        `${name}: the server cannot keep that many replicas; a single server takes 1, a cluster of three takes 3 (${said})`,
+        error,
+      );
+    if (faultOf(error) === 'refused') throw mismatch(`${name}: the server refuses it (${said})`, error);
+    throw natsError(`setting up ${name}`, error);
+  }
+}
+
+interface Difference {
+  readonly field: string;
+  readonly wanted: unknown;
+  readonly present: unknown;
+}
+
+/** Our fields that differ; what the server adds of its own does not count. */
+function differences(wanted: object, present: object): readonly Difference[] {
+  const actual = new Map<string, unknown>(Object.entries(present));
+  return Object.entries(wanted).flatMap(([field, value]: [string, unknown]) => {
+    const there = actual.get(field);
+    return same(field, value, there) ? [] : [{ field, wanted: value, present: there }];
+  });
+}
+
+function same(field: string, wanted: unknown, present: unknown): boolean {
+  if (field === 'metadata') {
+    const there = new Map<string, unknown>(
+      typeof present === 'object' && present !== null ? Object.entries(present) : [],
+    );
+    return Object.entries(typeof wanted === 'object' && wanted !== null ? wanted : {}).every(
+      ([key, value]) => there.get(key) === value,
+    );
+  }
+  if (Array.isArray(wanted))
+    return Array.isArray(present) && JSON.stringify([...wanted].sort()) === JSON.stringify([...present].sort());
+  // The server leaves out false and zero.
+  if (wanted === false || wanted === 0) return present === wanted || present === undefined;
+  return wanted === present;
+}
+
+const told = (differences_: readonly Difference[]) =>
+  differences_
+    .map(({ field, wanted, present }) => `${field} ${JSON.stringify(present)} (wanted ${JSON.stringify(wanted)})`)
+    .join(', ');
+
+function verify(name: string, wanted: object, present: object) {
+  const drift = differences(wanted, present);
+  if (drift.length > 0)
+    throw mismatch(
+      `${name}: the server answered with ${told(drift)}; it is too old, or an account limit stands in the way`,
+    );
+}

@@ -1,0 +1,60 @@
+import { EMPTY, concatMap, of } from 'rxjs';
+import { shardOf } from '../core/shard.ts';
+import type { SubscriptionChange, SubscriptionStore } from '../ports.ts';
+import { subscriptionSchema } from '../wire/messages.ts';
+import { keys } from '../wire/subjects.ts';
+import { decoded, runOf } from './codec.ts';
+import { keyValues } from './key-values.ts';
+import type { Entry } from './key-values.ts';
+import type { Link } from './link.ts';
+import { liveWatch$ } from './live-watch.ts';
+
+/** Trigger subscriptions: one key per run. Only a watch (a triggerer's) writes beacons. */
+export function subscriptionStore(link: Link): SubscriptionStore {
+  const bucket = link.assets.subscriptionBucket;
+  const subscriptions = keyValues(link, bucket);
+  const text = new TextDecoder();
+  const versioned = ({ key, data, revision }: Entry) => ({
+    value: decoded(subscriptionSchema, data, `subscription ${key}`),
+    revision,
+  });
+  return {
+    async read(run) {
+      const entry = await subscriptions.read(keys.subscription(shardOf(run), run), 'leader');
+      return entry === undefined || entry.deleted ? undefined : versioned(entry);
+    },
+    async put(run, subscription, expectedRevision) {
+      const key = keys.subscription(shardOf(run), run);
+      const json = JSON.stringify(subscription);
+      const present = expectedRevision === undefined ? await subscriptions.read(key, 'leader') : undefined;
+      const expected = expectedRevision ?? (present === undefined || present.deleted ? 0 : present.revision);
+      const outcome = await subscriptions.compareAndSet(key, json, expected, (data) => text.decode(data) === json);
+      if (outcome.kind === 'written') return outcome;
+      return { kind: 'conflict', current: outcome.current === undefined ? undefined : versioned(outcome.current) };
+    },
+    async delete(run) {
+      const key = keys.subscription(shardOf(run), run);
+      // A marker over nothing would only be swept later.
+      const present = await subscriptions.read(key, 'leader');
+      if (present !== undefined && !present.deleted) await subscriptions.delete(key);
+    },
+    changes$: (replica) =>
+      liveWatch$(link, bucket, replica).pipe(
+        concatMap((signal) => {
+          if (signal.kind === 'synced') return of<SubscriptionChange>(signal);
+          const [shard, tenantToken, runIdToken] = signal.key.split('.');
+          const run = runOf(tenantToken, runIdToken);
+          if (shard === undefined || run === undefined) return EMPTY;
+          if (signal.kind === 'deleted') return of<SubscriptionChange>({ kind: 'deleted', run, shard });
+          try {
+            const subscription = decoded(subscriptionSchema, signal.data, `subscription ${signal.key}`);
+            return of<SubscriptionChange>({ kind: 'put', run, shard, subscription, revision: signal.revision });
+          } catch (error) {
+            // From a version we cannot read; those who can will act on it.
+            link.log?.error({ key: signal.key, error: String(error) }, 'subscription not understood; left alone');
+            return EMPTY;
+          }
+        }),
+      ),
+  };
+}

@@ -1,0 +1,264 @@
+/** Every stream, bucket, consumer and durable feed, once: what `setup` makes, and why it is so. @see spec protocol §2 */
+import { LANES, keys, subjectsUnder } from './subjects.ts';
+import type { Lane, Subjects } from './subjects.ts';
+import { enc } from './tokens.ts';
+
+/** The default prefix of stream and bucket names. */
+export const DEFAULT_ASSET_PREFIX = 'REENTRY_';
+/** How long a delivered message is ours without a sign of life. */
+export const ACK_WAIT_SECONDS = 10;
+/** How often a holder of a message says that it is at work. */
+export const WORKING_EVERY_MS = 3_000;
+/** Window in which JetStream knows a message id again; each remembered id costs the server about 240 bytes. */
+export const DUPLICATE_WINDOW_SECONDS = 120;
+
+const DAY_SECONDS = 24 * 3600;
+
+/** Names of all assets under one prefix. A bucket is a stream `KV_<bucket>`, the object bucket `OBJ_<bucket>`. */
+export function assetsUnder(prefix: string) {
+  const bucket = (name: string) => {
+    const id = `${prefix}${name}`;
+    return {
+      bucket: id,
+      stream: `KV_${id}`,
+      subject: (key: string) => `$KV.${id}.${key}`,
+      all: `$KV.${id}.>`,
+    } as const;
+  };
+  const results = `${prefix}results`;
+  return {
+    prefix,
+    runs: `${prefix}RUNS`,
+    steps: `${prefix}STEPS`,
+    events: `${prefix}EVENTS`,
+    logs: `${prefix}LOGS`,
+    deadLetters: `${prefix}DLQ`,
+    requestBucket: bucket('reqs'),
+    stateBucket: bucket('runs'),
+    subscriptionBucket: bucket('subs'),
+    ownershipBucket: bucket('own'),
+    resultBucket: { bucket: results, stream: `OBJ_${results}` },
+  } as const;
+}
+export type Assets = ReturnType<typeof assetsUnder>;
+export type Bucket = Assets['stateBucket'];
+
+/** Where one installation's subjects and assets are. */
+export interface Layout {
+  readonly subjects: Subjects;
+  readonly assets: Assets;
+}
+
+/** Durable consumers' names. The lane stands first: a queue's name may contain what a lane is called. */
+export const consumers = {
+  intake: (queue: string) => `intake_${queue}`,
+  step: (lane: Lane, queue: string) => `step_${lane}_${queue}`,
+  feed: ({ tenant, name }: Subscriber) => `feed_${name}_${enc(tenant)}`,
+} as const;
+
+/** Who asked for a durable feed of a tenant's `completed` events. `name` is part of a consumer's name. */
+export interface Subscriber {
+  readonly tenant: string;
+  readonly name: string;
+}
+/** A feed's name; no `_`, so that consumer names stay unambiguous. */
+export const FEED_NAME_PATTERN = /^[A-Za-z0-9-]{1,32}$/;
+
+/** One stream as the table wants it. `undefined` limits are unlimited. */
+export interface StreamSpec {
+  readonly name: string;
+  readonly description: string;
+  readonly subjects: readonly string[];
+  /** Subjects that other installations or an earlier setup added are kept. */
+  readonly keepsForeignSubjects: boolean;
+  readonly retention: 'limits' | 'workqueue';
+  readonly discard: 'old' | 'new';
+  readonly maxAgeSeconds: number | undefined;
+  readonly maxBytes: number;
+  readonly maxMessagesPerSubject: number | undefined;
+  readonly rollup: boolean;
+  readonly replicas: number;
+}
+
+/** One durable pull consumer as the table wants it. */
+export interface ConsumerSpec {
+  readonly stream: string;
+  readonly name: string;
+  readonly description: string;
+  readonly filter: string;
+  readonly ackWaitSeconds: number;
+  /** Un-acked messages over all members. */
+  readonly maxAckPending: number;
+  /** Open pulls over all members; the server's default of 512 would cap an installation at ~250 workers. */
+  readonly maxWaiting: number;
+  readonly replicas: number;
+  /** `worker` or `executor` for the consumers of a queue; a queue never changes its kind. */
+  readonly kind: 'worker' | 'executor' | 'feed';
+}
+
+/** What differs between installations. Every field has a default. */
+export interface StreamSettings {
+  /** Queues served by workers. Default `['default']`. */
+  readonly workerQueues?: readonly string[];
+  /** Queues served by executors. Default `['executor']`. */
+  readonly executorQueues?: readonly string[];
+  readonly subscribers?: readonly Subscriber[];
+  /** Copies of each stream in a cluster; 1 or 3. Default 1. */
+  readonly replicas?: number;
+  /** Storage of all streams together; each has its share. Default 10 GiB. */
+  readonly storageBytes?: number;
+  /** Runs, requests, events and results; a run id is known again as long. Default 7 days. */
+  readonly retentionSeconds?: number;
+  /** Default 3 days. */
+  readonly logRetentionSeconds?: number;
+}
+
+/** The table. Pure: the same settings give the same table. */
+export function streamTable(
+  { subjects, assets }: Layout,
+  settings: StreamSettings,
+): { readonly streams: readonly StreamSpec[]; readonly consumers: readonly ConsumerSpec[] } {
+  const workerQueues = settings.workerQueues ?? ['default'];
+  const executorQueues = settings.executorQueues ?? ['executor'];
+  const queues = [
+    ...workerQueues.map((queue) => ({ queue, kind: 'worker' as const })),
+    ...executorQueues.map((queue) => ({ queue, kind: 'executor' as const })),
+  ];
+  const replicas = settings.replicas ?? 1;
+  const storageBytes = settings.storageBytes ?? 10 * 1024 ** 3;
+  const retentionSeconds = settings.retentionSeconds ?? 7 * DAY_SECONDS;
+  const share = (percent: number) => Math.floor((storageBytes * percent) / 100);
+
+  const stream = (
+    spec: Pick<StreamSpec, 'name' | 'description' | 'subjects' | 'maxBytes'> & Partial<StreamSpec>,
+  ): StreamSpec => ({
+    keepsForeignSubjects: false,
+    retention: 'limits',
+    discard: 'old',
+    maxAgeSeconds: undefined,
+    maxMessagesPerSubject: undefined,
+    rollup: false,
+    replicas,
+    ...spec,
+  });
+  // No age on state: a run that waits for weeks is not rewritten and would expire. The janitor ends finished ones.
+  // Discard new: a full bucket refuses, it never forgets a run.
+  const keyValue = (bucket: Bucket, description: string, percent: number) =>
+    stream({
+      name: bucket.stream,
+      description,
+      subjects: [bucket.all],
+      discard: 'new',
+      maxBytes: share(percent),
+      maxMessagesPerSubject: 1,
+      rollup: true,
+    });
+
+  const streams: readonly StreamSpec[] = [
+    stream({
+      name: assets.runs,
+      description: 'run requests until a worker took them in',
+      // One entry per queue, so that a request for a queue nobody serves answers "no responders" instead of waiting for ever.
+      subjects: queues.map(({ queue }) => subjects.run.queue(queue)),
+      keepsForeignSubjects: true,
+      retention: 'workqueue',
+      discard: 'new', // full: the client hears it; old would drop runs in silence
+      maxBytes: share(5),
+    }),
+    stream({
+      name: assets.steps,
+      description: 'what workers are asked to do next',
+      subjects: [subjects.step.all],
+      retention: 'workqueue',
+      discard: 'new',
+      maxBytes: share(5),
+    }),
+    stream({
+      name: assets.events,
+      description: 'lifecycle events as CloudEvents',
+      subjects: [subjects.event.all],
+      maxAgeSeconds: retentionSeconds,
+      maxBytes: share(20),
+    }),
+    stream({
+      name: assets.logs,
+      description: 'log chunks; the last message of a subject is the cursor',
+      subjects: [subjects.log.all],
+      maxAgeSeconds: settings.logRetentionSeconds ?? 3 * DAY_SECONDS,
+      maxBytes: share(30),
+    }),
+    stream({
+      name: assets.deadLetters,
+      description: 'copies of messages that were given up, for people',
+      subjects: [subjects.dlq.all],
+      maxAgeSeconds: 30 * DAY_SECONDS,
+      maxBytes: share(2),
+    }),
+    keyValue(assets.requestBucket, 'validated requests, written once', 10),
+    keyValue(assets.stateBucket, 'state of each run, by compare-and-set', 10),
+    keyValue(assets.subscriptionBucket, 'what runs wait for', 3),
+    keyValue(assets.ownershipBucket, 'which triggerer acts for a shard', 1),
+    stream({
+      name: assets.resultBucket.stream,
+      description: 'results over 4 KiB',
+      subjects: [`$O.${assets.resultBucket.bucket}.C.>`, `$O.${assets.resultBucket.bucket}.M.>`],
+      discard: 'new',
+      maxAgeSeconds: retentionSeconds,
+      maxBytes: share(14),
+      rollup: true,
+    }),
+  ];
+
+  const pull = { ackWaitSeconds: ACK_WAIT_SECONDS, maxAckPending: 10_000, maxWaiting: 2_048, replicas };
+  return {
+    streams,
+    consumers: [
+      ...queues.flatMap(({ queue, kind }): ConsumerSpec[] => [
+        {
+          ...pull,
+          stream: assets.runs,
+          name: consumers.intake(queue),
+          description: `takes in run requests of queue ${queue}`,
+          filter: subjects.run.queue(queue),
+          kind,
+        },
+        // A consumer, and so credits, per lane: a worker full of starts still serves ctl and resume.
+        ...LANES.map((lane) => ({
+          ...pull,
+          stream: assets.steps,
+          name: consumers.step(lane, queue),
+          description: `lane ${lane} of queue ${queue}`,
+          filter: subjects.step.lane(queue, lane),
+          kind,
+        })),
+      ]),
+      ...(settings.subscribers ?? []).map((subscriber) => ({
+        ...pull,
+        stream: assets.events,
+        name: consumers.feed(subscriber),
+        description: `completed events of tenant ${subscriber.tenant} for ${subscriber.name}`,
+        filter: subjects.event.completedOf(subscriber.tenant),
+        ackWaitSeconds: 30,
+        kind: 'feed' as const,
+      })),
+    ],
+  };
+}
+
+/** Subjects and assets of one installation. */
+export function layoutOf(root: string, assetPrefix: string): Layout {
+  return { subjects: subjectsUnder(root), assets: assetsUnder(assetPrefix) };
+}
+
+/** The buckets whose fill stops intake: all that must keep room so that runs can finish. */
+export function filledBuckets({
+  requestBucket,
+  stateBucket,
+  subscriptionBucket,
+  resultBucket,
+}: Assets): readonly string[] {
+  return [requestBucket.stream, stateBucket.stream, subscriptionBucket.stream, resultBucket.stream];
+}
+
+/** Key of a replica's beacon in a bucket, and what all beacons begin with. */
+export const beaconKeys = { of: keys.beacon, prefix: keys.beacons } as const;
