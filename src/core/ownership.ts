@@ -14,6 +14,9 @@ export const FENCED_AFTER_MS = 1_500;
 /** Nobody is declared dead in the first moments of a connection: after a server's restart all come back at different times. */
 export const GRACE_MS = 4_000;
 
+/** The owner that the last replica to leave writes: nobody, so that the next one need not wait for a death. */
+export const NOBODY = '';
+
 /** A replica's last word. */
 export interface Heard {
   /** When it was heard, by the hearer's clock. */
@@ -63,7 +66,9 @@ export function liveReplicas(view: View, now: number): readonly string[] {
   const live = new Set<string>();
   for (const [replica, { at, draining }] of view.heard) if (!draining && now - at <= DEAD_AFTER_MS) live.add(replica);
   if (inGrace(view, now)) {
-    for (const { owner } of view.claims.values()) if (view.heard.get(owner)?.draining !== true) live.add(owner);
+    for (const { owner } of view.claims.values()) {
+      if (owner !== NOBODY && view.heard.get(owner)?.draining !== true) live.add(owner);
+    }
   }
   if (view.draining) live.delete(view.me);
   return [...live].sort();

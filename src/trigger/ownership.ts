@@ -1,0 +1,239 @@
+import {
+  catchError,
+  concat,
+  defer,
+  delay,
+  distinctUntilChanged,
+  EMPTY,
+  filter,
+  from,
+  ignoreElements,
+  interval,
+  map,
+  merge,
+  mergeMap,
+  type Observable,
+  of,
+  share,
+  startWith,
+  switchMap,
+  take,
+  takeUntil,
+  takeWhile,
+  tap,
+  timer,
+} from 'rxjs';
+import {
+  FENCED_AFTER_MS,
+  type Heard,
+  HEARTBEAT_MS,
+  heldShards,
+  type HeldClaim,
+  isFenced,
+  liveReplicas,
+  nextChangeAt,
+  NOBODY,
+  type View,
+  type WantedClaim,
+  wantedClaims,
+} from '../core/ownership.ts';
+import type { Log, Membership, Meter } from '../ports.ts';
+import { type Heartbeat, WIRE_VERSION } from '../wire/messages.ts';
+import { keys } from '../wire/subjects.ts';
+import { TRIGGER_METRICS } from './metrics.ts';
+
+/** All shards are looked at again this often, whatever was heard. */
+const LOOK_AGAIN_MS = 1_000;
+/** Claims under way at a time. */
+const CLAIM_CREDITS = 32;
+/** A leaver goes on this long for its shards to be taken over; then it leaves them. */
+export const HAND_OVER_MS = 700;
+
+const SHARD_KEY_PREFIX = keys.shard('');
+
+/** Which shards this replica may act on; asked at the very moment of acting, since a frozen process wakes with an old answer. */
+export class Ownership {
+  #held: ReadonlySet<string> = new Set();
+  #lastEchoAt: number | undefined;
+
+  /** Shards whose last seen claim names this replica. */
+  get held(): ReadonlySet<string> {
+    return this.#held;
+  }
+  /** When this replica last heard itself. */
+  get lastEchoAt(): number | undefined {
+    return this.#lastEchoAt;
+  }
+
+  mayAct(shard: string, now: number): boolean {
+    return this.#held.has(shard) && !isFenced(this.#lastEchoAt, now);
+  }
+
+  /** Takes in the newest view; gives the shards that may be acted on now and could not be before. */
+  update(held: ReadonlySet<string>, lastEchoAt: number | undefined, now: number): ReadonlySet<string> {
+    const before = isFenced(this.#lastEchoAt, now) ? new Set<string>() : this.#held;
+    this.#held = held;
+    this.#lastEchoAt = lastEchoAt;
+    return isFenced(lastEchoAt, now) ? new Set() : held.difference(before);
+  }
+}
+
+/** What membership is made of. */
+export interface OwnershipInputs {
+  readonly me: string;
+  readonly membership: Membership;
+  readonly connected$: Observable<boolean>;
+  readonly stop$: Observable<unknown>;
+  readonly now: () => number;
+  /** What a heartbeat tells beside being there. */
+  readonly facts: () => Pick<Heartbeat, 'watchAgeMs' | 'waiting'>;
+  readonly log: Log;
+  readonly meter: Meter;
+}
+
+/**
+ * Keeps this replica a member and gives the shards it begins to act on, keeping `ownership` true meanwhile.
+ *
+ * ```
+ * heartbeats$  ─a──b──a──b──a─────a─────a──      b dies
+ * claims$      ─s────────────────────c──────
+ * connected$   t────────────────────────────
+ * looks        ─x──x──x──x──x─────x──x──x───     on each word, each second, and when the next replica turns dead
+ * claims made  ─────────────────────▲            by compare-and-set; the loser acts until it sees them
+ * out          ─o────────────────────o──────     shards begun
+ * ```
+ *
+ * After `stop$` it says goodbye (others take over at once), acts on until its shards are claimed, at most `HAND_OVER_MS`, and
+ * completes. Errors of a claim are a reason to try at the next look, never to end.
+ */
+export function takenOverShards$(ownership: Ownership, inputs: OwnershipInputs): Observable<ReadonlySet<string>> {
+  const { me, membership, connected$, stop$, now, facts, log, meter } = inputs;
+  return defer(() => {
+    const heard = new Map<string, Heard>();
+    const claims = new Map<string, HeldClaim>();
+    const underWay = new Set<string>();
+    let connectedAt: number | undefined;
+    let lastEchoAt: number | undefined;
+    let isSynced = false;
+    let draining = false;
+
+    const view = (): View => ({ me, heard, claims, connectedAt, draining });
+    const beat = (): void => {
+      membership.beat({
+        v: WIRE_VERSION,
+        replica: me,
+        draining,
+        at: now(),
+        shards: ownership.held.size,
+        ...facts(),
+      });
+    };
+    const see = (shard: string, claim: HeldClaim): void => {
+      const known = claims.get(shard);
+      if (known === undefined || known.revision < claim.revision) claims.set(shard, claim);
+    };
+
+    const heartbeats$ = membership.heartbeats$.pipe(
+      tap(({ replica, draining: leaving }) => {
+        heard.set(replica, { at: now(), draining: leaving });
+        if (replica === me) lastEchoAt = now();
+      }),
+    );
+    const claims$ = membership.claims$().pipe(
+      tap((change) => {
+        if ('kind' in change) isSynced = true;
+        else if (change.key.startsWith(SHARD_KEY_PREFIX)) {
+          const { owner, epoch } = change.claim;
+          see(change.key.slice(SHARD_KEY_PREFIX.length), { owner, epoch, revision: change.revision });
+        }
+      }),
+    );
+    const connection$ = connected$.pipe(
+      distinctUntilChanged(),
+      tap((isConnected) => {
+        connectedAt = isConnected ? now() : undefined;
+      }),
+    );
+    const goodbye$ = stop$.pipe(
+      take(1),
+      tap(() => {
+        draining = true;
+        beat();
+      }),
+    );
+    const beats$ = timer(0, HEARTBEAT_MS).pipe(tap(beat), ignoreElements());
+
+    /** One compare-and-set; what came of it is seen at once, not only when the watch tells. */
+    const claimed$ = ({ shard, epoch, expectedRevision }: WantedClaim, owner: string): Observable<undefined> =>
+      defer(async () => {
+        const revision = await membership.claim(keys.shard(shard), { owner, epoch }, expectedRevision);
+        meter.count(TRIGGER_METRICS.claims, { outcome: revision === undefined ? 'lost' : 'won' });
+        if (revision !== undefined) see(shard, { owner, epoch, revision });
+        else {
+          const current = await membership.readClaim(keys.shard(shard));
+          if (current !== undefined) see(shard, { ...current.value, revision: current.revision });
+        }
+        return undefined;
+      }).pipe(
+        catchError((error: unknown) => {
+          log.debug({ shard, err: error }, 'a shard was not claimed; tried again');
+          return EMPTY;
+        }),
+      );
+
+    const changes$ = merge(heartbeats$, claims$, connection$, goodbye$, interval(LOOK_AGAIN_MS)).pipe(share());
+    /** Each change, and the moment at which the next replica turns dead if nothing else happens. */
+    const looks$ = changes$.pipe(
+      startWith(undefined),
+      switchMap(() => {
+        const at = nextChangeAt(view(), now());
+        return at === undefined ? of(undefined) : concat(of(undefined), timer(at - now()));
+      }),
+    );
+    const claiming$ = looks$.pipe(
+      filter(() => isSynced),
+      mergeMap(() => {
+        const wanted = wantedClaims(view(), now()).filter(({ shard }) => !underWay.has(shard));
+        for (const { shard } of wanted) underWay.add(shard);
+        return wanted;
+      }),
+      // At most 256 wait here: a shard under way is not wanted again.
+      mergeMap((wanted) => {
+        const over = (): void => {
+          underWay.delete(wanted.shard);
+        };
+        return claimed$(wanted, me).pipe(tap({ next: over, complete: over }));
+      }, CLAIM_CREDITS),
+      share(),
+    );
+    const begun$ = merge(changes$, claiming$).pipe(
+      map(() => ownership.update(heldShards(view()), lastEchoAt, now())),
+      tap(() => {
+        forgetLongDead(heard, now());
+        meter.gauge(TRIGGER_METRICS.owned, ownership.held.size);
+      }),
+      // Left: whoever else lives has what was ours.
+      takeWhile((_shards) => !draining || (ownership.held.size > 0 && liveReplicas(view(), now()).length > 0)),
+      filter((shards) => shards.size > 0),
+    );
+    /** The last to leave says so, or its successor would wait for its death. */
+    const released$ = defer(() => (liveReplicas(view(), now()).length > 0 ? EMPTY : from(ownership.held))).pipe(
+      mergeMap((shard) => {
+        const held = claims.get(shard);
+        if (held === undefined) return EMPTY;
+        return claimed$({ shard, epoch: held.epoch + 1, expectedRevision: held.revision }, NOBODY);
+      }, CLAIM_CREDITS),
+      ignoreElements(),
+      takeUntil(timer(HAND_OVER_MS)),
+    );
+    return concat(
+      merge(begun$, beats$.pipe(takeUntil(stop$))).pipe(takeUntil(stop$.pipe(take(1), delay(HAND_OVER_MS)))),
+      released$,
+    );
+  });
+}
+
+/** A replica that is long dead is no longer remembered; the map is bounded by those heard within a minute. */
+function forgetLongDead(heard: Map<string, Heard>, now: number): void {
+  for (const [replica, { at }] of heard) if (now - at > 40 * FENCED_AFTER_MS) heard.delete(replica);
+}

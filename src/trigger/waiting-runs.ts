@@ -1,0 +1,380 @@
+/**
+ * The triggerer's memory and judgement: every subscription, compared with the world as often as anything says "look again".
+ * Time comes in as an argument and what is to be done goes out as values, so that the pipeline around it only merges streams.
+ */
+import { judge, judgeAbsence, type Judgement } from '../core/judge.ts';
+import type { PodProjection } from '../core/pod.ts';
+import { TimingWheel } from '../core/timing-wheel.ts';
+import type { SubscriptionChange } from '../ports.ts';
+import { type Subscription, type TriggerEvent, WIRE_VERSION } from '../wire/messages.ts';
+import type { RunKey } from '../wire/subjects.ts';
+import { type Action, type Checked, type Firing, runKeyText } from './actions.ts';
+import { floorMs, nextLoggingAt } from './logging-interval.ts';
+import type { Departed, PodBook, WatchSignal } from './pod-book.ts';
+import { Rate } from './rate.ts';
+
+/** An unchanged subscription fires again after this long, then after twice as long, up to the second figure. */
+const AGAIN_AFTER_MS = 60_000;
+const AGAIN_AFTER_AT_MOST_MS = 600_000;
+/** After a publish that failed in spite of its own retries. */
+const AGAIN_AFTER_FAILURE_MS = 5_000;
+/** At most this many GETs under way. */
+const CHECKS_UNDER_WAY = 20;
+const CHECK_AGAIN_AT_MOST_MS = 60_000;
+
+/** Settings; the defaults are the protocol's. @see spec protocol §7 */
+export interface WaitingSettings {
+  /** Shortest logging interval; shorter ones are stretched to it. Default 5,000. */
+  readonly minLoggingEveryMs?: number;
+  /** `running` events per second. Default 100. */
+  readonly runningPerSecond?: number;
+  /** How long a pod must be missing from a synced watch before it is asked for. Default 10,000. */
+  readonly absentAfterMs?: number;
+  /** GETs per second. Default 20. */
+  readonly checksPerSecond?: number;
+}
+
+/** What this replica may act on. */
+export interface Acting {
+  mayAct(shard: string, now: number): boolean;
+}
+
+interface Fired {
+  count: number;
+  againAt: number;
+  backoffMs: number;
+}
+
+/** One subscription. Ends when the subscription is deleted. */
+interface Wait {
+  readonly run: RunKey;
+  readonly shard: string;
+  subscription: Subscription;
+  revision: number;
+  arrivedAt: number;
+  /** By kind of event; of the present revision. */
+  fired: Map<TriggerEvent['kind'], Fired>;
+  /** Step that a `running` event was fired for. */
+  loggedStep: number | undefined;
+  loggingAt: number | undefined;
+  /** The pod, as of its departure. */
+  departed: Departed | undefined;
+  /** As a GET showed it, where no watch does. */
+  checked: PodProjection | undefined;
+  absentConfirmed: boolean;
+  checking: boolean;
+  /** No GET before. */
+  checkAt: number | undefined;
+  /** `checkAt` is a place in the rate of GETs. */
+  checkReserved: boolean;
+  checks: number;
+}
+
+/** All waiting runs of the installation, and which of them are over. */
+export class WaitingRuns {
+  /** Deadlines of the runs this replica acts on. */
+  readonly wheel: TimingWheel<string>;
+  readonly #waits = new Map<string, Wait>();
+  /** Pod uid → the run that waits for it. */
+  readonly #byUid = new Map<string, string>();
+  /** Shard → its runs: a take-over looks at these only. */
+  readonly #byShard = new Map<string, Set<string>>();
+  readonly #book: PodBook;
+  readonly #acting: Acting;
+  readonly #running: Rate;
+  readonly #checkRate: Rate;
+  readonly #absentAfterMs: number;
+  readonly #minLoggingEveryMs: number;
+  #checksUnderWay = 0;
+  #stretched = 0;
+
+  constructor(book: PodBook, acting: Acting, now: number, settings: WaitingSettings = {}) {
+    this.wheel = new TimingWheel(now);
+    this.#book = book;
+    this.#acting = acting;
+    this.#running = new Rate(settings.runningPerSecond ?? 100);
+    this.#checkRate = new Rate(settings.checksPerSecond ?? 20);
+    this.#absentAfterMs = settings.absentAfterMs ?? 10_000;
+    this.#minLoggingEveryMs = settings.minLoggingEveryMs ?? 5_000;
+  }
+
+  get size(): number {
+    return this.#waits.size;
+  }
+  /** How many `running` events were put off to keep the rate, since the start. */
+  get stretched(): number {
+    return this.#stretched;
+  }
+  /** Uid of the pod that a run waits for. */
+  podOf(run: RunKey): string | undefined {
+    return this.#waits.get(runKeyText(run))?.subscription.pod?.uid;
+  }
+  /** Whether a run waits for this pod. */
+  isWaitedFor(uid: string): boolean {
+    return this.#byUid.has(uid);
+  }
+
+  /** A subscription came, changed or ended. */
+  subscription(change: SubscriptionChange, now: number): readonly Action[] {
+    if (change.kind === 'synced') return [];
+    const key = runKeyText(change.run);
+    const known = this.#waits.get(key);
+    if (change.kind === 'deleted') {
+      if (known !== undefined) this.#forget(key, known);
+      return [];
+    }
+    // A re-read tells everything again; what has not changed keeps its firings.
+    if (known?.revision === change.revision) return this.#look(key, now);
+    const { subscription, revision, run, shard } = change;
+    const samePod = known?.subscription.pod?.uid === subscription.pod?.uid;
+    if (known !== undefined) this.#unlink(key, known);
+    const uid = subscription.pod?.uid;
+    const wait: Wait = {
+      run,
+      shard,
+      subscription,
+      revision,
+      arrivedAt: now,
+      fired: new Map(),
+      loggedStep: known?.loggedStep === subscription.step ? known.loggedStep : undefined,
+      loggingAt: undefined,
+      departed: (samePod ? known?.departed : undefined) ?? (uid === undefined ? undefined : this.#book.departed(uid)),
+      checked: samePod ? known?.checked : undefined,
+      absentConfirmed: samePod && known?.absentConfirmed === true,
+      checking: samePod && known?.checking === true,
+      checkAt: undefined,
+      checkReserved: false,
+      checks: 0,
+    };
+    this.#waits.set(key, wait);
+    const siblings = this.#byShard.get(shard);
+    if (siblings === undefined) this.#byShard.set(shard, new Set([key]));
+    else siblings.add(key);
+    if (uid !== undefined) this.#byUid.set(uid, key);
+    return this.#look(key, now);
+  }
+
+  /** A watch said something, which the book has taken in already. */
+  pod({ scope, signal }: WatchSignal, now: number): readonly Action[] {
+    switch (signal.kind) {
+      case 'pod':
+      case 'gone': {
+        const key = this.#byUid.get(signal.pod.uid);
+        const wait = key === undefined ? undefined : this.#waits.get(key);
+        if (key === undefined || wait === undefined) return [];
+        wait.departed = signal.kind === 'gone' ? { pod: signal.pod, confirmed: signal.confirmed } : undefined;
+        if (signal.kind === 'pod') wait.absentConfirmed = false;
+        return this.#look(key, now);
+      }
+      case 'synced':
+        return this.#lookAtAll(now, ({ subscription: { pod } }) => pod?.connection === scope.connection);
+      case 'lagging':
+      case 'alive':
+        return [];
+    }
+  }
+
+  /** This replica acts on more shards than before: a take-over is a look at what is there. */
+  takenOver(shards: ReadonlySet<string>, now: number): readonly Action[] {
+    return [...shards].flatMap((shard) => [...(this.#byShard.get(shard) ?? [])].flatMap((key) => this.#look(key, now)));
+  }
+
+  /** The wheel turned. */
+  due(keys: readonly string[], now: number): readonly Action[] {
+    return keys.flatMap((key) => this.#look(key, now));
+  }
+
+  /** A GET answered. */
+  checked({ run, uid, answer }: Checked, now: number): readonly Action[] {
+    this.#checksUnderWay -= 1;
+    const key = runKeyText(run);
+    const wait = this.#waits.get(key);
+    if (wait?.subscription.pod?.uid !== uid) return [];
+    wait.checking = false;
+    wait.checks += 1;
+    wait.checkAt = now + Math.min(this.#absentAfterMs * 2 ** Math.min(wait.checks - 1, 10), CHECK_AGAIN_AT_MOST_MS);
+    if (answer.kind === 'there') {
+      wait.checked = answer.pod;
+      wait.departed = undefined;
+    }
+    if (answer.kind === 'absent') wait.absentConfirmed = true;
+    return this.#look(key, now);
+  }
+
+  /** The event could not be published: try again soon, with the same id. */
+  unpublished({ run, revision, event }: Firing, now: number): void {
+    const key = runKeyText(run);
+    const wait = this.#waits.get(key);
+    const fired = wait?.fired.get(event.kind);
+    if (wait?.revision !== revision || fired === undefined) return;
+    fired.count -= 1;
+    fired.againAt = now + AGAIN_AFTER_FAILURE_MS;
+    if (event.kind === 'running') {
+      wait.loggedStep = undefined;
+      wait.loggingAt = fired.againAt;
+    }
+    this.wheel.schedule(key, fired.againAt);
+  }
+
+  #lookAtAll(now: number, which: (wait: Wait) => boolean): readonly Action[] {
+    const actions: Action[] = [];
+    for (const [key, wait] of this.#waits) if (which(wait)) actions.push(...this.#look(key, now));
+    return actions;
+  }
+
+  /** Compares one subscription with the world as it is now. Everything else only says when. */
+  #look(key: string, now: number): readonly Action[] {
+    const wait = this.#waits.get(key);
+    if (wait === undefined || !this.#acting.mayAct(wait.shard, now)) {
+      this.wheel.cancel(key);
+      return [];
+    }
+    const { subscription } = wait;
+    const ref = subscription.pod;
+    const pod = ref === undefined ? undefined : (this.#book.pod(ref.uid) ?? wait.departed?.pod ?? wait.checked);
+    if (ref === undefined || this.#book.pod(ref.uid) !== undefined) {
+      return this.#conclude(key, wait, judge(subscription, pod, now), pod, now);
+    }
+    if (wait.absentConfirmed || wait.departed?.confirmed === true) {
+      return this.#conclude(key, wait, judgeAbsence(subscription, pod, now), undefined, now);
+    }
+    const watch = this.#book.watchOf(ref);
+    if (watch === undefined && subscription.then === 'resume') {
+      const message = `no watch of this triggerer shows ${ref.connection}/${ref.namespace}`;
+      return this.#conclude(
+        key,
+        wait,
+        { kind: 'fire', event: { kind: 'error', reason: 'NOT_WATCHED', message, at: now } },
+        undefined,
+        now,
+      );
+    }
+    const judgement = judge(subscription, pod, now);
+    if (judgement.kind === 'fire') return this.#conclude(key, wait, judgement, undefined, now);
+    // A pod that left only the selection is asked for at once; one never seen may still be on its way.
+    const missingSince = watch === undefined ? wait.arrivedAt : Math.max(wait.arrivedAt, watch.syncedAt ?? Infinity);
+    const checkAt = wait.checkAt ?? (wait.departed === undefined ? missingSince + this.#absentAfterMs : now);
+    const until = Math.min(judgement.until ?? Infinity, checkAt);
+    if (wait.checking || watch?.lagging !== undefined || checkAt > now) {
+      // A lagging watch does not say absent; its next list is a reason to look, and so is this.
+      const next = checkAt > now ? until : Math.min(judgement.until ?? Infinity, now + this.#absentAfterMs);
+      this.#schedule(key, next);
+      return [];
+    }
+    return this.#check(key, wait, now);
+  }
+
+  #check(key: string, wait: Wait, now: number): readonly Action[] {
+    const pod = wait.subscription.pod;
+    if (pod === undefined) return [];
+    const isFull = this.#checksUnderWay >= CHECKS_UNDER_WAY;
+    const free = isFull ? now + 1_000 : wait.checkReserved ? now : this.#checkRate.reserve(now);
+    if (free > now) {
+      // A reservation is kept: the GET goes out when the wheel comes to it.
+      wait.checkAt = free;
+      wait.checkReserved ||= !isFull;
+      this.#schedule(key, free);
+      return [];
+    }
+    wait.checking = true;
+    wait.checkReserved = false;
+    this.#checksUnderWay += 1;
+    this.#schedule(key, now + this.#absentAfterMs);
+    return [{ kind: 'check', run: wait.run, pod }];
+  }
+
+  #conclude(
+    key: string,
+    wait: Wait,
+    judgement: Judgement,
+    pod: PodProjection | undefined,
+    now: number,
+  ): readonly Action[] {
+    if (judgement.kind === 'fire') return this.#fire(key, wait, judgement.event, now);
+    const running = pod === undefined ? undefined : this.#logging(wait, pod, now);
+    if (running === undefined) {
+      this.#schedule(key, judgement.until);
+      return [];
+    }
+    if (running > now) {
+      this.#schedule(key, Math.min(running, judgement.until ?? Infinity));
+      return [];
+    }
+    wait.loggedStep = wait.subscription.step;
+    const actions = this.#fire(key, wait, { kind: 'running', at: now, pod: travelling(pod) }, now);
+    this.#schedule(key, judgement.until);
+    return actions;
+  }
+
+  /** When the run's logs are due to be read; undefined: not in this step. Under too many, later: reserved, and counted. */
+  #logging(wait: Wait, pod: PodProjection, now: number): number | undefined {
+    const { await: wanted, step } = wait.subscription;
+    if (wanted.loggingEveryMs === undefined || wait.loggedStep === step) return undefined;
+    if (wait.loggingAt !== undefined && wait.loggingAt > now) return wait.loggingAt;
+    if (wait.loggingAt === undefined) {
+      const everyMs = floorMs(wanted.loggingEveryMs, this.#minLoggingEveryMs);
+      const next = nextLoggingAt(pod, wait.shard, everyMs, wait.arrivedAt);
+      if (next === undefined || next > now) return next;
+      const free = this.#running.reserve(now);
+      if (free <= now) return now;
+      this.#stretched += 1;
+      wait.loggingAt = free;
+      return free;
+    }
+    return now;
+  }
+
+  #fire(key: string, wait: Wait, event: TriggerEvent, now: number): readonly Action[] {
+    const before = wait.fired.get(event.kind);
+    if (before !== undefined && now < before.againAt) {
+      this.#schedule(key, before.againAt);
+      return [];
+    }
+    const backoffMs =
+      before === undefined || before.count < 0
+        ? AGAIN_AFTER_MS
+        : Math.min(before.backoffMs * 2, AGAIN_AFTER_AT_MOST_MS);
+    const count = before === undefined ? 0 : before.count + 1;
+    wait.fired.set(event.kind, { count, againAt: now + backoffMs, backoffMs });
+    this.#schedule(key, now + backoffMs);
+    return [firing(wait, event, count)];
+  }
+
+  #schedule(key: string, at: number | undefined): void {
+    if (at === undefined || at === Infinity) this.wheel.cancel(key);
+    else this.wheel.schedule(key, at);
+  }
+
+  #unlink(key: string, { subscription: { pod } }: Wait): void {
+    if (pod !== undefined && this.#byUid.get(pod.uid) === key) this.#byUid.delete(pod.uid);
+  }
+
+  #forget(key: string, wait: Wait): void {
+    this.#unlink(key, wait);
+    this.#waits.delete(key);
+    this.#byShard.get(wait.shard)?.delete(key);
+    this.wheel.cancel(key);
+  }
+}
+
+/** A copy as messages carry it. */
+const travelling = (pod: PodProjection | undefined): TriggerEvent['pod'] =>
+  pod === undefined ? undefined : { ...pod, containers: pod.containers.map((container) => ({ ...container })) };
+
+/**
+ * `fire:<tenant>/<runId>:<step>:<n>`, where n is the subscription's revision, the kind and a count: every replica that fires the same
+ * says the same id (the broker keeps one), and two different firings of one step never share one.
+ */
+function firing({ run, subscription, revision }: Wait, event: TriggerEvent, count: number): Firing {
+  const { queue, attempt, step, stateRev } = subscription;
+  const id = `fire:${run.tenant}/${run.runId}:${step}:${revision}.${event.kind}.${count}`;
+  const common = { kind: 'fire', run, queue, id, event, revision } as const;
+  // Only time and absence start an attempt; anything else said of a queued run (EXPIRED) is a worker's to decide.
+  if (subscription.then === 'start' && (event.kind === 'timer' || event.kind === 'gone')) {
+    return { ...common, step: { lane: 'start', message: { v: WIRE_VERSION, attempt, stateRev } } };
+  }
+  return {
+    ...common,
+    step: { lane: 'resume', message: { v: WIRE_VERSION, attempt, step, stateRev, subRev: revision, event } },
+  };
+}
