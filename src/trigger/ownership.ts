@@ -207,13 +207,18 @@ export function takenOverShards$(ownership: Ownership, inputs: OwnershipInputs):
       share(),
     );
     const begun$ = merge(changes$, claiming$).pipe(
-      map(() => ownership.update(heldShards(view()), lastEchoAt, now())),
+      map(() => {
+        const begun = ownership.update(heldShards(view()), lastEchoAt, now());
+        // Left: whoever else lives has what was ours.
+        const isLeft = draining && (ownership.held.size === 0 || liveReplicas(view(), now()).length === 0);
+        return { begun, isLeft };
+      }),
       tap(() => {
         forgetLongDead(heard, now());
         meter.gauge(TRIGGER_METRICS.owned, ownership.held.size);
       }),
-      // Left: whoever else lives has what was ours.
-      takeWhile((_shards) => !draining || (ownership.held.size > 0 && liveReplicas(view(), now()).length > 0)),
+      takeWhile(({ isLeft }) => !isLeft),
+      map(({ begun }) => begun),
       filter((shards) => shards.size > 0),
     );
     /** The last to leave says so, or its successor would wait for its death. */
