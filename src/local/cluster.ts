@@ -5,7 +5,7 @@ import { Faults, type Fault } from './cluster/faults.ts';
 import { Kubelet } from './cluster/kubelet.ts';
 import { sendPodLog } from './cluster/pod-log.ts';
 import { Sandboxes } from './cluster/sandbox.ts';
-import { apiServer } from './cluster/server.ts';
+import { accessPath, apiServer } from './cluster/server.ts';
 import { Store } from './cluster/store.ts';
 import { Watches } from './cluster/watches.ts';
 import { createNamespace } from './cluster/writing.ts';
@@ -91,7 +91,7 @@ export async function startLocalCluster(options: LocalClusterOptions): Promise<L
   });
   const url = `http://127.0.0.1:${String(port)}`;
   const kubeconfigPath = join(directory, 'kubeconfig');
-  await writeFile(kubeconfigPath, kubeconfig(url, token), { mode: 0o600 });
+  await writeFile(kubeconfigPath, kubeconfig(url + accessPath(token), token), { mode: 0o600 });
   // `mode` counts only for a new file.
   await chmod(kubeconfigPath, 0o600);
   options.log?.(`local cluster at ${url}, kubeconfig ${kubeconfigPath}`);
@@ -101,7 +101,11 @@ export async function startLocalCluster(options: LocalClusterOptions): Promise<L
     faults,
     async [Symbol.asyncDispose]() {
       watches.close('end');
-      const closed = new Promise<void>((resolveClosed) => server.close(() => resolveClosed()));
+      const closed = new Promise<void>((resolveClosed) =>
+        server.close(() => {
+          resolveClosed();
+        }),
+      );
       await kubelet.stop();
       server.closeAllConnections();
       await closed;
@@ -109,13 +113,13 @@ export async function startLocalCluster(options: LocalClusterOptions): Promise<L
   };
 }
 
-function kubeconfig(url: string, token: string): string {
+function kubeconfig(server: string, token: string): string {
   const name = 'reentry-local';
   return `${JSON.stringify(
     {
       apiVersion: 'v1',
       kind: 'Config',
-      clusters: [{ name, cluster: { server: url } }],
+      clusters: [{ name, cluster: { server } }],
       users: [{ name, user: { token } }],
       contexts: [{ name, context: { cluster: name, user: name, namespace: 'default' } }],
       'current-context': name,

@@ -85,7 +85,9 @@ function entries({ name, singular, kind, shortNames, namespaced, subresources }:
       namespaced,
       kind,
       verbs: VERBS,
-      ...(shortNames.length === 0 ? {} : { shortNames }),
+      ...(shortNames.length > 0 && { shortNames }),
+      // `kubectl get all` asks for this category.
+      ...(name === 'pods' && { categories: ['all'] }),
     },
     ...subresources.map((sub) => ({
       name: `${name}/${sub}`,

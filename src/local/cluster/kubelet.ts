@@ -53,7 +53,9 @@ export class Kubelet {
     this.#store.create('nodes', nodeObject(new Date()), new Date());
     this.#unlisten = this.#store.listen('pods', (event) => {
       // Later: a write from within a listener would reach other listeners before the event they are being told.
-      setImmediate(() => this.#act(event));
+      setImmediate(() => {
+        this.#act(event);
+      });
     });
   }
 

@@ -24,10 +24,15 @@ export function textAt(value: unknown, ...path: readonly string[]): string {
   return typeof found === 'string' ? found : typeof found === 'number' ? String(found) : '';
 }
 
+/** Whether `value` is a list; unlike `Array.isArray`, what is in it stays unknown. */
+export function isList(value: unknown): value is readonly unknown[] {
+  return Array.isArray(value);
+}
+
 /** The list under a path of keys; empty where there is none. */
 export function listAt(value: unknown, ...path: readonly string[]): readonly unknown[] {
   const found = at(value, ...path);
-  return Array.isArray(found) ? found : [];
+  return isList(found) ? found : [];
 }
 
 /** Labels, annotations and the data of config maps: names to texts. */

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { ApiFailure, badRequest } from './failure.ts';
-import { isJsonObject, type JsonObject } from './objects.ts';
+import { isJsonObject, isList, type JsonObject } from './objects.ts';
 
 /** `target` with a merge patch applied: null removes, objects merge, everything else replaces. @see RFC 7386 */
 export function mergePatch(target: unknown, patch: unknown): unknown {
@@ -26,9 +26,9 @@ const MERGE_KEYS: Readonly<Record<string, string>> = {
 
 /** A strategic merge patch: as a merge patch, but named items of lists are merged one by one. */
 export function strategicPatch(target: unknown, patch: unknown, field = ''): unknown {
-  if (Array.isArray(patch)) {
+  if (isList(patch)) {
     const key = MERGE_KEYS[field];
-    if (key === undefined || !Array.isArray(target)) return patch.filter((item) => !isDelete(item));
+    if (key === undefined || !isList(target)) return patch.filter((item) => !isDelete(item));
     const items: unknown[] = [...target];
     for (const change of patch) {
       const name = isJsonObject(change) ? change[key] : undefined;
@@ -100,7 +100,7 @@ function pointer(path: string): readonly string[] {
 function read(value: unknown, keys: readonly string[]): unknown {
   let current = value;
   for (const key of keys) {
-    if (Array.isArray(current)) current = current[Number(key)];
+    if (isList(current)) current = current[Number(key)];
     else current = isJsonObject(current) ? current[key] : undefined;
   }
   return current;
@@ -109,7 +109,7 @@ function read(value: unknown, keys: readonly string[]): unknown {
 function write(target: unknown, keys: readonly string[], value: unknown, how: 'add' | 'replace' | 'remove'): unknown {
   const [key, ...rest] = keys;
   if (key === undefined) return value;
-  if (Array.isArray(target)) {
+  if (isList(target)) {
     const list: unknown[] = [...target];
     const index = key === '-' ? list.length : Number(key);
     if (!Number.isInteger(index) || index < 0 || index > list.length) throw misfit(`no item ${key}`);

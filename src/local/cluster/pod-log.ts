@@ -96,7 +96,11 @@ function optionsOf(query: URLSearchParams): LogOptions {
 
 async function stream(log: LogFile, options: LogOptions, response: ServerResponse): Promise<void> {
   const reader = new LogReader(log);
-  const closed = new Promise<void>((resolve) => response.once('close', () => resolve()));
+  const closed = new Promise<void>((resolve) =>
+    response.once('close', () => {
+      resolve();
+    }),
+  );
   const renderer = new Renderer(options);
   let left = options.limitBytes ?? Infinity;
   try {

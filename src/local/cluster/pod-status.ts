@@ -97,11 +97,10 @@ function phaseOf({ restartPolicy, containers, over }: PodKnowledge): string {
   let running = 0;
   let waiting = 0;
   let failed = 0;
-  let succeeded = 0;
   for (const { kind, state, lastState } of containers) {
     if (kind !== 'main') continue;
     if ('running' in state) running += 1;
-    else if ('terminated' in state) state.terminated.exitCode === 0 ? (succeeded += 1) : (failed += 1);
+    else if ('terminated' in state) failed += state.terminated.exitCode === 0 ? 0 : 1;
     else if (lastState === undefined) waiting += 1;
     else failed += 1;
   }

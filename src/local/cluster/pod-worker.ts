@@ -5,6 +5,7 @@ import { startContainer, type ContainerSlot } from './container-run.ts';
 import { ContainerConfigError } from './environment.ts';
 import type { EventRecorder } from './event-recorder.ts';
 import type { LogFile, LogRotation } from './log-file.ts';
+import { imageVerdict } from './image.ts';
 import { rfc3339, withMetadata, type KubeObject } from './objects.ts';
 import { isSidecar, podSpec, type Container, type PodSpec } from './pod.ts';
 import { podStatus, type ContainerState, type ContainerView, type Termination } from './pod-status.ts';
@@ -111,10 +112,16 @@ export class PodWorker {
     const sidecars: Promise<void>[] = [];
     let initialized = true;
     for (const slot of inits) {
-      if (this.#stop.signal.aborted) break;
+      if (this.#isStopping()) break;
       if (slot.view.kind === 'sidecar') {
-        const up = Promise.withResolvers<void>();
-        sidecars.push(this.#loop(slot, up.resolve).finally(up.resolve));
+        const up = Promise.withResolvers<undefined>();
+        sidecars.push(
+          this.#loop(slot, () => {
+            up.resolve(undefined);
+          }).finally(() => {
+            up.resolve(undefined);
+          }),
+        );
         await up.promise;
         continue;
       }
@@ -125,7 +132,7 @@ export class PodWorker {
         break;
       }
     }
-    if (initialized && !this.#stop.signal.aborted) await Promise.all(mains.map((slot) => this.#loop(slot)));
+    if (initialized && !this.#isStopping()) await Promise.all(mains.map((slot) => this.#loop(slot)));
     this.#mainsOver = true;
     // In reverse order of their start, as the kubelet ends them; all within one grace period.
     for (const slot of inits.toReversed()) if (slot.view.kind === 'sidecar') this.#end(slot, this.#graceSeconds());
@@ -168,6 +175,11 @@ export class PodWorker {
     await rm(this.#directory, { recursive: true, force: true });
   }
 
+  /** A call, since the compiler takes a property for unchanged over an await. */
+  #isStopping(): boolean {
+    return this.#stop.signal.aborted;
+  }
+
   #graceSeconds(): number {
     return this.#spec.terminationGracePeriodSeconds ?? 30;
   }
@@ -187,13 +199,17 @@ export class PodWorker {
       return;
     }
     run.signal('SIGTERM');
-    this.#killers.push(setTimeout(() => run.signal('SIGKILL'), graceSeconds * 1000));
+    this.#killers.push(
+      setTimeout(() => {
+        run.signal('SIGKILL');
+      }, graceSeconds * 1000),
+    );
   }
 
   readonly #ending = new Set<object>();
 
   async #makeVolumes(): Promise<void> {
-    while (!this.#stop.signal.aborted) {
+    while (!this.#isStopping()) {
       const pod = this.#pod();
       if (pod === undefined) return;
       try {
@@ -219,7 +235,7 @@ export class PodWorker {
       const failed = end.exitCode !== 0;
       const again =
         kind === 'init' ? failed && policy !== 'Never' : policy === 'Always' || (policy === 'OnFailure' && failed);
-      const leaves = this.#stop.signal.aborted || (kind === 'sidecar' && this.#mainsOver);
+      const leaves = this.#isStopping() || (kind === 'sidecar' && this.#mainsOver);
       this.#set(slot, { terminated: end });
       if (!again || leaves) return;
       const backoffMs =
@@ -236,7 +252,7 @@ export class PodWorker {
         );
         await this.#sleep(backoffMs);
       }
-      if (this.#stop.signal.aborted || (kind === 'sidecar' && this.#mainsOver)) {
+      if (this.#isStopping() || (kind === 'sidecar' && this.#mainsOver)) {
         this.#set(slot, { terminated: end });
         return;
       }
@@ -248,7 +264,7 @@ export class PodWorker {
     const fake = this.#pod()?.metadata.annotations?.[RUN_FOR];
     if (fake !== undefined) return await this.#fakeRun(slot, Number(fake), up);
     if (!(await this.#pull(slot))) return undefined;
-    while (!this.#stop.signal.aborted) {
+    while (!this.#isStopping()) {
       const pod = this.#pod();
       if (pod === undefined) return undefined;
       try {
@@ -272,7 +288,7 @@ export class PodWorker {
     const { sandboxes, store, rotation, inTurn } = this.#around;
     const { container } = slot;
     const run = await inTurn(async () => {
-      if (this.#stop.signal.aborted) return undefined;
+      if (this.#isStopping()) return undefined;
       const begun = await startContainer({
         ...{ sandboxes, store, pod, spec: this.#spec, container, attempt, rotation },
         directory: this.#directory,
@@ -281,7 +297,7 @@ export class PodWorker {
       slot.run = begun;
       slot.logs = [...slot.logs.slice(-1), begun.log];
       // It may have been stopped while it was made; then nobody else ends it.
-      if (this.#stop.signal.aborted) this.#end(slot, 0);
+      if (this.#isStopping()) this.#end(slot, 0);
       await begun.started;
       return begun;
     });
@@ -317,7 +333,7 @@ export class PodWorker {
     up();
     await this.#sleep(Math.max(0, seconds) * 1000);
     const told = Number(this.#pod()?.metadata.annotations?.[EXIT_CODE] ?? 0);
-    const exitCode = this.#stop.signal.aborted ? 143 : told;
+    const exitCode = this.#isStopping() ? 143 : told;
     return {
       exitCode,
       reason: exitCode === 0 ? 'Completed' : 'Error',
@@ -330,25 +346,25 @@ export class PodWorker {
   /** "Pulls" the image; false when the pod ended while it could not. */
   async #pull(slot: ContainerSlot): Promise<boolean> {
     const { image } = slot.view;
-    if (/[A-Z\s]/u.test(image.replace(/:[^/]*$/u, ''))) {
-      const message = `Failed to apply default image tag "${image}": couldn't parse image name "${image}": invalid reference format: repository name must be lowercase`;
-      this.#set(slot, { waiting: { reason: 'InvalidImageName', message } });
-      this.#event('Warning', 'InspectFailed', message, slot);
-      await this.#sleep(Infinity);
-      return false;
-    }
-    if (!/^(?:.*\/)?missing\//u.test(image)) {
+    const verdict = imageVerdict(image);
+    if (verdict.kind === 'present') {
       this.#event('Normal', 'Pulled', `Container image "${image}" already present on machine`, slot);
       return true;
     }
-    const reason = `failed to pull and unpack image "${image}": failed to resolve reference "${image}": ${image}: not found`;
-    for (let pause = 10_000; !this.#stop.signal.aborted; pause = Math.min(pause * 2, MAX_BACKOFF_MS)) {
+    if (verdict.kind === 'invalid') {
+      this.#set(slot, { waiting: { reason: 'InvalidImageName', message: verdict.message } });
+      this.#event('Warning', 'InspectFailed', verdict.message, slot);
+      await this.#sleep(Infinity);
+      return false;
+    }
+    const reason = verdict.message;
+    for (let pause = 10_000; !this.#isStopping(); pause = Math.min(pause * 2, MAX_BACKOFF_MS)) {
       this.#event('Normal', 'Pulling', `Pulling image "${image}"`, slot);
       this.#event('Warning', 'Failed', `Failed to pull image "${image}": ${reason}`, slot);
       this.#event('Warning', 'Failed', 'Error: ErrImagePull', slot);
       this.#set(slot, { waiting: { reason: 'ErrImagePull', message: reason } });
       await this.#sleep(RETRY_MS);
-      if (this.#stop.signal.aborted) break;
+      if (this.#isStopping()) break;
       this.#event('Normal', 'BackOff', `Back-off pulling image "${image}"`, slot);
       this.#event('Warning', 'Failed', 'Error: ImagePullBackOff', slot);
       this.#set(slot, {

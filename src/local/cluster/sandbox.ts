@@ -120,12 +120,18 @@ export class Sandboxes {
     const output = new Socket({ fd: reading, readable: true, writable: false });
     output.on('data', request.output);
     const drained = new Promise<void>((resolve) => {
-      output.once('close', () => resolve());
+      output.once('close', () => {
+        resolve();
+      });
       output.on('error', () => output.destroy());
     });
     const exited = new Promise<number>((resolve) => {
-      child.once('error', () => resolve(128));
-      child.once('exit', (code, signal) => resolve(code ?? 128 + osConstants.signals[signal ?? 'SIGKILL']));
+      child.once('error', () => {
+        resolve(128);
+      });
+      child.once('exit', (code, signal) => {
+        resolve(code ?? 128 + osConstants.signals[signal ?? 'SIGKILL']);
+      });
     });
     const ended = exited.then(async (code) => {
       await drained;
@@ -149,11 +155,11 @@ export class Sandboxes {
         });
         report.on('error', () => undefined);
       }
-      void exited.then((code) =>
+      void exited.then((code) => {
         resolve(
           killed || /^started$/mu.test(text) ? undefined : `the sandbox ended with ${String(code)} before the command`,
-        ),
-      );
+        );
+      });
     });
     const signal = (name: 'SIGTERM' | 'SIGKILL'): void => {
       if (child.exitCode !== null || child.signalCode !== null) return;

@@ -11,7 +11,8 @@ import { getObject, listObjects, readBody, sendJson, watchRequest, type ObjectRe
 import { resourceOf, type Resource } from './resources.ts';
 import type { Store } from './store.ts';
 import type { Watches } from './watches.ts';
-import { createObject, deleteCollection, deleteObject, evict, patchObject, updateObject } from './writing.ts';
+import { createObject, patchObject, updateObject } from './writing.ts';
+import { deleteCollection, deleteObject, evict } from './deleting.ts';
 
 /** What the server stands in front of. */
 export interface ServerParts {
@@ -28,6 +29,11 @@ interface Routed {
   readonly namespace: string | undefined;
   readonly name: string | undefined;
   readonly subresource: string;
+}
+
+/** The path before all others that gives access like the token itself. */
+export function accessPath(token: string): string {
+  return `/access/${token}`;
 }
 
 /** What is asked, in the words of access reviews. */
@@ -96,12 +102,15 @@ async function route(
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  const path = url.pathname.length > 1 ? url.pathname.replace(/\/+$/u, '') : url.pathname;
+  // kubectl sends no token over plain HTTP, but keeps a path in the server's address: there the token may stand as well.
+  const prefix = accessPath(parts.token);
+  const inPath = url.pathname.startsWith(`${prefix}/`);
+  const path = (inPath ? url.pathname.slice(prefix.length) : url.pathname).replace(/(?<=.)\/+$/u, '');
   if (['/healthz', '/livez', '/readyz'].includes(path)) {
     response.writeHead(200, { 'content-type': 'text/plain' }).end('ok');
     return;
   }
-  if (path !== '/version' && request.headers.authorization !== `Bearer ${parts.token}`) {
+  if (path !== '/version' && !inPath && request.headers.authorization !== `Bearer ${parts.token}`) {
     throw new ApiFailure(401, 'Unauthorized', 'Unauthorized');
   }
   if (path === '/metrics') {

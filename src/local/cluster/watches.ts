@@ -118,11 +118,24 @@ class Watch {
       this.#take(event);
     });
     if (bookmarks) {
-      this.#timers.push(setInterval(() => this.bookmark(), this.#bookmarkMs));
+      this.#timers.push(
+        setInterval(() => {
+          this.bookmark();
+        }, this.#bookmarkMs),
+      );
       // The last one lets the client resume from here when the time is over.
-      if (timeoutMs > 2000) this.#timers.push(setTimeout(() => this.bookmark(), timeoutMs - 2000));
+      if (timeoutMs > 2000)
+        this.#timers.push(
+          setTimeout(() => {
+            this.bookmark();
+          }, timeoutMs - 2000),
+        );
     }
-    this.#timers.push(setTimeout(() => this.close('end'), timeoutMs));
+    this.#timers.push(
+      setTimeout(() => {
+        this.close('end');
+      }, timeoutMs),
+    );
   }
 
   #take(event: StoreEvent): void {

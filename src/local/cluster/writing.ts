@@ -1,6 +1,6 @@
 import { randomBytes, randomUUID } from 'node:crypto';
-import { z } from 'zod';
-import { ApiFailure, badRequest, conflict, forbidden, invalid, notFound } from './failure.ts';
+import type { z } from 'zod';
+import { ApiFailure, type Cause, badRequest, conflict, forbidden, invalid, notFound } from './failure.ts';
 import {
   at,
   isJsonObject,
@@ -17,7 +17,7 @@ import { podSpec } from './pod.ts';
 import { withDefaults } from './pod-defaults.ts';
 import { POD_FIELDS, pruned } from './pod-fields.ts';
 import { metadataCauses, podCauses } from './pod-validation.ts';
-import { selectorOf, type ObjectRequest } from './reading.ts';
+import type { ObjectRequest } from './reading.ts';
 import type { Resource } from './resources.ts';
 import type { Store } from './store.ts';
 
@@ -104,12 +104,7 @@ export function createNamespace(store: Store, name: string): void {
   furnish(store, name);
 }
 
-function prepared(
-  store: Store,
-  resource: Resource,
-  object: KubeObject,
-  causes: z.output<typeof causeList>,
-): KubeObject {
+function prepared(store: Store, resource: Resource, object: KubeObject, causes: Cause[]): KubeObject {
   const { name, namespace = '' } = object.metadata;
   if (resource.name === 'namespaces') {
     const labels = { ...object.metadata.labels, 'kubernetes.io/metadata.name': name };
@@ -121,8 +116,12 @@ function prepared(
       key,
       Buffer.from(String(value)).toString('base64'),
     ]);
-    const { stringData: _, ...rest } = object;
-    return { ...rest, type: object['type'] ?? 'Opaque', data: { ...data, ...Object.fromEntries(added) } };
+    return {
+      ...object,
+      stringData: undefined,
+      type: object['type'] ?? 'Opaque',
+      data: { ...data, ...Object.fromEntries(added) },
+    };
   }
   if (resource.name !== 'pods') return object;
   const raw = isJsonObject(object['spec']) ? object['spec'] : {};
@@ -139,8 +138,6 @@ function prepared(
   }
   return { ...object, spec: withDefaults(raw), status: { phase: 'Pending', qosClass: 'BestEffort' } };
 }
-
-const causeList = z.array(z.object({ reason: z.string(), message: z.string(), field: z.string() }));
 
 function requireNamespace(store: Store, resource: Resource, namespace: string, name: string): void {
   const found = store.get('namespaces', '', namespace);
@@ -162,7 +159,8 @@ function suffix(): string {
   return [...randomBytes(5)].map((byte) => alphabet[byte % alphabet.length]).join('');
 }
 
-function isDryRun(query: URLSearchParams): boolean {
+/** Whether nothing is to be stored. @throws ApiFailure 422 when the wish cannot be read */
+export function isDryRun(query: URLSearchParams): boolean {
   const dryRun = query.get('dryRun') ?? '';
   if (dryRun !== '' && dryRun !== 'All') {
     throw invalid('CreateOptions', '', [
@@ -207,18 +205,21 @@ function parseMetadata(value: unknown, resource: Resource): z.output<typeof meta
   );
 }
 
-/** The whole objects a client may write besides metadata; a pod's spec is nearly fixed once it exists. */
+const CHANGEABLE = new Set([
+  'activeDeadlineSeconds',
+  'tolerations',
+  'terminationGracePeriodSeconds',
+  'schedulingGates',
+]);
+
+/** A pod's spec is nearly fixed once it exists. */
 function requireFixedSpec(before: KubeObject, after: KubeObject): void {
   const fixed = (pod: KubeObject): string => {
     const spec = isJsonObject(pod['spec']) ? pod['spec'] : {};
-    const {
-      activeDeadlineSeconds: _deadline,
-      tolerations: _tolerations,
-      terminationGracePeriodSeconds: _grace,
-      schedulingGates: _gates,
-      ...rest
-    } = spec;
-    return JSON.stringify(sorted(rest), (key, value: unknown) => (key === 'image' ? undefined : value));
+    const rest = Object.entries(spec).filter(([field]) => !CHANGEABLE.has(field));
+    return JSON.stringify(sorted(Object.fromEntries(rest)), (key, value: unknown) =>
+      key === 'image' ? undefined : value,
+    );
   };
   if (fixed(before) === fixed(after)) return;
   throw invalid('Pod', before.metadata.name, [
@@ -283,7 +284,8 @@ export function updateObject(
   });
 }
 
-function existing(store: Store, { resource, namespace, name = '' }: ObjectRequest): KubeObject {
+/** The object a write is about. @throws ApiFailure 404 */
+export function existing(store: Store, { resource, namespace, name = '' }: ObjectRequest): KubeObject {
   const found = store.get(resource.name, namespace ?? '', name);
   if (found === undefined) throw notFound(resource.name, name);
   return found;
@@ -346,125 +348,4 @@ function replace(
   if (gone && (stored.metadata.deletionGracePeriodSeconds ?? 0) === 0 && resource.name !== 'namespaces')
     store.remove(resource.name, namespace ?? '', name);
   return stored;
-}
-
-const deleteSchema = z.looseObject({
-  gracePeriodSeconds: z.number().int().nullish(),
-  preconditions: z.looseObject({ uid: z.string().nullish(), resourceVersion: z.string().nullish() }).nullish(),
-  dryRun: z.array(z.string()).nullish(),
-});
-
-/** Deletes an object: pods that may run get their grace first. Gives the object as it is then. */
-export function deleteObject(store: Store, request: ObjectRequest, body: unknown): KubeObject {
-  const { resource, query } = request;
-  const current = existing(store, request);
-  const parsed = deleteSchema.safeParse(body ?? {});
-  if (!parsed.success) throw badRequest('the DeleteOptions cannot be read');
-  const { uid, resourceVersion } = parsed.data.preconditions ?? {};
-  const { metadata } = current;
-  if (typeof uid === 'string' && uid !== metadata.uid) {
-    throw conflict(
-      resource.name,
-      metadata.name,
-      `Precondition failed: UID in precondition: ${uid}, UID in object meta: ${metadata.uid}`,
-    );
-  }
-  if (typeof resourceVersion === 'string' && resourceVersion !== metadata.resourceVersion) {
-    throw conflict(
-      resource.name,
-      metadata.name,
-      `Precondition failed: ResourceVersion in precondition: ${resourceVersion}, ResourceVersion in object meta: ${metadata.resourceVersion}`,
-    );
-  }
-  if (isDryRun(query) || parsed.data.dryRun?.includes('All') === true) return current;
-  const inQuery = query.get('gracePeriodSeconds');
-  const asked = parsed.data.gracePeriodSeconds ?? (inQuery === null || inQuery === '' ? undefined : Number(inQuery));
-  return remove(store, resource, current, asked);
-}
-
-/** Deletes all that the selectors choose. Gives what was chosen. */
-export function deleteCollection(store: Store, request: ObjectRequest, body: unknown): readonly KubeObject[] {
-  const chosen = store.list(request.resource.name, request.namespace).filter(selectorOf(request));
-  for (const object of chosen) {
-    deleteObject(store, { ...request, namespace: object.metadata.namespace, name: object.metadata.name }, body);
-  }
-  return chosen;
-}
-
-function remove(store: Store, resource: Resource, current: KubeObject, askedSeconds: number | undefined): KubeObject {
-  const { name, namespace = '', deletionTimestamp } = current.metadata;
-  if (resource.name === 'namespaces') return removeNamespace(store, current);
-  const graceSeconds = resource.name === 'pods' ? graceOf(current, askedSeconds) : 0;
-  if (graceSeconds === 0) {
-    if ((current.metadata.finalizers ?? []).length === 0)
-      return store.remove(resource.name, namespace, name) ?? current;
-    if (deletionTimestamp !== undefined && current.metadata.deletionGracePeriodSeconds === 0) return current;
-  }
-  // A later delete can shorten the grace, never lengthen it.
-  if (deletionTimestamp !== undefined && (current.metadata.deletionGracePeriodSeconds ?? 0) <= graceSeconds)
-    return current;
-  return store.update(
-    resource.name,
-    withMetadata(current, {
-      deletionTimestamp: rfc3339(new Date(Date.now() + graceSeconds * 1000)),
-      deletionGracePeriodSeconds: graceSeconds,
-    }),
-  );
-}
-
-/** @see CheckGracefulDelete in Kubernetes' pkg/registry/core/pod/strategy.go */
-function graceOf(pod: KubeObject, askedSeconds: number | undefined): number {
-  const own = at(pod, 'spec', 'terminationGracePeriodSeconds');
-  const seconds = askedSeconds ?? (typeof own === 'number' ? own : 30);
-  if (textAt(pod, 'spec', 'nodeName') === '') return 0;
-  if (['Succeeded', 'Failed'].includes(textAt(pod, 'status', 'phase'))) return 0;
-  return seconds < 0 ? 1 : seconds;
-}
-
-function removeNamespace(store: Store, namespace: KubeObject): KubeObject {
-  const { name } = namespace.metadata;
-  const ending = store.update('namespaces', {
-    ...withMetadata(namespace, { deletionTimestamp: namespace.metadata.deletionTimestamp ?? rfc3339(new Date()) }),
-    status: { phase: 'Terminating' },
-  });
-  for (const resource of ['configmaps', 'secrets', 'serviceaccounts', 'events', 'pods']) {
-    for (const object of store.list(resource, name)) {
-      if (resource !== 'pods') store.remove(resource, name, object.metadata.name);
-      else
-        remove(
-          store,
-          { name: 'pods', kind: 'Pod', singular: 'pod', shortNames: [], namespaced: true, subresources: [] },
-          object,
-          undefined,
-        );
-    }
-  }
-  if (store.list('pods', name).length === 0) {
-    store.remove('namespaces', '', name);
-    return ending;
-  }
-  // The namespace goes with the last of its pods.
-  const unlisten = store.listen('pods', () => {
-    if (store.list('pods', name).length > 0) return;
-    unlisten();
-    for (const event of store.list('events', name)) store.remove('events', name, event.metadata.name);
-    store.remove('namespaces', '', name);
-  });
-  return ending;
-}
-
-/** Evicts a pod: deletes it, marked as disturbed from outside, as a drained node does. */
-export function evict(store: Store, request: ObjectRequest, body: unknown): KubeObject {
-  const pod = existing(store, request);
-  const condition = {
-    type: 'DisruptionTarget',
-    status: 'True',
-    reason: 'EvictionByEvictionAPI',
-    message: 'Eviction API: evicting',
-    lastTransitionTime: rfc3339(new Date()),
-  };
-  const status = isJsonObject(pod['status']) ? pod['status'] : {};
-  const conditions = Array.isArray(status['conditions']) ? status['conditions'] : [];
-  store.update('pods', { ...pod, status: { ...status, conditions: [...conditions, condition] } });
-  return deleteObject(store, request, at(body, 'deleteOptions'));
 }
