@@ -1,0 +1,109 @@
+import { expect, suite, test } from 'vitest';
+import {
+  DEAD_AFTER_MS,
+  FENCED_AFTER_MS,
+  GRACE_MS,
+  type Heard,
+  type HeldClaim,
+  heldShards,
+  isFenced,
+  liveReplicas,
+  nextChangeAt,
+  NOBODY,
+  ownerOf,
+  type View,
+  wantedClaims,
+} from '../../src/core/ownership.ts';
+import { SHARDS } from '../../src/core/shard.ts';
+
+const NOW = 100_000;
+
+function aView(facts: Partial<View> = {}): View {
+  return { me: 'a', heard: new Map(), claims: new Map(), connectedAt: 0, draining: false, ...facts };
+}
+const heard = (...replicas: readonly string[]): Map<string, Heard> =>
+  new Map(replicas.map((replica) => [replica, { at: NOW, draining: false }]));
+const claimed = (owner: string, shards: readonly string[] = SHARDS): Map<string, HeldClaim> =>
+  new Map(shards.map((shard) => [shard, { owner, epoch: 3, revision: 9 }]));
+
+suite('ownership', () => {
+  test('places the shards evenly, and moves only the share of who joins or leaves', () => {
+    const three = ['a', 'b', 'c'];
+    const counts = new Map<string, number>();
+    let moved = 0;
+    for (const shard of SHARDS) {
+      const owner = ownerOf(shard, three) ?? '';
+      counts.set(owner, (counts.get(owner) ?? 0) + 1);
+      const withFour = ownerOf(shard, [...three, 'd']);
+      if (withFour !== owner) {
+        expect(withFour).toBe('d');
+        moved += 1;
+      }
+    }
+    for (const count of counts.values()) expect(count).toBeGreaterThan(60);
+    expect(moved).toBeGreaterThan(40);
+    expect(moved).toBeLessThan(90);
+  });
+
+  test('does not depend on the order in which replicas are heard', () => {
+    for (const shard of SHARDS) expect(ownerOf(shard, ['a', 'b', 'c'])).toBe(ownerOf(shard, ['c', 'a', 'b']));
+  });
+
+  test('counts a replica dead after two seconds of silence, and out at its goodbye', () => {
+    const view = aView({ heard: heard('a', 'b') });
+    expect(liveReplicas(view, NOW + DEAD_AFTER_MS)).toEqual(['a', 'b']);
+    expect(liveReplicas(view, NOW + DEAD_AFTER_MS + 1)).toEqual([]);
+    const leaving = new Map(view.heard).set('b', { at: NOW, draining: true });
+    expect(liveReplicas(aView({ heard: leaving }), NOW)).toEqual(['a']);
+  });
+
+  test('declares nobody dead in the grace time of a connection', () => {
+    const view = aView({ heard: heard('a'), claims: claimed('b'), connectedAt: NOW - GRACE_MS + 1 });
+    expect(liveReplicas(view, NOW)).toEqual(['a', 'b']);
+    expect(liveReplicas({ ...view, connectedAt: NOW - GRACE_MS }, NOW)).toEqual(['a']);
+  });
+
+  test('waits for no death where the last one left in order', () => {
+    const view = aView({ heard: heard('a'), claims: claimed(NOBODY), connectedAt: NOW });
+    expect(wantedClaims(view, NOW)).toHaveLength(256);
+  });
+
+  test('claims what is placed on it and held by another, with the next epoch', () => {
+    const wanted = wantedClaims(aView({ heard: heard('a', 'b'), claims: claimed('b') }), NOW);
+    expect(wanted.length).toBeGreaterThan(90);
+    expect(wanted.length).toBeLessThan(166);
+    expect(wanted[0]).toMatchObject({ epoch: 4, expectedRevision: 9 });
+    for (const { shard } of wanted) expect(ownerOf(shard, ['a', 'b'])).toBe('a');
+  });
+
+  test('two replicas with the same view never want the same shard', () => {
+    const both = heard('a', 'b');
+    const mine = new Set(wantedClaims(aView({ heard: both }), NOW).map(({ shard }) => shard));
+    const theirs = new Set(wantedClaims(aView({ me: 'b', heard: both }), NOW).map(({ shard }) => shard));
+    expect(mine.isDisjointFrom(theirs)).toBe(true);
+    expect(mine.size + theirs.size).toBe(256);
+  });
+
+  test('claims nothing while disconnected, unheard or leaving', () => {
+    expect(wantedClaims(aView({ heard: heard('a'), connectedAt: undefined }), NOW)).toEqual([]);
+    expect(wantedClaims(aView({ heard: heard('b') }), NOW)).toEqual([]);
+    expect(wantedClaims(aView({ heard: heard('a'), draining: true }), NOW)).toEqual([]);
+  });
+
+  test('holds a shard until another claim is seen, wherever it is placed', () => {
+    expect(heldShards(aView({ heard: heard('b'), claims: claimed('a') })).size).toBe(256);
+  });
+
+  test('fences itself earlier than the others take over', () => {
+    expect(FENCED_AFTER_MS).toBeLessThan(DEAD_AFTER_MS);
+    expect(isFenced(undefined, NOW)).toBe(true);
+    expect(isFenced(NOW - FENCED_AFTER_MS, NOW)).toBe(false);
+    expect(isFenced(NOW - FENCED_AFTER_MS - 1, NOW)).toBe(true);
+  });
+
+  test('knows when to look again: at the next death or the end of the grace time', () => {
+    expect(nextChangeAt(aView({ heard: heard('a', 'b') }), NOW)).toBe(NOW + DEAD_AFTER_MS + 1);
+    expect(nextChangeAt(aView({ heard: heard('a'), connectedAt: NOW - GRACE_MS + 5 }), NOW)).toBe(NOW + 5);
+    expect(nextChangeAt(aView(), NOW)).toBeUndefined();
+  });
+});
