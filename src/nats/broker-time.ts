@@ -32,7 +32,7 @@ export async function brokerTime(link: Link, signal: AbortSignal): Promise<Broke
   const repeat = async () => {
     while (!signal.aborted) {
       await pause(measured ? MEASURE_EVERY_MS : RETRY_MS, signal);
-      if (signal.aborted || link.nc.isClosed()) return;
+      if (link.nc.isClosed()) return;
       measured = await measure();
     }
   };

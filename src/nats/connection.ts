@@ -1,6 +1,6 @@
 /** A connection with settings that survive broker restarts. @see spec nats-notes §2.1, §2.2 for the measurements */
 import { readFileSync } from 'node:fs';
-import { connect, credsAuthenticator } from 'nats';
+import { Events, connect, credsAuthenticator } from 'nats';
 import type { ConnectionOptions, NatsConnection } from 'nats';
 import { BehaviorSubject } from 'rxjs';
 import type { Observable } from 'rxjs';
@@ -150,22 +150,25 @@ export function pause(ms: number, signal?: AbortSignal): Promise<void> {
   });
 }
 
+/** A status' data: a text, or lists of servers. */
+const told = (data: unknown) => (typeof data === 'string' ? data : JSON.stringify(data));
+
 function opened(nc: NatsConnection, { log }: ConnectOptions): Connection {
   const up$ = new BehaviorSubject(true);
   let closing = false;
   const follow = async () => {
     for await (const { type, data } of nc.status()) {
-      switch (String(type)) {
-        case 'disconnect':
+      switch (type) {
+        case Events.Disconnect:
           up$.next(false);
-          log?.warn({ server: String(data) }, 'connection to NATS lost; reconnecting');
+          log?.warn({ server: told(data) }, 'connection to NATS lost; reconnecting');
           break;
-        case 'reconnect':
+        case Events.Reconnect:
           up$.next(true);
-          log?.info({ server: String(data) }, 'connected to NATS again');
+          log?.info({ server: told(data) }, 'connected to NATS again');
           break;
-        case 'error':
-          log?.warn({ error: String(data) }, 'NATS reported an error');
+        case Events.Error:
+          log?.warn({ error: told(data) }, 'NATS reported an error');
           break;
         // reconnecting, pingTimer, update, ldm: nothing to do
       }

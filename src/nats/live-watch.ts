@@ -119,9 +119,14 @@ export function liveWatch$(link: Link, bucket: Bucket, replica: string): Observa
       }
     }, BEACON_EVERY_MS);
     let wasConnected = true;
-    const reconnects = link.connected$.subscribe((connected) => {
-      if (connected && !wasConnected) restart('reconnected');
-      wasConnected = connected;
+    const reconnects = link.connected$.subscribe({
+      next: (connected) => {
+        if (connected && !wasConnected) restart('reconnected');
+        wasConnected = connected;
+      },
+      error: (error: unknown) => {
+        subscriber.error(error);
+      },
     });
     void run();
 

@@ -143,9 +143,12 @@ export function pullFrom(
     refill();
   }, CHECK_EVERY_MS);
   // After a reconnect the server knows none of the old pulls.
-  const reconnects = connected$.subscribe((connected) => {
-    for (const pull of pulls) giveUp(pull);
-    if (connected) refill();
+  const reconnects = connected$.subscribe({
+    next: (connected) => {
+      for (const pull of pulls) giveUp(pull);
+      if (connected) refill();
+    },
+    error: (error: unknown) => log?.error({ consumer, error: String(error) }, 'connection state lost'),
   });
   log?.debug({ stream, consumer, credits }, 'pulling');
 

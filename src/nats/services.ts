@@ -33,8 +33,10 @@ export function serviceHost(link: Link): ServiceHost {
       return;
     }
     const tenant = dec(message.subject.split('.').at(-2) ?? '');
-    if (tenant === undefined)
-      return respond(message, failed('INVALID_REQUEST', 'the tenant in the subject is not a canonical token'));
+    if (tenant === undefined) {
+      respond(message, failed('INVALID_REQUEST', 'the tenant in the subject is not a canonical token'));
+      return;
+    }
     let reply: ServiceReply;
     try {
       reply = await handle(tenant, message.data);

@@ -247,6 +247,8 @@ function differences(wanted: object, present: object): readonly Difference[] {
   });
 }
 
+const sorted = (list: readonly unknown[]) => JSON.stringify(list.map(String).sort());
+
 function same(field: string, wanted: unknown, present: unknown): boolean {
   if (field === 'metadata') {
     const there = new Map<string, unknown>(
@@ -256,8 +258,7 @@ function same(field: string, wanted: unknown, present: unknown): boolean {
       ([key, value]) => there.get(key) === value,
     );
   }
-  if (Array.isArray(wanted))
-    return Array.isArray(present) && JSON.stringify([...wanted].sort()) === JSON.stringify([...present].sort());
+  if (Array.isArray(wanted)) return Array.isArray(present) && sorted(wanted) === sorted(present);
   // The server leaves out false and zero.
   if (wanted === false || wanted === 0) return present === wanted || present === undefined;
   return wanted === present;

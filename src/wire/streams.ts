@@ -108,7 +108,7 @@ export interface StreamSettings {
   /** Storage of all streams together; each has its share. Default 10 GiB. */
   readonly storageBytes?: number;
   /** Runs, requests, events and results; a run id is known again as long. Default 7 days. */
-  readonly retentionSeconds?: number;
+  readonly runRetentionSeconds?: number;
   /** Default 3 days. */
   readonly logRetentionSeconds?: number;
 }
@@ -126,7 +126,7 @@ export function streamTable(
   ];
   const replicas = settings.replicas ?? 1;
   const storageBytes = settings.storageBytes ?? 10 * 1024 ** 3;
-  const retentionSeconds = settings.retentionSeconds ?? 7 * DAY_SECONDS;
+  const runRetentionSeconds = settings.runRetentionSeconds ?? 7 * DAY_SECONDS;
   const share = (percent: number) => Math.floor((storageBytes * percent) / 100);
 
   const stream = (
@@ -177,7 +177,7 @@ export function streamTable(
       name: assets.events,
       description: 'lifecycle events as CloudEvents',
       subjects: [subjects.event.all],
-      maxAgeSeconds: retentionSeconds,
+      maxAgeSeconds: runRetentionSeconds,
       maxBytes: share(20),
     }),
     stream({
@@ -203,7 +203,7 @@ export function streamTable(
       description: 'results over 4 KiB',
       subjects: [`$O.${assets.resultBucket.bucket}.C.>`, `$O.${assets.resultBucket.bucket}.M.>`],
       discard: 'new',
-      maxAgeSeconds: retentionSeconds,
+      maxAgeSeconds: runRetentionSeconds,
       maxBytes: share(14),
       rollup: true,
     }),

@@ -1,0 +1,271 @@
+/** Who may publish and subscribe what: one table, from which the users of a NATS server are configured. @see spec protocol §11 */
+import { consumers } from './streams.ts';
+import type { Bucket, Layout, Subscriber } from './streams.ts';
+import { LANES } from './subjects.ts';
+import { enc } from './tokens.ts';
+
+/** Roles with permissions of their own. A client's are those of one tenant. */
+export const PERMISSION_ROLES = ['client', 'worker', 'executor', 'triggerer', 'setup'] as const;
+export type PermissionRole = (typeof PERMISSION_ROLES)[number];
+
+/** For whom permissions are made. */
+export interface PermissionScope {
+  /** Tenant of a client. */
+  readonly tenant: string;
+  /** Queues that a worker or executor serves. */
+  readonly queues: readonly string[];
+  /** Names of the client's durable feeds. */
+  readonly feeds: readonly string[];
+}
+
+/** One row: what it is for, its subjects, and who may do what. */
+export interface PermissionRow {
+  readonly what: string;
+  readonly subjects: (layout: Layout, scope: PermissionScope) => readonly string[];
+  readonly publish: readonly PermissionRole[];
+  readonly subscribe: readonly PermissionRole[];
+}
+
+const directGet = (stream: string, subject: string) => `$JS.API.DIRECT.GET.${stream}.${subject}`;
+/** Reads and writes of a bucket by key, from leader and replicas. */
+const keyed = (bucket: Bucket) => [
+  bucket.all,
+  directGet(bucket.stream, bucket.all),
+  `$JS.API.DIRECT.GET.${bucket.stream}`,
+  `$JS.API.STREAM.MSG.GET.${bucket.stream}`,
+];
+/** What a watch of a whole bucket needs: an ephemeral consumer on it. */
+const watched = (bucket: Bucket) => [
+  `$JS.API.STREAM.INFO.${bucket.stream}`,
+  `$JS.API.CONSUMER.CREATE.${bucket.stream}.*.${bucket.all}`,
+  `$JS.API.CONSUMER.INFO.${bucket.stream}.*`,
+  `$JS.API.CONSUMER.DELETE.${bucket.stream}.*`,
+  `$JS.FC.${bucket.stream}.>`,
+];
+const pulled = (stream: string, consumer: string) => [
+  `$JS.API.CONSUMER.MSG.NEXT.${stream}.${consumer}`,
+  `$JS.ACK.${stream}.${consumer}.>`,
+  // With a domain and an account in it (ADR-15).
+  `$JS.ACK.*.*.${stream}.${consumer}.>`,
+];
+const feedsOf = ({ tenant, feeds }: PermissionScope): readonly Subscriber[] => feeds.map((name) => ({ tenant, name }));
+
+const WORKERS = ['worker', 'executor'] as const;
+
+/** The table. A client never gets CONSUMER.CREATE (its body can name a push subject the client may not publish to) nor the state bucket. */
+export const PERMISSIONS: readonly PermissionRow[] = [
+  {
+    what: "run requests of one's own tenant",
+    subjects: ({ subjects }, { tenant }) => [subjects.run.tenant(tenant)],
+    publish: ['client'],
+    subscribe: [],
+  },
+  {
+    what: "services for one's own tenant",
+    subjects: ({ subjects }, { tenant }) => [subjects.service.ofTenant(tenant)],
+    publish: ['client'],
+    subscribe: [],
+  },
+  {
+    what: "events, logs and live logs of one's own tenant",
+    subjects: ({ subjects }, { tenant }) => [
+      subjects.event.ofTenant(tenant),
+      subjects.log.ofTenant(tenant),
+      subjects.live.ofTenant(tenant),
+    ],
+    publish: [],
+    subscribe: ['client'],
+  },
+  {
+    what: "the last event of one's own runs",
+    subjects: ({ subjects, assets }, { tenant }) => [directGet(assets.events, subjects.event.ofTenant(tenant))],
+    publish: ['client'],
+    subscribe: [],
+  },
+  {
+    what: "one's own durable feeds",
+    subjects: ({ assets }, scope) =>
+      feedsOf(scope).flatMap((feed) => [
+        `$JS.API.CONSUMER.INFO.${assets.events}.${consumers.feed(feed)}`,
+        ...pulled(assets.events, consumers.feed(feed)),
+      ]),
+    publish: ['client'],
+    subscribe: [],
+  },
+  {
+    what: "replies to one's own requests",
+    subjects: (_layout, { tenant }) => [`_INBOX_client_${enc(tenant)}.>`],
+    publish: [],
+    subscribe: ['client'],
+  },
+  ...(['worker', 'executor', 'triggerer', 'setup'] as const).map((role): PermissionRow => ({
+    what: `replies to requests of a ${role}`,
+    subjects: () => [`_INBOX_${role}.>`],
+    publish: [],
+    subscribe: [role],
+  })),
+  {
+    what: 'answers of services, to inboxes only',
+    // Tenants' inboxes end in their own token, which no wildcard of part of a token can name: so what a client asked for is answered through
+    // `allow_responses`, and only the common inbox stands here.
+    subjects: () => ['_INBOX.>'],
+    publish: WORKERS,
+    subscribe: [],
+  },
+  {
+    what: 'messages of the queues that are served',
+    subjects: ({ assets }, { queues }) =>
+      queues.flatMap((queue) => [
+        ...pulled(assets.runs, consumers.intake(queue)),
+        ...LANES.flatMap((lane) => pulled(assets.steps, consumers.step(lane, queue))),
+      ]),
+    publish: WORKERS,
+    subscribe: [],
+  },
+  {
+    what: 'run requests on behalf of submit',
+    subjects: ({ subjects }) => [`${subjects.root}.run.>`],
+    publish: WORKERS,
+    subscribe: [],
+  },
+  {
+    what: 'next steps of runs',
+    subjects: ({ subjects }) => [subjects.step.all],
+    publish: ['worker', 'executor', 'triggerer'],
+    subscribe: [],
+  },
+  {
+    what: 'events, logs, live logs, dead letters and nudges',
+    subjects: ({ subjects }) => [
+      subjects.event.all,
+      subjects.log.all,
+      subjects.live.all,
+      subjects.dlq.all,
+      subjects.nudge.all,
+    ],
+    publish: WORKERS,
+    subscribe: [],
+  },
+  {
+    what: 'nudges and service requests',
+    subjects: ({ subjects }) => [subjects.nudge.all, subjects.service.all],
+    publish: [],
+    subscribe: WORKERS,
+  },
+  {
+    what: "requests, states, subscriptions and the janitor's lease",
+    subjects: ({ assets }) =>
+      [assets.requestBucket, assets.stateBucket, assets.subscriptionBucket, assets.ownershipBucket].flatMap(
+        (bucket) => [...keyed(bucket), `$JS.API.STREAM.MSG.DELETE.${bucket.stream}`],
+      ),
+    publish: WORKERS,
+    subscribe: [],
+  },
+  {
+    what: 'fill of the buckets, and the clock of the broker',
+    subjects: ({ assets }) =>
+      [
+        assets.runs,
+        assets.requestBucket.stream,
+        assets.stateBucket.stream,
+        assets.subscriptionBucket.stream,
+        assets.resultBucket.stream,
+      ].map((stream) => `$JS.API.STREAM.INFO.${stream}`),
+    publish: ['worker', 'executor', 'triggerer'],
+    subscribe: [],
+  },
+  {
+    what: 'history of logs',
+    subjects: ({ assets }) => [
+      `$JS.API.DIRECT.GET.${assets.logs}`,
+      `$JS.API.DIRECT.GET.${assets.logs}.>`,
+      `$JS.API.STREAM.MSG.GET.${assets.logs}`,
+    ],
+    publish: WORKERS,
+    subscribe: [],
+  },
+  {
+    what: 'result objects',
+    subjects: ({ assets: { resultBucket } }) => [
+      `$O.${resultBucket.bucket}.>`,
+      `$JS.API.STREAM.INFO.${resultBucket.stream}`,
+      `$JS.API.STREAM.PURGE.${resultBucket.stream}`,
+      `$JS.API.STREAM.MSG.GET.${resultBucket.stream}`,
+      `$JS.API.DIRECT.GET.${resultBucket.stream}.>`,
+      // The library reads an object through an ordered consumer, and looks up its stream by subject.
+      '$JS.API.STREAM.NAMES',
+      `$JS.API.CONSUMER.CREATE.${resultBucket.stream}`,
+      `$JS.API.CONSUMER.CREATE.${resultBucket.stream}.>`,
+      `$JS.API.CONSUMER.INFO.${resultBucket.stream}.*`,
+      `$JS.API.CONSUMER.DELETE.${resultBucket.stream}.*`,
+      `$JS.FC.${resultBucket.stream}.>`,
+    ],
+    publish: WORKERS,
+    subscribe: [],
+  },
+  {
+    what: 'heartbeats of triggerers',
+    subjects: ({ subjects }) => [subjects.heartbeat.all],
+    publish: ['triggerer'],
+    subscribe: ['triggerer', 'worker', 'executor'],
+  },
+  {
+    what: 'the watch of subscriptions, with beacons and nothing else written',
+    subjects: ({ assets: { subscriptionBucket } }) => [
+      ...watched(subscriptionBucket),
+      directGet(subscriptionBucket.stream, subscriptionBucket.all),
+      `$JS.API.STREAM.MSG.GET.${subscriptionBucket.stream}`,
+      subscriptionBucket.subject('beacon.>'),
+    ],
+    publish: ['triggerer'],
+    subscribe: [],
+  },
+  {
+    what: 'claims of shards',
+    subjects: ({ assets: { ownershipBucket } }) => [...watched(ownershipBucket), ...keyed(ownershipBucket)],
+    publish: ['triggerer'],
+    subscribe: [],
+  },
+  {
+    what: 'making streams, buckets and consumers',
+    subjects: () => ['$JS.API.>'],
+    publish: ['setup'],
+    subscribe: [],
+  },
+];
+
+/** What one role may do. `responses`: may answer whoever asked it. */
+export interface RolePermissions {
+  readonly publish: readonly string[];
+  readonly subscribe: readonly string[];
+  readonly responses: boolean;
+}
+
+/** A role's permissions. */
+export function permissionsOf(
+  role: PermissionRole,
+  layout: Layout,
+  scope: Partial<PermissionScope> = {},
+): RolePermissions {
+  const whole: PermissionScope = {
+    tenant: scope.tenant ?? 'default',
+    queues: scope.queues ?? ['default'],
+    feeds: scope.feeds ?? [],
+  };
+  const of = (side: 'publish' | 'subscribe') => [
+    ...new Set(
+      PERMISSIONS.filter((row) => row[side].some((one) => one === role)).flatMap((row) => row.subjects(layout, whole)),
+    ),
+  ];
+  return { publish: of('publish'), subscribe: of('subscribe'), responses: role === 'worker' || role === 'executor' };
+}
+
+/** Permissions as a server's configuration takes them (JSON is valid there), for one user. */
+export function natsUserPermissions({ publish, subscribe, responses }: RolePermissions) {
+  return {
+    publish: { allow: publish },
+    subscribe: { allow: subscribe },
+    // One answer per request, within the longest a client waits.
+    ...(responses ? { allow_responses: { max: 1, ttl: '2m' } } : {}),
+  };
+}
