@@ -1,0 +1,207 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { Agent, request } from 'undici';
+import { textIn } from '../../src/core/json.ts';
+import type { PodProjection } from '../../src/core/pod.ts';
+import { Auth } from '../../src/kubernetes/auth.ts';
+import { openClusters, type Tuning } from '../../src/kubernetes/clusters.ts';
+import { targetOf } from '../../src/kubernetes/kubeconfig.ts';
+import { type Fault, startLocalCluster } from '../../src/local/cluster.ts';
+import type { Cluster, Manifest } from '../../src/ports.ts';
+
+/** A reply of the API as it came. */
+export interface RawReply {
+  readonly status: number;
+  readonly body: unknown;
+}
+
+/** A Kubernetes that a contract is tried on. */
+export interface ClusterUnderTest extends AsyncDisposable {
+  readonly cluster: Cluster;
+  readonly kubeconfig: string;
+  /** Orders misbehaviour; only the local cluster can. */
+  readonly faults: { order(fault: Fault): void } | undefined;
+  /** Another adapter to the same cluster, with its own times and sizes. */
+  open(tuning: Partial<Tuning>): Cluster;
+  /** Asks the API itself, without the adapter's interpretation. */
+  raw(
+    method: 'GET' | 'POST' | 'PATCH' | 'PUT' | 'DELETE',
+    path: string,
+    body?: unknown,
+    contentType?: string,
+  ): Promise<RawReply>;
+  /** A new namespace, deleted with the cluster under test. */
+  namespace(): Promise<string>;
+  /** A pod that lives as told. Without `script` it runs no process: it succeeds after `runForSeconds`. */
+  pod(options?: PodWish): Manifest;
+  /** Waits until the pod is as `when` says, and gives it. */
+  until(pod: PodProjection, when: (pod: PodProjection) => boolean): Promise<PodProjection>;
+}
+
+/** What a test needs of a pod. */
+export interface PodWish {
+  readonly name?: string;
+  readonly labels?: Readonly<Record<string, string>>;
+  /** Shell script of container `base`. */
+  readonly script?: string;
+  /** Without script: seconds until it ends; default 3600. */
+  readonly runForSeconds?: number;
+  readonly exitCode?: number;
+  readonly spec?: Manifest;
+}
+
+/** Where the contracts are tried: always on the local cluster, and on the Kubernetes of `KUBECONFIG` where one is given. */
+export const TARGETS: readonly { readonly name: string; readonly start: () => Promise<ClusterUnderTest> }[] = [
+  { name: 'the local cluster', start: startLocal },
+  ...(process.env['KUBECONFIG'] === undefined || process.env['KUBECONFIG'] === ''
+    ? []
+    : [{ name: 'the Kubernetes of KUBECONFIG', start: startGiven(process.env['KUBECONFIG']) }]),
+];
+
+async function startLocal(): Promise<ClusterUnderTest> {
+  const directory = await mkdtemp(join(tmpdir(), 'reentry-contract-'));
+  const local = await startLocalCluster({ directory });
+  return underTest(local.kubeconfigPath, 'local', local.faults, async () => {
+    await local[Symbol.asyncDispose]();
+    await rm(directory, { recursive: true, force: true });
+  });
+}
+
+function startGiven(kubeconfig: string): () => Promise<ClusterUnderTest> {
+  return () => Promise.resolve(underTest(kubeconfig, 'given', undefined, () => Promise.resolve()));
+}
+
+/** Between two looks at a condition. */
+const POLL_MS = 50;
+let serial = 0;
+
+/** A name that no other test of this machine uses. */
+export function freshName(prefix: string): string {
+  serial += 1;
+  return `${prefix}-${process.pid.toString(36)}-${Date.now().toString(36)}-${serial.toString(36)}`;
+}
+
+function underTest(
+  kubeconfig: string,
+  kind: 'local' | 'given',
+  faults: ClusterUnderTest['faults'],
+  end: () => Promise<void>,
+): ClusterUnderTest {
+  const opened: AsyncDisposable[] = [];
+  const open = (tuning: Partial<Tuning>): Cluster => {
+    const clusters = openClusters({ connections: { test: { kubeconfig } }, tuning });
+    opened.push(clusters);
+    return clusters.get('test');
+  };
+  const cluster = open({});
+  const target = targetOf('test', { kubeconfig }, {});
+  const auth = new Auth(target, {});
+  let agent: Agent | undefined;
+  const namespaces: string[] = [];
+
+  const raw: ClusterUnderTest['raw'] = async (method, path, body, contentType = 'application/json') => {
+    const { headers, tls } = await auth.credentials();
+    agent ??= new Agent({
+      connect: {
+        rejectUnauthorized: tls.rejectUnauthorized,
+        ...(tls.ca === undefined ? {} : { ca: tls.ca }),
+        ...(tls.cert === undefined ? {} : { cert: tls.cert }),
+        ...(tls.key === undefined ? {} : { key: tls.key }),
+      },
+    });
+    const reply = await request(`${target.cluster.server}${path}`, {
+      dispatcher: agent,
+      method,
+      headers: {
+        ...headers,
+        accept: 'application/json',
+        ...(body === undefined ? {} : { 'content-type': contentType }),
+      },
+      body: body === undefined ? null : JSON.stringify(body),
+    });
+    const text = await reply.body.text();
+    return { status: reply.statusCode, body: asJson(text) };
+  };
+
+  return {
+    cluster,
+    kubeconfig,
+    faults,
+    open,
+    raw,
+    async namespace() {
+      const name = freshName('contract');
+      const made = await raw('POST', '/api/v1/namespaces', { apiVersion: 'v1', kind: 'Namespace', metadata: { name } });
+      if (made.status !== 201) throw new Error(`namespace ${name} could not be made: ${JSON.stringify(made)}`);
+      namespaces.push(name);
+      // Pods are refused until the controller has made the account.
+      for (;;) {
+        const account = await raw('GET', `/api/v1/namespaces/${name}/serviceaccounts/default`);
+        if (account.status === 200 || kind === 'local') return name;
+        await delay(POLL_MS);
+      }
+    },
+    pod: (wish = {}) => aPod(kind, wish),
+    async until(pod, when) {
+      const endsAt = Date.now() + 45_000;
+      for (;;) {
+        const present = await cluster.getPod(pod.namespace, pod.name);
+        const seen = present === undefined ? undefined : cluster.project(present);
+        if (seen !== undefined && when(seen)) return seen;
+        if (Date.now() > endsAt) throw new Error(`pod ${pod.name} did not come so far: ${JSON.stringify(seen)}`);
+        await delay(POLL_MS);
+      }
+    },
+    async [Symbol.asyncDispose]() {
+      for (const name of namespaces) {
+        // Nothing of ours needs its grace.
+        await raw('DELETE', `/api/v1/namespaces/${name}/pods?gracePeriodSeconds=0`);
+        await raw('DELETE', `/api/v1/namespaces/${name}`);
+      }
+      for (const one of opened) await one[Symbol.asyncDispose]();
+      await agent?.destroy();
+      await end();
+    },
+  };
+}
+
+function aPod(kind: 'local' | 'given', wish: PodWish): Manifest {
+  const { script, runForSeconds = 3600, exitCode = 0 } = wish;
+  const fake =
+    kind === 'local'
+      ? { 'local.reentry.dev/run-for': String(runForSeconds), 'local.reentry.dev/exit-code': String(exitCode) }
+      : { 'kwok.reentry.dev/run-for': `${runForSeconds}s`, 'kwok.reentry.dev/exit-code': String(exitCode) };
+  return {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: {
+      name: wish.name ?? freshName('pod'),
+      labels: wish.labels ?? {},
+      annotations: script === undefined ? fake : {},
+    },
+    spec: {
+      restartPolicy: 'Never',
+      terminationGracePeriodSeconds: 1,
+      ...(kind === 'local'
+        ? {}
+        : { nodeSelector: { 'node.reentry.dev/kind': script === undefined ? 'kwok' : 'real' } }),
+      containers: [{ name: 'base', image: 'busybox', command: ['sh', '-c', script ?? 'true'] }],
+      ...wish.spec,
+    },
+  };
+}
+
+function asJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+}
+
+/** The name in a manifest. */
+export function nameOf(manifest: Manifest): string {
+  return textIn(manifest['metadata'], 'name') ?? '';
+}
