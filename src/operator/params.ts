@@ -1,0 +1,122 @@
+/** The parameters of the `pod` operator as a run request may give them: the seed's, in camelCase. Strict: an unknown field is refused with its path. @see spec pod-operator §1 */
+import { z } from 'zod';
+
+const object = z.record(z.string(), z.json());
+const seconds = z
+  .number()
+  .nonnegative()
+  .max(366 * 24 * 3600);
+const labelMap = z.record(z.string(), z.union([z.string(), z.null()]));
+const container = z.looseObject({ name: z.string().min(1) });
+const named = z.looseObject({ name: z.string().min(1) });
+const envVar = z.looseObject({ name: z.string().min(1), value: z.string().optional(), valueFrom: object.optional() });
+
+/** A Kubernetes Secret put into the base container; the request names it and never carries its value. @see spec pod-operator §1.7 */
+export const secretSchema = z
+  .strictObject({
+    deployType: z.enum(['env', 'volume']),
+    deployTarget: z.string().min(1).nullish(),
+    secret: z.string().min(1),
+    key: z.string().min(1).nullish(),
+    items: z.array(object).default([]),
+  })
+  .refine(({ key, deployTarget }) => typeof key !== 'string' || typeof deployTarget === 'string', {
+    path: ['deployTarget'],
+    error: 'is needed when `key` is given',
+  })
+  .refine(({ deployType, deployTarget }) => deployType !== 'volume' || typeof deployTarget === 'string', {
+    path: ['deployTarget'],
+    error: 'is needed to mount a secret',
+  });
+
+/** What is done with the pod once its attempt is decided. */
+export const ON_FINISH_ACTIONS = ['delete_pod', 'delete_succeeded_pod', 'delete_active_pod', 'keep_pod'] as const;
+
+const NAME_A_CONNECTION = 'cannot travel in a message: name a configured connection in kubernetesConnId';
+
+const fields = z.strictObject({
+  // identity, image, process
+  kubernetesConnId: z.string().nullish(),
+  namespace: z.string().nullish(),
+  image: z.string().min(1).nullish(),
+  name: z.string().nullish(),
+  randomNameSuffix: z.boolean().default(true),
+  cmds: z.array(z.string()).default([]),
+  arguments: z.array(z.string()).default([]),
+  ports: z.array(object).default([]),
+  envVars: z.union([z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])), z.array(envVar)]).default([]),
+  envFrom: z.array(object).default([]),
+  configmaps: z.array(z.string().min(1)).default([]),
+  podRuntimeInfoEnvs: z.array(envVar).default([]),
+  secrets: z.array(secretSchema).default([]),
+  imagePullPolicy: z.enum(['Always', 'IfNotPresent', 'Never']).nullish(),
+  imagePullSecrets: z.union([z.string(), z.array(named)]).default([]),
+  containerResources: object.nullish(),
+  baseContainerName: z.string().min(1).default('base'),
+  terminationMessagePolicy: z.enum(['File', 'FallbackToLogsOnError']).default('File'),
+  containerSecurityContext: object.nullish(),
+  volumes: z.array(named).default([]),
+  volumeMounts: z.array(named).default([]),
+  // pod
+  labels: labelMap.default({}),
+  annotations: z.record(z.string(), z.string()).default({}),
+  affinity: object.default({}),
+  nodeSelector: z.record(z.string(), z.string()).default({}),
+  tolerations: z.array(object).default([]),
+  initContainers: z.array(container).default([]),
+  serviceAccountName: z.string().nullish(),
+  automountServiceAccountToken: z.boolean().nullish(),
+  hostnetwork: z.boolean().default(false),
+  hostAliases: z.array(object).nullish(),
+  securityContext: object.default({}),
+  dnspolicy: z.string().nullish(),
+  dnsConfig: object.nullish(),
+  hostname: z.string().nullish(),
+  subdomain: z.string().nullish(),
+  schedulername: z.string().nullish(),
+  priorityClassName: z.string().nullish(),
+  runtimeClassName: z.string().nullish(),
+  activeDeadlineSeconds: z.number().int().positive().nullish(),
+  terminationGracePeriod: z.number().int().nonnegative().nullish(),
+  fullPodSpec: object.nullish(),
+  podTemplateFile: z.string().min(1).nullish(),
+  podTemplateDict: object.nullish(),
+  // lifecycle, logs, results
+  reattachOnRestart: z.boolean().default(true),
+  durable: z.boolean().default(true),
+  startupTimeoutSeconds: seconds.default(120),
+  scheduleTimeoutSeconds: seconds.nullish(),
+  startupCheckIntervalSeconds: seconds.default(5),
+  getLogs: z.boolean().default(true),
+  containerLogs: z.union([z.boolean(), z.string(), z.array(z.string())]).nullish(),
+  initContainerLogs: z.union([z.boolean(), z.string(), z.array(z.string())]).nullish(),
+  logEventsOnFailure: z.boolean().default(false),
+  logPodSpecOnFailure: z.boolean().default(true),
+  doXcomPush: z.boolean().default(false),
+  xcomMode: z.enum(['auto', 'message', 'sidecar']).default('auto'),
+  skipOnExitCode: z.union([z.number().int(), z.array(z.number().int())]).nullish(),
+  onFinishAction: z.enum(ON_FINISH_ACTIONS).default('delete_pod'),
+  onKillAction: z.enum(['delete_pod', 'keep_pod']).default('delete_pod'),
+  isDeleteOperatorPod: z.boolean().nullish(),
+  deferrable: z.boolean().default(true),
+  pollInterval: seconds.default(2),
+  loggingInterval: z.number().positive().nullish(),
+  // refused, with the way out
+  configFile: z.undefined(NAME_A_CONNECTION).optional(),
+  inCluster: z.undefined(NAME_A_CONNECTION).optional(),
+  clusterContext: z.undefined(NAME_A_CONNECTION).optional(),
+});
+
+/** Schema of `params` of a `pod` run. */
+export const podParamsSchema = fields.superRefine((params, context) => {
+  if (params.xcomMode === 'sidecar')
+    context.addIssue({
+      code: 'custom',
+      path: ['xcomMode'],
+      message: 'sidecar is not supported yet; use message: the container writes its result to /dev/termination-log',
+    });
+});
+/** Parameters of a `pod` run, defaults filled in. */
+export type PodParams = z.output<typeof podParamsSchema>;
+/** The same as a client writes them. */
+export type PodParamsInput = z.input<typeof podParamsSchema>;
