@@ -1,12 +1,20 @@
 import { TestScheduler, type RunHelpers } from 'rxjs/testing';
 import { expect } from 'vitest';
 
-/** Runs `drawing` in virtual time with deep equality; `now` is the virtual clock, counted from `startAt` (epoch milliseconds). */
-export function marbles(drawing: (helpers: RunHelpers & { readonly now: () => number }) => void, startAt = 0): void {
+/** What a drawing is made with; `hot$` and `cold$` are the scheduler's own. */
+export interface Drawing extends Pick<RunHelpers, 'expectObservable' | 'expectSubscriptions' | 'flush' | 'time'> {
+  readonly hot$: RunHelpers['hot'];
+  readonly cold$: RunHelpers['cold'];
+  /** The virtual clock. */
+  readonly now: () => number;
+}
+
+/** Runs `drawing` in virtual time with deep equality; `now` counts from `startAt` (epoch milliseconds). */
+export function marbles(drawing: (helpers: Drawing) => void, startAt = 0): void {
   const scheduler = new TestScheduler((actual, expected) => {
     expect(actual).toEqual(expected);
   });
-  scheduler.run((helpers) => {
-    drawing({ ...helpers, now: () => startAt + scheduler.now() });
+  scheduler.run(({ hot: hot$, cold: cold$, ...helpers }) => {
+    drawing({ ...helpers, hot$, cold$, now: () => startAt + scheduler.now() });
   });
 }

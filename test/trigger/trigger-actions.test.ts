@@ -27,7 +27,7 @@ function short(action: Action): string {
 }
 
 /** The pipeline over drawn inputs, acting on all shards unless told otherwise. */
-function drawn(
+function drawn$(
   now: () => number,
   inputs: {
     readonly subscriptions$: Observable<SubscriptionChange>;
@@ -73,29 +73,29 @@ const signals: Readonly<Record<string, PodSignal>> = {
 
 suite('triggerActions$', () => {
   test("fires on the pod's end, in the same instant, whichever came first", () => {
-    marbles(({ hot, cold, expectObservable, now }) => {
-      const subscriptions$ = hot('-p', { p: aPut() });
-      const pods$ = hot('         r---e', signals);
+    marbles(({ hot$, cold$, expectObservable, now }) => {
+      const subscriptions$ = hot$('-p', { p: aPut() });
+      const pods$ = hot$('         r---e', signals);
       const expected = '          ----a';
-      const out$ = drawn(now, { subscriptions$, pods$, never$: cold('-') }).pipe(map(short));
+      const out$ = drawn$(now, { subscriptions$, pods$, never$: cold$('-') }).pipe(map(short));
       expectObservable(out$, '6ms !').toBe(expected, { a: 'resume success' });
     });
-    marbles(({ hot, cold, expectObservable, now }) => {
-      const subscriptions$ = hot('------p', { p: aPut() });
-      const pods$ = hot('         r---f', signals);
+    marbles(({ hot$, cold$, expectObservable, now }) => {
+      const subscriptions$ = hot$('------p', { p: aPut() });
+      const pods$ = hot$('         r---f', signals);
       const expected = '          ------a';
-      const out$ = drawn(now, { subscriptions$, pods$, never$: cold('-') }).pipe(map(short));
+      const out$ = drawn$(now, { subscriptions$, pods$, never$: cold$('-') }).pipe(map(short));
       expectObservable(out$, '8ms !').toBe(expected, { a: 'resume failed CONTAINER_FAILED' });
     });
   });
 
   test('says it again after 60 s, then after twice as long, with a new id, and stops when the subscription ends', () => {
-    marbles(({ hot, cold, expectObservable, now }) => {
+    marbles(({ hot$, cold$, expectObservable, now }) => {
       const deleted = { kind: 'deleted', run: aPut().run, shard: aPut().shard } as const;
-      const subscriptions$ = hot('p 199s d', { p: aPut(), d: deleted });
-      const pods$ = hot('         e', signals);
+      const subscriptions$ = hot$('p 199s d', { p: aPut(), d: deleted });
+      const pods$ = hot$('         e', signals);
       const expected = '          a 59999ms b 119999ms c';
-      const out$ = drawn(now, { subscriptions$, pods$, never$: cold('-') }).pipe(
+      const out$ = drawn$(now, { subscriptions$, pods$, never$: cold$('-') }).pipe(
         map((action) => (action.kind === 'fire' ? action.id : action.kind)),
       );
       expectObservable(out$, '2000s !').toBe(expected, {
@@ -107,37 +107,38 @@ suite('triggerActions$', () => {
   });
 
   test('fires a deadline at its instant, with no event to say so', () => {
-    marbles(({ hot, cold, expectObservable, now }) => {
-      const subscriptions$ = hot('p', { p: aPut({ await: { terminal: true, timeoutAt: 5_000 } }) });
-      const pods$ = hot('         r', signals);
+    marbles(({ hot$, cold$, expectObservable, now }) => {
+      const subscriptions$ = hot$('p', { p: aPut({ await: { terminal: true, timeoutAt: 5_000 } }) });
+      const pods$ = hot$('         r', signals);
       const expected = '          5000ms a';
-      const out$ = drawn(now, { subscriptions$, pods$, never$: cold('-') }).pipe(map(short));
+      const out$ = drawn$(now, { subscriptions$, pods$, never$: cold$('-') }).pipe(map(short));
       expectObservable(out$, '6s !').toBe(expected, { a: 'resume timeout EXECUTION_TIMEOUT' });
     });
   });
 
   test('a timer of two days starts the run', () => {
-    marbles(({ hot, cold, expectObservable, now }) => {
-      const { pod: _, ...timer } = aPut({ await: { notBefore: 172_800_000 }, then: 'start' }).subscription;
-      const subscriptions$ = hot('p', { p: { ...aPut(), subscription: timer } });
+    marbles(({ hot$, cold$, expectObservable, now }) => {
+      const timer = aPut({ await: { notBefore: 172_800_000 }, then: 'start' }).subscription;
+      delete timer.pod;
+      const subscriptions$ = hot$('p', { p: { ...aPut(), subscription: timer } });
       const expected = '          172800000ms a';
-      const out$ = drawn(now, { subscriptions$, pods$: cold('-'), never$: cold('-') }).pipe(map(short));
+      const out$ = drawn$(now, { subscriptions$, pods$: cold$('-'), never$: cold$('-') }).pipe(map(short));
       expectObservable(out$, '172800100ms !').toBe(expected, { a: 'start timer' });
     });
   });
 
   test('an expired queued run is resumed, not started', () => {
-    marbles(({ hot, cold, expectObservable, now }) => {
+    marbles(({ hot$, cold$, expectObservable, now }) => {
       const wanted = { notBefore: 9_000, expireAt: 2_000 };
-      const subscriptions$ = hot('p', { p: aPut({ await: wanted, then: 'start' }) });
+      const subscriptions$ = hot$('p', { p: aPut({ await: wanted, then: 'start' }) });
       const expected = '          2000ms a';
-      const out$ = drawn(now, { subscriptions$, pods$: cold('-'), never$: cold('-') }).pipe(map(short));
+      const out$ = drawn$(now, { subscriptions$, pods$: cold$('-'), never$: cold$('-') }).pipe(map(short));
       expectObservable(out$, '3s !').toBe(expected, { a: 'resume timeout EXPIRED' });
     });
   });
 
   test('the logging interval is on a grid that a late re-deferral does not move; once per step', () => {
-    marbles(({ hot, cold, expectObservable, now }) => {
+    marbles(({ hot$, cold$, expectObservable, now }) => {
       const wanted = { terminal: true, loggingEveryMs: 10_000 };
       const first = aPut({ await: wanted });
       const second = aPut({ await: wanted, step: 1 }, { revision: 2 });
@@ -145,120 +146,126 @@ suite('triggerActions$', () => {
       const first10 = Math.ceil((10_000 + spreadMs) / 100) * 100;
       // Deferred again 3 s late; and a third time 47 s late: one event at the next point, no burst.
       const third = aPut({ await: wanted, step: 2 }, { revision: 3 });
-      const subscriptions$ = hot('p 12999ms q 56999ms t', { p: first, q: second, t: third });
-      const pods$ = hot('         r', signals);
+      const subscriptions$ = hot$('p 12999ms q 56999ms t', { p: first, q: second, t: third });
+      const pods$ = hot$('         r', signals);
       const frames = [first10, first10 + 10_000, first10 + 60_000];
       const expected = frames.map((at, i) => `${at - (frames[i - 1] ?? -1) - 1}ms a`).join(' ');
-      const out$ = drawn(now, { subscriptions$, pods$, never$: cold('-') }).pipe(map(short));
+      const out$ = drawn$(now, { subscriptions$, pods$, never$: cold$('-') }).pipe(map(short));
       expectObservable(out$, '88s !').toBe(expected, { a: 'resume running' });
     });
   });
 
   test('a logging interval below the least one is stretched to it', () => {
-    marbles(({ hot, cold, expectObservable, now }) => {
+    marbles(({ hot$, cold$, expectObservable, now }) => {
       const put = aPut({ await: { terminal: true, loggingEveryMs: 10 } });
       const spreadMs = Math.floor((Number.parseInt(put.shard, 16) / 256) * 1_000);
       const expected = `          ${Math.ceil((5_000 + spreadMs) / 100) * 100}ms a`;
-      const out$ = drawn(now, { subscriptions$: hot('p', { p: put }), pods$: hot('r', signals), never$: cold('-') });
+      const out$ = drawn$(now, {
+        subscriptions$: hot$('p', { p: put }),
+        pods$: hot$('r', signals),
+        never$: cold$('-'),
+      });
       expectObservable(out$.pipe(map(short)), '9s !').toBe(expected, { a: 'resume running' });
     });
   });
 
   test('after a running event the end is still told at once', () => {
-    marbles(({ hot, cold, expectObservable, now }) => {
+    marbles(({ hot$, cold$, expectObservable, now }) => {
       const put = aPut({ await: { terminal: true, loggingEveryMs: 5_000 } });
-      const pods$ = hot('r 8999ms e', signals);
+      const pods$ = hot$('r 8999ms e', signals);
       const at = Math.ceil((5_000 + Math.floor((Number.parseInt(put.shard, 16) / 256) * 1_000)) / 100) * 100;
       const expected = `${at}ms a ${9_000 - at - 1}ms b`;
-      const out$ = drawn(now, { subscriptions$: hot('p', { p: put }), pods$, never$: cold('-') }).pipe(map(short));
+      const out$ = drawn$(now, { subscriptions$: hot$('p', { p: put }), pods$, never$: cold$('-') }).pipe(map(short));
       expectObservable(out$, '10s !').toBe(expected, { a: 'resume running', b: 'resume success' });
     });
   });
 
   test('a deleted pod is told as gone; one that had ended keeps its verdict', () => {
-    marbles(({ hot, cold, expectObservable, now }) => {
-      const pods$ = hot('  rs-g', signals);
+    marbles(({ hot$, cold$, expectObservable, now }) => {
+      const pods$ = hot$('  rs-g', signals);
       const expected = '   ---a';
-      const out$ = drawn(now, { subscriptions$: hot('p', { p: aPut() }), pods$, never$: cold('-') }).pipe(map(short));
+      const out$ = drawn$(now, { subscriptions$: hot$('p', { p: aPut() }), pods$, never$: cold$('-') }).pipe(
+        map(short),
+      );
       expectObservable(out$, '9ms !').toBe(expected, { a: 'resume gone POD_DELETED' });
     });
-    marbles(({ hot, cold, expectObservable, now }) => {
+    marbles(({ hot$, cold$, expectObservable, now }) => {
       // Gone before the subscription arrived: the last projection is remembered.
-      const subscriptions$ = hot('-----p', { p: aPut() });
-      const pods$ = hot('         rs-G', signals);
+      const subscriptions$ = hot$('-----p', { p: aPut() });
+      const pods$ = hot$('         rs-G', signals);
       const expected = '          -----a';
-      const out$ = drawn(now, { subscriptions$, pods$, never$: cold('-') }).pipe(map(short));
+      const out$ = drawn$(now, { subscriptions$, pods$, never$: cold$('-') }).pipe(map(short));
       expectObservable(out$, '9ms !').toBe(expected, { a: 'resume success' });
     });
   });
 
   test('a wait for a pod to be gone starts the next attempt when it is', () => {
-    marbles(({ hot, cold, expectObservable, now }) => {
-      const subscriptions$ = hot('p', { p: aPut({ await: { gone: true }, then: 'start' }) });
-      const pods$ = hot('         rse--G', signals);
+    marbles(({ hot$, cold$, expectObservable, now }) => {
+      const subscriptions$ = hot$('p', { p: aPut({ await: { gone: true }, then: 'start' }) });
+      const pods$ = hot$('         rse--G', signals);
       const expected = '          -----a';
-      const out$ = drawn(now, { subscriptions$, pods$, never$: cold('-') }).pipe(map(short));
+      const out$ = drawn$(now, { subscriptions$, pods$, never$: cold$('-') }).pipe(map(short));
       expectObservable(out$, '9ms !').toBe(expected, { a: 'start gone' });
     });
   });
 
   test('a namespace outside the watches is an error at once', () => {
-    marbles(({ hot, cold, expectObservable, now }) => {
+    marbles(({ hot$, cold$, expectObservable, now }) => {
       const ref = { connection: 'default', namespace: 'elsewhere', name: 'x', uid: 'u9' };
-      const out$ = drawn(now, {
-        subscriptions$: hot('p', { p: aPut({ pod: ref }) }),
-        pods$: cold('-'),
-        never$: cold('-'),
+      const out$ = drawn$(now, {
+        subscriptions$: hot$('p', { p: aPut({ pod: ref }) }),
+        pods$: cold$('-'),
+        never$: cold$('-'),
       });
       expectObservable(out$.pipe(map(short)), '9ms !').toBe('a', { a: 'resume error NOT_WATCHED' });
     });
   });
 
   test('says nothing of a pod that a watch without a first list, or behind, does not show', () => {
-    marbles(({ hot, cold, expectObservable, now }) => {
-      const out$ = drawn(now, { subscriptions$: hot('p', { p: aPut() }), pods$: cold('-'), never$: cold('-') });
+    marbles(({ hot$, cold$, expectObservable, now }) => {
+      const out$ = drawn$(now, { subscriptions$: hot$('p', { p: aPut() }), pods$: cold$('-'), never$: cold$('-') });
       expectObservable(out$.pipe(map(short)), '100s !').toBe('');
     });
-    marbles(({ hot, cold, expectObservable, now }) => {
-      const out$ = drawn(now, {
-        subscriptions$: hot('p', { p: aPut() }),
-        pods$: hot('s 5s l', signals),
-        never$: cold('-'),
+    marbles(({ hot$, cold$, expectObservable, now }) => {
+      const out$ = drawn$(now, {
+        subscriptions$: hot$('p', { p: aPut() }),
+        pods$: hot$('s 5s l', signals),
+        never$: cold$('-'),
       });
       expectObservable(out$.pipe(map(short)), '100s !').toBe('');
     });
   });
 
   test('a pod missing from a synced watch for 10 s is asked for', () => {
-    marbles(({ hot, cold, expectObservable, now }) => {
-      const subscriptions$ = hot('p', { p: aPut() });
+    marbles(({ hot$, cold$, expectObservable, now }) => {
+      const subscriptions$ = hot$('p', { p: aPut() });
       const expected = '10000ms c';
-      const out$ = drawn(now, { subscriptions$, pods$: hot('s', signals), never$: cold('-') }).pipe(map(short));
+      const out$ = drawn$(now, { subscriptions$, pods$: hot$('s', signals), never$: cold$('-') }).pipe(map(short));
       expectObservable(out$, '11s !').toBe(expected, { c: 'get r1-pod' });
     });
   });
 
   test('acts on its shards only, and looks at all of them when it takes them over', () => {
-    marbles(({ hot, expectObservable, cold, now }) => {
+    marbles(({ hot$, expectObservable, cold$, now }) => {
       const inputs = {
-        subscriptions$: hot('p', { p: aPut() }),
-        pods$: hot('         -e', signals),
-        takenOver$: hot('    ----o', { o: ALL }),
+        subscriptions$: hot$('p', { p: aPut() }),
+        pods$: hot$('         -e', signals),
+        takenOver$: hot$('    ----o', { o: ALL }),
       };
       const expected = '     ----a';
-      const out$ = drawn(now, { ...inputs, never$: cold('-') }).pipe(map(short));
+      const out$ = drawn$(now, { ...inputs, never$: cold$('-') }).pipe(map(short));
       expectObservable(out$, '9ms !').toBe(expected, { a: 'resume success' });
     });
   });
 
   test('a pod that no run waits for is reported after 60 s, and with growing pauses; a waited-for one never', () => {
-    marbles(({ hot, cold, expectObservable, now }) => {
+    marbles(({ hot$, cold$, expectObservable, now }) => {
       const other = pod(aPod({ uid: 'u2', name: 'lost', runId: 'r2', queue: 'big' }));
       const kept = pod(aPod({ uid: 'u3', runId: 'r3', alreadyChecked: true }));
-      const subscriptions$ = hot('(ps)', { p: aPut(), s: { kind: 'synced' } });
-      const pods$ = hot('         (rok)', { ...signals, o: other, k: kept });
+      const subscriptions$ = hot$<SubscriptionChange>('(ps)', { p: aPut(), s: { kind: 'synced' } });
+      const pods$ = hot$('         (rok)', { ...signals, o: other, k: kept });
       const expected = '          60000ms o 119999ms o';
-      const out$ = drawn(now, { subscriptions$, pods$, never$: cold('-') }).pipe(map(short));
+      const out$ = drawn$(now, { subscriptions$, pods$, never$: cold$('-') }).pipe(map(short));
       expectObservable(out$, '200s !').toBe(expected, { o: 'orphan lost to big' });
     });
   });
@@ -333,10 +340,10 @@ suite('triggerActions$', () => {
   });
 
   test('a repeated relist or re-read fires nothing twice', () => {
-    marbles(({ hot, cold, expectObservable, now }) => {
-      const subscriptions$ = hot('p--p--s', { p: aPut(), s: { kind: 'synced' } });
-      const pods$ = hot('         es-es-e', signals);
-      const out$ = drawn(now, { subscriptions$, pods$, never$: cold('-') }).pipe(map(short));
+    marbles(({ hot$, cold$, expectObservable, now }) => {
+      const subscriptions$ = hot$<SubscriptionChange>('p--p--s', { p: aPut(), s: { kind: 'synced' } });
+      const pods$ = hot$('         es-es-e', signals);
+      const out$ = drawn$(now, { subscriptions$, pods$, never$: cold$('-') }).pipe(map(short));
       expectObservable(out$, '50s !').toBe('a', { a: 'resume success' });
     });
   });
