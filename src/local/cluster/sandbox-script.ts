@@ -1,17 +1,25 @@
 /**
+ * The script around a container: it stays outside and ends with the container's exit code, 128 + n after signal n.
+ * Its child is process 1 of the pid namespace made before it. (`unshare --fork` would do, but takes a child that was
+ * killed for an error of its own.) It must not report a killed child on the container's output.
+ */
+export const OUTER_SCRIPT = `exec 4>&2 2>/dev/null
+setpriv --pdeathsig KILL sh "$@" 2>&4 4>&-
+exit $?
+`;
+
+/**
  * The script that becomes a container, run by `sh` as process 1 of new user, mount, pid, uts and ipc namespaces.
  *
  * Arguments: an empty directory for the root, the host name, the working directory, `ro` or `rw` for the root itself,
- * then triples `ro|rw SOURCE TARGET` of mounts, `--`, and the command. On descriptor 3 it says `pid N` (its number
+ * the container's PATH, then triples `ro|rw SOURCE TARGET` of mounts, `--`, and the command. On descriptor 3 it says `pid N` (its number
  * outside), then `started` or `error …`.
  *
  * The root is a tmpfs and not an overlay, because an unprivileged overlay is refused on many machines.
  */
 export const SANDBOX_SCRIPT = `set -eu
-container_path=$PATH
-PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-root=$1 hostname=$2 workdir=$3 root_mode=$4
-shift 4
+root=$1 hostname=$2 workdir=$3 root_mode=$4 container_path=$5
+shift 5
 fail() { printf 'error %s\\n' "$*" >&3; exit 128; }
 # Still the host's /proc: this tells the number by which the outside can send signals.
 read -r pid rest </proc/self/stat

@@ -5,7 +5,7 @@ import { Socket } from 'node:net';
 import { constants as osConstants } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { SANDBOX_SCRIPT } from './sandbox-script.ts';
+import { OUTER_SCRIPT, SANDBOX_SCRIPT } from './sandbox-script.ts';
 
 const run = promisify(execFile);
 
@@ -56,6 +56,7 @@ export class Sandboxes {
     const script = join(directory, 'container.sh');
     endLeftovers(script);
     await writeFile(script, SANDBOX_SCRIPT);
+    await writeFile(`${script}.outer`, OUTER_SCRIPT);
     const sandboxes = new Sandboxes(script);
     const lines: string[] = [];
     const trial = await sandboxes.start({
@@ -91,30 +92,20 @@ export class Sandboxes {
     const mounts = request.mounts.flatMap(({ source, target, readOnly }) => [readOnly ? 'ro' : 'rw', source, target]);
     const child = spawn(
       'setpriv',
-      // The death of this process kills `unshare`, whose death kills process 1, whose death kills the container.
-      [
-        '--pdeathsig',
-        'KILL',
-        'unshare',
-        '--user',
-        '--map-root-user',
-        '--mount',
-        '--pid',
-        '--uts',
-        '--ipc',
-        '--fork',
-        '--kill-child=KILL',
-      ]
+      // The death of this process kills the outer script, whose death kills process 1, whose death kills all others.
+      ['--pdeathsig', 'KILL', 'unshare', '--user', '--map-root-user', '--mount', '--pid', '--uts', '--ipc']
         .concat([
           'sh',
+          `${this.#script}.outer`,
           this.#script,
           root,
           request.hostname,
           request.workingDirectory,
           request.readOnlyRoot ? 'ro' : 'rw',
+          request.env['PATH'] ?? DEFAULT_PATH,
         ])
         .concat(mounts, ['--'], request.command),
-      { stdio: ['ignore', writing, writing, 'pipe'], env: { PATH: DEFAULT_PATH, ...request.env }, cwd: '/' },
+      { stdio: ['ignore', writing, writing, 'pipe'], env: { ...request.env, PATH: DEFAULT_PATH }, cwd: '/' },
     );
     closeSync(writing);
     const output = new Socket({ fd: reading, readable: true, writable: false });
@@ -129,7 +120,8 @@ export class Sandboxes {
       child.once('error', () => {
         resolve(128);
       });
-      child.once('exit', (code, signal) => {
+      // Not `exit`: only now is all that the script reported read.
+      child.once('close', (code, signal) => {
         resolve(code ?? 128 + osConstants.signals[signal ?? 'SIGKILL']);
       });
     });
