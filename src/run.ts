@@ -1,4 +1,5 @@
-import { delay, lastValueFrom, map, type Observable, share, takeUntil } from 'rxjs';
+import { delay, lastValueFrom, map, share, takeUntil } from 'rxjs';
+import type { Observable } from 'rxjs';
 import { ReentryError } from './errors.ts';
 
 /** What a role does: takes nothing new once `stop$` emits, and completes when all it had begun is done. */
@@ -15,7 +16,7 @@ export function drained$(work$: Work, stop$: Observable<unknown>, drainMs: numbe
   return work$(stop$.pipe(share())).pipe(takeUntil(overdue$));
 }
 
-/** Runs a role to its end. Beside the adapters the only place in `src` that subscribes. */
+/** Runs a role to its end. The only place in `src` outside the adapters that subscribes. */
 export async function run(work$: Work, stop$: Observable<unknown>, drainMs: number): Promise<void> {
   await lastValueFrom(drained$(work$, stop$, drainMs), { defaultValue: undefined });
 }

@@ -62,6 +62,13 @@ export interface Operator<Params> {
   execute(context: StepContext<Params>): Promise<StepOutcome>;
   /** Lane `resume`: the seed's `trigger_reentry`. Safe to repeat. */
   triggerReentry(context: StepContext<Params>, event: TriggerEvent): Promise<StepOutcome>;
+  /**
+   * The present attempt's pod, if there is one (GET by its deterministic name; never creates). Asked when an attempt is stopped
+   * whose owner died between the create and the write that names the pod; without it, `cancelled` could be said of a living pod.
+   */
+  find?(context: StepContext<Params>): Promise<PodRef | undefined>;
+  /** Whether this run keeps its worker's slot (`deferrable: false`). Absent: never. @see spec protocol §8 */
+  keepsSlot?(params: Params): boolean;
   /** Cancel, execution time-out, on-kill: tail of the log, then DELETE. `gone`: nothing is left to wait for. */
   stop(context: StepContext<Params>, pod: PodRef): Promise<'gone' | 'stopping'>;
   /** After the attempt is decided (completed event published, or another attempt queued): pod deleted or patched by policy. Safe to repeat. */

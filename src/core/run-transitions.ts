@@ -1,0 +1,330 @@
+/** The next state of a run, as values: named constructors over the present one. The engine adds `op` and writes them by compare-and-set. */
+import type { PodRef } from './pod.ts';
+import type {
+  Await,
+  CompletedData,
+  Diagnosis,
+  Fence,
+  FinalState,
+  LifecycleData,
+  Outcome,
+  Phase,
+  RunRequest,
+  RunState,
+  Subscription,
+  Timings,
+} from '../wire/messages.ts';
+import type { RunKey } from '../wire/subjects.ts';
+
+/** A state before its operation id is made: `op` is still the one before. */
+export type Draft = RunState;
+
+/** What a step learnt; the operator's answer without its decision. */
+export interface Learnt {
+  readonly pod?: PodRef;
+  readonly launchedAt?: number;
+  readonly startedAt?: number;
+  readonly finishedAt?: number;
+  readonly timeoutAt?: number;
+  readonly cursors?: Readonly<Record<string, string>>;
+  readonly logGaps?: number;
+  readonly memo?: RunState['memo'];
+}
+
+const VERSION = 1;
+
+/** The phase of each final state. */
+export const PHASE_OF: Readonly<Record<FinalState, Phase>> = {
+  succeeded: 'Succeeded',
+  failed: 'Failed',
+  skipped: 'Skipped',
+  cancelled: 'Cancelled',
+};
+
+const given = <T extends object>(fields: T): { [K in keyof T]?: Exclude<T[K], undefined> } => {
+  const kept: { [K in keyof T]?: Exclude<T[K], undefined> } = {};
+  for (const key in fields) {
+    const value = fields[key];
+    if (value !== undefined) Object.assign(kept, { [key]: value });
+  }
+  return kept;
+};
+
+const without = (state: Draft, ...keys: readonly (keyof RunState)[]): Draft => {
+  const copy: Draft = { ...state };
+  for (const key of keys) Reflect.deleteProperty(copy, key);
+  return copy;
+};
+
+/** An accepted request: waits at once where it starts later or can expire. @see spec protocol §4 */
+export function accepted(
+  request: Pick<RunRequest, 'operator' | 'startAfter' | 'expireSeconds'>,
+  facts: { readonly queue: string; readonly fence: Fence; readonly requestHash: string; readonly now: number },
+): Draft {
+  const { now } = facts;
+  const from = Math.max(now, request.startAfter === undefined ? now : Date.parse(request.startAfter));
+  const expireAt = request.expireSeconds === undefined ? undefined : Math.ceil(from + request.expireSeconds * 1000);
+  const waits = from > now || expireAt !== undefined;
+  return {
+    v: VERSION,
+    phase: 'Queued',
+    queue: facts.queue,
+    operator: request.operator,
+    attempt: 1,
+    step: 0,
+    userFailures: 0,
+    infraFailures: 0,
+    faults: 0,
+    fence: facts.fence,
+    op: '',
+    ...given({ expireAt, await: waits ? { notBefore: from, ...given({ expireAt }) } : undefined }),
+    timings: { acceptedAt: now },
+    requestHash: facts.requestHash,
+  };
+}
+
+/** A request that cannot run: the run is over before it began. */
+export function refused(
+  diagnosis: Diagnosis,
+  facts: {
+    readonly queue: string;
+    readonly operator: string;
+    readonly fence: Fence;
+    readonly requestHash: string;
+    readonly now: number;
+  },
+): Draft {
+  const draft = accepted({ operator: facts.operator }, facts);
+  return ended(draft, { state: 'failed', diagnosis }, facts.now);
+}
+
+/** The owner takes the step; a redelivery takes over with the next epoch. */
+export function taken(
+  state: Draft,
+  phase: 'Starting' | 'Resuming',
+  fence: { readonly stream: string; readonly seq: number; readonly by: string },
+): Draft {
+  const again = state.fence.stream === fence.stream && state.fence.seq === fence.seq;
+  const next = {
+    ...(again ? state : without(state, 'naks')),
+    phase,
+    fence: { ...fence, epoch: state.fence.epoch + 1 },
+  };
+  // Before its pod exists, an attempt has neither a wait nor a pod: what is stored there belongs to the attempt before.
+  return phase === 'Starting' ? without(next, 'await', 'pod') : next;
+}
+
+/** First re-entry of an attempt that is not a log interval: once per attempt. */
+export function resumed(state: Draft, now: number): Draft {
+  return { ...state, timings: { ...state.timings, resumedAt: now } };
+}
+
+/** Someone asked for an end. */
+export function cancelMarked(state: Draft, at: number, reason: string | undefined): Draft {
+  return { ...state, cancel: { at, ...given({ reason }) } };
+}
+
+function learnt(state: Draft, facts: Learnt | undefined): Draft {
+  if (facts === undefined) return state;
+  const { pod, launchedAt, startedAt, finishedAt, timeoutAt, cursors, logGaps, memo } = facts;
+  return {
+    ...state,
+    // The execution time-out is fixed when the pod is created and unchanged by re-deferral.
+    ...(pod === undefined ? {} : { pod: podRef(pod) }),
+    ...given({ timeoutAt: state.timeoutAt ?? timeoutAt, logGaps, memo }),
+    ...(cursors === undefined ? {} : { cursors: { ...state.cursors, ...cursors } }),
+    timings: { ...state.timings, ...given({ launchedAt, startedAt, finishedAt }) },
+  };
+}
+
+/** Wait for the pod (again). Every wait has a step of its own, so that a late event of another wait is known as such. */
+export function deferred(
+  state: Draft,
+  wait: { readonly pod: PodRef; readonly await: Await; readonly facts?: Learnt | undefined },
+  limits: { readonly executionTimeoutSeconds?: number | undefined; readonly now: number },
+): Draft {
+  const known = learnt(state, wait.facts);
+  const launchedAt = known.timings.launchedAt ?? limits.now;
+  const seconds = limits.executionTimeoutSeconds;
+  const timeoutAt = known.timeoutAt ?? (seconds === undefined ? undefined : Math.ceil(launchedAt + seconds * 1000));
+  return {
+    // A pod exists: the run cannot expire any more, and the last attempt's outcome is history.
+    ...without(known, 'outcome', 'expireAt', 'stopping'),
+    phase: 'Deferred',
+    step: state.step + 1,
+    pod: podRef(known.pod?.uid === wait.pod.uid ? known.pod : wait.pod),
+    await: { ...wait.await, ...given({ timeoutAt }) },
+    ...given({ timeoutAt }),
+    timings: { ...known.timings, launchedAt },
+  };
+}
+
+/** Not possible now: the same attempt again at `notBefore`. */
+export function postponed(state: Draft, notBefore: number, infraFailures: number): Draft {
+  return {
+    ...without(state, 'outcome'),
+    phase: 'Queued',
+    step: state.step + 1,
+    infraFailures,
+    await: { notBefore, ...given({ expireAt: state.expireAt }) },
+  };
+}
+
+/** The pod was asked to go; the run ends (or goes on) when it is gone. */
+export function stoppingBegun(state: Draft, pod: PodRef, why: Stopping): Draft {
+  return {
+    ...state,
+    phase: 'Deferred',
+    step: state.step + 1,
+    pod: podRef(pod),
+    await: { gone: true },
+    stopping: why,
+  };
+}
+/** Why a pod is being stopped, and what the run says when it is gone. */
+export type Stopping = NonNullable<RunState['stopping']>;
+
+/** Another attempt. The old pod stays in state until the new one is known. */
+export function retrying(
+  state: Draft,
+  outcome: Outcome,
+  facts: Learnt | undefined,
+  again: {
+    readonly userFailures: number;
+    readonly infraFailures: number;
+    readonly notBefore: number;
+    readonly untilGone: boolean;
+  },
+): Draft {
+  const known = without(learnt(state, facts), 'stopping', 'timeoutAt', 'cursors', 'logGaps', 'memo', 'expireAt');
+  const { acceptedAt } = known.timings;
+  return {
+    ...known,
+    phase: 'Queued',
+    attempt: state.attempt + 1,
+    step: state.step + 1,
+    userFailures: again.userFailures,
+    infraFailures: again.infraFailures,
+    await: { notBefore: again.notBefore, ...(again.untilGone && known.pod !== undefined ? { gone: true } : {}) },
+    outcome: bounded(outcome),
+    timings: given({ acceptedAt }),
+  };
+}
+
+/** The end. */
+export function ended(state: Draft, outcome: Outcome, now: number, facts?: Learnt): Draft {
+  const known = without(learnt(state, facts), 'await', 'stopping', 'memo', 'expireAt', 'timeoutAt');
+  return {
+    ...known,
+    phase: PHASE_OF[outcome.state],
+    outcome: bounded(outcome),
+    timings: { ...known.timings, completedAt: now },
+  };
+}
+
+/** States stay under 8 KiB: what is said beside code and summary gives way. @see spec protocol §2 */
+const MAX_DIAGNOSIS_LENGTH = 2_500;
+
+function bounded(outcome: Outcome): Outcome {
+  const { diagnosis } = outcome;
+  if (diagnosis === undefined || JSON.stringify(diagnosis).length <= MAX_DIAGNOSIS_LENGTH) return outcome;
+  const { code, category, summary, hint, evidence, problems } = diagnosis;
+  return {
+    ...outcome,
+    diagnosis: {
+      code,
+      category,
+      summary: summary.slice(0, 500),
+      evidence: evidence.slice(0, 3).map(({ kind, text }) => ({ kind: kind.slice(0, 40), text: text.slice(0, 200) })),
+      ...given({ hint: hint?.slice(0, 200) }),
+      ...given({
+        problems: problems
+          ?.slice(0, 8)
+          .map(({ path, message }) => ({ path: path.slice(0, 60), message: message.slice(0, 100) })),
+      }),
+    },
+  };
+}
+
+/** One more exception nobody could classify. */
+export function faulted(state: Draft): Draft {
+  return { ...state, faults: state.faults + 1 };
+}
+
+/** The message was put back on purpose. */
+export function putBack(state: Draft): Draft {
+  return { ...state, naks: (state.naks ?? 0) + 1 };
+}
+
+/** The wait of a state as the triggerer sees it; `undefined` where the run does not wait. `stateRev`: revision the state was written at. */
+export function subscriptionOf(state: Draft, stateRev: number): Subscription | undefined {
+  if (state.await === undefined || (state.phase !== 'Queued' && state.phase !== 'Deferred')) return undefined;
+  const needsPod = state.phase === 'Deferred' || state.await.gone === true;
+  return {
+    v: VERSION,
+    queue: state.queue,
+    attempt: state.attempt,
+    step: state.step,
+    stateRev,
+    ...(needsPod && state.pod !== undefined ? { pod: podRef(state.pod) } : {}),
+    await: state.await,
+    then: state.phase === 'Queued' ? 'start' : 'resume',
+  };
+}
+
+function podRef({
+  connection,
+  namespace,
+  name,
+  uid,
+  ...rest
+}: PodRef & { readonly node?: unknown }): NonNullable<RunState['pod']> {
+  return { connection, namespace, name, uid, ...(typeof rest.node === 'string' ? { node: rest.node } : {}) };
+}
+
+const iso = (ms: number): string => new Date(ms).toISOString();
+
+/** `data` of a run's `completed` event. */
+export function completedData(run: RunKey, state: Draft): CompletedData {
+  const outcome: Outcome = state.outcome ?? { state: 'failed' };
+  const pod = state.pod === undefined ? undefined : podRef(state.pod);
+  const node = pod?.['node'];
+  return {
+    tenant: run.tenant,
+    runId: run.runId,
+    attempt: state.attempt,
+    ...outcome,
+    ...(pod === undefined ? {} : { pod: { ...pod, ...(typeof node === 'string' ? { node } : {}) } }),
+    timings: isoTimings(state.timings),
+  };
+}
+
+function isoTimings(timings: Timings): Record<string, string> {
+  const texts: Record<string, string> = {};
+  for (const [name, ms] of Object.entries(timings)) if (typeof ms === 'number') texts[name] = iso(ms);
+  return texts;
+}
+
+/** `data` of the other lifecycle events. */
+export function lifecycleData(
+  run: RunKey,
+  state: Draft,
+  now: number,
+  more: {
+    readonly why?: string;
+    readonly diagnosis?: Diagnosis | undefined;
+    readonly notBefore?: number | undefined;
+  } = {},
+): LifecycleData {
+  const { notBefore, ...rest } = more;
+  return {
+    tenant: run.tenant,
+    runId: run.runId,
+    attempt: state.attempt,
+    step: state.step,
+    ...(state.pod === undefined ? {} : { pod: podRef(state.pod) }),
+    at: iso(now),
+    ...given(rest),
+    ...(notBefore === undefined ? {} : { notBefore: iso(notBefore) }),
+  };
+}

@@ -1,0 +1,88 @@
+import { EMPTY, catchError, exhaustMap, from, ignoreElements, merge, takeUntil, timer } from 'rxjs';
+import { RETRY_POLICY } from '../core/retry.ts';
+import type { RetryPolicy } from '../core/retry.ts';
+import type { Operator } from '../operator/operator.ts';
+import type { Broker, Clusters, Log, Meter } from '../ports.ts';
+import type { Work } from '../run.ts';
+import { LANES, VERBS } from '../wire/subjects.ts';
+import type { Lane } from '../wire/subjects.ts';
+import type { Engine } from '../worker/engine.ts';
+import { intakeHandler } from '../worker/intake.ts';
+import { Janitor, LEASE_EVERY_MS } from '../worker/janitor.ts';
+import { laneHandler } from '../worker/lanes.ts';
+import { answer } from '../worker/services.ts';
+
+/** What a worker is given. */
+export interface WorkerDeps {
+  readonly broker: Broker;
+  readonly clusters: Clusters;
+  readonly operators: readonly Operator<unknown>[];
+  readonly settings: WorkerSettings;
+  readonly log: Log;
+  readonly meter: Meter;
+}
+
+/** How a worker is set up. */
+export interface WorkerSettings {
+  /** Unique among the live workers. */
+  readonly id: string;
+  readonly queues: readonly string[];
+  /** Messages held at a time, per queue: a worker full of starts still serves `ctl` and `resume`. Default `CREDITS`. */
+  readonly credits?: Readonly<Partial<Record<Lane | 'intake', number>>> | undefined;
+  readonly installation: string;
+  /** Namespaces the installation watches; absent: all. */
+  readonly namespaces?: readonly string[] | undefined;
+  /** How long ended runs are kept, in milliseconds. Default 7 days. */
+  readonly retentionMs?: number | undefined;
+  readonly retryPolicy?: RetryPolicy | undefined;
+}
+
+/** Credits where the settings say nothing. @see spec protocol §4 */
+export const CREDITS: Readonly<Record<Lane | 'intake', number>> = { intake: 256, ctl: 64, resume: 64, start: 64 };
+
+const RETENTION_MS = 7 * 24 * 3_600_000;
+
+/** A worker: intake and three lanes per queue, services, janitor. Ends, after `stop$`, when the last step it had begun is settled. */
+export function worker({ broker, clusters, operators, settings, log, meter }: WorkerDeps): Work {
+  const engine: Engine = {
+    broker,
+    clusters,
+    operators: new Map(operators.map((operator) => [operator.name, operator])),
+    id: settings.id,
+    installation: settings.installation,
+    namespaces: settings.namespaces,
+    policy: settings.retryPolicy ?? RETRY_POLICY,
+    log,
+    meter,
+  };
+  const credits = { ...CREDITS, ...settings.credits };
+  return (stop$) => {
+    const queues = settings.queues.map((queue) =>
+      merge(
+        broker.queues.intake$(queue, credits.intake, intakeHandler(engine, queue), stop$),
+        ...LANES.map((lane) => broker.queues.steps$(queue, lane, credits[lane], laneHandler(engine, lane), stop$)),
+      ),
+    );
+    // Questions are answered until the stop; what is asked after it, a sibling hears.
+    const services = VERBS.map((verb) =>
+      broker.services.serve$(verb, (tenant, data) => answer(engine, verb, tenant, data)).pipe(takeUntil(stop$)),
+    );
+    return merge(...queues, ...services, janitor$(engine, settings.retentionMs ?? RETENTION_MS).pipe(takeUntil(stop$)));
+  };
+}
+
+function janitor$(engine: Engine, retentionMs: number) {
+  const janitor = new Janitor(engine, { retentionMs });
+  return timer(0, LEASE_EVERY_MS).pipe(
+    // A sweep may take longer than the interval between two.
+    exhaustMap(() =>
+      from(janitor.tick(performance.now())).pipe(
+        catchError((error: unknown) => {
+          engine.log.warn({ error: String(error) }, 'the janitor could not work; tried again');
+          return EMPTY;
+        }),
+      ),
+    ),
+    ignoreElements(),
+  );
+}

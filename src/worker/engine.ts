@@ -1,0 +1,25 @@
+import type { RetryPolicy } from '../core/retry.ts';
+import type { Operator } from '../operator/operator.ts';
+import type { Broker, Clusters, Log, Meter } from '../ports.ts';
+
+/** All that the run protocol needs of the outside, and who carries it out. */
+export interface Engine {
+  readonly broker: Broker;
+  readonly clusters: Clusters;
+  /** By name. */
+  readonly operators: ReadonlyMap<string, Operator<unknown>>;
+  /** This worker, unique among the live ones. */
+  readonly id: string;
+  readonly installation: string;
+  /** Namespaces the installation watches; `undefined`: all. */
+  readonly namespaces: readonly string[] | undefined;
+  readonly policy: RetryPolicy;
+  readonly log: Log;
+  readonly meter: Meter;
+}
+
+/** What becomes of a delivered message. */
+export type Settled = { readonly kind: 'ack' } | { readonly kind: 'nak'; readonly delayMs: number };
+
+/** Done with this message. */
+export const ACK: Settled = { kind: 'ack' };

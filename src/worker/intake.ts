@@ -1,0 +1,97 @@
+import { createHash } from 'node:crypto';
+import { diagnosisOf } from '../core/diagnosis.ts';
+import { decide } from '../core/run-state.ts';
+import { accepted, refused } from '../core/run-transitions.ts';
+import type { Delivery } from '../ports.ts';
+import { runRequestSchema } from '../wire/messages.ts';
+import type { Diagnosis } from '../wire/messages.ts';
+import type { RunKey } from '../wire/subjects.ts';
+import { dec } from '../wire/tokens.ts';
+import type { Engine, Settled } from './engine.ts';
+import { ACK } from './engine.ts';
+import { crashedTooOften, settled } from './faults.ts';
+import { writeOver } from './holding.ts';
+import { owe } from './owing.ts';
+import { countEnd } from './stopping.ts';
+import { hashOf, readRequest } from './validate.ts';
+
+/** The handler of a queue's run requests. The state is looked at before the request is parsed: a bad duplicate changes nothing. */
+export function intakeHandler(engine: Engine, queue: string): (delivery: Delivery) => Promise<void> {
+  return async (delivery) => {
+    const { run, problem } = addressed(delivery);
+    await settled(engine, 'intake', run, delivery, () => onRequest(engine, queue, delivery, run, problem));
+  };
+}
+
+async function onRequest(
+  engine: Engine,
+  queue: string,
+  delivery: Delivery,
+  run: RunKey,
+  badToken: string | undefined,
+): Promise<Settled> {
+  const { broker } = engine;
+  let seen = await broker.runs.read(run, { leader: delivery.deliveries > 1 });
+  for (;;) {
+    const { action } = decide(seen?.value, { on: 'request' }, delivery, broker.now());
+    if (seen !== undefined) {
+      if (action === 'owe') await owe(engine, run, seen, 'request');
+      return ACK;
+    }
+    const facts = {
+      queue,
+      fence: { stream: delivery.stream, seq: delivery.seq, epoch: 1, by: engine.id },
+      now: broker.now(),
+    };
+    const refusal = (diagnosis: Diagnosis) => refused(diagnosis, { ...facts, operator: 'unknown', requestHash: '' });
+    const draft = await (async () => {
+      if (badToken !== undefined)
+        return refusal(diagnosisOf('INVALID_REQUEST', { problems: [{ path: '$', message: badToken }] }));
+      if (crashedTooOften(delivery, undefined)) {
+        const diagnosis = diagnosisOf('DEAD_LETTERED', { message: 'its intake died again and again' });
+        await broker.publish.deadLetter('run', run, delivery.data, diagnosis);
+        return refusal(diagnosis);
+      }
+      const read = readRequest(engine, delivery.data);
+      if (read.kind === 'refused') return refusal(diagnosisOf('INVALID_REQUEST', { problems: read.problems }));
+      const stored = await broker.requests.create(run, read.request);
+      // Stored by `submit`, or by an intake that died before it wrote the state: that one is the run's.
+      const request = stored.kind === 'exists' ? runRequestSchema.parse(stored.request) : read.request;
+      return accepted(request, { ...facts, requestHash: hashOf(request) });
+    })();
+    const written = await writeOver(broker.runs, run, draft, 0);
+    if (written.kind === 'lost') {
+      if (written.seen === undefined) return { kind: 'nak', delayMs: 1_000 };
+      seen = written.seen;
+      continue;
+    }
+    const refusedNow = written.seen.value.phase === 'Failed';
+    engine.meter.count(refusedNow ? 'runs_invalid_total' : 'runs_accepted_total', { queue });
+    await owe(engine, run, written.seen, 'request');
+    if (refusedNow) countEnd(engine, written.seen.value);
+    return ACK;
+  }
+}
+
+/** Characters that a bucket's key takes beside those of a canonical token. */
+const KEY_TOKEN = /^[-=\w]{1,200}$/;
+
+/** The run a request is addressed to. Where a token is not canonical, the run is that raw token and can only be refused. */
+function addressed({ tenantToken, runIdToken }: Delivery): {
+  readonly run: RunKey;
+  readonly problem: string | undefined;
+} {
+  const tenant = dec(tenantToken);
+  const runId = dec(runIdToken);
+  if (tenant !== undefined && runId !== undefined) return { run: { tenant, runId }, problem: undefined };
+  const problem = `${tenant === undefined ? 'the tenant' : 'the run id'} in the subject is not a canonical token: [A-Za-z0-9_-] as it is, every other UTF-8 byte as =HH (upper case), at most 128 characters`;
+  return {
+    run: { tenant: tenantToken, runId: runIdToken, tokens: `${keyToken(tenantToken)}.${keyToken(runIdToken)}` },
+    problem,
+  };
+}
+
+/** A raw token where a key can be made of it, else a digest that names it. */
+function keyToken(raw: string): string {
+  return KEY_TOKEN.test(raw) ? raw : `raw-${createHash('sha256').update(raw).digest('hex').slice(0, 32)}`;
+}

@@ -1,0 +1,181 @@
+/** A delivered step message: read, judged by the table of `core/run-state.ts`, carried out. */
+import { diagnosisOf } from '../core/diagnosis.ts';
+import type { StepMessage } from '../core/run-state.ts';
+import { decide, isTerminal } from '../core/run-state.ts';
+import { cancelMarked, ended, resumed, taken } from '../core/run-transitions.ts';
+import type { Delivery, Versioned } from '../ports.ts';
+import { ctlMessageSchema, resumeMessageSchema, startMessageSchema } from '../wire/messages.ts';
+import type { CtlMessage, ResumeMessage, RunState, StartMessage } from '../wire/messages.ts';
+import type { Lane, RunKey } from '../wire/subjects.ts';
+import { dec } from '../wire/tokens.ts';
+import { onOrphan } from './orphans.ts';
+import type { Engine, Settled } from './engine.ts';
+import { ACK } from './engine.ts';
+import { crashedTooOften, giveUp, originOf, settled } from './faults.ts';
+import { Holding, writeOver } from './holding.ts';
+import { owe, subscribeTo } from './owing.ts';
+import { carryOutCancel, carryOutResume, carryOutStart } from './steps.ts';
+import { cancelOf, countEnd } from './stopping.ts';
+
+type Parsed =
+  | { readonly on: 'start'; readonly message: StartMessage }
+  | { readonly on: 'resume'; readonly message: ResumeMessage }
+  | { readonly on: 'ctl'; readonly message: CtlMessage };
+
+/** The handler of one lane's messages. A message twice is harmless: the table answers from the state, not from the message alone. */
+export function laneHandler(engine: Engine, lane: Lane): (delivery: Delivery) => Promise<void> {
+  return async (delivery) => {
+    const run = runOf(delivery);
+    await settled(engine, lane, run, delivery, async () => {
+      const parsed = parse(lane, delivery.data);
+      if (run === undefined || parsed === undefined) {
+        engine.log.error({ subject: delivery.subject }, 'step message not understood');
+        const why = diagnosisOf('DEAD_LETTERED', { message: 'step message not understood' });
+        if (run !== undefined) await engine.broker.publish.deadLetter('step', run, delivery.data, why);
+        return ACK;
+      }
+      if (parsed.on === 'ctl' && parsed.message.ask === 'orphan') return onOrphan(engine, run, parsed.message);
+      return onStep(engine, lane, run, delivery, parsed);
+    });
+  };
+}
+
+function runOf({ tenantToken, runIdToken }: Delivery): RunKey | undefined {
+  const tenant = dec(tenantToken);
+  const runId = dec(runIdToken);
+  return tenant === undefined || runId === undefined ? undefined : { tenant, runId };
+}
+
+function parse(lane: Lane, data: Uint8Array): Parsed | undefined {
+  try {
+    const json: unknown = JSON.parse(new TextDecoder().decode(data));
+    switch (lane) {
+      case 'start':
+        return { on: lane, message: startMessageSchema.parse(json) };
+      case 'resume':
+        return { on: lane, message: resumeMessageSchema.parse(json) };
+      case 'ctl':
+        return { on: lane, message: ctlMessageSchema.parse(json) };
+    }
+  } catch {
+    return undefined;
+  }
+}
+
+function asked(parsed: Parsed): StepMessage {
+  switch (parsed.on) {
+    case 'start':
+      return { on: 'start', attempt: parsed.message.attempt };
+    case 'resume':
+      return { on: 'resume', step: parsed.message.step, event: parsed.message.event };
+    case 'ctl':
+      return { on: 'cancel' };
+  }
+}
+
+async function onStep(engine: Engine, lane: Lane, run: RunKey, delivery: Delivery, parsed: Parsed): Promise<Settled> {
+  const { broker } = engine;
+  const stateRev = parsed.on === 'ctl' ? undefined : parsed.message.stateRev;
+  // A direct read may be stale; what the message has seen, we see too. A redelivery may own the run: the leader knows.
+  let seen = await broker.runs.read(
+    run,
+    stateRev === undefined || delivery.deliveries > 1 ? { leader: true } : { atLeastRevision: stateRev },
+  );
+  for (;;) {
+    const tried = await act(engine, lane, run, delivery, parsed, seen);
+    if (tried.kind !== 'lost') return tried;
+    seen = tried.seen;
+  }
+}
+
+/** `lost`: somebody wrote first, nothing was done. */
+type Tried = Settled | { readonly kind: 'lost'; readonly seen: Versioned<RunState> | undefined };
+
+async function act(
+  engine: Engine,
+  lane: Lane,
+  run: RunKey,
+  delivery: Delivery,
+  parsed: Parsed,
+  seen: Versioned<RunState> | undefined,
+): Promise<Tried> {
+  const { broker } = engine;
+  const { action } = decide(seen?.value, asked(parsed), delivery, broker.now());
+  if (action === 'drop') await broker.subscriptions.delete(run);
+  if (seen === undefined || action === 'ack' || action === 'drop') return ACK;
+  const state = seen.value;
+  if (crashedTooOften(delivery, state) && !isTerminal(state.phase)) {
+    const message = `its worker died ${delivery.deliveries - 1} times`;
+    if (await giveUp(engine, run, seen, delivery, lane, message)) return ACK;
+    return { kind: 'lost', seen: await broker.runs.read(run, { leader: true }) };
+  }
+  const holder = { stream: delivery.stream, seq: delivery.seq, by: engine.id };
+  switch (action) {
+    case 'heal':
+      await subscribeTo(engine, run, seen);
+      return ACK;
+    case 'owe':
+      await owe(engine, run, seen, originOf(lane));
+      return ACK;
+    case 'mark': {
+      const reason = parsed.on === 'ctl' ? parsed.message.reason : undefined;
+      const written = await writeOver(broker.runs, run, cancelMarked(state, broker.now(), reason), seen.revision);
+      if (written.kind === 'lost') return written;
+      // The owner may be keeping its slot, waiting.
+      await broker.publish.nudge(state.fence.by, run);
+      return ACK;
+    }
+    case 'end': {
+      const now = broker.now();
+      const cancelled = parsed.on === 'ctl';
+      const base = cancelled ? cancelMarked(state, now, parsed.message.reason) : state;
+      const outcome = cancelled
+        ? { state: 'cancelled' as const, diagnosis: cancelOf(base).diagnosis }
+        : { state: 'failed' as const, diagnosis: diagnosisOf('EXPIRED') };
+      const fence = { ...holder, epoch: state.fence.epoch + 1 };
+      const written = await writeOver(broker.runs, run, { ...ended(base, outcome, now), fence }, seen.revision);
+      if (written.kind === 'lost') return written;
+      await owe(engine, run, written.seen, originOf(lane));
+      countEnd(engine, written.seen.value);
+      return ACK;
+    }
+    case 'take':
+      return take(engine, run, delivery, parsed, seen, holder);
+  }
+}
+
+async function take(
+  engine: Engine,
+  run: RunKey,
+  delivery: Delivery,
+  parsed: Parsed,
+  seen: Versioned<RunState>,
+  holder: { readonly stream: string; readonly seq: number; readonly by: string },
+): Promise<Tried> {
+  const { broker } = engine;
+  const state = seen.value;
+  const now = broker.now();
+  switch (parsed.on) {
+    case 'start': {
+      const written = await writeOver(broker.runs, run, taken(state, 'Starting', holder), seen.revision);
+      if (written.kind === 'lost') return written;
+      return carryOutStart(engine, new Holding(broker.runs, run, written.seen));
+    }
+    case 'resume': {
+      const { event } = parsed.message;
+      const reentry = event.kind !== 'running' && state.stopping === undefined;
+      const fresh = reentry && state.timings.resumedAt === undefined;
+      const next = taken(fresh ? resumed(state, now) : state, 'Resuming', holder);
+      const written = await writeOver(broker.runs, run, next, seen.revision);
+      if (written.kind === 'lost') return written;
+      const holding = new Holding(broker.runs, run, written.seen);
+      return carryOutResume(engine, holding, event, fresh || (reentry && delivery.deliveries > 1));
+    }
+    case 'ctl': {
+      const marked = state.cancel === undefined ? cancelMarked(state, now, parsed.message.reason) : state;
+      const written = await writeOver(broker.runs, run, taken(marked, 'Resuming', holder), seen.revision);
+      if (written.kind === 'lost') return written;
+      return carryOutCancel(engine, new Holding(broker.runs, run, written.seen));
+    }
+  }
+}

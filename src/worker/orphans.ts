@@ -1,0 +1,34 @@
+import { isTerminal } from '../core/run-state.ts';
+import type { CtlMessage } from '../wire/messages.ts';
+import type { RunKey } from '../wire/subjects.ts';
+import type { Engine, Settled } from './engine.ts';
+import { ACK } from './engine.ts';
+import { cleanUp, subscribeTo } from './owing.ts';
+
+/**
+ * A pod of the installation that no subscription names. What its run's state says decides; a pod of an unknown run is never deleted,
+ * only reported. Safe to repeat. @see spec protocol §7 "Orphans"
+ */
+export async function onOrphan(engine: Engine, run: RunKey, { pod }: CtlMessage): Promise<Settled> {
+  if (pod === undefined) return ACK;
+  const seen = await engine.broker.runs.read(run, { leader: true });
+  if (seen === undefined) {
+    engine.log.warn({ ...run, pod: pod.name, namespace: pod.namespace }, 'pod of an unknown run; left alone');
+    return ACK;
+  }
+  const state = seen.value;
+  const { connection, namespace, name, uid } = pod;
+  const old = pod.attempt !== undefined && pod.attempt < state.attempt;
+  const second = state.phase === 'Deferred' && state.pod !== undefined && state.pod.uid !== uid;
+  if (isTerminal(state.phase) || old || second) {
+    engine.log.info({ ...run, pod: name, namespace, attempt: pod.attempt }, 'orphaned pod of a decided attempt');
+    const outcome = state.outcome ?? { state: 'failed' as const };
+    await cleanUp(engine, run, {
+      ...state,
+      attempt: pod.attempt ?? state.attempt,
+      pod: { connection, namespace, name, uid },
+      outcome,
+    });
+  } else if (state.phase === 'Deferred') await subscribeTo(engine, run, seen);
+  return ACK;
+}

@@ -1,0 +1,246 @@
+/** What any worker answers on `svc.<tenant>.<verb>`. The tenant comes from the subject only. @see spec protocol §11 */
+import { v7 as uuid } from 'uuid';
+import { z } from 'zod';
+import { isTerminal } from '../core/run-state.ts';
+import { ReentryError } from '../errors.ts';
+import type { Problem } from '../errors.ts';
+import type { Versioned } from '../ports.ts';
+import {
+  WIRE_VERSION,
+  cancelRequestSchema,
+  listRequestSchema,
+  logsRequestSchema,
+  renderRequestSchema,
+  runQuerySchema,
+  runRequestSchema,
+  submitRequestSchema,
+} from '../wire/messages.ts';
+import type { RunState, RunSummary, ServiceReply } from '../wire/messages.ts';
+import type { RunKey, Verb } from '../wire/subjects.ts';
+import { isTokenText } from '../wire/tokens.ts';
+import { surroundings } from './context.ts';
+import type { Engine } from './engine.ts';
+import { checkRequest, hashOf } from './validate.ts';
+
+/** From here on a bucket's room is kept for finishing what has begun. @see spec protocol §2 */
+export const FULL_AT = 0.8;
+/** Bytes of a result object per answer. */
+const RESULT_CHUNK_BYTES = 128 * 1024;
+const DEFAULT_QUEUE: Readonly<Record<string, string>> = { command: 'executor' };
+
+type Service = (engine: Engine, tenant: string, input: unknown) => unknown;
+
+const SERVICES: Readonly<Record<Verb, Service>> = { submit, status, list, cancel, logs, result, explain, render };
+
+/** Answers one request. Every refusal is an answer, none a crash. */
+export async function answer(engine: Engine, verb: Verb, tenant: string, data: Uint8Array): Promise<ServiceReply> {
+  const answered = (outcome: string) => {
+    engine.meter.count('service_requests_total', { verb, outcome });
+  };
+  try {
+    const input: unknown = data.byteLength === 0 ? {} : parsed(data);
+    const ok = await SERVICES[verb](engine, tenant, input);
+    answered('ok');
+    return { ok };
+  } catch (error) {
+    if (error instanceof z.ZodError) {
+      answered('INVALID_REQUEST');
+      const problems = error.issues.map(({ path, message }) => ({ path: path.map(String).join('.') || '$', message }));
+      return { error: { code: 'INVALID_REQUEST', message: 'the request is not as it should be', problems } };
+    }
+    if (error instanceof ReentryError) {
+      answered(error.code);
+      const { code, message, problems } = error;
+      return {
+        error: {
+          code,
+          message,
+          ...(problems.length > 0 ? { problems: problems.map((problem) => ({ ...problem })) } : {}),
+        },
+      };
+    }
+    answered('INTERNAL');
+    engine.log.error({ verb, tenant, error: String(error) }, 'a service failed');
+    return { error: { code: 'INTERNAL', message: 'the worker failed to answer; its log says why' } };
+  }
+}
+
+function parsed(data: Uint8Array): unknown {
+  try {
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(data));
+  } catch {
+    throw new ReentryError('INVALID_REQUEST', 'the request is not JSON', { transient: false });
+  }
+}
+
+function invalid(problems: readonly Problem[]): ReentryError {
+  const first = problems[0];
+  const message = first === undefined ? 'the request cannot run' : `${first.path} ${first.message}`;
+  return new ReentryError('INVALID_REQUEST', message, { transient: false, problems });
+}
+
+async function submit(engine: Engine, tenant: string, input: unknown): Promise<unknown> {
+  const { broker } = engine;
+  const asked = submitRequestSchema.parse(input);
+  const read = checkRequest(engine, asked.request);
+  if (read.kind === 'refused') throw invalid(read.problems);
+  const run: RunKey = { tenant, runId: asked.runId ?? uuid() };
+  if (!isTokenText(run.runId))
+    throw invalid([{ path: 'runId', message: 'is empty, or longer than 128 characters once encoded' }]);
+  const queue = asked.queue ?? DEFAULT_QUEUE[read.request.operator] ?? 'default';
+  if (asked.dryRun === true) return { runId: run.runId, queue, dryRun: true };
+  if ((await broker.fill()) >= FULL_AT)
+    throw new ReentryError('BUSY', 'storage is nearly full: new runs wait so that those begun can end', {
+      transient: true,
+    });
+  const hash = hashOf(read.request);
+  const stored = await broker.requests.create(run, read.request);
+  if (stored.kind === 'exists' && hashOf(runRequestSchema.parse(stored.request)) !== hash)
+    throw new ReentryError('RUN_ID_TAKEN', `run ${run.runId} exists with another request`, { transient: false });
+  const seen = stored.kind === 'exists' ? await broker.runs.read(run, { leader: true }) : undefined;
+  if (seen !== undefined) return { runId: run.runId, queue: seen.value.queue, duplicate: true };
+  const data = new TextEncoder().encode(JSON.stringify(read.request));
+  await broker.publish.run(run, queue, data, `run:${tenant}/${run.runId}`);
+  return { runId: run.runId, queue, duplicate: false };
+}
+
+async function found(engine: Engine, run: RunKey): Promise<Versioned<RunState>> {
+  const seen = await engine.broker.runs.read(run, { leader: true });
+  if (seen === undefined) throw new ReentryError('NOT_FOUND', `no run ${run.runId}`, { transient: false });
+  return seen;
+}
+
+/** What `status` and `list` say. */
+function summary({ tenant, runId }: RunKey, state: RunState, now: number): RunSummary {
+  const { phase, queue, operator, attempt, step, pod, outcome, timings } = state;
+  const waitingFor = waitOf(state, now);
+  return {
+    tenant,
+    runId,
+    phase,
+    queue,
+    operator,
+    attempt,
+    step,
+    timings,
+    ...(waitingFor === undefined ? {} : { waitingFor }),
+    ...(pod === undefined ? {} : { pod }),
+    ...(outcome === undefined ? {} : { outcome }),
+    ...(state.cancel === undefined || isTerminal(phase) ? {} : { cancelRequested: true }),
+  };
+}
+
+function waitOf({ phase, await: wait, pod }: RunState, now: number): string | undefined {
+  if (isTerminal(phase) || wait === undefined) return phase === 'Queued' ? 'a worker' : undefined;
+  if (wait.gone === true) return `pod ${pod?.name ?? ''} to be gone`;
+  if (wait.terminal === true) return `pod ${pod?.name ?? ''} to end`;
+  const notBefore = wait.notBefore ?? now;
+  return notBefore > now ? new Date(notBefore).toISOString() : 'a worker';
+}
+
+async function status(engine: Engine, tenant: string, input: unknown): Promise<unknown> {
+  const run = { tenant, runId: runQuerySchema.parse(input).runId };
+  return summary(run, (await found(engine, run)).value, engine.broker.now());
+}
+
+async function list(engine: Engine, tenant: string, input: unknown): Promise<unknown> {
+  const { after, limit, phase } = listRequestSchema.parse(input);
+  const page = await engine.broker.runs.list({ tenant, limit, ...(after === undefined ? {} : { after }) });
+  const runs = page.runs
+    .filter(({ value }) => phase === undefined || value.phase === phase)
+    .map((entry) => summary(entry, entry.value, engine.broker.now()));
+  return { runs, ...(page.next === undefined ? {} : { next: page.next }) };
+}
+
+async function cancel(engine: Engine, tenant: string, input: unknown): Promise<unknown> {
+  const { runId, reason } = cancelRequestSchema.parse(input);
+  const run = { tenant, runId };
+  const { value: state } = await found(engine, run);
+  if (!isTerminal(state.phase) && state.cancel === undefined) {
+    const message = { v: WIRE_VERSION, ask: 'cancel' as const, ...(reason === undefined ? {} : { reason }) };
+    // Repeated within the window of message ids it is one message; later, the table answers it.
+    await engine.broker.publish.ctl(run, state.queue, message, `cancel:${tenant}/${runId}:${state.step}`);
+  }
+  return { runId, phase: state.phase, cancelRequested: !isTerminal(state.phase) };
+}
+
+async function logs(engine: Engine, tenant: string, input: unknown): Promise<unknown> {
+  const { runId, attempt, container, after, limit } = logsRequestSchema.parse(input);
+  const run = { tenant, runId };
+  await found(engine, run);
+  const page = await engine.broker.logs.read(run, {
+    limit,
+    ...(attempt === undefined ? {} : { attempt }),
+    ...(container === undefined ? {} : { container }),
+    ...(after === undefined ? {} : { after }),
+  });
+  return { chunks: page.chunks, ...(page.next === undefined ? {} : { next: page.next }) };
+}
+
+const resultQuerySchema = runQuerySchema.extend({ offset: z.number().int().nonnegative().default(0) });
+
+/** The whole of an inline result; of an object the part from `offset`, base64, and where the next begins. */
+async function result(engine: Engine, tenant: string, input: unknown): Promise<unknown> {
+  const { runId, offset } = resultQuerySchema.parse(input);
+  const run = { tenant, runId };
+  const { value: state } = await found(engine, run);
+  const { outcome, attempt } = state;
+  const ref = outcome?.resultRef;
+  if (ref === undefined) {
+    if (outcome?.result !== undefined) return { result: outcome.result };
+    const message = isTerminal(state.phase) ? `run ${runId} left no result` : `run ${runId} has not ended`;
+    throw new ReentryError('NOT_FOUND', message, { transient: !isTerminal(state.phase) });
+  }
+  const data = await engine.broker.results.get(run, attempt, ref.name);
+  if (data === undefined)
+    throw new ReentryError('NOT_FOUND', `the result of ${runId} is past its retention`, { transient: false });
+  const end = Math.min(data.byteLength, offset + RESULT_CHUNK_BYTES);
+  return {
+    resultRef: ref,
+    encoding: 'base64',
+    data: Buffer.from(data.subarray(offset, end)).toString('base64'),
+    offset,
+    size: data.byteLength,
+    ...(end < data.byteLength ? { next: end } : {}),
+  };
+}
+
+async function explain(engine: Engine, tenant: string, input: unknown): Promise<unknown> {
+  const { broker } = engine;
+  const run = { tenant, runId: runQuerySchema.parse(input).runId };
+  const { value: state, revision } = await found(engine, run);
+  const subscription = await broker.subscriptions.read(run);
+  const { userFailures, infraFailures, faults, fence, stopping } = state;
+  return {
+    ...summary(run, state, broker.now()),
+    revision,
+    userFailures,
+    infraFailures,
+    faults,
+    putBack: state.naks ?? 0,
+    owner: fence.by,
+    ...(stopping === undefined ? {} : { stopping }),
+    ...(subscription === undefined ? {} : { subscription: subscription.value }),
+    events: await podEvents(engine, state),
+  };
+}
+
+async function podEvents(engine: Engine, { pod }: RunState): Promise<readonly unknown[]> {
+  if (pod === undefined) return [];
+  try {
+    return await engine.clusters.get(pod.connection).podEvents(pod);
+  } catch (error) {
+    return [
+      { type: 'Warning', reason: 'NotReadable', message: String(error), count: 1, lastSeenAt: engine.broker.now() },
+    ];
+  }
+}
+
+function render(engine: Engine, tenant: string, input: unknown): unknown {
+  const asked = renderRequestSchema.parse(input);
+  const read = checkRequest(engine, asked.request);
+  if (read.kind === 'refused') throw invalid(read.problems);
+  const operator = engine.operators.get(read.request.operator);
+  const run = { tenant, runId: 'render' };
+  return operator?.render(surroundings(engine, run, 'default', read.request, read.params), 1);
+}

@@ -1,0 +1,167 @@
+import { createHash } from 'node:crypto';
+import { closest, distance } from 'fastest-levenshtein';
+import { z } from 'zod';
+import { isRecord, recordIn, recordsIn } from '../core/json.ts';
+import type { Problem } from '../errors.ts';
+import { MAX_REQUEST_BYTES, runRequestSchema } from '../wire/messages.ts';
+import type { RunRequest } from '../wire/messages.ts';
+import type { Engine } from './engine.ts';
+
+/** A request that can run, or everything that is wrong with it, each with its path. */
+export type Read =
+  | { readonly kind: 'valid'; readonly request: RunRequest; readonly params: unknown }
+  | { readonly kind: 'refused'; readonly problems: readonly Problem[] };
+
+/** Deepest nesting of a request: far beyond any manifest, far below any stack. */
+const MAX_DEPTH = 64;
+const MAX_PROBLEMS = 20;
+/** Names that reach into prototypes when objects are copied. */
+const RESERVED: ReadonlySet<string> = new Set(['__proto__', 'constructor', 'prototype']);
+
+const refused = (...problems: readonly Problem[]): Read => ({
+  kind: 'refused',
+  problems: problems.slice(0, MAX_PROBLEMS),
+});
+
+/** Reads the bytes of a run request. Never throws: hostile input is a refusal like any other. */
+export function readRequest(engine: Pick<Engine, 'operators'>, data: Uint8Array): Read {
+  if (data.byteLength > MAX_REQUEST_BYTES)
+    return refused({ path: '$', message: `is ${data.byteLength} bytes; at most ${MAX_REQUEST_BYTES} are allowed` });
+  let json: unknown;
+  try {
+    json = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(data));
+  } catch (error) {
+    return refused({ path: '$', message: `is not JSON: ${error instanceof Error ? error.message.slice(0, 200) : ''}` });
+  }
+  return checkRequest(engine, json);
+}
+
+/** Checks a request: envelope, operator, its parameters by schema and by its own rules. Never throws. */
+export function checkRequest(engine: Pick<Engine, 'operators'>, json: unknown): Read {
+  const shape = shapeProblem(json);
+  if (shape !== undefined) return refused(shape);
+  try {
+    const size = Buffer.byteLength(JSON.stringify(json));
+    if (size > MAX_REQUEST_BYTES)
+      return refused({ path: '$', message: `is ${size} bytes; at most ${MAX_REQUEST_BYTES} are allowed` });
+    const envelope = runRequestSchema.safeParse(json);
+    const name = envelope.success ? envelope.data.operator : nameIn(json);
+    const operator = engine.operators.get(name);
+    const problems = envelope.success ? [] : problemsOf(envelope.error, runRequestSchema, []);
+    if (operator === undefined)
+      return refused(...problems, { path: 'operator', message: unknownOperator(engine, name) });
+    const given: unknown = envelope.success ? envelope.data.params : recordIn(json, 'params');
+    const params = operator.paramsSchema.safeParse(given);
+    if (!params.success) problems.push(...problemsOf(params.error, operator.paramsSchema, ['params']));
+    if (!envelope.success || !params.success) return refused(...problems);
+    const found = operator.check(envelope.data, params.data);
+    if (found.length > 0) return refused(...found);
+    return { kind: 'valid', request: envelope.data, params: params.data };
+  } catch (error) {
+    return refused({ path: '$', message: `cannot be checked: ${String(error).slice(0, 200)}` });
+  }
+}
+
+/** SHA-256 over the request as stored, key order aside. */
+export function hashOf(request: RunRequest): string {
+  return createHash('sha256').update(canonical(request)).digest('hex');
+}
+
+function canonical(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(canonical).join(',')}]`;
+  if (!isRecord(value)) return JSON.stringify(value);
+  const fields = Object.keys(value)
+    .filter((key) => value[key] !== undefined)
+    .sort()
+    .map((key) => `${JSON.stringify(key)}:${canonical(value[key])}`);
+  return `{${fields.join(',')}}`;
+}
+
+/** Depth and names, looked at without recursion: what is checked here may be deeper than the stack. */
+function shapeProblem(json: unknown): Problem | undefined {
+  if (!isRecord(json)) return { path: '$', message: 'is not an object' };
+  let level: readonly { readonly path: string; readonly value: unknown }[] = [{ path: '', value: json }];
+  for (let depth = 0; level.length > 0; depth += 1) {
+    if (depth > MAX_DEPTH)
+      return { path: level[0]?.path.slice(0, 200) ?? '$', message: `is nested deeper than ${MAX_DEPTH} levels` };
+    const next: { path: string; value: unknown }[] = [];
+    for (const { path, value } of level) {
+      if (typeof value !== 'object' || value === null) continue;
+      for (const [key, inner] of Object.entries(value)) {
+        const at = path === '' ? key : `${path}.${key}`;
+        if (RESERVED.has(key)) return { path: at, message: 'is a reserved name' };
+        if (typeof inner === 'object') next.push({ path: at, value: inner });
+      }
+    }
+    level = next;
+  }
+  return undefined;
+}
+
+function nameIn(json: unknown): string {
+  const name = isRecord(json) ? json['operator'] : undefined;
+  return typeof name === 'string' ? name : 'pod';
+}
+
+function unknownOperator({ operators }: Pick<Engine, 'operators'>, name: string): string {
+  if (name === 'command') return 'command belongs to a queue that executors serve (default queue: executor)';
+  const known = [...operators.keys()];
+  if (name === 'pod')
+    return `pod belongs to a queue that workers serve (default queue: default); here: ${known.join(', ')}`;
+  return `is not known here; known: ${known.join(', ')}${near(name, known)}`;
+}
+
+function problemsOf(error: z.ZodError, schema: z.ZodType, base: readonly string[]): Problem[] {
+  return error.issues.flatMap((issue): Problem[] => {
+    const path = [...base, ...issue.path.map(String)];
+    if (issue.code !== 'unrecognized_keys') return [{ path: path.join('.') || '$', message: issue.message }];
+    const known = fieldsAt(schema, issue.path.map(String));
+    return issue.keys.map((key) => ({ path: [...path, key].join('.'), message: `unknown field${near(key, known)}` }));
+  });
+}
+
+/** The nearest known name, where one is near enough to be a slip. */
+function near(name: string, known: readonly string[]): string {
+  if (known.length === 0) return '';
+  const plain = name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
+  const best = known.includes(plain) ? plain : closest(name, known);
+  return best === plain || distance(name, best) <= Math.max(2, Math.floor(name.length / 3))
+    ? `; did you mean ${best}?`
+    : '';
+}
+
+const FIELDS = new WeakMap<z.ZodType, unknown>();
+
+/** Names of the fields that the schema knows at `path`. */
+function fieldsAt(schema: z.ZodType, path: readonly string[]): readonly string[] {
+  let described = FIELDS.get(schema);
+  if (described === undefined) {
+    described = z.toJSONSchema(schema, { unrepresentable: 'any', io: 'input' });
+    FIELDS.set(schema, described);
+  }
+  let at: readonly unknown[] = [described];
+  for (const part of path)
+    at = at.flatMap((node) => alternatives(described, node)).flatMap((node) => child(node, part));
+  return at
+    .flatMap((node) => alternatives(described, node))
+    .flatMap((node) => Object.keys(recordIn(node, 'properties')));
+}
+
+function alternatives(root: unknown, node: unknown): readonly unknown[] {
+  const reference = isRecord(node) ? node['$ref'] : undefined;
+  if (typeof reference === 'string') {
+    const target = reference
+      .slice(2)
+      .split('/')
+      .reduce<unknown>((at, part) => recordIn(at, part), root);
+    return [target];
+  }
+  return [node, ...['anyOf', 'oneOf', 'allOf'].flatMap((key) => recordsIn(node, key))];
+}
+
+function child(node: unknown, part: string): readonly unknown[] {
+  const properties = recordIn(node, 'properties');
+  if (part in properties) return [properties[part]];
+  const rest = isRecord(node) ? (/^\d+$/.test(part) ? node['items'] : node['additionalProperties']) : undefined;
+  return isRecord(rest) ? [rest] : [];
+}
