@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { access, constants, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { z } from 'zod';
 import { ReentryError } from '../errors.ts';
@@ -83,7 +83,7 @@ export async function startNatsServer(options: NatsServerOptions): Promise<NatsS
   };
 
   const pid = child.pid ?? -1;
-  const portsFile = join(directory, 'ports', `nats-server_${pid}.ports`);
+  const portsFile = join(directory, 'ports', `${basename(options.program)}_${pid}.ports`);
   const deadline = Date.now() + READY_WITHIN_MS;
   let state: 'running' | 'ended' = 'running';
   void ended.then(() => (state = 'ended'));

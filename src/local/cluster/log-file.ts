@@ -61,10 +61,11 @@ export class LogFile {
 
   #append(parts: readonly Buffer[]): void {
     if (parts.length === 0) return;
+    // Before writing, not after: else what a short container wrote could be put aside at its end, where nobody reads.
+    if (this.#bytes >= this.#rotation.maxBytes) this.#rotate();
     const data = Buffer.concat(parts);
     writeSync(this.#fd, data);
     this.#bytes += data.length;
-    if (this.#bytes >= this.#rotation.maxBytes) this.#rotate();
     this.#notify();
   }
 
