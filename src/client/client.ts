@@ -1,0 +1,269 @@
+/** What users do with runs: ask for them, wait for them, read them. Needs a client's NATS permissions only. */
+import {
+  concatMap,
+  defer,
+  distinct,
+  filter,
+  firstValueFrom,
+  from,
+  fromEvent,
+  interval,
+  map,
+  merge,
+  mergeMap,
+  scan,
+  shareReplay,
+  startWith,
+  take,
+  takeWhile,
+  throwError,
+  timeout,
+} from 'rxjs';
+import type { Observable } from 'rxjs';
+import { v7 as uuidV7 } from 'uuid';
+import { z } from 'zod';
+import { ReentryError } from '../errors.ts';
+import type { ClientBroker, StoredEvent } from '../ports.ts';
+import { completedDataSchema } from '../wire/messages.ts';
+import type { CompletedData, Phase, RunRequestInput } from '../wire/messages.ts';
+import { EVENT_TYPES } from '../wire/subjects.ts';
+import type { Verb } from '../wire/subjects.ts';
+import { isTokenText } from '../wire/tokens.ts';
+import { logLines } from './log-lines.ts';
+import type { LogText } from './log-lines.ts';
+import {
+  answerOf,
+  cancelReplySchema,
+  explainReplySchema,
+  listReplySchema,
+  logsReplySchema,
+  resultReplySchema,
+  runSummarySchema,
+  submitReplySchema,
+} from './replies.ts';
+import type { Explanation, RunPage, RunStatus } from './replies.ts';
+
+/** How often a waiting client looks for an event that a broken connection may have cost it, in milliseconds. */
+const LOOK_AGAIN_MS = 5_000;
+/** Log chunks asked for at once. */
+const LOG_PAGE = 200;
+
+/** How a run is asked for. */
+export interface SubmitOptions {
+  /** The client's idempotency key; a UUIDv7 is made where it is absent. */
+  readonly runId?: string;
+  /** Default `default`. */
+  readonly queue?: string;
+  /** `false`: publish without asking a worker to check the request first; problems then arrive as a failed run. Default true. */
+  readonly checked?: boolean;
+}
+
+/** A run that was asked for: JetStream has it. */
+export interface Receipt {
+  readonly runId: string;
+  readonly queue: string;
+  /** The run had been asked for before, with the same id. */
+  readonly duplicate: boolean;
+}
+
+export interface LogOptions {
+  /** Go on until the run has completed. Default false. */
+  readonly follow?: boolean;
+  readonly attempt?: number;
+  readonly container?: string;
+}
+
+/** A connection for one tenant. */
+export interface Client extends AsyncDisposable {
+  readonly tenant: string;
+  /**
+   * Asks for a run. Safe to repeat with the same `runId`.
+   * @throws ReentryError INVALID_REQUEST with all problems, RUN_ID_TAKEN, NOT_FOUND for an unknown queue, TOO_LARGE, BUSY, NATS_UNAVAILABLE
+   */
+  submit(request: RunRequestInput, options?: SubmitOptions): Promise<Receipt>;
+  /** Waits for the run's `completed` event, through reconnections. @throws ReentryError TIMEOUT after `timeoutMs`, where given */
+  waitFor(runId: string, options?: { readonly timeoutMs?: number }): Promise<CompletedData>;
+  /** Lifecycle events of a run: the stored ones, then new ones, each once; completes after `completed`. */
+  events$(runId: string): Observable<StoredEvent>;
+  /** Lifecycle events of all runs of the tenant, from now on. Never completes; a feed that misses nothing is made by `reentry setup --subscriber`. */
+  allEvents$(): Observable<StoredEvent>;
+  /** Stored log lines in order, and with `follow` those to come. */
+  logs(runId: string, options?: LogOptions): AsyncIterable<LogText>;
+  /** Asks for the run's end. Answers its phase; the run is over when its `completed` event says so. */
+  cancel(runId: string, reason?: string): Promise<{ readonly phase: Phase | undefined }>;
+  /** The result of a run that has ended. @throws ReentryError NOT_FOUND when there is no such run, or it has no result */
+  result(runId: string): Promise<unknown>;
+  status(runId: string): Promise<RunStatus>;
+  list(options?: { readonly after?: number; readonly limit?: number; readonly phase?: Phase }): Promise<RunPage>;
+  /** Why a run failed, waits or was cancelled. */
+  explain(runId: string): Promise<Explanation>;
+  /** The pod that a request would make, env values redacted; nothing is created. */
+  render(request: RunRequestInput, options?: { readonly server?: boolean }): Promise<unknown>;
+}
+
+/** A client of one tenant over an open connection, which it closes when it is disposed. */
+export function clientOver(broker: ClientBroker, tenant: string): Client {
+  const ask = async <T>(verb: Verb, payload: unknown, schema: z.ZodType<T>): Promise<T> =>
+    answerOf(await broker.request(tenant, verb, payload), schema);
+  const keyOf = (runId: string) => {
+    if (isTokenText(runId)) return { tenant, runId };
+    throw new ReentryError(
+      'INVALID_REQUEST',
+      `run id ${JSON.stringify(runId)} must be 1 to 128 characters once encoded as a token`,
+      {
+        transient: false,
+        problems: [{ path: 'runId', message: 'must be 1 to 128 characters once encoded as a token' }],
+      },
+    );
+  };
+  /** Emits at once, at each reconnection and now and then: moments to look for what may have been missed. */
+  const look$ = merge(broker.connected$.pipe(filter(Boolean)), interval(LOOK_AGAIN_MS).pipe(startWith(0)));
+
+  const completed$ = (runId: string): Observable<CompletedData> => {
+    const run = keyOf(runId);
+    const live$ = broker.events$(run).pipe(filter(({ type }) => type === 'completed'));
+    const stored$ = look$.pipe(
+      // One look at a time; a failed one is made good by the next.
+      concatMap(() => broker.lastEvent(run, 'completed').catch(() => undefined)),
+      filter((event) => event !== undefined),
+    );
+    return merge(live$, stored$).pipe(
+      take(1),
+      map(({ data }) => completedDataSchema.parse(data)),
+    );
+  };
+
+  /** Chunks of a run: all that is stored; with `follow` again after each sign of more, until the run has completed. */
+  async function* pages(runId: string, options: LogOptions) {
+    const { follow = false, ...which } = options;
+    const run = keyOf(runId);
+    const signs$ = merge(
+      broker.logChunks$(run).pipe(map(() => false)),
+      completed$(runId).pipe(map(() => true)),
+      interval(LOOK_AGAIN_MS).pipe(map(() => false)),
+    ).pipe(
+      scan((seen, over) => ({ signs: seen.signs + 1, over: seen.over || over }), { signs: 0, over: false }),
+      shareReplay({ bufferSize: 1, refCount: true }),
+    );
+    const end = new AbortController();
+    // Kept hot, so that no sign between two looks is lost.
+    const hot = follow
+      ? firstValueFrom(merge(signs$.pipe(filter(() => false)), aborted(end.signal)), { defaultValue: undefined })
+      : undefined;
+    try {
+      let after: number | undefined;
+      let seen = { signs: 0, over: !follow };
+      for (;;) {
+        for (;;) {
+          const page = await ask(
+            'logs',
+            { runId, ...which, limit: LOG_PAGE, ...(after === undefined ? {} : { after }) },
+            logsReplySchema,
+          );
+          yield* page.chunks;
+          after = page.chunks.at(-1)?.sequence ?? page.next ?? after;
+          if (page.next === undefined || page.next === null || page.chunks.length === 0) break;
+        }
+        if (seen.over) return;
+        const before = seen.signs;
+        seen = await firstValueFrom(signs$.pipe(filter(({ signs }) => signs > before)));
+      }
+    } finally {
+      end.abort();
+      await hot;
+    }
+  }
+
+  return {
+    tenant,
+    async submit(request, options = {}) {
+      const runId = options.runId ?? uuidV7();
+      const queue = options.queue ?? 'default';
+      const run = keyOf(runId);
+      if (options.checked !== false) {
+        const reply = await broker.request(tenant, 'submit', { runId, queue, request }).catch((error: unknown) => {
+          // Nobody there to check it: the stream takes it all the same, and the run id makes asking twice harmless.
+          if (error instanceof ReentryError && (error.code === 'UNREACHABLE' || error.code === 'TIMEOUT'))
+            return undefined;
+          throw error;
+        });
+        if (reply !== undefined) {
+          const answer = answerOf(reply, submitReplySchema);
+          return { runId: answer.runId ?? runId, queue, duplicate: answer.duplicate ?? false };
+        }
+      }
+      const data = new TextEncoder().encode(JSON.stringify(request));
+      const { duplicate } = await broker.publishRun(queue, run, data, `${tenant}/${runId}`);
+      return { runId, queue, duplicate };
+    },
+    async waitFor(runId, { timeoutMs } = {}) {
+      const late = new ReentryError('TIMEOUT', `run ${runId} has not completed within ${String(timeoutMs)} ms`, {
+        transient: true,
+      });
+      return timeoutMs === undefined ? firstValueFrom(completed$(runId)) : within(completed$(runId), timeoutMs, late);
+    },
+    events$: (runId) =>
+      defer(() => {
+        const run = keyOf(runId);
+        const stored$ = look$.pipe(
+          concatMap(() =>
+            from(EVENT_TYPES).pipe(
+              mergeMap((type) => broker.lastEvent(run, type).catch(() => undefined), 1),
+              filter((event) => event !== undefined),
+            ),
+          ),
+        );
+        return merge(broker.events$(run), stored$).pipe(
+          distinct(({ id }) => id), // lives as long as the run's events: a few dozen ids
+          takeWhile(({ type }) => type !== 'completed', true),
+        );
+      }),
+    allEvents$: () => broker.events$({ tenant }),
+    logs: (runId, options = {}) => logLines(pages(runId, options)),
+    async cancel(runId, reason) {
+      const answer = await ask('cancel', { runId, ...(reason === undefined ? {} : { reason }) }, cancelReplySchema);
+      return { phase: answer.phase };
+    },
+    result: (runId) => wholeResult((offset) => ask('result', { runId, offset }, resultReplySchema), runId),
+    status: (runId) => ask('status', { runId }, runSummarySchema),
+    async list(options = {}) {
+      const { runs, next } = await ask('list', options, listReplySchema);
+      return { runs, next: next ?? undefined };
+    },
+    explain: (runId) => ask('explain', { runId }, explainReplySchema),
+    render: (request, options = {}) => ask('render', { request, ...options }, z.json()),
+    [Symbol.asyncDispose]: () => broker[Symbol.asyncDispose](),
+  };
+}
+
+/** An inline result, or an object's parts put together. */
+async function wholeResult(
+  part: (offset: number) => Promise<z.infer<typeof resultReplySchema>>,
+  runId: string,
+): Promise<unknown> {
+  const bytes: Buffer[] = [];
+  for (let offset = 0; ;) {
+    const reply = await part(offset);
+    if (!('data' in reply)) return reply.result;
+    bytes.push(Buffer.from(String(reply.data), 'base64'));
+    if (typeof reply.next === 'number') {
+      offset = reply.next;
+      continue;
+    }
+    const whole = Buffer.concat(bytes);
+    if (whole.byteLength === reply.size) return z.json().parse(JSON.parse(whole.toString('utf8')));
+    throw new ReentryError('INTERNAL', `the result of ${runId} came incomplete`, { transient: true });
+  }
+}
+
+/** Settles when the signal fires; emits nothing. */
+function aborted(signal: AbortSignal): Observable<undefined> {
+  return fromEvent(signal, 'abort').pipe(
+    take(1),
+    map(() => undefined),
+  );
+}
+
+function within<T>(source$: Observable<T>, timeoutMs: number, late: ReentryError): Promise<T> {
+  return firstValueFrom(source$.pipe(timeout({ first: timeoutMs, with: () => throwError(() => late) })));
+}

@@ -1,0 +1,49 @@
+/** The client's entry (`reentry/client`): nothing here loads a Kubernetes library. */
+import { openClientBroker } from '../nats/client-broker.ts';
+import { DEFAULT_SUBJECT_ROOT } from '../wire/subjects.ts';
+import { clientOver } from './client.ts';
+import type { Client } from './client.ts';
+
+/** Where and as whom to connect. */
+export interface ClientOptions {
+  /** `nats://host:port`, several separated by commas; user and password may stand in it. Default `nats://127.0.0.1:4222`. */
+  readonly servers?: string | readonly string[];
+  /** Default `default`. */
+  readonly tenant?: string;
+  /** A NATS credentials file. */
+  readonly credsFile?: string;
+  readonly token?: string;
+  readonly user?: string;
+  readonly pass?: string;
+  /** Given: a server without TLS is refused. */
+  readonly tls?: { readonly caFile?: string; readonly certFile?: string; readonly keyFile?: string };
+  /** Shown in the server's connection list. */
+  readonly name?: string;
+  /** Root of all subjects. */
+  readonly root?: string;
+  /** Prefix of all streams and buckets. */
+  readonly assetPrefix?: string;
+}
+
+/**
+ * Connects a client.
+ * @throws ReentryError NATS_UNAVAILABLE or UNAUTHORIZED, naming the server and what to do
+ */
+export async function connect(options: ClientOptions = {}): Promise<Client> {
+  const {
+    servers = 'nats://127.0.0.1:4222',
+    tenant = 'default',
+    name = `reentry-client-${String(process.pid)}`,
+    ...rest
+  } = options;
+  const broker = await openClientBroker({ root: DEFAULT_SUBJECT_ROOT, ...rest, servers, tenant, name, role: 'client' });
+  return clientOver(broker, tenant);
+}
+
+export type { Client, LogOptions, Receipt, SubmitOptions } from './client.ts';
+export type { LogText } from './log-lines.ts';
+export type { Explanation, RunPage, RunStatus } from './replies.ts';
+export type { StoredEvent } from '../ports.ts';
+export type { CompletedData, Diagnosis, FinalState, LifecycleData, Phase, RunRequestInput } from '../wire/messages.ts';
+export { ReentryError } from '../errors.ts';
+export type { ErrorCode, Problem } from '../errors.ts';

@@ -1,0 +1,73 @@
+/** Workers and triggerers of the demo: processes of their own, so that they can be killed. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+import type { Config } from '../config.ts';
+import { ReentryError } from '../errors.ts';
+import type { Role } from './roles.ts';
+import type { Shell } from './shell.ts';
+
+/** How long a role may take to begin on a slow machine, in milliseconds. */
+const BEGIN_WITHIN_MS = 30_000;
+const KEPT_LINES = 30;
+
+/** One process of a role. Disposing it stops it. */
+export interface RoleChild extends AsyncDisposable {
+  readonly pid: number;
+  /** Kills it with -9; resolves when it is gone. */
+  kill(): Promise<void>;
+}
+
+/** Starts a role and waits until it has begun. @throws ReentryError INTERNAL with the end of its log */
+export async function startRole(shell: Shell, role: Role, config: Config): Promise<RoleChild> {
+  const [program, ...leading] = shell.self;
+  const flags = [
+    ['--nats-url', config.natsUrl],
+    ['--installation', config.installation],
+    ...(config.kubeconfig === undefined ? [] : [['--kubeconfig', config.kubeconfig]]),
+    ['--http-host', '127.0.0.1'],
+    ['--http-port', '0'],
+    ['--log-level', 'info'],
+    ['--log-format', 'json'],
+  ].flat();
+  // The caller's own installation is none of the demo's business.
+  const env = Object.fromEntries(Object.entries(shell.env).filter(([name]) => !name.startsWith('REENTRY_')));
+  const child = spawn(program, [...leading, role, ...flags], { stdio: ['ignore', 'ignore', 'pipe'], env });
+  const gone = once(child, 'close').then(() => undefined);
+  const lines: string[] = [];
+  const begun = new Promise<void>((resolve, reject) => {
+    const fail = (why: string): void => {
+      reject(
+        new ReentryError('INTERNAL', `the ${role} of the demo ${why}; its log ends with:\n${lines.join('\n')}`, {
+          transient: false,
+        }),
+      );
+    };
+    const late = setTimeout(fail, BEGIN_WITHIN_MS, 'has not begun');
+    late.unref();
+    createInterface(child.stderr).on('line', (line) => {
+      lines.push(line);
+      if (lines.length > KEPT_LINES) lines.shift();
+      if (line.includes(`"msg":"${role} begins"`)) {
+        clearTimeout(late);
+        resolve();
+      }
+    });
+    void gone.then(() => {
+      clearTimeout(late);
+      fail('has ended');
+    });
+  });
+  const end = async (signal: NodeJS.Signals): Promise<void> => {
+    if (child.exitCode === null && child.signalCode === null) child.kill(signal);
+    await gone;
+  };
+  try {
+    await begun;
+  } catch (error) {
+    await end('SIGKILL');
+    throw error;
+  }
+  // Its siblings do its work, so the end of the demo need not wait for a drain.
+  return { pid: child.pid ?? -1, kill: () => end('SIGKILL'), [Symbol.asyncDispose]: () => end('SIGTERM') };
+}

@@ -1,0 +1,164 @@
+import type { Command } from 'commander';
+import { firstValueFrom, merge, ReplaySubject, take } from 'rxjs';
+import { z } from 'zod';
+import { openLog, openTelemetry } from '../telemetry.ts';
+import { openClient } from './connection.ts';
+import { takeInstallation } from './dev-installation.ts';
+import { EXIT_CODES } from './exit-codes.ts';
+import type { ExitCode } from './exit-codes.ts';
+import { openHealth } from './health.ts';
+import type { Condition } from './health.ts';
+import { startLocalParts } from './local-parts.ts';
+import { paintFor } from './paint.ts';
+import { ROLES, runRole } from './roles.ts';
+import { setUp } from './setup.ts';
+import { action, declare, devFolder } from './shell.ts';
+import type { Finish, Invocation, Shell } from './shell.ts';
+
+const optionsSchema = z.looseObject({
+  fresh: z.boolean().default(false),
+  kubeconfig: z.string().optional(),
+  context: z.string().optional(),
+});
+type Options = z.infer<typeof optionsSchema>;
+
+/** `reentry dev`: everything on one machine, in one process. */
+export function devCommand(shell: Shell, finish: Finish): Command {
+  const command = declare({
+    name: 'dev',
+    says: 'start broker, local cluster, worker and triggerer on this machine, one installation per directory',
+    settings: [
+      'natsServer',
+      'kubeconfig',
+      'context',
+      'namespaces',
+      'queues',
+      'tenant',
+      'installation',
+      'podSecurity',
+      'templateFolder',
+      'cacheFolder',
+      'logLevel',
+      'logFormat',
+    ],
+    examples: [
+      'reentry dev',
+      'reentry dev --fresh                 # forget all runs of this directory',
+      'reentry dev --context kind-kind     # pods on a cluster of yours',
+      'reentry dev --json                  # one line for scripts: {"natsUrl":…,"kubeconfig":…,"ready":true}',
+    ],
+  }).option('--fresh', 'throw away what this directory’s installation has stored');
+  return action(command, shell, finish, (invocation, options) => {
+    // Unless told otherwise, the terminal is for the user's own doings.
+    const quiet = options['logLevel'] === undefined && (shell.env['REENTRY_LOG_LEVEL'] ?? '') === '';
+    const config = quiet ? { ...invocation.config, logLevel: 'warn' as const } : invocation.config;
+    return dev({ ...invocation, config }, optionsSchema.parse(options));
+  });
+}
+
+async function dev({ shell, config, json }: Invocation, options: Options): Promise<ExitCode> {
+  const say = (text: string): void => {
+    if (!json) shell.err(text);
+  };
+  await using installation = await takeInstallation(devFolder(shell, config.cacheFolder), options.fresh);
+  const named = options.kubeconfig !== undefined || options.context !== undefined;
+  const { natsFolder, clusterFolder } = installation;
+  await using parts = await startLocalParts({
+    ...{ config, env: shell.env, natsFolder, clusterFolder, say, cacheFolder: config.cacheFolder ?? shell.userCache },
+    cluster: named ? options : undefined,
+  });
+  await setUp(parts.config);
+
+  const log = openLog({ ...config, logFormat: json ? 'json' : config.logFormat }, 'dev', shell.stderr);
+  const telemetry = openTelemetry(log);
+  await using health = await openHealth({ host: '127.0.0.1', port: 0, telemetry });
+  const failed = new ReplaySubject<void>(1);
+  const stop$ = merge(shell.stop$, failed).pipe(take(1));
+  const conditions: (() => Condition)[] = [];
+  const condition = (): Condition => {
+    const all = conditions.map((of) => of());
+    const missing = conditions.length < ROLES.length ? ['starting'] : [];
+    return {
+      alive: all.every(({ alive }) => alive),
+      problems: [...missing, ...all.flatMap(({ problems }) => problems)],
+    };
+  };
+  health.watch(condition);
+  const stopped = firstValueFrom(stop$, { defaultValue: undefined });
+  const roles = ROLES.map((role) =>
+    runRole(role, {
+      ...{ config: parts.config, env: shell.env, stop$, log: log.child({ role }), meter: telemetry.meter },
+      begun: (of) => {
+        conditions.push(of);
+      },
+    }).finally(() => {
+      failed.next(); // one alone is of no use
+    }),
+  );
+  const ended = Promise.allSettled(roles);
+
+  if (await readiness(parts.config, condition, stopped)) {
+    const where = {
+      natsUrl: parts.natsUrl,
+      ...(parts.kubeconfig === undefined ? {} : { kubeconfig: parts.kubeconfig }),
+    };
+    await installation.publish({ ...where, directory: shell.directory, ready: true });
+    if (json) shell.out(JSON.stringify({ ...where, ready: true }));
+    else welcome(shell, { ...where, local: parts.clusterIsLocal, http: health.port });
+  }
+  await stopped;
+  say('stopping…');
+  for (const outcome of await ended) if (outcome.status === 'rejected') throw outcome.reason;
+  return EXIT_CODES.ok;
+}
+
+/** Waits until the roles are ready and a worker answers; `false` when it was stopped before. */
+async function readiness(
+  config: Invocation['config'],
+  condition: () => Condition,
+  stopped: Promise<unknown>,
+): Promise<boolean> {
+  let over = false;
+  void stopped.then(() => {
+    over = true;
+  });
+  await using client = await openClient({ config });
+  while (!over) {
+    if (condition().problems.length === 0) {
+      const answers = await client.list({ limit: 1 }).then(
+        () => true,
+        () => false, // not listening yet
+      );
+      if (answers) return true;
+    }
+    await Promise.race([stopped, pause(20)]);
+  }
+  return false;
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    setTimeout(resolve, ms).unref();
+  });
+}
+
+function welcome(
+  shell: Shell,
+  { natsUrl, kubeconfig, local, http }: { natsUrl: string; kubeconfig?: string; local: boolean; http: number },
+): void {
+  const paint = paintFor(shell.colour);
+  const lines = [
+    `${paint.green('reentry is up')} ${paint.dim('(Ctrl-C stops it)')}`,
+    `  broker    ${natsUrl}`,
+    `  cluster   ${local ? 'local: containers are processes of this machine, images are names only' : 'yours'}`,
+    ...(kubeconfig === undefined ? [] : [`  kubectl   kubectl --kubeconfig ${kubeconfig} get pods`]),
+    `  health    http://127.0.0.1:${String(http)}/readyz, /metrics`,
+    '',
+    'Try, in another terminal of this directory:',
+    `  reentry submit --image alpine --wait --logs -- sh -c 'echo hello; sleep 1; echo done'`,
+    `  reentry submit --image alpine --run-id wrong --wait -- sh -c 'exit 3';  reentry explain wrong`,
+    '  reentry list',
+    `  nats --server ${natsUrl} pub reentry.v1.run.default.default.by-hand '{"params":{"image":"alpine","cmds":["true"]}}'`,
+  ];
+  shell.out(lines.join('\n'));
+}

@@ -1,0 +1,44 @@
+import type { ErrorCode } from '../errors.ts';
+import type { FinalState } from '../wire/messages.ts';
+
+/** What the process's exit code says. `submit --wait` and `result` end with the run's own fate. */
+export const EXIT_CODES = {
+  ok: 0,
+  failed: 1,
+  usage: 2,
+  skipped: 3,
+  cancelled: 4,
+  unreachable: 5,
+} as const;
+export type ExitCode = (typeof EXIT_CODES)[keyof typeof EXIT_CODES];
+
+/** The fate of a run as an exit code. */
+export const FATE_CODES = {
+  succeeded: EXIT_CODES.ok,
+  failed: EXIT_CODES.failed,
+  skipped: EXIT_CODES.skipped,
+  cancelled: EXIT_CODES.cancelled,
+} as const satisfies Readonly<Record<FinalState, ExitCode>>;
+
+/** Which exit code an error of ours ends the process with. */
+export const ERROR_CODES = {
+  CONFIG_INVALID: EXIT_CODES.usage,
+  INVALID_REQUEST: EXIT_CODES.usage,
+  NOT_FOUND: EXIT_CODES.usage,
+  RUN_ID_TAKEN: EXIT_CODES.usage,
+  TOO_LARGE: EXIT_CODES.usage,
+  NATS_SERVER_MISSING: EXIT_CODES.usage,
+  BUSY: EXIT_CODES.unreachable,
+  UNREACHABLE: EXIT_CODES.unreachable,
+  UNAUTHORIZED: EXIT_CODES.unreachable,
+  FORBIDDEN: EXIT_CODES.unreachable,
+  NATS_UNAVAILABLE: EXIT_CODES.unreachable,
+  NATS_MISMATCH: EXIT_CODES.unreachable,
+  STREAM_FULL: EXIT_CODES.unreachable,
+  TIMEOUT: EXIT_CODES.unreachable,
+  KUBERNETES: EXIT_CODES.unreachable,
+  LOCAL_CLUSTER: EXIT_CODES.failed,
+  DRAIN_OVERDUE: EXIT_CODES.failed,
+  FENCED: EXIT_CODES.failed,
+  INTERNAL: EXIT_CODES.failed,
+} as const satisfies Readonly<Record<ErrorCode, ExitCode>>;

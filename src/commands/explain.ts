@@ -1,0 +1,75 @@
+import type { Command } from 'commander';
+import { nearest } from '../config.ts';
+import { DIAGNOSES, isDiagnosisCode } from '../core/diagnosis.ts';
+import { openClient } from './connection.ts';
+import { EXIT_CODES } from './exit-codes.ts';
+import { diagnosisLines, paintFor, statusLines } from './paint.ts';
+import { action, CLIENT_SETTINGS, declare, oneArgument } from './shell.ts';
+import type { Finish, Shell } from './shell.ts';
+import { ReentryError } from '../errors.ts';
+
+/** What looks like a diagnosis code: capitals, as no run id that we make. */
+const CODE = /^[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+$/;
+
+/** `reentry explain`: why a run is as it is, or what a diagnosis code means. */
+export function explainCommand(shell: Shell, finish: Finish): Command {
+  const command = declare({
+    name: 'explain',
+    says: 'say why a run failed, waits or was cancelled, or what a diagnosis code means',
+    settings: CLIENT_SETTINGS,
+    examples: [
+      'reentry explain nightly-1',
+      'reentry explain OOM_KILLED',
+      'reentry explain nightly-1 --json | jq .diagnosis.code',
+    ],
+  })
+    .argument('<run-or-code>', 'run id, or a code such as OOM_KILLED')
+    .option('--run', 'it is a run id, however it looks');
+  return action(command, shell, finish, async (invocation, options, args) => {
+    const asked = oneArgument(args);
+    const paint = paintFor(shell.colour);
+    if (CODE.test(asked) && options['run'] !== true) {
+      const entry = codeEntry(asked);
+      if (invocation.json) shell.out(JSON.stringify(entry));
+      else
+        shell.out(
+          [
+            `${paint.bold(entry.code)} (${entry.category})`,
+            `  ${entry.meaning}`,
+            `  ${paint.dim('hint:')} ${entry.hint}`,
+            `  ${paint.dim('another attempt:')} ${entry.budget}`,
+          ].join('\n'),
+        );
+      return EXIT_CODES.ok;
+    }
+    await using client = await openClient(invocation);
+    const run = await client.explain(asked);
+    if (invocation.json) {
+      shell.out(JSON.stringify(run));
+      return EXIT_CODES.ok;
+    }
+    const stopping = run.outcome === undefined ? run.stopping?.diagnosis : undefined;
+    const warnings = run.events.filter(({ type }) => type === 'Warning');
+    const lines = [
+      ...statusLines(paint, run, Date.now()),
+      ...(stopping === undefined ? [] : ['', ...diagnosisLines(paint, stopping)]),
+      ...(warnings.length === 0
+        ? []
+        : ['', ...warnings.map(({ reason, message }) => `${paint.dim('event')} ${reason}: ${message}`)]),
+    ];
+    shell.out(lines.join('\n'));
+    return EXIT_CODES.ok;
+  });
+}
+
+function codeEntry(code: string) {
+  if (isDiagnosisCode(code)) {
+    const { category, budget, meaning, hint } = DIAGNOSES[code];
+    return { code, category, budget, meaning, hint };
+  }
+  const near = nearest(code, Object.keys(DIAGNOSES));
+  const advice = near === undefined ? `the codes are: ${Object.keys(DIAGNOSES).join(', ')}` : `did you mean ${near}?`;
+  throw new ReentryError('NOT_FOUND', `no diagnosis has the code ${code}; ${advice} (a run of that name: add --run)`, {
+    transient: false,
+  });
+}

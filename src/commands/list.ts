@@ -1,0 +1,63 @@
+import Table from 'cli-table3';
+import type { Command } from 'commander';
+import { z } from 'zod';
+import { nearest } from '../config.ts';
+import { ReentryError } from '../errors.ts';
+import { PHASES } from '../wire/messages.ts';
+import { openClient } from './connection.ts';
+import { EXIT_CODES } from './exit-codes.ts';
+import { paintFor, span, state } from './paint.ts';
+import { action, CLIENT_SETTINGS, declare } from './shell.ts';
+import type { Finish, Shell } from './shell.ts';
+
+const optionsSchema = z.looseObject({
+  phase: z.string().optional(),
+  limit: z.coerce.number().int().min(1).max(500).catch(100),
+  after: z.coerce.number().int().optional(),
+});
+
+/** `reentry list`: a page of a tenant's runs. */
+export function listCommand(shell: Shell, finish: Finish): Command {
+  const command = declare({
+    name: 'list',
+    says: "list the tenant's runs, a page at a time",
+    settings: CLIENT_SETTINGS,
+    examples: ['reentry list', 'reentry list --phase Deferred --limit 20', 'reentry list --json | jq -r .runs[].runId'],
+  })
+    .option('--phase <PHASE>', `only runs in this phase: ${PHASES.join(', ')}`)
+    .option('--limit <N>', 'runs on a page, at most 500', '100')
+    .option('--after <N>', 'go on after this place (`next` of the page before)');
+  return action(command, shell, finish, async (invocation, options) => {
+    const { phase, limit, after } = optionsSchema.parse(options);
+    await using client = await openClient(invocation);
+    const page = await client.list({
+      limit,
+      ...(after === undefined ? {} : { after }),
+      ...(phase === undefined ? {} : { phase: phaseOf(phase) }),
+    });
+    if (invocation.json) {
+      shell.out(JSON.stringify(page));
+      return EXIT_CODES.ok;
+    }
+    const paint = paintFor(shell.colour);
+    const table = new Table({
+      head: ['run', 'phase', 'attempt', 'age', 'pod'],
+      style: { head: [], border: [], compact: true },
+    });
+    for (const run of page.runs) {
+      const age = run.timings['acceptedAt'] === undefined ? '' : span(Date.now() - run.timings['acceptedAt']);
+      table.push([run.runId, state(paint, run.phase), String(run.attempt), age, run.pod?.name ?? '']);
+    }
+    shell.out(table.toString());
+    if (page.next !== undefined) shell.err(`more: reentry list --after ${String(page.next)}`);
+    return EXIT_CODES.ok;
+  });
+}
+
+function phaseOf(word: string) {
+  const phase = PHASES.find((candidate) => candidate.toLowerCase() === word.toLowerCase());
+  if (phase !== undefined) return phase;
+  const near = nearest(word, PHASES);
+  const hint = near === undefined ? `one of ${PHASES.join(', ')}` : `did you mean ${near}?`;
+  throw new ReentryError('CONFIG_INVALID', `--phase: unknown phase ${word}; ${hint}`, { transient: false });
+}

@@ -1,0 +1,60 @@
+/** All commands of `reentry`. */
+import { Command } from 'commander';
+import { cancelCommand } from './cancel.ts';
+import { demoCommand } from './demo.ts';
+import { devCommand } from './dev.ts';
+import { doctorCommand } from './doctor.ts';
+import { executorCommand } from './executor.ts';
+import { explainCommand } from './explain.ts';
+import { listCommand } from './list.ts';
+import { logsCommand } from './logs.ts';
+import { renderCommand } from './render.ts';
+import { resultCommand } from './result.ts';
+import { schemaCommand } from './schema.ts';
+import { setupCommand } from './setup.ts';
+import type { Finish, Shell } from './shell.ts';
+import { statusCommand } from './status.ts';
+import { submitCommand } from './submit.ts';
+import { triggererCommand } from './triggerer.ts';
+import { workerCommand } from './worker.ts';
+
+const OVERVIEW = `
+Try it on one machine:
+  reentry dev                                              # broker, local cluster, worker and triggerer
+  reentry submit --image alpine --wait -- sh -c 'echo hi'  # in the same directory, another terminal
+
+Settings are flags, REENTRY_… variables or keys of a file (--config); \`reentry COMMAND --help\` lists them.
+Exit codes: 0 done (a waited-for run succeeded), 1 failed, 2 usage, 3 skipped, 4 cancelled, 5 broker or cluster unreachable.`;
+
+const COMMANDS = [
+  devCommand,
+  demoCommand,
+  submitCommand,
+  statusCommand,
+  listCommand,
+  logsCommand,
+  cancelCommand,
+  resultCommand,
+  explainCommand,
+  renderCommand,
+  schemaCommand,
+  setupCommand,
+  doctorCommand,
+  workerCommand,
+  triggererCommand,
+  executorCommand,
+] as const;
+
+/** The whole command line. Answers go to stdout, everything else, help of a wrong call included, to stderr. */
+export function program(shell: Shell, finish: Finish): Command {
+  const root = new Command('reentry')
+    .description('Kubernetes pods as durable, deferrable tasks over NATS')
+    .version(shell.version)
+    .addHelpText('after', OVERVIEW)
+    .exitOverride();
+  for (const make of COMMANDS) {
+    const command = make(shell, finish).exitOverride().showHelpAfterError('(see --help)');
+    root.addCommand(command);
+  }
+  return root;
+}

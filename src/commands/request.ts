@@ -1,0 +1,186 @@
+/** A run request from flags or from a YAML or JSON file. */
+import { Option } from 'commander';
+import type { Command } from 'commander';
+import { z } from 'zod';
+import { nearest, parseYamlFile } from '../config.ts';
+import { ReentryError } from '../errors.ts';
+import type { Problem } from '../errors.ts';
+import { runRequestSchema } from '../wire/messages.ts';
+import type { RunRequestInput } from '../wire/messages.ts';
+import { readText } from './shell.ts';
+import type { Shell } from './shell.ts';
+
+const collect = (value: string, before: readonly string[] | undefined): readonly string[] => [...(before ?? []), value];
+
+/** Adds the flags that describe a request; what follows `--` is the container's command. */
+export function requestFlags(command: Command): Command {
+  const group = (option: Option): Option => option.helpGroup('Run:');
+  const options = [
+    new Option('-f, --file <FILE>', 'request as YAML or JSON; - reads standard input'),
+    new Option('--operator <NAME>', 'operator that runs it (default pod)'),
+    new Option('--image <IMAGE>', 'container image'),
+    new Option('--name <NAME>', "the pod's name; the attempt's suffix is added"),
+    new Option('--namespace <NAMESPACE>', 'Kubernetes namespace'),
+    new Option('--connection <NAME>', 'named cluster (kubernetesConnId)'),
+    new Option('--service-account <NAME>', "the pod's service account"),
+    new Option('-e, --env <NAME=VALUE>', 'environment variable of the container; repeatable').argParser(collect),
+    new Option('--label <NAME=VALUE>', 'label of the pod; repeatable').argParser(collect),
+    new Option(
+      '--param <NAME=JSON>',
+      'any parameter of the operator, e.g. \'onFinishAction="keep_pod"\'; repeatable',
+    ).argParser(collect),
+    new Option('--result', 'the run has a result (doXcomPush)'),
+    new Option('--retries <N>', 'further attempts after a failure of the user'),
+    new Option('--retry-delay <SECONDS>', 'wait before the next attempt'),
+    new Option('--timeout <SECONDS>', 'longest time an attempt may execute'),
+    new Option('--expire <SECONDS>', 'give up when no pod was created by then'),
+    new Option('--start-after <TIME>', 'RFC 3339 time before which nothing starts'),
+    new Option('--dag-id <ID>', 'context: dagId'),
+    new Option('--task-id <ID>', 'context: taskId'),
+  ];
+  for (const option of options) command.addOption(group(option));
+  return command.argument('[command...]', "after --: the container's command and arguments");
+}
+
+const text = z.string().optional();
+const texts = z.array(z.string()).optional();
+const flagsSchema = z.looseObject({
+  file: text,
+  operator: text,
+  image: text,
+  name: text,
+  namespace: text,
+  connection: text,
+  serviceAccount: text,
+  env: texts,
+  label: texts,
+  param: texts,
+  result: z.boolean().optional(),
+  retries: text,
+  retryDelay: text,
+  timeout: text,
+  expire: text,
+  startAfter: text,
+  dagId: text,
+  taskId: text,
+});
+
+/**
+ * The request that flags, file and trailing command describe; flags go over the file.
+ * @throws ReentryError INVALID_REQUEST with all problems, each with its path and the nearest valid name
+ */
+export async function requestFrom(
+  shell: Shell,
+  options: Readonly<Record<string, unknown>>,
+  command: readonly string[],
+): Promise<RunRequestInput> {
+  const flags = flagsSchema.parse(options);
+  const problems: Problem[] = [];
+  const base = await fromFile(shell, flags.file);
+  const [program, ...rest] = command;
+  const params = {
+    ...record(base['params']),
+    ...defined({
+      image: flags.image,
+      name: flags.name,
+      namespace: flags.namespace,
+      kubernetesConnId: flags.connection,
+      serviceAccountName: flags.serviceAccount,
+      envVars: pairs('--env', flags.env, problems),
+      labels: pairs('--label', flags.label, problems),
+      doXcomPush: flags.result,
+      cmds: program === undefined ? undefined : [program],
+      arguments: rest.length === 0 ? undefined : rest,
+    }),
+    ...jsonPairs(flags.param, problems),
+  };
+  const context = { ...record(base['context']), ...defined({ dagId: flags.dagId, taskId: flags.taskId }) };
+  const request = {
+    ...base,
+    params,
+    ...(Object.keys(context).length === 0 ? {} : { context }),
+    ...defined({
+      operator: flags.operator,
+      retries: number('--retries', flags.retries, problems),
+      retryDelaySeconds: number('--retry-delay', flags.retryDelay, problems),
+      executionTimeoutSeconds: number('--timeout', flags.timeout, problems),
+      expireSeconds: number('--expire', flags.expire, problems),
+      startAfter: flags.startAfter,
+    }),
+  };
+  const parsed = runRequestSchema.safeParse(request);
+  for (const issue of parsed.error?.issues ?? []) problems.push(...problemsOf(issue));
+  if (problems.length > 0) {
+    throw new ReentryError('INVALID_REQUEST', 'the request is not right:', { transient: false, problems });
+  }
+  return z.custom<RunRequestInput>(() => parsed.success).parse(request);
+}
+
+async function fromFile(shell: Shell, name: string | undefined): Promise<Readonly<Record<string, unknown>>> {
+  if (name === undefined) return {};
+  const shown = name === '-' ? 'standard input' : name;
+  const content = parseYamlFile(shown, name === '-' ? await shell.stdin() : await readText(name));
+  const request = z.record(z.string(), z.unknown()).safeParse(content);
+  if (request.success) return request.data;
+  throw new ReentryError('INVALID_REQUEST', `${shown} must hold one request: a mapping with operator, params, …`, {
+    transient: false,
+  });
+}
+
+function record(value: unknown): Readonly<Record<string, unknown>> {
+  const parsed = z.record(z.string(), z.unknown()).safeParse(value);
+  return parsed.success ? parsed.data : {};
+}
+
+function defined(fields: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined));
+}
+
+function pairs(
+  flag: string,
+  given: readonly string[] | undefined,
+  problems: Problem[],
+): Readonly<Record<string, string>> | undefined {
+  if (given === undefined) return undefined;
+  const entries = given.map((pair): [string, string] => {
+    const at = pair.indexOf('=');
+    if (at < 1) problems.push({ path: flag, message: `must be NAME=VALUE, not ${JSON.stringify(pair)}` });
+    return [pair.slice(0, at), pair.slice(at + 1)];
+  });
+  return Object.fromEntries(entries);
+}
+
+function jsonPairs(given: readonly string[] | undefined, problems: Problem[]): Readonly<Record<string, unknown>> {
+  const parsed: Record<string, unknown> = {};
+  for (const [name, value] of Object.entries(pairs('--param', given, problems) ?? {})) {
+    try {
+      parsed[name] = JSON.parse(value);
+    } catch {
+      parsed[name] = value; // `--param image=alpine` means the text
+    }
+  }
+  return parsed;
+}
+
+function number(flag: string, given: string | undefined, problems: Problem[]): number | undefined {
+  if (given === undefined) return undefined;
+  const value = Number(given);
+  if (given.trim() === '' || !Number.isFinite(value))
+    problems.push({ path: flag, message: `must be a number, not ${JSON.stringify(given)}` });
+  return value;
+}
+
+function problemsOf(issue: z.core.$ZodIssue): readonly Problem[] {
+  const path = issue.path.map(String).join('.');
+  if (issue.code !== 'unrecognized_keys') return [{ path: path === '' ? '$' : path, message: issue.message }];
+  const known = Object.keys(
+    path === 'context' ? runRequestSchema.shape.context.unwrap().shape : runRequestSchema.shape,
+  );
+  return issue.keys.map((key) => {
+    const near = nearest(key, known);
+    return {
+      path: path === '' ? key : `${path}.${key}`,
+      message: `unknown field${near === undefined ? '' : `; did you mean ${near}?`}`,
+    };
+  });
+}

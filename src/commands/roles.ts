@@ -1,0 +1,194 @@
+/** One role, from settings to its end: what `worker`, `triggerer`, `dev` and `demo` share. */
+import { randomBytes } from 'node:crypto';
+import { hostname } from 'node:os';
+import { firstValueFrom, merge, take, timer } from 'rxjs';
+import type { Observable } from 'rxjs';
+import { parseConnections } from '../config.ts';
+import type { Config, ConnectionSettings } from '../config.ts';
+import { ReentryError } from '../errors.ts';
+import type { Broker, Clusters, Log, Meter } from '../ports.ts';
+import type { Work } from '../run.ts';
+import { openLog, openTelemetry } from '../telemetry.ts';
+import { natsOptions } from './connection.ts';
+import { EXIT_CODES } from './exit-codes.ts';
+import type { ExitCode } from './exit-codes.ts';
+import { openHealth } from './health.ts';
+import type { Condition } from './health.ts';
+import { readText } from './shell.ts';
+import type { Invocation, Shell } from './shell.ts';
+
+/** Roles of this version. */
+export const ROLES = ['worker', 'triggerer'] as const;
+export type Role = (typeof ROLES)[number];
+
+/** What each role must be allowed to do with pods and what belongs to them. */
+export const PERMISSIONS = {
+  worker: [
+    { verb: 'create', resource: 'pods' },
+    { verb: 'get', resource: 'pods' },
+    { verb: 'list', resource: 'pods' },
+    { verb: 'watch', resource: 'pods' },
+    { verb: 'patch', resource: 'pods' },
+    { verb: 'delete', resource: 'pods' },
+    { verb: 'get', resource: 'pods', subresource: 'log' },
+    { verb: 'list', resource: 'events' },
+  ],
+  triggerer: [
+    { verb: 'get', resource: 'pods' },
+    { verb: 'list', resource: 'pods' },
+    { verb: 'watch', resource: 'pods' },
+  ],
+} as const satisfies Readonly<Record<Role, readonly { verb: string; resource: string; subresource?: string }[]>>;
+
+/** What a role is begun with. */
+export interface RoleParts {
+  readonly id: string;
+  readonly config: Config;
+  readonly broker: Broker;
+  readonly clusters: Clusters;
+  readonly log: Log;
+  readonly meter: Meter;
+}
+/** A role's work, and how it is. */
+export interface BegunRole {
+  readonly work: Work;
+  readonly condition: () => Condition;
+}
+
+/** The named clusters that settings speak of; without a connections file: one, `default`, as kubectl would find it. */
+export async function connectionsOf(config: Config): Promise<Readonly<Record<string, ConnectionSettings>>> {
+  if (config.connections !== undefined) return parseConnections(config.connections, await readText(config.connections));
+  return {
+    default: {
+      ...(config.kubeconfig === undefined ? {} : { kubeconfig: config.kubeconfig }),
+      ...(config.context === undefined ? {} : { context: config.context }),
+    },
+  };
+}
+
+/** Runs a role in this process until it has stopped; errors with what it cannot go on without. */
+export async function runRole(
+  role: Role,
+  settings: {
+    readonly config: Config;
+    readonly env: Shell['env'];
+    readonly stop$: Observable<unknown>;
+    readonly log: Log;
+    readonly meter: Meter;
+    /** Called once the role has begun. */
+    readonly begun: (condition: () => Condition) => void;
+  },
+): Promise<void> {
+  const { config, env, stop$, log, meter } = settings;
+  const [{ openBroker }, { openClusters }, { run }, begin] = await Promise.all([
+    import('../nats/broker.ts'),
+    import('../kubernetes/clusters.ts'),
+    import('../run.ts'),
+    beginning(role),
+  ]);
+  const id = `${hostname()}-${String(process.pid)}-${randomBytes(3).toString('hex')}`;
+  const waiting = new AbortController();
+  const stopped = firstValueFrom(stop$.pipe(take(1)), { defaultValue: undefined }).then(() => {
+    waiting.abort();
+  });
+  await using clusters = openClusters({ connections: await connectionsOf(config), env, log });
+  const options = natsOptions(config);
+  const opening = openBroker({
+    ...options,
+    name: `reentry-${role}-${id}`,
+    role,
+    waitForServer: true,
+    signal: waiting.signal,
+    log,
+  });
+  await using broker = await opening.catch((error: unknown) => {
+    throw waiting.signal.aborted
+      ? new ReentryError('DRAIN_OVERDUE', 'stopped while it waited for NATS', { transient: false, cause: error })
+      : error;
+  });
+  await assertSetUp(broker);
+  await assertAllowed(role, clusters, config.namespaces, log, stop$);
+  if (waiting.signal.aborted) return;
+  const { work, condition } = begin({ id, config, broker, clusters, log, meter });
+  settings.begun(condition);
+  log.info(
+    { id, queues: config.queues, connections: clusters.names, namespaces: config.namespaces ?? 'all' },
+    `${role} begins`,
+  );
+  await run(work, stop$, config.drainSeconds * 1_000);
+  await stopped;
+  log.info({ id }, `${role} has stopped`);
+}
+
+async function beginning(role: Role): Promise<(parts: RoleParts) => BegunRole> {
+  switch (role) {
+    case 'worker':
+      return (await import('./worker.ts')).beginWorker();
+    case 'triggerer':
+      return (await import('./triggerer.ts')).beginTriggerer();
+  }
+}
+
+/** The process of one role: endpoint, log, metrics, role. Answers when it has stopped. */
+export async function roleProcess(role: Role, { shell, config, json }: Invocation): Promise<ExitCode> {
+  const log = openLog({ ...config, logFormat: json ? 'json' : config.logFormat }, role, shell.stderr);
+  const telemetry = openTelemetry(log);
+  // First of all, so that whoever starts this process can ask how far it is.
+  await using health = await openHealth({ host: config.httpHost, port: config.httpPort, telemetry });
+  log.info({ port: health.port }, 'health and metrics are served');
+  await runRole(role, {
+    ...{ config, env: shell.env, stop$: shell.stop$, log, meter: telemetry.meter },
+    begun: (condition) => {
+      health.watch(condition);
+    },
+  });
+  return EXIT_CODES.ok;
+}
+
+/** @throws ReentryError NATS_MISMATCH when streams or buckets are missing */
+async function assertSetUp(broker: Broker): Promise<void> {
+  try {
+    await broker.fill();
+  } catch (cause) {
+    if (cause instanceof ReentryError && cause.transient) throw cause;
+    throw new ReentryError(
+      'NATS_MISMATCH',
+      'the NATS server has not been set up for reentry (streams or buckets are missing); run `reentry setup`',
+      {
+        transient: false,
+        cause,
+      },
+    );
+  }
+}
+
+/** @throws ReentryError FORBIDDEN naming every permission that is missing, and where */
+async function assertAllowed(
+  role: Role,
+  clusters: Clusters,
+  namespaces: readonly string[] | undefined,
+  log: Log,
+  stop$: Observable<unknown>,
+): Promise<void> {
+  for (const connection of clusters.names) {
+    const wanted = (namespaces ?? [undefined]).flatMap((namespace) =>
+      PERMISSIONS[role].map((permission) => ({ ...permission, ...(namespace === undefined ? {} : { namespace }) })),
+    );
+    for (let pauseMs = 250; ; pauseMs = Math.min(pauseMs * 2, 5_000)) {
+      try {
+        const missing = [...new Set(await clusters.get(connection).missingPermissions(wanted))];
+        if (missing.length === 0) break;
+        const where = namespaces === undefined ? 'in all namespaces' : `in ${namespaces.join(', ')}`;
+        throw new ReentryError(
+          'FORBIDDEN',
+          `connection ${connection} lacks permissions ${where} that a ${role} needs: ${missing.join(', ')}; grant them by a Role or ClusterRole, or name fewer namespaces in REENTRY_NAMESPACES`,
+          { transient: false },
+        );
+      } catch (error) {
+        if (!(error instanceof ReentryError) || !error.transient) throw error;
+        log.warn({ connection, code: error.code }, `${error.message}; trying again in ${String(pauseMs)} ms`);
+        if ((await firstValueFrom(merge(timer(pauseMs), stop$))) !== 0) return;
+      }
+    }
+  }
+}

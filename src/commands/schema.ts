@@ -1,0 +1,22 @@
+import type { Command } from 'commander';
+import { Argument } from 'commander';
+import { EXIT_CODES } from './exit-codes.ts';
+import { action, declare } from './shell.ts';
+import type { Finish, Shell } from './shell.ts';
+import { asyncApi, requestSchema } from './schema-documents.ts';
+
+/** `reentry schema`: what clients may send and will hear, for machines. */
+export function schemaCommand(shell: Shell, finish: Finish): Command {
+  const command = declare({
+    name: 'schema',
+    says: 'print the JSON Schema of run requests, or the AsyncAPI document of all messages',
+    settings: ['subjectRoot'],
+    examples: ['reentry schema > request.schema.json', 'reentry schema asyncapi'],
+  }).addArgument(new Argument('[document]', 'which').choices(['request', 'asyncapi']).default('request'));
+  return action(command, shell, finish, async (invocation, _options, args) => {
+    const document =
+      args[0] === 'asyncapi' ? asyncApi(invocation.config.subjectRoot, shell.version) : await requestSchema();
+    shell.out(JSON.stringify(document, undefined, 2));
+    return EXIT_CODES.ok;
+  });
+}

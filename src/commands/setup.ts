@@ -1,0 +1,74 @@
+import type { Command } from 'commander';
+import { z } from 'zod';
+import { ReentryError } from '../errors.ts';
+import type { Config } from '../config.ts';
+import type { Subscriber } from '../wire/streams.ts';
+import { natsOptions } from './connection.ts';
+import { EXIT_CODES } from './exit-codes.ts';
+import { action, declare, NATS_SETTINGS } from './shell.ts';
+import type { Finish, Shell } from './shell.ts';
+
+const texts = z.array(z.string()).default([]);
+const optionsSchema = z.looseObject({ subscriber: texts, executorQueue: z.array(z.string()).optional() });
+const collect = (value: string, before: readonly string[] | undefined): readonly string[] => [...(before ?? []), value];
+
+/** Makes the broker match the table of streams. Idempotent; the command, `dev` and `demo` call it. */
+export async function setUp(
+  config: Config,
+  more: { readonly subscribers?: readonly Subscriber[]; readonly executorQueues?: readonly string[] } = {},
+) {
+  const [{ connectNats }, { layoutFrom }, { setup }] = await Promise.all([
+    import('../nats/connection.ts'),
+    import('../nats/options.ts'),
+    import('../nats/setup.ts'),
+  ]);
+  const options = natsOptions(config);
+  await using connection = await connectNats({
+    ...options,
+    name: `reentry-setup-${String(process.pid)}`,
+    role: 'setup',
+  });
+  return await setup(connection.nc, layoutFrom(options), {
+    workerQueues: config.queues,
+    ...(more.executorQueues === undefined ? {} : { executorQueues: more.executorQueues }),
+    subscribers: more.subscribers ?? [],
+    replicas: config.replicas,
+    storageBytes: config.storageBytes,
+    runRetentionSeconds: config.runRetentionDays * 24 * 3600,
+    logRetentionSeconds: config.logRetentionDays * 24 * 3600,
+  });
+}
+
+/** `reentry setup`: streams, buckets, consumers and durable feeds. */
+export function setupCommand(shell: Shell, finish: Finish): Command {
+  const command = declare({
+    name: 'setup',
+    says: 'make the streams, buckets and consumers that reentry needs; safe to repeat',
+    settings: [...NATS_SETTINGS, 'queues', 'replicas', 'storageBytes', 'runRetentionDays', 'logRetentionDays'],
+    examples: [
+      'reentry setup',
+      'reentry setup --queues default,gpu --replicas 3',
+      'reentry setup --subscriber default/billing    # a durable feed of completed events',
+    ],
+  })
+    .option('--subscriber <TENANT/NAME>', "durable feed of a tenant's completed events; repeatable", collect)
+    .option('--executor-queue <QUEUE>', 'queue served by executors; repeatable', collect);
+  return action(command, shell, finish, async (invocation, options) => {
+    const { subscriber, executorQueue } = optionsSchema.parse(options);
+    const steps = await setUp(invocation.config, {
+      subscribers: subscriber.map(subscriberOf),
+      ...(executorQueue === undefined ? {} : { executorQueues: executorQueue }),
+    });
+    if (invocation.json) shell.out(JSON.stringify({ steps }));
+    else for (const { kind, name, did } of steps) shell.out(`${did.padEnd(9)} ${kind} ${name}`);
+    return EXIT_CODES.ok;
+  });
+}
+
+function subscriberOf(text: string): Subscriber {
+  const at = text.lastIndexOf('/');
+  if (at > 0 && at < text.length - 1) return { tenant: text.slice(0, at), name: text.slice(at + 1) };
+  throw new ReentryError('CONFIG_INVALID', `--subscriber must be TENANT/NAME, not ${JSON.stringify(text)}`, {
+    transient: false,
+  });
+}

@@ -1,0 +1,205 @@
+/** What every command gets from `cli.ts`, and how it declares itself: settings, examples, one action with an exit code. */
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Command, Option } from 'commander';
+import type { Observable } from 'rxjs';
+import { z } from 'zod';
+import { CONFIG_FILE_ENV, parseConfig, parseYamlFile, SETTINGS } from '../config.ts';
+import type { Config, SettingName } from '../config.ts';
+import { ReentryError } from '../errors.ts';
+import type { ExitCode } from './exit-codes.ts';
+
+/** A process's surroundings, read once by `cli.ts`. */
+export interface Shell {
+  /** Writes an answer: one text, a line feed is added. */
+  out(text: string): void;
+  /** Writes anything else. */
+  err(text: string): void;
+  /** The log's destination. */
+  readonly stderr: { write(line: string): void; readonly isTTY?: boolean };
+  readonly outIsTty: boolean;
+  readonly errIsTty: boolean;
+  /** Colour is wanted on stdout. */
+  readonly colour: boolean;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly directory: string;
+  /** The user's cache folder of this machine. */
+  readonly userCache: string;
+  /** All of standard input. */
+  stdin(): Promise<string>;
+  /** Emits the first SIGINT or SIGTERM; the second ends the process at once. */
+  readonly stop$: Observable<string>;
+  /** How to start another process of this program. */
+  readonly self: readonly [program: string, ...leading: string[]];
+  readonly version: string;
+}
+
+/** A command's settings, and whether the answer is wanted as JSON. */
+export interface Invocation {
+  readonly shell: Shell;
+  readonly config: Config;
+  readonly json: boolean;
+}
+
+/** What a command file declares. `settings` become flags. */
+export interface Declaration {
+  readonly name: string;
+  readonly says: string;
+  readonly settings: readonly SettingName[];
+  readonly examples: readonly string[];
+}
+
+/** Settings that each command speaking NATS has. */
+export const NATS_SETTINGS: readonly SettingName[] = [
+  'natsUrl',
+  'natsCreds',
+  'natsToken',
+  'natsTlsCa',
+  'natsTlsCert',
+  'natsTlsKey',
+  'subjectRoot',
+  'assetPrefix',
+];
+/** Settings of commands that act for one tenant. */
+export const CLIENT_SETTINGS: readonly SettingName[] = ['tenant', ...NATS_SETTINGS];
+/** Settings of every role. */
+export const ROLE_SETTINGS: readonly SettingName[] = [
+  'installation',
+  ...NATS_SETTINGS,
+  'connections',
+  'kubeconfig',
+  'context',
+  'namespaces',
+  'httpPort',
+  'httpHost',
+  'drainSeconds',
+  'logLevel',
+  'logFormat',
+];
+
+/** A commander command with its settings as flags, `--json`, `--config` and examples in its help. */
+export function declare(declaration: Declaration): Command {
+  const command = new Command(declaration.name).description(declaration.says);
+  for (const setting of SETTINGS) {
+    if (!declaration.settings.includes(setting.name)) continue;
+    const preset = setting.default === undefined ? '' : `, default ${setting.default}`;
+    const option = new Option(`${setting.flag} <${setting.value}>`, `${setting.says} (${setting.env}${preset})`);
+    command.addOption(option.helpGroup('Settings:'));
+  }
+  command.addOption(
+    new Option('--config <FILE>', `settings file, YAML or JSON (${CONFIG_FILE_ENV})`).helpGroup('Settings:'),
+  );
+  command.option('--json', 'answer as JSON');
+  const examples = declaration.examples.map((line) => `  ${line}`).join('\n');
+  return command.addHelpText('after', `\nExamples:\n${examples}`);
+}
+
+const flagsSchema = z.record(z.string(), z.unknown());
+
+/** Ends the action: the process ends with this code once nothing is left to do. */
+export type Finish = (code: ExitCode) => void;
+
+/** Binds `act` to the command: settings are checked first, the exit code goes to `finish`. */
+export function action(
+  command: Command,
+  shell: Shell,
+  finish: Finish,
+  act: (
+    invocation: Invocation,
+    options: Readonly<Record<string, unknown>>,
+    args: readonly string[],
+  ) => Promise<ExitCode>,
+): Command {
+  return command.action(async () => {
+    const options = flagsSchema.parse(command.opts());
+    const invocation = { shell, config: await configOf(shell, options), json: options['json'] === true };
+    finish(await act(invocation, options, command.args));
+  });
+}
+
+/** The one argument of a command that declared `<run>`; commander has seen to it that it is there. */
+export function oneArgument(args: readonly string[]): string {
+  const [first] = args;
+  if (first === undefined) throw new ReentryError('CONFIG_INVALID', 'an argument is missing', { transient: false });
+  return first;
+}
+
+async function configOf(shell: Shell, options: Readonly<Record<string, unknown>>): Promise<Config> {
+  const name = z
+    .string()
+    .optional()
+    .parse(options['config'] ?? filled(shell.env[CONFIG_FILE_ENV]));
+  const found = await runningDev(shell, options);
+  const sources = {
+    flags: options,
+    env: shell.env,
+    ...(found === undefined ? {} : { found: { natsUrl: found.natsUrl } }),
+  };
+  if (name === undefined) return parseConfig(sources);
+  return parseConfig({ ...sources, file: { name, content: parseYamlFile(name, await readText(name)) } });
+}
+
+function filled(value: string | undefined): string | undefined {
+  return value === '' ? undefined : value;
+}
+
+/** A file the user named. @throws ReentryError CONFIG_INVALID when it cannot be read */
+export async function readText(name: string): Promise<string> {
+  try {
+    return await readFile(name, 'utf8');
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new ReentryError('CONFIG_INVALID', `cannot read ${name}: ${why}`, { transient: false, cause });
+  }
+}
+
+const devStateSchema = z.looseObject({
+  pid: z.number().int(),
+  natsUrl: z.string().optional(),
+  kubeconfig: z.string().optional(),
+  directory: z.string(),
+  ready: z.boolean(),
+});
+/** What a running `reentry dev` writes beside its installation, for other commands of the same directory. */
+export type DevState = z.infer<typeof devStateSchema>;
+
+/** Where `reentry dev` keeps the installation of a directory. */
+export function devFolder(shell: Shell, cacheFolder: unknown): string {
+  const cache =
+    z.string().optional().parse(cacheFolder) ?? filled(shell.env['REENTRY_CACHE_FOLDER']) ?? shell.userCache;
+  return join(cache, 'dev', createHash('sha256').update(shell.directory).digest('hex').slice(0, 16));
+}
+
+/** The `reentry dev` that runs for a folder of `devFolder`, if one does. */
+export async function readDevState(folder: string): Promise<DevState | undefined> {
+  let text: string;
+  try {
+    text = await readFile(join(folder, 'state.json'), 'utf8');
+  } catch {
+    return undefined; // none was started here
+  }
+  try {
+    const state = devStateSchema.safeParse(JSON.parse(text));
+    return state.success && isAlive(state.data.pid) ? state.data : undefined;
+  } catch {
+    return undefined; // half written by a process that died
+  }
+}
+
+async function runningDev(
+  shell: Shell,
+  options: Readonly<Record<string, unknown>>,
+): Promise<{ readonly natsUrl: string } | undefined> {
+  const natsUrl = (await readDevState(devFolder(shell, options['cacheFolder'])))?.natsUrl;
+  return natsUrl === undefined ? undefined : { natsUrl };
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return error instanceof Error && 'code' in error && error.code === 'EPERM';
+  }
+}

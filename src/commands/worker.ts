@@ -1,0 +1,59 @@
+import type { Command } from 'commander';
+import { roleProcess } from './roles.ts';
+import type { BegunRole, RoleParts } from './roles.ts';
+import { action, declare, ROLE_SETTINGS } from './shell.ts';
+import type { Finish, Shell } from './shell.ts';
+
+const DAY_MS = 24 * 3_600_000;
+
+/** The worker's role, bound to its settings. */
+export async function beginWorker(): Promise<(parts: RoleParts) => BegunRole> {
+  const [{ worker }, { KubernetesPodOperator }] = await Promise.all([
+    import('../roles/worker.ts'),
+    import('../operator/kubernetes-pod-operator.ts'),
+  ]);
+  return ({ id, config, broker, clusters, log, meter }) => {
+    const { installation, namespaces, queues } = config;
+    const work = worker({
+      ...{ broker, clusters, log, meter },
+      operators: [new KubernetesPodOperator()],
+      settings: {
+        ...{ id, installation, namespaces, queues },
+        credits: {
+          intake: config.intakeCredits,
+          ctl: config.ctlCredits,
+          resume: config.resumeCredits,
+          start: config.startCredits,
+        },
+        retentionMs: config.runRetentionDays * DAY_MS,
+      },
+    });
+    return { work, condition: () => ({ alive: true, problems: [] }) };
+  };
+}
+
+/** `reentry worker`: one worker process. */
+export function workerCommand(shell: Shell, finish: Finish): Command {
+  const command = declare({
+    name: 'worker',
+    says: 'take in runs, launch pods, resume runs; many may run',
+    settings: [
+      ...ROLE_SETTINGS,
+      'queues',
+      'intakeCredits',
+      'startCredits',
+      'resumeCredits',
+      'ctlCredits',
+      'podSecurity',
+      'templateFolder',
+      'runRetentionDays',
+      'logRetentionDays',
+    ],
+    examples: [
+      'reentry worker',
+      'reentry worker --queues default,gpu --start-credits 64',
+      'REENTRY_CONNECTIONS=clusters.yaml reentry worker',
+    ],
+  });
+  return action(command, shell, finish, (invocation) => roleProcess('worker', invocation));
+}

@@ -1,0 +1,359 @@
+/**
+ * Every setting, once: `natsUrl` here is `REENTRY_NATS_URL` in the environment, `--nats-url` on the command line and
+ * `natsUrl` in the settings file. A flag beats the environment, the environment beats the file, the file beats the default.
+ */
+import { closest, distance } from 'fastest-levenshtein';
+import { parse as parseYaml } from 'yaml';
+import { z } from 'zod';
+import { ReentryError } from './errors.ts';
+import type { Problem } from './errors.ts';
+import { DEFAULT_SUBJECT_ROOT } from './wire/subjects.ts';
+import { isTokenText, QUEUE_PATTERN } from './wire/tokens.ts';
+
+/** A value that no print, log line or JSON of it shows. */
+export class Secret {
+  readonly #value: string;
+
+  constructor(value: string) {
+    this.#value = value;
+  }
+
+  /** The value itself, for the one call that needs it. */
+  reveal(): string {
+    return this.#value;
+  }
+
+  toString(): string {
+    return '[secret]';
+  }
+
+  toJSON(): string {
+    return '[secret]';
+  }
+
+  [Symbol.for('nodejs.util.inspect.custom')](): string {
+    return '[secret]';
+  }
+}
+
+/** What the table says of a setting beside its type and default. */
+export interface SettingFacts {
+  /** One sentence. */
+  readonly says: string;
+  /** What a value looks like in help, with the unit. */
+  readonly value: string;
+  /** A second, customary environment variable. */
+  readonly alsoEnv?: string;
+}
+
+const facts = z.registry<SettingFacts>();
+
+const text = z.string().min(1);
+const list = (item: z.ZodType<string, string>) =>
+  z.preprocess((value) => {
+    if (typeof value !== 'string') return value;
+    return value.split(',').flatMap((part) => (part.trim() === '' ? [] : [part.trim()]));
+  }, z.array(item).min(1));
+const integer = (min: number, max: number) =>
+  z.preprocess(
+    (value) => (typeof value === 'string' && /^-?\d+$/.test(value) ? Number(value) : value),
+    z
+      .number(`must be a whole number from ${String(min)} to ${String(max)}`)
+      .int()
+      .min(min)
+      .max(max),
+  );
+const secret = z.preprocess(
+  (value) => (typeof value === 'string' && value !== '' ? new Secret(value) : value),
+  z.instanceof(Secret),
+);
+const natsUrl = text.refine(
+  (value) => value.split(',').every((part) => /^(?:(?:nats|tls|ws|wss):\/\/)?[^\s/]+$/.test(part.trim())),
+  'must be nats://HOST:PORT (or tls://…), several separated by commas',
+);
+
+/** The table of settings. Units stand in the names. */
+export const configSchema = z.object({
+  natsUrl: natsUrl
+    .default('nats://127.0.0.1:4222')
+    .register(facts, { says: 'NATS servers to connect to; user and password may stand in it.', value: 'URL[,URL]' }),
+  natsCreds: text.optional().register(facts, { says: 'NATS credentials file (JWT and seed).', value: 'FILE' }),
+  natsToken: secret
+    .optional()
+    .register(facts, { says: 'NATS token; better in the environment than in a flag.', value: 'TOKEN' }),
+  natsTlsCa: text
+    .optional()
+    .register(facts, { says: 'CA certificates the NATS server is checked against; turns TLS on.', value: 'FILE' }),
+  natsTlsCert: text.optional().register(facts, { says: 'Client certificate for NATS.', value: 'FILE' }),
+  natsTlsKey: text.optional().register(facts, { says: 'Key of the client certificate for NATS.', value: 'FILE' }),
+  natsServer: text.optional().register(facts, {
+    says: 'nats-server program that dev and demo start (else PATH, else the cache).',
+    value: 'FILE',
+  }),
+  subjectRoot: z
+    .string()
+    .regex(/^[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*$/, 'must be subject tokens separated by dots')
+    .default(DEFAULT_SUBJECT_ROOT)
+    .register(facts, { says: 'Root of all subjects.', value: 'SUBJECT' }),
+  assetPrefix: z
+    .string()
+    .regex(/^[A-Za-z0-9_-]{1,32}$/, 'must be 1 to 32 letters, digits, _ or -')
+    .default('REENTRY_')
+    .register(facts, { says: 'Prefix of every stream and bucket.', value: 'PREFIX' }),
+  replicas: z
+    .preprocess(
+      (value) => (typeof value === 'string' && /^\d$/.test(value) ? Number(value) : value),
+      z.literal([1, 3, 5]),
+    )
+    .default(1)
+    .register(facts, { says: 'Copies of each stream and bucket that setup makes.', value: '1|3|5' }),
+  tenant: text
+    .refine(isTokenText, 'must be 1 to 128 characters once encoded as a subject token')
+    .default('default')
+    .register(facts, { says: 'Whose runs: a token of every subject.', value: 'TENANT' }),
+  queues: list(z.string().regex(QUEUE_PATTERN, 'a queue is 1 to 32 letters, digits, _ or -'))
+    .default(['default'])
+    .register(facts, { says: 'Queues that setup makes and a worker serves.', value: 'QUEUE[,QUEUE]' }),
+  installation: z
+    .string()
+    .regex(/^[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$/, 'must be a Kubernetes label value')
+    .default('default')
+    .register(facts, { says: 'Id of this reentry installation, on every pod; unique per cluster.', value: 'ID' }),
+  connections: text.optional().register(facts, {
+    says: 'YAML or JSON file of named clusters: name → kubeconfig, context, inCluster, namespace.',
+    value: 'FILE',
+  }),
+  kubeconfig: text.optional().register(facts, {
+    says: 'Kubeconfig of connection "default" when no connections file is given.',
+    value: 'FILE',
+    alsoEnv: 'KUBECONFIG',
+  }),
+  context: text
+    .optional()
+    .register(facts, { says: 'Context of that kubeconfig (else its current one).', value: 'CONTEXT' }),
+  namespaces: list(z.string().regex(/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/, 'must be a Kubernetes namespace name'))
+    .optional()
+    .register(facts, {
+      says: 'Kubernetes namespaces to watch and launch in (else all).',
+      value: 'NAMESPACE[,NAMESPACE]',
+    }),
+  podSecurity: z
+    .enum(['privileged', 'baseline', 'restricted'])
+    .default('baseline')
+    .register(facts, { says: 'Pod Security level that requests are held to.', value: 'LEVEL' }),
+  templateFolder: text
+    .optional()
+    .register(facts, { says: 'Folder that podTemplateFile names files in.', value: 'FOLDER' }),
+  intakeCredits: integer(1, 10_000)
+    .default(256)
+    .register(facts, { says: 'Run requests a worker takes in at once.', value: 'N' }),
+  startCredits: integer(1, 10_000).default(64).register(facts, { says: 'Pods a worker launches at once.', value: 'N' }),
+  resumeCredits: integer(1, 10_000).default(64).register(facts, { says: 'Runs a worker resumes at once.', value: 'N' }),
+  ctlCredits: integer(1, 10_000)
+    .default(64)
+    .register(facts, { says: 'Cancels and orphans a worker treats at once.', value: 'N' }),
+  drainSeconds: integer(0, 3600).default(25).register(facts, {
+    says: 'Time a role gets to finish what it has begun once it is asked to stop.',
+    value: 'SECONDS',
+  }),
+  storageBytes: integer(64 * 1024 ** 2, Number.MAX_SAFE_INTEGER)
+    .default(10 * 1024 ** 3)
+    .register(facts, { says: 'Storage of all streams together that setup plans with.', value: 'BYTES' }),
+  runRetentionDays: integer(1, 366).default(7).register(facts, {
+    says: 'How long runs, requests, events and results are kept; idempotency lasts as long.',
+    value: 'DAYS',
+  }),
+  logRetentionDays: integer(1, 366)
+    .default(3)
+    .register(facts, { says: 'How long log chunks are kept.', value: 'DAYS' }),
+  httpPort: integer(0, 65_535)
+    .default(8080)
+    .register(facts, { says: 'Port of /healthz, /readyz and /metrics of a role; 0 takes a free one.', value: 'PORT' }),
+  httpHost: text.default('0.0.0.0').register(facts, { says: 'Address that port is opened on.', value: 'ADDRESS' }),
+  logLevel: z
+    .enum(['debug', 'info', 'warn', 'error', 'silent'])
+    .default('info')
+    .register(facts, { says: 'Least important log line written.', value: 'LEVEL' }),
+  logFormat: z
+    .enum(['auto', 'json', 'pretty'])
+    .default('auto')
+    .register(facts, { says: 'Log lines as JSON or for people; auto: for people on a terminal.', value: 'FORMAT' }),
+  cacheFolder: text
+    .optional()
+    .register(facts, { says: 'Where dev keeps its installations (else the user cache).', value: 'FOLDER' }),
+});
+
+/** All settings of one process, checked and frozen. */
+export type Config = Readonly<z.infer<typeof configSchema>>;
+export type SettingName = keyof Config;
+
+/** One row of the settings table, as help, README and chart show it. */
+export interface Setting extends SettingFacts {
+  readonly name: SettingName;
+  readonly env: string;
+  readonly flag: string;
+  /** As text; absent: no default. */
+  readonly default: string | undefined;
+}
+
+const names = configSchema.keyof().options;
+
+/** Every setting in the table's order. */
+export const SETTINGS: readonly Setting[] = names.map((name) => {
+  const fact = facts.get(configSchema.shape[name]);
+  if (fact === undefined) throw new TypeError(`setting ${name} has no description`);
+  const words = name.replace(/[A-Z]/g, (letter) => `_${letter}`);
+  const preset: unknown = configSchema.shape[name].safeParse(undefined).data;
+  return {
+    ...fact,
+    name,
+    env: `REENTRY_${words.toUpperCase()}`,
+    flag: `--${words.replaceAll('_', '-').toLowerCase()}`,
+    default: preset === undefined ? undefined : typeof preset === 'string' ? preset : listed(preset),
+  };
+});
+
+function listed(value: unknown): string {
+  return Array.isArray(value) ? value.join(',') : JSON.stringify(value);
+}
+
+/** Variables of the environment that are ours and no settings: the settings file. */
+export const CONFIG_FILE_ENV = 'REENTRY_CONFIG';
+
+/** Where settings come from; `file` is the parsed settings file. Flags are keyed by setting name. */
+export interface ConfigSources {
+  readonly flags?: Readonly<Record<string, unknown>>;
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  readonly file?: { readonly name: string; readonly content: unknown };
+  /** What the surroundings know better than the table, e.g. the running dev installation's broker. Below all others. */
+  readonly found?: Partial<Readonly<Record<SettingName, string>>>;
+}
+
+/** The nearest known word, where one is near enough to be a slip of the finger. */
+export function nearest(word: string, known: readonly string[]): string | undefined {
+  if (known.length === 0) return undefined;
+  const candidate = closest(word, [...known]);
+  return distance(word, candidate) <= Math.max(2, Math.floor(word.length / 3)) ? candidate : undefined;
+}
+
+/**
+ * Checks all settings together. Pure: nothing is read but the arguments.
+ * @throws ReentryError CONFIG_INVALID with every problem, each under the name the user wrote
+ */
+export function parseConfig(sources: ConfigSources): Config {
+  const problems: Problem[] = [];
+  const chosen: Partial<Record<SettingName, unknown>> = {};
+  const origin: Partial<Record<SettingName, string>> = {};
+  const file = fileSettings(sources.file, problems);
+  const env = sources.env ?? {};
+  for (const key of Object.keys(env)) {
+    if (!key.startsWith('REENTRY_') || key === CONFIG_FILE_ENV || SETTINGS.some((setting) => setting.env === key))
+      continue;
+    problems.push({
+      path: key,
+      message: unknown(
+        'setting',
+        key,
+        SETTINGS.map((setting) => setting.env),
+      ),
+    });
+  }
+  for (const setting of SETTINGS) {
+    const candidates: readonly (readonly [string, unknown])[] = [
+      [setting.flag, sources.flags?.[setting.name]],
+      [setting.env, filled(env[setting.env])],
+      [setting.alsoEnv ?? '', setting.alsoEnv === undefined ? undefined : filled(env[setting.alsoEnv])],
+      [`${sources.file?.name ?? ''}: ${setting.name}`, file[setting.name]],
+      ['found', sources.found?.[setting.name]],
+    ];
+    const first = candidates.find(([, value]) => value !== undefined && value !== null);
+    if (first === undefined) continue;
+    [origin[setting.name], chosen[setting.name]] = first;
+  }
+  const parsed = configSchema.safeParse(chosen);
+  for (const issue of parsed.error?.issues ?? []) {
+    const name = names.find((candidate) => candidate === issue.path[0]);
+    problems.push({ path: name === undefined ? '$' : (origin[name] ?? name), message: issue.message });
+  }
+  if (!parsed.success || problems.length > 0) {
+    const lines = problems.map(({ path, message }) => `  ${path}: ${message}`);
+    throw new ReentryError('CONFIG_INVALID', `the settings are not right:\n${lines.join('\n')}`, {
+      transient: false,
+      problems,
+    });
+  }
+  return Object.freeze(parsed.data);
+}
+
+function filled(value: string | undefined): string | undefined {
+  return value === '' ? undefined : value;
+}
+
+function unknown(what: string, word: string, known: readonly string[]): string {
+  const near = nearest(word, known);
+  return `unknown ${what}${near === undefined ? '' : `; did you mean ${near}?`}`;
+}
+
+function fileSettings(file: ConfigSources['file'], problems: Problem[]): Readonly<Record<string, unknown>> {
+  if (file === undefined || file.content === null || file.content === undefined) return {};
+  const content = z.record(z.string(), z.unknown()).safeParse(file.content);
+  if (!content.success) {
+    problems.push({ path: file.name, message: 'must be a mapping of setting names to values' });
+    return {};
+  }
+  for (const key of Object.keys(content.data)) {
+    if (!names.some((name) => name === key))
+      problems.push({ path: `${file.name}: ${key}`, message: unknown('setting', key, names) });
+  }
+  return content.data;
+}
+
+/** YAML or JSON text as a value. @throws ReentryError CONFIG_INVALID naming the file and the place */
+export function parseYamlFile(name: string, content: string): unknown {
+  try {
+    const value: unknown = parseYaml(content);
+    return value;
+  } catch (cause) {
+    const why = cause instanceof Error ? (cause.message.split('\n')[0] ?? '') : String(cause);
+    throw new ReentryError('CONFIG_INVALID', `${name} is neither YAML nor JSON: ${why}`, { transient: false, cause });
+  }
+}
+
+const connectionSchema = z.strictObject({
+  kubeconfig: text.optional().describe('kubeconfig file'),
+  context: text.optional().describe('context of it; its current one where absent'),
+  inCluster: z.boolean().optional().describe("the pod's own service account"),
+  namespace: text.optional().describe('namespace of pods that name none'),
+});
+/** One named cluster of the connections file. */
+export type ConnectionSettings = z.infer<typeof connectionSchema>;
+
+/**
+ * The named clusters of a connections file.
+ * @throws ReentryError CONFIG_INVALID with every problem
+ */
+export function parseConnections(name: string, content: string): Readonly<Record<string, ConnectionSettings>> {
+  const parsed = z.record(z.string().min(1), connectionSchema).safeParse(parseYamlFile(name, content));
+  if (parsed.success) return parsed.data;
+  const problems = parsed.error.issues.map((issue) => {
+    const path = `${name}: ${issue.path.join('.')}`;
+    if (issue.code !== 'unrecognized_keys') return { path, message: issue.message };
+    const known = Object.keys(connectionSchema.shape);
+    return { path, message: issue.keys.map((key) => `${key}: ${unknown('field', key, known)}`).join('; ') };
+  });
+  const lines = problems.map(({ path, message }) => `  ${path}: ${message}`);
+  throw new ReentryError('CONFIG_INVALID', `the connections are not right:\n${lines.join('\n')}`, {
+    transient: false,
+    problems,
+  });
+}
+
+/** A NATS URL without its password, for people and logs. */
+export function shownUrl(url: string): string {
+  return url.replace(/(^|,)((?:[a-z]+:\/\/)?)[^@,/]*@/g, '$1$2***@');
+}
+
+/** All settings as they may be shown: secrets hidden. */
+export function shownConfig(config: Config): Readonly<Record<string, unknown>> {
+  return { ...config, natsUrl: shownUrl(config.natsUrl) };
+}

@@ -1,0 +1,193 @@
+/** Every metric with its labels, once; and the log: pino with run ids, redaction, and a reader's format on a terminal. */
+import { Writable } from 'node:stream';
+import { pino } from 'pino';
+import type { DestinationStream, Logger } from 'pino';
+import pinoPretty from 'pino-pretty';
+import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client';
+import type { Config } from './config.ts';
+import type { Log, Meter } from './ports.ts';
+
+interface MetricFacts {
+  readonly kind: 'counter' | 'gauge' | 'milliseconds';
+  /** One sentence. */
+  readonly says: string;
+  readonly labels: readonly string[];
+}
+
+/** Every metric of the service, without its prefix `reentry_`. */
+export const METRICS = {
+  runs_accepted_total: { kind: 'counter', says: 'Run requests taken in.', labels: ['queue'] },
+  runs_invalid_total: { kind: 'counter', says: 'Run requests refused as invalid.', labels: ['queue'] },
+  runs_completed_total: { kind: 'counter', says: 'Runs ended, by final state.', labels: ['queue', 'state'] },
+  runs_retried_total: { kind: 'counter', says: 'Further attempts, by whose fault.', labels: ['queue', 'category'] },
+  steps_total: {
+    kind: 'counter',
+    says: 'Steps done by a worker, by lane and what became of them.',
+    labels: ['lane', 'outcome'],
+  },
+  step_milliseconds: { kind: 'milliseconds', says: 'Time a worker spent on a step.', labels: ['lane'] },
+  step_faults_total: {
+    kind: 'counter',
+    says: 'Steps put back because of a fault of ours or of a server.',
+    labels: ['code'],
+  },
+  dead_letters_total: { kind: 'counter', says: 'Messages given up after too many faults.', labels: ['kind'] },
+  fenced_total: { kind: 'counter', says: 'Steps left because another worker owns them.', labels: [] },
+  pods_created_total: { kind: 'counter', says: 'Pods created.', labels: ['connection'] },
+  pods_adopted_total: { kind: 'counter', says: 'Pods found to be there already.', labels: ['connection'] },
+  pods_deleted_total: { kind: 'counter', says: 'Pods deleted.', labels: ['connection'] },
+  log_lines_total: { kind: 'counter', says: 'Log lines stored.', labels: [] },
+  log_gaps_total: { kind: 'counter', says: 'Gaps that rotation made in logs.', labels: [] },
+  resume_milliseconds: { kind: 'milliseconds', says: "Time from a pod's end to its run's resumption.", labels: [] },
+  subscriptions: { kind: 'gauge', says: 'Trigger subscriptions this triggerer knows.', labels: [] },
+  shards_owned: { kind: 'gauge', says: 'Shards this triggerer owns.', labels: [] },
+  pods_watched: { kind: 'gauge', says: 'Pods in the shared watch.', labels: ['connection'] },
+  watch_lag_milliseconds: { kind: 'gauge', says: 'Time since the watch last said anything.', labels: ['connection'] },
+  watch_restarts_total: { kind: 'counter', says: 'Times the shared watch was begun anew.', labels: ['connection'] },
+  events_fired_total: { kind: 'counter', says: 'Trigger events published, by kind.', labels: ['kind'] },
+  orphans_total: { kind: 'counter', says: 'Pods without a subscription that were reported.', labels: [] },
+  fire_milliseconds: {
+    kind: 'milliseconds',
+    says: "Time from a pod's change or a deadline to the stored trigger event.",
+    labels: [],
+  },
+  absence_checks_total: { kind: 'counter', says: 'Pods asked for because no watch had them.', labels: [] },
+  logging_intervals_stretched_total: {
+    kind: 'counter',
+    says: 'Logging intervals stretched because too many were due.',
+    labels: [],
+  },
+  fire_failures_total: { kind: 'counter', says: 'Trigger events that could not be stored at once.', labels: [] },
+  shard_claims_total: { kind: 'counter', says: 'Claims on shards, by outcome.', labels: ['outcome'] },
+  service_requests_total: {
+    kind: 'counter',
+    says: 'Requests answered, by verb and outcome.',
+    labels: ['verb', 'outcome'],
+  },
+  broker_connected: { kind: 'gauge', says: '1 while connected to NATS.', labels: [] },
+  bucket_fill: { kind: 'gauge', says: 'Fill of the fullest bucket, 0 to 1.', labels: [] },
+} as const satisfies Readonly<Record<string, MetricFacts>>;
+
+const BUCKETS_MS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 30_000];
+
+/** Meter over its own registry, and that registry's text for `/metrics`. */
+export interface Telemetry {
+  readonly meter: Meter;
+  /** Prometheus text format. */
+  text(): Promise<string>;
+  readonly contentType: string;
+}
+
+/** A meter for one process. Names that the table does not know are not counted, and logged once. */
+export function openTelemetry(log: Log): Telemetry {
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry });
+  const counters = new Map<string, Counter>();
+  const gauges = new Map<string, Gauge>();
+  const histograms = new Map<string, Histogram>();
+  for (const [name, { kind, says, labels }] of Object.entries<MetricFacts>(METRICS)) {
+    const settings = { name: `reentry_${name}`, help: says, labelNames: labels, registers: [registry] };
+    if (kind === 'counter') counters.set(name, new Counter(settings));
+    if (kind === 'gauge') gauges.set(name, new Gauge(settings));
+    if (kind === 'milliseconds') histograms.set(name, new Histogram({ ...settings, buckets: BUCKETS_MS }));
+  }
+  const unknown = new Set<string>();
+  /** A metric must never break the work it counts. */
+  const safely = (name: string, act: () => boolean): void => {
+    let done = false;
+    try {
+      done = act();
+    } catch (error) {
+      if (!unknown.has(name)) log.warn({ metric: name, err: error }, 'a metric was given labels it does not have');
+      unknown.add(name);
+      return;
+    }
+    if (done || unknown.has(name)) return;
+    unknown.add(name);
+    log.warn({ metric: name }, 'a metric is not in the table of telemetry.ts');
+  };
+  return {
+    contentType: registry.contentType,
+    text: () => registry.metrics(),
+    meter: {
+      count(name, labels = {}, by = 1) {
+        safely(name, () => {
+          counters.get(name)?.inc(labels, by);
+          return counters.has(name);
+        });
+      },
+      gauge(name, value, labels = {}) {
+        safely(name, () => {
+          gauges.get(name)?.set(labels, value);
+          return gauges.has(name);
+        });
+      },
+      observeMs(name, ms, labels = {}) {
+        safely(name, () => {
+          histograms.get(name)?.observe(labels, ms);
+          return histograms.has(name);
+        });
+      },
+    },
+  };
+}
+
+/** Fields that never reach a log, wherever they stand. */
+const REDACTED = ['password', 'token', 'creds', 'nkey', 'env', 'envVars', 'authorization'].flatMap((name) => [
+  name,
+  `*.${name}`,
+  `*.*.${name}`,
+]);
+
+/**
+ * The process's log, on stderr: stdout belongs to answers. JSON, or for people where stderr is a terminal.
+ * Every line carries `role`; lines about a run carry `tenant` and `runId` (given by whoever logs, through `child`).
+ */
+export function openLog(
+  settings: Pick<Config, 'logLevel' | 'logFormat'>,
+  role: string,
+  destination: DestinationStream & { readonly isTTY?: boolean },
+): Log {
+  const forPeople = settings.logFormat === 'pretty' || (settings.logFormat === 'auto' && destination.isTTY === true);
+  const logger = pino(
+    { level: settings.logLevel, base: { role }, redact: { paths: REDACTED, censor: '[redacted]' } },
+    forPeople
+      ? pinoPretty({
+          destination: writable(destination),
+          ignore: 'pid,hostname',
+          translateTime: 'SYS:HH:MM:ss.l',
+          colorize: destination.isTTY === true,
+        })
+      : destination,
+  );
+  return asLog(logger);
+}
+
+/** The destination as the stream that the formatter asks for. */
+function writable(destination: DestinationStream): Writable {
+  return new Writable({
+    decodeStrings: false,
+    write(line: string, _encoding, done) {
+      destination.write(line);
+      done();
+    },
+  });
+}
+
+function asLog(logger: Logger): Log {
+  return {
+    debug: (fields, message) => {
+      logger.debug(fields, message);
+    },
+    info: (fields, message) => {
+      logger.info(fields, message);
+    },
+    warn: (fields, message) => {
+      logger.warn(fields, message);
+    },
+    error: (fields, message) => {
+      logger.error(fields, message);
+    },
+    child: (fields) => asLog(logger.child(fields)),
+  };
+}

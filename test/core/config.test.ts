@@ -1,0 +1,110 @@
+import { inspect } from 'node:util';
+import { describe, expect, test } from 'vitest';
+import { parseConfig, parseConnections, Secret, SETTINGS, shownConfig, shownUrl } from '../../src/config.ts';
+import { ReentryError } from '../../src/errors.ts';
+
+const problemsOf = (act: () => unknown): readonly { readonly path: string; readonly message: string }[] => {
+  try {
+    act();
+  } catch (error) {
+    if (error instanceof ReentryError) return error.problems;
+    throw error;
+  }
+  return [];
+};
+
+describe('the settings table', () => {
+  test('gives every setting one name in three spellings, a sentence and a value', () => {
+    expect(SETTINGS.find(({ name }) => name === 'natsUrl')).toMatchObject({
+      env: 'REENTRY_NATS_URL',
+      flag: '--nats-url',
+      default: 'nats://127.0.0.1:4222',
+    });
+    for (const { says, value } of SETTINGS) {
+      expect(says).toMatch(/^[^\n]+\.$/);
+      expect(value).not.toBe('');
+    }
+    expect(new Set(SETTINGS.map(({ env }) => env)).size).toBe(SETTINGS.length);
+  });
+});
+
+describe('parseConfig', () => {
+  test('knows a default for all that is needed, and freezes', () => {
+    const config = parseConfig({});
+    expect(config).toMatchObject({ tenant: 'default', queues: ['default'], httpPort: 8080, runRetentionDays: 7 });
+    expect(Object.isFrozen(config)).toBe(true);
+  });
+
+  test('takes a flag before the environment before the file before what was found', () => {
+    const file = { name: 'f.yaml', content: { tenant: 'file', installation: 'file', natsUrl: 'nats://file:1' } };
+    const env = { REENTRY_TENANT: 'env', REENTRY_INSTALLATION: 'env' };
+    const found = { natsUrl: 'nats://found:1', namespaces: 'found' };
+    const config = parseConfig({ flags: { tenant: 'flag' }, env, file, found });
+    expect(config.tenant).toBe('flag');
+    expect(config.installation).toBe('env');
+    expect(config.natsUrl).toBe('nats://file:1');
+    expect(config.namespaces).toEqual(['found']);
+  });
+
+  test('an empty variable counts as unset, and KUBECONFIG is taken as usual', () => {
+    const config = parseConfig({ env: { REENTRY_TENANT: '', KUBECONFIG: '/k' } });
+    expect(config.tenant).toBe('default');
+    expect(config.kubeconfig).toBe('/k');
+    expect(parseConfig({ env: { KUBECONFIG: '/k', REENTRY_KUBECONFIG: '/own' } }).kubeconfig).toBe('/own');
+  });
+
+  test('names all problems at once, under the names the user wrote', () => {
+    const problems = problemsOf(() =>
+      parseConfig({
+        flags: { httpPort: 'eighty' },
+        env: { REENTRY_QUEUES: 'a,not a queue', REENTRY_NATS_URI: 'x' },
+        file: { name: 'f.yaml', content: { tenat: 'x', replicas: 2 } },
+      }),
+    );
+    expect(problems.map(({ path }) => path).sort()).toEqual([
+      '--http-port',
+      'REENTRY_NATS_URI',
+      'REENTRY_QUEUES',
+      'f.yaml: replicas',
+      'f.yaml: tenat',
+    ]);
+    expect(problems.find(({ path }) => path === 'REENTRY_NATS_URI')?.message).toContain(
+      'did you mean REENTRY_NATS_URL?',
+    );
+    expect(problems.find(({ path }) => path === 'f.yaml: tenat')?.message).toContain('did you mean tenant?');
+  });
+
+  test('leaves variables alone that are not ours', () => {
+    expect(problemsOf(() => parseConfig({ env: { PATH: '/bin', REENTRY_CONFIG: 'f.yaml' } }))).toEqual([]);
+  });
+});
+
+describe('secrets', () => {
+  test('no way of printing a config shows them', () => {
+    const config = parseConfig({
+      env: { REENTRY_NATS_TOKEN: 'hush', REENTRY_NATS_URL: 'nats://u:hush@h:1,tls://x:hush@i' },
+    });
+    expect(config.natsToken?.reveal()).toBe('hush');
+    const shown = shownConfig(config);
+    for (const print of [JSON.stringify(shown), inspect(shown), String(new Secret('hush'))])
+      expect(print).not.toContain('hush');
+    expect(shownUrl('nats://u:p@h:1,tls://x@i')).toBe('nats://***@h:1,tls://***@i');
+    expect(shownUrl('nats://h:1')).toBe('nats://h:1');
+  });
+});
+
+describe('parseConnections', () => {
+  test('reads YAML and JSON', () => {
+    expect(parseConnections('c.yaml', 'default: { kubeconfig: /k, context: a }')).toEqual({
+      default: { kubeconfig: '/k', context: 'a' },
+    });
+    expect(parseConnections('c.json', '{"eu":{"inCluster":true,"namespace":"jobs"}}')).toEqual({
+      eu: { inCluster: true, namespace: 'jobs' },
+    });
+  });
+
+  test('names the field and the nearest valid one', () => {
+    const problems = problemsOf(() => parseConnections('c.yaml', 'default: { kubeconfg: /k }'));
+    expect(problems[0]?.message).toContain('did you mean kubeconfig?');
+  });
+});
