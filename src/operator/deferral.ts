@@ -1,0 +1,86 @@
+/** What a pod run waits for, and what it has learnt of its pod. */
+import { diagnosisOf } from '../core/diagnosis.ts';
+import type { ContainerProjection, PodProjection, PodRef } from '../core/pod.ts';
+import type { Await } from '../wire/messages.ts';
+import type { StepContext, StepFacts, StepOutcome } from './operator.ts';
+import type { PodParams } from './params.ts';
+import type { LogsRead } from './pod-manager.ts';
+
+type Context = StepContext<PodParams>;
+
+/** Least time between two `running` re-entries, in milliseconds. @see spec protocol §7 */
+export const MIN_LOGGING_INTERVAL_MS = 5_000;
+
+/** Where a pod is, without what else is known of it. */
+export const refOf = ({ connection, namespace, name, uid }: PodRef): PodRef => ({ connection, namespace, name, uid });
+
+/** The container that decides. */
+export function baseOf(pod: PodProjection): ContainerProjection | undefined {
+  return pod.containers.find(({ name, kind }) => kind === 'main' && name === pod.baseContainer);
+}
+
+/** The pod and its base container’s times. */
+export function timesOf(pod: PodProjection): StepFacts {
+  const base = baseOf(pod);
+  return {
+    pod: { ...refOf(pod), node: pod.node },
+    ...(base?.startedAt === undefined ? {} : { startedAt: base.startedAt }),
+    ...(base?.finishedAt === undefined ? {} : { finishedAt: base.finishedAt }),
+  };
+}
+
+/** Where the logs have been read to. `before`: gaps found earlier. */
+export function factsOf({ cursors, gaps }: LogsRead, before = 0): StepFacts {
+  return { cursors, logGaps: gaps + before };
+}
+
+/**
+ * The first wait of an attempt. Deadlines are absolute: from the launch, once. Without a schedule time-out of its own the
+ * start time-out covers both; with one, starting begins where scheduling may end.
+ */
+export function launched(context: Context, params: PodParams, pod: PodProjection, created: boolean): StepOutcome {
+  const { request, state } = context;
+  const now = context.now();
+  // An adopted pod has used up time already; its own clock may run ahead of ours.
+  const from = created ? now : Math.min(now, pod.createdAt);
+  const scheduleMs = (params.scheduleTimeoutSeconds ?? 0) * 1000;
+  const startMs = params.startupTimeoutSeconds * 1000;
+  const { executionTimeoutSeconds } = request;
+  const timeoutAt =
+    state.timeoutAt ?? (executionTimeoutSeconds === undefined ? undefined : from + executionTimeoutSeconds * 1000);
+  const wait: Await = {
+    terminal: true,
+    scheduleBy: Math.round(from + (scheduleMs === 0 ? startMs : scheduleMs)),
+    startBy: Math.round(from + scheduleMs + startMs),
+    ...(timeoutAt === undefined ? {} : { timeoutAt: Math.round(timeoutAt) }),
+    ...(typeof params.loggingInterval === 'number' && params.getLogs
+      ? { loggingEveryMs: Math.max(MIN_LOGGING_INTERVAL_MS, Math.round(params.loggingInterval * 1000)) }
+      : {}),
+  };
+  return {
+    kind: 'defer',
+    pod: refOf(pod),
+    await: wait,
+    facts: {
+      pod: { ...refOf(pod), node: pod.node },
+      launchedAt: now,
+      ...(timeoutAt === undefined ? {} : { timeoutAt: Math.round(timeoutAt) }),
+    },
+  };
+}
+
+/** The same wait again, with the same absolute deadlines. */
+export function again({ state }: Context, pod: PodProjection | undefined, logs?: LogsRead): StepOutcome {
+  const ref = pod ?? state.pod;
+  if (ref === undefined)
+    return { kind: 'over', outcome: { state: 'failed', diagnosis: diagnosisOf('TERMINATED_UNKNOWN') } };
+  return {
+    kind: 'defer',
+    pod: refOf(ref),
+    await: state.await ?? { terminal: true },
+    facts: {
+      ...(pod === undefined ? {} : timesOf(pod)),
+      ...(logs === undefined ? {} : factsOf(logs, state.logGaps)),
+    },
+  };
+}

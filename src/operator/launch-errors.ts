@@ -1,0 +1,48 @@
+/** What a refusal of the API at launch means for the run. @see spec protocol §5 "Create refused" */
+import { diagnosisOf, type DiagnosisCode } from '../core/diagnosis.ts';
+import { KubernetesError, type KubernetesFault } from '../errors.ts';
+import type { StepOutcome } from './operator.ts';
+
+type Answer = { readonly code: DiagnosisCode } & (
+  | { readonly over: true }
+  /** `infrastructure`: counts against the run's own cap, since time alone does not cure it. */
+  | { readonly over: false; readonly delayMs: number; readonly infrastructure: boolean }
+);
+
+const later = (code: DiagnosisCode, delayMs: number, infrastructure = false): Answer => ({
+  code,
+  over: false,
+  delayMs,
+  infrastructure,
+});
+
+const ANSWERS: Readonly<Record<KubernetesFault, Answer>> = {
+  invalid: { code: 'INVALID_REQUEST', over: true },
+  forbidden: { code: 'PERMISSION_DENIED', over: true },
+  notFound: { code: 'NAMESPACE_NOT_FOUND', over: true },
+  unauthorized: later('API_UNAUTHORIZED', 10_000, true),
+  quota: later('QUOTA_EXCEEDED', 30_000),
+  throttled: later('API_THROTTLED', 2_000),
+  unavailable: later('API_UNAVAILABLE', 5_000),
+  // A pod of that name vanished between the create and the look at it, or a write's fate is open: the next create will tell.
+  alreadyExists: later('API_UNAVAILABLE', 1_000),
+  conflict: later('QUOTA_EXCEEDED', 500),
+  unknownOutcome: later('API_UNAVAILABLE', 1_000),
+  expired: later('API_UNAVAILABLE', 1_000),
+};
+
+/** The step's outcome for a failed launch; `undefined` for an error that is none of the API's. */
+export function launchRefused(error: unknown, namespace: string, now: number): StepOutcome | undefined {
+  if (!(error instanceof KubernetesError)) return undefined;
+  const terminating =
+    error.fault === 'forbidden' && /being terminated|NamespaceTerminating/i.test(`${error.reason} ${error.message}`);
+  const answer: Answer = terminating ? { code: 'NAMESPACE_NOT_FOUND', over: true } : ANSWERS[error.fault];
+  const why = diagnosisOf(answer.code, {
+    message: error.message,
+    subject: namespace,
+    ...(error.problems.length === 0 ? {} : { problems: error.problems }),
+  });
+  if (answer.over) return { kind: 'over', outcome: { state: 'failed', diagnosis: why } };
+  const delayMs = Math.max(answer.delayMs, error.retryAfterMs ?? 0);
+  return { kind: 'later', notBefore: now + delayMs, why, infrastructure: answer.infrastructure };
+}
