@@ -17,7 +17,11 @@ export interface ReentryProcess extends AsyncDisposable {
 }
 
 /** Starts `reentry ARGS` from the sources, with nothing of the caller's environment but PATH, HOME and what `env` says. */
-export function startReentry(args: readonly string[], env: Readonly<Record<string, string>> = {}, cwd?: string): ReentryProcess {
+export function startReentry(
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+  cwd?: string,
+): ReentryProcess {
   const child = spawn(process.execPath, [CLI, ...args], {
     env: { PATH: process.env['PATH'] ?? '', HOME: process.env['HOME'] ?? '', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],

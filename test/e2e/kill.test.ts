@@ -1,0 +1,95 @@
+/**
+ * Workers and triggerers as separate processes, one of them killed with -9 every two seconds, checked from outside: from the events that
+ * the broker stored and from a watch of our own on the pods. No fake could show what a half-done process leaves behind.
+ */
+import { interval, takeUntil, Subject } from 'rxjs';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { installationSelector } from '../../src/core/labels.ts';
+import { DEFAULT_SUBJECT_ROOT, subjectsUnder } from '../../src/wire/subjects.ts';
+import { assetsUnder, DEFAULT_ASSET_PREFIX } from '../../src/wire/streams.ts';
+import { type ClusterUnderTest, TARGETS } from '../support/kubernetes.ts';
+import { aStage } from '../support/stage.ts';
+
+const subjects = subjectsUnder(DEFAULT_SUBJECT_ROOT);
+const assets = assetsUnder(DEFAULT_ASSET_PREFIX);
+/** On a real API server pods cost no process of this machine. */
+const RUNS: Readonly<Record<string, number>> = { 'the local cluster': 100 };
+const RUNS_ELSEWHERE = 500;
+const KILL_EVERY_MS = 2_000;
+
+describe.each(TARGETS)('on $name', ({ name, start }) => {
+  let target: ClusterUnderTest;
+  beforeAll(async () => {
+    target = await start();
+  });
+  afterAll(async () => {
+    await target[Symbol.asyncDispose]();
+  });
+
+  test('every run completes once and no attempt has two pods while processes are killed', async () => {
+    const count = RUNS[name] ?? RUNS_ELSEWHERE;
+    await using stage = await aStage(target, { workers: 2, triggerers: 2 });
+    const done$ = new Subject<void>();
+    const podsOfAttempt = new Map<string, Set<string>>();
+    target.cluster
+      .watchPods$({ namespace: stage.namespace, labelSelector: installationSelector(stage.namespace) })
+      .pipe(takeUntil(done$))
+      .subscribe((signal) => {
+        if (signal.kind !== 'pod') return;
+        const { runId = '?', attempt = 0, uid } = signal.pod;
+        const key = `${runId}/${String(attempt)}`;
+        podsOfAttempt.set(key, (podsOfAttempt.get(key) ?? new Set()).add(uid));
+      });
+
+    const jsm = await stage.eyes.nc.jetstreamManager();
+    const js = stage.eyes.nc.jetstream();
+    const wish = target.pod({ runForSeconds: 1 });
+    const request = JSON.stringify({
+      params: { image: 'busybox', fullPodSpec: wish, namespace: stage.namespace, getLogs: false },
+    });
+    const runIds = Array.from({ length: count }, (_, n) => `run-${String(n)}`);
+    for (const runId of runIds) await js.publish(subjects.run.of('default', { tenant: 'default', runId }), request);
+
+    let victim = 0;
+    interval(KILL_EVERY_MS)
+      .pipe(takeUntil(done$))
+      .subscribe(() => {
+        stage.replace(victim++ % stage.roles.length);
+      });
+    const completed = async (): Promise<Map<string, number>> => {
+      const info = await jsm.streams.info(assets.events, { subjects_filter: subjects.event.completedOf('default') });
+      return new Map(Object.entries(info.state.subjects ?? {}));
+    };
+    await expect.poll(async () => (await completed()).size, { timeout: 240_000, interval: 1_000 }).toBe(count);
+    done$.next();
+
+    expect([...(await completed()).values()].filter((times) => times !== 1)).toEqual([]);
+    const states = await Promise.all(
+      runIds.map(async (runId) => {
+        const subject = subjects.event.of({ tenant: 'default', runId }, 'completed');
+        const message = await jsm.streams.getMessage(assets.events, { last_by_subj: subject });
+        const event: { data: { state: string; attempt: number; diagnosis?: unknown } } = message.json();
+        return event.data;
+      }),
+    );
+    expect(states.filter(({ state }) => state !== 'succeeded')).toEqual([]);
+    expect([...podsOfAttempt].filter(([, uids]) => uids.size !== 1)).toEqual([]);
+    expect(podsOfAttempt.size).toBe(count);
+
+    const left = async (): Promise<Record<string, number>> => ({
+      pods: (await target.cluster.listPods(stage.namespace, installationSelector(stage.namespace))).length,
+      requests: (await jsm.streams.info(assets.runs)).state.messages,
+      steps: (await jsm.streams.info(assets.steps)).state.messages,
+      subscriptions: await subscriptionsLeft(),
+    });
+    const subscriptionsLeft = async (): Promise<number> => {
+      const bucket = await js.views.kv(assets.subscriptionBucket.bucket, { bindOnly: true });
+      let keys = 0;
+      for await (const key of await bucket.keys()) if (!key.startsWith('beacon.')) keys += 1;
+      return keys;
+    };
+    await expect
+      .poll(left, { timeout: 60_000, interval: 1_000 })
+      .toEqual({ pods: 0, requests: 0, steps: 0, subscriptions: 0 });
+  });
+});

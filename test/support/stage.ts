@@ -1,0 +1,78 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { homedir, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { connectNats, type Connection } from '../../src/nats/connection.ts';
+import { findNatsServer, type NatsServer, startNatsServer } from '../../src/local/nats-server.ts';
+import type { ClusterUnderTest } from './kubernetes.ts';
+import { type ReentryProcess, runReentry, startReentry } from './processes.ts';
+
+/** The roles that a stage may run. */
+export type RoleName = 'worker' | 'triggerer';
+
+/** Broker, cluster and roles, each in a process of its own. */
+export interface Stage extends AsyncDisposable {
+  readonly nats: NatsServer;
+  /** The test's own eyes on the broker: with no user configured it may do everything. */
+  readonly eyes: Connection;
+  readonly namespace: string;
+  readonly env: Readonly<Record<string, string>>;
+  readonly roles: readonly { readonly name: RoleName; readonly process: ReentryProcess }[];
+  start(name: RoleName): ReentryProcess;
+  /** Kills one role's process with -9 and starts another in its place. */
+  replace(index: number): void;
+}
+
+/** Starts `workers` and `triggerers` on a server of their own, in a namespace of their own. */
+export async function aStage(
+  target: ClusterUnderTest,
+  counts: { readonly workers: number; readonly triggerers: number },
+): Promise<Stage> {
+  const directory = await mkdtemp(join(tmpdir(), 'reentry-stage-'));
+  const { program } = await findNatsServer({
+    path: process.env['PATH'] ?? '',
+    cacheDirectory: join(homedir(), '.cache', 'reentry'),
+  });
+  const nats = await startNatsServer({ program, directory });
+  const namespace = await target.namespace();
+  const env = {
+    REENTRY_NATS_URL: nats.url,
+    REENTRY_NAMESPACES: namespace,
+    REENTRY_INSTALLATION: namespace,
+    REENTRY_HTTP_PORT: '0',
+    REENTRY_HTTP_HOST: '127.0.0.1',
+    KUBECONFIG: target.kubeconfig,
+  };
+  const made = await runReentry(['setup'], env);
+  if (made.code !== 0) throw new Error(`setup ended with ${String(made.code)}: ${made.stderr}`);
+  const eyes = await connectNats({ servers: nats.url, name: 'test-eyes', role: 'setup' });
+
+  const roles: { name: RoleName; process: ReentryProcess }[] = [];
+  const start = (name: RoleName): ReentryProcess => {
+    const started = startReentry([name], env, directory);
+    roles.push({ name, process: started });
+    return started;
+  };
+  for (let n = 0; n < counts.workers; n += 1) start('worker');
+  for (let n = 0; n < counts.triggerers; n += 1) start('triggerer');
+
+  return {
+    nats,
+    eyes,
+    namespace,
+    env,
+    roles,
+    start,
+    replace(index) {
+      const role = roles[index];
+      if (role === undefined) throw new RangeError(`no role ${String(index)}`);
+      role.process.kill('SIGKILL');
+      role.process = startReentry([role.name], env, directory);
+    },
+    async [Symbol.asyncDispose]() {
+      for (const role of roles) await role.process[Symbol.asyncDispose]();
+      await eyes[Symbol.asyncDispose]();
+      await nats.stop();
+      await rm(directory, { recursive: true, force: true });
+    },
+  };
+}
