@@ -63,7 +63,11 @@ export async function startNatsServer(options: NatsServerOptions): Promise<NatsS
     { mode: 0o600 },
   );
 
-  const child = spawn(...(await tied([options.program, '--config', configFile])), { stdio: 'ignore' });
+  const child = spawn(...(await tied([options.program, '--config', configFile])), {
+    stdio: 'ignore',
+    // Ctrl-C on a terminal reaches the whole process group: the server must outlive the roles that drain.
+    detached: true,
+  });
   const ended = new Promise<void>((resolve) => {
     child.once('exit', () => {
       resolve();

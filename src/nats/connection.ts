@@ -1,6 +1,6 @@
 /** A connection with settings that survive broker restarts. @see spec nats-notes §2.1, §2.2 for the measurements */
 import { readFileSync } from 'node:fs';
-import { Events, connect, credsAuthenticator } from 'nats';
+import { DebugEvents, Events, connect, credsAuthenticator } from 'nats';
 import type { ConnectionOptions, NatsConnection } from 'nats';
 import { BehaviorSubject } from 'rxjs';
 import type { Observable } from 'rxjs';
@@ -93,7 +93,7 @@ function settings(options: ConnectOptions): ConnectionOptions {
 /** What could not be reached, and what the reader can do. */
 function connectError(options: ConnectOptions, error: unknown): ReentryError {
   if (error instanceof ReentryError) return error;
-  const { servers } = parsed(options.servers);
+  const { servers, tls } = parsed(options.servers);
   const where = servers.join(', ');
   const said = error instanceof Error ? error.message : String(error);
   if (faultOf(error) === 'unauthorized')
@@ -108,7 +108,7 @@ function connectError(options: ConnectOptions, error: unknown): ReentryError {
       cause: error,
     });
   const hint =
-    options.tls === undefined
+    options.tls === undefined && !tls
       ? 'is it running, and is REENTRY_NATS_URL right?'
       : 'is it running with TLS, does its certificate fit the CA file, and does it ask for a client certificate?';
   return new ReentryError('UNREACHABLE', `no NATS server answers at ${where}: ${said}; ${hint}`, {
@@ -170,7 +170,13 @@ function opened(nc: NatsConnection, { log }: ConnectOptions): Connection {
         case Events.Error:
           log?.warn({ error: told(data) }, 'NATS reported an error');
           break;
-        // reconnecting, pingTimer, update, ldm: nothing to do
+        case Events.LDM:
+        case Events.Update:
+        case DebugEvents.Reconnecting:
+        case DebugEvents.PingTimer:
+        case DebugEvents.StaleConnection:
+        case DebugEvents.ClientInitiatedReconnect:
+          break; // a disconnect follows where it matters
       }
     }
   };

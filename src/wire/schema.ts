@@ -1,0 +1,165 @@
+/** What clients may send and will hear, for machines: generated from the schemas that the service itself reads with. */
+import { z } from 'zod';
+import { completedEventSchema, lifecycleEventSchema } from './cloud-events.ts';
+import {
+  cancelRequestSchema,
+  listRequestSchema,
+  logsRequestSchema,
+  renderRequestSchema,
+  runQuerySchema,
+  runRequestSchema,
+  serviceReplySchema,
+  submitRequestSchema,
+} from './messages.ts';
+import { VERBS } from './subjects.ts';
+import type { Verb } from './subjects.ts';
+
+const SERVICE_REQUESTS = {
+  submit: submitRequestSchema,
+  status: runQuerySchema,
+  list: listRequestSchema,
+  cancel: cancelRequestSchema,
+  logs: logsRequestSchema,
+  result: runQuerySchema,
+  explain: runQuerySchema,
+  render: renderRequestSchema,
+} as const satisfies Record<Verb, z.ZodType>;
+
+/** Messages that cross the service's border, by name. Inputs are described as they may be written: with defaults left out. */
+const MESSAGES = {
+  runRequest: { title: 'A run is asked for', schema: runRequestSchema, io: 'input' },
+  completedEvent: { title: 'A run has ended', schema: completedEventSchema, io: 'output' },
+  lifecycleEvent: { title: 'Something happened to a run', schema: lifecycleEventSchema, io: 'output' },
+  serviceReply: { title: 'An answer', schema: serviceReplySchema, io: 'output' },
+} as const;
+
+const jsonSchema = (schema: z.ZodType, io: 'input' | 'output') =>
+  z.toJSONSchema(schema, { target: 'draft-2020-12', io, unrepresentable: 'any' });
+
+/** JSON Schema (draft 2020-12) of a run request; `params` of the pod operator where its schema is given. */
+export function requestSchema(params?: z.ZodType) {
+  return {
+    title: 'reentry run request',
+    ...jsonSchema(params === undefined ? runRequestSchema : runRequestSchema.extend({ params }), 'input'),
+  };
+}
+
+/** JSON Schemas of all messages by name, those of the services as `<verb>Request`. */
+export function messageSchemas() {
+  const named = Object.entries(MESSAGES).map(
+    ([name, { title, schema, io }]) => [name, { title, ...jsonSchema(schema, io) }] as const,
+  );
+  const services = VERBS.map(
+    (verb) =>
+      [`${verb}Request`, { title: `Asks for ${verb}`, ...jsonSchema(SERVICE_REQUESTS[verb], 'input') }] as const,
+  );
+  return Object.fromEntries([...named, ...services]);
+}
+
+/** A schema inside a document: its references start at the document's root. */
+function placed(schema: unknown, at: string): unknown {
+  if (Array.isArray(schema)) return schema.map((part: unknown) => placed(part, at));
+  if (typeof schema !== 'object' || schema === null) return schema;
+  return Object.fromEntries(
+    Object.entries(schema).map(([key, value]: [string, unknown]) => [
+      key,
+      key === '$ref' && typeof value === 'string' ? value.replace(/^#/, `#/${at}`) : placed(value, at),
+    ]),
+  );
+}
+
+const parameter = (description: string) => ({ description });
+const PARAMETERS = {
+  queue: parameter('which workers take the run; 1 to 32 of A-Z a-z 0-9 _ -'),
+  tenant: parameter('owner of runs; [A-Za-z0-9_-] kept, every other UTF-8 byte as =HH'),
+  runId: parameter('idempotency key of the run, encoded like the tenant'),
+  type: parameter('accepted, launched, deferred, resumed, retrying or completed'),
+  attempt: parameter('number of the pod of this run, from 1'),
+  container: parameter('name of the container, encoded'),
+} as const;
+type Parameter = keyof typeof PARAMETERS;
+
+const channel = (address: string, names: readonly Parameter[], messages: readonly string[]) => ({
+  address,
+  parameters: Object.fromEntries(names.map((name) => [name, PARAMETERS[name]])),
+  messages: Object.fromEntries(messages.map((name) => [name, { $ref: `#/components/messages/${name}` }])),
+});
+
+/**
+ * An AsyncAPI 3.0 document of the subjects that clients use.
+ * @see https://www.asyncapi.com/docs/reference/specification/v3.0.0
+ */
+export function asyncApi(root: string, version: string) {
+  const schemas = messageSchemas();
+  return {
+    asyncapi: '3.0.0',
+    info: {
+      title: 'reentry',
+      version,
+      description: 'Runs Kubernetes pods as durable, deferrable tasks over NATS.',
+      license: { name: 'Apache-2.0' },
+    },
+    defaultContentType: 'application/json',
+    channels: {
+      run: channel(`${root}.run.{queue}.{tenant}.{runId}`, ['queue', 'tenant', 'runId'], ['runRequest']),
+      events: channel(
+        `${root}.ev.{tenant}.{runId}.{type}`,
+        ['tenant', 'runId', 'type'],
+        ['completedEvent', 'lifecycleEvent'],
+      ),
+      logs: channel(
+        `${root}.log.{tenant}.{runId}.{attempt}.{container}`,
+        ['tenant', 'runId', 'attempt', 'container'],
+        ['logChunk'],
+      ),
+      ...Object.fromEntries(
+        VERBS.flatMap((verb) => [
+          [verb, channel(`${root}.svc.{tenant}.${verb}`, ['tenant'], [`${verb}Request`])],
+          [
+            `${verb}Reply`,
+            { address: null, messages: { serviceReply: { $ref: '#/components/messages/serviceReply' } } },
+          ],
+        ]),
+      ),
+    },
+    operations: {
+      requestRun: { action: 'send', channel: { $ref: '#/channels/run' } },
+      hearEvents: { action: 'receive', channel: { $ref: '#/channels/events' } },
+      hearLogs: { action: 'receive', channel: { $ref: '#/channels/logs' } },
+      ...Object.fromEntries(
+        VERBS.map((verb) => [
+          verb,
+          {
+            action: 'send',
+            channel: { $ref: `#/channels/${verb}` },
+            reply: { channel: { $ref: `#/channels/${verb}Reply` } },
+          },
+        ]),
+      ),
+    },
+    components: {
+      messages: {
+        ...Object.fromEntries(
+          Object.keys(schemas).map((name) => [
+            name,
+            {
+              name,
+              contentType: name.endsWith('Event') ? 'application/cloudevents+json' : 'application/json',
+              payload: { $ref: `#/components/schemas/${name}` },
+            },
+          ]),
+        ),
+        logChunk: {
+          name: 'logChunk',
+          title: 'Lines of a container',
+          summary: 'Text lines, each with its own time in RFC 3339 with nanoseconds before it.',
+          contentType: 'text/plain',
+          payload: { type: 'string' },
+        },
+      },
+      schemas: Object.fromEntries(
+        Object.entries(schemas).map(([name, schema]) => [name, placed(schema, `components/schemas/${name}`)]),
+      ),
+    },
+  } as const;
+}

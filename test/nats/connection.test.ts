@@ -1,0 +1,116 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, test, vi } from 'vitest';
+import { connectNats } from '../../src/nats/connection.ts';
+import { aNatsServer, sharedNatsServer } from '../support/nats-server.ts';
+
+const base = { role: 'worker', name: 'test' } as const;
+
+describe('a server with users', () => {
+  const { url } = sharedNatsServer({ config: 'authorization { users: [ { user: "team:a", password: "p@ss" } ] }' });
+  const withUser = (user: string) => url().replace('//', `//${user}@`);
+
+  test('user and password in the URL work', async () => {
+    await using connection = await connectNats({ ...base, servers: withUser('team%3Aa:p%40ss') });
+    await connection.nc.flush();
+  });
+
+  test('user and password as options work, and win over the URL', async () => {
+    await using connection = await connectNats({ ...base, servers: withUser('x:y'), user: 'team:a', pass: 'p@ss' });
+    await connection.nc.flush();
+  });
+
+  test('a wrong password is named, with the remedy and without the password', async () => {
+    const failure = connectNats({ ...base, servers: withUser('team%3Aa:wrong-secret') });
+    await expect(failure).rejects.toMatchObject({
+      code: 'UNAUTHORIZED',
+      message: expect.stringContaining('REENTRY_NATS_CREDS'),
+    });
+    await expect(failure).rejects.not.toMatchObject({ message: expect.stringContaining('wrong-secret') });
+  });
+
+  test('no credentials are refused the same way', async () => {
+    await expect(connectNats({ ...base, servers: url() })).rejects.toMatchObject({ code: 'UNAUTHORIZED' });
+  });
+
+  test('TLS that is asked for is not given up silently', async () => {
+    const failure = connectNats({ ...base, servers: withUser('team%3Aa:p%40ss').replace('nats:', 'tls:') });
+    await expect(failure).rejects.toMatchObject({ code: 'UNREACHABLE', message: expect.stringContaining('TLS') });
+  });
+});
+
+describe('a server with a token', () => {
+  const { url } = sharedNatsServer({ config: 'authorization { token: "s3cret" }' });
+
+  test('the token works in the URL and as an option', async () => {
+    await using inUrl = await connectNats({ ...base, servers: url().replace('//', '//s3cret@') });
+    await using asOption = await connectNats({ ...base, servers: url(), token: 's3cret' });
+    await Promise.all([inUrl.nc.flush(), asOption.nc.flush()]);
+  });
+});
+
+describe('no server', () => {
+  test('is said at once, with its address', async () => {
+    await expect(connectNats({ ...base, servers: 'nats://127.0.0.1:1' })).rejects.toMatchObject({
+      code: 'UNREACHABLE',
+      transient: true,
+      message: expect.stringMatching(/127\.0\.0\.1:1.*REENTRY_NATS_URL/),
+    });
+  });
+
+  test.each(['http://x', 'nats://', ''])('%j is no address', async (servers) => {
+    await expect(connectNats({ ...base, servers })).rejects.toMatchObject({ code: 'CONFIG_INVALID' });
+  });
+
+  test('a missing credentials file is named', async () => {
+    await using server = await aNatsServer();
+    await expect(connectNats({ ...base, servers: server.url, credsFile: '/nowhere/x.creds' })).rejects.toMatchObject({
+      message: expect.stringContaining('/nowhere/x.creds'),
+    });
+  });
+
+  test('a process waits for it, saying so, and can be told to stop', async () => {
+    const warnings: string[] = [];
+    const log = {
+      debug: vi.fn(),
+      info: vi.fn(),
+      warn: (_fields: object, text: string) => warnings.push(text),
+      error: vi.fn(),
+      child: () => log,
+    };
+    const abort = new AbortController();
+    const waiting = connectNats({ ...base, servers: '127.0.0.1:1', waitForServer: true, signal: abort.signal, log });
+    await vi.waitFor(() => {
+      expect(warnings.join()).toContain('127.0.0.1:1');
+    });
+    abort.abort();
+    await expect(waiting).rejects.toMatchObject({ code: 'UNREACHABLE' });
+  });
+});
+
+describe('a server that restarts', () => {
+  test('is found again, and the connection says when it is away', async () => {
+    await using server = await aNatsServer();
+    await using connection = await connectNats({ ...base, servers: server.url });
+    const states: boolean[] = [];
+    connection.connected$.subscribe((state) => states.push(state));
+    await server.crash();
+    await vi.waitFor(() => {
+      expect(states).toEqual([true, false, true]);
+    }, 10_000);
+    await connection.nc.flush();
+  });
+
+  test('keeps its URL', async () => {
+    const directory = await mkdtemp(join(tmpdir(), 'reentry-url-'));
+    try {
+      await using server = await aNatsServer({ directory });
+      const { url } = server;
+      await server.crash();
+      expect(server.current().url).toBe(url);
+    } finally {
+      await rm(directory, { recursive: true, force: true });
+    }
+  });
+});

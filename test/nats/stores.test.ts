@@ -1,0 +1,242 @@
+import { describe, expect, test } from 'vitest';
+import { connectNats } from '../../src/nats/connection.ts';
+import { layoutFrom } from '../../src/nats/options.ts';
+import type { RunState, Subscription } from '../../src/wire/messages.ts';
+import { keys } from '../../src/wire/subjects.ts';
+import { aNatsServer, anInstallation, sharedNatsServer } from '../support/nats-server.ts';
+
+const { url } = sharedNatsServer();
+const run = { tenant: 'sales', runId: 'load.1' };
+const aState = (more: Partial<RunState> = {}): RunState => ({
+  v: 1,
+  phase: 'Queued',
+  queue: 'default',
+  operator: 'pod',
+  attempt: 1,
+  step: 0,
+  userFailures: 0,
+  infraFailures: 0,
+  faults: 0,
+  fence: { stream: 'RUNS', seq: 1, epoch: 0, by: 'w1' },
+  op: 'op-1',
+  timings: {},
+  requestHash: 'h',
+  ...more,
+});
+const aSubscription = (step: number): Subscription => ({
+  v: 1,
+  queue: 'default',
+  attempt: 1,
+  step,
+  stateRev: step,
+  await: { terminal: true },
+  then: 'resume',
+});
+
+describe('run states', () => {
+  test('a state is created once; the other writer gets the present one', async () => {
+    await using installation = await anInstallation(url());
+    const { runs } = await installation.broker();
+    const outcome = await runs.write(run, aState(), 0);
+    expect(outcome.kind).toBe('written');
+    expect(await runs.write(run, aState({ op: 'op-2' }), 0)).toEqual({
+      kind: 'conflict',
+      current: { value: aState(), revision: outcome.kind === 'written' ? outcome.revision : 0 },
+    });
+  });
+
+  test('a write that had been applied is known by its operation', async () => {
+    await using installation = await anInstallation(url());
+    const { runs } = await installation.broker();
+    const first = await runs.write(run, aState(), 0);
+    // As after a lost acknowledgement: the same write again, with the expectation it had.
+    expect(await runs.write(run, aState(), 0)).toEqual(first);
+  });
+
+  test('of ten writers on one revision one wins', async () => {
+    await using installation = await anInstallation(url());
+    const { runs } = await installation.broker();
+    const created = await runs.write(run, aState(), 0);
+    const revision = created.kind === 'written' ? created.revision : 0;
+    const outcomes = await Promise.all(
+      Array.from({ length: 10 }, (_, n) => runs.write(run, aState({ op: `racer-${n}`, step: n }), revision)),
+    );
+    expect(outcomes.filter(({ kind }) => kind === 'written')).toHaveLength(1);
+  });
+
+  test('a write survives a kill -9 of the broker in the middle, and is applied once', async () => {
+    await using server = await aNatsServer();
+    await using installation = await anInstallation(server.url);
+    const { runs } = await installation.broker();
+    const created = await runs.write(run, aState(), 0);
+    let revision = created.kind === 'written' ? created.revision : 0;
+    const crash = server.crash();
+    for (let step = 1; step <= 200; step += 1) {
+      const outcome = await runs.write(run, aState({ op: `op-${step}`, step }), revision);
+      expect(outcome.kind).toBe('written');
+      if (outcome.kind === 'written') revision = outcome.revision;
+    }
+    await crash;
+    expect((await runs.read(run, { leader: true }))?.value.step).toBe(200);
+    // Every write is one revision: none was applied twice.
+    expect(revision).toBe(201);
+  });
+
+  test('a deleted run can be made again, and is absent in between', async () => {
+    await using installation = await anInstallation(url());
+    const { runs } = await installation.broker();
+    const created = await runs.write(run, aState(), 0);
+    await runs.delete(run, created.kind === 'written' ? created.revision : 0);
+    expect(await runs.read(run)).toBeUndefined();
+    expect((await runs.write(run, aState({ op: 'again' }), 0)).kind).toBe('written');
+  });
+
+  test('lists pages in order, by tenant, without the deleted', async () => {
+    await using installation = await anInstallation(url());
+    const { runs } = await installation.broker();
+    for (let n = 0; n < 7; n += 1) await runs.write({ tenant: n % 2 === 0 ? 'a' : 'b.c', runId: `r${n}` }, aState(), 0);
+    await runs.delete({ tenant: 'a', runId: 'r2' }, 3);
+    const first = await runs.list({ tenant: 'a', limit: 2 });
+    expect(first.runs.map(({ runId }) => runId)).toEqual(['r0', 'r4']);
+    const second = await runs.list({
+      tenant: 'a',
+      limit: 2,
+      ...(first.next === undefined ? {} : { after: first.next }),
+    });
+    expect([second.runs.map(({ runId }) => runId), second.next]).toEqual([['r6'], undefined]);
+    expect((await runs.list({ limit: 100 })).runs).toHaveLength(6);
+  });
+
+  test('a state that does not fit its schema is an error naming the key and the field', async () => {
+    await using installation = await anInstallation(url());
+    const { runs } = await installation.broker();
+    await using connection = await connectNats({ ...installation.options, role: 'setup', name: 'vandal' });
+    const { assets } = layoutFrom(installation.options);
+    await connection.nc.jetstream().publish(assets.stateBucket.subject(keys.run(run)), '{"v":1}');
+    await expect(runs.read(run)).rejects.toMatchObject({
+      code: 'INTERNAL',
+      message: expect.stringMatching(/sales\.load=2E1.*phase/),
+    });
+  });
+});
+
+describe('requests', () => {
+  test('are written once; the same content is no conflict', async () => {
+    await using installation = await anInstallation(url());
+    const { requests } = await installation.broker();
+    expect(await requests.create(run, { a: 1 })).toEqual({ kind: 'created' });
+    expect(await requests.create(run, { a: 1 })).toEqual({ kind: 'created' });
+    expect(await requests.create(run, { a: 2 })).toEqual({ kind: 'exists', request: { a: 1 } });
+    expect(await requests.read(run)).toEqual({ a: 1 });
+    await requests.delete(run);
+    expect(await requests.read(run)).toBeUndefined();
+  });
+});
+
+describe('subscriptions', () => {
+  test('a stale writer is refused', async () => {
+    await using installation = await anInstallation(url());
+    const { subscriptions } = await installation.broker();
+    const first = await subscriptions.put(run, aSubscription(1));
+    const stale = first.kind === 'written' ? first.revision : 0;
+    expect((await subscriptions.put(run, aSubscription(2))).kind).toBe('written');
+    expect(await subscriptions.put(run, aSubscription(1), stale)).toMatchObject({
+      kind: 'conflict',
+      current: { value: { step: 2 } },
+    });
+    await subscriptions.delete(run);
+    expect(await subscriptions.read(run)).toBeUndefined();
+  });
+});
+
+describe('claims', () => {
+  test('of two claimers one gets the shard', async () => {
+    await using installation = await anInstallation(url());
+    const { membership } = await installation.broker();
+    const got = await Promise.all(['a', 'b'].map((owner) => membership.claim('s.00', { owner, epoch: 1 }, 0)));
+    expect(got.filter((revision) => revision !== undefined)).toHaveLength(1);
+    expect((await membership.readClaim('s.00'))?.value.epoch).toBe(1);
+  });
+});
+
+describe('logs', () => {
+  const chunk = (text: string, nanos: bigint) => ({ text, to: { nanos, lines: 1 } });
+
+  test('the last chunk is the cursor, and a second writer is refused', async () => {
+    await using installation = await anInstallation(url());
+    const { logs } = await installation.broker();
+    expect(await logs.end(run, 1, 'base')).toEqual({ cursor: undefined, sequence: 0 });
+    expect(await logs.append(run, 1, 'base', chunk('one', 1_700_000_000_000_000_001n), 0)).toEqual({
+      kind: 'stored',
+      sequence: 1,
+    });
+    expect(await logs.append(run, 1, 'base', chunk('one', 5n), 0)).toEqual({ kind: 'wrongSequence' });
+    expect(await logs.append(run, 1, 'side.car', chunk('other', 5n), 0)).toEqual({ kind: 'stored', sequence: 2 });
+    expect(await logs.append(run, 1, 'base', chunk('two', 1_700_000_000_000_000_002n), 1)).toEqual({
+      kind: 'stored',
+      sequence: 3,
+    });
+    expect(await logs.end(run, 1, 'base')).toEqual({
+      cursor: { nanos: 1_700_000_000_000_000_002n, lines: 1 },
+      sequence: 3,
+    });
+  });
+
+  test('history is read in order, by attempt and container, in pages', async () => {
+    await using installation = await anInstallation(url());
+    const { logs } = await installation.broker();
+    let sequence = 0;
+    for (const text of ['a', 'b', 'c']) {
+      const stored = await logs.append(run, 1, 'base', chunk(text, 1n), sequence);
+      if (stored.kind === 'stored') sequence = stored.sequence;
+    }
+    await logs.append(run, 2, 'base', chunk('retry', 1n), 0);
+    const first = await logs.read(run, { attempt: 1, limit: 2 });
+    expect(first.chunks.map(({ text }) => text)).toEqual(['a', 'b']);
+    const rest = await logs.read(run, { limit: 10, ...(first.next === undefined ? {} : { after: first.next }) });
+    expect(rest.chunks.map(({ text, attempt, container }) => [text, attempt, container])).toEqual([
+      ['c', 1, 'base'],
+      ['retry', 2, 'base'],
+    ]);
+  });
+});
+
+describe('results', () => {
+  test('come back whole, replaced where put again, absent where there is none', async () => {
+    await using installation = await anInstallation(url());
+    const { results } = await installation.broker();
+    const data = Uint8Array.from({ length: 400_000 }, (_, n) => n % 251);
+    const ref = await results.put(run, 1, 'return.json', data);
+    expect(ref).toMatchObject({ name: 'return.json', size: 400_000, digest: expect.stringMatching(/^SHA-256=/) });
+    expect(Buffer.compare(Buffer.from((await results.get(run, 1, 'return.json')) ?? []), Buffer.from(data))).toBe(0);
+    await results.put(run, 1, 'return.json', new Uint8Array([1]));
+    expect([...((await results.get(run, 1, 'return.json')) ?? [])]).toEqual([1]);
+    expect(await results.get(run, 2, 'return.json')).toBeUndefined();
+  });
+});
+
+describe('sweeping', () => {
+  test('takes deletion markers and nothing else', async () => {
+    await using installation = await anInstallation(url());
+    const broker = await installation.broker();
+    await broker.subscriptions.put(run, aSubscription(1));
+    await broker.subscriptions.put({ ...run, runId: 'stays' }, aSubscription(1));
+    await broker.subscriptions.delete(run);
+    expect(await broker.sweep({ olderThanMs: 3_600_000, limit: 100 })).toBe(0);
+    expect(await broker.sweep({ olderThanMs: 0, limit: 100 })).toBe(1);
+    expect(await broker.subscriptions.read({ ...run, runId: 'stays' })).toBeDefined();
+    // Without its marker the key is as if it had never been.
+    expect((await broker.subscriptions.put(run, aSubscription(1), 0)).kind).toBe('written');
+  });
+});
+
+describe('broker', () => {
+  test('its clock is close to that of a server on this machine, and the fill is a share', async () => {
+    await using installation = await anInstallation(url());
+    const broker = await installation.broker();
+    expect(Math.abs(broker.clockOffsetMs())).toBeLessThan(250);
+    const before = await broker.fill();
+    expect(before).toBeGreaterThanOrEqual(0);
+    expect(before).toBeLessThan(0.1);
+  });
+});
