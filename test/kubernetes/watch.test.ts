@@ -184,13 +184,17 @@ describe('watchPods$', () => {
   test('starts a list again whose continue token has expired', async () => {
     let expired = false;
     await using server = await scriptedServer((asked, response) => {
-      if (isWatch(asked)) return begin(response);
+      if (isWatch(asked)) {
+        begin(response);
+        return;
+      }
       if (asked.query.has('continue') && !expired) {
         expired = true;
-        return sendStatus(response, 410, 'Expired', 'The provided continue parameter is too old');
+        sendStatus(response, 410, 'Expired', 'The provided continue parameter is too old');
+        return;
       }
       const more = asked.query.has('continue') ? {} : { continue: 'more' };
-      return sendJson(response, 200, {
+      sendJson(response, 200, {
         metadata: { resourceVersion: '7', ...more },
         items: [podObject('one', 'u1', '5')],
       });
