@@ -9,8 +9,11 @@ export const PUBLISH_CREDITS = 64;
 
 const keyOf = (word: Word): string => (word.kind === 'fire' ? runKeyText(word.run) : word.id);
 
+/** The part of publishing that a triggerer may do. */
+export type Voice = Pick<Publisher, 'start' | 'resume' | 'ctl'>;
+
 /** Says one word to the workers; resolves when the broker has stored it. */
-export function say(publish: Publisher, word: Word): Promise<void> {
+export function say(publish: Voice, word: Word): Promise<void> {
   if (word.kind === 'orphan') {
     const { pod } = word;
     const message = {
@@ -47,7 +50,7 @@ export function published$(
     meter,
     credits = PUBLISH_CREDITS,
   }: {
-    readonly publish: Publisher;
+    readonly publish: Voice;
     readonly failed: (firing: Firing, now: number) => void;
     readonly now: () => number;
     readonly log: Log;

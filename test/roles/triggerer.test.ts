@@ -26,7 +26,7 @@ const PATIENCE = { timeout: 20_000, interval: 20 };
 /** A triggerer of its own connection, as a process would have it. */
 interface Replica {
   readonly id: string;
-  readonly triggerer: Triggerer;
+  readonly work$: Triggerer;
   readonly broker: Broker;
   readonly stop$: Subject<void>;
   running: Running;
@@ -62,7 +62,7 @@ suite('triggerer on a real broker and a Kubernetes API', () => {
     const stop$ = new Subject<void>();
     const replica: Replica = {
       id,
-      triggerer: work$,
+      work$,
       broker: own,
       stop$,
       running: new Subject().subscribe(),
@@ -80,7 +80,7 @@ suite('triggerer on a real broker and a Kubernetes API', () => {
     replicas.push(replica);
     return replica;
   };
-  const shardsOf = (one: Replica): number => one.triggerer.health().shards.length;
+  const shardsOf = (one: Replica): number => one.work$.health().shards.length;
 
   /** A pod of our installation as a worker makes it, and the subscription to its end. */
   const launch = async (runId: string, options: Parameters<ClusterUnderTest['pod']>[0]): Promise<PodProjection> => {
@@ -156,7 +156,7 @@ suite('triggerer on a real broker and a Kubernetes API', () => {
   test("a pod's end resumes its run once, with the final projection", async () => {
     const one = await start('t1');
     await expect.poll(() => shardsOf(one), PATIENCE).toBe(SHARD_COUNT);
-    await expect.poll(() => one.triggerer.health().ready, PATIENCE).toBe(true);
+    await expect.poll(() => one.work$.health().ready, PATIENCE).toBe(true);
     const pod = await launch('ends', { runForSeconds: 1, exitCode: 3 });
     await wait('ends', pod);
     await expect.poll(() => eventsOf('ends'), PATIENCE).toEqual(['failed']);
@@ -233,11 +233,10 @@ suite('triggerer on a real broker and a Kubernetes API', () => {
     const pod = await launch('broker', { runForSeconds: 3 });
     await wait('broker', pod);
     await server.kill();
-    await expect.poll(() => one?.triggerer.health().ready, PATIENCE).toBe(false);
+    await expect.poll(() => one?.work$.health().ready, PATIENCE).toBe(false);
     server = await startNatsServer({ program, directory, port });
-    await expect.poll(() => one?.triggerer.health().ready, PATIENCE).toBe(true);
+    await expect.poll(() => one?.work$.health().ready, PATIENCE).toBe(true);
     await expect.poll(() => eventsOf('broker'), PATIENCE).toEqual(['success']);
     expect(one?.error).toBeUndefined();
   });
-
 });

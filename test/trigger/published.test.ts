@@ -1,0 +1,111 @@
+import { from } from 'rxjs';
+import { expect, suite, test, vi } from 'vitest';
+import type { Log, Meter } from '../../src/ports.ts';
+import type { Firing, Word } from '../../src/trigger/actions.ts';
+import { published$, type Voice } from '../../src/trigger/published.ts';
+import { aPod } from '../support/builders.ts';
+
+const nothing = (): void => undefined;
+const log: Log = { debug: nothing, info: nothing, warn: nothing, error: nothing, child: () => log };
+const meter: Meter = { count: nothing, gauge: nothing, observeMs: nothing };
+
+function aFiring(runId: string, n: number): Firing {
+  const event = { kind: 'success', at: 0 } as const;
+  const message = { v: 1, attempt: 1, step: 0, stateRev: 1, subRev: 1, event };
+  const run = { tenant: 'default', runId };
+  return {
+    kind: 'fire',
+    run,
+    queue: 'default',
+    id: `${runId}:${n}`,
+    event,
+    revision: 1,
+    step: { lane: 'resume', message },
+  };
+}
+
+/** A broker whose answers are given by hand. */
+function aBroker() {
+  const said: string[] = [];
+  const open: { readonly id: string; readonly answer: (error?: Error) => void }[] = [];
+  const store = (id: string): Promise<void> =>
+    new Promise((resolve, reject) => {
+      said.push(id);
+      open.push({
+        id,
+        answer: (error) => {
+          if (error === undefined) resolve();
+          else reject(error);
+        },
+      });
+    });
+  const publish: Voice = {
+    start: (_run, _queue, _message, id) => store(id),
+    resume: (_run, _queue, _message, id) => store(id),
+    ctl: (_run, _queue, _message, id) => store(id),
+  };
+  return { publish, said, open };
+}
+
+suite('published$', () => {
+  test('keeps to its credits, sends the last word of each run only, and ends when all is out', async () => {
+    const { publish, said, open } = aBroker();
+    const words: readonly Word[] = [
+      aFiring('a', 1),
+      aFiring('b', 1),
+      aFiring('c', 1),
+      aFiring('c', 2),
+      aFiring('d', 1),
+      aFiring('c', 3),
+    ];
+    let isDone = false;
+    published$(from(words), { publish, failed: nothing, now: () => 0, log, meter, credits: 2 }).subscribe({
+      complete: () => {
+        isDone = true;
+      },
+    });
+    expect(said).toEqual(['a:1', 'b:1']);
+    open.shift()?.answer();
+    await vi.waitFor(() => {
+      expect(said).toEqual(['a:1', 'b:1', 'c:3']);
+    });
+    open.shift()?.answer();
+    await vi.waitFor(() => {
+      expect(said).toEqual(['a:1', 'b:1', 'c:3', 'd:1']);
+    });
+    expect(isDone).toBe(false);
+    for (const { answer } of open) answer();
+    await vi.waitFor(() => {
+      expect(isDone).toBe(true);
+    });
+  });
+
+  test('a word that is refused is told as failed, and the rest goes on', async () => {
+    const { publish, said, open } = aBroker();
+    const failed = vi.fn<(firing: Firing, now: number) => void>();
+    const words$ = from([aFiring('a', 1), aFiring('b', 1)]);
+    published$(words$, { publish, failed, now: () => 5, log, meter, credits: 1 }).subscribe();
+    open.shift()?.answer(new Error('no responders'));
+    await vi.waitFor(() => {
+      expect(said).toEqual(['a:1', 'b:1']);
+    });
+    expect(failed).toHaveBeenCalledExactlyOnceWith(aFiring('a', 1), 5);
+  });
+
+  test('an orphan is reported on the lane that carries no step', () => {
+    const { publish, said } = aBroker();
+    const told = vi.spyOn(publish, 'ctl');
+    const pod = aPod();
+    const orphan: Word = {
+      kind: 'orphan',
+      run: { tenant: 'default', runId: 'r1' },
+      queue: 'big',
+      id: 'orphan:u1:0',
+      pod,
+    };
+    published$(from([orphan]), { publish, failed: nothing, now: () => 0, log, meter }).subscribe();
+    expect(said).toEqual(['orphan:u1:0']);
+    expect(told.mock.calls[0]?.[1]).toBe('big');
+    expect(told.mock.calls[0]?.[2]).toMatchObject({ ask: 'orphan', pod: { uid: 'u1' } });
+  });
+});
