@@ -22,7 +22,7 @@ export interface LocalClusterOptions {
   readonly log?: (message: string) => void;
   /** How often a watch gets a bookmark; default 60 s, as the real server. */
   readonly bookmarkMs?: number;
-  /** How many changes of a resource a watch can resume over; default 20,000. */
+  /** How many changes of a resource a watch can resume over; default 10,000. */
   readonly historyEvents?: number;
   /** When a container's log file is put aside; default 10 MiB, as the kubelet. */
   readonly logMaxBytes?: number;
@@ -59,7 +59,7 @@ export async function startLocalCluster(options: LocalClusterOptions): Promise<L
   const sandboxes = await Sandboxes.open(directory);
 
   const token = randomBytes(24).toString('base64url');
-  const store = new Store(options.historyEvents ?? 20_000);
+  const store = new Store(options.historyEvents ?? 10_000);
   for (const name of ['default', 'kube-system', 'kube-public', 'kube-node-lease']) createNamespace(store, name);
   const rotation = { maxBytes: options.logMaxBytes ?? 10 * 1024 * 1024, maxFiles: 5 };
   const kubelet = new Kubelet({

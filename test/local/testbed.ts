@@ -156,11 +156,9 @@ export async function startTestbed(options: Partial<LocalClusterOptions> = {}): 
 }
 
 async function* linesOf(response: Response): AsyncGenerator<string, undefined> {
-  const decoder = new TextDecoder();
   let rest = '';
-  for await (const chunk of response.body ?? []) {
-    rest += decoder.decode(chunk, { stream: true });
-    const lines = rest.split('\n');
+  for await (const text of response.body?.pipeThrough(new TextDecoderStream()) ?? []) {
+    const lines = (rest + text).split('\n');
     rest = lines.pop() ?? '';
     yield* lines;
   }

@@ -2,10 +2,11 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { startContainer, type ContainerSlot } from './container-run.ts';
+import { Deadline } from './deadline.ts';
 import { ContainerConfigError } from './environment.ts';
 import type { EventRecorder } from './event-recorder.ts';
 import type { LogFile, LogRotation } from './log-file.ts';
-import { imageVerdict } from './image.ts';
+import { pullImage } from './image.ts';
 import { rfc3339, withMetadata, type KubeObject } from './objects.ts';
 import { isSidecar, podSpec, type Container, type PodSpec } from './pod.ts';
 import { podStatus, type ContainerState, type ContainerView, type Termination } from './pod-status.ts';
@@ -49,8 +50,13 @@ export class PodWorker {
   #mainsOver = false;
   #over = false;
   #ended: { readonly reason: string; readonly message: string } | undefined;
-  #deadline: NodeJS.Timeout | undefined;
-  #deadlineSeconds: number | undefined;
+  readonly #deadline = new Deadline(this.#startedAt, () => {
+    const reason = 'DeadlineExceeded';
+    const message = 'Pod was active on the node longer than the specified deadline';
+    this.#ended ??= { reason, message };
+    this.#event('Normal', reason, message);
+    this.#stopAll(this.#graceSeconds());
+  });
   #killers: NodeJS.Timeout[] = [];
 
   constructor(pod: KubeObject, around: PodSurroundings) {
@@ -96,9 +102,11 @@ export class PodWorker {
       } catch (error) {
         // Our own failure (a full disk, say) must end the pod visibly, not leave it running for ever.
         this.#ended = { reason: 'LocalClusterError', message: String(error) };
+        this.#stopAll(0);
+        await Promise.all(this.#slots.map(({ run }) => run?.ended));
       }
     }
-    clearTimeout(this.#deadline);
+    this.#deadline.set(undefined);
     for (const killer of this.#killers) clearTimeout(killer);
     this.#over = true;
     this.#publish();
@@ -147,22 +155,7 @@ export class PodWorker {
       else this.#stopAll(deletionGracePeriodSeconds ?? 30);
       return;
     }
-    const seconds = podSpec(pod).activeDeadlineSeconds;
-    if (this.#over || seconds === this.#deadlineSeconds) return;
-    this.#deadlineSeconds = seconds;
-    clearTimeout(this.#deadline);
-    if (seconds === undefined) return;
-    const leftMs = Math.max(0, this.#startedAt.getTime() + seconds * 1000 - Date.now());
-    // Node's timers hold 24 days; longer deadlines are left to the pod's user.
-    if (leftMs > 2_147_483_647) return;
-    this.#deadline = setTimeout(() => {
-      this.#ended ??= {
-        reason: 'DeadlineExceeded',
-        message: 'Pod was active on the node longer than the specified deadline',
-      };
-      this.#event('Normal', 'DeadlineExceeded', 'Pod was active on the node longer than the specified deadline');
-      this.#stopAll(this.#graceSeconds());
-    }, leftMs);
+    if (!this.#over) this.#deadline.set(podSpec(pod).activeDeadlineSeconds);
   }
 
   /** Ends everything at once: the pod is gone from the API, or the node goes. */
@@ -344,35 +337,17 @@ export class PodWorker {
   }
 
   /** "Pulls" the image; false when the pod ended while it could not. */
-  async #pull(slot: ContainerSlot): Promise<boolean> {
-    const { image } = slot.view;
-    const verdict = imageVerdict(image);
-    if (verdict.kind === 'present') {
-      this.#event('Normal', 'Pulled', `Container image "${image}" already present on machine`, slot);
-      return true;
-    }
-    if (verdict.kind === 'invalid') {
-      this.#set(slot, { waiting: { reason: 'InvalidImageName', message: verdict.message } });
-      this.#event('Warning', 'InspectFailed', verdict.message, slot);
-      await this.#sleep(Infinity);
-      return false;
-    }
-    const reason = verdict.message;
-    for (let pause = 10_000; !this.#isStopping(); pause = Math.min(pause * 2, MAX_BACKOFF_MS)) {
-      this.#event('Normal', 'Pulling', `Pulling image "${image}"`, slot);
-      this.#event('Warning', 'Failed', `Failed to pull image "${image}": ${reason}`, slot);
-      this.#event('Warning', 'Failed', 'Error: ErrImagePull', slot);
-      this.#set(slot, { waiting: { reason: 'ErrImagePull', message: reason } });
-      await this.#sleep(RETRY_MS);
-      if (this.#isStopping()) break;
-      this.#event('Normal', 'BackOff', `Back-off pulling image "${image}"`, slot);
-      this.#event('Warning', 'Failed', 'Error: ImagePullBackOff', slot);
-      this.#set(slot, {
-        waiting: { reason: 'ImagePullBackOff', message: `Back-off pulling image "${image}": ErrImagePull: ${reason}` },
-      });
-      await this.#sleep(pause);
-    }
-    return false;
+  #pull(slot: ContainerSlot): Promise<boolean> {
+    return pullImage(slot.view.image, {
+      say: (type, reason, message) => {
+        this.#event(type, reason, message, slot);
+      },
+      wait: (reason, message) => {
+        this.#set(slot, { waiting: { reason, message } });
+      },
+      sleep: (ms) => this.#sleep(ms),
+      isStopping: () => this.#isStopping(),
+    });
   }
 
   /** Waits, but not beyond the pod's end. */

@@ -149,7 +149,7 @@ export function watchRequest(store: Store, request: ObjectRequest): WatchRequest
 }
 
 /** Reads the body of a request. @throws ApiFailure 413 beyond the limit of the real server */
-export async function readBody(request: IncomingMessage): Promise<string> {
+export async function readBody(request: IncomingMessage): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let bytes = 0;
   for await (const chunk of request) {
@@ -160,7 +160,7 @@ export async function readBody(request: IncomingMessage): Promise<string> {
     }
     chunks.push(chunk);
   }
-  return Buffer.concat(chunks).toString();
+  return Buffer.concat(chunks);
 }
 
 /** Answers with JSON text. */

@@ -7,6 +7,7 @@ import { ApiFailure, badRequest, brokenServer, noSuchPath, notFound, statusOf } 
 import { faultSchema, type Faults } from './faults.ts';
 import { RequestMetrics } from './metrics.ts';
 import { isJsonObject, jsonOf, type KubeObject } from './objects.ts';
+import { parseProtobuf } from './protobuf.ts';
 import { getObject, listObjects, readBody, sendJson, watchRequest, type ObjectRequest } from './reading.ts';
 import { resourceOf, type Resource } from './resources.ts';
 import type { Store } from './store.ts';
@@ -68,9 +69,8 @@ async function answer(
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  const url = new URL(request.url ?? '/', 'http://local');
   try {
-    await route(parts, metrics, url, request, response);
+    await route(parts, metrics, urlOf(request), request, response);
   } catch (error) {
     const failure =
       error instanceof ApiFailure
@@ -81,6 +81,17 @@ async function answer(
       return;
     }
     sendFailure(response, failure);
+  }
+}
+
+/** @throws ApiFailure 400 when the path or query cannot be read */
+function urlOf(request: IncomingMessage): URL {
+  try {
+    const url = new URL(`http://local${request.url ?? '/'}`);
+    decodeURIComponent(url.pathname);
+    return url;
+  } catch {
+    throw badRequest('the URL cannot be read');
   }
 }
 
@@ -122,7 +133,7 @@ async function route(
     return;
   }
   if (path === '/_local/faults' && request.method === 'POST') {
-    const order = faultSchema.safeParse(parseJson(await readBody(request)));
+    const order = faultSchema.safeParse(parseJson((await readBody(request)).toString()));
     if (!order.success) throw badRequest(z.prettifyError(order.error));
     parts.faults.order(order.data);
     sendJson(response, 200, '{}');
@@ -140,7 +151,7 @@ async function route(
   }
   const [, apis, group = '', , name = ''] = path.split('/');
   if (apis === 'apis' && request.method === 'POST') {
-    const body = parseJson(await readBody(request));
+    const body = parseBody(await readBody(request), contentTypeOf(request));
     const reviewed = review(group, name, isJsonObject(body) ? body : {}, (verb, resource) =>
       parts.faults.isDenied(verb, resource),
     );
@@ -244,13 +255,13 @@ function perform(
   query: URLSearchParams,
   incoming: IncomingMessage,
   response: ServerResponse,
-  body: string | undefined,
+  body: Buffer | undefined,
 ): Answer | undefined {
   const { store } = parts;
   const { resource, namespace, name, subresource } = routed;
   const request: ObjectRequest = { resource, namespace, name, query, accept: incoming.headers.accept ?? '' };
   const status = subresource === 'status';
-  const contentType = incoming.headers['content-type'] ?? 'application/json';
+  const contentType = contentTypeOf(incoming);
   switch (verb) {
     case 'get': {
       if (subresource !== 'log') return { code: 200, text: getObject(store, request) };
@@ -282,7 +293,11 @@ function perform(
       return { code: 200, text: jsonOf(patchObject(store, request, patch, { contentType, status })) };
     }
     case 'delete': {
-      const gone = deleteObject(store, request, body === undefined || body === '' ? {} : parseBody(body, contentType));
+      const gone = deleteObject(
+        store,
+        request,
+        body === undefined || body.length === 0 ? {} : parseBody(body, contentType),
+      );
       return {
         code: 200,
         text: resource.name === 'pods' || resource.name === 'namespaces' ? jsonOf(gone) : deletedStatus(resource, gone),
@@ -292,7 +307,7 @@ function perform(
       const items = deleteCollection(
         store,
         request,
-        body === undefined || body === '' ? {} : parseBody(body, contentType),
+        body === undefined || body.length === 0 ? {} : parseBody(body, contentType),
       );
       const metadata = { resourceVersion: String(store.resourceVersion) };
       return { code: 200, text: JSON.stringify({ kind: `${resource.kind}List`, apiVersion: 'v1', metadata, items }) };
@@ -309,17 +324,16 @@ function warningHeaders(warnings: readonly string[]): Readonly<Record<string, re
   return warnings.length === 0 ? {} : { warning: warnings.map((text) => `299 - ${JSON.stringify(text)}`) };
 }
 
-function parseBody(body: string | undefined, contentType: string): unknown {
-  if (contentType.includes('protobuf')) {
-    throw new ApiFailure(
-      415,
-      'UnsupportedMediaType',
-      `the body of the request was in an unknown format - accepted media types include: application/json, application/yaml`,
-    );
-  }
-  if (!contentType.includes('yaml')) return parseJson(body ?? '');
+function contentTypeOf(request: IncomingMessage): string {
+  return request.headers['content-type'] ?? 'application/json';
+}
+
+function parseBody(body: Buffer | undefined, contentType: string): unknown {
+  const data = body ?? Buffer.alloc(0);
+  if (contentType.includes('protobuf')) return parseProtobuf(data);
+  if (!contentType.includes('yaml')) return parseJson(data.toString());
   try {
-    const parsed: unknown = parseYaml(body ?? '');
+    const parsed: unknown = parseYaml(data.toString());
     return parsed;
   } catch (error) {
     throw badRequest(`the YAML cannot be read: ${String(error)}`);
