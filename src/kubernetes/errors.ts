@@ -162,7 +162,7 @@ export function isLogNotThereYet(error: unknown): boolean {
   return (
     error instanceof KubernetesError &&
     error.status === 400 &&
-    /is waiting to start|is terminated: .*|is not available|PodInitializing|ContainerCreating|does not have a host assigned/.test(
+    /is waiting to start|is not available|PodInitializing|ContainerCreating|does not have a host assigned/.test(
       error.message,
     )
   );

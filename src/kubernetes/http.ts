@@ -41,7 +41,7 @@ export class Http {
   readonly #tuning: Tuning;
   readonly #counts = new Map<string, number>();
   #agents: { readonly version: string; readonly agents: Agents } | undefined;
-  #closed = false;
+  readonly #closed = new AbortController();
 
   constructor(
     connection: string,
@@ -61,6 +61,11 @@ export class Http {
     this.#tuning = tuning;
   }
 
+  /** Aborted once the cluster is closed: loops end with it. */
+  get closed(): AbortSignal {
+    return this.#closed.signal;
+  }
+
   /** Requests made so far, by verb. */
   counts(): Readonly<Record<string, number>> {
     return Object.fromEntries(this.#counts);
@@ -72,22 +77,27 @@ export class Http {
       return await this.#jsonOnce(call);
     } catch (error) {
       // A kept connection that the server had just closed: only a new one tells whether it is there.
-      const again = call.method === 'GET' && error instanceof KubernetesError && error.reason === 'UND_ERR_SOCKET';
+      const again = call.method === 'GET' && error instanceof KubernetesError && isBroken(error.reason);
       if (!again || call.signal?.aborted === true) throw error;
       return await this.#jsonOnce(call);
     }
   }
 
   async #jsonOnce(call: Call): Promise<unknown> {
-    const deadline = AbortSignal.timeout(this.#tuning.unaryMs);
-    const signal = call.signal === undefined ? deadline : AbortSignal.any([deadline, call.signal]);
-    const reply = await this.#send(call, 'unary', signal, this.#tuning.unaryMs);
-    const attempted = this.attempted(call);
+    // Not AbortSignal.timeout: its timer would outlive the call by half a minute, a thousand times a second.
+    const deadline = new AbortController();
+    const timer = setTimeout(() => {
+      deadline.abort(new DOMException('no answer within the deadline', 'TimeoutError'));
+    }, this.#tuning.unaryMs);
+    const signal = call.signal === undefined ? deadline.signal : AbortSignal.any([deadline.signal, call.signal]);
     try {
+      const reply = await this.#send(call, 'unary', signal, this.#tuning.unaryMs);
       return await reply.body.json();
     } catch (error) {
-      if (call.signal?.aborted === true) throw error;
-      throw brokenConnection(attempted, signal.aborted ? signal.reason : error);
+      if (error instanceof KubernetesError || call.signal?.aborted === true) throw error;
+      throw brokenConnection(this.attempted(call), signal.aborted ? signal.reason : error);
+    } finally {
+      clearTimeout(timer);
     }
   }
 
@@ -167,7 +177,7 @@ export class Http {
   }
 
   #agentsFor(tls: TlsMaterial): Agents {
-    if (this.#closed) throw new Error('the cluster connection has been closed');
+    if (this.#closed.signal.aborted) throw new Error('the cluster connection has been closed');
     if (this.#agents?.version === tls.version) return this.#agents.agents;
     const before = this.#agents?.agents;
     const agents: Agents = {
@@ -201,11 +211,16 @@ export class Http {
 
   /** Cuts every connection; what still runs is rejected. */
   async close(): Promise<void> {
-    this.#closed = true;
+    this.#closed.abort();
     const agents = this.#agents?.agents;
     if (agents === undefined) return;
     await Promise.allSettled(Object.values(agents).map((agent) => agent.destroy()));
   }
+}
+
+/** Whether a connection broke, rather than could not be made or was too slow. */
+function isBroken(code: string): boolean {
+  return ['UND_ERR_SOCKET', 'ECONNRESET', 'EPIPE', 'UND_ERR_INFO'].includes(code) || code.startsWith('ERR_HTTP2');
 }
 
 function headerText(value: string | string[] | undefined): string | undefined {

@@ -7,7 +7,7 @@ const STAMP_LENGTH = 36;
 const NANOS_PER_MS = 1_000_000n;
 
 /** A node's time stamp at the start of a line: nanoseconds since the epoch, and the length of the stamp with its space. */
-export function stampOf(line: string): { readonly nanos: bigint; readonly length: number } | undefined {
+function stampOf(line: string): { readonly nanos: bigint; readonly length: number } | undefined {
   const match = STAMP.exec(line.slice(0, STAMP_LENGTH));
   if (match === null) return undefined;
   // Nodes print their own zone: times are compared as numbers only.
@@ -56,7 +56,7 @@ export class LogOrder {
 }
 
 /** Whether `at` lies behind `other` in reading direction. */
-export function isAfter(at: LogCursor, other: LogCursor): boolean {
+function isAfter(at: LogCursor, other: LogCursor): boolean {
   return at.nanos === other.nanos ? at.lines > other.lines : at.nanos > other.nanos;
 }
 

@@ -28,7 +28,7 @@ const SPREAD_MS = 1000;
 const CONFIRMATIONS = 4;
 const END_MARK = 'k8s.io/initial-events-end';
 
-/** Watches the pods of a scope from subscription to unsubscription. Never completes, never errors. */
+/** Watches the pods of a scope until unsubscription, or the end of the cluster's connection. Never completes, never errors. */
 export function watchPods$(
   http: Http,
   scope: PodScope,
@@ -40,9 +40,16 @@ export function watchPods$(
     const watch = new PodWatch(http, scope, tuning, memory, stop.signal, (signal) => {
       subscriber.next(signal);
     });
+    const end = (): void => {
+      stop.abort();
+    };
+    // Whoever closes the cluster and forgets a subscription must not be left with a loop.
+    http.closed.addEventListener('abort', end, { once: true });
+    if (http.closed.aborted) end();
     void watch.run();
     return () => {
-      stop.abort();
+      http.closed.removeEventListener('abort', end);
+      end();
     };
   });
 }
