@@ -134,9 +134,10 @@ export function takenOverShards$(ownership: Ownership, inputs: OwnershipInputs):
     };
 
     const heartbeats$ = membership.heartbeats$.pipe(
-      tap(({ replica, draining: leaving }) => {
-        heard.set(replica, { at: now(), draining: leaving });
-        if (replica === me) lastEchoAt = now();
+      tap(({ replica, draining: leaving, at }) => {
+        // The own word counts from when it was said: an echo that waited in a socket while this process was frozen proves nothing.
+        heard.set(replica, { at: replica === me ? Math.min(at, now()) : now(), draining: leaving });
+        if (replica === me) lastEchoAt = Math.max(lastEchoAt ?? 0, Math.min(at, now()));
       }),
     );
     const claims$ = membership.claims$().pipe(

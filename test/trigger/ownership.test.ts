@@ -1,0 +1,222 @@
+import { concat, NEVER, of, Subject } from 'rxjs';
+import { afterEach, beforeEach, expect, suite, test, vi } from 'vitest';
+import { DEAD_AFTER_MS, FENCED_AFTER_MS, GRACE_MS, HEARTBEAT_MS } from '../../src/core/ownership.ts';
+import { SHARD_COUNT, SHARDS } from '../../src/core/shard.ts';
+import type { Log, Membership, Meter } from '../../src/ports.ts';
+import { HAND_OVER_MS, Ownership, takenOverShards$ } from '../../src/trigger/ownership.ts';
+import type { Claim, Heartbeat } from '../../src/wire/messages.ts';
+
+const nothing = (): void => undefined;
+const log: Log = { debug: nothing, info: nothing, warn: nothing, error: nothing, child: () => log };
+const meter: Meter = { count: nothing, gauge: nothing, observeMs: nothing };
+
+/** A subject and a bucket that replicas share; what is said is heard at once. */
+class Exchange {
+  readonly #heartbeats$ = new Subject<Heartbeat>();
+  /** What arrives now, whenever it was said. */
+  deliver(heartbeat: Heartbeat): void {
+    this.#heartbeats$.next(heartbeat);
+  }
+  readonly #changes$ = new Subject<{ readonly key: string; readonly claim: Claim; readonly revision: number }>();
+  readonly #claims = new Map<string, { readonly claim: Claim; readonly revision: number }>();
+  #revision = 0;
+
+  readonly membership: Membership = {
+    beat: (heartbeat) => {
+      this.#heartbeats$.next(heartbeat);
+    },
+    heartbeats$: this.#heartbeats$,
+    claims$: () =>
+      concat(
+        of(...[...this.#claims].map(([key, held]) => ({ key, ...held })), { kind: 'synced' } as const),
+        this.#changes$,
+      ),
+    claim: (key, claim, expectedRevision) => {
+      if ((this.#claims.get(key)?.revision ?? 0) !== expectedRevision) return Promise.resolve(undefined);
+      this.#revision += 1;
+      this.#claims.set(key, { claim, revision: this.#revision });
+      this.#changes$.next({ key, claim, revision: this.#revision });
+      return Promise.resolve(this.#revision);
+    },
+    readClaim: (key) => {
+      const held = this.#claims.get(key);
+      return Promise.resolve(held === undefined ? undefined : { value: held.claim, revision: held.revision });
+    },
+  };
+}
+
+/** One replica over the exchange. */
+class Replica {
+  readonly id: string;
+  readonly ownership = new Ownership();
+  readonly begun: string[] = [];
+  readonly #stop$ = new Subject<void>();
+  isDone = false;
+  readonly #end: () => void;
+
+  constructor(id: string, exchange: Exchange, membership: Partial<Membership> = {}) {
+    this.id = id;
+    const running = takenOverShards$(this.ownership, {
+      me: id,
+      membership: { ...exchange.membership, ...membership },
+      connected$: concat(of(true), NEVER),
+      stop$: this.#stop$,
+      now: Date.now,
+      facts: () => ({}),
+      log,
+      meter,
+    }).subscribe({
+      next: (shards) => this.begun.push(...shards),
+      complete: () => {
+        this.isDone = true;
+      },
+    });
+    this.#end = () => {
+      running.unsubscribe();
+    };
+  }
+  /** Shards it may act on now. */
+  get acts(): readonly string[] {
+    return SHARDS.filter((shard) => this.ownership.mayAct(shard, Date.now()));
+  }
+  /** SIGTERM. */
+  stop(): void {
+    this.#stop$.next();
+  }
+  /** As kill -9 does it. */
+  kill(): void {
+    this.#end();
+  }
+}
+
+suite('takenOverShards$', () => {
+  let replicas: Replica[] = [];
+  const start = (id: string, exchange: Exchange, membership?: Partial<Membership>): Replica => {
+    const replica = new Replica(id, exchange, membership);
+    replicas.push(replica);
+    return replica;
+  };
+  beforeEach(() => {
+    vi.useFakeTimers();
+  });
+  afterEach(() => {
+    for (const replica of replicas) replica.kill();
+    replicas = [];
+    expect(vi.getTimerCount()).toBe(0);
+    vi.useRealTimers();
+  });
+
+  test('a replica alone owns everything after its first heartbeat', async () => {
+    const one = start('a', new Exchange());
+    await vi.advanceTimersByTimeAsync(HEARTBEAT_MS);
+    expect(one.acts).toHaveLength(SHARD_COUNT);
+    expect(one.begun.toSorted()).toEqual([...SHARDS]);
+  });
+
+  test('from one to six and back: every shard is somebody’s at each moment, and in the end one’s', async () => {
+    const exchange = new Exchange();
+    const first = start('r0', exchange);
+    await vi.advanceTimersByTimeAsync(GRACE_MS);
+    const covered = (): number => new Set(replicas.flatMap(({ acts }) => acts)).size;
+    for (let n = 1; n < 6; n += 1) {
+      start(`r${n}`, exchange);
+      for (let ms = 0; ms < 2_000; ms += 100) {
+        await vi.advanceTimersByTimeAsync(100);
+        expect(covered()).toBe(SHARD_COUNT);
+      }
+      expect(replicas.flatMap(({ acts }) => acts)).toHaveLength(SHARD_COUNT);
+    }
+    for (const one of replicas) expect(one.acts.length).toBeGreaterThan(20);
+    for (const leaver of replicas.slice(1)) {
+      leaver.stop();
+      for (let ms = 0; ms < HAND_OVER_MS; ms += 10) {
+        await vi.advanceTimersByTimeAsync(10);
+        expect(covered()).toBe(SHARD_COUNT);
+      }
+      expect(leaver.isDone).toBe(true);
+    }
+    expect(first.acts).toHaveLength(SHARD_COUNT);
+  });
+
+  test('a death is noticed at its instant, not at the next round', async () => {
+    const exchange = new Exchange();
+    const one = start('a', exchange);
+    const two = start('b', exchange);
+    await vi.advanceTimersByTimeAsync(2 * GRACE_MS);
+    expect(one.acts.length + two.acts.length).toBe(SHARD_COUNT);
+    two.kill();
+    await vi.advanceTimersByTimeAsync(DEAD_AFTER_MS + 50);
+    expect(one.acts).toHaveLength(SHARD_COUNT);
+  });
+
+  test('a replica that no longer hears itself acts on nothing, before the others act for it', async () => {
+    const exchange = new Exchange();
+    let isMute = false;
+    const one = start('a', exchange, {
+      beat: (heartbeat) => {
+        if (!isMute) exchange.membership.beat(heartbeat);
+      },
+    });
+    const two = start('b', exchange);
+    await vi.advanceTimersByTimeAsync(2 * GRACE_MS);
+    const before = one.acts.length;
+    expect(before).toBeGreaterThan(50);
+    isMute = true;
+    await vi.advanceTimersByTimeAsync(FENCED_AFTER_MS + 1);
+    expect(one.acts).toEqual([]);
+    expect(two.acts).toHaveLength(SHARD_COUNT - before);
+    await vi.advanceTimersByTimeAsync(DEAD_AFTER_MS);
+    expect(two.acts).toHaveLength(SHARD_COUNT);
+    // Back again, it takes its share, and looks at it as at a take-over.
+    isMute = false;
+    one.begun.length = 0;
+    await vi.advanceTimersByTimeAsync(2_000);
+    expect(one.acts).toHaveLength(before);
+    expect(one.begun.length).toBeGreaterThanOrEqual(before);
+  });
+
+  test('an echo that waited while the process was frozen does not unfence it', async () => {
+    const exchange = new Exchange();
+    const late: Heartbeat[] = [];
+    let isFrozen = false;
+    const one = start('a', exchange, {
+      beat: (heartbeat) => {
+        if (isFrozen) late.push(heartbeat);
+        else exchange.membership.beat(heartbeat);
+      },
+    });
+    await vi.advanceTimersByTimeAsync(GRACE_MS);
+    isFrozen = true;
+    await vi.advanceTimersByTimeAsync(HEARTBEAT_MS);
+    vi.setSystemTime(Date.now() + 10_000);
+    for (const heartbeat of late) exchange.deliver(heartbeat);
+    expect(one.acts).toEqual([]);
+  });
+
+  test('whoever starts after all left in order waits for nobody', async () => {
+    const exchange = new Exchange();
+    const one = start('a', exchange);
+    await vi.advanceTimersByTimeAsync(GRACE_MS);
+    one.stop();
+    await vi.advanceTimersByTimeAsync(HAND_OVER_MS);
+    expect(one.isDone).toBe(true);
+    const two = start('b', exchange);
+    await vi.advanceTimersByTimeAsync(HEARTBEAT_MS);
+    expect(two.acts).toHaveLength(SHARD_COUNT);
+  });
+
+  test('a claim that fails is tried again, and ends nothing', async () => {
+    const exchange = new Exchange();
+    let failures = 100;
+    const one = start('a', exchange, {
+      claim: (key, claim, revision) => {
+        failures -= 1;
+        if (failures >= 0) return Promise.reject(new Error('no responders'));
+        return exchange.membership.claim(key, claim, revision);
+      },
+    });
+    await vi.advanceTimersByTimeAsync(2_000);
+    expect(one.acts).toHaveLength(SHARD_COUNT);
+    expect(one.isDone).toBe(false);
+  });
+});
