@@ -107,7 +107,11 @@ class Appender {
   async push(line: LogLine): Promise<void> {
     if (isBehind(line.at, this.#cursor)) return;
     const pending = pendingOf(line);
-    if (this.#bytes + pending.bytes > MAX_LOG_CHUNK_BYTES) await this.flush();
+    if (this.#bytes + pending.bytes > MAX_LOG_CHUNK_BYTES) {
+      await this.flush();
+      // Another writer may have stored this very line meanwhile.
+      if (isBehind(line.at, this.#cursor)) return;
+    }
     this.#pending.push(pending);
     this.#bytes += pending.bytes;
   }

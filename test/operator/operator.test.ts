@@ -1,0 +1,330 @@
+import { pino } from 'pino';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { judge } from '../../src/core/judge.ts';
+import { projectPod } from '../../src/core/project-pod.ts';
+import type { PodProjection } from '../../src/core/pod.ts';
+import { KubernetesPodOperator } from '../../src/operator/kubernetes-pod-operator.ts';
+import type { StepContext, StepOutcome } from '../../src/operator/operator.ts';
+import { type PodParams, podParamsSchema, type PodParamsInput } from '../../src/operator/params.ts';
+import type { Broker } from '../../src/ports.ts';
+import { type RunRequestInput, runRequestSchema, type RunState, type TriggerEvent } from '../../src/wire/messages.ts';
+import { type ClusterUnderTest, freshName, TARGETS } from '../support/kubernetes.ts';
+import { aBroker, type Installation, sharedNatsServer } from '../support/nats-server.ts';
+
+const [local] = TARGETS;
+const nats = sharedNatsServer();
+const operator = new KubernetesPodOperator();
+let kube: ClusterUnderTest;
+let broker: Broker;
+let installation: Installation;
+let namespace: string;
+
+beforeAll(async () => {
+  if (local === undefined) throw new Error('there is always a local cluster');
+  kube = await local.start();
+  ({ broker, installation } = await aBroker(nats.url()));
+  namespace = await kube.namespace();
+});
+afterAll(async () => {
+  await installation[Symbol.asyncDispose]();
+  await kube[Symbol.asyncDispose]();
+});
+
+type Context = StepContext<PodParams>;
+
+function aState(facts: Partial<RunState> = {}): RunState {
+  const fence = { stream: 'STEPS', seq: 1, epoch: 0, by: 'w' };
+  const counts = { attempt: 1, step: 0, userFailures: 0, infraFailures: 0, faults: 0 };
+  return {
+    v: 1,
+    phase: 'Starting',
+    queue: 'default',
+    operator: 'pod',
+    ...counts,
+    fence,
+    op: 'o',
+    timings: {},
+    requestHash: 'h',
+    ...facts,
+  };
+}
+
+function aContext(
+  input: PodParamsInput,
+  envelope: Partial<RunRequestInput> = {},
+  more: Partial<Context> = {},
+): Context {
+  const params = podParamsSchema.parse({ image: 'alpine', namespace, ...input });
+  return {
+    run: { tenant: 'default', runId: freshName('run') },
+    installation: 'test',
+    queue: 'default',
+    request: runRequestSchema.parse(envelope),
+    params,
+    state: aState(),
+    now: () => broker.now(),
+    cluster: () => kube.cluster,
+    namespaces: undefined,
+    logs: broker.logs,
+    results: broker.results,
+    log: pino({ level: 'silent' }),
+    checkOwner: () => Promise.resolve({ cancelRequested: false }),
+    ...more,
+  };
+}
+
+const sh = (script: string, more: PodParamsInput = {}): PodParamsInput => ({
+  cmds: ['sh', '-c'],
+  arguments: [script],
+  ...more,
+});
+
+function deferred(outcome: StepOutcome): StepOutcome & { readonly kind: 'defer' } {
+  if (outcome.kind !== 'defer') throw new Error(JSON.stringify(outcome));
+  return outcome;
+}
+
+function over(outcome: StepOutcome) {
+  if (outcome.kind !== 'over') throw new Error(JSON.stringify(outcome));
+  return outcome.outcome;
+}
+
+/** The state after a deferral, as the engine keeps it. */
+function after(context: Context, { pod, await: wait, facts }: StepOutcome & { readonly kind: 'defer' }): Context {
+  const { cursors, logGaps, memo } = facts ?? {};
+  const kept = { ...(cursors && { cursors }), ...(logGaps !== undefined && { logGaps }), ...(memo && { memo }) };
+  return { ...context, state: { ...context.state, phase: 'Resuming', pod, await: wait, ...kept } };
+}
+
+async function podOf(context: Context): Promise<PodProjection> {
+  const pod = context.state.pod;
+  const found = pod && (await kube.cluster.getPod(pod.namespace, pod.name));
+  if (found === undefined) throw new Error('the pod is gone');
+  return projectPod('test', found);
+}
+
+/** What a triggerer would send once it has something to say. */
+async function event(context: Context): Promise<TriggerEvent> {
+  const { pod, attempt, step } = context.state;
+  const subscription = {
+    v: 1,
+    queue: 'default',
+    attempt,
+    step,
+    stateRev: 1,
+    pod,
+    await: context.state.await ?? {},
+    then: 'resume',
+  } as const;
+  let fired: TriggerEvent | undefined;
+  await expect
+    .poll(
+      async () => {
+        const judgement = judge(subscription, await podOf(context), broker.now());
+        if (judgement.kind === 'fire') fired = judgement.event;
+        return judgement.kind;
+      },
+      { timeout: 30_000, interval: 50 },
+    )
+    .toBe('fire');
+  if (fired === undefined) throw new Error('nothing fired');
+  return fired;
+}
+
+async function launch(input: PodParamsInput, envelope: Partial<RunRequestInput> = {}) {
+  const context = aContext(input, envelope);
+  return after(context, deferred(await operator.execute(context)));
+}
+
+async function toTheEnd(input: PodParamsInput, envelope: Partial<RunRequestInput> = {}) {
+  const context = await launch(input, envelope);
+  return { context, outcome: over(await operator.triggerReentry(context, await event(context))) };
+}
+
+async function storedLines({ run }: Context, container = 'base'): Promise<readonly string[]> {
+  const { chunks } = await broker.logs.read(run, { container, limit: 100 });
+  const lines = chunks.flatMap(({ text }) => text.split('\n')).filter((line) => line !== '');
+  return lines.map((line) => line.slice(line.indexOf(' ') + 1));
+}
+
+describe('a run of one pod', () => {
+  test('succeeds with its result and its log, and its pod is deleted', async () => {
+    const { context, outcome } = await toTheEnd(
+      sh('echo one; echo two; echo "{\\"n\\": {{ params.n }}}" > /dev/termination-log', { doXcomPush: true }),
+      { context: { params: { n: 41 } } },
+    );
+    expect(outcome).toMatchObject({
+      state: 'succeeded',
+      exitCode: 0,
+      result: { n: 41 },
+      logs: { complete: true, gaps: 0 },
+    });
+    expect(await storedLines(context)).toEqual(['one', 'two']);
+    await operator.cleanUp(context, outcome, await podOf(context));
+    await expect.poll(() => podOf(context).catch(() => 'gone'), { timeout: 20_000 }).toBe('gone');
+  });
+
+  test('fails with the exit code and the last words', async () => {
+    const { outcome } = await toTheEnd(sh('echo "no such table" > /dev/termination-log; exit 3'));
+    expect(outcome).toMatchObject({
+      state: 'failed',
+      exitCode: 3,
+      diagnosis: {
+        code: 'CONTAINER_FAILED',
+        category: 'user',
+        summary: 'Container base exited with code 3: no such table',
+      },
+    });
+  });
+
+  test('is skipped by its exit code', async () => {
+    const { outcome } = await toTheEnd(sh('exit 99', { skipOnExitCode: [99] }));
+    expect(outcome).toMatchObject({ state: 'skipped', exitCode: 99 });
+  });
+
+  test('says that a result is missing, and still succeeded', async () => {
+    const { outcome } = await toTheEnd(sh('echo hi', { doXcomPush: true }));
+    expect(outcome).toMatchObject({ state: 'succeeded', diagnosis: { code: 'RESULT_INVALID' } });
+  });
+
+  test('fails at once when its image cannot be pulled', async () => {
+    const { outcome } = await toTheEnd({ image: 'missing/image' });
+    expect(outcome).toMatchObject({ state: 'failed', diagnosis: { code: 'IMAGE_PULL_FAILED' } });
+  });
+
+  test('fails with its init container', async () => {
+    const initContainers = [{ name: 'prepare', image: 'alpine', command: ['sh', '-c', 'echo preparing; exit 7'] }];
+    const { context, outcome } = await toTheEnd(sh('true', { initContainers, initContainerLogs: true }));
+    expect(outcome.diagnosis).toMatchObject({
+      code: 'INIT_CONTAINER_FAILED',
+      summary: 'Init container prepare exited with code 7',
+    });
+    expect(await storedLines(context, 'prepare')).toEqual(['preparing']);
+  });
+
+  test('is stopped at its execution time-out', async () => {
+    const { context, outcome } = await toTheEnd(sh('sleep 600', { terminationGracePeriod: 1 }), {
+      executionTimeoutSeconds: 1,
+    });
+    expect(outcome).toMatchObject({ state: 'failed', diagnosis: { code: 'EXECUTION_TIMEOUT', category: 'timeout' } });
+    await operator.cleanUp(context, outcome, await podOf(context));
+    await expect.poll(() => podOf(context).catch(() => 'gone'), { timeout: 20_000 }).toBe('gone');
+  });
+});
+
+describe('launching', () => {
+  test('twice meets the same pod', async () => {
+    const context = aContext(sh('sleep 600'));
+    const first = deferred(await operator.execute(context));
+    const second = deferred(await operator.execute(context));
+    expect(second.pod).toEqual(first.pod);
+    expect(second.await.terminal).toBe(true);
+    await kube.cluster.deletePod(first.pod, 0);
+  });
+
+  test('meets a stranger under its name', async () => {
+    const params = sh('true', { name: freshName('taken'), randomNameSuffix: false });
+    await operator.execute(aContext(params));
+    expect(over(await operator.execute(aContext(params))).diagnosis?.code).toBe('POD_NAME_TAKEN');
+  });
+
+  test('waits for an older attempt of its own name', async () => {
+    const context = aContext(sh('true', { name: freshName('older'), randomNameSuffix: false }));
+    await operator.execute(context);
+    const outcome = await operator.execute({ ...context, state: aState({ attempt: 2 }) });
+    expect(outcome).toMatchObject({ kind: 'later', infrastructure: false });
+  });
+
+  test.each<[string, PodParamsInput, Partial<Context>, string]>([
+    ['a namespace nobody watches', {}, { namespaces: ['other'] }, 'NAMESPACE_NOT_WATCHED'],
+    ['a namespace that is not there', { namespace: 'nowhere' }, {}, 'NAMESPACE_NOT_FOUND'],
+    ['a manifest the API refuses', { volumeMounts: [{ name: 'none', mountPath: '/x' }] }, {}, 'INVALID_REQUEST'],
+    ['a host path', { volumes: [{ name: 'v', hostPath: { path: '/' } }] }, {}, 'INVALID_REQUEST'],
+    ['an unknown template variable', { cmds: ['{{ nobody }}'] }, {}, 'INVALID_REQUEST'],
+  ])('is refused for %s', async (_, params, more, code) => {
+    expect(over(await operator.execute(aContext(params, {}, more)))).toMatchObject({
+      state: 'failed',
+      diagnosis: { code },
+    });
+  });
+
+  test('creates nothing once a cancel was asked for', async () => {
+    const context = aContext({}, {}, { checkOwner: () => Promise.resolve({ cancelRequested: true }) });
+    expect(over(await operator.execute(context)).state).toBe('cancelled');
+    expect(await kube.cluster.listPods(namespace, `reentry.dev/run`)).not.toContainEqual(
+      expect.objectContaining({ runId: context.run.runId }),
+    );
+  });
+});
+
+describe('re-entry', () => {
+  test('while the pod runs stores each line once, and keeps the deadlines', async () => {
+    let context = await launch(
+      sh('echo a; echo b; until [ -e /tmp/go ]; do sleep 0.05; done; echo c', { loggingInterval: 1 }),
+      {
+        executionTimeoutSeconds: 300,
+      },
+    );
+    const { await: wait } = context.state;
+    expect(wait?.loggingEveryMs).toBe(5000);
+    const running = async (): Promise<void> => {
+      const pod = await podOf(context);
+      const copy = { ...pod, containers: pod.containers.map((one) => ({ ...one })) };
+      const again = deferred(await operator.triggerReentry(context, { kind: 'running', at: broker.now(), pod: copy }));
+      expect(again.await).toEqual(wait);
+      context = after(context, again);
+    };
+    await expect
+      .poll(async () => (await running(), await storedLines(context)), { timeout: 20_000 })
+      .toEqual(['a', 'b']);
+    await running();
+    expect(await storedLines(context)).toEqual(['a', 'b']);
+    expect(await operator.stop(context, await podOf(context))).toBe('stopping');
+  });
+
+  test('by two workers at once stores each line once', async () => {
+    const context = await launch(
+      sh('i=0; while [ $i -lt 3000 ]; do echo "line $i of a long enough text to fill chunks"; i=$((i+1)); done'),
+    );
+    const ended = await event(context);
+    await Promise.all([operator.triggerReentry(context, ended), operator.triggerReentry(context, ended)]);
+    await operator.triggerReentry(context, ended);
+    const lines = await storedLines(context);
+    expect(lines.length).toBe(3000);
+    expect(new Set(lines).size).toBe(3000);
+    expect(lines[2999]).toContain('line 2999 ');
+  });
+
+  test('finds the pod gone: its last state is the verdict, without its log', async () => {
+    const context = await launch(sh('echo x'));
+    const ended = await event(context);
+    await kube.cluster.deletePod(await podOf(context), 0);
+    await expect.poll(() => podOf(context).catch(() => 'gone'), { timeout: 20_000 }).toBe('gone');
+    expect(over(await operator.triggerReentry(context, ended))).toMatchObject({
+      state: 'succeeded',
+      exitCode: 0,
+      logs: { complete: false },
+    });
+    expect(over(await operator.triggerReentry(context, { kind: 'gone', at: 1 })).diagnosis?.code).toBe('POD_DELETED');
+  });
+
+  test('after an error looks at the pod itself and waits again, three times', async () => {
+    let context = await launch(sh('sleep 600'));
+    for (let n = 0; n < 3; n += 1)
+      context = after(context, deferred(await operator.triggerReentry(context, { kind: 'error', at: 1 })));
+    expect(over(await operator.triggerReentry(context, { kind: 'error', at: 1 })).state).toBe('failed');
+    await kube.cluster.deletePod(await podOf(context), 0);
+  });
+});
+
+test.each<[PodParamsInput['onFinishAction'], number, boolean]>([
+  ['keep_pod', 0, true],
+  ['delete_succeeded_pod', 0, false],
+  ['delete_succeeded_pod', 1, true],
+  ['delete_active_pod', 0, true],
+])('onFinishAction %s after exit code %d', async (onFinishAction, code, kept) => {
+  const { context, outcome } = await toTheEnd(sh(`exit ${String(code)}`, { onFinishAction }));
+  await operator.cleanUp(context, outcome, await podOf(context));
+  if (kept) expect((await podOf(context)).alreadyChecked).toBe(true);
+  else await expect.poll(() => podOf(context).catch(() => 'gone'), { timeout: 20_000 }).toBe('gone');
+});

@@ -1,0 +1,40 @@
+import { expect, test } from 'vitest';
+import { KubernetesPodOperator } from '../../src/operator/kubernetes-pod-operator.ts';
+import { podParamsSchema, type PodParamsInput } from '../../src/operator/params.ts';
+import { runRequestSchema } from '../../src/wire/messages.ts';
+
+const check = (params: PodParamsInput, context = {}): readonly string[] =>
+  new KubernetesPodOperator()
+    .check(runRequestSchema.parse({ context }), podParamsSchema.parse(params))
+    .map(({ path, message }) => `${path}: ${message}`);
+
+test.each([
+  [{ imgae: 'x' }, 'imgae'],
+  [{ image: 'x', configFile: '/root/.kube/config' }, 'kubernetesConnId'],
+  [{ image: 'x', inCluster: true }, 'kubernetesConnId'],
+  [{ image: 'x', xcomMode: 'sidecar' }, 'not supported yet'],
+  [{ image: 'x', secrets: [{ deployType: 'env', secret: 's', key: 'k' }] }, 'deployTarget'],
+  [{ image: 'x', onFinishAction: 'delete' }, 'delete_pod'],
+])('the schema refuses %j', (params, word) => {
+  const parsed = podParamsSchema.safeParse(params);
+  expect(parsed.success).toBe(false);
+  expect(JSON.stringify(parsed.error?.issues)).toContain(word);
+});
+
+test.each<[PodParamsInput, string]>([
+  [{}, 'params.image: is required (here, in fullPodSpec or in the template)'],
+  [{ image: 'x', name: 'a@b' }, 'params.name: may contain letters, digits, "_", "." and "-" only'],
+  [{ image: 'x', podTemplateFile: 'none.yaml' }, 'params.podTemplateFile: no such template (none is configured)'],
+  [{ image: 'x', hostnetwork: true }, 'params.hostnetwork: host namespaces are refused'],
+])('the operator refuses %j', (params, problem) => {
+  expect(check(params)).toEqual([problem]);
+});
+
+test('names the template that does not render', () => {
+  expect(check({ image: 'x', arguments: ['ok', '{{ params.typo }}'] })[0]).toMatch(
+    /^params\.arguments\[1\]: template: undefined variable/,
+  );
+  expect(check({ image: 'x', arguments: ['{% if %}'] })[0]).toMatch(/^params\.arguments\[0\]: template: /);
+  expect(check({ image: 'x', arguments: ['{{ params.n | default: 1 }}', 'awk {print}'] })).toEqual([]);
+  expect(check({ image: '{{ params.image }}' }, { params: { image: 'alpine' } })).toEqual([]);
+});
