@@ -134,7 +134,7 @@ describe('patch and delete', () => {
   test('a namespace goes with all that is in it', async () => {
     await bed.object('POST', '/api/v1/namespaces', { metadata: { name: 'brief' } });
     const pods = '/api/v1/namespaces/brief/pods';
-    await bed.object('POST', pods, podOf('runs', 'trap "exit 0" TERM; while :; do sleep 0.05; done'));
+    await bed.object('POST', pods, podOf('runs', 'while :; do sleep 0.05; done', { terminationGracePeriodSeconds: 1 }));
     await expect
       .poll(async () => (await bed.object('GET', `${pods}/runs`))['status'])
       .toMatchObject({ phase: 'Running' });

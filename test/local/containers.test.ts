@@ -254,6 +254,38 @@ describe('a pod', () => {
     expect(seen.at(-2)).toMatchObject(['MODIFIED', { phase: 'Failed' }]);
   });
 
+  test('that is deleted gets one SIGTERM, its sidecar after it', async () => {
+    const onTerm = (name: string, more: object = {}) => ({
+      name,
+      image: 'busybox',
+      command: ['sh', '-c', `trap "echo ${name}; sleep 0.2; exit 0" TERM; echo up; while :; do sleep 0.02; done`],
+      ...more,
+    });
+    await bed.run('pair', '', {
+      initContainers: [onTerm('beside', { restartPolicy: 'Always' })],
+      containers: [onTerm('main')],
+    });
+    for (const name of ['main', 'beside']) {
+      await expect.poll(async () => await bed.log('pair', `container=${name}`), { timeout: 5000 }).toBe('up\n');
+    }
+    const logs = Promise.all(
+      ['main', 'beside'].map((name) => bed.log('pair', `container=${name}&follow=true&timestamps=true`)),
+    );
+    await bed.request('DELETE', `${PODS}/pair`);
+    const [main = [], beside = []] = (await logs).map((log) =>
+      log
+        .trimEnd()
+        .split('\n')
+        .map((line) => line.split(' ')),
+    );
+    expect([main, beside].map((lines) => lines.map(([, text]) => text))).toEqual([
+      ['up', 'main'],
+      ['up', 'beside'],
+    ]);
+    const termAt = (lines: string[][]): string => lines[1]?.[0] ?? '';
+    expect(termAt(main) < termAt(beside)).toBe(true);
+  });
+
   test('that ignores SIGTERM is killed when its grace is over', async () => {
     await bed.run('stubborn', 'trap "" TERM; echo ready; while :; do sleep 0.05; done', {
       activeDeadlineSeconds: 1,

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { environment, expand } from './environment.ts';
 import { LogFile, PREFIX_BYTES, type LogRotation } from './log-file.ts';
 import { rfc3339, type KubeObject } from './objects.ts';
-import type { Container, PodSpec } from './pod.ts';
+import { isSidecar, type Container, type PodSpec } from './pod.ts';
 import type { ContainerView, Termination } from './pod-status.ts';
 import type { Sandbox, Sandboxes } from './sandbox.ts';
 import { DEFAULT_PATH } from './sandbox.ts';
@@ -146,4 +146,19 @@ export interface ContainerSlot {
   view: ContainerView;
   run: ContainerRun | undefined;
   logs: readonly LogFile[];
+}
+
+/** The records of a pod's containers before anything ran: init containers and sidecars first, in their order. */
+export function slotsOf(spec: PodSpec): readonly ContainerSlot[] {
+  const slot = (container: Container, kind: ContainerView['kind']): ContainerSlot => {
+    const reason = kind === 'main' && spec.initContainers.length === 0 ? 'ContainerCreating' : 'PodInitializing';
+    const { name, image } = container;
+    const state = { waiting: { reason } };
+    const view = { name, image, kind, state, lastState: undefined, restartCount: 0, containerID: undefined };
+    return { container, view, run: undefined, logs: [] };
+  };
+  return [
+    ...spec.initContainers.map((container) => slot(container, isSidecar(container) ? 'sidecar' : 'init')),
+    ...spec.containers.map((container) => slot(container, 'main')),
+  ];
 }

@@ -1,15 +1,15 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { startContainer, type ContainerSlot } from './container-run.ts';
+import { slotsOf, startContainer, type ContainerSlot } from './container-run.ts';
 import { Deadline } from './deadline.ts';
 import { ContainerConfigError } from './environment.ts';
 import type { EventRecorder } from './event-recorder.ts';
 import type { LogFile, LogRotation } from './log-file.ts';
 import { pullImage } from './image.ts';
 import { rfc3339, withMetadata, type KubeObject } from './objects.ts';
-import { isSidecar, podSpec, type Container, type PodSpec } from './pod.ts';
-import { podStatus, type ContainerState, type ContainerView, type Termination } from './pod-status.ts';
+import { podSpec, type PodSpec } from './pod.ts';
+import { podStatus, type ContainerState, type Termination } from './pod-status.ts';
 import type { Sandboxes } from './sandbox.ts';
 import type { Store } from './store.ts';
 import { makeVolumes, MountError } from './volumes.ts';
@@ -47,7 +47,6 @@ export class PodWorker {
   readonly #stop = new AbortController();
   #volumes: ReadonlyMap<string, string> = new Map();
   #sandboxReady = false;
-  #mainsOver = false;
   #over = false;
   #ended: { readonly reason: string; readonly message: string } | undefined;
   readonly #deadline = new Deadline(this.#startedAt, () => {
@@ -58,6 +57,8 @@ export class PodWorker {
     this.#stopAll(this.#graceSeconds());
   });
   #killers: NodeJS.Timeout[] = [];
+  #deletedAt: string | undefined;
+  readonly #ending = new Set<object>();
 
   constructor(pod: KubeObject, around: PodSurroundings) {
     const { name, namespace = '', uid } = pod.metadata;
@@ -65,25 +66,7 @@ export class PodWorker {
     this.#key = { name, namespace, uid };
     this.#spec = podSpec(pod);
     this.#directory = join(around.directory, uid);
-    const reason = this.#spec.initContainers.length > 0 ? 'PodInitializing' : 'ContainerCreating';
-    const slot = (container: Container, kind: ContainerView['kind']): ContainerSlot => ({
-      container,
-      view: {
-        name: container.name,
-        image: container.image,
-        kind,
-        state: { waiting: { reason: kind === 'main' ? reason : 'PodInitializing' } },
-        lastState: undefined,
-        restartCount: 0,
-        containerID: undefined,
-      },
-      run: undefined,
-      logs: [],
-    });
-    this.#slots = [
-      ...this.#spec.initContainers.map((container) => slot(container, isSidecar(container) ? 'sidecar' : 'init')),
-      ...this.#spec.containers.map((container) => slot(container, 'main')),
-    ];
+    this.#slots = slotsOf(this.#spec);
   }
 
   /** The log of a container's current (else latest) run, or of the one before. */
@@ -103,7 +86,7 @@ export class PodWorker {
         // Our own failure (a full disk, say) must end the pod visibly, not leave it running for ever.
         this.#ended = { reason: 'LocalClusterError', message: String(error) };
         this.#stopAll(0);
-        await Promise.all(this.#slots.map(({ run }) => run?.ended));
+        for (const { run } of this.#slots) await run?.ended;
       }
     }
     this.#deadline.set(undefined);
@@ -141,8 +124,8 @@ export class PodWorker {
       }
     }
     if (initialized && !this.#isStopping()) await Promise.all(mains.map((slot) => this.#loop(slot)));
-    this.#mainsOver = true;
-    // In reverse order of their start, as the kubelet ends them; all within one grace period.
+    // Sidecars do not come back from here on. They end in reverse order of their start, within one grace period.
+    this.#stop.abort();
     for (const slot of inits.toReversed()) if (slot.view.kind === 'sidecar') this.#end(slot, this.#graceSeconds());
     await Promise.all(sidecars);
   }
@@ -151,8 +134,11 @@ export class PodWorker {
   notice(pod: KubeObject): void {
     const { deletionTimestamp, deletionGracePeriodSeconds } = pod.metadata;
     if (deletionTimestamp !== undefined) {
+      const known = this.#deletedAt === deletionTimestamp;
+      this.#deletedAt = deletionTimestamp;
       if (this.#over) this.#removeIfDeleted();
-      else this.#stopAll(deletionGracePeriodSeconds ?? 30);
+      // Every change of the pod leads here, our own included; signals go out once per wish.
+      else if (!known) this.#stopAll(deletionGracePeriodSeconds ?? 30);
       return;
     }
     if (!this.#over) this.#deadline.set(podSpec(pod).activeDeadlineSeconds);
@@ -179,7 +165,11 @@ export class PodWorker {
 
   #stopAll(graceSeconds: number): void {
     this.#stop.abort();
-    for (const slot of this.#slots) this.#end(slot, graceSeconds);
+    for (const slot of this.#slots) {
+      // Sidecars get their SIGTERM when the others have ended, but no more time than these.
+      if (slot.view.kind === 'sidecar' && graceSeconds > 0) this.#killAfter(slot, graceSeconds);
+      else this.#end(slot, graceSeconds);
+    }
   }
 
   #end(slot: ContainerSlot, graceSeconds: number): void {
@@ -192,14 +182,12 @@ export class PodWorker {
       return;
     }
     run.signal('SIGTERM');
-    this.#killers.push(
-      setTimeout(() => {
-        run.signal('SIGKILL');
-      }, graceSeconds * 1000),
-    );
+    this.#killAfter(slot, graceSeconds);
   }
 
-  readonly #ending = new Set<object>();
+  #killAfter({ run }: ContainerSlot, seconds: number): void {
+    this.#killers.push(setTimeout(() => run?.signal('SIGKILL'), seconds * 1000));
+  }
 
   async #makeVolumes(): Promise<void> {
     while (!this.#isStopping()) {
@@ -228,24 +216,20 @@ export class PodWorker {
       const failed = end.exitCode !== 0;
       const again =
         kind === 'init' ? failed && policy !== 'Never' : policy === 'Always' || (policy === 'OnFailure' && failed);
-      const leaves = this.#isStopping() || (kind === 'sidecar' && this.#mainsOver);
       this.#set(slot, { terminated: end });
-      if (!again || leaves) return;
+      if (!again || this.#isStopping()) return;
       const backoffMs =
         attempt === 0 ? 0 : Math.min(MAX_BACKOFF_MS, this.#around.restartBackoffMs * 2 ** (attempt - 1));
       slot.view = { ...slot.view, lastState: end };
       if (backoffMs > 0) {
-        const message = `back-off ${String(backoffMs / 1000)}s restarting failed container=${slot.view.name} pod=${this.#key.name}_${this.#key.namespace}(${this.#key.uid})`;
+        const { name, namespace, uid } = this.#key;
+        const what = `restarting failed container=${slot.view.name} pod=${name}_${namespace}(${uid})`;
+        const message = `back-off ${String(backoffMs / 1000)}s ${what}`;
         this.#set(slot, { waiting: { reason: 'CrashLoopBackOff', message } });
-        this.#event(
-          'Warning',
-          'BackOff',
-          `Back-off restarting failed container ${slot.view.name} in pod ${this.#key.name}_${this.#key.namespace}(${this.#key.uid})`,
-          slot,
-        );
+        this.#event('Warning', 'BackOff', `Back-off ${what}`, slot);
         await this.#sleep(backoffMs);
       }
-      if (this.#isStopping() || (kind === 'sidecar' && this.#mainsOver)) {
+      if (this.#isStopping()) {
         this.#set(slot, { terminated: end });
         return;
       }
