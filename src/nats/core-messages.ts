@@ -17,7 +17,7 @@ export function coreMessages$(
       },
     });
     return () => {
-      if (!nc.isClosed()) subscription.unsubscribe();
+      if (!nc.isClosed() && !nc.isDraining()) subscription.unsubscribe();
     };
   });
 }

@@ -38,6 +38,7 @@ export function liveWatch$(link: Link, bucket: Bucket, replica: string): Observa
     /** Keys said to exist, so that a full re-read can say which are gone. */
     const known = new Set<string>();
     let lastRevision = 0;
+    let madeAt = '';
     let lastSignAt = performance.now();
     let entries: QueuedIterator<KvEntry> | undefined;
     let generation = 0;
@@ -56,10 +57,14 @@ export function liveWatch$(link: Link, bucket: Bucket, replica: string): Observa
     /** One watch from start to its end. */
     const watchOnce = async (mine: number) => {
       const kv = await js.views.kv(bucket.bucket, { bindOnly: true, allow_direct: true });
-      const { lastSequence } = await streamInfo(link, bucket.stream);
+      const { lastSequence, created } = await streamInfo(link, bucket.stream);
       // A stream that ends before what we have seen was made anew or restored: what we know may be wrong.
       const full =
-        lastRevision === 0 || lastSequence < lastRevision || performance.now() - lastSignAt > SILENT_TOO_LONG_MS;
+        lastRevision === 0 ||
+        created !== madeAt ||
+        lastSequence < lastRevision ||
+        performance.now() - lastSignAt > SILENT_TOO_LONG_MS;
+      madeAt = created;
       const seen = full ? new Set<string>() : undefined;
       if (full) lastRevision = 0;
       lastSignAt = performance.now();
@@ -108,7 +113,7 @@ export function liveWatch$(link: Link, bucket: Bucket, replica: string): Observa
     };
 
     const beat = setInterval(() => {
-      if (!link.isConnected() || link.nc.isClosed()) return;
+      if (!link.isConnected() || link.nc.isClosed() || link.nc.isDraining()) return;
       // One try: the next beacon is only a second away.
       js.publish(bucket.subject(beacon), '{}', { timeout: BEACON_EVERY_MS }).catch((error: unknown) => {
         log?.debug({ error: String(error) }, 'beacon not stored');
@@ -137,7 +142,7 @@ export function liveWatch$(link: Link, bucket: Bucket, replica: string): Observa
       reconnects.unsubscribe();
       entries?.stop();
       // Others would otherwise read our last beacon for ever. Best effort: the sweep takes the rest.
-      if (link.isConnected() && !link.nc.isClosed())
+      if (link.isConnected() && !link.nc.isClosed() && !link.nc.isDraining())
         link.nc.publish(bucket.subject(beacon), new Uint8Array(), { headers: deletion() });
     };
   });

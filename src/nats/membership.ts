@@ -18,7 +18,7 @@ export function membership(link: Link): Membership {
   return {
     beat(heartbeat) {
       // There is no reconnect buffer: a heartbeat while disconnected would be lost, and an old one would lie.
-      if (link.isConnected() && !nc.isClosed())
+      if (link.isConnected() && !nc.isClosed() && !nc.isDraining())
         nc.publish(subjects.heartbeat.of(heartbeat.replica), JSON.stringify(heartbeat));
     },
     heartbeats$: coreMessages$(link, subjects.heartbeat.all).pipe(

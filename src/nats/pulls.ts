@@ -112,7 +112,7 @@ export function pullFrom(
   };
 
   const refill = () => {
-    if (stopped || !isConnected() || nc.isClosed() || performance.now() < notBefore) return;
+    if (stopped || !isConnected() || nc.isClosed() || nc.isDraining() || performance.now() < notBefore) return;
     const open = outstanding();
     const room = free() - open;
     // One pull per free hand would cost a subscription per message; so wait for a quarter, unless nothing is asked for.
@@ -160,7 +160,7 @@ export function pullFrom(
       reconnects.unsubscribe();
       const open = [...pulls];
       // Draining says UNSUB and then lets through what the server had sent before it heard that.
-      if (isConnected() && !nc.isClosed())
+      if (isConnected() && !nc.isClosed() && !nc.isDraining())
         await Promise.allSettled(open.map(({ subscription }) => subscription.drain()));
       else for (const { subscription } of open) subscription.unsubscribe();
       pulls.clear();

@@ -6,6 +6,7 @@ import { ReentryError } from '../errors.ts';
 /** The library's type of this answer lacks `ts`, the server's clock (since 2.10). */
 const answerSchema = z.looseObject({
   ts: z.string(),
+  created: z.string(),
   config: z.looseObject({ max_bytes: z.number() }),
   state: z.looseObject({ bytes: z.number(), last_seq: z.number() }),
 });
@@ -19,12 +20,14 @@ export async function streamInfo({ nc }: Pick<Link, 'nc'>, stream: string) {
       transient: true,
       cause: parsed.error,
     });
-  const { ts, config, state } = parsed.data;
+  const { ts, created, config, state } = parsed.data;
   return {
     serverTimeMs: Date.parse(ts),
     bytes: state.bytes,
     /** -1: unlimited. */
     maxBytes: config.max_bytes,
     lastSequence: state.last_seq,
+    /** When it was made: another value means another stream of the same name. */
+    created,
   };
 }

@@ -40,7 +40,7 @@ export function workQueues(link: Link): WorkQueues {
     const tokens = message.subject.split('.');
     let settled = false;
     const heartbeat = setInterval(() => {
-      if (!nc.isClosed()) nc.publish(reply, '+WPI');
+      if (!nc.isClosed() && !nc.isDraining()) nc.publish(reply, '+WPI');
     }, WORKING_EVERY_MS);
     const settle = () => {
       clearInterval(heartbeat);

@@ -1,0 +1,222 @@
+import { describe, expect, test, vi } from 'vitest';
+import { connectNats } from '../../src/nats/connection.ts';
+import { layoutFrom } from '../../src/nats/options.ts';
+import { ReentryError } from '../../src/errors.ts';
+import type { StoredEvent } from '../../src/ports.ts';
+import { anInstallation, sharedNatsServer } from '../support/nats-server.ts';
+
+const { url } = sharedNatsServer();
+const run = { tenant: 'sales', runId: 'load.1' };
+const lifecycle = (step: number) => ({ ...run, attempt: 1, step, at: new Date(0).toISOString() });
+const completed = (state: 'succeeded' | 'failed') => ({ ...run, state, attempt: 1, timings: {} });
+
+describe('events', () => {
+  test('completed is said once, whoever says it again', async () => {
+    await using installation = await anInstallation(url());
+    const [one, two, client] = [
+      await installation.broker(),
+      await installation.broker('worker', 'two'),
+      await installation.client(),
+    ];
+    const heard: StoredEvent[] = [];
+    const hearing = client.events$(run).subscribe((event) => heard.push(event));
+    await one.publish.event(run, 'completed', 2, completed('succeeded'));
+    await Promise.all([
+      one.publish.event(run, 'completed', 2, completed('succeeded')),
+      two.publish.event(run, 'completed', 3, completed('failed')),
+    ]);
+    expect(await client.lastEvent(run, 'completed')).toMatchObject({
+      id: 'sales/load.1/2/completed',
+      step: 2,
+      data: { state: 'succeeded' },
+    });
+    await expect.poll(() => heard.length).toBeGreaterThan(0);
+    await using connection = await connectNats({ ...installation.options, role: 'setup', name: 'count' });
+    const { assets } = layoutFrom(installation.options);
+    expect((await (await connection.nc.jetstreamManager()).streams.info(assets.events)).state.messages).toBe(1);
+    hearing.unsubscribe();
+  });
+
+  test('the same step event twice is stored once, another step is another event', async () => {
+    await using installation = await anInstallation(url());
+    const [broker, client] = [await installation.broker(), await installation.client()];
+    for (const step of [1, 1, 2]) await broker.publish.event(run, 'launched', step, lifecycle(step));
+    await using connection = await connectNats({ ...installation.options, role: 'setup', name: 'count' });
+    const { assets } = layoutFrom(installation.options);
+    expect((await (await connection.nc.jetstreamManager()).streams.info(assets.events)).state.messages).toBe(2);
+    expect(await client.lastEvent(run, 'launched')).toMatchObject({ step: 2, run });
+    expect(await client.lastEvent(run, 'completed')).toBeUndefined();
+  });
+});
+
+describe('run requests', () => {
+  test('the same id twice is one message', async () => {
+    await using installation = await anInstallation(url());
+    const client = await installation.client();
+    const data = new TextEncoder().encode('{}');
+    expect(await client.publishRun('default', run, data, 'run:1')).toEqual({ duplicate: false });
+    expect(await client.publishRun('default', run, data, 'run:1')).toEqual({ duplicate: true });
+  });
+
+  test('an unknown queue is named, with the remedy', async () => {
+    await using installation = await anInstallation(url());
+    const client = await installation.client();
+    await expect(client.publishRun('nope', run, new Uint8Array(2))).rejects.toMatchObject({
+      code: 'NOT_FOUND',
+      message: expect.stringMatching(/queue nope.*reentry setup/),
+    });
+  });
+
+  test('a request over the payload limit is refused as too large', async () => {
+    await using installation = await anInstallation(url());
+    const client = await installation.client();
+    await expect(client.publishRun('default', run, new Uint8Array(client.maxPayloadBytes + 1))).rejects.toMatchObject({
+      code: 'TOO_LARGE',
+      transient: false,
+    });
+  });
+});
+
+describe('dead letters', () => {
+  test('even the largest message gets there, and says what was cut', async () => {
+    await using installation = await anInstallation(url());
+    const broker = await installation.broker();
+    const why = { code: 'DEAD_LETTERED', category: 'infrastructure' as const, summary: 'zu oft: ü\n', evidence: [] };
+    await broker.publish.deadLetter('run', run, new Uint8Array(1024 * 1024), why);
+    await using connection = await connectNats({ ...installation.options, role: 'setup', name: 'look' });
+    const { assets, subjects } = layoutFrom(installation.options);
+    const message = await (
+      await connection.nc.jetstreamManager()
+    ).streams.getMessage(assets.deadLetters, { last_by_subj: subjects.dlq.of('run', run) });
+    expect(JSON.parse(message.header.get('Reentry-Why'))).toMatchObject({ code: 'DEAD_LETTERED' });
+    expect(message.header.get('Reentry-Truncated-From-Bytes')).toBe(String(1024 * 1024));
+  });
+});
+
+describe('services', () => {
+  test('one of several workers answers, for the tenant of the subject', async () => {
+    await using installation = await anInstallation(url());
+    const workers = [await installation.broker(), await installation.broker('worker', 'two')];
+    const answer = vi.fn((tenant: string, data: Uint8Array) =>
+      Promise.resolve({ ok: { tenant, asked: JSON.parse(new TextDecoder().decode(data)) as unknown } }),
+    );
+    const serving = workers.map((worker) => worker.services.serve$('status', answer).subscribe());
+    const client = await installation.client();
+    await expect
+      .poll(() => client.request('a.b', 'status', { runId: 'x' }).catch(() => undefined))
+      .toEqual({ ok: { tenant: 'a.b', asked: { runId: 'x' } } });
+    const before = answer.mock.calls.length;
+    await client.request('a.b', 'status', { runId: 'x' });
+    expect(answer.mock.calls.length).toBe(before + 1);
+    for (const one of serving) one.unsubscribe();
+  });
+
+  test('what goes wrong is answered: bad JSON, our errors, our bugs', async () => {
+    await using installation = await anInstallation(url());
+    const worker = await installation.broker();
+    const failures: Record<string, () => never> = {
+      json: () => JSON.parse('{') as never,
+      ours: () => {
+        throw new ReentryError('NOT_FOUND', 'no such run', {
+          transient: false,
+          problems: [{ path: 'runId', message: 'unknown' }],
+        });
+      },
+      bug: () => {
+        throw new TypeError('secret detail');
+      },
+    };
+    const serving = worker.services
+      .serve$('explain', (tenant) =>
+        Promise.resolve().then(() => failures[tenant]?.() ?? { ok: 'x'.repeat(2_000_000) }),
+      )
+      .subscribe();
+    const client = await installation.client();
+    const code = async (tenant: string) => {
+      const reply = await client.request(tenant, 'explain', {});
+      return 'error' in reply ? reply.error : reply;
+    };
+    await expect
+      .poll(() => code('json').catch(() => undefined))
+      .toMatchObject({ code: 'INVALID_REQUEST', problems: [{ path: '$' }] });
+    expect(await code('ours')).toMatchObject({ code: 'NOT_FOUND', problems: [{ path: 'runId' }] });
+    expect(await code('bug')).toEqual({ code: 'INTERNAL', message: expect.not.stringContaining('secret') });
+    expect(await code('large')).toMatchObject({ code: 'TOO_LARGE' });
+    serving.unsubscribe();
+  });
+
+  test('a tenant token that is not canonical and a reply outside the inboxes are refused', async () => {
+    await using installation = await anInstallation(url());
+    const worker = await installation.broker();
+    const handle = vi.fn(() => Promise.resolve({ ok: 1 }));
+    const serving = worker.services.serve$('status', handle).subscribe();
+    await using connection = await connectNats({ ...installation.options, role: 'setup', name: 'raw' });
+    const { nc } = connection;
+    const { root } = layoutFrom(installation.options).subjects;
+    await expect
+      .poll(async () => (await nc.request(`${root}.svc.=2e.status`, '{}').catch(() => undefined))?.json())
+      .toMatchObject({ error: { code: 'INVALID_REQUEST' } });
+    const heard: unknown[] = [];
+    nc.subscribe('elsewhere.>', { callback: (_error, message) => heard.push(message.subject) });
+    nc.publish(`${root}.svc.t.status`, '{}', { reply: 'elsewhere.x' });
+    // An answer to a proper request after it shows that the improper one has been looked at.
+    await nc.request(`${root}.svc.t.status`, '{}');
+    expect([handle.mock.calls.length, heard]).toEqual([1, []]);
+    serving.unsubscribe();
+  });
+
+  test('nobody there and nobody answering in time are two errors', async () => {
+    await using installation = await anInstallation(url());
+    const client = await installation.client();
+    await expect(client.request('t', 'render', {})).rejects.toMatchObject({ code: 'UNREACHABLE' });
+    const worker = await installation.broker();
+    let asked = 0;
+    const serving = worker.services
+      .serve$('render', () => {
+        asked += 1;
+        return new Promise(() => undefined);
+      })
+      .subscribe();
+    await expect
+      .poll(() =>
+        client
+          .request('t', 'render', {}, 100)
+          .catch((error: unknown) => (error instanceof ReentryError ? error.code : undefined)),
+      )
+      .toBe('TIMEOUT');
+    expect(asked).toBeGreaterThan(0);
+    serving.unsubscribe();
+  });
+});
+
+describe('core messages', () => {
+  test('nudges and heartbeats arrive; live text and stored chunks reach the client', async () => {
+    await using installation = await anInstallation(url());
+    const [worker, triggerer, client] = [
+      await installation.broker(),
+      await installation.broker('triggerer'),
+      await installation.client(),
+    ];
+    const heard: unknown[] = [];
+    const subscriptions = [
+      worker.nudges$('w.1').subscribe((nudge) => heard.push(nudge)),
+      triggerer.membership.heartbeats$.subscribe(({ replica }) => heard.push(replica)),
+      client.logChunks$(run).subscribe(({ text, container, attempt }) => heard.push([text, container, attempt])),
+    ];
+    await expect
+      .poll(async () => {
+        await worker.publish.nudge('w.1', run);
+        triggerer.membership.beat({ v: 1, replica: 'r1', draining: false, at: 0, shards: 0 });
+        await worker.logs.append(
+          run,
+          1,
+          'base',
+          { text: 'line', to: { nanos: 1n, lines: 1 } },
+          (await worker.logs.end(run, 1, 'base')).sequence,
+        );
+        return heard;
+      })
+      .toEqual(expect.arrayContaining([run, 'r1', ['line', 'base', 1]]));
+    for (const one of subscriptions) one.unsubscribe();
+  });
+});
