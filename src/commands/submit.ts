@@ -47,7 +47,7 @@ export function submitCommand(shell: Shell, finish: Finish): Command {
       shell.out(invocation.json ? JSON.stringify(receipt) : receipt.runId);
       return EXIT_CODES.ok;
     }
-    return watched(invocation, client, receipt, logs);
+    return await watched(invocation, client, receipt, logs);
   });
 }
 
