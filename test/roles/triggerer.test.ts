@@ -119,7 +119,7 @@ suite('triggerer on a real broker and a Kubernetes API', () => {
     const admin = await connectNats({ servers: server.url, name: 'setup', role: 'setup' });
     await setup(admin.nc, layoutFrom({}), {});
     await admin[Symbol.asyncDispose]();
-    const target = TARGETS[0];
+    const target = TARGETS.at(-1);
     if (target === undefined) throw new Error('no Kubernetes to test on');
     kubernetes = await target.start();
     namespace = await kubernetes.namespace();
