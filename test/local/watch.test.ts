@@ -124,6 +124,9 @@ describe('a fault', () => {
     expect((await bed.request('GET', `${PODS}/x`)).status).toBe(404);
     bed.cluster.faults.order({ fault: 'failNext', verb: 'list', resource: 'pods', status: 500 });
     expect(await bed.object('GET', PODS)).toMatchObject({ code: 500, reason: 'InternalError' });
+    const message = 'pods "x" is forbidden: exceeded quota: q';
+    bed.cluster.faults.order({ fault: 'failNext', verb: 'watch', status: 403, message });
+    expect(await bed.object('GET', `${PODS}?watch=1`)).toMatchObject({ code: 403, reason: 'Forbidden', message });
     expect((await bed.request('POST', '/_local/faults', { fault: 'explode' })).status).toBe(400);
   });
 

@@ -99,11 +99,29 @@ export function expired(message: string): ApiFailure {
   return new ApiFailure(410, 'Expired', message);
 }
 
-/** An answer by status code alone, as an overloaded or broken server gives it. */
-export function brokenServer(code: number, retryAfterSeconds: number | undefined): ApiFailure {
-  const reason =
-    { 429: 'TooManyRequests', 500: 'InternalError', 503: 'ServiceUnavailable', 504: 'Timeout' }[code] ??
-    'InternalError';
-  const message = code === 429 ? 'Too many requests, please try again later.' : (STATUS_CODES[code] ?? 'error');
-  return new ApiFailure(code, reason, message, retryAfterSeconds === undefined ? {} : { retryAfterSeconds });
+const REASONS: Readonly<Record<number, string>> = {
+  400: 'BadRequest',
+  401: 'Unauthorized',
+  403: 'Forbidden',
+  404: 'NotFound',
+  405: 'MethodNotAllowed',
+  409: 'Conflict',
+  410: 'Expired',
+  413: 'RequestEntityTooLarge',
+  422: 'Invalid',
+  429: 'TooManyRequests',
+  503: 'ServiceUnavailable',
+  504: 'Timeout',
+};
+
+/** A failure ordered by its status code; `message` where the words matter, as with an exceeded quota. */
+export function orderedFailure(order: {
+  readonly status: number;
+  readonly message?: string | undefined;
+  readonly retryAfterSeconds?: number | undefined;
+}): ApiFailure {
+  const { status, retryAfterSeconds } = order;
+  const usual = status === 429 ? 'Too many requests, please try again later.' : (STATUS_CODES[status] ?? 'error');
+  const options = retryAfterSeconds === undefined ? {} : { retryAfterSeconds };
+  return new ApiFailure(status, REASONS[status] ?? 'InternalError', order.message ?? usual, options);
 }

@@ -21,6 +21,7 @@ export const faultSchema = z.discriminatedUnion('fault', [
     status: z.number().int().min(400).max(599),
     count,
     retryAfterSeconds: z.number().nonnegative().optional(),
+    message: z.string().optional(),
   }),
   z.strictObject({ fault: z.literal('slow'), ...aim, ms: z.number().nonnegative(), count }),
   z.strictObject({ fault: z.literal('loseReply'), ...aim, count }),
@@ -64,7 +65,7 @@ export class Faults {
    * - `freezeWatches` leaves them open and silent for `ms`;
    * - `expireHistory` makes every older version and begun page answer 410;
    * - `sendBookmarks` sends one to each watch that asked for them, now;
-   * - `failNext` answers the next `count` matching requests with `status`, undone;
+   * - `failNext` answers the next `count` matching requests with `status` (and `message`), undone;
    * - `slow` answers them after `ms`;
    * - `loseReply` does them and cuts the connection before the answer;
    * - `deny` refuses matching requests (403, and in access reviews) until `clear`;
@@ -108,10 +109,7 @@ export class Faults {
   }
 
   /** The failure ordered for this request, if any; used up by asking. */
-  failure(
-    verb: string,
-    resource: string,
-  ): { readonly status: number; readonly retryAfterSeconds?: number | undefined } | undefined {
+  failure(verb: string, resource: string): Pending<'failNext'>['order'] | undefined {
     return take(this.#fail, verb, resource);
   }
 

@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
 import { discovery, review } from './discovery.ts';
-import { ApiFailure, badRequest, brokenServer, noSuchPath, notFound, statusOf } from './failure.ts';
+import { ApiFailure, badRequest, orderedFailure, noSuchPath, notFound, statusOf } from './failure.ts';
 import { faultSchema, type Faults } from './faults.ts';
 import { RequestMetrics } from './metrics.ts';
 import { isJsonObject, jsonOf, type KubeObject } from './objects.ts';
@@ -215,7 +215,7 @@ async function objectRequest(
     const delayMs = faults.delayMs(verb, target);
     if (delayMs > 0) await delay(delayMs);
     const failure = faults.failure(verb, target);
-    if (failure !== undefined) throw brokenServer(failure.status, failure.retryAfterSeconds);
+    if (failure !== undefined) throw orderedFailure(failure);
     if (faults.isDenied(verb, target)) {
       throw new ApiFailure(
         403,
