@@ -28,7 +28,7 @@ export async function linkOf(connection: Connection, options: BrokerOptions): Pr
   return {
     ...layoutFrom(options),
     nc,
-    js: nc.jetstream({ timeout: CALL_TIMEOUT_MS }),
+    js: nc.jetstream({ checkAPI: false, timeout: CALL_TIMEOUT_MS }),
     jsm: await nc.jetstreamManager({ checkAPI: false, timeout: CALL_TIMEOUT_MS }),
     connected$: connection.connected$,
     isConnected: connection.isConnected,

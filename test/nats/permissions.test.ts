@@ -1,0 +1,207 @@
+import { Subject } from 'rxjs';
+import { describe, expect, test } from 'vitest';
+import { openBroker } from '../../src/nats/broker.ts';
+import { openClientBroker } from '../../src/nats/client-broker.ts';
+import { connectNats } from '../../src/nats/connection.ts';
+import { layoutFrom } from '../../src/nats/options.ts';
+import { setup } from '../../src/nats/setup.ts';
+import { PERMISSIONS, PERMISSION_ROLES, natsUserPermissions, permissionsOf } from '../../src/wire/permissions.ts';
+import type { PermissionRole, PermissionScope } from '../../src/wire/permissions.ts';
+import type { RunState } from '../../src/wire/messages.ts';
+import { sharedNatsServer } from '../support/nats-server.ts';
+
+const layout = layoutFrom({});
+const scope: PermissionScope = { tenant: 'sales', queues: ['default'], feeds: ['billing'] };
+const user = (name: string, permissions: object) => ({ user: name, password: name, permissions });
+const { url } = sharedNatsServer({
+  // JSON is valid in the server's configuration.
+  config: `authorization { users: ${JSON.stringify([
+    ...PERMISSION_ROLES.map((role) => user(role, natsUserPermissions(permissionsOf(role, layout, scope)))),
+    { user: 'god', password: 'god' },
+  ])} }`,
+});
+const as = (name: PermissionRole | 'god', role: PermissionRole = name === 'god' ? 'setup' : name) => ({
+  servers: url(),
+  user: name,
+  pass: name,
+  role,
+  name,
+  ...(role === 'client' ? { tenant: scope.tenant } : {}),
+});
+
+/** A subject that a pattern matches, with tokens of its own where the pattern has wildcards. */
+const sample = (pattern: string) => pattern.replace(/\*/g, 'x').replace(/>/g, 'x');
+
+/** What a role was refused, of the subjects it tried to publish or subscribe. */
+async function refusals(
+  role: PermissionRole,
+  side: 'publish' | 'subscribe',
+  subjects: readonly string[],
+): Promise<readonly string[]> {
+  await using connection = await connectNats(as(role));
+  const { nc } = connection;
+  const refused = new Set<string>();
+  const follow = async () => {
+    for await (const { permissionContext } of nc.status())
+      if (permissionContext !== undefined) refused.add(permissionContext.subject);
+  };
+  void follow();
+  for (const subject of subjects)
+    if (side === 'publish') nc.publish(subject);
+    else nc.subscribe(subject, { callback: () => undefined });
+  // The server refuses in order: when it has refused this one, nobody's, it has looked at all before it.
+  nc.publish('nobody.may');
+  await expect.poll(() => refused.has('nobody.may')).toBe(true);
+  refused.delete('nobody.may');
+  return [...refused];
+}
+
+describe('each row of the table', () => {
+  // Publishing to an API is trying it: what the subject asks for is not there, or the request is empty; nothing is changed by these.
+  for (const row of PERMISSIONS)
+    for (const side of ['publish', 'subscribe'] as const) {
+      if (row[side].length === 0) continue;
+      for (const role of PERMISSION_ROLES) {
+        const subjects = row.subjects(layout, scope);
+        const whole = permissionsOf(role, layout, scope)[side];
+        const allowed = row[side].some((one) => one === role);
+        // A role without the row may still have some of its subjects from another one.
+        const foreign = subjects.filter((subject) => !whole.some((own) => covers(own, subject)));
+        if (allowed)
+          test(`${role} may ${side}: ${row.what}`, async () => {
+            expect(await refusals(role, side, side === 'publish' ? subjects.map(sample) : subjects)).toEqual([]);
+          });
+        else if (foreign.length > 0)
+          test(`${role} may not ${side}: ${row.what}`, async () => {
+            const tried = side === 'publish' ? foreign.map(sample) : foreign;
+            expect([...(await refusals(role, side, tried))].sort()).toEqual([...new Set(tried)].sort());
+          });
+      }
+    }
+});
+
+/** Whether everything that `narrow` names is named by `wide`. */
+function covers(wide: string, narrow: string): boolean {
+  const [a, b] = [wide.split('.'), narrow.split('.')];
+  for (const [i, token] of a.entries()) {
+    if (token === '>') return i < b.length;
+    if (b[i] === undefined || b[i] === '>' || (token !== '*' && token !== b[i])) return false;
+  }
+  return a.length === b.length;
+}
+
+describe('a client', () => {
+  test.each([
+    ['publish', layout.subjects.run.of('default', { tenant: 'other', runId: 'r' })],
+    ['publish', layout.subjects.event.of({ tenant: 'sales', runId: 'r' }, 'completed')],
+    ['publish', layout.subjects.step.of('default', 'start', { tenant: 'sales', runId: 'r' })],
+    ['publish', layout.assets.stateBucket.subject('sales.r')],
+    [
+      'publish',
+      `$JS.API.DIRECT.GET.${layout.assets.stateBucket.stream}.${layout.assets.stateBucket.subject('sales.r')}`,
+    ],
+    ['publish', `$JS.API.CONSUMER.CREATE.${layout.assets.events}`],
+    ['publish', `$JS.API.DIRECT.GET.${layout.assets.events}.${layout.subjects.event.ofTenant('other')}`],
+    ['subscribe', layout.subjects.event.ofTenant('other')],
+    ['subscribe', layout.subjects.log.ofTenant('other')],
+    ['subscribe', '_INBOX_client_other.>'],
+    ['subscribe', '>'],
+  ] as const)('may not %s %s', async (side, subject) => {
+    expect(await refusals('client', side, [subject])).toEqual([subject]);
+  });
+});
+
+describe('roles with nothing but their permissions', () => {
+  const run = { tenant: 'sales', runId: 'r' };
+  const state: RunState = {
+    v: 1,
+    phase: 'Queued',
+    queue: 'default',
+    operator: 'pod',
+    attempt: 1,
+    step: 0,
+    userFailures: 0,
+    infraFailures: 0,
+    faults: 0,
+    fence: { stream: 'RUNS', seq: 1, epoch: 0, by: 'w' },
+    op: 'o',
+    timings: {},
+    requestHash: '',
+  };
+  const subscription = { v: 1, queue: 'default', attempt: 1, step: 0, stateRev: 1, await: {}, then: 'resume' as const };
+
+  test('set up, ask, work, watch and answer', async () => {
+    {
+      await using connection = await connectNats(as('setup'));
+      await setup(connection.nc, layout, {
+        storageBytes: 512 * 1024 ** 2,
+        subscribers: [{ tenant: 'sales', name: 'billing' }],
+      });
+    }
+    await using worker = await openBroker({ ...as('worker'), role: 'worker' });
+    await using triggerer = await openBroker({ ...as('triggerer'), role: 'triggerer' });
+    await using client = await openClientBroker({ ...as('client'), role: 'client' });
+
+    await client.publishRun('default', run, new TextEncoder().encode('{}'), 'run:r');
+    const taken: string[] = [];
+    const stop$ = new Subject<void>();
+    const drained = new Promise<void>((resolve) => {
+      worker.queues
+        .intake$(
+          'default',
+          1,
+          async (delivery) => {
+            taken.push(delivery.runIdToken);
+            await delivery.ack();
+          },
+          stop$,
+        )
+        .subscribe({ complete: resolve });
+    });
+    await expect.poll(() => taken).toEqual(['r']);
+    stop$.next();
+    await drained;
+
+    await worker.requests.create(run, {});
+    const written = await worker.runs.write(run, state, 0);
+    expect(written.kind).toBe('written');
+    expect((await worker.runs.list({ limit: 10 })).runs).toHaveLength(1);
+    const changes: string[] = [];
+    const watching = triggerer.subscriptions.changes$('r1').subscribe(({ kind }) => changes.push(kind));
+    const claiming = triggerer.membership
+      .claims$()
+      .subscribe(({ ...signal }) => changes.push('key' in signal ? signal.key : 'claims synced'));
+    await worker.subscriptions.put(run, subscription);
+    await expect.poll(() => changes).toEqual(expect.arrayContaining(['put', 'synced', 'claims synced']));
+    expect(await triggerer.membership.claim('s.00', { owner: 't', epoch: 1 }, 0)).toBeGreaterThan(0);
+    await expect.poll(() => changes).toContain('s.00');
+    await triggerer.publish.resume(
+      run,
+      'default',
+      { v: 1, attempt: 1, step: 0, stateRev: 1, subRev: 1, event: { kind: 'success', at: 0 } },
+      'fire:r:0:0',
+    );
+    await expect(triggerer.subscriptions.delete(run)).rejects.toMatchObject({ code: 'FORBIDDEN' });
+    await expect(triggerer.runs.write(run, state, 0)).rejects.toMatchObject({ code: 'FORBIDDEN' });
+    await worker.subscriptions.delete(run);
+    await worker.sweep({ olderThanMs: 0, limit: 10 });
+    watching.unsubscribe();
+    claiming.unsubscribe();
+
+    await worker.logs.append(run, 1, 'base', { text: 'x', to: { nanos: 1n, lines: 1 } }, 0);
+    expect((await worker.logs.read(run, { limit: 5 })).chunks).toHaveLength(1);
+    await worker.results.put(run, 1, 'return.json', new Uint8Array(200_000));
+    expect((await worker.results.get(run, 1, 'return.json'))?.length).toBe(200_000);
+    await worker.publish.event(run, 'completed', 1, { ...run, state: 'succeeded', attempt: 1, timings: {} });
+    expect(await client.lastEvent(run, 'completed')).toMatchObject({ data: { state: 'succeeded' } });
+    await expect(client.lastEvent({ ...run, tenant: 'other' }, 'completed')).rejects.toMatchObject({
+      code: 'FORBIDDEN',
+    });
+
+    const serving = worker.services.serve$('status', (tenant) => Promise.resolve({ ok: tenant })).subscribe();
+    await expect.poll(() => client.request('sales', 'status', {}).catch(() => undefined)).toEqual({ ok: 'sales' });
+    await expect(client.request('other', 'status', {})).rejects.toMatchObject({ code: 'FORBIDDEN' });
+    serving.unsubscribe();
+    await worker.fill();
+  });
+});
