@@ -146,6 +146,25 @@ export class KubernetesPodOperator implements Operator<PodParams> {
     }
   }
 
+  async find(context: Context): Promise<PodRef | undefined> {
+    const { run, state } = context;
+    const params = this.#paramsOf(context);
+    const cluster = clusterOf(context, params);
+    const metadata = recordIn(this.#manifest(context, params, state.attempt, cluster), 'metadata');
+    const found = await cluster.getPod(
+      textIn(metadata, 'namespace') ?? cluster.namespace,
+      textIn(metadata, 'name') ?? '',
+    );
+    if (found === undefined) return undefined;
+    const pod = cluster.project(found);
+    const ours = pod.tenant === run.tenant && pod.runId === run.runId && pod.attempt === state.attempt;
+    return ours ? refOf(pod) : undefined;
+  }
+
+  keepsSlot({ deferrable }: PodParams): boolean {
+    return !deferrable;
+  }
+
   async stop(context: Context, pod: PodRef): Promise<'gone' | 'stopping'> {
     const params = this.#paramsOf(context);
     const manager = managerOf(context, context.cluster(pod.connection));
@@ -168,7 +187,9 @@ export class KubernetesPodOperator implements Operator<PodParams> {
   }
 
   async #isToDelete(params: PodParams, outcome: Outcome, manager: PodManager, pod: PodRef): Promise<boolean> {
-    // A cancelled or timed-out pod goes by `onKillAction`, which `stop` has carried out.
+    // A stopped pod goes or stays by `onKillAction`, which `stop` has carried out.
+    if (outcome.state === 'cancelled' || outcome.diagnosis?.code === 'EXECUTION_TIMEOUT')
+      return params.onKillAction === 'delete_pod';
     switch (params.onFinishAction) {
       case 'delete_pod':
         return true;

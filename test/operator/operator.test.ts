@@ -93,7 +93,7 @@ function over(outcome: StepOutcome) {
 function after(context: Context, { pod, await: wait, facts }: StepOutcome & { readonly kind: 'defer' }): Context {
   const { cursors, logGaps, memo } = facts ?? {};
   const kept = { ...(cursors && { cursors }), ...(logGaps !== undefined && { logGaps }), ...(memo && { memo }) };
-  return { ...context, state: { ...context.state, phase: 'Resuming', pod, await: wait, ...kept } };
+  return { ...context, state: { ...context.state, phase: 'Resuming', pod: { ...pod }, await: wait, ...kept } };
 }
 
 async function podOf(context: Context): Promise<PodProjection> {
@@ -112,7 +112,7 @@ async function event(context: Context): Promise<TriggerEvent> {
     attempt,
     step,
     stateRev: 1,
-    pod,
+    ...(pod === undefined ? {} : { pod: { ...pod } }),
     await: context.state.await ?? {},
     then: 'resume',
   } as const;
@@ -222,6 +222,15 @@ describe('launching', () => {
     await kube.cluster.deletePod(first.pod, 0);
   });
 
+  test('can be found again by whoever takes the run over', async () => {
+    const context = aContext(sh('sleep 600'));
+    expect(await operator.find(context)).toBeUndefined();
+    const { pod } = deferred(await operator.execute(context));
+    expect(await operator.find(context)).toEqual(pod);
+    expect(await operator.find({ ...context, state: aState({ attempt: 2 }) })).toBeUndefined();
+    await kube.cluster.deletePod(pod, 0);
+  });
+
   test('meets a stranger under its name', async () => {
     const params = sh('true', { name: freshName('taken'), randomNameSuffix: false });
     await operator.execute(aContext(params));
@@ -315,6 +324,15 @@ describe('re-entry', () => {
     expect(over(await operator.triggerReentry(context, { kind: 'error', at: 1 })).state).toBe('failed');
     await kube.cluster.deletePod(await podOf(context), 0);
   });
+});
+
+test('a stopped pod that is to be kept is kept, whatever onFinishAction says', async () => {
+  const context = await launch(sh('sleep 600', { onKillAction: 'keep_pod' }));
+  const pod = await podOf(context);
+  expect(await operator.stop(context, pod)).toBe('gone');
+  await operator.cleanUp(context, { state: 'cancelled' }, pod);
+  expect(await podOf(context)).toMatchObject({ alreadyChecked: true, deletedAt: undefined });
+  await kube.cluster.deletePod(pod, 0);
 });
 
 test.each<[PodParamsInput['onFinishAction'], number, boolean]>([
