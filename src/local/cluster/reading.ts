@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { z } from 'zod';
-import { ApiFailure, badRequest, expired, invalid, notFound } from './failure.ts';
+import { ApiFailure, badRequest, invalid, notFound } from './failure.ts';
 import { jsonOf, type KubeObject } from './objects.ts';
 import type { Resource } from './resources.ts';
 import { fieldSelector, labelSelector, type Selector } from './selectors.ts';
@@ -93,7 +93,7 @@ function parseToken(token: string): z.output<typeof tokenSchema> {
   try {
     return tokenSchema.parse(JSON.parse(Buffer.from(token, 'base64url').toString()));
   } catch {
-    throw expired('continue key is not valid: the list must be started anew');
+    throw badRequest('continue key is not valid: it was not given by this server');
   }
 }
 
