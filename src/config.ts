@@ -138,7 +138,7 @@ export const configSchema = z.object({
       value: 'NAMESPACE[,NAMESPACE]',
     }),
   podSecurity: z
-    .enum(['privileged', 'baseline', 'restricted'])
+    .enum(['baseline', 'restricted'])
     .default('baseline')
     .register(facts, { says: 'Pod Security level that requests are held to.', value: 'LEVEL' }),
   templateFolder: text

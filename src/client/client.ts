@@ -155,11 +155,13 @@ export function clientOver(broker: ClientBroker, tenant: string): Client {
       let seen = { signs: 0, over: !follow };
       for (;;) {
         for (;;) {
-          const page = await ask(
-            'logs',
-            { runId, ...which, limit: LOG_PAGE, ...(after === undefined ? {} : { after }) },
-            logsReplySchema,
-          );
+          const asked = { runId, ...which, limit: LOG_PAGE, ...(after === undefined ? {} : { after }) };
+          const page = await ask('logs', asked, logsReplySchema).catch((error: unknown) => {
+            // A run that was just asked for may not have been taken in yet.
+            if (follow && !seen.over && error instanceof ReentryError && error.code === 'NOT_FOUND')
+              return { chunks: [], next: undefined };
+            throw error;
+          });
           yield* page.chunks;
           after = page.chunks.at(-1)?.sequence ?? page.next ?? after;
           if (page.next === undefined || page.next === null || page.chunks.length === 0) break;

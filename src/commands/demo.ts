@@ -107,9 +107,13 @@ async function show(stage: Stage): Promise<readonly DemoRow[]> {
     mergeMap(() => throwError(() => new ReentryError('DRAIN_OVERDUE', 'the demo was stopped', { transient: false }))),
   );
   const ends = new Map<string, number>();
-  const watching = lastValueFrom(merge(podEnds$(stage.config, ends), events$(client, view)).pipe(takeUntil(over)), {
-    defaultValue: undefined,
-  });
+  const resumes = new Map<string, number>();
+  const watching = lastValueFrom(
+    merge(podEnds$(stage.config, ends), events$(client, view, resumes)).pipe(takeUntil(over)),
+    {
+      defaultValue: undefined,
+    },
+  );
   watching.catch(() => undefined); // told below, where it is awaited
   const told = new Map<string, Promise<CompletedData>>(
     DEMO_RUNS.map(({ runId }) => [runId, client.waitFor(runId, { timeoutMs: PATIENCE_MS })]),
@@ -121,7 +125,7 @@ async function show(stage: Stage): Promise<readonly DemoRow[]> {
         ...DEMO_RUNS.map(({ runId, request }) => client.submit(request, { runId })),
         cancelled(client, view),
         killed(stage, view),
-      ]).then(() => Promise.all(DEMO_RUNS.map(async (run) => rowOf(client, run, told.get(run.runId), ends)))),
+      ]).then(() => Promise.all(DEMO_RUNS.map(async (run) => rowOf(client, run, told.get(run.runId), ends, resumes)))),
     );
     return await firstValueFrom(merge(acts, stopped$).pipe(take(1)));
   } finally {
@@ -152,9 +156,11 @@ function podEnds$(config: Config, ends: Map<string, number>) {
   );
 }
 
-function events$(client: Client, view: DemoView) {
+function events$(client: Client, view: DemoView, resumes: Map<string, number>) {
   return client.allEvents$().pipe(
     tap(({ run, type, data }) => {
+      // The last counts: earlier ones are re-entries for logs.
+      if (type === 'resumed') resumes.set(`${run.runId}/${String(data.attempt)}`, Date.now());
       view.event(run.runId, type === 'completed' && 'state' in data ? String(data.state) : type);
     }),
   );
@@ -183,6 +189,7 @@ async function rowOf(
   { runId, shows, state, check, logLines }: DemoRun,
   told: Promise<CompletedData> | undefined,
   ends: ReadonlyMap<string, number>,
+  resumes: ReadonlyMap<string, number>,
 ): Promise<DemoRow> {
   let done: CompletedData | undefined;
   try {
@@ -211,9 +218,10 @@ async function rowOf(
           ? undefined
           : `${String(lines.length)} log lines instead of ${String(logLines)}`))
       : `instead of ${state}${done.diagnosis === undefined ? '' : `: ${done.diagnosis.code}`}`;
+  // Both are seen by this process, by one clock: the pod in a watch of its own, the resumption as an event.
   const ended = ends.get(`${runId}/${String(done.attempt)}`);
-  const resumed = done.timings['resumedAt'];
-  const resumeMs = ended === undefined || resumed === undefined ? undefined : Math.max(0, Date.parse(resumed) - ended);
+  const resumed = resumes.get(`${runId}/${String(done.attempt)}`);
+  const resumeMs = ended === undefined || resumed === undefined ? undefined : Math.max(0, resumed - ended);
   const says =
     done.diagnosis?.summary ?? (done.result === undefined ? (lines.at(-1) ?? '') : JSON.stringify(done.result));
   return { runId, shows, state: done.state, expected: state, attempt: done.attempt, resumeMs, says, wrong };

@@ -64,6 +64,7 @@ async function watched(invocation: Invocation, client: Client, receipt: Receipt,
   };
   if (!json) shell.err(`run ${receipt.runId}`);
   const printing = logs ? printLogs(invocation, client, receipt.runId) : Promise.resolve();
+  printing.catch(() => undefined); // awaited below, after the run's own end
   const watching = lastValueFrom(client.events$(receipt.runId).pipe(tap(say), takeUntil(shell.stop$)), {
     defaultValue: undefined,
   });

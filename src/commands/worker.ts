@@ -16,7 +16,7 @@ export async function beginWorker(): Promise<(parts: RoleParts) => BegunRole> {
     const { installation, namespaces, queues } = config;
     const work = worker({
       ...{ broker, clusters, log, meter },
-      operators: [new KubernetesPodOperator()],
+      operators: [new KubernetesPodOperator({ podSecurity: config.podSecurity })],
       settings: {
         ...{ id, installation, namespaces, queues },
         credits: {
