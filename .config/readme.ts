@@ -7,7 +7,10 @@ const path = new URL('../README.md', import.meta.url);
 const before = readFileSync(path, 'utf8');
 let after = before;
 for (const [name, text] of Object.entries(sections())) {
-  after = after.replace(new RegExp(`(<!-- generated: ${name} -->\n)[^]*?(<!-- end -->)`), (_, head: string, tail: string) => `${head}\n${text}\n\n${tail}`);
+  after = after.replace(
+    new RegExp(`(<!-- generated: ${name} -->\n)[^]*?(<!-- end -->)`),
+    (_, head: string, tail: string) => `${head}\n${text}\n\n${tail}`,
+  );
 }
 // Prettier owns the tables' widths.
 after = await format(after, { ...(await resolveConfig(path)), parser: 'markdown' });

@@ -1,7 +1,10 @@
 import { defineConfig } from 'vitest/config';
 
 /** One project per folder of `test/`: what a test needs is its folder. */
-const project = (name: string, options: { readonly testTimeout?: number; readonly fileParallelism?: boolean } = {}) => ({
+const project = (
+  name: string,
+  options: { readonly testTimeout?: number; readonly fileParallelism?: boolean } = {},
+) => ({
   extends: true as const,
   test: { name, include: [`test/${name}/**/*.test.ts`], ...options },
 });
