@@ -45,7 +45,7 @@ export function requestSchema(params?: z.ZodType) {
 }
 
 /** JSON Schemas of all messages by name, those of the services as `<verb>Request`. */
-export function messageSchemas() {
+export function messageSchemas(): Readonly<Record<string, object>> {
   const named = Object.entries(MESSAGES).map(
     ([name, { title, schema, io }]) => [name, { title, ...jsonSchema(schema, io) }] as const,
   );
@@ -112,8 +112,8 @@ export function asyncApi(root: string, version: string) {
         ['tenant', 'runId', 'attempt', 'container'],
         ['logChunk'],
       ),
-      ...Object.fromEntries(
-        VERBS.flatMap((verb) => [
+      ...Object.fromEntries<object>(
+        VERBS.flatMap((verb): [string, object][] => [
           [verb, channel(`${root}.svc.{tenant}.${verb}`, ['tenant'], [`${verb}Request`])],
           [
             `${verb}Reply`,

@@ -45,8 +45,8 @@ async function aQueue(messages: number): Promise<{ readonly installation: Instal
 
 describe('work queues', () => {
   test('each message is given once, with its run, its place and its time', async () => {
-    const { installation, broker } = await aQueue(20);
-    await using _ = installation;
+    const { installation: made, broker } = await aQueue(20);
+    await using installation = made;
     const got: Delivery[] = [];
     taking(broker, 4, async (delivery) => {
       got.push(delivery);
@@ -65,8 +65,8 @@ describe('work queues', () => {
   });
 
   test('never more are held than there are credits, and all come in the end', async () => {
-    const { installation, broker } = await aQueue(30);
-    await using _ = installation;
+    const { installation: made, broker } = await aQueue(30);
+    await using installation = made;
     let held = 0;
     let most = 0;
     let finished = 0;
@@ -83,15 +83,15 @@ describe('work queues', () => {
   });
 
   test('a full worker leaves messages to its sibling', async () => {
-    const { installation, broker } = await aQueue(6);
-    await using _ = installation;
-    const release = new Subject<void>();
+    const { installation: made, broker } = await aQueue(6);
+    await using installation = made;
+    const release$ = new Subject<void>();
     const first: Delivery[] = [];
     const second: string[] = [];
     taking(broker, 2, async (delivery) => {
       first.push(delivery);
       await new Promise<void>((resolve) =>
-        release.subscribe(() => {
+        release$.subscribe(() => {
           resolve();
         }),
       );
@@ -104,12 +104,12 @@ describe('work queues', () => {
     });
     await expect.poll(() => second.length).toBe(4);
     expect(first).toHaveLength(2);
-    release.next();
+    release$.next();
   });
 
   test('nak brings a message again after its delay, a rejection after a back-off', async () => {
-    const { installation, broker } = await aQueue(1);
-    await using _ = installation;
+    const { installation: made, broker } = await aQueue(1);
+    await using installation = made;
     const deliveries: number[] = [];
     taking(broker, 1, async (delivery) => {
       deliveries.push(delivery.deliveries);
@@ -121,8 +121,8 @@ describe('work queues', () => {
   });
 
   test('an abandoned message comes again to somebody when its time is over', async () => {
-    const { installation, broker } = await aQueue(1);
-    await using _ = installation;
+    const { installation: made, broker } = await aQueue(1);
+    await using installation = made;
     const deliveries: number[] = [];
     taking(broker, 1, async (delivery) => {
       deliveries.push(delivery.deliveries);
@@ -133,14 +133,14 @@ describe('work queues', () => {
   });
 
   test('a message that is worked on stays with its holder beyond the ack wait', async () => {
-    const { installation, broker } = await aQueue(1);
-    await using _ = installation;
+    const { installation: made, broker } = await aQueue(1);
+    await using installation = made;
     const given = vi.fn();
-    const release = new Subject<void>();
+    const release$ = new Subject<void>();
     const hold = async (delivery: Delivery) => {
       given();
       await new Promise<void>((resolve) =>
-        release.subscribe(() => {
+        release$.subscribe(() => {
           resolve();
         }),
       );
@@ -151,19 +151,19 @@ describe('work queues', () => {
     const startedAt = Date.now();
     await expect.poll(() => Date.now() - startedAt, { timeout: 15_000 }).toBeGreaterThan(12_000);
     expect(given).toHaveBeenCalledTimes(1);
-    release.next();
+    release$.next();
   });
 
   test('stop takes nothing new, waits for what was begun, and leaves the rest to others', async () => {
-    const { installation, broker } = await aQueue(10);
-    await using _ = installation;
+    const { installation: made, broker } = await aQueue(10);
+    await using installation = made;
     const begun: string[] = [];
     const finished: string[] = [];
-    const release = new Subject<void>();
+    const release$ = new Subject<void>();
     const work = taking(broker, 2, async (delivery) => {
       begun.push(delivery.runIdToken);
       await new Promise<void>((resolve) =>
-        release.subscribe(() => {
+        release$.subscribe(() => {
           resolve();
         }),
       );
@@ -172,7 +172,7 @@ describe('work queues', () => {
     });
     await expect.poll(() => begun.length).toBe(2);
     const stopped = work.stop();
-    release.next();
+    release$.next();
     await stopped;
     expect(finished).toEqual(begun);
     const rest: string[] = [];
@@ -185,12 +185,12 @@ describe('work queues', () => {
   });
 
   test('a lane full of one kind does not hold up another', async () => {
-    const { installation, broker } = await aQueue(5);
-    await using _ = installation;
-    const release = new Subject<void>();
+    const { installation: made, broker } = await aQueue(5);
+    await using installation = made;
+    const release$ = new Subject<void>();
     taking(broker, 1, async (delivery) => {
       await new Promise<void>((resolve) =>
-        release.subscribe(() => {
+        release$.subscribe(() => {
           resolve();
         }),
       );
@@ -213,8 +213,8 @@ describe('work queues', () => {
     );
     await broker.publish.ctl({ tenant: 't', runId: 'r0' }, 'default', { v: 1, ask: 'cancel' }, 'ctl:1');
     await expect.poll(() => asked).toEqual(['r0']);
-    release.next();
-    release.complete();
+    release$.next();
+    release$.complete();
   });
 
   test('the queue goes on after a kill -9 of the broker, and loses nothing', async () => {
