@@ -6,6 +6,7 @@ import type { Observable } from 'rxjs';
 import { parseConnections } from '../config.ts';
 import type { Config, ConnectionSettings } from '../config.ts';
 import { ReentryError } from '../errors.ts';
+import type { Operator } from '../operator/operator.ts';
 import type { Broker, Clusters, Log, Meter } from '../ports.ts';
 import type { Work } from '../run.ts';
 import { openLog, openTelemetry } from '../telemetry.ts';
@@ -48,6 +49,8 @@ export interface RoleParts {
   readonly clusters: Clusters;
   readonly log: Log;
   readonly meter: Meter;
+  /** Operators of the caller's, beside `pod`. */
+  readonly operators: readonly Operator<unknown>[];
 }
 /** A role's work, and how it is. */
 export interface BegunRole {
@@ -75,6 +78,7 @@ export async function runRole(
     readonly stop$: Observable<unknown>;
     readonly log: Log;
     readonly meter: Meter;
+    readonly operators?: readonly Operator<unknown>[];
     /** Called once the role has begun. */
     readonly begun: (condition: () => Condition) => void;
   },
@@ -109,7 +113,7 @@ export async function runRole(
   await assertSetUp(broker);
   await assertAllowed(role, clusters, config.namespaces, log, stop$);
   if (waiting.signal.aborted) return;
-  const { work, condition } = begin({ id, config, broker, clusters, log, meter });
+  const { work, condition } = begin({ id, config, broker, clusters, log, meter, operators: settings.operators ?? [] });
   settings.begun(condition);
   log.info(
     { id, queues: config.queues, connections: clusters.names, namespaces: config.namespaces ?? 'all' },

@@ -12,11 +12,12 @@ export async function beginWorker(): Promise<(parts: RoleParts) => BegunRole> {
     import('../roles/worker.ts'),
     import('../operator/kubernetes-pod-operator.ts'),
   ]);
-  return ({ id, config, broker, clusters, log, meter }) => {
+  return ({ id, config, broker, clusters, log, meter, operators }) => {
     const { installation, namespaces, queues } = config;
     const work = worker({
       ...{ broker, clusters, log, meter },
-      operators: [new KubernetesPodOperator({ podSecurity: config.podSecurity })],
+      // A later one of the same name takes the earlier one's place.
+      operators: [new KubernetesPodOperator({ podSecurity: config.podSecurity }), ...operators],
       settings: {
         ...{ id, installation, namespaces, queues },
         credits: {

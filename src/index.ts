@@ -1,0 +1,33 @@
+/**
+ * The package's public face. `connect` needs NATS only; what speaks to Kubernetes is loaded when it is first used.
+ * A client alone can be imported from `reentry/client`.
+ */
+export { connect } from './client/index.ts';
+export type {
+  Client,
+  ClientOptions,
+  CompletedData,
+  Diagnosis,
+  Explanation,
+  FinalState,
+  LifecycleData,
+  LogOptions,
+  LogText,
+  Phase,
+  Receipt,
+  RunPage,
+  RunRequestInput,
+  RunStatus,
+  StoredEvent,
+  SubmitOptions,
+} from './client/index.ts';
+export { ReentryError } from './errors.ts';
+export type { ErrorCode, Problem } from './errors.ts';
+export { DIAGNOSES } from './core/diagnosis.ts';
+export { KubernetesPodOperator } from './operator/kubernetes-pod-operator.ts';
+export type { KubernetesPodOperatorOptions } from './operator/kubernetes-pod-operator.ts';
+export { PodManager } from './operator/pod-manager.ts';
+export type { Operator, StepContext, StepFacts, StepOutcome } from './operator/operator.ts';
+export { KubernetesPodTrigger } from './trigger/kubernetes-pod-trigger.ts';
+export { runWorker } from './commands/run-worker.ts';
+export type { RunWorkerOptions } from './commands/run-worker.ts';
