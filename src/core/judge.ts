@@ -58,8 +58,6 @@ const TRANSIENT = [
   'gateway timeout',
   'context deadline exceeded',
   'no such host',
-  'connection refused',
-  'connection reset',
   'failed to sync',
 ];
 

@@ -1,8 +1,8 @@
 /** What a request may not ask of a node, and what policy `restricted` adds. @see design §5 "Security" */
 import { isRecord, type JsonRecord, recordIn, recordsIn } from './json.ts';
 
-/** `baseline`: what endangers the node is refused. `restricted`: pods also run as non-root without capabilities unless they say more narrowly. */
-export type PodSecurity = 'baseline' | 'restricted';
+/** `privileged`: nothing is refused. `baseline`: what endangers the node is refused. `restricted`: pods also run as non-root without capabilities unless they say more narrowly. */
+export type PodSecurity = 'privileged' | 'baseline' | 'restricted';
 
 /** User of restricted pods that name none. */
 const NOBODY = 65_534;
@@ -35,7 +35,7 @@ function refusedInSecurity(security: JsonRecord, path: string): readonly Refusal
   return refused;
 }
 
-/** What of a pod spec is refused whatever the policy: host namespaces, hostPath, host ports, privilege, added capabilities. `path` leads to the spec. */
+/** What of a pod spec is refused by `baseline` and `restricted`: host namespaces, hostPath, host ports, privilege, added capabilities. `path` leads to the spec. */
 export function refusedInSpec(spec: JsonRecord, path: string): readonly Refusal[] {
   const refused: Refusal[] = [];
   for (const field of ['hostNetwork', 'hostPID', 'hostIPC'])
@@ -67,7 +67,7 @@ function restrictContainer(container: JsonRecord): JsonRecord {
 
 /** A pod spec as `policy` wants it; a request can only narrow it further. */
 export function securedSpec(spec: JsonRecord, policy: PodSecurity): JsonRecord {
-  if (policy === 'baseline') return spec;
+  if (policy !== 'restricted') return spec;
   const security = recordIn(spec, 'securityContext');
   const user = security['runAsUser'];
   const restricted: Record<string, unknown> = {

@@ -56,7 +56,7 @@ export class KubernetesPodOperator implements Operator<PodParams> {
     const run = { tenant: 'default', runId: 'run' };
     const { params: rendered, problems } = this.#rendered(run, request, params, 1);
     if (rendered === undefined) return problems;
-    const found: Problem[] = [...problems, ...refusedInParams(rendered)];
+    const found: Problem[] = [...problems, ...(this.#podSecurity === 'privileged' ? [] : refusedInParams(rendered))];
     const name = typeof rendered.name === 'string' ? nameProblem(rendered.name) : undefined;
     if (name !== undefined) found.push({ path: 'params.name', message: name });
     const { podTemplateFile } = rendered;
@@ -90,7 +90,8 @@ export class KubernetesPodOperator implements Operator<PodParams> {
       return failed('UNKNOWN_CONNECTION', { subject: params.kubernetesConnId ?? undefined, message: error.message });
     }
     const manifest = this.#manifest(context, params, attempt, cluster);
-    const unsafe = refusedInSpec(recordIn(manifest, 'spec'), 'pod.spec');
+    // Once more on the whole: a configured template counts as the request does.
+    const unsafe = this.#podSecurity === 'privileged' ? [] : refusedInSpec(recordIn(manifest, 'spec'), 'pod.spec');
     if (unsafe.length > 0) return failed('INVALID_REQUEST', { problems: unsafe });
     const namespace = textIn(recordIn(manifest, 'metadata'), 'namespace') ?? cluster.namespace;
     if (context.namespaces !== undefined && !context.namespaces.includes(namespace))

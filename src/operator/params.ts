@@ -6,7 +6,19 @@ const seconds = z
   .number()
   .nonnegative()
   .max(366 * 24 * 3600);
-const labelMap = z.record(z.string(), z.union([z.string(), z.null()]));
+const labelValue = z.union([z.string(), z.null()]);
+/** A list; null means none, as in the seed. */
+const listOf = <Item extends z.ZodType>(item: Item) =>
+  z
+    .array(item)
+    .nullish()
+    .transform((list) => list ?? []);
+/** A map; null means none. */
+const mapOf = <Value extends z.ZodType>(value: Value) =>
+  z
+    .record(z.string(), value)
+    .nullish()
+    .transform((map) => map ?? {});
 const container = z.looseObject({ name: z.string().min(1) });
 const named = z.looseObject({ name: z.string().min(1) });
 const envVar = z.looseObject({ name: z.string().min(1), value: z.string().optional(), valueFrom: object.optional() });
@@ -41,34 +53,37 @@ const fields = z.strictObject({
   image: z.string().min(1).nullish(),
   name: z.string().nullish(),
   randomNameSuffix: z.boolean().default(true),
-  cmds: z.array(z.string()).default([]),
-  arguments: z.array(z.string()).default([]),
-  ports: z.array(object).default([]),
+  cmds: listOf(z.string()),
+  arguments: listOf(z.string()),
+  ports: listOf(object),
   envVars: z.union([z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])), z.array(envVar)]).default([]),
-  envFrom: z.array(object).default([]),
-  configmaps: z.array(z.string().min(1)).default([]),
-  podRuntimeInfoEnvs: z.array(envVar).default([]),
-  secrets: z.array(secretSchema).default([]),
+  envFrom: listOf(object),
+  configmaps: listOf(z.string().min(1)),
+  podRuntimeInfoEnvs: listOf(envVar),
+  secrets: listOf(secretSchema),
   imagePullPolicy: z.enum(['Always', 'IfNotPresent', 'Never']).nullish(),
   imagePullSecrets: z.union([z.string(), z.array(named)]).default([]),
   containerResources: object.nullish(),
-  baseContainerName: z.string().min(1).default('base'),
+  baseContainerName: z
+    .string()
+    .nullish()
+    .transform((name) => (name === undefined || name === null || name === '' ? 'base' : name)),
   terminationMessagePolicy: z.enum(['File', 'FallbackToLogsOnError']).default('File'),
   containerSecurityContext: object.nullish(),
-  volumes: z.array(named).default([]),
-  volumeMounts: z.array(named).default([]),
+  volumes: listOf(named),
+  volumeMounts: listOf(named),
   // pod
-  labels: labelMap.default({}),
-  annotations: z.record(z.string(), z.string()).default({}),
-  affinity: object.default({}),
-  nodeSelector: z.record(z.string(), z.string()).default({}),
-  tolerations: z.array(object).default([]),
-  initContainers: z.array(container).default([]),
+  labels: mapOf(labelValue),
+  annotations: mapOf(z.string()),
+  affinity: mapOf(z.json()),
+  nodeSelector: mapOf(z.string()),
+  tolerations: listOf(object),
+  initContainers: listOf(container),
   serviceAccountName: z.string().nullish(),
   automountServiceAccountToken: z.boolean().nullish(),
   hostnetwork: z.boolean().default(false),
   hostAliases: z.array(object).nullish(),
-  securityContext: object.default({}),
+  securityContext: mapOf(z.json()),
   dnspolicy: z.string().nullish(),
   dnsConfig: object.nullish(),
   hostname: z.string().nullish(),
@@ -86,6 +101,7 @@ const fields = z.strictObject({
   durable: z.boolean().default(true),
   startupTimeoutSeconds: seconds.default(120),
   scheduleTimeoutSeconds: seconds.nullish(),
+  baseContainerStatusPollingInterval: seconds.nullish(),
   startupCheckIntervalSeconds: seconds.default(5),
   getLogs: z.boolean().default(true),
   containerLogs: z.union([z.boolean(), z.string(), z.array(z.string())]).nullish(),
@@ -93,6 +109,8 @@ const fields = z.strictObject({
   logEventsOnFailure: z.boolean().default(false),
   logPodSpecOnFailure: z.boolean().default(true),
   doXcomPush: z.boolean().default(false),
+  /** Accepted for the seed's sake; there is no sidecar yet. */
+  xcomSidecarContainerSecurityContext: object.nullish(),
   xcomMode: z.enum(['auto', 'message', 'sidecar']).default('auto'),
   skipOnExitCode: z.union([z.number().int(), z.array(z.number().int())]).nullish(),
   onFinishAction: z.enum(ON_FINISH_ACTIONS).default('delete_pod'),
@@ -102,9 +120,9 @@ const fields = z.strictObject({
   pollInterval: seconds.default(2),
   loggingInterval: z.number().positive().nullish(),
   // refused, with the way out
-  configFile: z.undefined(NAME_A_CONNECTION).optional(),
-  inCluster: z.undefined(NAME_A_CONNECTION).optional(),
-  clusterContext: z.undefined(NAME_A_CONNECTION).optional(),
+  configFile: z.never(NAME_A_CONNECTION).optional(),
+  inCluster: z.never(NAME_A_CONNECTION).optional(),
+  clusterContext: z.never(NAME_A_CONNECTION).optional(),
 });
 
 /** Schema of `params` of a `pod` run. */
