@@ -1,10 +1,11 @@
 import { readdirSync, readFileSync } from 'node:fs';
-import { spawn } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { startLocalCluster } from '../../src/local/cluster.ts';
 import { PODS, podOf, startTestbed, type Testbed } from './testbed.ts';
 
 let bed: Testbed;
@@ -21,7 +22,7 @@ const ended = async (name: string) => (await bed.pod(name)).status.containerStat
 const main = (fields: object) => ({ containers: [{ name: 'main', image: 'busybox', ...fields }] });
 
 /** Command lines of processes that belong to a directory. */
-function processesOf(directory: string): readonly string[] {
+function containersOf(directory: string): readonly string[] {
   return readdirSync('/proc').flatMap((entry) => {
     try {
       const line = /^\d+$/.test(entry) ? readFileSync(`/proc/${entry}/cmdline`, 'utf8') : '';
@@ -325,19 +326,47 @@ test('twenty pods at once all end', async () => {
   expect(await Promise.all(names.map((name) => bed.log(name)))).toEqual(names.map((name) => `${name}\n`));
 });
 
-test('no container outlives its server, even one that is killed', async () => {
-  const directory = await mkdtemp(join(tmpdir(), 'reentry-local-'));
+/** A server in a process of its own, with one container that does not end. */
+async function startElsewhere(directory: string): Promise<ChildProcess> {
   const source = new URL('../../src/local/cluster.ts', import.meta.url).href;
+  const pod = JSON.stringify(podOf('orphan', 'while :; do sleep 1; done'));
   const script = `
     import { startLocalCluster } from '${source}';
     const cluster = await startLocalCluster({ directory: ${JSON.stringify(directory)} });
     const authorization = 'Bearer ' + cluster.token;
-    await fetch(cluster.url + '${PODS}', { method: 'POST', headers: { authorization }, body: ${JSON.stringify(JSON.stringify(podOf('orphan', 'while :; do sleep 1; done')))} });
+    await fetch(cluster.url + '${PODS}', { method: 'POST', headers: { authorization }, body: ${JSON.stringify(pod)} });
   `;
   const child = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: 'inherit' });
-  await expect.poll(() => processesOf(directory).length, { timeout: 10_000 }).toBeGreaterThan(0);
-  child.kill('SIGKILL');
-  await once(child, 'exit');
-  await expect.poll(() => processesOf(directory)).toEqual([]);
-  await rm(directory, { recursive: true, force: true });
+  await expect
+    .poll(() => containersOf(directory).some((line) => line.includes('orphan')), { timeout: 10_000 })
+    .toBe(true);
+  return child;
+}
+
+describe('no container', () => {
+  let directory: string;
+  beforeEach(async () => {
+    directory = await mkdtemp(join(tmpdir(), 'reentry-local-'));
+  });
+  afterEach(async () => {
+    await rm(directory, { recursive: true, force: true });
+  });
+
+  test('outlives its server, even one that is killed', async () => {
+    const child = await startElsewhere(directory);
+    child.kill('SIGKILL');
+    await once(child, 'exit');
+    await expect.poll(() => containersOf(directory)).toEqual([]);
+  });
+
+  test('of an earlier server is left by a new one of the same directory', async () => {
+    const child = await startElsewhere(directory);
+    // It hangs: alive, and with it its container.
+    child.kill('SIGSTOP');
+    const cluster = await startLocalCluster({ directory });
+    await expect.poll(() => containersOf(directory)).toEqual([]);
+    await cluster[Symbol.asyncDispose]();
+    child.kill('SIGKILL');
+    await once(child, 'exit');
+  });
 });

@@ -73,7 +73,7 @@ export class Sandboxes {
     await trial.ended;
     if (problem !== undefined) {
       throw new Error(
-        `this machine cannot make containers for the local cluster: ${problem} ${lines.join('').trim()} (needed: Linux with unprivileged user namespaces, and util-linux with unshare, setpriv, mount, pivot_root)`,
+        `this machine cannot make containers for the local cluster: ${problem} ${lines.join('').trim()} (needed: Linux with unprivileged user namespaces, and util-linux with unshare, setpriv, mount, pivot_root; Ubuntu forbids it to ordinary users while kernel.apparmor_restrict_unprivileged_userns is 1)`,
       );
     }
     return sandboxes;
@@ -179,8 +179,7 @@ function endLeftovers(script: string): void {
     if (!/^\d+$/u.test(entry) || entry === String(process.pid)) continue;
     try {
       const words = readFileSync(`/proc/${entry}/cmdline`, 'utf8').split('\0');
-      if (words.includes(script) && words.some((word) => word.endsWith('unshare')))
-        process.kill(Number(entry), 'SIGKILL');
+      if (words.includes(script)) process.kill(Number(entry), 'SIGKILL');
     } catch {
       // Gone meanwhile, or another user's.
     }
