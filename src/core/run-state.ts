@@ -13,8 +13,6 @@ export type Action =
   | 'ack'
   /** The run is over: its subscription goes if it is still there. */
   | 'drop'
-  /** An older wait fired: see to it that the stored subscription is the present one. */
-  | 'heal'
   /** The message owns what is stored: do what the phase still owes, in order. */
   | 'owe'
   /** Become the owner, then carry the step out. */
@@ -39,7 +37,6 @@ const CONDITIONS = {
   'its attempt, and due': (facts) => facts.sameAttempt && facts.due,
   'its step': (facts) => facts.sameStep && !facts.expired,
   'its step, expired': (facts) => facts.sameStep && facts.expired,
-  'an older step': (facts) => facts.olderStep,
   'asked before': (facts) => facts.state?.cancel !== undefined,
   'no live pod': (facts) => facts.state?.pod === undefined || facts.state.await?.gone !== true,
   'a pod still going': (facts) => facts.state?.pod !== undefined && facts.state.await?.gone === true,
@@ -53,7 +50,7 @@ export interface Row {
   readonly when: keyof typeof CONDITIONS;
   readonly action: Action;
   /** Absent: the phase stays. */
-  readonly to?: Phase | typeof TERMINAL_PHASES;
+  readonly to?: Phase | readonly Phase[];
 }
 
 const MESSAGES = ['request', 'start', 'resume', 'cancel'] as const;
@@ -68,12 +65,12 @@ const owed: readonly Row[] = MESSAGES.flatMap((on): readonly Row[] => [
 /** Every transition of a run. For a message the first row that applies counts; what is not listed is acknowledged. */
 export const TRANSITIONS: readonly Row[] = [
   ...owed,
-  { from: ['none'], on: 'request', when: 'not started', action: 'take', to: 'Queued' },
+  { from: ['none'], on: 'request', when: 'not started', action: 'take', to: ['Queued', 'Failed'] },
   { from: ['Queued'], on: 'start', when: 'its attempt, and due', action: 'take', to: 'Starting' },
+  { from: [...TERMINAL_PHASES, 'none'], on: 'start', when: 'always', action: 'drop' },
   { from: [...TERMINAL_PHASES, 'none'], on: 'resume', when: 'always', action: 'drop' },
   { from: ['Queued'], on: 'resume', when: 'its step, expired', action: 'end', to: 'Failed' },
   { from: ['Deferred'], on: 'resume', when: 'its step', action: 'take', to: 'Resuming' },
-  { from: ['Queued', 'Deferred'], on: 'resume', when: 'an older step', action: 'heal' },
   { from: ['Queued', 'Starting', 'Deferred', 'Resuming'], on: 'cancel', when: 'asked before', action: 'ack' },
   { from: ['Queued'], on: 'cancel', when: 'no live pod', action: 'end', to: 'Cancelled' },
   { from: ['Queued'], on: 'cancel', when: 'a pod still going', action: 'take', to: 'Resuming' },
@@ -106,7 +103,6 @@ interface Facts {
   readonly sameAttempt: boolean;
   readonly due: boolean;
   readonly sameStep: boolean;
-  readonly olderStep: boolean;
   readonly expired: boolean;
 }
 
@@ -131,7 +127,6 @@ export function decide(
     sameAttempt: message.on === 'start' && state?.attempt === message.attempt,
     due: (state?.await?.notBefore ?? 0) <= now + EARLY_TOLERANCE_MS,
     sameStep: message.on === 'resume' && state?.step === message.step,
-    olderStep: message.on === 'resume' && state !== undefined && message.step < state.step,
     expired: message.on === 'resume' && message.event.kind === 'timeout' && message.event.reason === 'EXPIRED',
   };
   const phase = state?.phase ?? 'none';
@@ -154,9 +149,11 @@ export function mayGo(from: Phase, on: Exclude<Happening, Message>, to: Phase): 
 export function stateDiagram(): string {
   const arrows = new Map<string, Set<string>>();
   for (const { from, on, to, when } of TRANSITIONS) {
-    if (to === undefined || (when === 'owned' && from.length === 1)) continue;
+    if (to === undefined) continue;
     for (const source of from) {
       for (const target of typeof to === 'string' ? [to] : to) {
+        // A take-over by redelivery leaves the phase as it is.
+        if (source === target) continue;
         const arrow = `${source === 'none' ? '[*]' : source} --> ${target}`;
         const labels = arrows.get(arrow) ?? new Set();
         labels.add(when === 'its step, expired' ? 'expired' : on);

@@ -5,7 +5,7 @@ import { WIRE_VERSION } from '../wire/messages.ts';
 import { keys } from '../wire/subjects.ts';
 import type { RunKey } from '../wire/subjects.ts';
 import type { Engine } from './engine.ts';
-import { subscribeTo } from './owing.ts';
+import { owe } from './owing.ts';
 
 /** How often the lease is renewed, and how long it stands unrenewed before it is free. */
 export const LEASE_EVERY_MS = 5_000;
@@ -96,7 +96,8 @@ export class Janitor {
     const present = await broker.subscriptions.read(run);
     if (present === undefined || (present.value.stateRev < revision && present.value.step < state.step)) {
       log.warn({ ...run, step: state.step }, 'a waiting run had lost its subscription');
-      await subscribeTo(this.#engine, run, { value: state, revision });
+      // All that its lost owner owed: clean-up comes before the subscription.
+      await owe(this.#engine, run, { value: state, revision }, 'resume');
     } else if (
       state.phase === 'Queued' &&
       state.await.gone !== true &&

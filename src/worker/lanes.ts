@@ -13,7 +13,7 @@ import type { Engine, Settled } from './engine.ts';
 import { ACK } from './engine.ts';
 import { crashedTooOften, giveUp, originOf, settled } from './faults.ts';
 import { Holding, writeOver } from './holding.ts';
-import { owe, subscribeTo } from './owing.ts';
+import { owe } from './owing.ts';
 import { carryOutCancel, carryOutResume, carryOutStart } from './steps.ts';
 import { cancelOf, countEnd } from './stopping.ts';
 
@@ -111,9 +111,6 @@ async function act(
   }
   const holder = { stream: delivery.stream, seq: delivery.seq, by: engine.id };
   switch (action) {
-    case 'heal':
-      await subscribeTo(engine, run, seen);
-      return ACK;
     case 'owe':
       await owe(engine, run, seen, originOf(lane));
       return ACK;

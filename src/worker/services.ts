@@ -97,7 +97,7 @@ async function submit(engine: Engine, tenant: string, input: unknown): Promise<u
   const stored = await broker.requests.create(run, read.request);
   if (stored.kind === 'exists' && hashOf(runRequestSchema.parse(stored.request)) !== hash)
     throw new ReentryError('RUN_ID_TAKEN', `run ${run.runId} exists with another request`, { transient: false });
-  const seen = stored.kind === 'exists' ? await broker.runs.read(run, { leader: true }) : undefined;
+  const seen = await broker.runs.read(run, { leader: true });
   if (seen !== undefined) return { runId: run.runId, queue: seen.value.queue, duplicate: true };
   const data = new TextEncoder().encode(JSON.stringify(read.request));
   await broker.publish.run(run, queue, data, `run:${tenant}/${run.runId}`);

@@ -66,8 +66,10 @@ export async function over(
   podGoing: boolean,
 ): Promise<void> {
   const { engine, holding, context, origin } = step;
+  // An operator that was told of the cancel before it created anything says `cancelled`; only the pod's absence makes it so.
+  const tooLate = outcome.state === 'succeeded' || outcome.state === 'skipped';
+  if (holding.state.cancel !== undefined && !tooLate) return stop(step, facts?.pod, cancelOf(holding.state));
   if (outcome.state !== 'failed') return end(step, outcome, facts);
-  if (holding.state.cancel !== undefined) return stop(step, facts?.pod, cancelOf(holding.state));
   const decision = decideRetry(holding.state, context.request, outcome.diagnosis, engine.broker.now(), engine.policy);
   if (decision.kind === 'end') return end(step, outcome, facts);
   const pod = facts?.pod ?? holding.state.pod;

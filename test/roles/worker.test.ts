@@ -1,0 +1,238 @@
+import { Subject, firstValueFrom, toArray } from 'rxjs';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import type { Broker, ClientBroker, Log, Meter } from '../../src/ports.ts';
+import { worker } from '../../src/roles/worker.ts';
+import { completedDataSchema } from '../../src/wire/messages.ts';
+import type { CompletedData, ServiceReply } from '../../src/wire/messages.ts';
+import type { Verb } from '../../src/wire/subjects.ts';
+import { anInstallation, sharedNatsServer } from '../support/nats-server.ts';
+import { connectNats } from '../../src/nats/connection.ts';
+import { levelTriggers } from '../support/level-triggers.ts';
+import { PodWorld, scriptedOperator } from '../support/pod-world.ts';
+
+const server = sharedNatsServer();
+const silent: Log = {
+  debug: () => undefined,
+  info: () => undefined,
+  warn: () => undefined,
+  error: () => undefined,
+  child: () => silent,
+};
+const meter: Meter = { count: () => undefined, gauge: () => undefined, observeMs: () => undefined };
+const encoder = new TextEncoder();
+
+interface Bench {
+  readonly broker: Broker;
+  readonly client: ClientBroker;
+  readonly world: PodWorld;
+  readonly root: string;
+  ask(verb: Verb, payload: unknown): Promise<ServiceReply>;
+  publish(runId: string, data: string | Uint8Array, msgID?: string): Promise<void>;
+  completed(runId: string, tenant?: string): Promise<CompletedData>;
+}
+
+/** One worker, triggers, and a client of tenant `t` on an installation of their own. */
+async function aBench(queues: readonly string[] = ['default']): Promise<Bench> {
+  const installation = await anInstallation(server.url(), { workerQueues: queues });
+  const broker = await installation.broker();
+  const client = await installation.client('t');
+  const world = new PodWorld();
+  const clusters = {
+    names: ['sim'],
+    get: () => {
+      throw new Error('no cluster here');
+    },
+    [Symbol.asyncDispose]: () => Promise.resolve(),
+  };
+  const stop$ = new Subject<void>();
+  const settings = { id: 'w1', queues, installation: 'test' };
+  const work = firstValueFrom(
+    worker({ broker, clusters, operators: [scriptedOperator(world)], settings, log: silent, meter })(stop$).pipe(
+      toArray(),
+    ),
+  );
+  const triggers = levelTriggers(broker, world, { everyMs: 20, refireMs: 1_000 });
+  onTestFinished(async () => {
+    triggers[Symbol.dispose]();
+    stop$.next();
+    await work;
+    await installation[Symbol.asyncDispose]();
+  });
+  const bench: Bench = {
+    broker,
+    client,
+    world,
+    root: installation.options.root ?? '',
+    ask: (verb, payload) => client.request('t', verb, payload, 5_000),
+    publish: async (runId, data, msgID) => {
+      await client.publishRun(
+        'default',
+        { tenant: 't', runId },
+        typeof data === 'string' ? encoder.encode(data) : data,
+        msgID,
+      );
+    },
+    completed: (runId, tenant = 't') =>
+      expect
+        .poll(async () => (await client.lastEvent({ tenant, runId }, 'completed'))?.data, { timeout: 10_000 })
+        .toBeDefined()
+        .then(async () => {
+          const event = await client.lastEvent({ tenant, runId }, 'completed');
+          if (event === undefined || !('state' in event.data)) throw new Error('no completed event');
+          return completedOf(event.data);
+        }),
+  };
+  // The first answer says that the services are there.
+  await expect.poll(() => bench.ask('list', {}).catch(() => undefined), { timeout: 10_000 }).toHaveProperty('ok');
+  return bench;
+}
+
+function completedOf(data: unknown): CompletedData {
+  return completedDataSchema.parse(data);
+}
+
+describe('a worker', () => {
+  test('takes a run from its request to its end, and forgets its wait', async () => {
+    const { publish, completed, broker, world } = await aBench();
+    await publish('r1', '{}');
+    expect(await completed('r1')).toMatchObject({
+      state: 'succeeded',
+      attempt: 1,
+      exitCode: 0,
+      pod: { namespace: 'sim' },
+    });
+    await expect.poll(() => broker.subscriptions.read({ tenant: 't', runId: 'r1' })).toBeUndefined();
+    await expect.poll(() => world.alive(broker.now())).toEqual([]);
+  });
+
+  test('repeats a failed attempt by policy, with a new pod', async () => {
+    const { publish, completed, world } = await aBench();
+    await publish('r1', JSON.stringify({ params: { exits: [1, 0] }, retries: 1, retryDelaySeconds: 0.05 }));
+    expect(await completed('r1')).toMatchObject({ state: 'succeeded', attempt: 2 });
+    expect([...world.creations]).toEqual([
+      ['t/r1/1', 1],
+      ['t/r1/2', 1],
+    ]);
+  });
+
+  test('says cancelled only when the pod is gone', async () => {
+    const { publish, completed, ask, broker, world } = await aBench();
+    await publish('r1', JSON.stringify({ params: { exits: [null], goneMs: 300 } }));
+    await expect.poll(() => world.creations.size).toBe(1);
+    expect(await ask('cancel', { runId: 'r1', reason: 'enough' })).toMatchObject({ ok: { cancelRequested: true } });
+    expect(await completed('r1')).toMatchObject({ state: 'cancelled', diagnosis: { code: 'CANCELLED' } });
+    expect(world.alive(broker.now())).toEqual([]);
+  });
+
+  test('starts at startAfter, expires at expireSeconds, and stops at executionTimeoutSeconds', async () => {
+    const { publish, completed, broker, world } = await aBench();
+    const startAfter = broker.now() + 700;
+    await publish('later', JSON.stringify({ startAfter: new Date(startAfter).toISOString() }));
+    await publish('slow', JSON.stringify({ params: { exits: [null] }, executionTimeoutSeconds: 0.3 }));
+    await publish('never', JSON.stringify({ params: { refusals: 1_000 }, expireSeconds: 0.5 }));
+    expect(Date.parse((await completed('later')).timings['launchedAt'] ?? '')).toBeGreaterThanOrEqual(startAfter);
+    expect(await completed('slow')).toMatchObject({ state: 'failed', diagnosis: { code: 'EXECUTION_TIMEOUT' } });
+    expect(await completed('never')).toMatchObject({ state: 'failed', diagnosis: { code: 'EXPIRED' } });
+    await expect.poll(() => world.alive(broker.now())).toEqual([]);
+  });
+
+  test('a duplicate of a request, however bad, changes nothing', async () => {
+    const { publish, completed, ask } = await aBench();
+    await publish('r1', '{}', 'one');
+    const before = await completed('r1');
+    await publish('r1', 'not json', 'two');
+    await publish('r2', '{}');
+    await completed('r2');
+    expect(await ask('status', { runId: 'r1' })).toMatchObject({ ok: { phase: 'Succeeded', attempt: before.attempt } });
+  });
+});
+
+describe('hostile requests end as INVALID_REQUEST with their paths', () => {
+  const deep = `${'{"params":{"a":'.repeat(1)}${'['.repeat(20_000)}${']'.repeat(20_000)}}}`;
+  test.each<[name: string, data: string | Uint8Array, problem: object]>([
+    ['no JSON', '{"params":', { path: '$' }],
+    ['invalid UTF-8', Uint8Array.of(0x7b, 0xff, 0xfe, 0x7d), { path: '$' }],
+    ['an empty message', '', { path: '$' }],
+    ['a list', '[]', { path: '$' }],
+    ['deep nesting', deep, { message: expect.stringContaining('nested') as unknown }],
+    ['a prototype', '{"params":{"__proto__":{"x":1}}}', { path: 'params.__proto__' }],
+    ['an unknown field', '{"retrys":1}', { path: 'retrys', message: 'unknown field; did you mean retries?' }],
+    [
+      'an unknown parameter',
+      '{"params":{"run_ms":1}}',
+      { path: 'params.run_ms', message: 'unknown field; did you mean runMs?' },
+    ],
+    ['a wrong type', '{"params":{"exits":"0"}}', { path: 'params.exits' }],
+    [
+      'an unknown operator',
+      '{"operator":"pdo"}',
+      { path: 'operator', message: expect.stringContaining('did you mean pod') as unknown },
+    ],
+    ['a kind of another queue', '{"operator":"command"}', { message: expect.stringContaining('executor') as unknown }],
+    ['300 KiB', JSON.stringify({ annotations: { a: 'x'.repeat(300 * 1024) } }), { path: '$' }],
+  ])('%s', async (_, data, problem) => {
+    const { publish, completed } = await aBench();
+    const runId = 'bad';
+    await publish(runId, data);
+    const { state, diagnosis } = await completed(runId);
+    expect(state).toBe('failed');
+    expect(diagnosis).toMatchObject({ code: 'INVALID_REQUEST', category: 'request' });
+    expect(diagnosis?.problems).toContainEqual(expect.objectContaining(problem));
+    // The worker that took it takes the next one.
+    await publish('good', '{}');
+    expect(await completed('good')).toMatchObject({ state: 'succeeded' });
+  });
+
+  test('a token that is not canonical ends on that raw token', async () => {
+    const { root } = await aBench();
+    await using connection = await connectNats({ servers: server.url(), role: 'setup', name: 'raw' });
+    const subject = `${root}.ev.t.a=2d.completed`;
+    const heard = connection.nc.subscribe(subject, { max: 1 });
+    await connection.nc.flush();
+    await connection.nc.jetstream().publish(`${root}.run.default.t.a=2d`, '{}');
+    for await (const message of heard) {
+      expect(message.json()).toMatchObject({
+        data: { runId: 'a=2d', state: 'failed', diagnosis: { code: 'INVALID_REQUEST' } },
+      });
+    }
+  });
+});
+
+describe('services', () => {
+  test('submit answers with every problem, or takes the run', async () => {
+    const { ask, completed } = await aBench();
+    expect(await ask('submit', { runId: 'r1', request: { retires: 1 } })).toMatchObject({
+      error: {
+        code: 'INVALID_REQUEST',
+        problems: [{ path: 'retires', message: 'unknown field; did you mean retries?' }],
+      },
+    });
+    expect(await ask('submit', { runId: 'r1', request: {} })).toEqual({
+      ok: { runId: 'r1', queue: 'default', duplicate: false },
+    });
+    expect(await completed('r1')).toMatchObject({ state: 'succeeded' });
+    expect(await ask('submit', { runId: 'r1', request: {} })).toMatchObject({ ok: { duplicate: true } });
+    expect(await ask('submit', { runId: 'r1', request: { retries: 1 } })).toMatchObject({
+      error: { code: 'RUN_ID_TAKEN' },
+    });
+  });
+
+  test('status, explain, list, result and cancel speak of runs that are there, and say NOT_FOUND of others', async () => {
+    const { ask, publish, completed } = await aBench();
+    await publish('r1', '{}');
+    await completed('r1');
+    expect(await ask('status', { runId: 'r1' })).toMatchObject({
+      ok: { phase: 'Succeeded', outcome: { state: 'succeeded' } },
+    });
+    expect(await ask('explain', { runId: 'r1' })).toMatchObject({ ok: { runId: 'r1', owner: 'w1', faults: 0 } });
+    expect(await ask('list', { phase: 'Succeeded' })).toMatchObject({ ok: { runs: [{ runId: 'r1' }] } });
+    expect(await ask('cancel', { runId: 'r1' })).toMatchObject({ ok: { phase: 'Succeeded', cancelRequested: false } });
+    expect(await ask('render', { request: {} })).toMatchObject({ ok: { kind: 'Pod' } });
+    expect(await ask('logs', { runId: 'r1' })).toMatchObject({ ok: { chunks: [] } });
+    for (const verb of ['status', 'explain', 'result', 'cancel', 'logs'] as const)
+      expect(await ask(verb, { runId: 'nobody' })).toMatchObject({ error: { code: 'NOT_FOUND' } });
+    expect(await ask('status', { runId: 7 })).toMatchObject({
+      error: { code: 'INVALID_REQUEST', problems: [{ path: 'runId' }] },
+    });
+  });
+});

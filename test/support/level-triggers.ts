@@ -1,0 +1,80 @@
+import { judge, judgeAbsence } from '../../src/core/judge.ts';
+import type { Broker } from '../../src/ports.ts';
+import type { Subscription } from '../../src/wire/messages.ts';
+import type { RunKey } from '../../src/wire/subjects.ts';
+import type { PodWorld } from './pod-world.ts';
+
+/** Fires what is true of the world of pods, again and again: a triggerer without watch, ownership or manners. */
+export function levelTriggers(
+  broker: Broker,
+  world: PodWorld,
+  settings: { readonly everyMs: number; readonly refireMs: number },
+): Disposable & { readonly fired: () => number; readonly waiting: () => number } {
+  interface Waiting {
+    readonly run: RunKey;
+    readonly subscription: Subscription;
+    readonly revision: number;
+    readonly since: number;
+    firedAt: number;
+    n: number;
+  }
+  const waiting = new Map<string, Waiting>();
+  let fired = 0;
+  const changes = broker.subscriptions.changes$('simulated').subscribe((change) => {
+    if (change.kind === 'synced') return;
+    const key = `${change.run.tenant}/${change.run.runId}`;
+    if (change.kind === 'deleted') waiting.delete(key);
+    else
+      waiting.set(key, {
+        run: change.run,
+        subscription: change.subscription,
+        revision: change.revision,
+        since: broker.now(),
+        firedAt: 0,
+        n: 0,
+      });
+  });
+  const look = () => {
+    const now = broker.now();
+    for (const entry of waiting.values()) {
+      const { run, subscription, revision } = entry;
+      if (now - entry.firedAt < settings.refireMs) continue;
+      const { pod: ref, await: wait } = subscription;
+      const seen = ref === undefined ? undefined : world.look(ref.uid, ref.name, now);
+      let judgement =
+        ref !== undefined && seen?.there === false
+          ? judgeAbsence(subscription, seen.pod, now)
+          : judge(subscription, seen?.pod, now);
+      if (
+        judgement.kind === 'wait' &&
+        wait.loggingEveryMs !== undefined &&
+        now - entry.since >= wait.loggingEveryMs &&
+        entry.n === 0
+      )
+        judgement = { kind: 'fire', event: { kind: 'running', at: now } };
+      if (judgement.kind === 'wait') continue;
+      const { event } = judgement;
+      entry.firedAt = now;
+      entry.n += 1;
+      fired += 1;
+      const { queue, attempt, step, stateRev, then } = subscription;
+      const id = `fire:${run.tenant}/${run.runId}:${step}:${entry.n}:${Math.random()}`;
+      const expired = event.kind === 'timeout' && event.reason === 'EXPIRED';
+      const sent =
+        then === 'start' && !expired
+          ? broker.publish.start(run, queue, { v: 1, attempt, stateRev }, id)
+          : broker.publish.resume(run, queue, { v: 1, attempt, step, stateRev, subRev: revision, event }, id);
+      // The broker is down: what is true stays true.
+      sent.catch(() => (entry.firedAt = 0));
+    }
+  };
+  const timer = setInterval(look, settings.everyMs);
+  return {
+    fired: () => fired,
+    waiting: () => waiting.size,
+    [Symbol.dispose]() {
+      clearInterval(timer);
+      changes.unsubscribe();
+    },
+  };
+}

@@ -1,0 +1,181 @@
+import { z } from 'zod';
+import { diagnosisOf } from '../../src/core/diagnosis.ts';
+import type { PodProjection, PodRef } from '../../src/core/pod.ts';
+import type { Operator, StepContext } from '../../src/operator/operator.ts';
+import type { Outcome, TriggerEvent } from '../../src/wire/messages.ts';
+
+/** How a scripted pod behaves; part of the run's request, so that a retry can behave otherwise. */
+export const scriptSchema = z.strictObject({
+  /** Exit code of each attempt; the last one counts for all further ones. `null`: never ends by itself. */
+  exits: z.array(z.number().int().nullable()).default([0]),
+  /** Attempts whose pod is evicted instead. */
+  evicted: z.array(z.number().int()).default([]),
+  runMs: z.number().default(200),
+  goneMs: z.number().default(100),
+  loggingEveryMs: z.number().optional(),
+  /** The first creations that the API refuses for now. */
+  refusals: z.number().int().default(0),
+});
+export type Script = z.infer<typeof scriptSchema>;
+
+interface Pod {
+  readonly projection: PodProjection;
+  readonly script: Script;
+  readonly endsAt: number;
+  readonly goneAt?: number;
+}
+
+/** Pods in memory, with the API's rules: one per name, DELETE takes its grace, the uid tells two of a name apart. */
+export class PodWorld {
+  /** Every creation, by `tenant/run/attempt`. */
+  readonly creations = new Map<string, number>();
+  readonly #pods = new Map<string, Pod>();
+  readonly #last = new Map<string, PodProjection>();
+  readonly #refused = new Map<string, number>();
+  #count = 0;
+
+  /** Pods that are there. */
+  alive(now: number): readonly PodProjection[] {
+    return [...this.#pods.keys()].flatMap((name) => this.byName(name, now) ?? []);
+  }
+
+  byName(name: string, now: number): PodProjection | undefined {
+    const pod = this.#pods.get(name);
+    if (pod === undefined) return undefined;
+    const { projection, script, endsAt, goneAt } = pod;
+    const exit = exitOf(script, projection.attempt ?? 1);
+    const evicted = script.evicted.includes(projection.attempt ?? 1);
+    const ended = now >= endsAt && (exit !== null || evicted);
+    const failed = evicted || exit !== 0;
+    const seen: PodProjection = {
+      ...projection,
+      phase: ended ? (failed ? 'Failed' : 'Succeeded') : 'Running',
+      ...(ended && evicted ? { reason: 'Evicted' } : {}),
+      ...(goneAt === undefined ? {} : { deletedAt: goneAt - script.goneMs }),
+      containers: projection.containers.map((container) =>
+        ended && !evicted
+          ? {
+              ...container,
+              state: 'terminated',
+              exitCode: exit ?? 0,
+              finishedAt: endsAt,
+              reason: exit === 0 ? 'Completed' : 'Error',
+            }
+          : { ...container, state: 'running' },
+      ),
+    };
+    this.#last.set(projection.uid, seen);
+    if (goneAt !== undefined && now >= goneAt) {
+      this.#pods.delete(name);
+      return undefined;
+    }
+    return seen;
+  }
+
+  /** The pod of this uid: as it is, or as it was last seen. */
+  look(uid: string, name: string, now: number): { readonly there: boolean; readonly pod: PodProjection | undefined } {
+    const present = this.byName(name, now);
+    return present?.uid === uid ? { there: true, pod: present } : { there: false, pod: this.#last.get(uid) };
+  }
+
+  /** `undefined`: refused for now. */
+  create(context: StepContext<unknown>, script: Script): PodRef | undefined {
+    const name = podNameOf(context);
+    const now = context.now();
+    const present = this.byName(name, now);
+    if (present !== undefined) return present;
+    const refusedBefore = this.#refused.get(name) ?? 0;
+    if (refusedBefore < script.refusals) {
+      this.#refused.set(name, refusedBefore + 1);
+      return undefined;
+    }
+    const key = `${context.run.tenant}/${context.run.runId}/${context.state.attempt}`;
+    this.creations.set(key, (this.creations.get(key) ?? 0) + 1);
+    this.#count += 1;
+    const projection: PodProjection = {
+      connection: 'sim',
+      namespace: 'sim',
+      name,
+      uid: `uid-${this.#count}`,
+      resourceVersion: '1',
+      phase: 'Running',
+      createdAt: now,
+      baseContainer: 'base',
+      containers: [{ name: 'base', kind: 'main', state: 'running', restartCount: 0 }],
+      tenant: context.run.tenant,
+      runId: context.run.runId,
+      attempt: context.state.attempt,
+      alreadyChecked: false,
+    };
+    this.#pods.set(name, { projection, script, endsAt: now + script.runMs });
+    return projection;
+  }
+
+  /** Asks for the pod's end; `false`: it is not there. */
+  remove(ref: PodRef, now: number): boolean {
+    const pod = this.#pods.get(ref.name);
+    if (pod?.projection.uid !== ref.uid || this.byName(ref.name, now) === undefined) return false;
+    if (pod.goneAt === undefined) this.#pods.set(ref.name, { ...pod, goneAt: now + pod.script.goneMs });
+    return true;
+  }
+}
+
+function exitOf({ exits }: Script, attempt: number): number | null {
+  const exit = exits[Math.min(attempt, exits.length) - 1];
+  return exit === undefined ? 0 : exit;
+}
+
+const podNameOf = ({ run, state }: StepContext<unknown>): string => `${run.tenant}.${run.runId}.${state.attempt}`;
+
+/** An operator over the world of pods. `around` encloses its one write that cannot be repeated. */
+export function scriptedOperator(
+  world: PodWorld,
+  around: <T>(write: () => Promise<T>) => Promise<T> = (write) => write(),
+): Operator<Script> {
+  const over = (outcome: Outcome, event: TriggerEvent) => ({
+    kind: 'over' as const,
+    outcome,
+    facts: { finishedAt: event.at },
+  });
+  const ref = ({ connection, namespace, name, uid }: PodRef): PodRef => ({ connection, namespace, name, uid });
+  return {
+    name: 'pod',
+    paramsSchema: scriptSchema,
+    check: () => [],
+    render: ({ run }) => ({ kind: 'Pod', metadata: { name: run.runId } }),
+    async execute(context) {
+      if ((await context.checkOwner()).cancelRequested) return { kind: 'over', outcome: { state: 'cancelled' } };
+      const pod = await around(() => Promise.resolve(world.create(context, context.params)));
+      if (pod === undefined) {
+        const why = diagnosisOf('API_THROTTLED');
+        return { kind: 'later', notBefore: context.now() + 100, why, infrastructure: false };
+      }
+      const { loggingEveryMs } = context.params;
+      const wait = { terminal: true, ...(loggingEveryMs === undefined ? {} : { loggingEveryMs }) };
+      return { kind: 'defer', pod: ref(pod), await: wait };
+    },
+    triggerReentry(context, event) {
+      const { pod, await: wait } = context.state;
+      if (event.kind === 'running' && pod !== undefined && wait !== undefined)
+        return Promise.resolve({ kind: 'defer', pod: ref(pod), await: wait });
+      if (event.kind === 'success') return Promise.resolve(over({ state: 'succeeded', exitCode: 0 }, event));
+      const base = event.pod?.containers[0];
+      const diagnosis =
+        event.pod?.reason === 'Evicted'
+          ? diagnosisOf('EVICTED', { pod: event.pod })
+          : event.kind === 'gone'
+            ? diagnosisOf('POD_DELETED', { pod: event.pod })
+            : diagnosisOf('CONTAINER_FAILED', { pod: event.pod, container: base });
+      return Promise.resolve(over({ state: 'failed', diagnosis, exitCode: base?.exitCode }, event));
+    },
+    find: (context) => {
+      const pod = world.byName(podNameOf(context), context.now());
+      return Promise.resolve(pod === undefined ? undefined : ref(pod));
+    },
+    stop: (context, pod) => Promise.resolve(world.remove(pod, context.now()) ? 'stopping' : 'gone'),
+    cleanUp: (context, _outcome, pod) => {
+      world.remove(pod, context.now());
+      return Promise.resolve();
+    },
+  };
+}

@@ -1,0 +1,241 @@
+import { Subject, firstValueFrom, merge, toArray } from 'rxjs';
+import type { Observable } from 'rxjs';
+import { RETRY_POLICY } from '../../src/core/retry.ts';
+import type { Log, Meter } from '../../src/ports.ts';
+import { worker } from '../../src/roles/worker.ts';
+import { connectNats } from '../../src/nats/connection.ts';
+import { layoutFrom } from '../../src/nats/options.ts';
+import { openBroker } from '../../src/nats/broker.ts';
+import { consumers } from '../../src/wire/streams.ts';
+import { LANES } from '../../src/wire/subjects.ts';
+import { faultLine } from './fault-line.ts';
+import type { FaultLine, Injected, Odds } from './fault-line.ts';
+import { levelTriggers } from './level-triggers.ts';
+import { aNatsServer, setUp } from './nats-server.ts';
+import { PodWorld, scriptedOperator } from './pod-world.ts';
+
+/** How much of what. */
+export interface SimulationSettings {
+  readonly runs: number;
+  readonly workers: number;
+  readonly odds: Odds;
+  /** Share of runs that someone cancels at a random moment. */
+  readonly cancels: number;
+  /** Share of requests published a second time, outside the window of message ids. */
+  readonly duplicateRequests: number;
+  /** How often the server is killed and started again. */
+  readonly serverKills: number;
+  readonly seed: number;
+  readonly deadlineMs: number;
+}
+
+/** What was done to the runs, and what became of them. */
+export interface SimulationReport {
+  readonly runs: number;
+  readonly injected: Injected;
+  readonly cancels: number;
+  readonly serverKills: number;
+  readonly podsCreated: number;
+  readonly eventsFired: number;
+  readonly states: Readonly<Record<string, number>>;
+  readonly seconds: number;
+  /** Runs whose number of `completed` events is not one. */
+  readonly notOnce: readonly string[];
+  /** Attempts whose pod was created more than once. */
+  readonly podsTwice: readonly string[];
+  readonly podsLeft: readonly string[];
+  readonly subscriptionsLeft: readonly string[];
+  readonly messagesLeft: number;
+  /** Errors that workers logged as faults of their own. */
+  readonly errors: readonly string[];
+}
+
+/** A small generator, so that a seed names a simulation. @see https://github.com/bryc/code/blob/master/jshash/PRNGs.md mulberry32 */
+function mulberry32(seed: number): () => number {
+  let a = seed;
+  return () => {
+    a = (a + 0x6d2b79f5) | 0;
+    let t = Math.imul(a ^ (a >>> 15), 1 | a);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+  };
+}
+
+/** Redelivery after this long instead of 10 s, so that a crash costs little time; still above the heartbeat of `working()`. */
+const ACK_WAIT_SECONDS = 4;
+const STALL_MS = 5_000;
+
+const until = async (deadline: number, condition: () => Promise<boolean>): Promise<void> => {
+  while (performance.now() < deadline) {
+    if (await condition().catch(() => false)) return;
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+};
+
+/** Runs on a real server, with workers that die, stand still and do things twice. */
+export async function simulate(settings: SimulationSettings): Promise<SimulationReport> {
+  const begunAt = performance.now();
+  const deadline = begunAt + settings.deadlineMs;
+  const random = mulberry32(settings.seed);
+  await using server = await aNatsServer();
+  const options = { servers: server.url, root: 'sim.v1', assetPrefix: 'SIM_' };
+  await setUp(options, { workerQueues: ['default'] });
+  const layout = layoutFrom(options);
+  await using connection = await connectNats({ ...options, role: 'setup', name: 'simulation', waitForServer: true });
+  const jsm = await connection.nc.jetstreamManager();
+  const nanos = ACK_WAIT_SECONDS * 1e9;
+  await jsm.consumers.update(layout.assets.runs, consumers.intake('default'), { ack_wait: nanos });
+  for (const lane of LANES)
+    await jsm.consumers.update(layout.assets.steps, consumers.step(lane, 'default'), { ack_wait: nanos });
+
+  const errors: string[] = [];
+  const log: Log = {
+    debug: () => undefined,
+    info: () => undefined,
+    warn: () => undefined,
+    error: (fields, message) => errors.push(`${message} ${JSON.stringify(fields)}`),
+    child: () => log,
+  };
+  const meter: Meter = { count: () => undefined, gauge: () => undefined, observeMs: () => undefined };
+  const world = new PodWorld();
+  const clusters = {
+    names: ['sim'],
+    get: () => {
+      throw new Error('the simulation has no cluster');
+    },
+    [Symbol.asyncDispose]: () => Promise.resolve(),
+  };
+  await using open = new AsyncDisposableStack();
+  const stop$ = new Subject<void>();
+  const lines: FaultLine[] = [];
+  const works: Observable<never>[] = [];
+  for (let n = 0; n < settings.workers; n += 1) {
+    const broker = open.use(await openBroker({ ...options, role: 'worker', name: `worker-${n}`, waitForServer: true }));
+    const line = faultLine(broker, settings.odds, STALL_MS, random);
+    lines.push(line);
+    const operators = [scriptedOperator(world, (write) => line.around(write))];
+    const retryPolicy = { ...RETRY_POLICY, infrastructureBaseMs: 100, infrastructureMaxMs: 500 };
+    works.push(
+      worker({
+        broker: line.broker,
+        clusters,
+        operators,
+        settings: { id: `worker-${n}`, queues: ['default'], installation: 'sim', retryPolicy },
+        log,
+        meter,
+      })(stop$),
+    );
+  }
+  const work = firstValueFrom(merge(...works).pipe(toArray()));
+  work.catch((error: unknown) => errors.push(String(error)));
+  const outside = open.use(await openBroker({ ...options, role: 'worker', name: 'outside', waitForServer: true }));
+  using first = levelTriggers(outside, world, { everyMs: 40, refireMs: 3_000 });
+  using second = levelTriggers(outside, world, { everyMs: 70, refireMs: 5_000 });
+
+  const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+  const ids = Array.from({ length: settings.runs }, (_, n) => `run-${n}`);
+  let cancels = 0;
+  const client = async (runId: string) => {
+    const run = { tenant: 'sim', runId };
+    await pause(random() * settings.runs * 20);
+    const data = new TextEncoder().encode(JSON.stringify(requestOf(random)));
+    await outside.publish.run(run, 'default', data, `run:${runId}`);
+    if (random() < settings.duplicateRequests) {
+      await pause(random() * 1_000);
+      await outside.publish.run(run, 'default', data, `run:${runId}:again`);
+    }
+    if (random() < settings.cancels) {
+      await pause(random() * 2_000);
+      cancels += 1;
+      await outside.publish.ctl(run, 'default', { v: 1, ask: 'cancel' }, `cancel:${runId}`);
+    }
+  };
+  const killing = (async () => {
+    for (let n = 0; n < settings.serverKills; n += 1) {
+      await pause(2_000 + random() * 4_000);
+      await server.crash();
+    }
+  })();
+  await Promise.all([...ids.map(client), killing]);
+
+  const states: Record<string, number> = {};
+  const terminal = new Set(['Succeeded', 'Failed', 'Skipped', 'Cancelled']);
+  const count = async () => {
+    for (const key of Object.keys(states)) Reflect.deleteProperty(states, key);
+    for (const runId of ids) {
+      const seen = await outside.runs.read({ tenant: 'sim', runId });
+      const phase = seen?.value.phase ?? 'none';
+      states[phase] = (states[phase] ?? 0) + 1;
+    }
+  };
+  const pending = async () => {
+    const infos = [await jsm.streams.info(layout.assets.runs), await jsm.streams.info(layout.assets.steps)];
+    return infos.reduce((sum, { state }) => sum + state.messages, 0);
+  };
+  await until(deadline, async () => {
+    await count();
+    return Object.keys(states).every((phase) => terminal.has(phase));
+  });
+  for (const line of lines) line.calm();
+  await until(deadline, async () => (await pending()) === 0 && first.waiting() === 0 && second.waiting() === 0);
+  await until(Math.min(deadline, performance.now() + 2_000), () =>
+    Promise.resolve(world.alive(outside.now()).length === 0),
+  );
+  await count();
+
+  const notOnce: string[] = [];
+  const said = await jsm.streams.info(layout.assets.events, { subjects_filter: 'sim.v1.ev.sim.*.completed' });
+  for (const runId of ids) {
+    const times = said.state.subjects?.[`sim.v1.ev.sim.${runId}.completed`] ?? 0;
+    if (times !== 1) notOnce.push(`${runId}: ${times}`);
+  }
+  const messagesLeft = await pending();
+  const subscriptionsLeft: string[] = [];
+  for (const runId of ids) {
+    const left = await outside.subscriptions.read({ tenant: 'sim', runId });
+    if (left !== undefined) subscriptionsLeft.push(`${runId} ${JSON.stringify(left.value)}`);
+  }
+  if (first.waiting() + second.waiting() > 0)
+    subscriptionsLeft.push(`seen by triggers: ${first.waiting()}, ${second.waiting()}`);
+  const podsLeft: string[] = [];
+  for (const { name, runId = '' } of world.alive(outside.now())) {
+    const seen = await outside.runs.read({ tenant: 'sim', runId }, { leader: true });
+    podsLeft.push(`${name} ${JSON.stringify(seen?.value)}`);
+  }
+  stop$.next();
+  await work;
+  const sum = (of: keyof Injected) => lines.reduce((total, { injected }) => total + injected[of], 0);
+  return {
+    runs: settings.runs,
+    injected: { writes: sum('writes'), crashes: sum('crashes'), stalls: sum('stalls'), duplicates: sum('duplicates') },
+    cancels,
+    serverKills: settings.serverKills,
+    podsCreated: [...world.creations.values()].reduce((total, n) => total + n, 0),
+    eventsFired: first.fired() + second.fired(),
+    states,
+    seconds: Math.round((performance.now() - begunAt) / 100) / 10,
+    notOnce,
+    podsTwice: [...world.creations].filter(([, times]) => times > 1).map(([key]) => key),
+    podsLeft,
+    subscriptionsLeft,
+    messagesLeft,
+    errors,
+  };
+}
+
+/** A mixture of all ways that a run can go. */
+function requestOf(random: () => number): object {
+  const kind = random();
+  const runMs = Math.round(50 + random() * 800);
+  const params = { runMs, goneMs: Math.round(random() * 400) };
+  if (kind < 0.4) return { params };
+  if (kind < 0.5) return { params: { ...params, loggingEveryMs: 100 } };
+  if (kind < 0.6) return { params: { ...params, exits: [1, 0] }, retries: 1, retryDelaySeconds: 0.1 };
+  if (kind < 0.7) return { params: { ...params, evicted: [1, 2] } };
+  if (kind < 0.75) return { params: { ...params, exits: [3] } };
+  if (kind < 0.85)
+    return { params: { ...params, exits: [null, 0] }, executionTimeoutSeconds: 0.5, retries: 1, retryDelaySeconds: 0 };
+  if (kind < 0.9) return { params: { ...params, refusals: 2 } };
+  if (kind < 0.95) return { params, expireSeconds: 60 };
+  return { params: { nonsense: true } };
+}
