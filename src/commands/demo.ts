@@ -43,7 +43,7 @@ export function demoCommand(shell: Shell, finish: Finish): Command {
   const command = declare({
     name: 'demo',
     says: 'show what reentry does: about thirty runs on this machine, with a worker and a triggerer killed in the middle',
-    settings: ['natsServer', 'cacheFolder'],
+    settings: ['natsServer'],
     examples: ['reentry demo', 'reentry demo --json | jq .seconds'],
   });
   return action(command, shell, finish, demo);
@@ -60,7 +60,7 @@ async function demo({ shell, config, json }: Invocation): Promise<ExitCode> {
   const parts = stack.use(
     await startLocalParts({
       ...{ config, env: shell.env, say: () => undefined, cluster: undefined },
-      cacheFolder: config.cacheFolder ?? shell.userCache,
+      cacheFolder: shell.userCache,
       natsFolder: join(folder, 'nats'),
       clusterFolder: join(folder, 'cluster'),
     }),

@@ -64,7 +64,7 @@ async function dev({ shell, config, json }: Invocation, options: Options): Promi
   const named = options.kubeconfig !== undefined || options.context !== undefined;
   const { natsFolder, clusterFolder } = installation;
   await using parts = await startLocalParts({
-    ...{ config, env: shell.env, natsFolder, clusterFolder, say, cacheFolder: config.cacheFolder ?? shell.userCache },
+    ...{ config, env: shell.env, natsFolder, clusterFolder, say, cacheFolder: shell.userCache },
     cluster: named ? options : undefined,
   });
   await setUp(parts.config);

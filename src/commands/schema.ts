@@ -3,7 +3,7 @@ import { Argument } from 'commander';
 import { EXIT_CODES } from './exit-codes.ts';
 import { action, declare } from './shell.ts';
 import type { Finish, Shell } from './shell.ts';
-import { asyncApi, requestSchema } from './schema-documents.ts';
+import { asyncApi, requestSchema } from '../wire/schema.ts';
 
 /** `reentry schema`: what clients may send and will hear, for machines. */
 export function schemaCommand(shell: Shell, finish: Finish): Command {
@@ -15,7 +15,9 @@ export function schemaCommand(shell: Shell, finish: Finish): Command {
   }).addArgument(new Argument('[document]', 'which').choices(['request', 'asyncapi']).default('request'));
   return action(command, shell, finish, async (invocation, _options, args) => {
     const document =
-      args[0] === 'asyncapi' ? asyncApi(invocation.config.subjectRoot, shell.version) : await requestSchema();
+      args[0] === 'asyncapi'
+        ? asyncApi(invocation.config.subjectRoot, shell.version)
+        : requestSchema((await import('../operator/params.ts')).podParamsSchema);
     shell.out(JSON.stringify(document, undefined, 2));
     return EXIT_CODES.ok;
   });
