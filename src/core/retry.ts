@@ -8,6 +8,9 @@ export interface RetryPolicy {
   /** Delay before the first infrastructure repeat; doubles with each. */
   readonly infrastructureBaseMs: number;
   readonly infrastructureMaxMs: number;
+  /** Pause before a message comes again after a fault; doubles with each delivery. */
+  readonly faultBaseMs: number;
+  readonly faultMaxMs: number;
 }
 
 /** What production runs with. */
@@ -15,6 +18,8 @@ export const RETRY_POLICY: RetryPolicy = {
   infrastructureCap: 5,
   infrastructureBaseMs: 5_000,
   infrastructureMaxMs: 300_000,
+  faultBaseMs: 1_000,
+  faultMaxMs: 60_000,
 };
 
 /** Whose budget a failure spends. `none`: repeating cannot help, the run ends. */

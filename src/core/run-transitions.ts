@@ -159,6 +159,15 @@ export function deferred(
   };
 }
 
+/** The pod is there and its run keeps the slot: the un-acked message goes on owning it, in the phase it is in. */
+export function held(
+  state: Draft,
+  wait: { readonly pod: PodRef; readonly await: Await; readonly facts?: Learnt | undefined },
+  limits: { readonly executionTimeoutSeconds?: number | undefined; readonly now: number },
+): Draft {
+  return { ...deferred(state, wait, limits), phase: state.phase, step: state.step };
+}
+
 /** Not possible now: the same attempt again at `notBefore`. */
 export function postponed(state: Draft, notBefore: number, infraFailures: number): Draft {
   return {

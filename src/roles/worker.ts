@@ -1,4 +1,22 @@
-import { EMPTY, catchError, exhaustMap, from, ignoreElements, merge, takeUntil, timer } from 'rxjs';
+import {
+  EMPTY,
+  catchError,
+  concatMap,
+  distinctUntilChanged,
+  exhaustMap,
+  filter,
+  from,
+  ignoreElements,
+  map,
+  merge,
+  share,
+  shareReplay,
+  take,
+  takeUntil,
+  tap,
+  timer,
+} from 'rxjs';
+import type { Observable } from 'rxjs';
 import { RETRY_POLICY } from '../core/retry.ts';
 import type { RetryPolicy } from '../core/retry.ts';
 import type { Operator } from '../operator/operator.ts';
@@ -8,9 +26,10 @@ import { LANES, VERBS } from '../wire/subjects.ts';
 import type { Lane } from '../wire/subjects.ts';
 import type { Engine } from '../worker/engine.ts';
 import { intakeHandler } from '../worker/intake.ts';
+import { HeldPods } from '../worker/held-pods.ts';
 import { Janitor, LEASE_EVERY_MS } from '../worker/janitor.ts';
 import { laneHandler } from '../worker/lanes.ts';
-import { answer } from '../worker/services.ts';
+import { FULL_AT, answer } from '../worker/services.ts';
 
 /** What a worker is given. */
 export interface WorkerDeps {
@@ -40,11 +59,12 @@ export interface WorkerSettings {
 /** Credits where the settings say nothing. @see spec protocol §4 */
 export const CREDITS: Readonly<Record<Lane | 'intake', number>> = { intake: 256, ctl: 64, resume: 64, start: 64 };
 
+const LOOK_AT_FILL_MS = 5_000;
 const RETENTION_MS = 7 * 24 * 3_600_000;
 
 /** A worker: intake and three lanes per queue, services, janitor. Ends, after `stop$`, when the last step it had begun is settled. */
 export function worker({ broker, clusters, operators, settings, log, meter }: WorkerDeps): Work {
-  const engine: Engine = {
+  const engineUntil = (stop$: Observable<unknown>): Engine => ({
     broker,
     clusters,
     operators: new Map(operators.map((operator) => [operator.name, operator])),
@@ -52,14 +72,19 @@ export function worker({ broker, clusters, operators, settings, log, meter }: Wo
     installation: settings.installation,
     namespaces: settings.namespaces,
     policy: settings.retryPolicy ?? RETRY_POLICY,
+    held: new HeldPods(settings.installation, broker.nudges$(settings.id).pipe(share()), stop$),
     log,
     meter,
-  };
+  });
   const credits = { ...CREDITS, ...settings.credits };
   return (stop$) => {
+    const stopped$ = stop$.pipe(take(1), shareReplay({ bufferSize: 1, refCount: false }));
+    const engine = engineUntil(stopped$);
     const queues = settings.queues.map((queue) =>
       merge(
-        broker.queues.intake$(queue, credits.intake, intakeHandler(engine, queue), stop$),
+        whileRoom$(engine, stop$, (full$) =>
+          broker.queues.intake$(queue, credits.intake, intakeHandler(engine, queue), full$),
+        ),
         ...LANES.map((lane) => broker.queues.steps$(queue, lane, credits[lane], laneHandler(engine, lane), stop$)),
       ),
     );
@@ -67,8 +92,43 @@ export function worker({ broker, clusters, operators, settings, log, meter }: Wo
     const services = VERBS.map((verb) =>
       broker.services.serve$(verb, (tenant, data) => answer(engine, verb, tenant, data)).pipe(takeUntil(stop$)),
     );
-    return merge(...queues, ...services, janitor$(engine, settings.retentionMs ?? RETENTION_MS).pipe(takeUntil(stop$)));
+    return merge(
+      // Heard from the beginning, so that a run which comes to its hold after the stop is told of it.
+      stopped$.pipe(ignoreElements()),
+      ...queues,
+      ...services,
+      janitor$(engine, settings.retentionMs ?? RETENTION_MS).pipe(takeUntil(stop$)),
+    );
   };
+}
+
+/** Takes requests in while there is room; what has begun goes on regardless, so that finishing always has room. @see spec protocol §2 */
+function whileRoom$(
+  { broker, meter, log }: Engine,
+  stop$: Observable<unknown>,
+  intake$: (stop$: Observable<unknown>) => Observable<never>,
+): Observable<never> {
+  const room$ = timer(0, LOOK_AT_FILL_MS).pipe(
+    exhaustMap(() =>
+      from(broker.fill()).pipe(
+        catchError((error: unknown) => {
+          log.debug({ error: String(error) }, 'fill of the buckets not known; as before');
+          return EMPTY;
+        }),
+      ),
+    ),
+    tap((fill) => {
+      meter.gauge('bucket_fill', fill);
+    }),
+    map((fill) => fill < FULL_AT),
+    distinctUntilChanged(),
+    takeUntil(stop$),
+    shareReplay({ bufferSize: 1, refCount: true }),
+  );
+  return room$.pipe(
+    // An intake ends by itself when the room does; the next begins after it.
+    concatMap((room) => (room ? intake$(merge(stop$, room$.pipe(filter((still) => !still)))) : EMPTY)),
+  );
 }
 
 function janitor$(engine: Engine, retentionMs: number) {

@@ -1,6 +1,7 @@
 import type { RetryPolicy } from '../core/retry.ts';
 import type { Operator } from '../operator/operator.ts';
 import type { Broker, Clusters, Log, Meter } from '../ports.ts';
+import type { HeldPods } from './held-pods.ts';
 
 /** All that the run protocol needs of the outside, and who carries it out. */
 export interface Engine {
@@ -14,6 +15,8 @@ export interface Engine {
   /** Namespaces the installation watches; `undefined`: all. */
   readonly namespaces: readonly string[] | undefined;
   readonly policy: RetryPolicy;
+  /** Runs that keep their slot while their pod runs. */
+  readonly held: HeldPods;
   readonly log: Log;
   readonly meter: Meter;
 }

@@ -19,7 +19,6 @@ import { countEnd } from './stopping.ts';
 export const MAX_FAULTS = 10;
 /** Deliveries by crash alone that a message survives. */
 export const MAX_CRASHES = 25;
-const MAX_DELAY_MS = 60_000;
 
 /** Whether the message has come back by crash alone too often: what is not a put-back of ours is a death of its holder. */
 export function crashedTooOften(delivery: Delivery, state: RunState | undefined): boolean {
@@ -56,7 +55,9 @@ export async function settled(
     }
     const transient = error instanceof ReentryError && error.transient;
     const code = error instanceof ReentryError ? error.code : 'UNCLASSIFIED';
-    const delayMs = Math.min(MAX_DELAY_MS, askedDelayMs(error) ?? backOffMs(delivery.deliveries, 1_000, MAX_DELAY_MS));
+    const { faultBaseMs, faultMaxMs } = engine.policy;
+    const pauseMs = askedDelayMs(error) ?? backOffMs(delivery.deliveries, faultBaseMs, faultMaxMs);
+    const delayMs = Math.min(faultMaxMs, pauseMs);
     engine.meter.count('step_faults_total', { code });
     const problem = { code, error: error instanceof Error ? (error.stack ?? error.message) : String(error), delayMs };
     if (transient) log.warn(problem, 'not possible now; put back');

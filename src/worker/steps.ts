@@ -1,6 +1,7 @@
 import { diagnosisOf } from '../core/diagnosis.ts';
-import { deferred, postponed } from '../core/run-transitions.ts';
-import { lifecycleData } from '../core/run-transitions.ts';
+import type { PodRef } from '../core/pod.ts';
+import { deferred, held, lifecycleData, postponed } from '../core/run-transitions.ts';
+import type { Stopping } from '../core/run-transitions.ts';
 import { KubernetesError, ReentryError } from '../errors.ts';
 import type { StepOutcome } from '../operator/operator.ts';
 import type { TriggerEvent } from '../wire/messages.ts';
@@ -61,9 +62,10 @@ async function begin(engine: Engine, holding: Holding, origin: Step['origin']): 
 
 /** Turns what the operator came to into state, events and subscription. */
 async function settle(step: Step, outcome: StepOutcome, event: TriggerEvent | undefined): Promise<Settled> {
-  const { engine, holding, context, origin } = step;
+  const { engine, holding, context, operator, origin } = step;
   switch (outcome.kind) {
     case 'defer': {
+      if (operator.keepsSlot?.(context.params) === true) return keepSlot(step, outcome);
       const { executionTimeoutSeconds } = context.request;
       const written = await holding.write((state) =>
         deferred(state, outcome, { executionTimeoutSeconds, now: engine.broker.now() }),
@@ -75,7 +77,7 @@ async function settle(step: Step, outcome: StepOutcome, event: TriggerEvent | un
     case 'later': {
       const delayMs = Math.max(0, outcome.notBefore - engine.broker.now());
       // A re-entry is not begun anew: its message waits with what it owns.
-      if (origin !== 'start') throw new PutBack(outcome.why.summary, delayMs);
+      if (origin !== 'start' || event !== undefined) throw new PutBack(outcome.why.summary, delayMs);
       const infraFailures = holding.state.infraFailures + (outcome.infrastructure ? 1 : 0);
       if (infraFailures > engine.policy.infrastructureCap) await end(step, { state: 'failed', diagnosis: outcome.why });
       else if ((await holding.write((state) => postponed(state, outcome.notBefore, infraFailures))) === 'cancelled')
@@ -91,6 +93,39 @@ async function settle(step: Step, outcome: StepOutcome, event: TriggerEvent | un
       return ACK;
     }
   }
+}
+
+/** The run keeps its message and slot: what a triggerer would say, this worker hears itself. @see spec protocol §8 */
+async function keepSlot(step: Step, outcome: Extract<StepOutcome, { readonly kind: 'defer' }>): Promise<Settled> {
+  const { engine, holding, operator } = step;
+  const { executionTimeoutSeconds } = step.context.request;
+  let waiting = outcome;
+  for (let first = true; ; first = false) {
+    const next = waiting;
+    const written = await holding.write((state) =>
+      held(state, next, { executionTimeoutSeconds, now: engine.broker.now() }),
+    );
+    if (written === 'cancelled') return stopped(step, next.pod, cancelOf(holding.state));
+    if (first) {
+      const data = lifecycleData(holding.run, holding.state, engine.broker.now());
+      await engine.broker.publish.event(holding.run, 'launched', holding.state.step, data);
+    }
+    const context = { ...step.context, state: holding.state };
+    const heard = await engine.held.next(context, next.pod, holding.state.await ?? next.await);
+    if (heard.kind === 'stopped') throw new PutBack('this worker stops; a sibling goes on', 0);
+    if (heard.kind === 'cancelled') return stopped(step, next.pod, cancelOf(holding.state));
+    const { event } = heard;
+    if (event.kind === 'timeout' && event.reason === 'EXECUTION_TIMEOUT')
+      return stopped(step, next.pod, executionTimedOut());
+    const again = await operator.triggerReentry(context, event);
+    if (again.kind !== 'defer') return settle(step, again, event);
+    waiting = again;
+  }
+}
+
+async function stopped(step: Step, pod: PodRef, why: Stopping): Promise<Settled> {
+  await stop(step, pod, why);
+  return ACK;
 }
 
 /** Puts the message back for `delayMs`: not possible now. */

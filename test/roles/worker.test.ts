@@ -1,5 +1,6 @@
-import { Subject, firstValueFrom, toArray } from 'rxjs';
+import { Subject, lastValueFrom } from 'rxjs';
 import { describe, expect, onTestFinished, test } from 'vitest';
+import { RETRY_POLICY } from '../../src/core/retry.ts';
 import type { Broker, ClientBroker, Log, Meter } from '../../src/ports.ts';
 import { worker } from '../../src/roles/worker.ts';
 import { completedDataSchema } from '../../src/wire/messages.ts';
@@ -8,7 +9,7 @@ import type { Verb } from '../../src/wire/subjects.ts';
 import { anInstallation, sharedNatsServer } from '../support/nats-server.ts';
 import { connectNats } from '../../src/nats/connection.ts';
 import { levelTriggers } from '../support/level-triggers.ts';
-import { PodWorld, scriptedOperator } from '../support/pod-world.ts';
+import { PodWorld, scriptedOperator, worldCluster } from '../support/pod-world.ts';
 
 const server = sharedNatsServer();
 const silent: Log = {
@@ -37,19 +38,18 @@ async function aBench(queues: readonly string[] = ['default']): Promise<Bench> {
   const broker = await installation.broker();
   const client = await installation.client('t');
   const world = new PodWorld();
+  const cluster = worldCluster(world, () => broker.now());
   const clusters = {
     names: ['sim'],
-    get: () => {
-      throw new Error('no cluster here');
-    },
+    get: () => cluster,
     [Symbol.asyncDispose]: () => Promise.resolve(),
   };
   const stop$ = new Subject<void>();
-  const settings = { id: 'w1', queues, installation: 'test' };
-  const work = firstValueFrom(
-    worker({ broker, clusters, operators: [scriptedOperator(world)], settings, log: silent, meter })(stop$).pipe(
-      toArray(),
-    ),
+  const retryPolicy = { ...RETRY_POLICY, faultBaseMs: 5, faultMaxMs: 20 };
+  const settings = { id: 'w1', queues, installation: 'test', retryPolicy };
+  const work = lastValueFrom(
+    worker({ broker, clusters, operators: [scriptedOperator(world)], settings, log: silent, meter })(stop$),
+    { defaultValue: undefined },
   );
   const triggers = levelTriggers(broker, world, { everyMs: 20, refireMs: 1_000 });
   onTestFinished(async () => {
@@ -147,6 +147,53 @@ describe('a worker', () => {
   });
 });
 
+describe('faults', () => {
+  test('ten exceptions that nobody classified end a run as DEAD_LETTERED; nine do not', async () => {
+    const { publish, completed } = await aBench();
+    await publish('ten', JSON.stringify({ params: { throws: 10 }, retries: 3 }));
+    await publish('nine', JSON.stringify({ params: { throws: 9 } }));
+    expect(await completed('ten')).toMatchObject({ state: 'failed', diagnosis: { code: 'DEAD_LETTERED' } });
+    expect(await completed('nine')).toMatchObject({ state: 'succeeded' });
+  });
+
+  test('a transient fault never dead-letters: it is no crash, however often', async () => {
+    const { publish, completed } = await aBench();
+    await publish('r1', JSON.stringify({ params: { throws: 40, throwsTransient: true } }));
+    expect(await completed('r1')).toMatchObject({ state: 'succeeded', attempt: 1 });
+  });
+});
+
+describe('a run that keeps its slot', () => {
+  test('ends without a subscription, by the same judge', async () => {
+    const { publish, completed, broker } = await aBench();
+    await publish('r1', JSON.stringify({ params: { keepsSlot: true, loggingEveryMs: 50, runMs: 300 } }));
+    await expect
+      .poll(() => broker.runs.read({ tenant: 't', runId: 'r1' }))
+      .toMatchObject({ value: { phase: 'Starting', pod: {} } });
+    expect(await broker.subscriptions.read({ tenant: 't', runId: 'r1' })).toBeUndefined();
+    expect(await completed('r1')).toMatchObject({ state: 'succeeded', attempt: 1 });
+  });
+
+  test('is reached by a cancel, by its execution time-out, and repeats by policy', async () => {
+    const { publish, completed, ask, world, broker } = await aBench();
+    const endless = { keepsSlot: true, exits: [null] };
+    await publish('cancelled', JSON.stringify({ params: endless }));
+    await publish('slow', JSON.stringify({ params: endless, executionTimeoutSeconds: 0.3 }));
+    await publish(
+      'again',
+      JSON.stringify({ params: { keepsSlot: true, exits: [1, 0] }, retries: 1, retryDelaySeconds: 0 }),
+    );
+    await expect
+      .poll(() => broker.runs.read({ tenant: 't', runId: 'cancelled' }))
+      .toMatchObject({ value: { pod: {} } });
+    await ask('cancel', { runId: 'cancelled' });
+    expect(await completed('cancelled')).toMatchObject({ state: 'cancelled' });
+    expect(await completed('slow')).toMatchObject({ state: 'failed', diagnosis: { code: 'EXECUTION_TIMEOUT' } });
+    expect(await completed('again')).toMatchObject({ state: 'succeeded', attempt: 2 });
+    await expect.poll(() => world.alive(broker.now())).toEqual([]);
+  });
+});
+
 describe('hostile requests end as INVALID_REQUEST with their paths', () => {
   const deep = `${'{"params":{"a":'.repeat(1)}${'['.repeat(20_000)}${']'.repeat(20_000)}}}`;
   test.each<[name: string, data: string | Uint8Array, problem: object]>([
@@ -154,7 +201,7 @@ describe('hostile requests end as INVALID_REQUEST with their paths', () => {
     ['invalid UTF-8', Uint8Array.of(0x7b, 0xff, 0xfe, 0x7d), { path: '$' }],
     ['an empty message', '', { path: '$' }],
     ['a list', '[]', { path: '$' }],
-    ['deep nesting', deep, { message: expect.stringContaining('nested') as unknown }],
+    ['deep nesting', deep, { message: expect.stringContaining('nested') }],
     ['a prototype', '{"params":{"__proto__":{"x":1}}}', { path: 'params.__proto__' }],
     ['an unknown field', '{"retrys":1}', { path: 'retrys', message: 'unknown field; did you mean retries?' }],
     [
@@ -166,9 +213,9 @@ describe('hostile requests end as INVALID_REQUEST with their paths', () => {
     [
       'an unknown operator',
       '{"operator":"pdo"}',
-      { path: 'operator', message: expect.stringContaining('did you mean pod') as unknown },
+      { path: 'operator', message: expect.stringContaining('did you mean pod') },
     ],
-    ['a kind of another queue', '{"operator":"command"}', { message: expect.stringContaining('executor') as unknown }],
+    ['a kind of another queue', '{"operator":"command"}', { message: expect.stringContaining('executor') }],
     ['300 KiB', JSON.stringify({ annotations: { a: 'x'.repeat(300 * 1024) } }), { path: '$' }],
   ])('%s', async (_, data, problem) => {
     const { publish, completed } = await aBench();

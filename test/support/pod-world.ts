@@ -1,6 +1,10 @@
+import { concat, from, interval, mergeMap, of } from 'rxjs';
 import { z } from 'zod';
 import { diagnosisOf } from '../../src/core/diagnosis.ts';
+import { ReentryError } from '../../src/errors.ts';
 import type { PodProjection, PodRef } from '../../src/core/pod.ts';
+import type { Cluster, PodSignal } from '../../src/ports.ts';
+import { podProjectionSchema } from '../../src/wire/messages.ts';
 import type { Operator, StepContext } from '../../src/operator/operator.ts';
 import type { Outcome, TriggerEvent } from '../../src/wire/messages.ts';
 
@@ -13,8 +17,13 @@ export const scriptSchema = z.strictObject({
   runMs: z.number().default(200),
   goneMs: z.number().default(100),
   loggingEveryMs: z.number().optional(),
+  /** Whether the run keeps its worker's slot. */
+  keepsSlot: z.boolean().default(false),
   /** The first creations that the API refuses for now. */
   refusals: z.number().int().default(0),
+  /** How often the operator throws before it does anything, and whether it knows what it throws. */
+  throws: z.number().int().default(0),
+  throwsTransient: z.boolean().default(false),
 });
 export type Script = z.infer<typeof scriptSchema>;
 
@@ -76,6 +85,15 @@ export class PodWorld {
   look(uid: string, name: string, now: number): { readonly there: boolean; readonly pod: PodProjection | undefined } {
     const present = this.byName(name, now);
     return present?.uid === uid ? { there: true, pod: present } : { there: false, pod: this.#last.get(uid) };
+  }
+
+  throwAsAsked({ run }: StepContext<unknown>, { throws, throwsTransient }: Script): void {
+    const key = `throws ${run.runId}`;
+    const before = this.#refused.get(key) ?? 0;
+    if (before >= throws) return;
+    this.#refused.set(key, before + 1);
+    if (throwsTransient) throw new ReentryError('UNREACHABLE', 'not now', { transient: true });
+    throw new TypeError('a mistake of the operator');
   }
 
   /** `undefined`: refused for now. */
@@ -142,8 +160,10 @@ export function scriptedOperator(
     name: 'pod',
     paramsSchema: scriptSchema,
     check: () => [],
+    keepsSlot: (params) => params.keepsSlot,
     render: ({ run }) => ({ kind: 'Pod', metadata: { name: run.runId } }),
     async execute(context) {
+      world.throwAsAsked(context, context.params);
       if ((await context.checkOwner()).cancelRequested) return { kind: 'over', outcome: { state: 'cancelled' } };
       const pod = await around(() => Promise.resolve(world.create(context, context.params)));
       if (pod === undefined) {
@@ -177,5 +197,47 @@ export function scriptedOperator(
       world.remove(pod, context.now());
       return Promise.resolve();
     },
+  };
+}
+
+/** The world of pods as a cluster: what runs that keep their slot see of it. */
+export function worldCluster(world: PodWorld, now: () => number): Cluster {
+  const nowhere = () => Promise.reject(new Error('the world of pods has no such call'));
+  return {
+    connection: 'sim',
+    namespace: 'sim',
+    watchPods$: () => {
+      const known = new Map<string, PodProjection>();
+      const changes$ = interval(20).pipe(
+        mergeMap(() => {
+          const pods = world.alive(now());
+          const gone = [...known.values()].filter(({ uid }) => !pods.some((pod) => pod.uid === uid));
+          for (const { uid } of gone) known.delete(uid);
+          for (const pod of pods) known.set(pod.uid, pod);
+          return from([
+            ...pods.map((pod): PodSignal => ({ kind: 'pod', pod })),
+            ...gone.map((pod): PodSignal => ({ kind: 'gone', pod, confirmed: true })),
+          ]);
+        }),
+      );
+      return concat(of<PodSignal>({ kind: 'synced' }), changes$);
+    },
+    createPod: nowhere,
+    getPod: (_, name) => {
+      const pod = world.byName(name, now());
+      return Promise.resolve(pod === undefined ? undefined : { ...pod });
+    },
+    project: (pod) => podProjectionSchema.parse(pod),
+    listPods: () => Promise.resolve(world.alive(now())),
+    deletePod: (pod) => Promise.resolve(world.remove(pod, now()) ? 'asked' : 'gone'),
+    patchPod: nowhere,
+    logs: () => {
+      throw new Error('the world of pods keeps no logs');
+    },
+    podEvents: () => Promise.resolve([]),
+    missingPermissions: () => Promise.resolve([]),
+    version: () => Promise.resolve('0'),
+    requestCounts: () => ({}),
+    [Symbol.asyncDispose]: () => Promise.resolve(),
   };
 }

@@ -1,4 +1,4 @@
-import { Subject, firstValueFrom, merge, toArray } from 'rxjs';
+import { Subject, lastValueFrom, merge } from 'rxjs';
 import type { Observable } from 'rxjs';
 import { RETRY_POLICY } from '../../src/core/retry.ts';
 import type { Log, Meter } from '../../src/ports.ts';
@@ -126,7 +126,7 @@ export async function simulate(settings: SimulationSettings): Promise<Simulation
       })(stop$),
     );
   }
-  const work = firstValueFrom(merge(...works).pipe(toArray()));
+  const work = lastValueFrom(merge(...works), { defaultValue: undefined });
   work.catch((error: unknown) => errors.push(String(error)));
   const outside = open.use(await openBroker({ ...options, role: 'worker', name: 'outside', waitForServer: true }));
   using first = levelTriggers(outside, world, { everyMs: 40, refireMs: 3_000 });
