@@ -1,5 +1,6 @@
 /** What users do with runs: ask for them, wait for them, read them. Needs a client's NATS permissions only. */
 import {
+  concat,
   concatMap,
   defer,
   distinct,
@@ -11,6 +12,7 @@ import {
   map,
   merge,
   mergeMap,
+  of,
   scan,
   shareReplay,
   startWith,
@@ -207,15 +209,13 @@ export function clientOver(broker: ClientBroker, tenant: string): Client {
     events$: (runId) =>
       defer(() => {
         const run = keyOf(runId);
-        const stored$ = look$.pipe(
-          concatMap(() =>
-            from(EVENT_TYPES).pipe(
-              mergeMap((type) => broker.lastEvent(run, type).catch(() => undefined), 1),
-              filter((event) => event !== undefined),
-            ),
-          ),
+        const history$ = from(EVENT_TYPES).pipe(
+          mergeMap((type) => broker.lastEvent(run, type).catch(() => undefined), 1),
+          filter((event) => event !== undefined),
         );
-        return merge(broker.events$(run), stored$).pipe(
+        return merge(broker.events$(run), look$.pipe(concatMap(() => history$))).pipe(
+          // The last event may overtake what was said before this began.
+          concatMap((event) => (event.type === 'completed' ? concat(history$, of(event)) : of(event))),
           distinct(({ id }) => id), // lives as long as the run's events: a few dozen ids
           takeWhile(({ type }) => type !== 'completed', true),
         );

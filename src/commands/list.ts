@@ -29,11 +29,12 @@ export function listCommand(shell: Shell, finish: Finish): Command {
     .option('--after <N>', 'go on after this place (`next` of the page before)');
   return action(command, shell, finish, async (invocation, options) => {
     const { phase, limit, after } = optionsSchema.parse(options);
+    const wanted = phase === undefined ? {} : { phase: phaseOf(phase) };
     await using client = await openClient(invocation);
     const page = await client.list({
       limit,
       ...(after === undefined ? {} : { after }),
-      ...(phase === undefined ? {} : { phase: phaseOf(phase) }),
+      ...wanted,
     });
     if (invocation.json) {
       shell.out(JSON.stringify(page));

@@ -1,0 +1,114 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { runReentry } from '../support/processes.ts';
+
+/** A loopback port that nothing listens on. */
+const NOBODY = 'nats://127.0.0.1:1';
+
+let directory: string;
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'reentry-cli-'));
+});
+afterAll(() => rm(directory, { recursive: true, force: true }));
+
+const cli = (args: readonly string[], env: Readonly<Record<string, string>> = {}) =>
+  runReentry(args, { REENTRY_CACHE_FOLDER: join(directory, 'cache'), ...env }, directory);
+
+describe('help', () => {
+  test('names every command, on stdout, and ends with 0', async () => {
+    const { code, stdout, stderr } = await cli(['--help']);
+    expect(code).toBe(0);
+    expect(stderr).toBe('');
+    for (const name of [
+      'dev',
+      'worker',
+      'triggerer',
+      'executor',
+      'submit',
+      'status',
+      'list',
+      'logs',
+      'cancel',
+      'result',
+      'explain',
+      'render',
+      'schema',
+      'setup',
+      'doctor',
+    ])
+      expect(stdout).toMatch(new RegExp(`^ {2}${name}\\b`, 'm'));
+  });
+
+  test('of a command has examples and its settings with their variables', async () => {
+    const { stdout } = await cli(['submit', '--help']);
+    expect(stdout).toContain('Examples:');
+    expect(stdout.replace(/\s+/g, ' ')).toContain('REENTRY_NATS_URL');
+  });
+});
+
+describe('wrong usage ends with 2 and says what was meant', () => {
+  test.each([
+    ['an unknown command', ['sumbit'], 'submit'],
+    ['an unknown flag', ['submit', '--imag', 'alpine'], '--image'],
+    ['a missing argument', ['status'], 'run'],
+    ['an unknown phase', ['list', '--phase', 'Defered'], 'Deferred'],
+    ['an unknown diagnosis', ['explain', 'OOM_KILED'], 'OOM_KILLED'],
+    ['a number that is none', ['submit', '--image', 'alpine', '--retries', 'two'], '--retries'],
+    ['a pair that is none', ['submit', '--image', 'alpine', '--env', 'DAY'], 'NAME=VALUE'],
+    ['a setting that does not fit', ['status', 'r', '--nats-url', 'not a url'], '--nats-url'],
+    ['a role of another version', ['executor'], 'not in this version'],
+  ])('%s', async (_name, args, said) => {
+    const { code, stdout, stderr } = await cli(args);
+    expect(code).toBe(2);
+    expect(stdout).toBe('');
+    expect(stderr).toContain(said);
+    expect(stderr).not.toContain('    at ');
+  });
+
+  test('all wrong settings at once, the nearest name with each', async () => {
+    const { code, stderr } = await cli(['worker', '--http-port', 'x'], { REENTRY_NATS_URI: NOBODY });
+    expect(code).toBe(2);
+    expect(stderr).toContain('--http-port');
+    expect(stderr).toContain('did you mean REENTRY_NATS_URL?');
+  });
+
+  test('a request file with a wrong field', async () => {
+    const file = join(directory, 'request.yaml');
+    await writeFile(file, 'params: { image: alpine }\nretrys: 2\n');
+    const { code, stderr } = await cli(['submit', '-f', file]);
+    expect(code).toBe(2);
+    expect(stderr).toContain('retrys: unknown field; did you mean retries?');
+  });
+});
+
+describe('an unreachable broker ends with 5 and names server and remedy', () => {
+  test.each([['status', 'r'], ['submit', '--image', 'alpine'], ['list'], ['setup'], ['logs', 'r']])(
+    '%s',
+    async (...args) => {
+      const { code, stdout, stderr } = await cli(args, { REENTRY_NATS_URL: NOBODY });
+      expect(code).toBe(5);
+      expect(stdout).toBe('');
+      expect(stderr).toContain('127.0.0.1:1');
+      expect(stderr).toContain('REENTRY_NATS_URL');
+    },
+  );
+});
+
+describe('what needs no broker', () => {
+  test('explain CODE', async () => {
+    const { code, stdout } = await cli(['explain', 'OOM_KILLED', '--json']);
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({ code: 'OOM_KILLED', category: 'user' });
+  });
+
+  test.each([
+    [['schema'], '"retries"'],
+    [['schema', 'asyncapi'], '"asyncapi": "3.0.0"'],
+  ])('%j', async (args, said) => {
+    const { code, stdout } = await cli(args);
+    expect(code).toBe(0);
+    expect(stdout).toContain(said);
+  });
+});

@@ -1,0 +1,192 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { connect, type NatsConnection } from 'nats';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { z } from 'zod';
+import { type ReentryProcess, runReentry, startReentry } from '../support/processes.ts';
+
+/** Everything here knows only the public contract: subjects and JSON, a plain NATS connection. */
+const readySchema = z.strictObject({ natsUrl: z.string(), kubeconfig: z.string(), ready: z.literal(true) });
+const eventSchema = z.looseObject({
+  specversion: z.literal('1.0'),
+  id: z.string(),
+  type: z.literal('dev.reentry.run.completed.v1'),
+  source: z.literal('reentry/default'),
+  subject: z.string(),
+  data: z.looseObject({
+    state: z.string(),
+    result: z.unknown().optional(),
+    exitCode: z.number().optional(),
+    diagnosis: z
+      .looseObject({
+        code: z.string(),
+        problems: z.array(z.looseObject({ path: z.string(), message: z.string() })).optional(),
+      })
+      .optional(),
+  }),
+});
+type Completed = z.infer<typeof eventSchema>;
+
+let directory: string;
+let dev: ReentryProcess;
+let nats: NatsConnection;
+let ready: z.infer<typeof readySchema>;
+const completed: Completed[] = [];
+const environment = (): Record<string, string> => ({ REENTRY_CACHE_FOLDER: join(directory, 'cache') });
+const cliEnvironment = (): Record<string, string> => {
+  const server = process.env['REENTRY_NATS_SERVER'];
+  return { ...environment(), ...(server === undefined ? {} : { REENTRY_NATS_SERVER: server }) };
+};
+
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'reentry-dev-'));
+  dev = startReentry(['dev', '--json'], cliEnvironment(), directory);
+  await vi.waitUntil(() => dev.stdout().includes('\n') || dev.child.exitCode !== null, {
+    timeout: 110_000,
+    interval: 50,
+  });
+  expect(dev.stderr()).toBe('');
+  ready = readySchema.parse(JSON.parse(dev.stdout()));
+  nats = await connect({ servers: ready.natsUrl });
+  const feed = nats.subscribe('reentry.v1.ev.default.*.completed');
+  void (async () => {
+    for await (const message of feed) completed.push(eventSchema.parse(JSON.parse(message.string())));
+  })();
+  await nats.flush();
+});
+
+afterAll(async () => {
+  await nats.close();
+  dev.kill('SIGTERM');
+  expect(await dev.ended).toBe(0);
+  await rm(directory, { recursive: true, force: true });
+});
+
+const publish = (runId: string, body: string): void => {
+  nats.publish(`reentry.v1.run.default.default.${runId}`, body);
+};
+/** The one completed event of a run, once the broker has nothing left to do with it. */
+async function endOf(runId: string): Promise<Completed> {
+  await expect
+    .poll(() => completed.filter(({ subject }) => subject === runId).length, { timeout: 60_000 })
+    .toBeGreaterThan(0);
+  const manager = await nats.jetstreamManager();
+  // Exactly one is stored: whoever asks later hears the same.
+  const stored = await manager.streams.info('REENTRY_EVENTS', {
+    subjects_filter: `reentry.v1.ev.default.${runId}.completed`,
+  });
+  expect(stored.state.subjects).toEqual({ [`reentry.v1.ev.default.${runId}.completed`]: 1 });
+  const [event] = completed.filter(({ subject }) => subject === runId);
+  if (event === undefined) throw new Error('unreachable');
+  return event;
+}
+const pod = (script: string, more: object = {}): string =>
+  JSON.stringify({ params: { image: 'alpine', cmds: ['sh', '-c'], arguments: [script], ...more } });
+
+describe('a run asked for by a plain publish', () => {
+  test('ends in one completed event with exit code and result', async () => {
+    publish('plain', pod(`echo '{"rows": 7}' > /dev/termination-log`, { doXcomPush: true, xcomMode: 'message' }));
+    const { data, id } = await endOf('plain');
+    expect(data).toMatchObject({ state: 'succeeded', exitCode: 0, result: { rows: 7 } });
+    expect(id).toMatch(/^default\/plain\/\d+\/completed$/);
+  });
+
+  test('asked for three times, runs once', async () => {
+    for (let copy = 0; copy < 3; copy += 1) publish('thrice', pod('true'));
+    expect((await endOf('thrice')).data.state).toBe('succeeded');
+    const manager = await nats.jetstreamManager();
+    await expect.poll(async () => (await manager.streams.info('REENTRY_RUNS')).state.messages).toBe(0);
+    const launched = 'reentry.v1.ev.default.thrice.launched';
+    const { state } = await manager.streams.info('REENTRY_EVENTS', { subjects_filter: launched });
+    expect(state.subjects).toEqual({ [launched]: 1 });
+    expect(completed.filter(({ subject }) => subject === 'thrice')).toHaveLength(1);
+  });
+
+  test.each([
+    ['malformed', '{"params": {', '$'],
+    ['unknown-field', JSON.stringify({ params: { image: 'alpine' }, retrys: 2 }), 'retrys'],
+    ['wrong-type', JSON.stringify({ params: { image: 'alpine' }, retries: 'two' }), 'retries'],
+    ['unknown-operator', JSON.stringify({ operator: 'pud', params: {} }), 'operator'],
+    ['unknown-param', JSON.stringify({ params: { image: 'alpine', comands: [] } }), 'params.comands'],
+    ['too-large', JSON.stringify({ params: { image: 'alpine', arguments: ['x'.repeat(900 * 1024)] } }), '$'],
+  ])('%s: ends as a failed run that names the place', async (runId, body, path) => {
+    publish(runId, body);
+    const { data } = await endOf(runId);
+    expect(data.state).toBe('failed');
+    expect(data.diagnosis?.code).toBe('INVALID_REQUEST');
+    expect(data.diagnosis?.problems?.map((problem) => problem.path)).toContain(path);
+  });
+});
+
+describe('the command line, in the directory where dev runs', () => {
+  const cli = (...args: readonly string[]) => runReentry(args, cliEnvironment(), directory);
+
+  test('submit --wait ends with the fate of the run', async () => {
+    const good = await cli('submit', '--image', 'alpine', '--wait', '--logs', '--', 'sh', '-c', 'echo hello');
+    expect(good).toMatchObject({ code: 0, stdout: 'hello\n' });
+    const bad = await cli('submit', '--image', 'alpine', '--run-id', 'bad', '--wait', '--', 'sh', '-c', 'exit 3');
+    expect(bad.code).toBe(1);
+    expect(bad.stderr).toContain('CONTAINER_FAILED');
+    const skipped = await cli(
+      'submit',
+      '--image',
+      'alpine',
+      '--param',
+      'skipOnExitCode=99',
+      '--wait',
+      '--json',
+      '--',
+      'sh',
+      '-c',
+      'exit 99',
+    );
+    expect(skipped.code).toBe(3);
+    expect(JSON.parse(skipped.stdout)).toMatchObject({ state: 'skipped' });
+    const explained = await cli('explain', 'bad', '--json');
+    expect(JSON.parse(explained.stdout)).toMatchObject({ outcome: { diagnosis: { code: 'CONTAINER_FAILED' } } });
+  });
+
+  test('cancel --wait returns when the run is cancelled', async () => {
+    const asked = await cli('submit', '--image', 'alpine', '--param', 'terminationGracePeriod=1', '--', 'sleep', '300');
+    const runId = asked.stdout.trim();
+    await expect
+      .poll(async () => (await cli('status', runId, '--json')).stdout, { timeout: 30_000 })
+      .toContain('"Deferred"');
+    expect(await cli('cancel', runId, '--wait')).toMatchObject({ code: 0, stdout: `${runId}: cancelled\n` });
+    const listed = z
+      .looseObject({ runs: z.array(z.looseObject({ runId: z.string() })) })
+      .parse(JSON.parse((await cli('list', '--json')).stdout));
+    expect(listed.runs.map((run) => run.runId)).toContain(runId);
+  });
+
+  test('a wrong field is named with its path before anything runs', async () => {
+    const refused = await cli('submit', '--image', 'alpine', '--param', 'imagePulPolicy=Always');
+    expect(refused.code).toBe(2);
+    expect(refused.stderr).toContain('params.imagePulPolicy');
+  });
+
+  test('a run that does not exist, a taken run id', async () => {
+    expect(await cli('status', 'nobody')).toMatchObject({ code: 2, stdout: '' });
+    await cli('submit', '--image', 'alpine', '--run-id', 'taken', '--', 'true');
+    const other = await cli('submit', '--image', 'busybox', '--run-id', 'taken', '--', 'true');
+    expect(other.code).toBe(2);
+    expect(other.stderr).toContain('taken');
+  });
+
+  test('doctor finds nothing broken', async () => {
+    const { code, stdout } = await runReentry(
+      ['doctor', '--json'],
+      { ...cliEnvironment(), KUBECONFIG: ready.kubeconfig },
+      directory,
+    );
+    expect(stdout).not.toContain('broken');
+    expect(code).toBe(0);
+  });
+
+  test('a second dev says where the first one is', async () => {
+    const second = await cli('dev', '--json');
+    expect(second.code).toBe(2);
+    expect(second.stderr).toContain(ready.natsUrl);
+  });
+});
