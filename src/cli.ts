@@ -13,15 +13,15 @@ import { program } from './commands/program.ts';
 import type { Shell } from './commands/shell.ts';
 import { ReentryError } from './errors.ts';
 
-const stop = new ReplaySubject<string>(1);
+const stop$ = new ReplaySubject<string>(1);
 let asked = false;
 
 function onSignal(signal: string): void {
   // The first signal drains; whoever asks twice does not want to wait.
   if (asked) process.exit(signal === 'SIGINT' ? 130 : 143);
   asked = true;
-  stop.next(signal);
-  stop.complete();
+  stop$.next(signal);
+  stop$.complete();
 }
 
 function userCache(env: NodeJS.ProcessEnv): string {
@@ -56,7 +56,7 @@ const shell: Shell = {
   directory: process.cwd(),
   userCache: userCache(process.env),
   stdin: readStdin,
-  stop$: stop.asObservable(),
+  stop$: stop$.asObservable(),
   self: [process.execPath, fileURLToPath(import.meta.url)],
   version: version(),
 };
@@ -93,3 +93,6 @@ try {
 }
 process.off('SIGINT', onSignal);
 process.off('SIGTERM', onSignal);
+// Everything is said and closed; what a library's timer still waits for is not worth the user's seconds.
+for (const stream of [process.stdout, process.stderr]) await new Promise((resolve) => stream.write('', resolve));
+process.exit();

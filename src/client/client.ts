@@ -150,7 +150,7 @@ export function clientOver(broker: ClientBroker, tenant: string): Client {
     const end = new AbortController();
     // Kept hot, so that no sign between two looks is lost.
     const hot = follow
-      ? firstValueFrom(merge(signs$.pipe(filter(() => false)), aborted(end.signal)), { defaultValue: undefined })
+      ? firstValueFrom(merge(signs$.pipe(filter(() => false)), aborted$(end.signal)), { defaultValue: undefined })
       : undefined;
     try {
       let after: number | undefined;
@@ -259,7 +259,7 @@ async function wholeResult(
 }
 
 /** Settles when the signal fires; emits nothing. */
-function aborted(signal: AbortSignal): Observable<undefined> {
+function aborted$(signal: AbortSignal): Observable<undefined> {
   return fromEvent(signal, 'abort').pipe(
     take(1),
     map(() => undefined),

@@ -102,14 +102,14 @@ interface Stage {
 async function show(stage: Stage): Promise<readonly DemoRow[]> {
   const { shell, client, json } = stage;
   const view = demoView(shell, DEMO_RUNS, json);
-  const over = new Subject<void>();
+  const over$ = new Subject<void>();
   const stopped$ = shell.stop$.pipe(
     mergeMap(() => throwError(() => new ReentryError('DRAIN_OVERDUE', 'the demo was stopped', { transient: false }))),
   );
   const ends = new Map<string, number>();
   const resumes = new Map<string, number>();
   const watching = lastValueFrom(
-    merge(podEnds$(stage.config, ends), events$(client, view, resumes)).pipe(takeUntil(over)),
+    merge(podEnds$(stage.config, ends), events$(client, view, resumes)).pipe(takeUntil(over$)),
     {
       defaultValue: undefined,
     },
@@ -120,16 +120,16 @@ async function show(stage: Stage): Promise<readonly DemoRow[]> {
   );
   for (const promise of told.values()) promise.catch(() => undefined); // told in its row
   try {
-    const acts = from(
+    const acts$ = from(
       Promise.all([
         ...DEMO_RUNS.map(({ runId, request }) => client.submit(request, { runId })),
         cancelled(client, view),
         killed(stage, view),
       ]).then(() => Promise.all(DEMO_RUNS.map(async (run) => rowOf(client, run, told.get(run.runId), ends, resumes)))),
     );
-    return await firstValueFrom(merge(acts, stopped$).pipe(take(1)));
+    return await firstValueFrom(merge(acts$, stopped$).pipe(take(1)));
   } finally {
-    over.next();
+    over$.next();
     await watching;
     view.close();
   }

@@ -72,8 +72,8 @@ async function dev({ shell, config, json }: Invocation, options: Options): Promi
   const log = openLog({ ...config, logFormat: json ? 'json' : config.logFormat }, 'dev', shell.stderr);
   const telemetry = openTelemetry(log);
   await using health = await openHealth({ host: '127.0.0.1', port: 0, telemetry });
-  const failed = new ReplaySubject<void>(1);
-  const stop$ = merge(shell.stop$, failed).pipe(take(1));
+  const failed$ = new ReplaySubject<void>(1);
+  const stop$ = merge(shell.stop$, failed$).pipe(take(1));
   const conditions: (() => Condition)[] = [];
   const condition = (): Condition => {
     const all = conditions.map((of) => of());
@@ -92,7 +92,7 @@ async function dev({ shell, config, json }: Invocation, options: Options): Promi
         conditions.push(of);
       },
     }).finally(() => {
-      failed.next(); // one alone is of no use
+      failed$.next(); // one alone is of no use
     }),
   );
   const ended = Promise.allSettled(roles);

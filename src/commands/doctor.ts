@@ -100,7 +100,7 @@ async function clusterFindings(config: Config, env: Shell['env']): Promise<reado
         }),
       );
     }
-    return `${clusters.names.join(', ')}`;
+    return clusters.names.join(', ');
   });
   return [opened, ...findings];
 }

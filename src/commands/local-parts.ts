@@ -39,19 +39,19 @@ export async function startLocalParts(options: {
   });
   const nats = parts.use(await startNatsServer({ program, directory: options.natsFolder }));
   const kubeconfig = cluster === undefined ? (await startCluster()).kubeconfigPath : cluster.kubeconfig;
-  const { connections: _own, kubeconfig: _asUsual, context: _current, ...rest } = config;
   const owned = parts.move();
   return {
     natsUrl: nats.url,
     kubeconfig,
     clusterIsLocal: cluster === undefined,
     config: Object.freeze({
-      ...rest,
+      ...config,
+      connections: undefined,
       natsUrl: nats.url,
       // Installations of different directories may share a cluster of the user's.
       installation: config.installation === 'default' ? installationOf(options.natsFolder) : config.installation,
-      ...(kubeconfig === undefined ? {} : { kubeconfig }),
-      ...(cluster?.context === undefined ? {} : { context: cluster.context }),
+      kubeconfig,
+      context: cluster?.context,
     }),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };

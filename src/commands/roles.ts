@@ -54,7 +54,7 @@ export interface RoleParts {
 }
 /** A role's work, and how it is. */
 export interface BegunRole {
-  readonly work: Work;
+  readonly work$: Work;
   readonly condition: () => Condition;
 }
 
@@ -113,13 +113,13 @@ export async function runRole(
   await assertSetUp(broker);
   await assertAllowed(role, clusters, config.namespaces, log, stop$);
   if (waiting.signal.aborted) return;
-  const { work, condition } = begin({ id, config, broker, clusters, log, meter, operators: settings.operators ?? [] });
+  const { work$, condition } = begin({ id, config, broker, clusters, log, meter, operators: settings.operators ?? [] });
   settings.begun(condition);
   log.info(
     { id, queues: config.queues, connections: clusters.names, namespaces: config.namespaces ?? 'all' },
     `${role} begins`,
   );
-  await run(work, stop$, config.drainSeconds * 1_000);
+  await run(work$, stop$, config.drainSeconds * 1_000);
   await stopped;
   log.info({ id }, `${role} has stopped`);
 }

@@ -10,8 +10,8 @@ export async function beginTriggerer(): Promise<(parts: RoleParts) => BegunRole>
   return ({ id, config, broker, clusters, log, meter }) => {
     const { installation, namespaces, queues } = config;
     const settings = { id, installation, namespaces, defaultQueue: queues[0] ?? 'default' };
-    const work = triggerer({ broker, clusters, settings, log, meter });
-    return { work, condition: () => work.health() };
+    const work$ = triggerer({ broker, clusters, settings, log, meter });
+    return { work$, condition: () => work$.health() };
   };
 }
 

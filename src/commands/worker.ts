@@ -14,7 +14,7 @@ export async function beginWorker(): Promise<(parts: RoleParts) => BegunRole> {
   ]);
   return ({ id, config, broker, clusters, log, meter, operators }) => {
     const { installation, namespaces, queues } = config;
-    const work = worker({
+    const work$ = worker({
       ...{ broker, clusters, log, meter },
       // A later one of the same name takes the earlier one's place.
       operators: [new KubernetesPodOperator({ podSecurity: config.podSecurity }), ...operators],
@@ -29,7 +29,7 @@ export async function beginWorker(): Promise<(parts: RoleParts) => BegunRole> {
         retentionMs: config.runRetentionDays * DAY_MS,
       },
     });
-    return { work, condition: () => ({ alive: true, problems: [] }) };
+    return { work$, condition: () => ({ alive: true, problems: [] }) };
   };
 }
 
