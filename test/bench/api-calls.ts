@@ -1,0 +1,60 @@
+/**
+ * What a one-pod run asks of the API server: `node test/bench/api-calls.ts [--runs 5] [--count 50]`.
+ * Counted at a door of our own, since the server does not tell its clients apart, and beside it in the server's own metrics, where on a
+ * real cluster kubelet, scheduler and controllers are included.
+ */
+import { connect } from '../../src/client/index.ts';
+import { aStage } from '../support/stage.ts';
+import { countedByServer, grown, openApi, openCountingDoor } from './api.ts';
+import { aTarget, numbersAsked, reportOf, targetName } from './report.ts';
+import { completions, onePodRequest, podsLeft, submitAll, until, warmUp } from './runs.ts';
+
+const { runs: rounds, count } = numbersAsked({ runs: 5, count: 50 });
+const name = targetName();
+await using target = await aTarget();
+await using api = openApi(target.kubeconfig);
+await using door = await openCountingDoor(api);
+await using stage = await aStage({ ...target, kubeconfig: door.kubeconfig }, { workers: 1, triggerers: 1 });
+await using client = await connect({ servers: stage.nats.url });
+using report = reportOf('api-calls', name);
+const done = completions(stage);
+await warmUp(client, target, stage, done);
+
+const ours: number[] = [];
+const servers: number[] = [];
+let parts: Record<string, number> = {};
+let serverParts: Record<string, number> = {};
+// A pod of the local cluster is a process; on a real one only fake nodes take fifty at once.
+const wish = target.faults === undefined ? { runForSeconds: 1 } : { script: 'echo one; echo two' };
+for (let round = 0; round < rounds; round += 1) {
+  const before = { door: door.calls(), server: await countedByServer(api) };
+  const prefix = `calls-${String(round)}`;
+  await submitAll(client, onePodRequest(target, stage, { ...wish, getLogs: true }), { prefix, count });
+  await until('the end of all runs', () => done.size === (round + 1) * count + 1);
+  // Our eyes' own lists are not counted at the door; in the server's metrics they are, so lists are left out there.
+  await until('the end of all pods', async () => (await podsLeft(target, stage)) === 0);
+  const atDoor = grown(before.door, door.calls());
+  const atServer = grown(before.server, await countedByServer(api));
+  const perRun = (calls: ReadonlyMap<string, number>): Record<string, number> =>
+    Object.fromEntries([...calls].map(([what, times]) => [what, times / count]));
+  parts = perRun(atDoor);
+  serverParts = perRun(
+    new Map([...atServer].filter(([what]) => what.includes(' pods') && !/^(LIST|WATCH) /.test(what))),
+  );
+  ours.push(Object.values(parts).reduce((sum, part) => sum + part, 0));
+  servers.push(
+    Object.entries(serverParts).reduce(
+      (sum, [what, part]) => sum + (/^(POST|DELETE) pods$|pods\/log$/.test(what) ? part : 0),
+      0,
+    ),
+  );
+}
+const failed = [...done.values()].filter(({ state }) => state !== 'succeeded');
+if (failed.length > 0) throw new Error(`${failed.length} runs did not succeed: ${JSON.stringify(failed[0])}`);
+report.say({ figure: 'API calls per run, ours', unit: 'calls', values: ours, bar: 4, more: { parts } });
+report.say({
+  figure: "create, log, delete in the server's metrics (all clients)",
+  unit: 'calls',
+  values: servers,
+  more: { parts: serverParts },
+});

@@ -1,0 +1,94 @@
+/** Runs as a bench asks for them, and their ends. */
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Client } from '../../src/client/index.ts';
+import { installationSelector } from '../../src/core/labels.ts';
+import { type CompletedData, completedDataSchema, type RunRequestInput } from '../../src/wire/messages.ts';
+import { DEFAULT_SUBJECT_ROOT, subjectsUnder } from '../../src/wire/subjects.ts';
+import type { ClusterUnderTest, PodWish } from '../support/kubernetes.ts';
+import type { Stage } from '../support/stage.ts';
+
+const POLL_MS = 100;
+const PATIENCE_MS = 180_000;
+
+/** Subjects of the stage's installation. */
+export const subjects = subjectsUnder(DEFAULT_SUBJECT_ROOT);
+
+/** A request for one pod without sidecar or logging interval. */
+export function onePodRequest(
+  target: ClusterUnderTest,
+  stage: Stage,
+  wish: PodWish & { readonly getLogs?: boolean },
+): RunRequestInput {
+  const { getLogs = false, ...rest } = wish;
+  const pod = JSON.parse(JSON.stringify(target.pod(rest)));
+  return { params: { image: 'busybox', fullPodSpec: pod, namespace: stage.namespace, getLogs } };
+}
+
+/** Submits `count` runs without a check by a worker, `width` at a time; gives the milliseconds each took. */
+export async function submitAll(
+  client: Client,
+  request: RunRequestInput,
+  { prefix, count, width = 64 }: { readonly prefix: string; readonly count: number; readonly width?: number },
+): Promise<readonly number[]> {
+  return await pipelined(count, width, async (n) => {
+    await client.submit(request, { runId: `${prefix}-${String(n)}`, checked: false });
+  });
+}
+
+/** Does `work` for 0 to `count` - 1, `width` at a time; gives the milliseconds each took. */
+export async function pipelined(
+  count: number,
+  width: number,
+  work: (n: number) => Promise<void>,
+): Promise<readonly number[]> {
+  const tookMs: number[] = [];
+  let next = 0;
+  const lane = async (): Promise<void> => {
+    while (next < count) {
+      const startedAt = performance.now();
+      await work(next++);
+      tookMs.push(performance.now() - startedAt);
+    }
+  };
+  await Promise.all(Array.from({ length: width }, lane));
+  return tookMs;
+}
+
+/** Hears every `completed` event of the tenant `default` from now on. */
+export function completions(stage: Stage): ReadonlyMap<string, CompletedData> {
+  const seen = new Map<string, CompletedData>();
+  stage.eyes.nc.subscribe(subjects.event.completedOf('default'), {
+    callback: (_, message) => {
+      const event: { data: unknown } = message.json();
+      const data = completedDataSchema.parse(event.data);
+      seen.set(data.runId, data);
+    },
+  });
+  return seen;
+}
+
+/** Waits until `when` holds. @throws Error naming `what`, after three minutes */
+export async function until(what: string, when: () => boolean | Promise<boolean>): Promise<void> {
+  const endsAt = Date.now() + PATIENCE_MS;
+  while (!(await when())) {
+    if (Date.now() > endsAt) throw new Error(`${what} did not happen within ${String(PATIENCE_MS / 1_000)} s`);
+    await delay(POLL_MS);
+  }
+}
+
+/** How many pods of the stage there are. */
+export async function podsLeft(target: ClusterUnderTest, stage: Stage): Promise<number> {
+  return (await target.cluster.listPods(stage.namespace, installationSelector(stage.namespace))).length;
+}
+
+/** One run from end to end, so that what only a start costs is over. */
+export async function warmUp(
+  client: Client,
+  target: ClusterUnderTest,
+  stage: Stage,
+  done: ReadonlyMap<string, CompletedData>,
+): Promise<void> {
+  await submitAll(client, onePodRequest(target, stage, { runForSeconds: 1 }), { prefix: 'warm-up', count: 1 });
+  await until('the first run', () => done.has('warm-up-0'));
+  await until('the end of the first pod', async () => (await podsLeft(target, stage)) === 0);
+}

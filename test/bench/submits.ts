@@ -1,0 +1,81 @@
+/**
+ * Run requests acknowledged per second, and what a run stores: `node test/bench/submits.ts [--runs 5] [--requests 5000] [--count 100]`.
+ * Beside it, in the same run: the same bytes published to a stream of its own by the NATS library alone.
+ */
+import { connect } from '../../src/client/index.ts';
+import { assetsUnder, DEFAULT_ASSET_PREFIX } from '../../src/wire/streams.ts';
+import { aStage } from '../support/stage.ts';
+import { aTarget, numbersAsked, percentile, reportOf, targetName } from './report.ts';
+import { completions, onePodRequest, pipelined, podsLeft, submitAll, until, warmUp } from './runs.ts';
+
+const WIDTH = 64;
+const { runs: rounds, requests, count } = numbersAsked({ runs: 5, requests: 5_000, count: 100 });
+const name = targetName();
+await using target = await aTarget();
+await using stage = await aStage(target, { workers: 0, triggerers: 0 });
+await using client = await connect({ servers: stage.nats.url });
+using report = reportOf('submits', name);
+const assets = assetsUnder(DEFAULT_ASSET_PREFIX);
+const jsm = await stage.eyes.nc.jetstreamManager();
+const js = stage.eyes.nc.jetstream();
+const request = onePodRequest(target, stage, { runForSeconds: 1 });
+const payload = JSON.stringify(request);
+await jsm.streams.add({ name: 'BENCH', subjects: ['bench.>'] });
+
+const ours: number[] = [];
+const raw: number[] = [];
+const p99: number[] = [];
+const rawP99: number[] = [];
+const measured = async (work: () => Promise<readonly number[]>, rates: number[], tails: number[]): Promise<void> => {
+  const startedAt = performance.now();
+  const tookMs = await work();
+  rates.push((requests / (performance.now() - startedAt)) * 1_000);
+  tails.push(percentile(tookMs, 99));
+};
+await submitAll(client, request, { prefix: 'warm', count: 500, width: WIDTH });
+for (let round = 0; round < rounds; round += 1) {
+  await measured(
+    () =>
+      pipelined(requests, WIDTH, async (n) => {
+        const run = `raw-${String(round)}-${String(n)}`;
+        await js.publish(`bench.${run}`, payload, { msgID: run });
+      }),
+    raw,
+    rawP99,
+  );
+  const prefix = `submit-${String(round)}`;
+  await measured(() => submitAll(client, request, { prefix, count: requests, width: WIDTH }), ours, p99);
+}
+const stored = (await jsm.streams.info(assets.runs)).state.messages;
+if (stored !== rounds * requests + 500) throw new Error(`${String(stored)} requests are stored`);
+await jsm.streams.purge(assets.runs);
+report.say({ figure: 'requests acknowledged', unit: 'per second', values: ours, bar: 5_000, atLeast: true });
+report.say({ figure: 'acknowledgement, p99', unit: 'ms', values: p99, bar: 10 });
+report.say({ figure: 'published by the library alone (reference)', unit: 'per second', values: raw });
+report.say({ figure: 'published by the library alone (reference), p99', unit: 'ms', values: rawP99 });
+const ratios = ours.map((value, round) => value / (raw[round] ?? Number.NaN));
+report.say({ figure: 'ours to reference', unit: 'times', values: ratios });
+
+stage.start('worker');
+stage.start('triggerer');
+const done = completions(stage);
+await warmUp(client, target, stage, done);
+
+const sequences = async (): Promise<Map<string, number>> => {
+  const streams = await jsm.streams.list(`>`).next();
+  const ours_ = streams.filter(({ config }) => config.name.includes(DEFAULT_ASSET_PREFIX));
+  return new Map(ours_.map(({ config, state }) => [config.name, state.last_seq]));
+};
+const writes: number[] = [];
+let parts: Record<string, number> = {};
+for (let round = 0; round < Math.min(rounds, 3); round += 1) {
+  const before = await sequences();
+  const doneBefore = done.size;
+  await submitAll(client, request, { prefix: `stored-${String(round)}`, count });
+  await until('the end of all runs', () => done.size === doneBefore + count);
+  await until('the end of all pods', async () => (await podsLeft(target, stage)) === 0);
+  const after = await sequences();
+  parts = Object.fromEntries([...after].map(([stream, last]) => [stream, (last - (before.get(stream) ?? 0)) / count]));
+  writes.push(Object.values(parts).reduce((sum, part) => sum + part, 0));
+}
+report.say({ figure: 'stored writes per run', unit: 'messages', values: writes, more: { parts, count } });
