@@ -8,6 +8,7 @@ import {
   firstValueFrom,
   from,
   fromEvent,
+  identity,
   interval,
   map,
   merge,
@@ -170,7 +171,9 @@ export function clientOver(broker: ClientBroker, tenant: string): Client {
         }
         if (seen.over) return;
         const before = seen.signs;
-        seen = await firstValueFrom(signs$.pipe(filter(({ signs }) => signs > before)));
+        seen = await firstValueFrom(signs$.pipe(filter(({ signs }) => signs > before)), {
+          defaultValue: { signs: before, over: true }, // the connection was closed
+        });
       }
     } finally {
       end.abort();
@@ -204,7 +207,14 @@ export function clientOver(broker: ClientBroker, tenant: string): Client {
       const late = new ReentryError('TIMEOUT', `run ${runId} has not completed within ${String(timeoutMs)} ms`, {
         transient: true,
       });
-      return timeoutMs === undefined ? firstValueFrom(completed$(runId)) : within(completed$(runId), timeoutMs, late);
+      const limited$ = completed$(runId).pipe(
+        timeoutMs === undefined ? identity : timeout({ first: timeoutMs, with: () => throwError(() => late) }),
+      );
+      const done = await firstValueFrom(limited$, { defaultValue: undefined });
+      if (done !== undefined) return done;
+      throw new ReentryError('NATS_UNAVAILABLE', `the connection was closed while waiting for run ${runId}`, {
+        transient: true,
+      });
     },
     events$: (runId) =>
       defer(() => {
@@ -264,8 +274,4 @@ function aborted$(signal: AbortSignal): Observable<undefined> {
     take(1),
     map(() => undefined),
   );
-}
-
-function within<T>(source$: Observable<T>, timeoutMs: number, late: ReentryError): Promise<T> {
-  return firstValueFrom(source$.pipe(timeout({ first: timeoutMs, with: () => throwError(() => late) })));
 }

@@ -10,7 +10,6 @@ import {
   merge,
   mergeMap,
   Subject,
-  take,
   takeUntil,
   tap,
   throwError,
@@ -127,7 +126,7 @@ async function show(stage: Stage): Promise<readonly DemoRow[]> {
         killed(stage, view),
       ]).then(() => Promise.all(DEMO_RUNS.map(async (run) => rowOf(client, run, told.get(run.runId), ends, resumes)))),
     );
-    return await firstValueFrom(merge(acts$, stopped$).pipe(take(1)));
+    return await firstValueFrom(merge(acts$, stopped$), { defaultValue: [] });
   } finally {
     over$.next();
     await watching;
@@ -167,7 +166,9 @@ function events$(client: Client, view: DemoView, resumes: Map<string, number>) {
 }
 
 function deferred(client: Client, runId: string): Promise<unknown> {
-  return firstValueFrom(client.events$(runId).pipe(filter(({ type }) => type === 'deferred' || type === 'completed')));
+  return firstValueFrom(client.events$(runId).pipe(filter(({ type }) => type === 'deferred' || type === 'completed')), {
+    defaultValue: undefined,
+  });
 }
 
 async function cancelled(client: Client, view: DemoView): Promise<void> {

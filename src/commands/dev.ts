@@ -118,12 +118,12 @@ async function readiness(
   condition: () => Condition,
   stopped: Promise<unknown>,
 ): Promise<boolean> {
-  let over = false;
+  const over = new AbortController();
   void stopped.then(() => {
-    over = true;
+    over.abort();
   });
   await using client = await openClient({ config });
-  while (!over) {
+  while (!over.signal.aborted) {
     if (condition().problems.length === 0) {
       const answers = await client.list({ limit: 1 }).then(
         () => true,

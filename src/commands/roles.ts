@@ -191,7 +191,7 @@ async function assertAllowed(
       } catch (error) {
         if (!(error instanceof ReentryError) || !error.transient) throw error;
         log.warn({ connection, code: error.code }, `${error.message}; trying again in ${String(pauseMs)} ms`);
-        if ((await firstValueFrom(merge(timer(pauseMs), stop$))) !== 0) return;
+        if ((await firstValueFrom(merge(timer(pauseMs), stop$), { defaultValue: 0 })) !== 0) return;
       }
     }
   }

@@ -85,7 +85,7 @@ describe('waitFor', () => {
 describe('events$', () => {
   test('each event once, stored ones included, complete after completed', async () => {
     await said('told', 'accepted');
-    const events = lastValueFrom(client.events$('told').pipe(toArray()));
+    const events = lastValueFrom(client.events$('told').pipe(toArray()), { defaultValue: [] });
     await said('told', 'launched');
     await completed('told');
     const types = (await events).map(({ type }) => type);
