@@ -28,11 +28,14 @@ function base32(bytes: Uint8Array, length: number): string {
   return text;
 }
 
-/** The ten characters that make a pod's name its attempt's own. The same attempt gives the same name, so creating twice meets itself. */
+/**
+ * The ten characters that make a pod's name its attempt's own. The same attempt gives the same name, so creating twice meets itself.
+ * A tenant's own "/" is escaped: tenant `a/b` with run `c` is not tenant `a` with run `b/c`.
+ */
 export function attemptSuffix({ tenant, runId }: RunKey, attempt: number): string {
   return base32(
     createHash('sha256')
-      .update(`${tenant}/${runId}/${String(attempt)}`)
+      .update(`${tenant.replace(/[=/]/g, encodeURIComponent)}/${runId}/${String(attempt)}`)
       .digest(),
     SUFFIX_LENGTH,
   );

@@ -7,7 +7,7 @@ import type { PodProjection } from '../core/pod.ts';
 import { TimingWheel } from '../core/timing-wheel.ts';
 import type { SubscriptionChange } from '../ports.ts';
 import { type Subscription, type TriggerEvent, WIRE_VERSION } from '../wire/messages.ts';
-import type { RunKey } from '../wire/subjects.ts';
+import { keys, type RunKey } from '../wire/subjects.ts';
 import { type Action, type Checked, type Firing, runKeyText } from './actions.ts';
 import { floorMs, nextLoggingAt } from './logging-interval.ts';
 import type { Departed, PodBook, WatchSignal } from './pod-book.ts';
@@ -362,12 +362,12 @@ const travelling = (pod: PodProjection | undefined): TriggerEvent['pod'] =>
   pod === undefined ? undefined : { ...pod, containers: pod.containers.map((container) => ({ ...container })) };
 
 /**
- * `fire:<tenant>/<runId>:<step>:<n>`, where n is the subscription's revision, the kind and a count: every replica that fires the same
+ * `fire:<run key>:<step>:<n>`, where n is the subscription's revision, the kind and a count: every replica that fires the same
  * says the same id (the broker keeps one), and two different firings of one step never share one.
  */
 function firing({ run, subscription, revision }: Wait, event: TriggerEvent, count: number): Firing {
   const { queue, attempt, step, stateRev } = subscription;
-  const id = `fire:${run.tenant}/${run.runId}:${step}:${revision}.${event.kind}.${count}`;
+  const id = `fire:${keys.run(run)}:${step}:${revision}.${event.kind}.${count}`;
   const common = { kind: 'fire', run, queue, id, event, revision } as const;
   // Only time and absence start an attempt; anything else said of a queued run (EXPIRED) is a worker's to decide.
   if (subscription.then === 'start' && (event.kind === 'timer' || event.kind === 'gone')) {

@@ -84,7 +84,7 @@ export class Janitor {
       return;
     }
     if (state.phase !== 'Deferred' && state.phase !== 'Queued') return;
-    const key = `${run.tenant}/${run.runId}`;
+    const key = keys.run(run);
     this.#suspects.set(key, revision);
     if (before.get(key) !== revision) return;
     if (state.await === undefined) {

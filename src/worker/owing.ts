@@ -5,6 +5,7 @@ import { ReentryError } from '../errors.ts';
 import type { Versioned } from '../ports.ts';
 import type { RunState } from '../wire/messages.ts';
 import { WIRE_VERSION } from '../wire/messages.ts';
+import { keys } from '../wire/subjects.ts';
 import type { RunKey } from '../wire/subjects.ts';
 import { operatorStep } from './context.ts';
 import type { Engine } from './engine.ts';
@@ -40,7 +41,7 @@ async function oweQueued(engine: Engine, run: RunKey, seen: Versioned<RunState>)
   }
   if (state.await !== undefined) return subscribeTo(engine, run, seen);
   const message = { v: WIRE_VERSION, attempt: state.attempt, stateRev: revision };
-  await publish.start(run, state.queue, message, `start:${run.tenant}/${run.runId}:${state.attempt}:${state.step}`);
+  await publish.start(run, state.queue, message, `start:${keys.run(run)}:${state.attempt}:${state.step}`);
 }
 
 async function oweEnd(engine: Engine, run: RunKey, state: RunState): Promise<void> {

@@ -16,6 +16,7 @@ import {
   submitRequestSchema,
 } from '../wire/messages.ts';
 import type { RunState, RunSummary, ServiceReply } from '../wire/messages.ts';
+import { keys } from '../wire/subjects.ts';
 import type { RunKey, Verb } from '../wire/subjects.ts';
 import { isTokenText } from '../wire/tokens.ts';
 import { surroundings } from './context.ts';
@@ -100,7 +101,7 @@ async function submit(engine: Engine, tenant: string, input: unknown): Promise<u
   const seen = await broker.runs.read(run, { leader: true });
   if (seen !== undefined) return { runId: run.runId, queue: seen.value.queue, duplicate: true };
   const data = new TextEncoder().encode(JSON.stringify(read.request));
-  await broker.publish.run(run, queue, data, `run:${tenant}/${run.runId}`);
+  await broker.publish.run(run, queue, data, `run:${keys.run(run)}`);
   return { runId: run.runId, queue, duplicate: false };
 }
 
@@ -159,7 +160,7 @@ async function cancel(engine: Engine, tenant: string, input: unknown): Promise<u
   if (!isTerminal(state.phase) && state.cancel === undefined) {
     const message = { v: WIRE_VERSION, ask: 'cancel' as const, ...(reason === undefined ? {} : { reason }) };
     // Repeated within the window of message ids it is one message; later, the table answers it.
-    await engine.broker.publish.ctl(run, state.queue, message, `cancel:${tenant}/${runId}:${state.step}`);
+    await engine.broker.publish.ctl(run, state.queue, message, `cancel:${keys.run(run)}:${state.step}`);
   }
   return { runId, phase: state.phase, cancelRequested: !isTerminal(state.phase) };
 }

@@ -22,6 +22,7 @@ describe('a pod’s name', () => {
     expect(name).toMatch(/^load-[a-z2-7]{10}$/);
     expect(podName({ name: 'load', randomNameSuffix: true }, run, 1)).toBe(name);
     expect(attemptSuffix(run, 2)).not.toBe(attemptSuffix(run, 1));
+    expect(attemptSuffix({ tenant: 'a/b', runId: 'c' }, 1)).not.toBe(attemptSuffix({ tenant: 'a', runId: 'b/c' }, 1));
   });
   test.each([
     [{ name: 'a'.repeat(99), randomNameSuffix: true }, /^a{52}-[a-z2-7]{10}$/],

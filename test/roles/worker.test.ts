@@ -245,6 +245,31 @@ describe('hostile requests end as INVALID_REQUEST with their paths', () => {
   });
 });
 
+describe('runs with names of any characters', () => {
+  test.each([
+    ['a line end', 'a\nb'],
+    ['a carriage return', 'a\rb'],
+    ['spaces at its ends', ' a '],
+    ['other scripts', 'rün🎉'],
+  ])('a run id with %s runs', async (_, runId) => {
+    const { publish, completed } = await aBench();
+    await publish(runId, '{}');
+    expect(await completed(runId)).toMatchObject({ state: 'succeeded', runId });
+  });
+
+  test('runs of two tenants whose names join to the same text are two runs', async () => {
+    const { broker, completed } = await aBench();
+    const runs = [
+      { tenant: 'a/b', runId: 'c' },
+      { tenant: 'a', runId: 'b/c' },
+    ];
+    for (const [n, run] of runs.entries())
+      await broker.publish.run(run, 'default', encoder.encode('{}'), `request ${String(n)}`);
+    for (const run of runs)
+      expect(await completed(run.runId, run.tenant)).toMatchObject({ ...run, state: 'succeeded' });
+  });
+});
+
 describe('services', () => {
   test('submit answers with every problem, or takes the run', async () => {
     const { ask, completed } = await aBench();

@@ -1,7 +1,7 @@
 import { judge, judgeAbsence } from '../../src/core/judge.ts';
 import type { Broker } from '../../src/ports.ts';
 import type { Subscription } from '../../src/wire/messages.ts';
-import type { RunKey } from '../../src/wire/subjects.ts';
+import { keys, type RunKey } from '../../src/wire/subjects.ts';
 import type { PodWorld } from './pod-world.ts';
 
 /** Fires what is true of the world of pods, again and again: a triggerer without watch, ownership or manners. */
@@ -22,7 +22,7 @@ export function levelTriggers(
   let fired = 0;
   const changes = broker.subscriptions.changes$('simulated').subscribe((change) => {
     if (change.kind === 'synced') return;
-    const key = `${change.run.tenant}/${change.run.runId}`;
+    const key = keys.run(change.run);
     if (change.kind === 'deleted') waiting.delete(key);
     else
       waiting.set(key, {
@@ -58,7 +58,7 @@ export function levelTriggers(
       entry.n += 1;
       fired += 1;
       const { queue, attempt, step, stateRev, then } = subscription;
-      const id = `fire:${run.tenant}/${run.runId}:${step}:${entry.n}:${Math.random()}`;
+      const id = `fire:${keys.run(run)}:${step}:${entry.n}:${Math.random()}`;
       const expired = event.kind === 'timeout' && event.reason === 'EXPIRED';
       const sent =
         then === 'start' && !expired

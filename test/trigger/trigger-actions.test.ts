@@ -99,9 +99,9 @@ suite('triggerActions$', () => {
         map((action) => (action.kind === 'fire' ? action.id : action.kind)),
       );
       expectObservable(out$, '2000s !').toBe(expected, {
-        a: 'fire:default/r1:0:1.success.0',
-        b: 'fire:default/r1:0:1.success.1',
-        c: 'fire:default/r1:0:1.success.2',
+        a: 'fire:default.r1:0:1.success.0',
+        b: 'fire:default.r1:0:1.success.1',
+        c: 'fire:default.r1:0:1.success.2',
       });
     });
   });
