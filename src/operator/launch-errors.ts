@@ -16,7 +16,7 @@ const later = (code: DiagnosisCode, delayMs: number, infrastructure = false): An
   infrastructure,
 });
 
-const ANSWERS: Readonly<Record<KubernetesFault, Answer>> = {
+const ANSWERS: Readonly<Record<Exclude<KubernetesFault, 'unknownOutcome'>, Answer>> = {
   invalid: { code: 'INVALID_REQUEST', over: true },
   forbidden: { code: 'PERMISSION_DENIED', over: true },
   notFound: { code: 'NAMESPACE_NOT_FOUND', over: true },
@@ -24,16 +24,18 @@ const ANSWERS: Readonly<Record<KubernetesFault, Answer>> = {
   quota: later('QUOTA_EXCEEDED', 30_000),
   throttled: later('API_THROTTLED', 2_000),
   unavailable: later('API_UNAVAILABLE', 5_000),
-  // A pod of that name vanished between the create and the look at it, or a write's fate is open: the next create will tell.
+  // A pod of that name vanished between the create and the look at it: the next create will tell.
   alreadyExists: later('API_UNAVAILABLE', 1_000),
   conflict: later('QUOTA_EXCEEDED', 500),
-  unknownOutcome: later('API_UNAVAILABLE', 1_000),
   expired: later('API_UNAVAILABLE', 1_000),
 };
 
-/** The step's outcome for a failed launch; `undefined` for an error that is none of the API's. */
+/**
+ * The step's outcome for a failed launch; `undefined` for an error that is none of the API's, and for a create whose fate is open:
+ * there may be a pod, so the run must not go back to waiting without one. Its message comes again and meets the pod by its name.
+ */
 export function launchRefused(error: unknown, namespace: string, now: number): StepOutcome | undefined {
-  if (!(error instanceof KubernetesError)) return undefined;
+  if (!(error instanceof KubernetesError) || error.fault === 'unknownOutcome') return undefined;
   const terminating =
     error.fault === 'forbidden' && /being terminated|NamespaceTerminating/i.test(`${error.reason} ${error.message}`);
   const answer: Answer = terminating ? { code: 'NAMESPACE_NOT_FOUND', over: true } : ANSWERS[error.fault];

@@ -18,7 +18,12 @@ export async function carryOutStart(engine: Engine, holding: Holding): Promise<S
   const step = await begin(engine, holding, 'start');
   const { state } = holding;
   if (state.cancel !== undefined) await stop(step, undefined, cancelOf(state));
-  else if (state.expireAt !== undefined && state.expireAt <= engine.broker.now())
+  else if (
+    state.expireAt !== undefined &&
+    state.expireAt <= engine.broker.now() &&
+    // An owner may have died, or lost its reply, after the create: a run whose pod exists cannot expire.
+    (await step.operator.find?.(step.context)) === undefined
+  )
     await end(step, { state: 'failed', diagnosis: diagnosisOf('EXPIRED') });
   else return settle(step, await step.operator.execute(step.context), undefined);
   return ACK;

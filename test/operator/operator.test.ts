@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { judge } from '../../src/core/judge.ts';
 import { projectPod } from '../../src/core/project-pod.ts';
 import type { PodProjection } from '../../src/core/pod.ts';
+import { KubernetesError } from '../../src/errors.ts';
 import { KubernetesPodOperator } from '../../src/operator/kubernetes-pod-operator.ts';
 import type { StepContext, StepOutcome } from '../../src/operator/operator.ts';
 import { type PodParams, podParamsSchema, type PodParamsInput } from '../../src/operator/params.ts';
@@ -235,6 +236,12 @@ describe('launching', () => {
     const params = sh('true', { name: freshName('taken'), randomNameSuffix: false });
     await operator.execute(aContext(params));
     expect(over(await operator.execute(aContext(params))).diagnosis?.code).toBe('POD_NAME_TAKEN');
+  });
+
+  test('does not go back to waiting without a pod when nobody knows whether one was made', async () => {
+    const lost = new KubernetesError('unknownOutcome', 'no answer', { status: 0, reason: 'Timeout' });
+    const cluster = { ...kube.cluster, createPod: () => Promise.reject(lost) };
+    await expect(operator.execute(aContext(sh('true'), {}, { cluster: () => cluster }))).rejects.toBe(lost);
   });
 
   test('waits for an older attempt of its own name', async () => {

@@ -270,6 +270,25 @@ describe('runs with names of any characters', () => {
   });
 });
 
+describe('a creation whose reply was lost', () => {
+  test('counts: the run has its pod and cannot expire any more', async () => {
+    const { publish, completed, world } = await aBench();
+    // So many replies are lost that the time to expire passes meanwhile.
+    await publish('r1', JSON.stringify({ params: { lostReplies: 40, runMs: 1_500 }, expireSeconds: 0.3 }));
+    expect(await completed('r1')).toMatchObject({ state: 'succeeded', attempt: 1 });
+    expect([...world.creations]).toEqual([['t/r1/1', 1]]);
+  });
+
+  test('is stopped by a cancel, which is said when the pod is gone', async () => {
+    const { publish, completed, ask, broker, world } = await aBench();
+    await publish('r1', JSON.stringify({ params: { lostReplies: 1, exits: [null] } }));
+    await expect.poll(() => world.creations.size).toBe(1);
+    expect(await ask('cancel', { runId: 'r1' })).toMatchObject({ ok: { cancelRequested: true } });
+    expect(await completed('r1')).toMatchObject({ state: 'cancelled' });
+    expect(world.alive(broker.now())).toEqual([]);
+  });
+});
+
 describe('services', () => {
   test('submit answers with every problem, or takes the run', async () => {
     const { ask, completed } = await aBench();

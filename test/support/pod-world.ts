@@ -1,7 +1,7 @@
 import { concat, from, interval, mergeMap, of } from 'rxjs';
 import { z } from 'zod';
 import { diagnosisOf } from '../../src/core/diagnosis.ts';
-import { ReentryError } from '../../src/errors.ts';
+import { KubernetesError, ReentryError } from '../../src/errors.ts';
 import type { PodProjection, PodRef } from '../../src/core/pod.ts';
 import type { Cluster, PodSignal } from '../../src/ports.ts';
 import { podProjectionSchema } from '../../src/wire/messages.ts';
@@ -21,6 +21,8 @@ export const scriptSchema = z.strictObject({
   keepsSlot: z.boolean().default(false),
   /** The first creations that the API refuses for now. */
   refusals: z.number().int().default(0),
+  /** How often the reply to a creation that happened gets lost. */
+  lostReplies: z.number().int().default(0),
   /** How often the operator throws before it does anything, and whether it knows what it throws. */
   throws: z.number().int().default(0),
   throwsTransient: z.boolean().default(false),
@@ -94,6 +96,14 @@ export class PodWorld {
     this.#refused.set(key, before + 1);
     if (throwsTransient) throw new ReentryError('UNREACHABLE', 'not now', { transient: true });
     throw new TypeError('a mistake of the operator');
+  }
+
+  loseReplyAsAsked({ run }: StepContext<unknown>, { lostReplies }: Script): void {
+    const key = `lost ${run.runId}`;
+    const before = this.#refused.get(key) ?? 0;
+    if (before >= lostReplies) return;
+    this.#refused.set(key, before + 1);
+    throw new KubernetesError('unknownOutcome', 'no answer', { status: 0, reason: 'Timeout' });
   }
 
   /** `undefined`: refused for now. */
@@ -170,6 +180,7 @@ export function scriptedOperator(
         const why = diagnosisOf('API_THROTTLED');
         return { kind: 'later', notBefore: context.now() + 100, why, infrastructure: false };
       }
+      world.loseReplyAsAsked(context, context.params);
       const { loggingEveryMs } = context.params;
       const wait = { terminal: true, ...(loggingEveryMs === undefined ? {} : { loggingEveryMs }) };
       return { kind: 'defer', pod: ref(pod), await: wait };
