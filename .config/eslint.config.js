@@ -137,6 +137,8 @@ export default defineConfig(
       'rxjs-x/no-ignored-error': 'off',
       // Vitest's asymmetric matchers (`expect.any(…)`) are typed `any`.
       '@typescript-eslint/no-unsafe-assignment': 'off',
+      // `await using x` holds something open to the end of a test; nobody has to read it.
+      '@typescript-eslint/no-unused-vars': ['error', { ignoreUsingDeclarations: true }],
     },
   },
   { files: ['**/*.js'], extends: [tseslint.configs.disableTypeChecked] },

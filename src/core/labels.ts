@@ -34,9 +34,6 @@ export const ANNOTATIONS = {
 /** The value that the seed's boolean labels carry. */
 export const LABEL_TRUE = 'True';
 
-/** Prefix of keys that users may not set. */
-export const RESERVED_PREFIX = 'reentry.dev/';
-
 const MAX_LABEL_LENGTH = 63;
 /** What is kept of a value that is followed by `-` and nine hash digits. */
 const KEPT_BEFORE_HASH = 53;
@@ -63,11 +60,6 @@ export function runLabel(run: RunKey): string {
 /** Selects every pod of an installation: the one fixed selector of all watches. */
 export function installationSelector(installation: string): string {
   return `${LABELS.installation}=${makeSafeLabelValue(installation)}`;
-}
-
-/** Selects the pods of one run that have not had their answer. */
-export function runSelector(installation: string, run: RunKey): string {
-  return `${installationSelector(installation)},${LABELS.run}=${runLabel(run)},${LABELS.alreadyChecked}!=${LABEL_TRUE}`;
 }
 
 /** What names a pod's place in the world. */

@@ -8,7 +8,6 @@ import { z } from 'zod';
 import { ReentryError } from '../errors.ts';
 
 export { findNatsServer } from './find-nats-server.ts';
-export type { FindOptions, FoundServer } from './find-nats-server.ts';
 
 const READY_WITHIN_MS = 20_000;
 const STOP_WITHIN_MS = 10_000;

@@ -14,6 +14,9 @@ import type { BrokerOptions } from './options.ts';
 import { patiently, publishAcked } from './publish.ts';
 import { directGet } from './stored.ts';
 
+/** How long one worker may take to answer before another is asked. */
+const TRY_TIMEOUT_MS = 3_000;
+
 /** How long "no stream takes this subject" is taken for a broker that restarts, and not for an unknown queue. */
 const UNKNOWN_QUEUE_MS = 3_000;
 
@@ -53,24 +56,30 @@ export async function openClientBroker(options: BrokerOptions): Promise<ClientBr
         throw error;
       }
     },
-    async request(tenant, verb, payload, timeoutMs = 5_000) {
+    async request(tenant, verb, payload, timeoutMs = 15_000) {
       const subject = subjects.service.of(tenant, verb);
-      try {
-        const answer = await nc.request(subject, JSON.stringify(payload ?? {}), { timeout: timeoutMs });
-        return decoded(serviceReplySchema, answer.data, `answer of ${subject}`);
-      } catch (error) {
-        const fault = faultOf(error);
-        if (fault === 'noResponders')
-          throw new ReentryError('UNREACHABLE', `no worker answers ${verb}; is one running (\`reentry worker\`)?`, {
-            transient: true,
-            cause: error,
-          });
-        if (fault === 'unknownOutcome' && !(error instanceof ReentryError))
-          throw new ReentryError('TIMEOUT', `no answer to ${verb} within ${timeoutMs} ms`, {
-            transient: true,
-            cause: error,
-          });
-        throw natsError(`asking ${subject}`, error);
+      const endsAt = Date.now() + timeoutMs;
+      for (;;) {
+        const leftMs = endsAt - Date.now();
+        try {
+          const timeout = Math.max(1, Math.min(TRY_TIMEOUT_MS, leftMs));
+          const answer = await nc.request(subject, JSON.stringify(payload ?? {}), { timeout });
+          return decoded(serviceReplySchema, answer.data, `answer of ${subject}`);
+        } catch (error) {
+          const fault = faultOf(error);
+          if (fault === 'noResponders')
+            throw new ReentryError('UNREACHABLE', `no worker answers ${verb}; is one running (\`reentry worker\`)?`, {
+              transient: true,
+              cause: error,
+            });
+          if (fault !== 'unknownOutcome' || error instanceof ReentryError) throw natsError(`asking ${subject}`, error);
+          // A frozen worker swallows what it is given; another of its group may answer. Every verb may be asked twice.
+          if (leftMs <= TRY_TIMEOUT_MS)
+            throw new ReentryError('TIMEOUT', `no answer to ${verb} within ${timeoutMs} ms`, {
+              transient: true,
+              cause: error,
+            });
+        }
       }
     },
     events$: (of_) =>

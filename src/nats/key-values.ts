@@ -105,4 +105,3 @@ export function keyValues(link: Pick<Link, 'nc' | 'js' | 'jsm'>, bucket: Bucket)
     },
   };
 }
-export type KeyValues = ReturnType<typeof keyValues>;

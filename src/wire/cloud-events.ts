@@ -33,7 +33,6 @@ export const lifecycleEventSchema = z.looseObject({
 });
 /** Any event. */
 export const cloudEventSchema = z.union([completedEventSchema, lifecycleEventSchema]);
-export type CloudEvent = z.infer<typeof cloudEventSchema>;
 
 /** An event's stable id. */
 export function eventId({ tenant, runId }: RunKey, step: number, type: EventType): string {

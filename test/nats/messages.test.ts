@@ -93,12 +93,14 @@ describe('dead letters', () => {
   });
 });
 
+const parsed = (data: Uint8Array): unknown => JSON.parse(new TextDecoder().decode(data));
+
 describe('services', () => {
   test('one of several workers answers, for the tenant of the subject', async () => {
     await using installation = await anInstallation(url());
     const workers = [await installation.broker(), await installation.broker('worker', 'two')];
     const answer = vi.fn((tenant: string, data: Uint8Array) =>
-      Promise.resolve({ ok: { tenant, asked: JSON.parse(new TextDecoder().decode(data)) as unknown } }),
+      Promise.resolve({ ok: { tenant, asked: parsed(data) } }),
     );
     const serving = workers.map((worker) => worker.services.serve$('status', answer).subscribe());
     const client = await installation.client();
@@ -114,8 +116,8 @@ describe('services', () => {
   test('what goes wrong is answered: bad JSON, our errors, our bugs', async () => {
     await using installation = await anInstallation(url());
     const worker = await installation.broker();
-    const failures: Record<string, () => never> = {
-      json: () => JSON.parse('{') as never,
+    const failures: Record<string, () => unknown> = {
+      json: () => parsed(new TextEncoder().encode('{')),
       ours: () => {
         throw new ReentryError('NOT_FOUND', 'no such run', {
           transient: false,
@@ -128,7 +130,10 @@ describe('services', () => {
     };
     const serving = worker.services
       .serve$('explain', (tenant) =>
-        Promise.resolve().then(() => failures[tenant]?.() ?? { ok: 'x'.repeat(2_000_000) }),
+        Promise.resolve().then(() => {
+          failures[tenant]?.();
+          return { ok: 'x'.repeat(2_000_000) };
+        }),
       )
       .subscribe();
     const client = await installation.client();

@@ -99,7 +99,9 @@ describe('setup', () => {
 
   test('says that a server is too old', async () => {
     await using connection = await connectNats({ servers: url(), role: 'setup', name: 'old' });
-    const old = Object.create(connection.nc, { info: { value: { ...connection.nc.info, version: '2.9.10' } } });
+    const old: typeof connection.nc = Object.create(connection.nc, {
+      info: { value: { ...connection.nc.info, version: '2.9.10' } },
+    });
     await expect(setup(old, layoutFrom({}), {})).rejects.toMatchObject({
       message: 'nats-server 2.9.10 is too old; reentry needs 2.10.23 or newer',
     });
