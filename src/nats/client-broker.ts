@@ -11,7 +11,8 @@ import { faultOf, natsError } from './errors.ts';
 import { linkOf } from './link.ts';
 import { logChunkOf } from './log-store.ts';
 import type { BrokerOptions } from './options.ts';
-import { patiently, publishAcked } from './publish.ts';
+import { publishRun } from './publish-run.ts';
+import { patiently } from './publish.ts';
 import { directGet } from './stored.ts';
 
 /** How long one worker may take to answer before another is asked. */
@@ -39,23 +40,8 @@ export async function openClientBroker(options: BrokerOptions): Promise<ClientBr
   const link = await linkOf(connection, options);
   const { nc, subjects, assets, log } = link;
   return {
-    async publishRun(queue, run, data, msgID) {
-      try {
-        const outcome = await publishAcked(link, subjects.run.of(queue, run), data, {
-          noRespondersPatienceMs: UNKNOWN_QUEUE_MS,
-          ...(msgID === undefined ? {} : { msgID }),
-        });
-        return { duplicate: outcome.kind === 'stored' && outcome.ack.duplicate };
-      } catch (error) {
-        if (error instanceof ReentryError && faultOf(error.cause) === 'noResponders')
-          throw new ReentryError(
-            'NOT_FOUND',
-            `no stream takes runs of queue ${queue}; check the queue's name, or make it with \`reentry setup --queue ${queue}\``,
-            { transient: false, cause: error },
-          );
-        throw error;
-      }
-    },
+    publishRun: (queue, run, data, msgID) =>
+      publishRun(link, queue, run, data, { msgID, unknownQueueMs: UNKNOWN_QUEUE_MS }),
     async request(tenant, verb, payload, timeoutMs = 15_000) {
       const subject = subjects.service.of(tenant, verb);
       const endsAt = Date.now() + timeoutMs;

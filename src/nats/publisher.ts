@@ -5,8 +5,11 @@ import type { EventType, RunKey } from '../wire/subjects.ts';
 import { keys } from '../wire/subjects.ts';
 import type { CompletedData, LifecycleData } from '../wire/messages.ts';
 import type { Link } from './link.ts';
+import { publishRun } from './publish-run.ts';
 import { publishAcked } from './publish.ts';
 
+/** Less than a client waits for one answer to its `submit`. */
+const UNKNOWN_QUEUE_MS = 1_500;
 /** Room that headers of ours take at most beside a dead letter's data. */
 const HEADER_BYTES = 16 * 1024;
 
@@ -34,7 +37,7 @@ export function publisher(link: Link, now: () => number): Publisher {
   return {
     event,
     async run(run, queue, data, id) {
-      await publishAcked(link, subjects.run.of(queue, run), data, { msgID: id });
+      await publishRun(link, queue, run, data, { msgID: id, unknownQueueMs: UNKNOWN_QUEUE_MS });
     },
     start: (run, queue, message, id) => send(subjects.step.of(queue, 'start', run), message, id),
     resume: (run, queue, message, id) => send(subjects.step.of(queue, 'resume', run), message, id),

@@ -308,6 +308,13 @@ describe('services', () => {
     });
   });
 
+  test('submit says of a queue that does not exist that it does not', async () => {
+    const { ask } = await aBench();
+    expect(await ask('submit', { runId: 'r1', queue: 'nobody', request: {} })).toMatchObject({
+      error: { code: 'NOT_FOUND', message: expect.stringContaining('queue nobody') },
+    });
+  });
+
   test('status, explain, list, result and cancel speak of runs that are there, and say NOT_FOUND of others', async () => {
     const { ask, publish, completed } = await aBench();
     await publish('r1', '{}');
