@@ -7,7 +7,7 @@ import { requestFlags, requestFrom } from './request.ts';
 import { action, CLIENT_SETTINGS, declare } from './shell.ts';
 import type { Finish, Shell } from './shell.ts';
 
-const optionsSchema = z.looseObject({ server: z.boolean().default(false) });
+const optionsSchema = z.object({ server: z.boolean().default(false) });
 
 /** `reentry render`: the pod that a request would make. */
 export function renderCommand(shell: Shell, finish: Finish): Command {

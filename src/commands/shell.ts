@@ -134,7 +134,7 @@ async function configOf(shell: Shell, options: Readonly<Record<string, unknown>>
   const sources = {
     flags: options,
     env: shell.env,
-    ...(found === undefined ? {} : { found: { natsUrl: found.natsUrl } }),
+    ...(found === undefined ? {} : { found }),
   };
   if (name === undefined) return parseConfig(sources);
   return parseConfig({ ...sources, file: { name, content: parseYamlFile(name, await readText(name)) } });
@@ -190,9 +190,9 @@ export async function readDevState(folder: string): Promise<DevState | undefined
 async function runningDev(
   shell: Shell,
   options: Readonly<Record<string, unknown>>,
-): Promise<{ readonly natsUrl: string } | undefined> {
-  const natsUrl = (await readDevState(devFolder(shell, options['cacheFolder'])))?.natsUrl;
-  return natsUrl === undefined ? undefined : { natsUrl };
+): Promise<{ readonly natsUrl: string; readonly kubeconfig?: string } | undefined> {
+  const { natsUrl, kubeconfig } = (await readDevState(devFolder(shell, options['cacheFolder']))) ?? {};
+  return natsUrl === undefined ? undefined : { natsUrl, ...(kubeconfig === undefined ? {} : { kubeconfig }) };
 }
 
 function isAlive(pid: number): boolean {

@@ -174,14 +174,18 @@ describe('the command line, in the directory where dev runs', () => {
     expect(other.stderr).toContain('taken');
   });
 
-  test('doctor finds nothing broken', async () => {
-    const { code, stdout } = await runReentry(
-      ['doctor', '--json'],
-      { ...cliEnvironment(), KUBECONFIG: ready.kubeconfig },
-      directory,
-    );
+  test('doctor finds the cluster of dev, and nothing broken', async () => {
+    const { code, stdout } = await cli('doctor', '--json');
     expect(stdout).not.toContain('broken');
     expect(code).toBe(0);
+  });
+
+  test('render shows the pod that the same flags would make, env values redacted', async () => {
+    const { code, stdout } = await cli('render', '--image', 'alpine', '--env', 'DAY=monday', '--json', '--', 'true');
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({ kind: 'Pod', spec: { containers: [{ image: 'alpine' }] } });
+    expect(stdout).toContain('DAY');
+    expect(stdout).not.toContain('monday');
   });
 
   test('a second dev says where the first one is', async () => {
