@@ -42,7 +42,8 @@ const REFUSALS: readonly { readonly fault: KubernetesFault; readonly when: (refu
     fault: 'invalid',
     when: ({ status, message }) => status === 500 && /request is too large|trying to send message larger/.test(message),
   },
-  { fault: 'unknownOutcome', when: ({ status, writes }) => writes && status === 504 },
+  // A proxy that says 502 or 504 may have passed the write on before it lost the answer.
+  { fault: 'unknownOutcome', when: ({ status, writes }) => writes && (status === 502 || status === 504) },
   {
     fault: 'unknownOutcome',
     when: ({ status, reason, writes }) =>

@@ -111,6 +111,7 @@ describe('a refusal', () => {
 
   test.each([
     [504, 'Timeout', 'Timeout: request did not complete within requested timeout'],
+    [502, 'Unknown', 'Bad Gateway'],
     [500, 'Unknown', 'etcdserver: request timed out'],
   ])('%i %s of a write leaves its outcome unknown, of a read it does not', async (status, reason, message) => {
     await using server = await scriptedServer((_, response) => {
