@@ -246,17 +246,12 @@ export function parseConfig(sources: ConfigSources): Config {
   const origin: Partial<Record<SettingName, string>> = {};
   const file = fileSettings(sources.file, problems);
   const env = sources.env ?? {};
+  const known = SETTINGS.map((setting) => setting.env);
   for (const key of Object.keys(env)) {
-    if (!key.startsWith('REENTRY_') || key === CONFIG_FILE_ENV || SETTINGS.some((setting) => setting.env === key))
-      continue;
-    problems.push({
-      path: key,
-      message: unknown(
-        'setting',
-        key,
-        SETTINGS.map((setting) => setting.env),
-      ),
-    });
+    if (!key.startsWith('REENTRY_') || key === CONFIG_FILE_ENV || known.includes(key)) continue;
+    // Others may name variables so too (Kubernetes does, after a Service): only a slip of the finger is refused.
+    const slip = known.find((name) => distance(key, name) <= 2);
+    if (slip !== undefined) problems.push({ path: key, message: unknown('setting', key, known) });
   }
   for (const setting of SETTINGS) {
     const candidates: readonly (readonly [string, unknown])[] = [

@@ -107,4 +107,10 @@ describe('parseConnections', () => {
     const problems = problemsOf(() => parseConnections('c.yaml', 'default: { kubeconfg: /k }'));
     expect(problems[0]?.message).toContain('did you mean kubeconfig?');
   });
+
+  test('refuses a slip of the finger in the environment, and leaves alone what others named REENTRY_', () => {
+    expect(problemsOf(() => parseConfig({ env: { REENTRY_QUEUE: 'a' } }))).toMatchObject([{ path: 'REENTRY_QUEUE' }]);
+    const foreign = { REENTRY_WORKER_SERVICE_HOST: '10.0.0.1', REENTRY_CLUSTER: 'x', REENTRY_ORACLE: 'y' };
+    expect(problemsOf(() => parseConfig({ env: foreign }))).toEqual([]);
+  });
 });
