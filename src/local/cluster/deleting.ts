@@ -54,20 +54,25 @@ function remove(store: Store, resource: Resource, current: KubeObject, askedSeco
   if (resource.name === 'namespaces') return removeNamespace(store, current);
   const graceSeconds = resource.name === 'pods' ? graceOf(current, askedSeconds) : 0;
   if (graceSeconds === 0) {
-    if ((current.metadata.finalizers ?? []).length === 0)
+    if ((current.metadata.finalizers ?? []).length === 0) {
+      // A pod that had ended is marked before it goes, so that a watcher knows a deletion from leaving its selection.
+      if (resource.name === 'pods' && askedSeconds !== 0 && deletionTimestamp === undefined)
+        store.update(resource.name, marked(current, 0));
       return store.remove(resource.name, namespace, name) ?? current;
+    }
     if (deletionTimestamp !== undefined && current.metadata.deletionGracePeriodSeconds === 0) return current;
   }
   // A later delete can shorten the grace, never lengthen it.
   if (deletionTimestamp !== undefined && (current.metadata.deletionGracePeriodSeconds ?? 0) <= graceSeconds)
     return current;
-  return store.update(
-    resource.name,
-    withMetadata(current, {
-      deletionTimestamp: rfc3339(new Date(Date.now() + graceSeconds * 1000)),
-      deletionGracePeriodSeconds: graceSeconds,
-    }),
-  );
+  return store.update(resource.name, marked(current, graceSeconds));
+}
+
+function marked(object: KubeObject, graceSeconds: number): KubeObject {
+  return withMetadata(object, {
+    deletionTimestamp: rfc3339(new Date(Date.now() + graceSeconds * 1000)),
+    deletionGracePeriodSeconds: graceSeconds,
+  });
 }
 
 /** @see CheckGracefulDelete in Kubernetes' pkg/registry/core/pod/strategy.go */
