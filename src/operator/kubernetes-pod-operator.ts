@@ -75,6 +75,17 @@ export class KubernetesPodOperator implements Operator<PodParams> {
     return redactedManifest(this.#manifest(context, params, attempt, cluster));
   }
 
+  /** The seed's `dry_run`, asked of the API server: admission, quota and Pod Security have their say. */
+  async dryRun(context: RenderContext, attempt: number): Promise<Manifest> {
+    const { params, problems } = this.#rendered(context.run, context.request, context.params, attempt);
+    if (params === undefined || problems.length > 0) throw invalid(problems);
+    const cluster = clusterOf(context, params);
+    const manifest = this.#manifest(context, params, attempt, cluster);
+    const namespace = textIn(manifest['metadata'], 'namespace') ?? cluster.namespace;
+    const { pod } = await cluster.createPod(namespace, manifest, { dryRun: true });
+    return redactedManifest(pod);
+  }
+
   async execute(context: Context): Promise<StepOutcome> {
     const { state, run, request, log } = context;
     const { attempt } = state;

@@ -58,6 +58,8 @@ export interface Operator<Params> {
   check(request: RunRequest, params: Params): readonly { readonly path: string; readonly message: string }[];
   /** The final manifest, env values redacted; for `render`. */
   render(context: Omit<StepContext<Params>, 'checkOwner' | 'state'>, attempt: number): Manifest;
+  /** The same as the API server would admit it; nothing is created. @throws KubernetesError where it would be refused */
+  dryRun?(context: Omit<StepContext<Params>, 'checkOwner' | 'state'>, attempt: number): Promise<Manifest>;
   /** Lane `start`: creates or adopts the pod. Safe to repeat. */
   execute(context: StepContext<Params>): Promise<StepOutcome>;
   /** Lane `resume`: the seed's `trigger_reentry`. Safe to repeat. */

@@ -237,11 +237,13 @@ async function podEvents(engine: Engine, { pod }: RunState): Promise<readonly un
   }
 }
 
-function render(engine: Engine, tenant: string, input: unknown): unknown {
+async function render(engine: Engine, tenant: string, input: unknown): Promise<unknown> {
   const asked = renderRequestSchema.parse(input);
   const read = checkRequest(engine, asked.request);
   if (read.kind === 'refused') throw invalid(read.problems);
   const operator = engine.operators.get(read.request.operator);
-  const run = { tenant, runId: 'render' };
-  return operator?.render(surroundings(engine, run, 'default', read.request, read.params), 1);
+  const context = surroundings(engine, { tenant, runId: 'render' }, 'default', read.request, read.params);
+  return asked.server === true && operator?.dryRun !== undefined
+    ? operator.dryRun(context, 1)
+    : operator?.render(context, 1);
 }

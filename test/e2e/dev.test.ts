@@ -188,6 +188,15 @@ describe('the command line, in the directory where dev runs', () => {
     expect(stdout).not.toContain('monday');
   });
 
+  test('render --server asks the API server, which creates nothing', async () => {
+    const { code, stdout } = await cli('render', '--server', '--image', 'alpine', '--json', '--', 'true');
+    expect(code).toBe(0);
+    const admitted = z.object({ metadata: z.object({ name: z.string(), uid: z.string() }) }).parse(JSON.parse(stdout));
+    expect((await cli('render', '--server', '--image', 'alpine', '--json', '--', 'true')).stdout).not.toContain(
+      admitted.metadata.uid,
+    );
+  });
+
   test('a second dev says where the first one is', async () => {
     const second = await cli('dev', '--json');
     expect(second.code).toBe(2);
