@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect, type NatsConnection } from 'nats';
@@ -41,7 +41,12 @@ const cliEnvironment = (): Record<string, string> => {
 
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'reentry-dev-'));
-  dev = startReentry(['dev', '--json'], cliEnvironment(), directory);
+  await mkdir(join(directory, 'templates'));
+  const template = {
+    spec: { containers: [{ name: 'base', image: 'alpine', command: ['sh', '-c', 'echo templated'] }] },
+  };
+  await writeFile(join(directory, 'templates', 'small.yaml'), JSON.stringify(template));
+  dev = startReentry(['dev', '--json', '--template-folder', 'templates'], cliEnvironment(), directory);
   await vi.waitUntil(() => dev.stdout().includes('\n') || dev.child.exitCode !== null, {
     timeout: 110_000,
     interval: 50,
@@ -186,6 +191,11 @@ describe('the command line, in the directory where dev runs', () => {
     expect(JSON.parse(stdout)).toMatchObject({ kind: 'Pod', spec: { containers: [{ image: 'alpine' }] } });
     expect(stdout).toContain('DAY');
     expect(stdout).not.toContain('monday');
+  });
+
+  test('a template is named by its file in the template folder', async () => {
+    const run = await cli('submit', '--wait', '--logs', '--param', 'podTemplateFile=small');
+    expect(run).toMatchObject({ code: 0, stdout: 'templated\n' });
   });
 
   test('render --server asks the API server, which creates nothing', async () => {
