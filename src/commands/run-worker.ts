@@ -11,7 +11,7 @@ import { runRole } from './roles.ts';
 export interface RunWorkerOptions {
   /** Settings, as the settings file would name them; checked as a whole. Nothing is read from the environment unless `env` is given. */
   readonly settings?: Partial<Readonly<Record<keyof Config, unknown>>>;
-  /** Environment to take settings, `KUBECONFIG` and in-cluster credentials from, for example `process.env`. */
+  /** Environment to take settings, `KUBECONFIG` and in-cluster credentials from. */
   readonly env?: Readonly<Record<string, string | undefined>>;
   /** Operators beside `pod`; one of the same name takes its place. */
   readonly operators?: readonly Operator<unknown>[];

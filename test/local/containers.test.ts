@@ -124,7 +124,7 @@ describe('a container', () => {
         env,
         envFrom: [{ configMapRef: { name: 'c' } }],
         volumeMounts: volumeMounts.slice(0, 1),
-        workingDir: '/work/here',
+        workingDir: '/srv/here',
       }),
       volumes: [
         { name: 'space', emptyDir: {} },
@@ -144,7 +144,7 @@ describe('a container', () => {
     const lines = (await bed.log('described')).split('\n');
     expect(lines.slice(0, 3)).toEqual([
       '1 secret value described-blue-$(UNKNOWN)-$(NAME)',
-      '/work/here',
+      '/srv/here',
       'arg described',
     ]);
     expect(lines[3]).toBe("contentdescribedtouch: cannot touch '/srv/app/z': Read-only file system");

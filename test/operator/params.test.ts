@@ -10,7 +10,7 @@ const check = (params: PodParamsInput, context = {}): readonly string[] =>
 
 test.each([
   [{ imgae: 'x' }, 'imgae'],
-  [{ image: 'x', configFile: '/root/.kube/config' }, 'kubernetesConnId'],
+  [{ image: 'x', configFile: '/home/me/.kube/config' }, 'kubernetesConnId'],
   [{ image: 'x', inCluster: true }, 'kubernetesConnId'],
   [{ image: 'x', xcomMode: 'sidecar' }, 'not supported yet'],
   [{ image: 'x', secrets: [{ deployType: 'env', secret: 's', key: 'k' }] }, 'deployTarget'],
