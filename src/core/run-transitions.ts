@@ -21,7 +21,7 @@ export type Draft = RunState;
 
 /** What a step learnt; the operator's answer without its decision. */
 export interface Learnt {
-  readonly pod?: PodRef;
+  readonly pod?: PodRef & { readonly node?: string | undefined };
   readonly launchedAt?: number;
   readonly startedAt?: number;
   readonly finishedAt?: number;

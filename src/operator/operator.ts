@@ -4,6 +4,7 @@
  */
 import type { z } from 'zod';
 import type { PodRef } from '../core/pod.ts';
+import type { Learnt } from '../core/run-transitions.ts';
 import type { Cluster, Log, LogStore, Manifest, ResultStore } from '../ports.ts';
 import type { Await, Diagnosis, Outcome, RunRequest, RunState, TriggerEvent } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
@@ -39,16 +40,7 @@ export type StepOutcome =
   | { readonly kind: 'over'; readonly outcome: Outcome; readonly facts?: StepFacts };
 
 /** What a step learnt, kept in state. */
-export interface StepFacts {
-  readonly pod?: PodRef & { readonly node?: string | undefined };
-  readonly launchedAt?: number;
-  readonly startedAt?: number;
-  readonly finishedAt?: number;
-  readonly timeoutAt?: number;
-  readonly cursors?: Readonly<Record<string, string>>;
-  readonly logGaps?: number;
-  readonly memo?: RunState['memo'];
-}
+export type StepFacts = Learnt;
 
 /** A kind of run. Registered by name in `runWorker({ operators })`; the seed's is `pod`. */
 export interface Operator<Params> {
