@@ -1,0 +1,71 @@
+/**
+ * The XCom sidecar of a pod's manifest: a second container that outlives the base container, so that its result file can be
+ * read over exec. Pure; reading and ending it is `operator/xcom.ts`. @see spec pod-operator §2.6, errata 7
+ */
+import { type JsonRecord, recordsIn } from './json.ts';
+
+/** Names and commands of the exchange, once: the manifest and the exec both speak them. */
+export const XCOM = {
+  /** Name of the sidecar. Kept from the seed: tools and people look for it. */
+  container: 'airflow-xcom-sidecar',
+  volume: 'xcom',
+  /** Where the volume stands in both containers. */
+  mountPath: '/airflow/xcom',
+  /** The file that the base container writes its result to, as JSON. */
+  resultFile: '/airflow/xcom/return.json',
+  /** What the sidecar answers for a missing or empty file (the seed's `EMPTY_XCOM_RESULT`). */
+  emptyResult: '__airflow_xcom_result_empty__',
+  /** Used where the connection names no other. */
+  image: 'alpine:3.24.2',
+  /** Waits to be told to go: SIGINT ends it with exit code 0. */
+  command: ['sh', '-c', 'trap "exit 0" INT; while true; do sleep 1; done;'],
+  /** Used where the connection names no others. */
+  resources: { requests: { cpu: '1m', memory: '10Mi' } },
+} as const;
+
+/** What a connection or a request may say about the sidecar. */
+export interface XcomSidecarSettings {
+  /** The connection's `xcom_sidecar_container_image`. */
+  readonly image?: string | undefined;
+  /** The connection's `xcom_sidecar_container_resources`; replaces the default whole. */
+  readonly resources?: JsonRecord | undefined;
+  /** The request's, else the connection's. An empty one is one: it says "no settings". */
+  readonly securityContext?: JsonRecord | undefined;
+}
+
+const listIn = (value: JsonRecord, key: string): readonly unknown[] => {
+  const list: unknown = value[key];
+  return Array.isArray(list) ? list : [];
+};
+
+/** A pod spec with the sidecar: volume and the base container's mount first, the container last. The spec given is left as it was. */
+export function addXcomSidecar(
+  spec: JsonRecord,
+  { image, resources, securityContext }: XcomSidecarSettings = {},
+): JsonRecord {
+  const mount = { name: XCOM.volume, mountPath: XCOM.mountPath };
+  const sidecar: JsonRecord = {
+    name: XCOM.container,
+    image: image === undefined || image === '' ? XCOM.image : image,
+    command: XCOM.command,
+    resources: resources ?? XCOM.resources,
+    volumeMounts: [mount],
+    ...(securityContext === undefined ? {} : { securityContext }),
+  };
+  const containers = recordsIn(spec, 'containers').map((container, index) =>
+    index === 0 ? { ...container, volumeMounts: [mount, ...listIn(container, 'volumeMounts')] } : container,
+  );
+  return {
+    ...spec,
+    // A volume of the user's with this name is the one that both containers mount: two of a name are refused.
+    volumes: recordsIn(spec, 'volumes').some(({ name }) => name === XCOM.volume)
+      ? listIn(spec, 'volumes')
+      : [{ name: XCOM.volume, emptyDir: {} }, ...listIn(spec, 'volumes')],
+    containers: [...containers, sidecar],
+  };
+}
+
+/** Whether a pod spec has the sidecar. */
+export function hasXcomSidecar(spec: JsonRecord): boolean {
+  return recordsIn(spec, 'containers').some(({ name }) => name === XCOM.container);
+}
