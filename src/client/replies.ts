@@ -18,6 +18,7 @@ export const runSummarySchema = z.looseObject({
   attempt: z.number(),
   step: z.number(),
   waitingFor: z.string().optional(),
+  blocked: diagnosisSchema.optional(),
   pod: z.looseObject({ connection: z.string(), namespace: z.string(), name: z.string(), uid: z.string() }).optional(),
   outcome: outcomeSchema.optional(),
   timings: z.record(z.string(), instant.optional()),

@@ -67,6 +67,7 @@ export function statusLines(paint: Paint, run: RunStatus, now: number): readonly
       'completed',
       timings['completedAt'] === undefined ? undefined : `${span(now - timings['completedAt'])} ago`,
     ),
+    ...(run.blocked === undefined ? [] : ['', ...diagnosisLines(paint, run.blocked)]),
     ...(outcome?.diagnosis === undefined ? [] : ['', ...diagnosisLines(paint, outcome.diagnosis)]),
   ];
 }

@@ -101,6 +101,13 @@ export const DIAGNOSES = {
     summary: (f) => `Container ${containerName(f)} could not be started${told(f)}`,
     hint: 'Check that `cmds` names a program that the image has, and that it is executable.',
   },
+  UNSCHEDULABLE: {
+    category: 'infrastructure',
+    budget: 'none',
+    meaning: 'The pod waits for a node: the scheduler finds none that can take it now.',
+    summary: (f) => `No node can take the pod now${saying(f.pod?.unschedulable?.message ?? f.message)}`,
+    hint: 'Lower the requests, loosen nodeSelector, affinity or tolerations, or add nodes; scheduleTimeoutSeconds limits the wait.',
+  },
   SCHEDULE_TIMEOUT: {
     category: 'timeout',
     budget: 'user',

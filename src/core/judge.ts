@@ -114,7 +114,7 @@ function hopelessCode({ state, reason, message }: ContainerProjection): Diagnosi
 }
 
 /** Whether an image pull is held up by something that passes. */
-function pullThrottled({ containers }: PodProjection): boolean {
+export function pullThrottled({ containers }: PodProjection): boolean {
   return containers.some(
     ({ state, reason, message }) =>
       state === 'waiting' && (reason === 'ErrImagePull' || reason === 'ImagePullBackOff') && isTransient(message),

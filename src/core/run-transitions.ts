@@ -149,7 +149,7 @@ export function deferred(
   const timeoutAt = known.timeoutAt ?? (seconds === undefined ? undefined : Math.ceil(launchedAt + seconds * 1000));
   return {
     // A pod exists: the run cannot expire any more, and the last attempt's outcome is history.
-    ...without(known, 'outcome', 'expireAt', 'stopping'),
+    ...without(known, 'outcome', 'blocked', 'expireAt', 'stopping'),
     phase: 'Deferred',
     step: state.step + 1,
     pod: podRef(known.pod?.uid === wait.pod.uid ? known.pod : wait.pod),
@@ -169,9 +169,10 @@ export function held(
 }
 
 /** Not possible now: the same attempt again at `notBefore`. */
-export function postponed(state: Draft, notBefore: number, infraFailures: number): Draft {
+export function postponed(state: Draft, notBefore: number, infraFailures: number, blocked: Diagnosis): Draft {
   return {
     ...without(state, 'outcome'),
+    blocked: boundedDiagnosis(blocked),
     phase: 'Queued',
     step: state.step + 1,
     infraFailures,
@@ -222,7 +223,7 @@ export function retrying(
 
 /** The end. */
 export function ended(state: Draft, outcome: Outcome, now: number, facts?: Learnt): Draft {
-  const known = without(learnt(state, facts), 'await', 'stopping', 'memo', 'expireAt', 'timeoutAt');
+  const known = without(learnt(state, facts), 'await', 'blocked', 'stopping', 'memo', 'expireAt', 'timeoutAt');
   return {
     ...known,
     phase: PHASE_OF[outcome.state],
@@ -236,22 +237,23 @@ const MAX_DIAGNOSIS_LENGTH = 2_500;
 
 function bounded(outcome: Outcome): Outcome {
   const { diagnosis } = outcome;
-  if (diagnosis === undefined || JSON.stringify(diagnosis).length <= MAX_DIAGNOSIS_LENGTH) return outcome;
+  return diagnosis === undefined ? outcome : { ...outcome, diagnosis: boundedDiagnosis(diagnosis) };
+}
+
+function boundedDiagnosis(diagnosis: Diagnosis): Diagnosis {
+  if (JSON.stringify(diagnosis).length <= MAX_DIAGNOSIS_LENGTH) return diagnosis;
   const { code, category, summary, hint, evidence, problems } = diagnosis;
   return {
-    ...outcome,
-    diagnosis: {
-      code,
-      category,
-      summary: summary.slice(0, 500),
-      evidence: evidence.slice(0, 3).map(({ kind, text }) => ({ kind: kind.slice(0, 40), text: text.slice(0, 200) })),
-      ...given({ hint: hint?.slice(0, 200) }),
-      ...given({
-        problems: problems
-          ?.slice(0, 8)
-          .map(({ path, message }) => ({ path: path.slice(0, 60), message: message.slice(0, 100) })),
-      }),
-    },
+    code,
+    category,
+    summary: summary.slice(0, 500),
+    evidence: evidence.slice(0, 3).map(({ kind, text }) => ({ kind: kind.slice(0, 40), text: text.slice(0, 200) })),
+    ...given({ hint: hint?.slice(0, 200) }),
+    ...given({
+      problems: problems
+        ?.slice(0, 8)
+        .map(({ path, message }) => ({ path: path.slice(0, 60), message: message.slice(0, 100) })),
+    }),
   };
 }
 

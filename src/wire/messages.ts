@@ -206,6 +206,8 @@ export const runStateSchema = z.looseObject({
   cancel: z.looseObject({ at: instant, reason: z.string().optional() }).optional(),
   await: awaitSchema.optional(),
   pod: podRefSchema.optional(),
+  /** Why the start of this attempt was put off (quota, throttling, API down); gone once its pod is there. */
+  blocked: diagnosisSchema.optional(),
   /** Why the run is being stopped; set with the DELETE, read when the pod is gone. */
   stopping: z
     .looseObject({
@@ -375,6 +377,8 @@ export interface RunSummary extends RunKey {
   readonly attempt: number;
   readonly step: number;
   readonly waitingFor?: string;
+  /** Why it cannot go on now: its start was put off, no node takes its pod, its pod does not go away. */
+  readonly blocked?: Diagnosis;
   readonly pod?: PodRef;
   readonly outcome?: Outcome;
   readonly timings: Timings;

@@ -2,6 +2,7 @@
 import { v7 as uuid } from 'uuid';
 import { z } from 'zod';
 import { isTerminal } from '../core/run-state.ts';
+import { diagnoseWait } from '../core/wait-diagnosis.ts';
 import { ReentryError } from '../errors.ts';
 import type { Problem } from '../errors.ts';
 import type { Versioned } from '../ports.ts';
@@ -125,6 +126,7 @@ function summary({ tenant, runId }: RunKey, state: RunState, now: number): RunSu
     step,
     timings,
     ...(waitingFor === undefined ? {} : { waitingFor }),
+    ...(state.blocked === undefined || isTerminal(phase) ? {} : { blocked: state.blocked }),
     ...(pod === undefined ? {} : { pod }),
     ...(outcome === undefined ? {} : { outcome }),
     ...(state.cancel === undefined || isTerminal(phase) ? {} : { cancelRequested: true }),
@@ -141,7 +143,25 @@ function waitOf({ phase, await: wait, pod }: RunState, now: number): string | un
 
 async function status(engine: Engine, tenant: string, input: unknown): Promise<unknown> {
   const run = { tenant, runId: runQuerySchema.parse(input).runId };
-  return summary(run, (await found(engine, run)).value, engine.broker.now());
+  const { value: state } = await found(engine, run);
+  const told = summary(run, state, engine.broker.now());
+  // Only a pod that should be gone is looked at: asking for the status of a run that merely waits costs no API read.
+  return state.await?.gone === true ? { ...told, ...(await blockedBy(engine, state)) } : told;
+}
+
+/** Why the run's pod keeps it waiting, as the API has it now; empty where nothing is wrong or the API does not answer. */
+async function blockedBy(engine: Engine, { phase, pod }: RunState): Promise<Pick<RunSummary, 'blocked'>> {
+  if (pod === undefined || isTerminal(phase)) return {};
+  try {
+    const cluster = engine.clusters.get(pod.connection);
+    const found = await cluster.getPod(pod.namespace, pod.name);
+    const seen = found === undefined ? undefined : cluster.project(found);
+    const blocked = seen?.uid === pod.uid ? diagnoseWait(seen, engine.broker.now()) : undefined;
+    return blocked === undefined ? {} : { blocked };
+  } catch (error) {
+    engine.log.debug({ pod: pod.name, error: String(error) }, 'the pod could not be looked at for a status');
+    return {};
+  }
 }
 
 async function list(engine: Engine, tenant: string, input: unknown): Promise<unknown> {
@@ -214,6 +234,7 @@ async function explain(engine: Engine, tenant: string, input: unknown): Promise<
   const { userFailures, infraFailures, faults, fence, stopping } = state;
   return {
     ...summary(run, state, broker.now()),
+    ...(await blockedBy(engine, state)),
     revision,
     userFailures,
     infraFailures,

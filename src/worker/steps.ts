@@ -85,7 +85,10 @@ async function settle(step: Step, outcome: StepOutcome, event: TriggerEvent | un
       if (origin !== 'start' || event !== undefined) throw new PutBack(outcome.why.summary, delayMs);
       const infraFailures = holding.state.infraFailures + (outcome.infrastructure ? 1 : 0);
       if (infraFailures > engine.policy.infrastructureCap) await end(step, { state: 'failed', diagnosis: outcome.why });
-      else if ((await holding.write((state) => postponed(state, outcome.notBefore, infraFailures))) === 'cancelled')
+      else if (
+        (await holding.write((state) => postponed(state, outcome.notBefore, infraFailures, outcome.why))) ===
+        'cancelled'
+      )
         await stop(step, undefined, cancelOf(holding.state));
       else await owe(engine, holding.run, holding.seen, origin);
       return ACK;

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { diagnosisOf } from '../../src/core/diagnosis.ts';
 import type { MessageId, StepMessage } from '../../src/core/run-state.ts';
 import { decide, isTerminal, mayGo, owns } from '../../src/core/run-state.ts';
 import type { Draft } from '../../src/core/run-transitions.ts';
@@ -121,7 +122,7 @@ class World {
     }
     if (state.phase === 'Starting') {
       if (work % 4 === 0) {
-        this.#go('later', postponed(state, 10, state.infraFailures));
+        this.#go('later', postponed(state, 10, state.infraFailures, diagnosisOf('API_THROTTLED')));
         return;
       }
       if (pod === undefined) this.pods.set(state.attempt, { alive: true, created: 1 });

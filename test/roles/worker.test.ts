@@ -124,6 +124,28 @@ describe('a worker', () => {
     expect(world.alive(broker.now())).toEqual([]);
   });
 
+  test('says why a run cannot go on: a start put off, a pod that does not go away', async () => {
+    const { publish, ask, world, completed, broker } = await aBench();
+    await publish('refused', JSON.stringify({ params: { refusals: 1_000 } }));
+    const status = (runId: string) => ask('status', { runId });
+    await expect
+      .poll(() => status('refused'), { timeout: 5_000 })
+      .toMatchObject({ ok: { blocked: { code: 'API_THROTTLED' } } });
+    await ask('cancel', { runId: 'refused' });
+    expect(await completed('refused')).toMatchObject({ state: 'cancelled' });
+    expect(await status('refused')).not.toHaveProperty('ok.blocked');
+
+    const stuck = { exits: [null], goneMs: 2_000, deletedAgoMs: 600_000 };
+    await publish('stuck', JSON.stringify({ params: stuck }));
+    await expect.poll(() => world.creations.get('t/stuck/1')).toBe(1);
+    await ask('cancel', { runId: 'stuck' });
+    await expect
+      .poll(() => status('stuck'))
+      .toMatchObject({ ok: { phase: 'Deferred', blocked: { code: 'POD_STUCK_TERMINATING' } } });
+    expect(await completed('stuck')).toMatchObject({ state: 'cancelled' });
+    expect(world.alive(broker.now())).toEqual([]);
+  });
+
   test('starts at startAfter, expires at expireSeconds, and stops at executionTimeoutSeconds', async () => {
     const { publish, completed, broker, world } = await aBench();
     const startAfter = broker.now() + 700;

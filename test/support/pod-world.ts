@@ -16,6 +16,8 @@ export const scriptSchema = z.strictObject({
   evicted: z.array(z.number().int()).default([]),
   runMs: z.number().default(200),
   goneMs: z.number().default(100),
+  /** How long before the DELETE its `deletionTimestamp` lies: a pod that should have gone long ago. */
+  deletedAgoMs: z.number().default(0),
   loggingEveryMs: z.number().optional(),
   /** Whether the run keeps its worker's slot. */
   keepsSlot: z.boolean().default(false),
@@ -62,7 +64,7 @@ export class PodWorld {
       ...projection,
       phase: ended ? (failed ? 'Failed' : 'Succeeded') : 'Running',
       ...(ended && evicted ? { reason: 'Evicted' } : {}),
-      ...(goneAt === undefined ? {} : { deletedAt: goneAt - script.goneMs }),
+      ...(goneAt === undefined ? {} : { deletedAt: goneAt - script.goneMs - script.deletedAgoMs }),
       containers: projection.containers.map((container) =>
         ended && !evicted
           ? {
