@@ -7,6 +7,7 @@ import type { Cluster, Log, LogStore, Manifest, PodEventLine, ResultStore } from
 import { MAX_INLINE_RESULT_BYTES, type ResultRef } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
 import { storeContainerLog } from './log-reader.ts';
+import type { StepContext } from './operator.ts';
 
 /** `containerLogs` and `initContainerLogs`: which containers' logs are wanted. */
 export type RequestedContainers = boolean | string | readonly string[] | null | undefined;
@@ -164,4 +165,9 @@ export class PodManager {
     const spec = manifest['spec'];
     return isRecord(spec) && recordsIn(spec, 'containers').some(({ name }) => name === 'istio-proxy');
   }
+}
+
+/** The manager of a step's run on one cluster. */
+export function managerOf({ run, logs, results, log }: StepContext<unknown>, cluster: Cluster): PodManager {
+  return new PodManager(cluster, run, { logs, results }, log);
 }

@@ -1,0 +1,88 @@
+/** The `pod` operator as the engine drives it: what a worker does with a run that is one Kubernetes pod per attempt. @see spec pod-operator §4, §5, §7 */
+import { recordIn, textIn } from '../core/json.ts';
+import { redactedManifest } from '../core/manifest.ts';
+import type { PodRef } from '../core/pod.ts';
+import type { Problem } from '../errors.ts';
+import type { Cluster, Manifest } from '../ports.ts';
+import type { Outcome, RunRequest, TriggerEvent } from '../wire/messages.ts';
+import { refOf } from './deferral.ts';
+import { cleanUpPod, stopPod } from './finishing.ts';
+import { launch } from './launch.ts';
+import type { Operator, StepContext, StepOutcome } from './operator.ts';
+import { type PodParams, podParamsSchema } from './params.ts';
+import { clusterOf, invalidRequest, type PodRequestOptions, PodRequests, type RenderContext } from './pod-request.ts';
+import { reenter } from './re-entry.ts';
+
+/** What the operator is configured with; nothing of it comes from a request. */
+export type PodOperatorOptions = PodRequestOptions;
+
+type Context = StepContext<PodParams>;
+
+/** Runs a pod per attempt and lets go of it while it runs. Stateless: what it must remember is in the run's state. */
+export class PodOperator implements Operator<PodParams> {
+  readonly name = 'pod';
+  readonly paramsSchema = podParamsSchema;
+  readonly #requests: PodRequests;
+
+  constructor(options: PodOperatorOptions = {}) {
+    this.#requests = new PodRequests(options);
+  }
+
+  check(request: RunRequest, params: PodParams): readonly Problem[] {
+    return this.#requests.check(request, params);
+  }
+
+  render(context: RenderContext, attempt: number): Manifest {
+    return redactedManifest(this.#manifest(context, attempt).manifest);
+  }
+
+  /** The seed's `dry_run`, asked of the API server: admission, quota and Pod Security have their say. */
+  async dryRun(context: RenderContext, attempt: number): Promise<Manifest> {
+    const { manifest, cluster } = this.#manifest(context, attempt);
+    const namespace = textIn(manifest['metadata'], 'namespace') ?? cluster.namespace;
+    const { pod } = await cluster.createPod(namespace, manifest, { dryRun: true });
+    return redactedManifest(pod);
+  }
+
+  async execute(context: Context): Promise<StepOutcome> {
+    return await launch(context, this.#requests);
+  }
+
+  async triggerReentry(context: Context, event: TriggerEvent): Promise<StepOutcome> {
+    return await reenter(context, this.#requests.paramsOf(context), event);
+  }
+
+  async find(context: Context): Promise<PodRef | undefined> {
+    const { run, state } = context;
+    const params = this.#requests.paramsOf(context);
+    const cluster = clusterOf(context, params);
+    const metadata = recordIn(this.#requests.manifest(context, params, state.attempt, cluster), 'metadata');
+    const found = await cluster.getPod(
+      textIn(metadata, 'namespace') ?? cluster.namespace,
+      textIn(metadata, 'name') ?? '',
+    );
+    if (found === undefined) return undefined;
+    const pod = cluster.project(found);
+    const ours = pod.tenant === run.tenant && pod.runId === run.runId && pod.attempt === state.attempt;
+    return ours ? refOf(pod) : undefined;
+  }
+
+  keepsSlot({ deferrable }: PodParams): boolean {
+    return !deferrable;
+  }
+
+  async stop(context: Context, pod: PodRef): Promise<'gone' | 'stopping'> {
+    return await stopPod(context, this.#requests.paramsOf(context), pod);
+  }
+
+  async cleanUp(context: Context, outcome: Outcome, pod: PodRef): Promise<void> {
+    await cleanUpPod(context, this.#requests.paramsOf(context), outcome, pod);
+  }
+
+  #manifest(context: RenderContext, attempt: number): { readonly manifest: Manifest; readonly cluster: Cluster } {
+    const { params, problems } = this.#requests.rendered(context.run, context.request, context.params, attempt);
+    if (params === undefined || problems.length > 0) throw invalidRequest(problems);
+    const cluster = clusterOf(context, params);
+    return { manifest: this.#requests.manifest(context, params, attempt, cluster), cluster };
+  }
+}

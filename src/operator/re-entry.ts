@@ -1,0 +1,131 @@
+/** Lane `resume`: what a trigger's event means for the run. @see spec pod-operator §5.7 */
+import { diagnose, diagnosisOf } from '../core/diagnosis.ts';
+import { podVerdict } from '../core/judge.ts';
+import type { ContainerProjection, PodProjection } from '../core/pod.ts';
+import type { Outcome, TriggerEvent } from '../wire/messages.ts';
+import { again, baseOf, factsOf, timesOf } from './deferral.ts';
+import { readLogs } from './logs-of-step.ts';
+import type { StepContext, StepFacts, StepOutcome } from './operator.ts';
+import type { PodParams } from './params.ts';
+import { managerOf, type PodManager } from './pod-manager.ts';
+
+/** How often an `error` event may find the pod alive and wait again. @see spec pod-operator §5.7 */
+const MAX_REDEFER_ATTEMPTS = 3;
+
+type Context = StepContext<PodParams>;
+
+/** The seed's `trigger_reentry`: waits again, or says how the attempt ended. `params`: rendered. Safe to repeat. */
+export async function reenter(context: Context, params: PodParams, event: TriggerEvent): Promise<StepOutcome> {
+  const { pod } = event;
+  switch (event.kind) {
+    case 'running':
+      return await stillRunning(context, params, event);
+    case 'timer':
+      return again(context, pod);
+    case 'success':
+    case 'failed':
+    case 'timeout':
+      return await ended(context, params, event);
+    case 'gone': {
+      // A pod that had ended keeps its verdict, whoever took it away afterwards.
+      const verdict = pod === undefined ? undefined : podVerdict(pod);
+      if (verdict?.kind === 'success') return await ended(context, params, { ...event, kind: 'success' });
+      return await ended(context, params, event);
+    }
+    case 'error':
+      return await afterError(context, params, event);
+  }
+}
+
+/** The logging interval is over: store what is there, and wait again. */
+async function stillRunning(context: Context, params: PodParams, event: TriggerEvent): Promise<StepOutcome> {
+  const { pod } = event;
+  const ref = pod ?? context.state.pod;
+  if (pod === undefined || ref === undefined || !params.getLogs) return again(context, pod);
+  const manager = managerOf(context, context.cluster(ref.connection));
+  return again(context, pod, await readLogs(context, params, manager, pod));
+}
+
+async function ended(context: Context, params: PodParams, event: TriggerEvent): Promise<StepOutcome> {
+  const { state, now } = context;
+  const { pod } = event;
+  if (pod === undefined) {
+    const diagnosis = diagnose(event) ?? diagnosisOf('TERMINATED_UNKNOWN');
+    return {
+      kind: 'over',
+      outcome: { state: 'failed', diagnosis, logs: { complete: false, gaps: state.logGaps ?? 0 } },
+    };
+  }
+  const manager = managerOf(context, context.cluster(pod.connection));
+  const logs = await readLogs(context, params, manager, pod);
+  const base = baseOf(pod);
+  const exitCode = base?.state === 'terminated' ? base.exitCode : undefined;
+  const facts: StepFacts = { finishedAt: now(), ...timesOf(pod), ...factsOf(logs, state.logGaps) };
+  const common = {
+    ...(exitCode === undefined ? {} : { exitCode }),
+    ...(params.getLogs ? { logs: { complete: logs.complete, gaps: logs.gaps + (state.logGaps ?? 0) } } : {}),
+  };
+  // Skipping is asked before failure, and also of a success; a time-out has no exit code of its own.
+  if (event.kind !== 'timeout' && exitCode !== undefined && skipCodes(params).includes(exitCode))
+    return { kind: 'over', outcome: { ...common, state: 'skipped' }, facts };
+  if (event.kind === 'success') {
+    const result = await resultOf(params, manager, base, state.attempt);
+    return { kind: 'over', outcome: { ...common, ...result, state: 'succeeded' }, facts };
+  }
+  // An exit code explains itself; whatever kept a container from running is in the pod's events.
+  const events = params.logEventsOnFailure || exitCode === undefined ? await manager.readEvents(pod) : undefined;
+  const diagnosis = diagnose(event, { events }) ?? diagnosisOf('TERMINATED_UNKNOWN', { pod });
+  return { kind: 'over', outcome: { ...common, state: 'failed', diagnosis }, facts };
+}
+
+async function resultOf(
+  params: PodParams,
+  manager: PodManager,
+  base: ContainerProjection | undefined,
+  attempt: number,
+): Promise<Partial<Outcome>> {
+  if (!params.doXcomPush) return {};
+  const read = await manager.readResult(base, attempt);
+  switch (read.kind) {
+    case 'inline':
+      return { result: read.result };
+    case 'stored':
+      return { resultRef: read.resultRef };
+    case 'missing': {
+      // The pod did succeed: that its result is missing is said beside it, and is not made a failure of the pod.
+      const code = read.why.includes('cut') ? 'RESULT_TOO_LARGE' : 'RESULT_INVALID';
+      return { diagnosis: diagnosisOf(code, { container: base, message: read.why }) };
+    }
+  }
+}
+
+/** The trigger could not watch. What the pod says counts; alive, it is waited for again, a few times. @see spec pod-operator §5.7 */
+async function afterError(context: Context, params: PodParams, event: TriggerEvent): Promise<StepOutcome> {
+  const { state, now } = context;
+  const diagnosis = diagnose(event) ?? diagnosisOf('TERMINATED_UNKNOWN');
+  const over: StepOutcome = { kind: 'over', outcome: { state: 'failed', diagnosis } };
+  const ref = state.pod;
+  if (ref === undefined) return over;
+  const pod = await managerOf(context, context.cluster(ref.connection)).readPod(ref);
+  if (pod === undefined) return await ended(context, params, { ...event, kind: 'gone', reason: 'POD_DELETED' });
+  const verdict = podVerdict(pod);
+  const at = now();
+  if (verdict.kind === 'success') return await ended(context, params, { kind: 'success', at, pod: copyOf(pod) });
+  if (verdict.kind === 'failed')
+    return await ended(context, params, { kind: 'failed', reason: verdict.code, at, pod: copyOf(pod) });
+  const redefers = typeof state.memo?.['redefers'] === 'number' ? state.memo['redefers'] : 0;
+  if (event.reason === 'NOT_WATCHED' || redefers >= MAX_REDEFER_ATTEMPTS) return over;
+  const waiting = again(context, pod);
+  return waiting.kind === 'defer'
+    ? { ...waiting, facts: { ...waiting.facts, memo: { ...state.memo, redefers: redefers + 1 } } }
+    : waiting;
+}
+
+function copyOf(pod: PodProjection): NonNullable<TriggerEvent['pod']> {
+  return { ...pod, containers: pod.containers.map((container) => ({ ...container })) };
+}
+
+function skipCodes({ skipOnExitCode }: PodParams): readonly number[] {
+  if (typeof skipOnExitCode === 'number') return [skipOnExitCode];
+  return skipOnExitCode ?? [];
+}
