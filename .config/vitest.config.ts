@@ -19,6 +19,8 @@ export default defineConfig({
       project('core'),
       project('wire'),
       project('trigger'),
+      project('oracle'),
+      project('parity'),
       project('operator', real),
       project('nats', real),
       project('kubernetes', real),

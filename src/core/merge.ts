@@ -62,19 +62,19 @@ export function reconcileContainers(base: readonly JsonRecord[], client: readonl
   });
 }
 
-/** By name: the base's in its order, merged with the client's of the same name, then the client's others. */
+/** By name: each of the base's in its order, merged with the client's of the same name, then the client's others. */
 export function reconcileInitContainers(
   base: readonly JsonRecord[],
   client: readonly JsonRecord[],
 ): readonly JsonRecord[] {
   if (base.length === 0) return client;
-  const left = new Map(client.map((container) => [container['name'], container]));
+  const named = new Map(client.map((container) => [container['name'], container]));
+  const known = new Set(base.map(({ name }) => name));
   const merged = base.map((low) => {
-    const high = left.get(low['name']);
-    left.delete(low['name']);
+    const high = named.get(low['name']);
     return high === undefined ? low : reconcileContainer(low, high);
   });
-  return [...merged, ...left.values()];
+  return [...merged, ...[...named].filter(([name]) => !known.has(name)).map(([, container]) => container)];
 }
 
 /** Labels and annotations are united; of everything else the client's wins. */
