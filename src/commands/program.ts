@@ -3,6 +3,7 @@ import { Command } from 'commander';
 import { cancelCommand } from './cancel.ts';
 import { demoCommand } from './demo.ts';
 import { devCommand } from './dev.ts';
+import { dlqCommand } from './dlq.ts';
 import { doctorCommand } from './doctor.ts';
 import { executorCommand } from './executor.ts';
 import { explainCommand } from './explain.ts';
@@ -39,6 +40,7 @@ const COMMANDS = [
   renderCommand,
   schemaCommand,
   setupCommand,
+  dlqCommand,
   doctorCommand,
   workerCommand,
   triggererCommand,

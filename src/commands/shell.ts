@@ -95,6 +95,13 @@ export function declare(declaration: Declaration): Command {
   return command.addHelpText('after', `\nExamples:\n${examples}`);
 }
 
+/** A command of commands: `reentry NAME VERB`. */
+export function family(name: string, says: string, members: readonly Command[]): Command {
+  const command = new Command(name).description(says);
+  for (const member of members) command.addCommand(member.exitOverride().showHelpAfterError('(see --help)'));
+  return command;
+}
+
 const flagsSchema = z.record(z.string(), z.unknown());
 
 /** Ends the action: the process ends with this code once nothing is left to do. */

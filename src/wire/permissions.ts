@@ -123,9 +123,9 @@ export const PERMISSIONS: readonly PermissionRow[] = [
     subscribe: [],
   },
   {
-    what: 'run requests on behalf of submit',
+    what: 'run requests on behalf of submit, and of replayed dead letters',
     subjects: ({ subjects }) => [`${subjects.root}.run.>`],
-    publish: WORKERS,
+    publish: [...WORKERS, 'setup'],
     subscribe: [],
   },
   {
@@ -227,7 +227,7 @@ export const PERMISSIONS: readonly PermissionRow[] = [
     subscribe: [],
   },
   {
-    what: 'making streams, buckets and consumers',
+    what: 'making streams, buckets and consumers; reading dead letters and what they are about',
     subjects: () => ['$JS.API.>'],
     publish: ['setup'],
     subscribe: [],

@@ -62,7 +62,11 @@ export function subjectsUnder(root: string) {
       all: `${root}.live.>`,
     },
     /** Dead letters, by kind (`run`, `step`). */
-    dlq: { of: (kind: string, run: RunKey) => `${root}.dlq.${kind}.${key(run)}`, all: `${root}.dlq.*.*.*` },
+    dlq: {
+      of: (kind: string, run: RunKey) => `${root}.dlq.${kind}.${key(run)}`,
+      ofTenant: (tenant: string) => `${root}.dlq.*.${enc(tenant)}.*`,
+      all: `${root}.dlq.*.*.*`,
+    },
     /** Heartbeats of triggerers. */
     heartbeat: { of: (replica: string) => `${root}.hb.trig.${enc(replica)}`, all: `${root}.hb.trig.*` },
     /** A word to one worker, to look again at a run whose slot it keeps. */

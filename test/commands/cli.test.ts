@@ -36,6 +36,7 @@ describe('help', () => {
       'render',
       'schema',
       'setup',
+      'dlq',
       'doctor',
     ])
       expect(stdout).toMatch(new RegExp(`^ {2}${name}\\b`, 'm'));

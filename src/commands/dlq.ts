@@ -1,0 +1,199 @@
+import Table from 'cli-table3';
+import type { Command } from 'commander';
+import { z } from 'zod';
+import { replayOf } from '../core/replay.ts';
+import { ReentryError } from '../errors.ts';
+import type { DeadLetter, Operations } from '../ports.ts';
+import { runRequestSchema } from '../wire/messages.ts';
+import { natsOptions } from './connection.ts';
+import { EXIT_CODES } from './exit-codes.ts';
+import { diagnosisLines, paintFor, span } from './paint.ts';
+import { action, declare, family, NATS_SETTINGS, oneArgument } from './shell.ts';
+import type { Finish, Invocation, Shell } from './shell.ts';
+
+/** Longest part of a letter's own text that people are shown. */
+const SHOWN_LENGTH = 2_000;
+
+const listOptions = z.looseObject({
+  tenant: z.string().optional(),
+  limit: z.coerce.number().int().min(1).max(500).catch(100),
+  after: z.coerce.number().int().optional(),
+});
+
+/** `reentry dlq`: messages that were given up. Needs the NATS user of `setup`. */
+export function dlqCommand(shell: Shell, finish: Finish): Command {
+  const says = 'look at messages that were given up, and run them again';
+  return family('dlq', says, [listCommand(shell, finish), showCommand(shell, finish), replayCommand(shell, finish)]);
+}
+
+/** The installation, with the permissions of `setup`. */
+export async function openInstallation({ config }: Pick<Invocation, 'config'>): Promise<Operations> {
+  const { openOperations } = await import('../nats/operations.ts');
+  return openOperations({ ...natsOptions(config), name: `reentry-operations-${String(process.pid)}` });
+}
+
+/** As JSON: what a list says of a letter. */
+const summary = ({ sequence, kind, run, at, why, data, truncatedFromBytes }: DeadLetter) => ({
+  sequence,
+  kind,
+  tenant: run.tenant,
+  runId: run.runId,
+  at: new Date(at).toISOString(),
+  ...why,
+  bytes: data.byteLength,
+  ...(truncatedFromBytes === undefined ? {} : { truncatedFromBytes }),
+});
+
+function listCommand(shell: Shell, finish: Finish): Command {
+  const command = declare({
+    name: 'list',
+    says: 'dead letters, oldest first, a page at a time',
+    settings: NATS_SETTINGS,
+    examples: ['reentry dlq list', "reentry dlq list --json | jq -r '.letters[].runId'"],
+  })
+    .option('--tenant <TENANT>', 'only this tenant (else all)')
+    .option('--limit <N>', 'letters on a page, at most 500', '100')
+    .option('--after <N>', 'go on after this place (`next` of the page before)');
+  return action(command, shell, finish, async (invocation, options) => {
+    const { tenant, limit, after } = listOptions.parse(options);
+    await using installation = await openInstallation(invocation);
+    const { letters, next } = await installation.deadLetters.list({
+      limit,
+      ...(tenant === undefined ? {} : { tenant }),
+      ...(after === undefined ? {} : { after }),
+    });
+    if (invocation.json) {
+      shell.out(JSON.stringify({ letters: letters.map(summary), ...(next === undefined ? {} : { next }) }));
+      return EXIT_CODES.ok;
+    }
+    const head = ['letter', 'kind', 'tenant', 'run', 'age', 'why'];
+    const table = new Table({ head, style: { head: [], border: [], compact: true } });
+    for (const { sequence, kind, run, at, why } of letters)
+      table.push([String(sequence), kind, run.tenant, run.runId, span(Date.now() - at), why.summary.slice(0, 80)]);
+    shell.out(letters.length === 0 ? 'no dead letters' : table.toString());
+    if (next !== undefined) shell.err(`more: reentry dlq list --after ${String(next)}`);
+    return EXIT_CODES.ok;
+  });
+}
+
+function sequenceOf(text: string): number {
+  const sequence = Number(text);
+  if (Number.isSafeInteger(sequence) && sequence > 0) return sequence;
+  throw new ReentryError(
+    'CONFIG_INVALID',
+    `a letter is named by its number in \`reentry dlq list\`, not ${JSON.stringify(text)}`,
+    { transient: false },
+  );
+}
+
+/** A letter and what is stored of its run. */
+async function lookedUp(installation: Operations, sequence: number) {
+  const letter = await installation.deadLetters.read(sequence);
+  if (letter === undefined)
+    throw new ReentryError(
+      'NOT_FOUND',
+      `no dead letter ${String(sequence)}; \`reentry dlq list\` shows what there is`,
+      {
+        transient: false,
+      },
+    );
+  const seen = await installation.runs.read(letter.run, { leader: true });
+  const stored = runRequestSchema.safeParse(await installation.requests.read(letter.run));
+  const own = letter.kind === 'run' ? runRequestSchema.safeParse(parsed(letter.data)) : undefined;
+  return { letter, state: seen?.value, request: stored.data ?? own?.data };
+}
+
+function parsed(data: Uint8Array): unknown {
+  try {
+    return JSON.parse(new TextDecoder().decode(data));
+  } catch {
+    return undefined;
+  }
+}
+
+function showCommand(shell: Shell, finish: Finish): Command {
+  const command = declare({
+    name: 'show',
+    says: 'one dead letter: why it was given up, its run, the message itself',
+    settings: NATS_SETTINGS,
+    examples: ['reentry dlq show 7', 'reentry dlq show 7 --json | jq .diagnosis'],
+  }).argument('<letter>', 'its number in `dlq list`');
+  return action(command, shell, finish, async (invocation, _options, args) => {
+    await using installation = await openInstallation(invocation);
+    const { letter, state, request } = await lookedUp(installation, sequenceOf(oneArgument(args)));
+    const diagnosis = state?.outcome?.diagnosis;
+    const message = new TextDecoder().decode(letter.data);
+    if (invocation.json) {
+      shell.out(JSON.stringify({ ...summary(letter), phase: state?.phase, diagnosis, request, message }));
+      return EXIT_CODES.ok;
+    }
+    const paint = paintFor(shell.colour);
+    const { run, kind, at, why } = letter;
+    shell.out(
+      [
+        `${paint.dim('letter ')} ${String(letter.sequence)} (${kind}), ${span(Date.now() - at)} ago`,
+        `${paint.dim('run    ')} ${run.tenant}/${run.runId}, ${state?.phase ?? 'no state any more'}`,
+        ...(diagnosis === undefined
+          ? [`${paint.bold(why.code)} (${why.category}): ${why.summary}`]
+          : diagnosisLines(paint, diagnosis)),
+        `${paint.dim('replay ')} ${request === undefined ? 'not possible: the request is past its retention' : `reentry dlq replay ${String(letter.sequence)}`}`,
+        paint.dim('message'),
+        message.slice(0, SHOWN_LENGTH),
+      ].join('\n'),
+    );
+    return EXIT_CODES.ok;
+  });
+}
+
+const replayOptions = z.looseObject({ queue: z.string().optional() });
+
+function replayCommand(shell: Shell, finish: Finish): Command {
+  const command = declare({
+    name: 'replay',
+    says: 'run the request of a dead letter again, as a new run; the same letter twice is one run',
+    settings: NATS_SETTINGS,
+    examples: ['reentry dlq replay 7', 'reentry dlq replay 7 8 9 --json'],
+  })
+    .argument('<letter...>', 'numbers in `dlq list`')
+    .option('--queue <QUEUE>', "another queue than the run's");
+  return action(command, shell, finish, async (invocation, options, args) => {
+    const { queue } = replayOptions.parse(options);
+    const sequences = args.map(sequenceOf);
+    await using installation = await openInstallation(invocation);
+    for (const sequence of sequences) {
+      const { letter, state, request } = await lookedUp(installation, sequence);
+      const { tenant, runId } = letter.run;
+      const replay = replayOf({ sequence, runId }, state, request, queue);
+      if (replay.kind === 'running')
+        throw new ReentryError(
+          'INVALID_REQUEST',
+          `run ${runId} of letter ${String(sequence)} has not ended (${replay.phase}): it goes on by itself; \`reentry cancel\` ends it`,
+          { transient: false },
+        );
+      if (replay.kind === 'lost')
+        throw new ReentryError(
+          'NOT_FOUND',
+          `the request of letter ${String(sequence)} is past its retention; submit the run anew`,
+          { transient: false },
+        );
+      const data = new TextEncoder().encode(JSON.stringify(replay.request));
+      const run = { tenant, runId: replay.runId };
+      const before = await installation.runs.read(run, { leader: true });
+      const { duplicate } = await installation.publishRun(replay.queue, run, data, `replay:${String(sequence)}`);
+      const again = duplicate || before !== undefined;
+      shell.out(
+        invocation.json
+          ? JSON.stringify({
+              letter: sequence,
+              tenant,
+              ofRun: runId,
+              runId: run.runId,
+              queue: replay.queue,
+              duplicate: again,
+            })
+          : `${run.runId}${again ? ' (was replayed before)' : ''}`,
+      );
+    }
+    return EXIT_CODES.ok;
+  });
+}

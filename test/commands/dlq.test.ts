@@ -1,0 +1,103 @@
+import { beforeAll, describe, expect, test } from 'vitest';
+import { z } from 'zod';
+import { replayOf } from '../../src/core/replay.ts';
+import { diagnosisOf } from '../../src/core/diagnosis.ts';
+import { accepted, ended } from '../../src/core/run-transitions.ts';
+import { runRequestSchema } from '../../src/wire/messages.ts';
+import type { Broker } from '../../src/ports.ts';
+import { anInstallation, sharedNatsServer, type Installation } from '../support/nats-server.ts';
+import { runReentry } from '../support/processes.ts';
+
+const server = sharedNatsServer();
+const why = diagnosisOf('DEAD_LETTERED', { message: 'its worker died 26 times' });
+const request = runRequestSchema.parse({ params: { image: 'alpine' } });
+const fence = { stream: 'RUNS', seq: 1, epoch: 1, by: 'w' };
+const queued = accepted(request, { queue: 'gpu', fence, requestHash: 'h', now: 1 });
+const over = ended(queued, { state: 'failed', diagnosis: why }, 2);
+
+describe('what a replay is', () => {
+  const letter = { sequence: 7, runId: 'r' };
+  test('a new run of the same request, named by the letter', () => {
+    expect(replayOf(letter, over, request, undefined)).toMatchObject({
+      kind: 'run',
+      runId: 'r-replay-7',
+      queue: 'gpu',
+      request: { params: request.params, annotations: { 'reentry.dev/replay-of': 'r' } },
+    });
+  });
+  test('never beside a run that goes on', () => {
+    expect(replayOf(letter, queued, request, undefined)).toEqual({ kind: 'running', phase: 'Queued' });
+  });
+  test('not possible without a request', () => {
+    expect(replayOf(letter, over, undefined, undefined)).toEqual({ kind: 'lost' });
+  });
+  test('a run id of any text and length gives a short token', () => {
+    const replay = replayOf({ sequence: 7, runId: 'ü.'.repeat(30) }, over, request, undefined);
+    expect(replay.kind === 'run' ? replay.runId : '').toMatch(/^[0-9a-f]{16}-replay-7$/);
+  });
+});
+
+describe('reentry dlq', () => {
+  let installation: Installation;
+  let broker: Broker;
+  const cli = (...args: readonly string[]) =>
+    runReentry(['dlq', ...args], {
+      REENTRY_NATS_URL: server.url(),
+      REENTRY_SUBJECT_ROOT: installation.options.root ?? '',
+      REENTRY_ASSET_PREFIX: installation.options.assetPrefix ?? '',
+    });
+
+  beforeAll(async () => {
+    installation = await anInstallation(server.url(), { workerQueues: ['default', 'gpu'] });
+    broker = await installation.broker();
+    for (const runId of ['first', 'second', 'going']) {
+      const run = { tenant: 'sales', runId };
+      await broker.requests.create(run, request);
+      await broker.runs.write(run, { ...(runId === 'going' ? queued : over), op: runId }, 0);
+      await broker.publish.deadLetter('step', run, new TextEncoder().encode('{"v":1}'), why);
+    }
+    await broker.publish.deadLetter('run', { tenant: 'other', runId: 'x' }, new TextEncoder().encode('nonsense'), why);
+    return () => installation[Symbol.asyncDispose]();
+  });
+
+  test('lists letters by page and by tenant', async () => {
+    const pageSchema = z.looseObject({
+      letters: z.array(z.looseObject({ runId: z.string() })),
+      next: z.number().optional(),
+    });
+    const page = async (...args: readonly string[]) =>
+      pageSchema.parse(JSON.parse((await cli('list', '--json', ...args)).stdout));
+    const first = await page('--limit', '3');
+    expect(first).toMatchObject({ letters: [{ runId: 'first' }, { runId: 'second' }, { runId: 'going' }], next: 3 });
+    expect(await page('--after', '3')).toMatchObject({ letters: [{ runId: 'x', tenant: 'other', kind: 'run' }] });
+    expect((await page('--tenant', 'other')).letters).toHaveLength(1);
+  });
+
+  test('shows why, the state and the request', async () => {
+    const shown = await cli('show', '1', '--json');
+    expect(JSON.parse(shown.stdout)).toMatchObject({
+      phase: 'Failed',
+      diagnosis: { code: 'DEAD_LETTERED' },
+      request: { params: { image: 'alpine' } },
+      message: '{"v":1}',
+    });
+    expect((await cli('show', '1')).stdout).toContain('its worker died 26 times');
+    expect(await cli('show', '99')).toMatchObject({ code: 2, stdout: '' });
+    expect((await cli('show', 'first')).code).toBe(2);
+  });
+
+  test('a letter replayed twice is one run, on the queue of the old one', async () => {
+    const once = await cli('replay', '1', '--json');
+    expect(JSON.parse(once.stdout)).toMatchObject({ runId: 'first-replay-1', queue: 'gpu', duplicate: false });
+    expect(JSON.parse((await cli('replay', '1', '--json')).stdout)).toMatchObject({ duplicate: true });
+    const { stdout } = await cli('list', '--json');
+    expect(stdout).toContain('"first"'); // the letter stays: it is history
+  });
+
+  test('no replay beside a run that goes on, none without a request', async () => {
+    const going = await cli('replay', '3');
+    expect(going.code).toBe(2);
+    expect(going.stderr).toContain('has not ended');
+    expect((await cli('replay', '4')).stderr).toContain('retention');
+  });
+});
