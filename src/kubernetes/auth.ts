@@ -119,7 +119,7 @@ export class Auth {
     const { KubeConfig } = await import('@kubernetes/client-node');
     const config = new KubeConfig();
     config.loadFromClusterAndUser(this.#target.cluster, this.#target.user);
-    const options: { headers?: Record<string, unknown> } = {};
+    const options: { headers?: Record<string, string> } = {};
     await config.applyToHTTPSOptions(options);
     const header: unknown = options.headers?.['Authorization'];
     return typeof header === 'string' ? header.replace(/^Bearer /, '') : undefined;

@@ -4,7 +4,7 @@ import type { ContainerProjection, PodProjection, PodRef } from '../core/pod.ts'
 import type { Await } from '../wire/messages.ts';
 import type { StepContext, StepFacts, StepOutcome } from './operator.ts';
 import type { PodParams } from './params.ts';
-import type { LogsRead } from './pod-manager.ts';
+import type { LogsRead } from './run-pods.ts';
 
 type Context = StepContext<PodParams>;
 

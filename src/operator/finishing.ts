@@ -4,32 +4,32 @@ import type { Outcome } from '../wire/messages.ts';
 import { readLogs } from './logs-of-step.ts';
 import type { StepContext } from './operator.ts';
 import type { PodParams } from './params.ts';
-import { managerOf, type PodManager } from './pod-manager.ts';
+import { podsOf, type RunPods } from './run-pods.ts';
 
 type Context = StepContext<PodParams>;
 
 /** Tail of the log, then DELETE with the run's grace period, unless it is to be kept. `gone`: nothing is left to wait for. */
 export async function stopPod(context: Context, params: PodParams, pod: PodRef): Promise<'gone' | 'stopping'> {
-  const manager = managerOf(context, context.cluster(pod.connection));
-  const present = await manager.readPod(pod);
+  const pods = podsOf(context, context.cluster(pod.connection));
+  const present = await pods.readPod(pod);
   if (present === undefined) return 'gone';
-  await readLogs(context, params, manager, present);
+  await readLogs(context, params, pods, present);
   if (params.onKillAction === 'keep_pod') {
-    await manager.patchAlreadyChecked(pod);
+    await pods.patchAlreadyChecked(pod);
     return 'gone';
   }
-  return (await manager.deletePod(pod, params.terminationGracePeriod ?? undefined)) === 'gone' ? 'gone' : 'stopping';
+  return (await pods.deletePod(pod, params.terminationGracePeriod ?? undefined)) === 'gone' ? 'gone' : 'stopping';
 }
 
 /** The pod by policy once its attempt is decided: deleted, or kept and marked. Safe to repeat. */
 export async function cleanUpPod(context: Context, params: PodParams, outcome: Outcome, pod: PodRef): Promise<void> {
-  const manager = managerOf(context, context.cluster(pod.connection));
-  if (await isToDelete(params, outcome, manager, pod))
-    await manager.deletePod(pod, params.terminationGracePeriod ?? undefined);
-  else await manager.patchAlreadyChecked(pod);
+  const pods = podsOf(context, context.cluster(pod.connection));
+  if (await isToDelete(params, outcome, pods, pod))
+    await pods.deletePod(pod, params.terminationGracePeriod ?? undefined);
+  else await pods.patchAlreadyChecked(pod);
 }
 
-async function isToDelete(params: PodParams, outcome: Outcome, manager: PodManager, pod: PodRef): Promise<boolean> {
+async function isToDelete(params: PodParams, outcome: Outcome, pods: RunPods, pod: PodRef): Promise<boolean> {
   // A stopped pod goes or stays by `onKillAction`, which `stop` has carried out.
   if (outcome.state === 'cancelled' || outcome.diagnosis?.code === 'EXECUTION_TIMEOUT')
     return params.onKillAction === 'delete_pod';
@@ -41,7 +41,7 @@ async function isToDelete(params: PodParams, outcome: Outcome, manager: PodManag
     case 'delete_succeeded_pod':
       return outcome.state === 'succeeded' || outcome.exitCode === 0;
     case 'delete_active_pod': {
-      const phase = (await manager.readPod(pod))?.phase;
+      const phase = (await pods.readPod(pod))?.phase;
       return phase === 'Running' || phase === 'Pending';
     }
   }

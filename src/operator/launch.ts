@@ -7,7 +7,7 @@ import { launched } from './deferral.ts';
 import { launchRefused } from './launch-errors.ts';
 import type { StepContext, StepOutcome } from './operator.ts';
 import type { PodParams } from './params.ts';
-import { managerOf } from './pod-manager.ts';
+import { podsOf } from './run-pods.ts';
 import { clusterOf, type PodRequests, unique } from './pod-request.ts';
 
 /** How soon a launch whose name an older attempt still has is tried again, in milliseconds. */
@@ -43,7 +43,7 @@ export async function launch(context: StepContext<PodParams>, requests: PodReque
   if ((await context.checkOwner()).cancelRequested)
     return { kind: 'over', outcome: { state: 'cancelled', diagnosis: diagnosisOf('CANCELLED') } };
   try {
-    const made = await managerOf(context, cluster).createPod(namespace, manifest, attempt);
+    const made = await podsOf(context, cluster).createPod(namespace, manifest, attempt);
     log.info({ pod: made.pod.name, namespace, attempt, outcome: made.kind }, 'pod launched');
     switch (made.kind) {
       case 'created':

@@ -3,13 +3,13 @@ import type { ContainerProjection, PodProjection } from '../core/pod.ts';
 import { refOf } from './deferral.ts';
 import type { StepContext } from './operator.ts';
 import type { PodParams } from './params.ts';
-import { type LogsRead, type PodManager, requestedContainers } from './pod-manager.ts';
+import { type LogsRead, type RunPods, requestedContainers } from './run-pods.ts';
 
 /** Stores what the wanted containers have written since the last step. @see spec pod-operator §6.6 */
 export async function readLogs(
   context: StepContext<PodParams>,
   params: PodParams,
-  manager: PodManager,
+  pods: RunPods,
   pod: PodProjection,
 ): Promise<LogsRead> {
   const { state } = context;
@@ -21,5 +21,5 @@ export async function readLogs(
     ...requestedContainers(params.initContainerLogs, of(['init', 'sidecar'])),
     ...requestedContainers(params.containerLogs ?? pod.baseContainer, of(['main', 'sidecar'])),
   ];
-  return await manager.readLogs(refOf(pod), state.attempt, [...new Set(wanted)], cursors);
+  return await pods.readLogs(refOf(pod), state.attempt, [...new Set(wanted)], cursors);
 }

@@ -7,7 +7,7 @@ import { again, baseOf, factsOf, timesOf } from './deferral.ts';
 import { readLogs } from './logs-of-step.ts';
 import type { StepContext, StepFacts, StepOutcome } from './operator.ts';
 import type { PodParams } from './params.ts';
-import { managerOf, type PodManager } from './pod-manager.ts';
+import { podsOf, type RunPods } from './run-pods.ts';
 
 /** How often an `error` event may find the pod alive and wait again. @see spec pod-operator §5.7 */
 const MAX_REDEFER_ATTEMPTS = 3;
@@ -42,8 +42,8 @@ async function stillRunning(context: Context, params: PodParams, event: TriggerE
   const { pod } = event;
   const ref = pod ?? context.state.pod;
   if (pod === undefined || ref === undefined || !params.getLogs) return again(context, pod);
-  const manager = managerOf(context, context.cluster(ref.connection));
-  return again(context, pod, await readLogs(context, params, manager, pod));
+  const pods = podsOf(context, context.cluster(ref.connection));
+  return again(context, pod, await readLogs(context, params, pods, pod));
 }
 
 async function ended(context: Context, params: PodParams, event: TriggerEvent): Promise<StepOutcome> {
@@ -56,8 +56,8 @@ async function ended(context: Context, params: PodParams, event: TriggerEvent): 
       outcome: { state: 'failed', diagnosis, logs: { complete: false, gaps: state.logGaps ?? 0 } },
     };
   }
-  const manager = managerOf(context, context.cluster(pod.connection));
-  const logs = await readLogs(context, params, manager, pod);
+  const pods = podsOf(context, context.cluster(pod.connection));
+  const logs = await readLogs(context, params, pods, pod);
   const base = baseOf(pod);
   const exitCode = base?.state === 'terminated' ? base.exitCode : undefined;
   const facts: StepFacts = { finishedAt: now(), ...timesOf(pod), ...factsOf(logs, state.logGaps) };
@@ -69,23 +69,23 @@ async function ended(context: Context, params: PodParams, event: TriggerEvent): 
   if (event.kind !== 'timeout' && exitCode !== undefined && skipCodes(params).includes(exitCode))
     return { kind: 'over', outcome: { ...common, state: 'skipped' }, facts };
   if (event.kind === 'success') {
-    const result = await resultOf(params, manager, base, state.attempt);
+    const result = await resultOf(params, pods, base, state.attempt);
     return { kind: 'over', outcome: { ...common, ...result, state: 'succeeded' }, facts };
   }
   // An exit code explains itself; whatever kept a container from running is in the pod's events.
-  const events = params.logEventsOnFailure || exitCode === undefined ? await manager.readEvents(pod) : undefined;
+  const events = params.logEventsOnFailure || exitCode === undefined ? await pods.readEvents(pod) : undefined;
   const diagnosis = diagnose(event, { events }) ?? diagnosisOf('TERMINATED_UNKNOWN', { pod });
   return { kind: 'over', outcome: { ...common, state: 'failed', diagnosis }, facts };
 }
 
 async function resultOf(
   params: PodParams,
-  manager: PodManager,
+  pods: RunPods,
   base: ContainerProjection | undefined,
   attempt: number,
 ): Promise<Partial<Outcome>> {
   if (!params.doXcomPush) return {};
-  const read = await manager.readResult(base, attempt);
+  const read = await pods.readResult(base, attempt);
   switch (read.kind) {
     case 'inline':
       return { result: read.result };
@@ -106,7 +106,7 @@ async function afterError(context: Context, params: PodParams, event: TriggerEve
   const over: StepOutcome = { kind: 'over', outcome: { state: 'failed', diagnosis } };
   const ref = state.pod;
   if (ref === undefined) return over;
-  const pod = await managerOf(context, context.cluster(ref.connection)).readPod(ref);
+  const pod = await podsOf(context, context.cluster(ref.connection)).readPod(ref);
   if (pod === undefined) return await ended(context, params, { ...event, kind: 'gone', reason: 'POD_DELETED' });
   const verdict = podVerdict(pod);
   const at = now();

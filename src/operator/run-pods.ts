@@ -1,0 +1,173 @@
+/** What is done with one pod: make or adopt it, read its logs and result, mark and remove it. @see spec pod-operator §6 */
+import { z } from 'zod';
+import { isRecord, recordsIn } from '../core/json.ts';
+import { LABEL_TRUE, LABELS } from '../core/labels.ts';
+import type { ContainerProjection, PodProjection, PodRef } from '../core/pod.ts';
+import type { Cluster, Log, LogStore, Manifest, PodEventLine, ResultStore } from '../ports.ts';
+import { MAX_INLINE_RESULT_BYTES, type ResultRef } from '../wire/messages.ts';
+import type { RunKey } from '../wire/subjects.ts';
+import { storeContainerLog } from './log-reader.ts';
+import type { StepContext } from './operator.ts';
+
+/** `containerLogs` and `initContainerLogs`: which containers' logs are wanted. */
+export type RequestedContainers = boolean | string | readonly string[] | null | undefined;
+
+/** Logs of all wanted containers. `cursors` by container's name. */
+export interface LogsRead {
+  readonly cursors: Readonly<Record<string, string>>;
+  readonly gaps: number;
+  readonly complete: boolean;
+}
+
+/** The result as outcome fields, or why there is none. */
+export type ResultRead =
+  | { readonly kind: 'inline'; readonly result: z.core.util.JSONType }
+  | { readonly kind: 'stored'; readonly resultRef: ResultRef }
+  | { readonly kind: 'missing'; readonly why: string };
+
+/** Name of a result object. */
+export const RESULT_NAME = 'return_value';
+/** A kubelet keeps this much of a termination message, in bytes. */
+const MAX_TERMINATION_MESSAGE_BYTES = 4096;
+
+/** JSON in a text; `undefined` where there is none. */
+function parseJson(text: string): { readonly value: z.core.util.JSONType } | undefined {
+  try {
+    return { value: z.json().parse(JSON.parse(text)) };
+  } catch {
+    return undefined;
+  }
+}
+
+/** The containers among `containers` that are wanted, in the wanted order (`true`: all). @see spec pod-operator §6.6 */
+export function requestedContainers(
+  requested: RequestedContainers,
+  containers: readonly ContainerProjection[],
+): readonly ContainerProjection[] {
+  if (requested === true) return containers;
+  const names = typeof requested === 'string' ? [requested] : Array.isArray(requested) ? requested : [];
+  return names.flatMap((name) => containers.find((one) => one.name === name) ?? []);
+}
+
+/** The pods of one run as its steps see them: the pod that may be made once, its log and result in the stores. */
+export class RunPods {
+  readonly #cluster: Cluster;
+  readonly #run: RunKey;
+  readonly #stores: { readonly logs: LogStore; readonly results: ResultStore };
+  readonly #log: Log;
+
+  constructor(
+    cluster: Cluster,
+    run: RunKey,
+    stores: { readonly logs: LogStore; readonly results: ResultStore },
+    log: Log,
+  ) {
+    this.#cluster = cluster;
+    this.#run = run;
+    this.#stores = stores;
+    this.#log = log;
+  }
+
+  /** Creates the pod, or finds whose the name is already. */
+  async createPod(
+    namespace: string,
+    manifest: Manifest,
+    attempt: number,
+  ): Promise<
+    | { readonly kind: 'created' | 'adopted' | 'terminating'; readonly pod: PodProjection }
+    | { readonly kind: 'olderAttempt' | 'taken'; readonly pod: PodProjection }
+  > {
+    const outcome = await this.#cluster.createPod(namespace, manifest);
+    const pod = this.#cluster.project(outcome.pod);
+    if (outcome.kind === 'created') return { kind: 'created', pod };
+    const ours = pod.tenant === this.#run.tenant && pod.runId === this.#run.runId;
+    if (!ours) return { kind: 'taken', pod };
+    if (pod.attempt !== attempt) return { kind: 'olderAttempt', pod };
+    return { kind: pod.deletedAt === undefined ? 'adopted' : 'terminating', pod };
+  }
+
+  /** The pod as it is now; `undefined` where it is gone or another has its name. */
+  async readPod(ref: PodRef): Promise<PodProjection | undefined> {
+    const found = await this.#cluster.getPod(ref.namespace, ref.name);
+    if (found === undefined) return undefined;
+    const pod = this.#cluster.project(found);
+    return pod.uid === ref.uid ? pod : undefined;
+  }
+
+  /** The pod's events, newest facts of a failure; empty where they cannot be read. */
+  async readEvents(ref: PodRef): Promise<readonly PodEventLine[]> {
+    try {
+      return await this.#cluster.podEvents(ref);
+    } catch (error) {
+      this.#log.warn({ pod: ref.name, err: error }, 'pod events could not be read');
+      return [];
+    }
+  }
+
+  /** Stores what the wanted containers have written since last time. Containers that never began are left out. */
+  async readLogs(
+    ref: PodRef,
+    attempt: number,
+    containers: readonly ContainerProjection[],
+    cursors: Readonly<Record<string, string>> = {},
+  ): Promise<LogsRead> {
+    const read: Record<string, string> = { ...cursors };
+    let gaps = 0;
+    let complete = true;
+    for (const { name, state } of containers) {
+      if (state === 'waiting') continue;
+      const reading = await storeContainerLog({
+        cluster: this.#cluster,
+        pod: ref,
+        container: name,
+        run: this.#run,
+        attempt,
+        store: this.#stores.logs,
+        cursor: cursors[name],
+        log: this.#log,
+      });
+      if (reading.cursor !== undefined) read[name] = reading.cursor;
+      gaps += reading.gaps;
+      complete &&= reading.complete;
+    }
+    return { cursors: read, gaps, complete };
+  }
+
+  /** The result that the base container left as its termination message. Larger ones than state can carry become an object. */
+  async readResult(base: ContainerProjection | undefined, attempt: number): Promise<ResultRead> {
+    const message = base?.message?.trim() ?? '';
+    if (message === '') return { kind: 'missing', why: 'the termination message is empty' };
+    const parsed = parseJson(message);
+    if (parsed === undefined) {
+      const full = Buffer.byteLength(message) >= MAX_TERMINATION_MESSAGE_BYTES;
+      return {
+        kind: 'missing',
+        why: full ? 'the termination message was cut at 4 KiB' : 'the termination message is not JSON',
+      };
+    }
+    const data = new TextEncoder().encode(JSON.stringify(parsed.value));
+    if (data.byteLength <= MAX_INLINE_RESULT_BYTES) return { kind: 'inline', result: parsed.value };
+    return { kind: 'stored', resultRef: await this.#stores.results.put(this.#run, attempt, RESULT_NAME, data) };
+  }
+
+  /** Marks a kept pod: its run has had its answer. */
+  async patchAlreadyChecked(ref: PodRef): Promise<void> {
+    await this.#cluster.patchPod(ref, { metadata: { labels: { [LABELS.alreadyChecked]: LABEL_TRUE } } });
+  }
+
+  /** Asks for the pod's removal, by uid. `gone`: it is not there any more. */
+  async deletePod(ref: PodRef, gracePeriodSeconds?: number): Promise<'asked' | 'gone'> {
+    return await this.#cluster.deletePod(ref, gracePeriodSeconds);
+  }
+
+  /** Whether a mesh's proxy runs beside the base container (it never ends by itself). @see spec pod-operator §7.5 */
+  isIstioEnabled(manifest: Manifest): boolean {
+    const spec = manifest['spec'];
+    return isRecord(spec) && recordsIn(spec, 'containers').some(({ name }) => name === 'istio-proxy');
+  }
+}
+
+/** The pods of a step's run on one cluster. */
+export function podsOf({ run, logs, results, log }: StepContext<unknown>, cluster: Cluster): RunPods {
+  return new RunPods(cluster, run, { logs, results }, log);
+}
