@@ -1,8 +1,9 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Agent, request } from 'undici';
+import { z } from 'zod';
 import { textIn } from '../../src/core/json.ts';
 import type { PodProjection } from '../../src/core/pod.ts';
 import { Auth } from '../../src/kubernetes/auth.ts';
@@ -23,6 +24,8 @@ export interface ClusterUnderTest extends AsyncDisposable {
   readonly kubeconfig: string;
   /** Orders misbehaviour; only the local cluster can. */
   readonly faults: { order(fault: Fault): void } | undefined;
+  /** Every answer that the API server gave to the creation of a pod in a namespace, from its audit log (`REENTRY_TEST_AUDIT_LOG`: that file). */
+  readonly podCreations: ((namespace: string) => Promise<readonly PodCreation[]>) | undefined;
   /** Another adapter to the same cluster, with its own times and sizes. */
   open(tuning: Partial<Tuning>): Cluster;
   /** Asks the API itself, without the adapter's interpretation. */
@@ -38,6 +41,12 @@ export interface ClusterUnderTest extends AsyncDisposable {
   pod(options?: PodWish): Manifest;
   /** Waits until the pod is as `when` says, and gives it. */
   until(pod: PodProjection, when: (pod: PodProjection) => boolean): Promise<PodProjection>;
+}
+
+/** One answer to a creation. 504: the asker was gone before it; the pod may exist all the same. */
+export interface PodCreation {
+  readonly name: string;
+  readonly status: number;
 }
 
 /** What a test needs of a pod. */
@@ -131,6 +140,7 @@ function underTest(
     faults,
     open,
     raw,
+    podCreations: kind === 'local' ? undefined : auditedBy(process.env['REENTRY_TEST_AUDIT_LOG']),
     async namespace() {
       const name = freshName('contract');
       const made = await raw('POST', '/api/v1/namespaces', { apiVersion: 'v1', kind: 'Namespace', metadata: { name } });
@@ -164,6 +174,31 @@ function underTest(
       await agent?.destroy();
       await end();
     },
+  };
+}
+
+const auditLineSchema = z.looseObject({
+  verb: z.string(),
+  objectRef: z.looseObject({ resource: z.string(), namespace: z.string().optional(), name: z.string().optional() }),
+  responseStatus: z.looseObject({ code: z.number() }).optional(),
+});
+
+/** Reads an API server's audit log, one JSON event a line. */
+function auditedBy(file: string | undefined): ClusterUnderTest['podCreations'] {
+  if (file === undefined || file === '') return undefined;
+  return async (namespace) => {
+    const lines = (await readFile(file, 'utf8')).split('\n').filter((line) => line !== '');
+    return lines
+      .map((line) => auditLineSchema.parse(JSON.parse(line)))
+      .filter(({ verb, objectRef }) => {
+        return (
+          verb === 'create' &&
+          objectRef.resource === 'pods' &&
+          objectRef['subresource'] === undefined &&
+          objectRef.namespace === namespace
+        );
+      })
+      .map(({ objectRef, responseStatus }) => ({ name: objectRef.name ?? '', status: responseStatus?.code ?? 0 }));
   };
 }
 
