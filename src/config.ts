@@ -141,6 +141,10 @@ export const configSchema = z.object({
     .enum(['baseline', 'restricted'])
     .default('baseline')
     .register(facts, { says: 'Pod Security level that requests are held to.', value: 'LEVEL' }),
+  policy: text.optional().register(facts, {
+    says: 'YAML or JSON file of what each tenant may run (else all that podSecurity allows); read again when it changes.',
+    value: 'FILE',
+  }),
   templateFolder: text
     .optional()
     .register(facts, { says: 'Folder that podTemplateFile names files in.', value: 'FOLDER' }),

@@ -36,6 +36,7 @@ export function devCommand(shell: Shell, finish: Finish): Command {
       'tenant',
       'installation',
       'podSecurity',
+      'policy',
       'templateFolder',
       'cacheFolder',
       'logLevel',

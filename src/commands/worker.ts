@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import { z } from 'zod';
 import { parseYamlFile } from '../config.ts';
 import type { Manifest } from '../ports.ts';
+import { openPolicy } from './policy.ts';
 import { roleProcess } from './roles.ts';
 import type { BegunRole, RoleParts } from './roles.ts';
 import { action, declare, ROLE_SETTINGS } from './shell.ts';
@@ -40,6 +41,7 @@ export async function beginWorker(): Promise<(parts: RoleParts) => BegunRole> {
         new KubernetesPodOperator({
           podSecurity: config.podSecurity,
           podTemplates: templatesIn(config.templateFolder),
+          policy: config.policy === undefined ? undefined : openPolicy(config.policy, log),
         }),
         ...operators,
       ],
@@ -71,6 +73,7 @@ export function workerCommand(shell: Shell, finish: Finish): Command {
       'resumeCredits',
       'ctlCredits',
       'podSecurity',
+      'policy',
       'templateFolder',
       'runRetentionDays',
       'logRetentionDays',

@@ -261,6 +261,18 @@ export const DIAGNOSES = {
     },
     hint: 'Correct the fields that `problems` names; `reentry schema` prints the schema, `reentry submit` checks before it sends.',
   },
+  POLICY_REFUSED: {
+    category: 'request',
+    budget: 'none',
+    meaning: 'The tenant’s policy does not allow what the pod asks for.',
+    summary: (f) => {
+      const first = f.problems?.[0];
+      const more = (f.problems?.length ?? 0) - 1;
+      if (first === undefined) return `The tenant’s policy refuses the pod${told(f)}`;
+      return `The tenant’s policy refuses ${first.path}: ${first.message}${more > 0 ? ` (and ${String(more)} more)` : ''}`;
+    },
+    hint: 'Change what `problems` names, or have whoever runs reentry change the rule named there (REENTRY_POLICY).',
+  },
   RUN_ID_TAKEN: {
     category: 'request',
     budget: 'none',

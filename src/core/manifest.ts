@@ -5,7 +5,7 @@ import { isRecord, type JsonRecord, recordIn, recordsIn, textIn } from './json.t
 import { podAnnotations, type PodIdentity, podLabels } from './labels.ts';
 import { isUnset, reconcilePods } from './merge.ts';
 import { normalizeName, podName } from './names.ts';
-import { type PodSecurity, refusedInSpec, securedSpec } from './pod-security.ts';
+import { type PodSecurity, refusedInSpec, securedSpec, type SecurityRefusal } from './pod-security.ts';
 
 /** Seconds that the mirror of an execution time-out leaves to the one who enforces it. @see spec protocol §10 */
 const DEADLINE_SLACK_SECONDS = 30;
@@ -177,7 +177,7 @@ export function podManifest(params: PodParams, settings: ManifestSettings): Json
 }
 
 /** What of a request is refused, by the request's own paths. */
-export function refusedInParams(params: PodParams): readonly { readonly path: string; readonly message: string }[] {
+export function refusedInParams(params: PodParams): readonly SecurityRefusal[] {
   const { fullPodSpec, podTemplateDict } = params;
   const own = refusedInSpec(
     {
@@ -188,9 +188,9 @@ export function refusedInParams(params: PodParams): readonly { readonly path: st
       containers: [{ ports: params.ports, securityContext: params.containerSecurityContext ?? {} }],
     },
     'params',
-  ).map(({ path, message }) => ({
-    message,
-    path: path
+  ).map((refusal) => ({
+    ...refusal,
+    path: refusal.path
       .replace('params.hostNetwork', 'params.hostnetwork')
       .replace('params.containers[0].securityContext', 'params.containerSecurityContext')
       .replace('params.containers[0].ports', 'params.ports'),

@@ -69,3 +69,19 @@ export function addXcomSidecar(
 export function hasXcomSidecar(spec: JsonRecord): boolean {
   return recordsIn(spec, 'containers').some(({ name }) => name === XCOM.container);
 }
+
+/** Whether a container is the sidecar as shipped: then it runs nothing of the user's, whoever wrote it into the manifest. */
+export function isDefaultSidecar({
+  name,
+  image,
+  command,
+  args,
+  env,
+  envFrom,
+  lifecycle,
+  resources,
+}: JsonRecord): boolean {
+  const ours = [XCOM.container, XCOM.image, XCOM.command, XCOM.resources];
+  const foreign = [args, env, envFrom, lifecycle].some((field) => field !== undefined && field !== null);
+  return !foreign && JSON.stringify([name, image, command, resources]) === JSON.stringify(ours);
+}

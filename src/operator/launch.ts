@@ -3,6 +3,7 @@ import { diagnosisOf, type DiagnosisCode, type DiagnosisFacts } from '../core/di
 import { recordIn, textIn } from '../core/json.ts';
 import { ReentryError } from '../errors.ts';
 import type { Cluster } from '../ports.ts';
+import { admissionOutcome, placeOf } from './admission.ts';
 import { launched } from './deferral.ts';
 import { launchRefused } from './launch-errors.ts';
 import type { StepContext, StepOutcome } from './operator.ts';
@@ -23,7 +24,7 @@ export async function launch(context: StepContext<PodParams>, requests: PodReque
   const { state, run, request, log } = context;
   const { attempt } = state;
   const { params, problems } = requests.rendered(run, request, context.params, attempt);
-  const refused = params === undefined ? problems : [...problems, ...requests.check(request, context.params)];
+  const refused = params === undefined ? problems : [...problems, ...requests.check(request, context.params, run)];
   if (params === undefined || refused.length > 0) return failed('INVALID_REQUEST', { problems: unique(refused) });
 
   let cluster: Cluster;
@@ -34,11 +35,9 @@ export async function launch(context: StepContext<PodParams>, requests: PodReque
     return failed('UNKNOWN_CONNECTION', { subject: params.kubernetesConnId ?? undefined, message: error.message });
   }
   const manifest = requests.manifest(context, params, attempt, cluster);
-  const unsafe = requests.refused(manifest);
-  if (unsafe.length > 0) return failed('INVALID_REQUEST', { problems: unsafe });
+  const notAdmitted = requests.refused(manifest, placeOf(context, cluster));
+  if (notAdmitted !== undefined) return admissionOutcome(notAdmitted);
   const namespace = textIn(recordIn(manifest, 'metadata'), 'namespace') ?? cluster.namespace;
-  if (context.namespaces !== undefined && !context.namespaces.includes(namespace))
-    return failed('NAMESPACE_NOT_WATCHED', { subject: namespace });
 
   if ((await context.checkOwner()).cancelRequested)
     return { kind: 'over', outcome: { state: 'cancelled', diagnosis: diagnosisOf('CANCELLED') } };

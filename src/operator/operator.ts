@@ -47,7 +47,17 @@ export interface Operator<Params> {
   readonly name: string;
   readonly paramsSchema: z.ZodType<Params>;
   /** Problems a schema cannot say (template errors, refused fields); empty when the request can run. Pure. */
-  check(request: RunRequest, params: Params): readonly { readonly path: string; readonly message: string }[];
+  check(
+    request: RunRequest,
+    params: Params,
+    run?: RunKey,
+  ): readonly { readonly path: string; readonly message: string }[];
+  /** What the tenant's policy would refuse at launch, so that `submit` can say it at once; empty when it would not. */
+  admit?(
+    request: RunRequest,
+    params: Params,
+    run: RunKey,
+  ): readonly { readonly path: string; readonly message: string }[];
   /** The final manifest, env values redacted; for `render`. */
   render(context: Omit<StepContext<Params>, 'checkOwner' | 'state'>, attempt: number): Manifest;
   /** The same as the API server would admit it; nothing is created. @throws KubernetesError where it would be refused */

@@ -5,6 +5,8 @@ import type { PodRef } from '../core/pod.ts';
 import type { Problem } from '../errors.ts';
 import type { Cluster, Manifest } from '../ports.ts';
 import type { Outcome, RunRequest, TriggerEvent } from '../wire/messages.ts';
+import type { RunKey } from '../wire/subjects.ts';
+import { placeOf } from './admission.ts';
 import { refOf } from './deferral.ts';
 import { cleanUpPod, stopPod } from './finishing.ts';
 import { launch } from './launch.ts';
@@ -28,8 +30,12 @@ export class PodOperator implements Operator<PodParams> {
     this.#requests = new PodRequests(options);
   }
 
-  check(request: RunRequest, params: PodParams): readonly Problem[] {
-    return this.#requests.check(request, params);
+  check(request: RunRequest, params: PodParams, run?: RunKey): readonly Problem[] {
+    return this.#requests.check(request, params, run);
+  }
+
+  admit(request: RunRequest, params: PodParams, run: RunKey): readonly Problem[] {
+    return this.#requests.admit(request, params, run);
   }
 
   render(context: RenderContext, attempt: number): Manifest {
@@ -39,6 +45,8 @@ export class PodOperator implements Operator<PodParams> {
   /** The seed's `dry_run`, asked of the API server: admission, quota and Pod Security have their say. */
   async dryRun(context: RenderContext, attempt: number): Promise<Manifest> {
     const { manifest, cluster } = this.#manifest(context, attempt);
+    const notAdmitted = this.#requests.refused(manifest, placeOf(context, cluster));
+    if (notAdmitted !== undefined) throw invalidRequest(notAdmitted.problems);
     const namespace = textIn(manifest['metadata'], 'namespace') ?? cluster.namespace;
     const { pod } = await cluster.createPod(namespace, manifest, { dryRun: true });
     return redactedManifest(pod);

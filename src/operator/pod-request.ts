@@ -2,10 +2,13 @@
 import { podManifest, refusedInParams } from '../core/manifest.ts';
 import { nameProblem } from '../core/names.ts';
 import { type JsonRecord, recordIn, textIn } from '../core/json.ts';
-import { type PodSecurity, refusedInSpec } from '../core/pod-security.ts';
+import { type Policy, allowsHost, tenantPolicy } from '../core/policy.ts';
+import type { PodSecurity } from '../core/pod-security.ts';
 import { type Problem, ReentryError } from '../errors.ts';
 import type { Cluster, Manifest } from '../ports.ts';
 import type { RunRequest } from '../wire/messages.ts';
+import type { RunKey } from '../wire/subjects.ts';
+import { type AdmissionPlace, type AdmissionRefusal, refusedAtAdmission } from './admission.ts';
 import type { Operator, StepContext } from './operator.ts';
 import { type PodParams, podParamsSchema } from './params.ts';
 import { renderTemplates, templateVariables } from './templates.ts';
@@ -19,7 +22,12 @@ export interface PodRequestOptions {
   readonly podSecurity?: PodSecurity;
   /** Manifests that `podTemplateFile` may name. */
   readonly podTemplates?: Readonly<Record<string, Manifest>>;
+  /** What each tenant may run, as it is now; absent: what `podSecurity` allows. */
+  readonly policy?: (() => Policy) | undefined;
 }
+
+/** The run of a request that has none yet. */
+const SOME_RUN: RunKey = { tenant: 'default', runId: 'run' };
 
 /** What is known of a run where only its manifest is wanted. */
 export type RenderContext = Parameters<Operator<PodParams>['render']>[0];
@@ -28,18 +36,19 @@ export type RenderContext = Parameters<Operator<PodParams>['render']>[0];
 export class PodRequests {
   readonly #podSecurity: PodSecurity;
   readonly #podTemplates: Readonly<Record<string, Manifest>>;
+  readonly #policy: (() => Policy) | undefined;
 
-  constructor({ podSecurity = 'baseline', podTemplates = {} }: PodRequestOptions = {}) {
+  constructor({ podSecurity = 'baseline', podTemplates = {}, policy }: PodRequestOptions = {}) {
     this.#podSecurity = podSecurity;
     this.#podTemplates = podTemplates;
+    this.#policy = policy;
   }
 
   /** What a schema cannot say of a request: templates, names, what policy refuses; empty when it can run. */
-  check(request: RunRequest, params: PodParams): readonly Problem[] {
-    const run = { tenant: 'default', runId: 'run' };
+  check(request: RunRequest, params: PodParams, run: RunKey = SOME_RUN): readonly Problem[] {
     const { params: rendered, problems } = this.rendered(run, request, params, 1);
     if (rendered === undefined) return problems;
-    const found: Problem[] = [...problems, ...(this.#podSecurity === 'privileged' ? [] : refusedInParams(rendered))];
+    const found: Problem[] = [...problems, ...this.#unsafe(rendered, run)];
     const name = typeof rendered.name === 'string' ? nameProblem(rendered.name) : undefined;
     if (name !== undefined) found.push({ path: 'params.name', message: name });
     const { podTemplateFile } = rendered;
@@ -86,26 +95,45 @@ export class PodRequests {
   }
 
   /** What is refused of a final manifest: every one passes here before it is sent, and a configured template counts as the request does. */
-  refused(manifest: Manifest): readonly Problem[] {
-    return this.#podSecurity === 'privileged' ? [] : refusedInSpec(recordIn(manifest, 'spec'), 'pod.spec');
+  refused(manifest: Manifest, place: AdmissionPlace): AdmissionRefusal | undefined {
+    return refusedAtAdmission(manifest, { podSecurity: this.#podSecurity, policy: this.#policy }, place);
+  }
+
+  /** What the tenant's policy would say at launch, as far as it can be known before a cluster is chosen. */
+  admit(request: RunRequest, params: PodParams, run: RunKey): readonly Problem[] {
+    const { params: rendered, problems } = this.rendered(run, request, params, 1);
+    if (rendered === undefined || problems.length > 0) return problems;
+    const manifest = this.#sketch(rendered, run, this.#podSecurity);
+    const { kubernetesConnId: connection } = rendered;
+    const isNamed = typeof connection === 'string' && connection !== '' && connection !== DEFAULT_CONNECTION;
+    const place = { tenant: run.tenant, defaultNamespace: undefined, watched: undefined };
+    return this.refused(manifest, { ...place, connection: isNamed ? connection : undefined })?.problems ?? [];
+  }
+
+  /** By the request's own paths, what the level refuses and the tenant's policy does not allow. */
+  #unsafe(params: PodParams, { tenant }: RunKey): readonly Problem[] {
+    if (this.#podSecurity === 'privileged') return [];
+    const policy = this.#policy?.();
+    const host = policy === undefined ? undefined : tenantPolicy(policy, tenant)?.rules.host;
+    return refusedInParams(params)
+      .filter(({ thing }) => thing === undefined || !allowsHost(host, thing))
+      .map(({ path, message }) => ({ path, message }));
   }
 
   #template({ podTemplateFile }: PodParams): JsonRecord | undefined {
     return typeof podTemplateFile === 'string' ? this.#podTemplates[podTemplateFile] : undefined;
   }
 
-  #imageOf(params: PodParams): string | undefined {
-    const manifest = podManifest(params, {
-      installation: 'i',
-      run: { tenant: 'default', runId: 'run' },
-      attempt: 1,
-      queue: 'default',
-      context: {},
-      defaultNamespace: 'default',
-      podSecurity: 'baseline',
-      template: this.#template(params),
+  /** The manifest as it would be on a cluster without a default namespace. */
+  #sketch(params: PodParams, run: RunKey, podSecurity: PodSecurity): Manifest {
+    return podManifest(params, {
+      ...{ installation: 'i', attempt: 1, queue: 'default', context: {}, defaultNamespace: '' },
+      ...{ run, podSecurity, template: this.#template(params) },
     });
-    const containers: unknown = recordIn(manifest, 'spec')['containers'];
+  }
+
+  #imageOf(params: PodParams): string | undefined {
+    const containers: unknown = recordIn(this.#sketch(params, SOME_RUN, 'baseline'), 'spec')['containers'];
     return Array.isArray(containers) ? textIn(containers[0], 'image') : undefined;
   }
 }

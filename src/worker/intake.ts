@@ -52,7 +52,7 @@ async function onRequest(
         await broker.publish.deadLetter('run', run, delivery.data, diagnosis);
         return refusal(diagnosis);
       }
-      const read = readRequest(engine, delivery.data);
+      const read = readRequest(engine, delivery.data, run);
       if (read.kind === 'refused') return refusal(diagnosisOf('INVALID_REQUEST', { problems: read.problems }));
       const stored = await broker.requests.create(run, read.request);
       // Stored by `submit`, or by an intake that died before it wrote the state: that one is the run's.

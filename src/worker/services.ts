@@ -84,12 +84,14 @@ function invalid(problems: readonly Problem[]): ReentryError {
 async function submit(engine: Engine, tenant: string, input: unknown): Promise<unknown> {
   const { broker } = engine;
   const asked = submitRequestSchema.parse(input);
-  const read = checkRequest(engine, asked.request);
-  if (read.kind === 'refused') throw invalid(read.problems);
   const run: RunKey = { tenant, runId: asked.runId ?? uuid() };
+  const read = checkRequest(engine, asked.request, run);
+  if (read.kind === 'refused') throw invalid(read.problems);
   if (!isTokenText(run.runId))
     throw invalid([{ path: 'runId', message: 'is empty, or longer than 128 characters once encoded' }]);
   const queue = asked.queue ?? DEFAULT_QUEUE[read.request.operator] ?? 'default';
+  const forbidden = engine.operators.get(read.request.operator)?.admit?.(read.request, read.params, run) ?? [];
+  if (forbidden.length > 0) throw invalid(forbidden);
   if (asked.dryRun === true) return { runId: run.runId, queue, dryRun: true };
   if ((await broker.fill()) >= FULL_AT)
     throw new ReentryError('BUSY', 'storage is nearly full: new runs wait so that those begun can end', {
@@ -260,7 +262,7 @@ async function podEvents(engine: Engine, { pod }: RunState): Promise<readonly un
 
 async function render(engine: Engine, tenant: string, input: unknown): Promise<unknown> {
   const asked = renderRequestSchema.parse(input);
-  const read = checkRequest(engine, asked.request);
+  const read = checkRequest(engine, asked.request, { tenant, runId: 'render' });
   if (read.kind === 'refused') throw invalid(read.problems);
   const operator = engine.operators.get(read.request.operator);
   const context = surroundings(engine, { tenant, runId: 'render' }, 'default', read.request, read.params);

@@ -5,6 +5,7 @@ import { isRecord, recordIn, recordsIn } from '../core/json.ts';
 import type { Problem } from '../errors.ts';
 import { MAX_REQUEST_BYTES, runRequestSchema } from '../wire/messages.ts';
 import type { RunRequest } from '../wire/messages.ts';
+import type { RunKey } from '../wire/subjects.ts';
 import type { Engine } from './engine.ts';
 
 /** A request that can run, or everything that is wrong with it, each with its path. */
@@ -24,7 +25,7 @@ const refused = (...problems: readonly Problem[]): Read => ({
 });
 
 /** Reads the bytes of a run request. Never throws: hostile input is a refusal like any other. */
-export function readRequest(engine: Pick<Engine, 'operators'>, data: Uint8Array): Read {
+export function readRequest(engine: Pick<Engine, 'operators'>, data: Uint8Array, run?: RunKey): Read {
   if (data.byteLength > MAX_REQUEST_BYTES)
     return refused({ path: '$', message: `is ${data.byteLength} bytes; at most ${MAX_REQUEST_BYTES} are allowed` });
   let json: unknown;
@@ -33,11 +34,11 @@ export function readRequest(engine: Pick<Engine, 'operators'>, data: Uint8Array)
   } catch (error) {
     return refused({ path: '$', message: `is not JSON: ${error instanceof Error ? error.message.slice(0, 200) : ''}` });
   }
-  return checkRequest(engine, json);
+  return checkRequest(engine, json, run);
 }
 
 /** Checks a request: envelope, operator, its parameters by schema and by its own rules. Never throws. */
-export function checkRequest(engine: Pick<Engine, 'operators'>, json: unknown): Read {
+export function checkRequest(engine: Pick<Engine, 'operators'>, json: unknown, run?: RunKey): Read {
   const shape = shapeProblem(json);
   if (shape !== undefined) return refused(shape);
   try {
@@ -54,7 +55,7 @@ export function checkRequest(engine: Pick<Engine, 'operators'>, json: unknown): 
     const params = operator.paramsSchema.safeParse(given);
     if (!params.success) problems.push(...problemsOf(params.error, operator.paramsSchema, ['params']));
     if (!envelope.success || !params.success) return refused(...problems);
-    const found = operator.check(envelope.data, params.data);
+    const found = operator.check(envelope.data, params.data, run);
     if (found.length > 0) return refused(...found);
     return { kind: 'valid', request: envelope.data, params: params.data };
   } catch (error) {

@@ -1,0 +1,295 @@
+/**
+ * What each tenant's pods may be: allow-lists and ceilings, judged on the final manifest, so that no template, full pod spec or override gets
+ * around them. Pure; the file is read in `commands/policy.ts`, its schema stands in `policy-file.ts`.
+ * @see design §5 "Security"
+ */
+import { type JsonRecord, recordIn, recordsIn, textIn } from './json.ts';
+import { CONTAINER_LISTS, type HostThing, NOBODY } from './pod-security.ts';
+import { isDefaultSidecar } from './xcom-sidecar.ts';
+import { shownPath } from './ambiguity.ts';
+import { type Ceilings, overCeilings } from './ceilings.ts';
+
+/** Things of the host that a tenant may use. Absent: none. */
+export interface HostRules {
+  readonly network?: boolean | undefined;
+  readonly pid?: boolean | undefined;
+  readonly ipc?: boolean | undefined;
+  readonly privileged?: boolean | undefined;
+  /** Directories; what is below them is allowed too. */
+  readonly paths?: readonly string[] | undefined;
+  readonly ports?: readonly number[] | undefined;
+  readonly capabilities?: readonly string[] | undefined;
+  readonly sysctls?: readonly string[] | undefined;
+}
+
+/** What one tenant may do. An absent list allows everything, an empty one nothing. In patterns `*` stands for text without `/`, `**` for any text. */
+export interface TenantPolicy {
+  /** Named clusters. */
+  readonly connections?: readonly string[] | undefined;
+  /** Kubernetes namespaces, as patterns. */
+  readonly namespaces?: readonly string[] | undefined;
+  /** Service accounts, as patterns; a pod that names none uses `default`. */
+  readonly serviceAccounts?: readonly string[] | undefined;
+  /** Images, as patterns over the whole reference; `alpine` means `docker.io/library/alpine`. */
+  readonly images?: readonly string[] | undefined;
+  /** Secrets that pods may name, as patterns. */
+  readonly secrets?: readonly string[] | undefined;
+  /** ConfigMaps that pods may name, as patterns. */
+  readonly configMaps?: readonly string[] | undefined;
+  readonly priorityClasses?: readonly string[] | undefined;
+  readonly resources?:
+    | {
+        /** Of each container. */
+        readonly perContainer?: Ceilings | undefined;
+        /** Of all containers together, counted as the scheduler counts. */
+        readonly perPod?: Ceilings | undefined;
+      }
+    | undefined;
+  /** Manifest fields by path (`spec.nodeSelector`, `spec.containers.*.env`); a path covers what is below it. */
+  readonly fields?:
+    { readonly only?: readonly string[] | undefined; readonly never?: readonly string[] | undefined } | undefined;
+  readonly host?: HostRules | undefined;
+}
+
+/** The policy file's content. */
+export interface Policy {
+  readonly tenants: Readonly<Record<string, TenantPolicy>>;
+  /** For tenants that are not named; without it they may run nothing. */
+  readonly default?: TenantPolicy | undefined;
+}
+
+/** One thing that a policy does not allow: where in the manifest, what, and which rule says so. */
+export interface PolicyRefusal {
+  readonly path: string;
+  readonly message: string;
+  readonly rule: string;
+}
+
+/** A tenant's rules and what they are called. `undefined`: the policy says nothing about the tenant, who may run nothing. */
+export function tenantPolicy(
+  policy: Policy,
+  tenant: string,
+): { readonly rules: TenantPolicy; readonly name: string } | undefined {
+  const own = Object.hasOwn(policy.tenants, tenant) ? policy.tenants[tenant] : undefined;
+  if (own !== undefined) return { rules: own, name: `tenants.${tenant}` };
+  return policy.default === undefined ? undefined : { rules: policy.default, name: 'default' };
+}
+
+/** Whether `text` fits the pattern: `**` is any text, `*` any without `/`, everything else itself. */
+export function fits(pattern: string, text: string): boolean {
+  const source = pattern.replace(/\*\*|\*|[^*]+/g, (part) => {
+    if (part === '**') return '[^]*';
+    return part === '*' ? '[^/]*' : part.replace(/[\\^$.|?+()[\]{}]/g, '\\$&');
+  });
+  return new RegExp(`^${source}$`).test(text);
+}
+
+/** An image reference in full: `alpine` → `docker.io/library/alpine`. Patterns that begin with `*` are left alone. */
+export function fullImage(reference: string): string {
+  if (reference.startsWith('*')) return reference;
+  const slash = reference.indexOf('/');
+  if (slash < 0) return `docker.io/library/${reference}`;
+  const first = reference.slice(0, slash);
+  const isRegistry = first.includes('.') || first.includes(':') || first === 'localhost';
+  return isRegistry ? reference : `docker.io/${reference}`;
+}
+
+/** Whether the host rules allow the thing. */
+export function allowsHost(host: HostRules | undefined, thing: HostThing): boolean {
+  if (host === undefined) return false;
+  switch (thing.kind) {
+    case 'network':
+    case 'pid':
+    case 'ipc':
+    case 'privileged':
+      return host[thing.kind] === true;
+    case 'path': {
+      const { path } = thing;
+      // Every part as it stands: `..` would lead out of an allowed directory.
+      if (path.split('/').some((part) => part === '..' || part === '.')) return false;
+      return (host.paths ?? []).some(
+        (root) => path === root || path.startsWith(root.endsWith('/') ? root : `${root}/`),
+      );
+    }
+    case 'port':
+      return (host.ports ?? []).includes(thing.port);
+    case 'capability':
+      return (host.capabilities ?? []).includes(thing.capability);
+    case 'sysctl':
+      return (host.sysctls ?? []).includes(thing.name);
+  }
+}
+
+/** A place in the manifest, as people write it. */
+interface Place {
+  readonly path: string;
+  readonly value: JsonRecord;
+}
+
+function containersOf(spec: JsonRecord): readonly (Place & { readonly list: (typeof CONTAINER_LISTS)[number] })[] {
+  return CONTAINER_LISTS.flatMap((list) =>
+    recordsIn(spec, list).map((value, index) => ({ list, value, path: `pod.spec.${list}[${String(index)}]` })),
+  );
+}
+
+const volumesOf = (spec: JsonRecord): readonly Place[] =>
+  recordsIn(spec, 'volumes').map((value, index) => ({ value, path: `pod.spec.volumes[${String(index)}]` }));
+
+interface Named {
+  readonly path: string;
+  readonly name: string;
+}
+const named = (holder: unknown, field: string, path: string): readonly Named[] => {
+  const name = textIn(holder, field);
+  return name === undefined ? [] : [{ path: `${path}.${field}`, name }];
+};
+
+/** Every Secret or ConfigMap that the pod names. */
+function referencesOf(spec: JsonRecord, kind: 'secret' | 'configMap'): readonly Named[] {
+  const [ref, keyRef] = kind === 'secret' ? ['secretRef', 'secretKeyRef'] : ['configMapRef', 'configMapKeyRef'];
+  const found = containersOf(spec).flatMap(({ value, path }) => [
+    ...recordsIn(value, 'env').flatMap((one, n) =>
+      named(recordIn(recordIn(one, 'valueFrom'), keyRef), 'name', `${path}.env[${String(n)}].valueFrom.${keyRef}`),
+    ),
+    ...recordsIn(value, 'envFrom').flatMap((one, n) =>
+      named(recordIn(one, ref), 'name', `${path}.envFrom[${String(n)}].${ref}`),
+    ),
+  ]);
+  for (const { value, path } of volumesOf(spec)) {
+    found.push(...named(recordIn(value, kind), kind === 'secret' ? 'secretName' : 'name', `${path}.${kind}`));
+    recordsIn(recordIn(value, 'projected'), 'sources').forEach((source, n) => {
+      found.push(...named(recordIn(source, kind), 'name', `${path}.projected.sources[${String(n)}].${kind}`));
+    });
+    if (kind !== 'secret') continue;
+    // Other drivers take their credentials by name, too.
+    for (const [driver, settings] of Object.entries(value)) {
+      for (const field of ['secretRef', 'nodePublishSecretRef'])
+        found.push(...named(recordIn(settings, field), 'name', `${path}.${driver}.${field}`));
+      if (driver === 'azureFile') found.push(...named(settings, 'secretName', `${path}.${driver}`));
+    }
+  }
+  if (kind === 'secret')
+    recordsIn(spec, 'imagePullSecrets').forEach((one, n) => {
+      found.push(...named(one, 'name', `pod.spec.imagePullSecrets[${String(n)}]`));
+    });
+  return found;
+}
+
+function imagesOf(spec: JsonRecord): readonly Named[] {
+  return [
+    // The sidecar is the installation's own, whoever wrote it into the manifest.
+    ...containersOf(spec)
+      .filter(({ value }) => !isDefaultSidecar(value))
+      .flatMap(({ value, path }) => named(value, 'image', path)),
+    ...volumesOf(spec).flatMap(({ value, path }) => named(recordIn(value, 'image'), 'reference', `${path}.image`)),
+  ];
+}
+
+/** Fields that reentry itself sets in every pod. */
+const OWN_FIELDS = [
+  'apiVersion',
+  'kind',
+  'metadata.name',
+  'metadata.namespace',
+  'metadata.labels',
+  'metadata.annotations',
+  'spec.restartPolicy',
+  'spec.activeDeadlineSeconds',
+  'spec.containers.*.name',
+  'spec.initContainers.*.name',
+].map((path) => path.split('.'));
+
+/** What hardening sets, by the end of its path: allowed with this value, whatever the list of fields says. */
+const HARDENED: readonly (readonly [string, unknown])[] = [
+  ['securityContext.runAsNonRoot', true],
+  ['securityContext.runAsUser', NOBODY],
+  ['securityContext.allowPrivilegeEscalation', false],
+  ['securityContext.capabilities.drop.0', 'ALL'],
+  ['securityContext.seccompProfile.type', 'RuntimeDefault'],
+];
+
+/** Every value of the manifest that is no object or list, by its path. Without recursion: a manifest may be deep. */
+function leavesOf(manifest: JsonRecord): readonly { readonly path: readonly string[]; readonly value: unknown }[] {
+  const leaves: { path: readonly string[]; value: unknown }[] = [];
+  const open: { path: readonly string[]; value: unknown }[] = [{ path: [], value: manifest }];
+  for (let one = open.pop(); one !== undefined; one = open.pop()) {
+    const { path, value } = one;
+    if (value === undefined || value === null) continue;
+    if (typeof value !== 'object') {
+      leaves.push(one);
+      continue;
+    }
+    for (const [key, inner] of Object.entries(value)) open.push({ path: [...path, key], value: inner });
+  }
+  return leaves;
+}
+
+/** Whether the path, or what it is below, is named by the pattern. */
+const below = (pattern: readonly string[], path: readonly string[]): boolean =>
+  pattern.length <= path.length && pattern.every((part, n) => part === '*' || part === path[n]);
+
+function refusedFields(
+  manifest: JsonRecord,
+  { only, never = [] }: NonNullable<TenantPolicy['fields']>,
+  rule: string,
+): readonly PolicyRefusal[] {
+  const forbidden = never.map((path) => path.split('.'));
+  const allowed = only === undefined ? undefined : [...only.map((path) => path.split('.')), ...OWN_FIELDS];
+  const refused = leavesOf(manifest).flatMap(({ path, value }): PolicyRefusal[] => {
+    const named = forbidden.find((pattern) => below(pattern, path));
+    if (named !== undefined)
+      return [{ path: shownPath(path), message: `${named.join('.')} may not be set`, rule: `${rule}.never` }];
+    if (allowed === undefined || allowed.some((pattern) => below(pattern, path))) return [];
+    const text = path.join('.');
+    if (HARDENED.some(([end, set]) => value === set && text.endsWith(end))) return [];
+    return [{ path: shownPath(path), message: 'may not be set', rule: `${rule}.only` }];
+  });
+  return refused.slice(0, 20);
+}
+
+function unlisted(
+  found: readonly Named[],
+  patterns: readonly string[] | undefined,
+  rule: string,
+  full: (text: string) => string = (text) => text,
+): readonly PolicyRefusal[] {
+  if (patterns === undefined) return [];
+  return found
+    .filter(({ name }) => !patterns.some((pattern) => fits(full(pattern), full(name))))
+    .map(({ path, name }) => ({ path, message: `${name.slice(0, 200)} is not allowed`, rule }));
+}
+
+/**
+ * What of a final manifest the tenant's policy does not allow; host things are judged with the Pod Security level, in `operator/admission.ts`.
+ * `where.namespace` and `where.connection` are what the pod will really get.
+ */
+export function refusedByPolicy(
+  manifest: JsonRecord,
+  where: { readonly namespace: string | undefined; readonly connection: string | undefined },
+  { rules, name }: { readonly rules: TenantPolicy; readonly name: string },
+): readonly PolicyRefusal[] {
+  const spec = recordIn(manifest, 'spec');
+  // The old spelling still counts where the new one is absent.
+  const account = textIn(spec, 'serviceAccountName');
+  const oldAccount = textIn(spec, 'serviceAccount');
+  const accounts: readonly Named[] = [
+    ...(account === undefined ? [] : [{ path: 'pod.spec.serviceAccountName', name: account }]),
+    ...(oldAccount === undefined ? [] : [{ path: 'pod.spec.serviceAccount', name: oldAccount }]),
+    ...(account === undefined && oldAccount === undefined
+      ? [{ path: 'pod.spec.serviceAccountName', name: 'default' }]
+      : []),
+  ];
+  const place = (path: string, text: string | undefined): readonly Named[] =>
+    text === undefined ? [] : [{ path, name: text }];
+  return [
+    ...unlisted(place('kubernetesConnId', where.connection), rules.connections, `${name}.connections`),
+    ...unlisted(place('pod.metadata.namespace', where.namespace), rules.namespaces, `${name}.namespaces`),
+    ...unlisted(accounts, rules.serviceAccounts, `${name}.serviceAccounts`),
+    ...unlisted(imagesOf(spec), rules.images, `${name}.images`, fullImage),
+    ...unlisted(referencesOf(spec, 'secret'), rules.secrets, `${name}.secrets`),
+    ...unlisted(referencesOf(spec, 'configMap'), rules.configMaps, `${name}.configMaps`),
+    ...unlisted(named(spec, 'priorityClassName', 'pod.spec'), rules.priorityClasses, `${name}.priorityClasses`),
+    ...(rules.resources === undefined ? [] : overCeilings(spec, rules.resources, `${name}.resources`)),
+    ...(rules.fields === undefined ? [] : refusedFields(manifest, rules.fields, `${name}.fields`)),
+  ];
+}
