@@ -121,7 +121,7 @@ export class Auth {
     config.loadFromClusterAndUser(this.#target.cluster, this.#target.user);
     const options: { headers?: Record<string, string> } = {};
     await config.applyToHTTPSOptions(options);
-    const header: unknown = options.headers?.['Authorization'];
+    const header = options.headers?.['Authorization'];
     return typeof header === 'string' ? header.replace(/^Bearer /, '') : undefined;
   }
 }
