@@ -5,7 +5,8 @@ import { Faults, type Fault } from './cluster/faults.ts';
 import { Kubelet } from './cluster/kubelet.ts';
 import { sendPodLog } from './cluster/pod-log.ts';
 import { Sandboxes } from './cluster/sandbox.ts';
-import { accessPath, apiServer } from './cluster/server.ts';
+import { accessPath } from './cluster/routing.ts';
+import { apiServer } from './cluster/server.ts';
 import { Store } from './cluster/store.ts';
 import { Watches } from './cluster/watches.ts';
 import { createNamespace } from './cluster/writing.ts';
@@ -47,7 +48,7 @@ export interface LocalCluster extends AsyncDisposable {
  * processes, each in namespaces of its own with the programs of this machine. Linux only; needs no root.
  *
  * Images are names: nothing is pulled, `missing/*` cannot be. Nothing limits what a container uses, there are no
- * probes, no lifecycle hooks, no exec, no pod network (pods share the machine's) and no other users than root inside.
+ * probes, no lifecycle hooks, no pod network (pods share the machine's) and no other users than root inside.
  * The annotations `local.reentry.dev/run-for` (seconds) and `…/exit-code` make a pod that runs no process.
  * @throws Error when this machine cannot make containers, or the port is taken
  */
@@ -77,6 +78,8 @@ export async function startLocalCluster(options: LocalClusterOptions): Promise<L
   });
   const server = apiServer({
     ...{ store, watches, faults, token },
+    exec: (pod, { container, command, stdin, tty }) =>
+      kubelet.exec(pod.metadata.uid, container, command, { stdin, tty }),
     sendLog: (pod, query, response) => {
       sendPodLog(pod, query, response, (container, previous) => kubelet.logOf(pod.metadata.uid, container, previous));
     },

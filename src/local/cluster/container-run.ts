@@ -33,6 +33,7 @@ export interface ContainerRun {
   readonly log: LogFile;
   readonly started: Sandbox['started'];
   readonly signal: Sandbox['signal'];
+  readonly exec: Sandbox['exec'];
   /** How it ended. */
   readonly ended: Promise<Termination>;
 }
@@ -99,7 +100,7 @@ export async function startContainer(request: RunRequest): Promise<ContainerRun>
       containerID,
     };
   });
-  return { containerID, log, started: sandbox.started, signal: sandbox.signal, ended };
+  return { containerID, log, started: sandbox.started, signal: sandbox.signal, exec: sandbox.exec, ended };
 }
 
 /** Images are names only, so a container without a command has nothing to run: it ends at once, with success. */

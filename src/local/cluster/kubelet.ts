@@ -3,6 +3,7 @@ import { totalmem } from 'node:os';
 import { join } from 'node:path';
 import { quantity } from './environment.ts';
 import { EventRecorder } from './event-recorder.ts';
+import type { ExecProcess } from './exec-process.ts';
 import type { LogFile, LogRotation } from './log-file.ts';
 import { isJsonObject, listAt, rfc3339, textAt, type KubeObject } from './objects.ts';
 import { podSpec } from './pod.ts';
@@ -71,6 +72,11 @@ export class Kubelet {
   /** The log of a container's current or previous run. */
   logOf(uid: string, container: string, previous: boolean): LogFile | undefined {
     return this.#workers.get(uid)?.worker.logOf(container, previous);
+  }
+
+  /** Runs a further command in a container; undefined where that does not run. */
+  exec(uid: string, ...asked: Parameters<PodWorker['exec']>): ExecProcess | undefined {
+    return this.#workers.get(uid)?.worker.exec(...asked);
   }
 
   #act(event: StoreEvent): void {

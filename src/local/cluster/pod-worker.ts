@@ -1,10 +1,11 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { slotsOf, startContainer, type ContainerSlot } from './container-run.ts';
+import { slotsOf, startContainer, type ContainerRun, type ContainerSlot } from './container-run.ts';
 import { Deadline } from './deadline.ts';
 import { ContainerConfigError } from './environment.ts';
 import type { EventRecorder } from './event-recorder.ts';
+import type { ExecProcess } from './exec-process.ts';
 import type { LogFile, LogRotation } from './log-file.ts';
 import { pullImage } from './image.ts';
 import { rfc3339, withMetadata, type KubeObject } from './objects.ts';
@@ -72,6 +73,11 @@ export class PodWorker {
   /** The log of a container's current (else latest) run, or of the one before. */
   logOf(container: string, previous: boolean): LogFile | undefined {
     return this.#slots.find(({ view }) => view.name === container)?.logs.at(previous ? -2 : -1);
+  }
+
+  /** Runs a further command in a container; undefined where that does not run. */
+  exec(container: string, ...asked: Parameters<ContainerRun['exec']>): ExecProcess | undefined {
+    return this.#slots.find(({ view }) => view.name === container)?.run?.exec(...asked);
   }
 
   /** Lives the pod's life; resolves when it is over. */

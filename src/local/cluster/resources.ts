@@ -25,7 +25,7 @@ export const RESOURCES: readonly Resource[] = [
   resource('events', 'Event', ['ev'], true),
   resource('namespaces', 'Namespace', ['ns'], false),
   resource('nodes', 'Node', ['no'], false),
-  resource('pods', 'Pod', ['po'], true, ['log', 'status', 'eviction']),
+  resource('pods', 'Pod', ['po'], true, ['log', 'status', 'eviction', 'exec']),
   resource('secrets', 'Secret', [], true),
   resource('serviceaccounts', 'ServiceAccount', ['sa'], true),
 ];

@@ -8,6 +8,26 @@ setpriv --pdeathsig KILL sh "$@" 2>&4 4>&-
 exit $?
 `;
 
+/** Fails unless `$1` names a program, in the words of a container runtime. */
+const FIND_COMMAND = `case $1 in
+  */*) [ -e "$1" ] || fail "exec: \\"$1\\": stat $1: no such file or directory"
+    [ -x "$1" ] && [ ! -d "$1" ] || fail "exec: \\"$1\\": permission denied" ;;
+  *) command -v -- "$1" >/dev/null || fail "exec: \\"$1\\": executable file not found in \\$PATH" ;;
+esac
+`;
+
+/**
+ * What runs a further command in a container that lives: arguments are the working directory, the container's PATH and the command. On descriptor 3
+ * it says `error …` where there is no such command.
+ */
+export const EXEC_SCRIPT = `fail() { printf 'error %s\\n' "$*" >&3; exit 126; }
+workdir=$1 PATH=$2
+shift 2
+cd "$workdir" 2>/dev/null || cd /
+${FIND_COMMAND}exec 3>&-
+exec "$@"
+`;
+
 /**
  * The script that becomes a container, run by `sh` as process 1 of new user, mount, pid, uts and ipc namespaces.
  *
@@ -72,12 +92,7 @@ rmdir /.old
 [ "$root_mode" = rw ] || mount -o remount,bind,ro / || fail "cannot make the root read-only"
 cd "$workdir"
 PATH=$container_path
-case $1 in
-  */*) [ -e "$1" ] || fail "exec: \\"$1\\": stat $1: no such file or directory"
-    [ -x "$1" ] && [ ! -d "$1" ] || fail "exec: \\"$1\\": permission denied" ;;
-  *) command -v -- "$1" >/dev/null || fail "exec: \\"$1\\": executable file not found in \\$PATH" ;;
-esac
-printf 'started\\n' >&3
+${FIND_COMMAND}printf 'started\\n' >&3
 exec 3>&-
 exec "$@"
 `;

@@ -5,6 +5,7 @@ import { Socket } from 'node:net';
 import { constants as osConstants } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { execInContainer, type ExecProcess } from './exec-process.ts';
 import { OUTER_SCRIPT, SANDBOX_SCRIPT } from './sandbox-script.ts';
 
 const run = promisify(execFile);
@@ -38,6 +39,11 @@ export interface Sandbox {
   readonly ended: Promise<number>;
   /** Sends a signal to the container's first process; without effect when that is over. */
   signal(name: 'SIGTERM' | 'SIGKILL'): void;
+  /** Runs a further command in the container; undefined where that does not run. */
+  exec(
+    command: readonly string[],
+    streams: { readonly stdin: boolean; readonly tty: boolean },
+  ): ExecProcess | undefined;
 }
 
 /** Makes containers below one directory. */
@@ -132,6 +138,7 @@ export class Sandboxes {
     });
 
     let pid: number | undefined;
+    let running = false;
     let killed = false;
     const started = new Promise<string | undefined>((resolve) => {
       let text = '';
@@ -141,16 +148,15 @@ export class Sandboxes {
           text += chunk.toString();
           const number = /^pid (\d+)$/mu.exec(text)?.[1];
           if (number !== undefined) pid ??= Number(number);
-          if (/^started$/mu.test(text)) resolve(undefined);
+          running = /^started$/mu.test(text);
+          if (running) resolve(undefined);
           const error = /^error (.*)$/mu.exec(text)?.[1];
           if (error !== undefined) resolve(error);
         });
         report.on('error', () => undefined);
       }
       void exited.then((code) => {
-        resolve(
-          killed || /^started$/mu.test(text) ? undefined : `the sandbox ended with ${String(code)} before the command`,
-        );
+        resolve(killed || running ? undefined : `the sandbox ended with ${String(code)} before the command`);
       });
     });
     const signal = (name: 'SIGTERM' | 'SIGKILL'): void => {
@@ -166,7 +172,12 @@ export class Sandboxes {
         // It ended between the look and the signal.
       }
     };
-    return { started, ended, signal };
+    const exec: Sandbox['exec'] = (command, streams) => {
+      if (pid === undefined || !running || child.exitCode !== null || child.signalCode !== null) return undefined;
+      const { env, workingDirectory } = request;
+      return execInContainer({ pid, env, workingDirectory, hostPath: DEFAULT_PATH }, command, streams);
+    };
+    return { started, ended, signal, exec };
   }
 }
 

@@ -1,15 +1,19 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from 'node:http';
+import type { Duplex } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
 import { discovery, review } from './discovery.ts';
+import { acceptExec, execRequestOf, type ExecRequest } from './exec.ts';
+import type { ExecProcess } from './exec-process.ts';
 import { ApiFailure, badRequest, orderedFailure, noSuchPath, notFound, statusOf } from './failure.ts';
 import { faultSchema, type Faults } from './faults.ts';
 import { RequestMetrics } from './metrics.ts';
 import { isJsonObject, jsonOf, type KubeObject } from './objects.ts';
 import { parseProtobuf } from './protobuf.ts';
 import { getObject, listObjects, readBody, sendJson, watchRequest, type ObjectRequest } from './reading.ts';
-import { resourceOf, type Resource } from './resources.ts';
+import type { Resource } from './resources.ts';
+import { placeOf, routeOf, urlOf, type Routed } from './routing.ts';
 import type { Store } from './store.ts';
 import type { Watches } from './watches.ts';
 import { createObject, patchObject, updateObject } from './writing.ts';
@@ -23,18 +27,8 @@ export interface ServerParts {
   readonly token: string;
   /** Answers a request for a pod's log. */
   readonly sendLog: (pod: KubeObject, query: URLSearchParams, response: ServerResponse) => void;
-}
-
-interface Routed {
-  readonly resource: Resource;
-  readonly namespace: string | undefined;
-  readonly name: string | undefined;
-  readonly subresource: string;
-}
-
-/** The path before all others that gives access like the token itself. */
-export function accessPath(token: string): string {
-  return `/access/${token}`;
+  /** Starts a command in a pod's container; undefined where that does not run. */
+  readonly exec: (pod: KubeObject, asked: ExecRequest) => ExecProcess | undefined;
 }
 
 /** What is asked, in the words of access reviews. */
@@ -57,6 +51,9 @@ export function apiServer(parts: ServerParts): Server {
   const server = createServer((request, response) => {
     void answer(parts, metrics, request, response);
   });
+  server.on('upgrade', (request, socket, head) => {
+    void upgrade(parts, metrics, { request, socket, head });
+  });
   // A client may send on a connection just as we close it for idleness; so leave that to the client.
   server.keepAliveTimeout = 0;
   server.requestTimeout = 0;
@@ -72,10 +69,7 @@ async function answer(
   try {
     await route(parts, metrics, urlOf(request), request, response);
   } catch (error) {
-    const failure =
-      error instanceof ApiFailure
-        ? error
-        : new ApiFailure(500, 'InternalError', `Internal error occurred: ${String(error)}`);
+    const failure = failureOf(error);
     if (response.headersSent || response.destroyed) {
       response.destroy();
       return;
@@ -84,15 +78,59 @@ async function answer(
   }
 }
 
-/** @throws ApiFailure 400 when the path or query cannot be read */
-function urlOf(request: IncomingMessage): URL {
+function failureOf(error: unknown): ApiFailure {
+  if (error instanceof ApiFailure) return error;
+  return new ApiFailure(500, 'InternalError', `Internal error occurred: ${String(error)}`);
+}
+
+/** Answers a request that wants another protocol on its connection: `pods/exec` over WebSocket is the only one. */
+async function upgrade(
+  parts: ServerParts,
+  metrics: RequestMetrics,
+  asked: { readonly request: IncomingMessage; readonly socket: Duplex; readonly head: Buffer },
+): Promise<void> {
+  const { request, socket } = asked;
+  socket.on('error', () => socket.destroy());
+  const count = (code: number): void => {
+    metrics.count({ verb: 'CONNECT', resource: 'pods', subresource: 'exec', scope: 'resource', code });
+  };
   try {
-    const url = new URL(`http://local${request.url ?? '/'}`);
-    decodeURIComponent(url.pathname);
-    return url;
-  } catch {
-    throw badRequest('the URL cannot be read');
+    const url = urlOf(request);
+    const { path, trusted } = placeOf(parts.token, url, request);
+    if (!trusted) throw new ApiFailure(401, 'Unauthorized', 'Unauthorized');
+    const routed = routeOf(path);
+    if (routed?.subresource !== 'exec') throw noSuchPath();
+    const { namespace = '', name = '' } = routed;
+    // The words of access reviews: running a command is creating one.
+    await misbehave(parts.faults, 'create', 'pods/exec', name);
+    const pod = parts.store.get('pods', namespace, name);
+    if (pod === undefined) throw notFound('pods', name);
+    const wanted = execRequestOf(pod, url.searchParams);
+    acceptExec(asked, wanted, () => parts.exec(pod, wanted), parts.faults.losesReply('create', 'pods/exec'));
+    count(101);
+  } catch (error) {
+    const failure = failureOf(error);
+    count(failure.code);
+    const text = JSON.stringify(statusOf(failure));
+    socket.end(
+      `HTTP/1.1 ${String(failure.code)} ${STATUS_CODES[failure.code] ?? ''}\r\ncontent-type: application/json\r\ncontent-length: ${String(Buffer.byteLength(text))}\r\nconnection: close\r\n\r\n${text}`,
+    );
   }
+}
+
+/** Delays, fails or refuses a request as was ordered. */
+async function misbehave(faults: Faults, verb: Verb, target: string, name: string | undefined): Promise<void> {
+  const delayMs = faults.delayMs(verb, target);
+  if (delayMs > 0) await delay(delayMs);
+  const failure = faults.failure(verb, target);
+  if (failure !== undefined) throw orderedFailure(failure);
+  if (!faults.isDenied(verb, target)) return;
+  throw new ApiFailure(
+    403,
+    'Forbidden',
+    `${target} is forbidden: User "reentry-local" cannot ${verb} resource "${target}" in API group ""`,
+    { details: { kind: target.split('/')[0], ...(name !== undefined && { name }) } },
+  );
 }
 
 function sendFailure(response: ServerResponse, failure: ApiFailure): void {
@@ -113,17 +151,12 @@ async function route(
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  // kubectl sends no token over plain HTTP, but keeps a path in the server's address: there the token may stand as well.
-  const prefix = accessPath(parts.token);
-  const inPath = url.pathname.startsWith(`${prefix}/`);
-  const path = (inPath ? url.pathname.slice(prefix.length) : url.pathname).replace(/(?<=.)\/+$/u, '');
+  const { path, trusted } = placeOf(parts.token, url, request);
   if (['/healthz', '/livez', '/readyz'].includes(path)) {
     response.writeHead(200, { 'content-type': 'text/plain' }).end('ok');
     return;
   }
-  if (path !== '/version' && !inPath && request.headers.authorization !== `Bearer ${parts.token}`) {
-    throw new ApiFailure(401, 'Unauthorized', 'Unauthorized');
-  }
+  if (path !== '/version' && !trusted) throw new ApiFailure(401, 'Unauthorized', 'Unauthorized');
   if (path === '/metrics') {
     const gauges = {
       apiserver_longrunning_requests: parts.watches.size,
@@ -163,21 +196,6 @@ async function route(
   throw noSuchPath();
 }
 
-function routeOf(path: string): Routed | undefined {
-  const segments = path.split('/').slice(1).map(decodeURIComponent);
-  if (segments[0] !== 'api' || segments[1] !== 'v1' || segments[2] === undefined) return undefined;
-  const inNamespace =
-    segments[2] === 'namespaces' && segments[4] !== undefined && segments[4] !== 'status' && segments[4] !== 'finalize';
-  const [resourceName = '', name, subresource = ''] = inNamespace ? segments.slice(4) : segments.slice(2);
-  const resource = resourceOf(resourceName);
-  if (resource === undefined || resource.namespaced !== inNamespace) {
-    // Only lists and watches may span all namespaces.
-    if (resource === undefined || inNamespace || name !== undefined) throw noSuchPath();
-  }
-  if (subresource !== '' && !resource.subresources.includes(subresource)) throw noSuchPath();
-  return { resource, namespace: inNamespace ? segments[3] : undefined, name, subresource };
-}
-
 function verbOf(method: string, { name }: Routed, query: URLSearchParams): Verb {
   switch (method) {
     case 'GET':
@@ -212,20 +230,7 @@ async function objectRequest(
     metrics.count({ verb: METRIC_VERB[verb], resource: resource.name, subresource, scope, code });
   };
   try {
-    const delayMs = faults.delayMs(verb, target);
-    if (delayMs > 0) await delay(delayMs);
-    const failure = faults.failure(verb, target);
-    if (failure !== undefined) throw orderedFailure(failure);
-    if (faults.isDenied(verb, target)) {
-      throw new ApiFailure(
-        403,
-        'Forbidden',
-        `${target} is forbidden: User "reentry-local" cannot ${verb} resource "${target}" in API group ""`,
-        {
-          details: { kind: resource.name, ...(name !== undefined && { name }) },
-        },
-      );
-    }
+    await misbehave(faults, verb, target, name);
     const body = request.method === 'GET' ? undefined : await readBody(request);
     const answered = perform(parts, verb, routed, query, request, response, body);
     count(answered?.code ?? 200);
@@ -264,6 +269,7 @@ function perform(
   const contentType = contentTypeOf(incoming);
   switch (verb) {
     case 'get': {
+      if (subresource === 'exec') throw badRequest('Upgrade request required');
       if (subresource !== 'log') return { code: 200, text: getObject(store, request) };
       const pod = store.get('pods', namespace ?? '', name ?? '');
       if (pod === undefined) throw notFound('pods', name ?? '');
@@ -276,6 +282,7 @@ function perform(
       parts.watches.start(watchRequest(store, request), response);
       return undefined;
     case 'create': {
+      if (subresource === 'exec') throw badRequest('Upgrade request required');
       if (subresource === 'eviction')
         return { code: 201, text: jsonOf(evict(store, request, parseBody(body, contentType))) };
       if (resource.namespaced && namespace === undefined) throw noSuchPath();
