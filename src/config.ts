@@ -156,6 +156,10 @@ export const configSchema = z.object({
   ctlCredits: integer(1, 10_000)
     .default(64)
     .register(facts, { says: 'Cancels and orphans a worker treats at once.', value: 'N' }),
+  minLoggingEveryMs: integer(5_000, 3_600_000).default(5_000).register(facts, {
+    says: 'Shortest logging interval a triggerer keeps to; shorter ones are stretched to it, and counted.',
+    value: 'MS',
+  }),
   drainSeconds: integer(0, 3600).default(25).register(facts, {
     says: 'Time a role gets to finish what it has begun once it is asked to stop.',
     value: 'SECONDS',

@@ -5,7 +5,6 @@ import type {
   CompletedData,
   CtlMessage,
   Diagnosis,
-  Heartbeat,
   LifecycleData,
   ResultRef,
   ResumeMessage,
@@ -15,6 +14,7 @@ import type {
   Claim,
   ServiceReply,
 } from './wire/messages.ts';
+import type { Heartbeat } from './wire/heartbeat.ts';
 import type { EventType, Lane, RunKey, Verb } from './wire/subjects.ts';
 
 // ---------------------------------------------------------------- broker
@@ -258,6 +258,8 @@ export interface ClientBroker extends AsyncDisposable {
   live$(run: RunKey): Observable<LiveChunk>;
   /** Log chunks of a run as they are stored, from now on. History: `request(tenant, 'logs', …)`. */
   logChunks$(run: RunKey): Observable<StoredLogChunk>;
+  /** What the triggerers say of themselves, from now on; errors where the permissions do not allow it (they are the operator's, not a tenant's). */
+  readonly heartbeats$: Observable<Heartbeat>;
   /** True while connected; the present state first. */
   readonly connected$: Observable<boolean>;
   /** Broker's largest message, headers included. */

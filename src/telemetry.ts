@@ -54,10 +54,16 @@ export const METRICS = {
   absence_checks_total: { kind: 'counter', says: 'Pods asked for because no watch had them.', labels: [] },
   logging_intervals_stretched_total: {
     kind: 'counter',
-    says: 'Logging intervals stretched because too many were due.',
-    labels: [],
+    says: 'Logging intervals stretched: too many were due (rate), or shorter than the least one (floor).',
+    labels: ['why'],
   },
   fire_failures_total: { kind: 'counter', says: 'Trigger events that could not be stored at once.', labels: [] },
+  events_unsent: { kind: 'gauge', says: 'Trigger events that wait for a place to be published.', labels: [] },
+  loop_delay_milliseconds: {
+    kind: 'gauge',
+    says: "Delay of this triggerer's event loop in the last second, by percentile.",
+    labels: ['percentile'],
+  },
   shard_claims_total: { kind: 'counter', says: 'Claims on shards, by outcome.', labels: ['outcome'] },
   service_requests_total: {
     kind: 'counter',

@@ -45,6 +45,8 @@ import {
   submitReplySchema,
 } from './replies.ts';
 import type { Explanation, RunPage, RunStatus } from './replies.ts';
+import { heardTriggerers } from './triggerers.ts';
+import type { Triggerers } from './triggerers.ts';
 
 /** How often a waiting client looks for an event that a broken connection may have cost it, in milliseconds. */
 const LOOK_AGAIN_MS = 5_000;
@@ -100,6 +102,11 @@ export interface Client extends AsyncDisposable {
   list(options?: { readonly after?: number; readonly limit?: number; readonly phase?: Phase }): Promise<RunPage>;
   /** Why a run failed, waits or was cancelled. */
   explain(runId: string): Promise<Explanation>;
+  /**
+   * The triggerers that live, as their heartbeats say; resolves after `listenMs` (default 1,300: two beats and a little).
+   * @throws ReentryError FORBIDDEN with a tenant's credentials: this is the operator's to see
+   */
+  triggerers(options?: { readonly listenMs?: number }): Promise<Triggerers>;
   /** The pod that a request would make, env values redacted; nothing is created. */
   render(request: RunRequestInput, options?: { readonly server?: boolean }): Promise<unknown>;
 }
@@ -243,6 +250,7 @@ export function clientOver(broker: ClientBroker, tenant: string): Client {
       return { runs, next: next ?? undefined };
     },
     explain: (runId) => ask('explain', { runId }, explainReplySchema),
+    triggerers: ({ listenMs } = {}) => heardTriggerers(broker.heartbeats$, listenMs),
     render: (request, options = {}) => ask('render', { request, ...options }, z.json()),
     [Symbol.asyncDispose]: () => broker[Symbol.asyncDispose](),
   };

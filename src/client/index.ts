@@ -43,6 +43,7 @@ export async function connect(options: ClientOptions = {}): Promise<Client> {
 export type { Client, LogOptions, Receipt, SubmitOptions } from './client.ts';
 export type { LogText } from './log-lines.ts';
 export type { Explanation, RunPage, RunStatus } from './replies.ts';
+export type { Triggerers } from './triggerers.ts';
 export type { StoredEvent } from '../ports.ts';
 export type { CompletedData, Diagnosis, FinalState, LifecycleData, Phase, RunRequestInput } from '../wire/messages.ts';
 export { ReentryError } from '../errors.ts';

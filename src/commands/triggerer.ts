@@ -8,8 +8,8 @@ import type { Finish, Shell } from './shell.ts';
 export async function beginTriggerer(): Promise<(parts: RoleParts) => BegunRole> {
   const { triggerer } = await import('../roles/triggerer.ts');
   return ({ id, config, broker, clusters, log, meter }) => {
-    const { installation, namespaces, queues } = config;
-    const settings = { id, installation, namespaces, defaultQueue: queues[0] ?? 'default' };
+    const { installation, namespaces, queues, minLoggingEveryMs } = config;
+    const settings = { id, installation, namespaces, defaultQueue: queues[0] ?? 'default', minLoggingEveryMs };
     const work$ = triggerer({ broker, clusters, settings, log, meter });
     return { work$, condition: () => work$.health() };
   };
@@ -20,7 +20,7 @@ export function triggererCommand(shell: Shell, finish: Finish): Command {
   const command = declare({
     name: 'triggerer',
     says: 'watch the pods of the installation and say which runs may go on; many may run',
-    settings: [...ROLE_SETTINGS, 'queues'],
+    settings: [...ROLE_SETTINGS, 'queues', 'minLoggingEveryMs'],
     examples: ['reentry triggerer', 'REENTRY_NAMESPACES=jobs,etl reentry triggerer --nats-url nats://nats:4222'],
   });
   return action(command, shell, finish, (invocation) => roleProcess('triggerer', invocation));

@@ -16,3 +16,18 @@ export function shardOf(run: RunKey): string {
 
 /** All shards, `00` to `ff`. */
 export const SHARDS: readonly string[] = Array.from({ length: SHARD_COUNT }, (_, n) => n.toString(16).padStart(2, '0'));
+
+/** Shards as the bits of 64 hex digits, shard `00` first. */
+export function shardBits(shards: ReadonlySet<string>): string {
+  let bits = '';
+  for (let n = 0; n < SHARDS.length; n += 4) {
+    const nibble = SHARDS.slice(n, n + 4).reduce((sum, shard) => sum * 2 + (shards.has(shard) ? 1 : 0), 0);
+    bits += nibble.toString(16);
+  }
+  return bits;
+}
+
+/** The shards that such bits say. */
+export function shardsOf(bits: string): ReadonlySet<string> {
+  return new Set(SHARDS.filter((_, n) => (Number.parseInt(bits[n >> 2] ?? '0', 16) >> (3 - (n & 3))) & 1));
+}

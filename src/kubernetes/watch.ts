@@ -104,26 +104,32 @@ class PodWatch {
     const [first, most] = this.#tuning.backoffMs;
     let bound = first;
     while (!this.#stopped()) {
-      const begunAt = Date.now();
-      let waitMs = Math.random() * SPREAD_MS;
+      const begunAt = performance.now();
+      const livedMs = (): number => performance.now() - begunAt;
+      let end: StreamEnd | undefined;
+      let failure: unknown;
       try {
-        const end = await this.#once();
-        if (end === 'relist') this.#expired();
+        end = await this.#once();
       } catch (error) {
         if (this.#stopped()) return;
-        if (error instanceof KubernetesError && error.fault === 'expired') this.#expired();
-        else {
-          const why = error instanceof Error ? error.message : String(error);
-          this.#say({ kind: 'lagging', why });
-          if (Date.now() - begunAt >= this.#tuning.healthyMs) bound = first;
-          waitMs = Math.random() * bound;
-          bound = Math.min(bound * 2, most);
-          if (error instanceof KubernetesError) waitMs = Math.max(waitMs, error.retryAfterMs ?? 0);
-        }
+        failure = error;
+        if (error instanceof KubernetesError && error.fault === 'expired') end = 'relist';
       }
-      if (Date.now() - begunAt >= this.#tuning.healthyMs) bound = first;
-      // A relist right after a good while need not wait; one right after another must.
-      if (this.#version === undefined && Date.now() - begunAt > SPREAD_MS && waitMs <= SPREAD_MS) waitMs = 0;
+      if (livedMs() >= this.#tuning.healthyMs) bound = first;
+      let waitMs: number;
+      if (end === 'resume') waitMs = Math.random() * SPREAD_MS;
+      else if (end === 'relist') {
+        this.#expired();
+        // A list right after a good while need not wait; one right after another must, and ever longer: lists are what hurts a server.
+        const again = livedMs() <= SPREAD_MS;
+        waitMs = again ? Math.random() * bound : 0;
+        if (again) bound = Math.min(bound * 2, most);
+      } else {
+        this.#say({ kind: 'lagging', why: failure instanceof Error ? failure.message : String(failure) });
+        waitMs = Math.random() * bound;
+        bound = Math.min(bound * 2, most);
+        if (failure instanceof KubernetesError) waitMs = Math.max(waitMs, failure.retryAfterMs ?? 0);
+      }
       await pause(waitMs, this.#stop);
     }
   }
@@ -207,8 +213,9 @@ class PodWatch {
         }
       }
       if (lines.rest() !== undefined) throw new Error('the stream was cut in the middle of an event');
-      // An end before the end mark: nothing to go on from yet.
-      return initial === undefined ? 'resume' : 'relist';
+      // An end before the end mark: a server or a balancer that cannot keep up with one long answer gets the list in pages instead.
+      if (initial !== undefined) throw new NoEndMark();
+      return 'resume';
     } catch (error) {
       const cause: unknown = cut.signal.aborted ? cut.signal.reason : error;
       if (cause instanceof KubernetesError || cause instanceof NoEndMark) throw cause;

@@ -10,6 +10,7 @@ import { coreMessages$ } from './core-messages.ts';
 import { faultOf, natsError } from './errors.ts';
 import { linkOf } from './link.ts';
 import { logChunkOf } from './log-store.ts';
+import { heartbeats$ } from './membership.ts';
 import type { BrokerOptions } from './options.ts';
 import { publishRun } from './publish-run.ts';
 import { patiently } from './publish.ts';
@@ -94,6 +95,7 @@ export async function openClientBroker(options: BrokerOptions): Promise<ClientBr
     // A core subscription sees what is stored, but not its sequence; 0 says so.
     logChunks$: (run) =>
       coreMessages$(link, subjects.log.ofRun(run)).pipe(map(({ subject, data }) => logChunkOf(subject, 0, data))),
+    heartbeats$: heartbeats$(link),
     connected$: link.connected$,
     maxPayloadBytes: nc.info?.max_payload ?? 1024 * 1024,
     [Symbol.asyncDispose]: () => connection[Symbol.asyncDispose](),

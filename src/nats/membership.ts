@@ -1,6 +1,8 @@
 import { EMPTY, concatMap, of, share } from 'rxjs';
+import type { Observable } from 'rxjs';
 import type { Membership } from '../ports.ts';
-import { claimSchema, heartbeatSchema } from '../wire/messages.ts';
+import { type Heartbeat, heartbeatSchema } from '../wire/heartbeat.ts';
+import { claimSchema } from '../wire/messages.ts';
 import type { Claim } from '../wire/messages.ts';
 import { decoded } from './codec.ts';
 import { coreMessages$ } from './core-messages.ts';
@@ -10,6 +12,20 @@ import { liveWatch$ } from './live-watch.ts';
 
 type ClaimSignal =
   { readonly key: string; readonly claim: Claim; readonly revision: number } | { readonly kind: 'synced' };
+
+/** Every triggerer's heartbeats, from now on. */
+export function heartbeats$(link: Link): Observable<Heartbeat> {
+  return coreMessages$(link, link.subjects.heartbeat.all).pipe(
+    concatMap(({ data, subject }) => {
+      try {
+        return of(decoded(heartbeatSchema, data, subject));
+      } catch (error) {
+        link.log?.warn({ subject, error: String(error) }, 'heartbeat not understood');
+        return EMPTY;
+      }
+    }),
+  );
+}
 
 /** Heartbeats as core messages (unstored), claims by compare-and-set. */
 export function membership(link: Link): Membership {
@@ -21,17 +37,7 @@ export function membership(link: Link): Membership {
       if (link.isConnected() && !nc.isClosed() && !nc.isDraining())
         nc.publish(subjects.heartbeat.of(heartbeat.replica), JSON.stringify(heartbeat));
     },
-    heartbeats$: coreMessages$(link, subjects.heartbeat.all).pipe(
-      concatMap(({ data, subject }) => {
-        try {
-          return of(decoded(heartbeatSchema, data, subject));
-        } catch (error) {
-          log?.warn({ subject, error: String(error) }, 'heartbeat not understood');
-          return EMPTY;
-        }
-      }),
-      share(),
-    ),
+    heartbeats$: heartbeats$(link).pipe(share()),
     claims$: () =>
       liveWatch$(link, owners.bucket, link.name).pipe(
         concatMap((signal) => {

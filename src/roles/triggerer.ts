@@ -1,8 +1,22 @@
-import { defer, endWith, filter, ignoreElements, interval, merge, type Observable, share, takeUntil, tap } from 'rxjs';
+import {
+  defer,
+  delay,
+  endWith,
+  filter,
+  finalize,
+  ignoreElements,
+  interval,
+  merge,
+  type Observable,
+  share,
+  takeUntil,
+  tap,
+} from 'rxjs';
 import type { Broker, Clusters, Log, Meter } from '../ports.ts';
 import type { Work } from '../run.ts';
 import type { Check, Checked, Word } from '../trigger/actions.ts';
-import { triggererHealth, type TriggererHealth } from '../trigger/health.ts';
+import { heartbeatFacts, triggererHealth, type TriggererHealth } from '../trigger/health.ts';
+import { type LoopDelay, openLoopDelay } from '../trigger/loop-delay.ts';
 import { TRIGGER_METRICS } from '../trigger/metrics.ts';
 import { Orphans, type OrphanSettings } from '../trigger/orphans.ts';
 import { Ownership, takenOverShards$ } from '../trigger/ownership.ts';
@@ -34,6 +48,8 @@ export interface TriggererDeps {
 export type Triggerer = Work & { readonly health: () => TriggererHealth };
 
 const GAUGES_MS = 1_000;
+/** What is still unsent this long after the hand-over is left to the successors, who judge it anew. */
+const LAST_WORDS_MS = 200;
 
 /**
  * Watches the pods of the installation and says to the workers which runs may go on. Many run at a time; each acts on its shards.
@@ -43,12 +59,25 @@ const GAUGES_MS = 1_000;
  */
 export function triggerer({ broker, clusters, settings, log, meter }: TriggererDeps): Triggerer {
   const now = (): number => broker.now();
+  const since = now();
   const scopes = watchScopes(clusters.names, settings.namespaces);
   const book = new PodBook(scopes);
   const ownership = new Ownership();
   const runs = new WaitingRuns(book, ownership, now(), settings);
   const orphans = new Orphans(ownership, (uid) => runs.isWaitedFor(uid), now(), settings);
-  const health = (): TriggererHealth => triggererHealth({ book, ownership, waiting: runs.size, now: now() });
+  const unsent = new Map<string, Word>();
+  let loopDelay: LoopDelay = { p50: 0, p99: 0 };
+  let knowsAll = false;
+  const health = (): TriggererHealth => {
+    const { rate, floor } = runs.stretched;
+    return triggererHealth({
+      ...{ book, ownership, knowsAll, loopDelay },
+      waiting: runs.size,
+      unsent: unsent.size,
+      stretched: rate + floor,
+      now: now(),
+    });
+  };
 
   const ask = async ({ pod }: Check): Promise<Checked['answer']> => {
     meter.count(TRIGGER_METRICS.checks);
@@ -57,19 +86,36 @@ export function triggerer({ broker, clusters, settings, log, meter }: TriggererD
     const seen = found === undefined ? undefined : cluster.project(found);
     return seen?.uid === pod.uid ? { kind: 'there', pod: seen } : { kind: 'absent' };
   };
-  let stretched = 0;
-  const gauges$ = interval(GAUGES_MS).pipe(
-    tap(() => {
-      meter.gauge(TRIGGER_METRICS.waiting, runs.size);
-      for (const { connection, pods, ageMs } of health().watches) {
-        meter.gauge(TRIGGER_METRICS.pods, pods, { connection });
-        meter.gauge(TRIGGER_METRICS.watchAgeMs, ageMs ?? 0, { connection });
-      }
-      if (runs.stretched > stretched) meter.count(TRIGGER_METRICS.stretched, {}, runs.stretched - stretched);
-      stretched = runs.stretched;
-    }),
-    ignoreElements(),
-  );
+
+  let told = runs.stretched;
+  const gauges$ = defer(() => {
+    const delays = openLoopDelay();
+    return interval(GAUGES_MS).pipe(
+      tap(() => {
+        loopDelay = delays.read();
+        meter.gauge(TRIGGER_METRICS.loopDelayMs, loopDelay.p50, { percentile: '50' });
+        meter.gauge(TRIGGER_METRICS.loopDelayMs, loopDelay.p99, { percentile: '99' });
+        meter.gauge(TRIGGER_METRICS.waiting, runs.size);
+        meter.gauge(TRIGGER_METRICS.unsent, unsent.size);
+        for (const connection of clusters.names) {
+          const watches = health().watches.filter((watch) => watch.connection === connection);
+          meter.gauge(TRIGGER_METRICS.pods, sum(watches.map(({ pods }) => pods)), { connection });
+          meter.gauge(TRIGGER_METRICS.watchAgeMs, Math.max(0, ...watches.map(({ ageMs }) => ageMs ?? 0)), {
+            connection,
+          });
+        }
+        for (const why of ['rate', 'floor'] as const) {
+          const more = runs.stretched[why] - told[why];
+          if (more > 0) meter.count(TRIGGER_METRICS.stretched, { why }, more);
+        }
+        told = runs.stretched;
+      }),
+      ignoreElements(),
+      finalize(() => {
+        delays[Symbol.dispose]();
+      }),
+    );
+  });
 
   const work$ = (stop$: Observable<unknown>): Observable<never> =>
     defer(() => {
@@ -79,17 +125,18 @@ export function triggerer({ broker, clusters, settings, log, meter }: TriggererD
         connected$: broker.connected$,
         stop$,
         now,
-        facts: () => {
-          const { waiting, oldestWatchMs } = health();
-          return { waiting, ...(oldestWatchMs === undefined ? {} : { watchAgeMs: oldestWatchMs }) };
-        },
+        facts: () => heartbeatFacts(health(), since),
         log,
         meter,
       }).pipe(share());
-      const left$ = takenOver$.pipe(ignoreElements(), endWith(true));
+      const left$ = takenOver$.pipe(ignoreElements(), endWith(true), share());
       const words$ = triggerActions$(
         {
-          subscriptions$: broker.subscriptions.changes$(settings.id),
+          subscriptions$: broker.subscriptions.changes$(settings.id).pipe(
+            tap(({ kind }) => {
+              knowsAll ||= kind === 'synced';
+            }),
+          ),
           pods$: watchedPods$(scopes, (connection) => clusters.get(connection), settings.installation, book, {
             now,
             meter,
@@ -97,16 +144,20 @@ export function triggerer({ broker, clusters, settings, log, meter }: TriggererD
           takenOver$,
         },
         { book, runs, orphans },
-        { now, ask },
+        { now, ask$: ask },
       ).pipe(
         filter((action): action is Word => action.kind !== 'check'),
         takeUntil(left$),
       );
       const failed = runs.unpublished.bind(runs);
       return merge(
-        published$(words$, { publish: broker.publish, failed, now, log, meter }),
+        published$(words$, { publish: broker.publish, failed, now, log, meter, unsent }).pipe(
+          takeUntil(left$.pipe(delay(LAST_WORDS_MS))),
+        ),
         gauges$.pipe(takeUntil(left$)),
       );
     });
   return Object.assign(work$, { health });
 }
+
+const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);

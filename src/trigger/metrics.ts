@@ -13,4 +13,6 @@ export const TRIGGER_METRICS = {
   stretched: 'logging_intervals_stretched_total',
   publishFailures: 'fire_failures_total',
   claims: 'shard_claims_total',
+  loopDelayMs: 'loop_delay_milliseconds',
+  unsent: 'events_unsent',
 } as const;

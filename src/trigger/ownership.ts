@@ -38,8 +38,9 @@ import {
   wantedClaims,
 } from '../core/ownership.ts';
 import type { Log, Membership, Meter } from '../ports.ts';
-import { type Heartbeat, WIRE_VERSION } from '../wire/messages.ts';
+import { WIRE_VERSION } from '../wire/messages.ts';
 import { keys } from '../wire/subjects.ts';
+import type { HeartbeatFacts } from './health.ts';
 import { TRIGGER_METRICS } from './metrics.ts';
 
 /** All shards are looked at again this often, whatever was heard. */
@@ -55,6 +56,7 @@ const SHARD_KEY_PREFIX = keys.shard('');
 export class Ownership {
   #held: ReadonlySet<string> = new Set();
   #lastEchoAt: number | undefined;
+  #actingSince = 0;
 
   /** Shards whose last seen claim names this replica. */
   get held(): ReadonlySet<string> {
@@ -65,13 +67,20 @@ export class Ownership {
     return this.#lastEchoAt;
   }
 
+  /** When this replica last began to act: at its first echo, or at the first one after a silence. */
+  get actingSince(): number {
+    return this.#actingSince;
+  }
+
   mayAct(shard: string, now: number): boolean {
     return this.#held.has(shard) && !isFenced(this.#lastEchoAt, now);
   }
 
   /** Takes in the newest view; gives the shards that may be acted on now and could not be before. */
   update(held: ReadonlySet<string>, lastEchoAt: number | undefined, now: number): ReadonlySet<string> {
-    const before = isFenced(this.#lastEchoAt, now) ? new Set<string>() : this.#held;
+    const wasFenced = isFenced(this.#lastEchoAt, now);
+    const before = wasFenced ? new Set<string>() : this.#held;
+    if (wasFenced && !isFenced(lastEchoAt, now)) this.#actingSince = now;
     this.#held = held;
     this.#lastEchoAt = lastEchoAt;
     return isFenced(lastEchoAt, now) ? new Set() : held.difference(before);
@@ -86,7 +95,7 @@ export interface OwnershipInputs {
   readonly stop$: Observable<unknown>;
   readonly now: () => number;
   /** What a heartbeat tells beside being there. */
-  readonly facts: () => Pick<Heartbeat, 'watchAgeMs' | 'waiting'>;
+  readonly facts: () => HeartbeatFacts;
   readonly log: Log;
   readonly meter: Meter;
 }

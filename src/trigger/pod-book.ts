@@ -22,6 +22,8 @@ export interface WatchState {
   lagging: string | undefined;
   /** When bytes last arrived. */
   heardAt: number | undefined;
+  /** How many pods it shows. */
+  pods: number;
 }
 
 /** A pod that left the watch. `confirmed`: it is gone from the API, not only from the selection. */
@@ -42,7 +44,13 @@ export class PodBook {
   readonly #departed = new Map<string, Departed & { readonly at: number }>();
 
   constructor(scopes: readonly WatchScope[]) {
-    this.#watches = scopes.map((scope) => ({ scope, syncedAt: undefined, lagging: undefined, heardAt: undefined }));
+    this.#watches = scopes.map((scope) => ({
+      scope,
+      syncedAt: undefined,
+      lagging: undefined,
+      heardAt: undefined,
+      pods: 0,
+    }));
   }
 
   get watches(): readonly Readonly<WatchState>[] {
@@ -80,11 +88,12 @@ export class PodBook {
     const watch = this.#find({ connection: scope.connection, namespace: scope.namespace ?? '' });
     switch (signal.kind) {
       case 'pod':
+        if (watch !== undefined && !this.#pods.has(signal.pod.uid)) watch.pods += 1;
         this.#pods.set(signal.pod.uid, signal.pod);
         this.#departed.delete(signal.pod.uid);
         break;
       case 'gone':
-        this.#pods.delete(signal.pod.uid);
+        if (this.#pods.delete(signal.pod.uid) && watch !== undefined) watch.pods -= 1;
         this.#remember(signal, now);
         break;
       case 'synced':

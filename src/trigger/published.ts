@@ -49,6 +49,7 @@ export function published$(
     log,
     meter,
     credits = PUBLISH_CREDITS,
+    unsent = new Map(),
   }: {
     readonly publish: Voice;
     readonly failed: (firing: Firing, now: number) => void;
@@ -56,6 +57,8 @@ export function published$(
     readonly log: Log;
     readonly meter: Meter;
     readonly credits?: number;
+    /** Where the words stand that cannot go out yet; given to look at. */
+    readonly unsent?: Map<string, Word>;
   },
 ): Observable<never> {
   const sent$ = (word: Word): Observable<unknown> =>
@@ -78,7 +81,6 @@ export function published$(
     );
 
   return defer(() => {
-    const unsent = new Map<string, Word>();
     let lanes = 0;
     const nextSent$ = (): Observable<unknown> => {
       const first = unsent.entries().next();

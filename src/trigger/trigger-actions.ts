@@ -1,4 +1,15 @@
-import { catchError, EMPTY, expand, from, map, merge, mergeMap, type Observable, of } from 'rxjs';
+import {
+  catchError,
+  defer,
+  EMPTY,
+  expand,
+  map,
+  merge,
+  mergeMap,
+  type Observable,
+  type ObservableInput,
+  of,
+} from 'rxjs';
 import type { SubscriptionChange } from '../ports.ts';
 import type { Action, Check, Checked } from './actions.ts';
 import { dueBatches$ } from './due-batches.ts';
@@ -40,7 +51,7 @@ export interface TriggerMemory {
 export function triggerActions$(
   { subscriptions$, pods$, takenOver$ }: TriggerInputs,
   { book, runs, orphans }: TriggerMemory,
-  { now, ask }: { readonly now: () => number; readonly ask: (check: Check) => Promise<Checked['answer']> },
+  { now, ask$ }: { readonly now: () => number; readonly ask$: (check: Check) => ObservableInput<Checked['answer']> },
 ): Observable<Action> {
   let isComplete = false;
 
@@ -60,7 +71,7 @@ export function triggerActions$(
     return runs.pod(signal, now());
   };
   const checked$ = (check: Check): Observable<Action> =>
-    from(ask(check)).pipe(
+    defer(() => ask$(check)).pipe(
       // Nothing learnt: an API that does not answer never ends a run.
       catchError(() => of({ kind: 'failed' } as const)),
       mergeMap((answer) => runs.checked({ run: check.run, uid: check.pod.uid, answer }, now())),

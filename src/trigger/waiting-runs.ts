@@ -6,12 +6,15 @@ import { judge, judgeAbsence, type Judgement } from '../core/judge.ts';
 import type { PodProjection } from '../core/pod.ts';
 import { TimingWheel } from '../core/timing-wheel.ts';
 import type { SubscriptionChange } from '../ports.ts';
-import { type Subscription, type TriggerEvent, WIRE_VERSION } from '../wire/messages.ts';
-import { keys, type RunKey } from '../wire/subjects.ts';
+import type { TriggerEvent } from '../wire/messages.ts';
+import type { RunKey } from '../wire/subjects.ts';
 import { type Action, type Checked, type Firing, runKeyText } from './actions.ts';
+import { deadlineOf, isSeenSince } from './deadlines.ts';
+import { firing, travelling } from './firing.ts';
 import { floorMs, nextLoggingAt } from './logging-interval.ts';
-import type { Departed, PodBook, WatchSignal } from './pod-book.ts';
+import type { PodBook, WatchSignal } from './pod-book.ts';
 import { Rate } from './rate.ts';
+import type { Wait } from './wait.ts';
 
 /** An unchanged subscription fires again after this long, then after twice as long, up to the second figure. */
 const AGAIN_AFTER_MS = 60_000;
@@ -37,38 +40,12 @@ export interface WaitingSettings {
 /** What this replica may act on. */
 export interface Acting {
   mayAct(shard: string, now: number): boolean;
+  /** Since when it may act without a break; before that it was starting, frozen or cut off. */
+  readonly actingSince: number;
 }
 
-interface Fired {
-  count: number;
-  againAt: number;
-  backoffMs: number;
-}
-
-/** One subscription. Ends when the subscription is deleted. */
-interface Wait {
-  readonly run: RunKey;
-  readonly shard: string;
-  subscription: Subscription;
-  revision: number;
-  arrivedAt: number;
-  /** By kind of event; of the present revision. */
-  fired: Map<TriggerEvent['kind'], Fired>;
-  /** Step that a `running` event was fired for. */
-  loggedStep: number | undefined;
-  loggingAt: number | undefined;
-  /** The pod, as of its departure. */
-  departed: Departed | undefined;
-  /** As a GET showed it, where no watch does. */
-  checked: PodProjection | undefined;
-  absentConfirmed: boolean;
-  checking: boolean;
-  /** No GET before. */
-  checkAt: number | undefined;
-  /** `checkAt` is a place in the rate of GETs. */
-  checkReserved: boolean;
-  checks: number;
-}
+/** After a freeze, bytes that arrive may be old ones that waited in a socket; by then they have been read. */
+const SETTLED_AFTER_MS = 1_000;
 
 /** All waiting runs of the installation, and which of them are over. */
 export class WaitingRuns {
@@ -86,7 +63,8 @@ export class WaitingRuns {
   readonly #absentAfterMs: number;
   readonly #minLoggingEveryMs: number;
   #checksUnderWay = 0;
-  #stretched = 0;
+  #postponed = 0;
+  #floored = 0;
 
   constructor(book: PodBook, acting: Acting, now: number, settings: WaitingSettings = {}) {
     this.wheel = new TimingWheel(now);
@@ -101,9 +79,9 @@ export class WaitingRuns {
   get size(): number {
     return this.#waits.size;
   }
-  /** How many `running` events were put off to keep the rate, since the start. */
-  get stretched(): number {
-    return this.#stretched;
+  /** Logging intervals stretched since the start: to keep the rate of `running` events, and to the least interval. */
+  get stretched(): { readonly rate: number; readonly floor: number } {
+    return { rate: this.#postponed, floor: this.#floored };
   }
   /** Uid of the pod that a run waits for. */
   podOf(run: RunKey): string | undefined {
@@ -147,6 +125,11 @@ export class WaitingRuns {
       checks: 0,
     };
     this.#waits.set(key, wait);
+    const everyMs = subscription.await.loggingEveryMs;
+    // Counted once per run, by whoever acts on it.
+    const isNew = known?.subscription.await.loggingEveryMs !== everyMs;
+    if (isNew && everyMs !== undefined && everyMs < this.#minLoggingEveryMs && this.#acting.mayAct(shard, now))
+      this.#floored += 1;
     const siblings = this.#byShard.get(shard);
     if (siblings === undefined) this.#byShard.set(shard, new Set([key]));
     else siblings.add(key);
@@ -194,8 +177,14 @@ export class WaitingRuns {
     wait.checks += 1;
     wait.checkAt = now + Math.min(this.#absentAfterMs * 2 ** Math.min(wait.checks - 1, 10), CHECK_AGAIN_AT_MOST_MS);
     if (answer.kind === 'there') {
-      wait.checked = answer.pod;
+      const over = this.#book.pod(uid);
+      wait.checked = { pod: answer.pod, at: now, over };
       wait.departed = undefined;
+      // Asked about a deadline only: the watch goes on telling of this pod.
+      if (over !== undefined) {
+        wait.checkAt = undefined;
+        wait.checks = 0;
+      }
     }
     if (answer.kind === 'absent') wait.absentConfirmed = true;
     return this.#look(key, now);
@@ -231,9 +220,14 @@ export class WaitingRuns {
     }
     const { subscription } = wait;
     const ref = subscription.pod;
-    const pod = ref === undefined ? undefined : (this.#book.pod(ref.uid) ?? wait.departed?.pod ?? wait.checked);
-    if (ref === undefined || this.#book.pod(ref.uid) !== undefined) {
-      return this.#conclude(key, wait, judge(subscription, pod, now), pod, now);
+    const shown = ref === undefined ? undefined : this.#book.pod(ref.uid);
+    const checked = wait.checked?.over === shown ? wait.checked?.pod : undefined;
+    const pod = checked ?? shown ?? wait.departed?.pod;
+    if (ref === undefined || shown !== undefined) {
+      const judgement = judge(subscription, pod, now);
+      return this.#isOverdue(wait, judgement, now)
+        ? this.#checkWhenFree(key, wait, wait.checkAt ?? now, now)
+        : this.#conclude(key, wait, judgement, pod, now);
     }
     if (wait.absentConfirmed || wait.departed?.confirmed === true) {
       return this.#conclude(key, wait, judgeAbsence(subscription, pod, now), undefined, now);
@@ -250,7 +244,10 @@ export class WaitingRuns {
       );
     }
     const judgement = judge(subscription, pod, now);
-    if (judgement.kind === 'fire') return this.#conclude(key, wait, judgement, undefined, now);
+    if (judgement.kind === 'fire') {
+      if (!this.#isOverdue(wait, judgement, now)) return this.#conclude(key, wait, judgement, undefined, now);
+      return this.#checkWhenFree(key, wait, wait.checkAt ?? now, now);
+    }
     // A pod that left only the selection is asked for at once; one never seen may still be on its way.
     const missingSince = watch === undefined ? wait.arrivedAt : Math.max(wait.arrivedAt, watch.syncedAt ?? Infinity);
     const checkAt = wait.checkAt ?? (wait.departed === undefined ? missingSince + this.#absentAfterMs : now);
@@ -262,6 +259,21 @@ export class WaitingRuns {
       return [];
     }
     return this.#check(key, wait, now);
+  }
+
+  /** Whether this judgement is a deadline's, and the world has not been seen since. */
+  #isOverdue({ subscription, checked }: Wait, judgement: Judgement, now: number): boolean {
+    const deadline = deadlineOf(subscription, judgement, now);
+    if (deadline === undefined || subscription.pod === undefined) return false;
+    if (checked !== undefined && checked.at >= deadline) return false;
+    const watch = this.#book.watchOf(subscription.pod);
+    return !isSeenSince(watch, Math.max(deadline, this.#acting.actingSince + SETTLED_AFTER_MS));
+  }
+
+  #checkWhenFree(key: string, wait: Wait, at: number, now: number): readonly Action[] {
+    if (!wait.checking && at <= now) return this.#check(key, wait, now);
+    this.#schedule(key, at > now ? at : now + this.#absentAfterMs);
+    return [];
   }
 
   #check(key: string, wait: Wait, now: number): readonly Action[] {
@@ -317,7 +329,7 @@ export class WaitingRuns {
       if (next === undefined || next > now) return next;
       const free = this.#running.reserve(now);
       if (free <= now) return now;
-      this.#stretched += 1;
+      this.#postponed += 1;
       wait.loggingAt = free;
       return free;
     }
@@ -355,26 +367,4 @@ export class WaitingRuns {
     this.#byShard.get(wait.shard)?.delete(key);
     this.wheel.cancel(key);
   }
-}
-
-/** A copy as messages carry it. */
-const travelling = (pod: PodProjection | undefined): TriggerEvent['pod'] =>
-  pod === undefined ? undefined : { ...pod, containers: pod.containers.map((container) => ({ ...container })) };
-
-/**
- * `fire:<run key>:<step>:<n>`, where n is the subscription's revision, the kind and a count: every replica that fires the same
- * says the same id (the broker keeps one), and two different firings of one step never share one.
- */
-function firing({ run, subscription, revision }: Wait, event: TriggerEvent, count: number): Firing {
-  const { queue, attempt, step, stateRev } = subscription;
-  const id = `fire:${keys.run(run)}:${step}:${revision}.${event.kind}.${count}`;
-  const common = { kind: 'fire', run, queue, id, event, revision } as const;
-  // Only time and absence start an attempt; anything else said of a queued run (EXPIRED) is a worker's to decide.
-  if (subscription.then === 'start' && (event.kind === 'timer' || event.kind === 'gone')) {
-    return { ...common, step: { lane: 'start', message: { v: WIRE_VERSION, attempt, stateRev } } };
-  }
-  return {
-    ...common,
-    step: { lane: 'resume', message: { v: WIRE_VERSION, attempt, step, stateRev, subRev: revision, event } },
-  };
 }

@@ -16,13 +16,14 @@ export const MAX_INLINE_RESULT_BYTES = 4 * 1024;
 /** Largest log chunk, in bytes. */
 export const MAX_LOG_CHUNK_BYTES = 64 * 1024;
 
-const version = z
+/** Every internal message's `v`. */
+export const version = z
   .number()
   .int()
   .min(WIRE_VERSION - 1)
   .max(WIRE_VERSION + 1);
-const instant = z.number().int().nonnegative().describe('epoch milliseconds, broker time');
-const count = z.number().int().nonnegative();
+export const instant = z.number().int().nonnegative().describe('epoch milliseconds, broker time');
+export const count = z.number().int().nonnegative();
 const seconds = z
   .number()
   .nonnegative()
@@ -319,16 +320,6 @@ export type LifecycleData = z.infer<typeof lifecycleDataSchema>;
 
 // --- ownership (core messages and KV `own`)
 
-export const heartbeatSchema = z.looseObject({
-  v: version,
-  replica: z.string(),
-  draining: z.boolean(),
-  at: instant,
-  shards: count,
-  watchAgeMs: count.optional(),
-  waiting: count.optional(),
-});
-export type Heartbeat = z.infer<typeof heartbeatSchema>;
 export const claimSchema = z.looseObject({ owner: z.string(), epoch: count });
 export type Claim = z.infer<typeof claimSchema>;
 

@@ -207,7 +207,8 @@ export const PERMISSIONS: readonly PermissionRow[] = [
     what: 'heartbeats of triggerers',
     subjects: ({ subjects }) => [subjects.heartbeat.all],
     publish: ['triggerer'],
-    subscribe: ['triggerer', 'worker', 'executor'],
+    // `status --triggerers` is for whoever operates the installation.
+    subscribe: ['triggerer', 'worker', 'executor', 'setup'],
   },
   {
     what: 'the watch of subscriptions, with beacons and nothing else written',

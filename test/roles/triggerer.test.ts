@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Subject, type Subscription as Running } from 'rxjs';
 import { afterAll, beforeAll, expect, suite, test } from 'vitest';
+import { z } from 'zod';
 import { ANNOTATIONS, LABELS } from '../../src/core/labels.ts';
 import type { PodProjection } from '../../src/core/pod.ts';
 import { SHARD_COUNT } from '../../src/core/shard.ts';
@@ -15,9 +16,16 @@ import { openClusters } from '../../src/kubernetes/clusters.ts';
 import type { Broker, Clusters, Log, Meter } from '../../src/ports.ts';
 import { type Triggerer, triggerer } from '../../src/roles/triggerer.ts';
 import { resumeMessageSchema, type ResumeMessage } from '../../src/wire/messages.ts';
+import { heartbeatSchema } from '../../src/wire/heartbeat.ts';
 import { aSubscription } from '../support/builders.ts';
 import { type ClusterUnderTest, freshName, TARGETS } from '../support/kubernetes.ts';
+import { runReentry } from '../support/processes.ts';
 
+const heardSchema = z.object({
+  triggerers: z.array(heartbeatSchema),
+  unowned: z.array(z.string()),
+  contested: z.array(z.string()),
+});
 const nothing = (): void => undefined;
 const LOG: Log = { debug: nothing, info: nothing, warn: nothing, error: nothing, child: () => LOG };
 const METER: Meter = { count: nothing, gauge: nothing, observeMs: nothing };
@@ -177,6 +185,21 @@ suite('triggerer on a real broker and a Kubernetes API', () => {
       }),
     );
     await expect.poll(() => runs.map((runId) => eventsOf(runId)), PATIENCE).toEqual(runs.map(() => ['success']));
+  });
+
+  test('`status --triggerers` says who owns what, and how old each watch is', async () => {
+    const { code, stdout } = await runReentry(['status', '--triggerers', '--json'], { REENTRY_NATS_URL: server.url });
+    const heard = heardSchema.parse(JSON.parse(stdout));
+    expect(heard.triggerers.map(({ replica }) => replica)).toEqual(['t1', 't2']);
+    expect(heard.triggerers.reduce((sum, { shards }) => sum + shards, 0)).toBe(SHARD_COUNT);
+    expect(heard).toMatchObject({ unowned: [], contested: [] });
+    for (const { watches, problems } of heard.triggerers) {
+      expect(problems).toEqual([]);
+      expect(watches).toEqual([{ connection: 'test', namespace, pods: expect.any(Number), ageMs: expect.any(Number) }]);
+    }
+    expect(code).toBe(0);
+    const forPeople = await runReentry(['status', '--triggerers'], { REENTRY_NATS_URL: server.url });
+    expect(forPeople.stdout).toMatch(/t1 {2}works, \d+ shards, \d+ runs wait/);
   });
 
   test('the logging interval comes round, once per step', async () => {

@@ -4,7 +4,8 @@ import { DEAD_AFTER_MS, FENCED_AFTER_MS, GRACE_MS, HEARTBEAT_MS } from '../../sr
 import { SHARD_COUNT, SHARDS } from '../../src/core/shard.ts';
 import type { Log, Membership, Meter } from '../../src/ports.ts';
 import { HAND_OVER_MS, Ownership, takenOverShards$ } from '../../src/trigger/ownership.ts';
-import type { Claim, Heartbeat } from '../../src/wire/messages.ts';
+import type { Heartbeat } from '../../src/wire/heartbeat.ts';
+import type { Claim } from '../../src/wire/messages.ts';
 
 const nothing = (): void => undefined;
 const log: Log = { debug: nothing, info: nothing, warn: nothing, error: nothing, child: () => log };

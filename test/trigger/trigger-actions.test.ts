@@ -1,4 +1,4 @@
-import { map, type Observable, tap } from 'rxjs';
+import { delay, map, type Observable, type ObservableInput, of, tap } from 'rxjs';
 import { expect, suite, test } from 'vitest';
 import { SHARDS } from '../../src/core/shard.ts';
 import type { PodSignal, SubscriptionChange } from '../../src/ports.ts';
@@ -34,7 +34,7 @@ function drawn$(
     readonly pods$: Observable<PodSignal>;
     readonly takenOver$?: Observable<ReadonlySet<string>>;
     readonly never$: Observable<never>;
-    readonly get?: () => Promise<Checked['answer']>;
+    readonly get$?: () => ObservableInput<Checked['answer']>;
   },
   settings: WaitingSettings = {},
 ): Observable<Action> {
@@ -56,7 +56,7 @@ function drawn$(
       takenOver$: (inputs.takenOver$ ?? inputs.never$).pipe(tap((shards) => ownership.update(shards, Infinity, now()))),
     },
     { book, runs, orphans },
-    { now, ask: inputs.get ?? (() => Promise.resolve({ kind: 'failed' })) },
+    { now, ask$: inputs.get$ ?? (() => Promise.resolve({ kind: 'failed' })) },
   );
 }
 
@@ -106,13 +106,59 @@ suite('triggerActions$', () => {
     });
   });
 
-  test('fires a deadline at its instant, with no event to say so', () => {
+  test('fires a deadline at its instant, with no event to say so, once a GET has shown that the pod still runs', () => {
     marbles(({ hot$, cold$, expectObservable, now }) => {
       const subscriptions$ = hot$('p', { p: aPut({ await: { terminal: true, timeoutAt: 5_000 } }) });
-      const pods$ = hot$('         r', signals);
-      const expected = '          5000ms a';
+      const pods$ = hot$('         (rs)', signals);
+      const expected = '          5000ms c----a';
+      const get$ = () => of({ kind: 'there', pod: aPod() } as const).pipe(delay(5));
+      const out$ = drawn$(now, { subscriptions$, pods$, never$: cold$('-'), get$ }).pipe(map(short));
+      expectObservable(out$, '6s !').toBe(expected, { c: 'get r1-pod', a: 'resume timeout EXECUTION_TIMEOUT' });
+    });
+  });
+
+  test('fires a deadline without a GET where the watch has spoken since', () => {
+    marbles(({ hot$, cold$, expectObservable, now }) => {
+      const subscriptions$ = hot$('p', { p: aPut({ await: { terminal: true, timeoutAt: 5_050 } }) });
+      const pods$ = hot$<PodSignal>('         (rs) 5051ms A', { ...signals, A: { kind: 'alive' } });
+      const expected = '          5100ms a';
       const out$ = drawn$(now, { subscriptions$, pods$, never$: cold$('-') }).pipe(map(short));
       expectObservable(out$, '6s !').toBe(expected, { a: 'resume timeout EXECUTION_TIMEOUT' });
+    });
+  });
+
+  test('a pod that ended, or started, while the watch was down is not told as late', () => {
+    const pending = aPod({ phase: 'Pending', node: undefined, containers: [aContainer({ state: 'waiting' })] });
+    const ended = { kind: 'there', pod: anEndedPod(0) } as const;
+    marbles(({ hot$, cold$, expectObservable, now }) => {
+      const subscriptions$ = hot$('p', { p: aPut({ await: { terminal: true, startBy: 5_000 } }) });
+      const pods$ = hot$('         (ps)-l', { ...signals, p: pod(pending) });
+      const expected = '          5000ms (ca)';
+      const out$ = drawn$(now, { subscriptions$, pods$, never$: cold$('-'), get$: () => of(ended) }).pipe(map(short));
+      expectObservable(out$, '6s !').toBe(expected, { c: 'get r1-pod', a: 'resume success' });
+    });
+    const running = { kind: 'there', pod: aPod() } as const;
+    marbles(({ hot$, cold$, expectObservable, now }) => {
+      const subscriptions$ = hot$('p', { p: aPut({ await: { terminal: true, startBy: 5_000 } }) });
+      const pods$ = hot$('         (ps)-l 99s e', { ...signals, p: pod(pending) });
+      const expected = '          5000ms c 94005ms a';
+      const out$ = drawn$(now, { subscriptions$, pods$, never$: cold$('-'), get$: () => of(running) }).pipe(map(short));
+      expectObservable(out$, '150s !').toBe(expected, { c: 'get r1-pod', a: 'resume success' });
+    });
+  });
+
+  test('a deadline that passes while neither watch nor GET answers ends nothing, and is told when one does', () => {
+    let isUp = false;
+    marbles(({ hot$, cold$, expectObservable, now }) => {
+      const subscriptions$ = hot$('p', { p: aPut({ await: { terminal: true, timeoutAt: 5_000 } }) });
+      const pods$ = hot$('         (rs)-l', signals);
+      const up$ = cold$('60s u').pipe(tap(() => (isUp = true)));
+      expectObservable(up$).toBe('60s u');
+      const get$ = () => of(isUp ? ({ kind: 'there', pod: aPod() } as const) : ({ kind: 'failed' } as const));
+      // Asked again after 10 s, 20 s, 40 s.
+      const expected = '          5s c 9999ms c 19999ms c 39999ms (ca)';
+      const out$ = drawn$(now, { subscriptions$, pods$, never$: cold$('-'), get$ }).pipe(map(short));
+      expectObservable(out$, '100s !').toBe(expected, { c: 'get r1-pod', a: 'resume timeout EXECUTION_TIMEOUT' });
     });
   });
 
@@ -294,7 +340,7 @@ suite('triggerActions$', () => {
     // The first second has the burst as well.
     expect(Math.max(...counts)).toBeLessThanOrEqual(210);
     expect(counts.filter((count) => count > 120).length).toBeLessThanOrEqual(1);
-    expect(runs.stretched).toBeGreaterThan(700);
+    expect(runs.stretched.rate).toBeGreaterThan(700);
   });
 
   test('a GET that says absent, or another uid, is a gone; one that fails says nothing', () => {

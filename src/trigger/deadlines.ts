@@ -1,0 +1,23 @@
+/**
+ * Deadlines of pods are believed only when the pod has been seen after them: it may have started or ended in time while the watch was
+ * down, or while this process stood still. A stale look must not end a run.
+ */
+import type { Judgement } from '../core/judge.ts';
+import type { Subscription } from '../wire/messages.ts';
+import type { WatchState } from './pod-book.ts';
+
+/** The deadline behind a time-out of a pod, epoch milliseconds; undefined where a judgement is none, or needs no look at a pod. */
+export function deadlineOf(subscription: Subscription, judgement: Judgement, now: number): number | undefined {
+  if (judgement.kind !== 'fire' || judgement.event.kind !== 'timeout') return undefined;
+  const { pod, await: wanted } = subscription;
+  // A wait for absence, or for a time alone, expires by the clock.
+  if (pod === undefined || wanted.terminal !== true || wanted.gone === true) return undefined;
+  const passed = [wanted.timeoutAt, wanted.startBy, wanted.scheduleBy].filter((at) => at !== undefined && at <= now);
+  return Math.max(...passed.map((at) => at ?? 0));
+}
+
+/** Whether a watch was complete and has said something after `instant`: then what it shows is not older. */
+export function isSeenSince(watch: Readonly<WatchState> | undefined, instant: number): boolean {
+  if (watch?.syncedAt === undefined || watch.lagging !== undefined) return false;
+  return watch.heardAt !== undefined && watch.heardAt > instant;
+}

@@ -1,0 +1,45 @@
+/** What a triggerer remembers of one subscription. */
+import type { PodProjection } from '../core/pod.ts';
+import type { Subscription, TriggerEvent } from '../wire/messages.ts';
+import type { RunKey } from '../wire/subjects.ts';
+import type { Departed } from './pod-book.ts';
+
+/** A pod as a GET showed it. */
+interface Seen {
+  readonly pod: PodProjection;
+  readonly at: number;
+  /** What the watch had shown until then: as soon as it shows something else, that is newer. */
+  readonly over: PodProjection | undefined;
+}
+
+/** That an event of one kind was fired. */
+interface Fired {
+  count: number;
+  againAt: number;
+  backoffMs: number;
+}
+
+/** One subscription. Ends when the subscription is deleted. */
+export interface Wait {
+  readonly run: RunKey;
+  readonly shard: string;
+  subscription: Subscription;
+  revision: number;
+  arrivedAt: number;
+  /** By kind of event; of the present revision. */
+  fired: Map<TriggerEvent['kind'], Fired>;
+  /** Step that a `running` event was fired for. */
+  loggedStep: number | undefined;
+  loggingAt: number | undefined;
+  /** The pod, as of its departure. */
+  departed: Departed | undefined;
+  /** As a GET showed it, where no watch does or the watch may be behind. */
+  checked: Seen | undefined;
+  absentConfirmed: boolean;
+  checking: boolean;
+  /** No GET before. */
+  checkAt: number | undefined;
+  /** `checkAt` is a place in the rate of GETs. */
+  checkReserved: boolean;
+  checks: number;
+}

@@ -1,0 +1,89 @@
+import { expect, suite, test } from 'vitest';
+import { shardBits, SHARDS, shardsOf } from '../../src/core/shard.ts';
+import { addedUp } from '../../src/client/triggerers.ts';
+import type { PodSignal } from '../../src/ports.ts';
+import { heartbeatFacts, type HealthInputs, triggererHealth } from '../../src/trigger/health.ts';
+import { Ownership } from '../../src/trigger/ownership.ts';
+import { PodBook } from '../../src/trigger/pod-book.ts';
+import { heartbeatSchema } from '../../src/wire/heartbeat.ts';
+import { aPod } from '../support/builders.ts';
+
+const A = { connection: 'a', namespace: undefined };
+const B = { connection: 'b', namespace: 'jobs' };
+
+/** A triggerer that works, as of 1,000 ms; then what is told to its watches. */
+function working(
+  told: readonly (readonly [scope: typeof A | typeof B, signal: PodSignal])[] = [],
+  facts: Partial<HealthInputs> = {},
+): HealthInputs {
+  const book = new PodBook([A, B]);
+  const ownership = new Ownership();
+  ownership.update(new Set(SHARDS.slice(0, 3)), 1_000, 1_000);
+  for (const scope of [A, B]) book.apply({ scope, signal: { kind: 'synced' } }, 1_000);
+  for (const [scope, signal] of told) book.apply({ scope, signal }, 1_000);
+  const loopDelay = { p50: 0, p99: 1 };
+  return { book, ownership, waiting: 7, knowsAll: true, loopDelay, unsent: 0, stretched: 0, now: 1_000, ...facts };
+}
+
+suite('triggererHealth', () => {
+  test('of one that works has no problem, and counts pods per watch', () => {
+    const first: PodSignal = { kind: 'pod', pod: aPod({ connection: 'a', uid: 'u1' }) };
+    const second: PodSignal = { kind: 'pod', pod: aPod({ connection: 'a', uid: 'u2' }) };
+    const gone: PodSignal = { kind: 'gone', pod: aPod({ connection: 'a', uid: 'u2' }), confirmed: true };
+    const health = triggererHealth(
+      working([
+        [A, first],
+        [A, first],
+        [A, second],
+        [A, gone],
+      ]),
+    );
+    expect(health).toMatchObject({ alive: true, ready: true, problems: [], waiting: 7, shards: ['00', '01', '02'] });
+    expect(health.watches.map(({ connection, pods }) => [connection, pods])).toEqual([
+      ['a', 1],
+      ['b', 0],
+    ]);
+  });
+
+  test.each([
+    [
+      'a watch that is behind',
+      working([[B, { kind: 'lagging', why: 'HTTP 403' }]]),
+      'watch b/jobs is behind: HTTP 403',
+    ],
+    ['subscriptions not read', working([], { knowsAll: false }), 'has not read all subscriptions yet'],
+    ['a blocked event loop', working([], { loopDelay: { p50: 3, p99: 2_500 } }), 'its event loop is 2500 ms late'],
+    ['a broker that takes nothing', working([], { unsent: 5_000 }), '5000 events wait for the broker to take them'],
+    ['no echo', working([], { now: 3_000 }), 'does not hear its own heartbeat, so it acts on nothing'],
+  ])('says what is wrong, while the process lives: %s', (_, inputs, problem) => {
+    expect(triggererHealth(inputs)).toMatchObject({ alive: true, ready: false, problems: [problem] });
+  });
+
+  test('wants a restart after minutes without an echo', () => {
+    expect(triggererHealth(working([], { now: 200_000 })).alive).toBe(false);
+  });
+});
+
+suite('heartbeats', () => {
+  const beat = (replica: string, inputs: HealthInputs) =>
+    heartbeatSchema.parse({
+      ...{ v: 1, replica, draining: false, at: 1_000, shards: 3 },
+      ...heartbeatFacts(triggererHealth(inputs), 0),
+    });
+
+  test('carry what `status --triggerers` tells', () => {
+    const { triggerers, unowned, contested } = addedUp([beat('t2', working()), beat('t1', working())]);
+    expect(triggerers.map(({ replica }) => replica)).toEqual(['t1', 't2']);
+    expect(unowned).toHaveLength(253);
+    expect(contested).toEqual(['00', '01', '02']);
+    expect(triggerers[0]).toMatchObject({ waiting: 7, problems: [], watches: [{ connection: 'a', ageMs: 0 }, {}] });
+  });
+
+  test('carry shards as bits that are read back', () => {
+    const some = new Set(['00', '0f', '10', 'a7', 'ff']);
+    expect(shardBits(some)).toHaveLength(64);
+    expect(shardsOf(shardBits(some))).toEqual(some);
+    expect(shardsOf(shardBits(new Set(SHARDS)))).toEqual(new Set(SHARDS));
+    expect(shardsOf('')).toEqual(new Set());
+  });
+});
