@@ -21,6 +21,7 @@ export default defineConfig({
       project('trigger'),
       project('oracle'),
       project('parity'),
+      project('executor'),
       project('operator', real),
       project('nats', real),
       project('kubernetes', real),

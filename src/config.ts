@@ -63,6 +63,10 @@ const integer = (min: number, max: number) =>
       .min(min)
       .max(max),
   );
+const flag = z.preprocess(
+  (value) => (value === 'true' || value === 'True' ? true : value === 'false' || value === 'False' ? false : value),
+  z.boolean('must be true or false'),
+);
 const secret = z.preprocess(
   (value) => (typeof value === 'string' && value !== '' ? new Secret(value) : value),
   z.instanceof(Secret),
@@ -114,6 +118,9 @@ export const configSchema = z.object({
   queues: list(z.string().regex(QUEUE_PATTERN, 'a queue is 1 to 32 letters, digits, _ or -'))
     .default(['default'])
     .register(facts, { says: 'Queues that setup makes and a worker serves.', value: 'QUEUE[,QUEUE]' }),
+  executorQueues: list(z.string().regex(QUEUE_PATTERN, 'a queue is 1 to 32 letters, digits, _ or -'))
+    .default(['executor'])
+    .register(facts, { says: 'Queues that setup makes for executors and an executor serves.', value: 'QUEUE[,QUEUE]' }),
   installation: z
     .string()
     .regex(/^[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$/, 'must be a Kubernetes label value')
@@ -159,6 +166,44 @@ export const configSchema = z.object({
   minLoggingEveryMs: integer(5_000, 3_600_000).default(5_000).register(facts, {
     says: 'Shortest logging interval a triggerer keeps to; shorter ones are stretched to it, and counted.',
     value: 'MS',
+  }),
+  executorParallelism: integer(1, 1_000_000).default(32).register(facts, {
+    says: 'Slots of an executor queue: its live pods at a time, over all executors together.',
+    value: 'N',
+  }),
+  executorLaunchConcurrency: integer(1, 1_000).default(64).register(facts, {
+    says: 'Most pods an executor creates at a time; how many it really does follows the API server.',
+    value: 'N',
+  }),
+  executorPodTemplateFile: text.optional().register(facts, {
+    says: 'Pod that every command run starts from, as YAML; a request may name another one of the template folder.',
+    value: 'FILE',
+  }),
+  executorImage: text
+    .optional()
+    .register(facts, { says: 'Image of command runs that name none (else the template’s).', value: 'IMAGE' }),
+  executorNamespace: z
+    .string()
+    .regex(/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/, 'must be a Kubernetes namespace name')
+    .optional()
+    .register(facts, { says: 'Namespace of pods of command runs (else the connection’s).', value: 'NAMESPACE' }),
+  executorDeleteWorkerPods: flag
+    .default(true)
+    .register(facts, { says: 'Delete pods of command runs once they are accounted for.', value: 'true|false' }),
+  executorDeleteWorkerPodsOnFailure: flag
+    .default(false)
+    .register(facts, { says: 'The same for pods that failed; otherwise they are kept, marked.', value: 'true|false' }),
+  executorPublishRetries: integer(-1, 1_000_000).default(-1).register(facts, {
+    says: 'How often the launch of an attempt is put off for quota, throttling or a failing API server; -1: without end.',
+    value: 'N',
+  }),
+  executorQueuedTimeoutSeconds: integer(1, 31_622_400).default(600).register(facts, {
+    says: 'Time a pod of a command run gets to start before it is replaced.',
+    value: 'SECONDS',
+  }),
+  executorQueuedRetries: integer(0, 100).default(2).register(facts, {
+    says: 'How often a pod that did not start in time is replaced without spending a retry of the run.',
+    value: 'N',
   }),
   drainSeconds: integer(0, 3600).default(25).register(facts, {
     says: 'Time a role gets to finish what it has begun once it is asked to stop.',

@@ -15,6 +15,7 @@ import type {
   ServiceReply,
 } from './wire/messages.ts';
 import type { Heartbeat } from './wire/heartbeat.ts';
+import type { ExecutorBeat } from './wire/executor-beat.ts';
 import type { EventType, Lane, RunKey, Verb } from './wire/subjects.ts';
 
 // ---------------------------------------------------------------- broker
@@ -48,6 +49,18 @@ export interface Delivery {
   abandon(): void;
 }
 
+/** How many messages may be held at a time: a number, or one that moves with the world. */
+export type Credits =
+  | number
+  | {
+      /** How many more may come, beyond the `held` ones. */
+      room(held: number): number;
+      /** Emits when `room` may answer more than before. */
+      readonly changes$: Observable<unknown>;
+      /** Never more than this at a time. */
+      readonly max: number;
+    };
+
 /** Work queues. `handle` decides ack, nak or abandon itself; a rejection of it is a nak with back-off. */
 export interface WorkQueues {
   /** Takes run requests of a queue, `credits` at a time; completes when `stop$` emitted and all begun is done. */
@@ -60,7 +73,7 @@ export interface WorkQueues {
   steps$(
     queue: string,
     lane: Lane,
-    credits: number,
+    credits: Credits,
     handle: (delivery: Delivery) => Promise<void>,
     stop$: Observable<unknown>,
   ): Observable<never>;
@@ -189,6 +202,14 @@ export interface Membership {
   readClaim(key: string): Promise<Versioned<Claim> | undefined>;
 }
 
+/** Which executors are there. */
+export interface ExecutorMembers {
+  /** An executor says that it is there. Lost while disconnected. */
+  beat(beat: ExecutorBeat): void;
+  /** What executors say of themselves, their own words included. */
+  readonly beats$: Observable<ExecutorBeat>;
+}
+
 /** Request/reply services. */
 export interface ServiceHost {
   /** Answers `verb` for every tenant; the tenant comes from the subject only. `more` sends further replies of a stream before the last. */
@@ -205,6 +226,7 @@ export interface Broker extends AsyncDisposable {
   readonly logs: LogStore;
   readonly results: ResultStore;
   readonly membership: Membership;
+  readonly executors: ExecutorMembers;
   readonly services: ServiceHost;
   /** Broker time, epoch milliseconds. */
   now(): number;

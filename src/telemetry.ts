@@ -70,6 +70,24 @@ export const METRICS = {
     says: 'Requests answered, by verb and outcome.',
     labels: ['verb', 'outcome'],
   },
+  executor_open_slots: {
+    kind: 'gauge',
+    says: 'Free slots of an executor queue, as this executor sees them.',
+    labels: ['queue'],
+  },
+  executor_running_tasks: { kind: 'gauge', says: 'Live pods of an executor queue.', labels: ['queue'] },
+  executor_live_executors: { kind: 'gauge', says: 'Executors that share the slots of a queue.', labels: ['queue'] },
+  executor_launch_limit: { kind: 'gauge', says: 'Pods that may be in creation at a time, now.', labels: [] },
+  executor_pod_creation_milliseconds: {
+    kind: 'milliseconds',
+    says: 'Time that the creation of a pod took.',
+    labels: [],
+  },
+  executor_pod_creations_total: {
+    kind: 'counter',
+    says: 'Creations of pods by an executor, by HTTP status (or error).',
+    labels: ['status'],
+  },
   broker_connected: { kind: 'gauge', says: '1 while connected to NATS.', labels: [] },
   bucket_fill: { kind: 'gauge', says: 'Fill of the fullest bucket, 0 to 1.', labels: [] },
 } as const satisfies Readonly<Record<string, MetricFacts>>;

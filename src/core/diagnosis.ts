@@ -122,6 +122,13 @@ export const DIAGNOSES = {
     summary: (f) => `The pod did not start in time${node(f)}${told(f)}`,
     hint: 'See the pod’s events for what it waited for; raise startupTimeoutSeconds for large images or slow init containers.',
   },
+  STUCK_QUEUED: {
+    category: 'infrastructure',
+    budget: 'infrastructure',
+    meaning: 'A pod of a command run did not start in time and was replaced.',
+    summary: (f) => `The pod did not start in time and is replaced${node(f)}${told(f)}`,
+    hint: 'See the pod’s events for what it waited for; raise executorQueuedTimeoutSeconds where nodes are slow to come.',
+  },
   EXECUTION_TIMEOUT: {
     category: 'timeout',
     budget: 'user',

@@ -135,7 +135,7 @@ function withSecrets(spec: JsonRecord, secrets: PodParams['secrets']): JsonRecor
 }
 
 /** `min(user's, remaining + 30)`: Kubernetes ends a pod that everybody of ours has forgotten. */
-function deadlineOf(spec: JsonRecord, executionTimeoutSeconds: number | undefined): JsonRecord {
+export function deadlineOf(spec: JsonRecord, executionTimeoutSeconds: number | undefined): JsonRecord {
   if (executionTimeoutSeconds === undefined) return {};
   const mirrored = Math.max(1, Math.ceil(executionTimeoutSeconds)) + DEADLINE_SLACK_SECONDS;
   const own = spec['activeDeadlineSeconds'];

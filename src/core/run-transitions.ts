@@ -169,9 +169,16 @@ export function held(
 }
 
 /** Not possible now: the same attempt again at `notBefore`. */
-export function postponed(state: Draft, notBefore: number, infraFailures: number, blocked: Diagnosis): Draft {
+export function postponed(
+  state: Draft,
+  notBefore: number,
+  infraFailures: number,
+  blocked: Diagnosis,
+  memo?: RunState['memo'],
+): Draft {
   return {
     ...without(state, 'outcome'),
+    ...given({ memo }),
     blocked: boundedDiagnosis(blocked),
     phase: 'Queued',
     step: state.step + 1,

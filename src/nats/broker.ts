@@ -5,6 +5,7 @@ import { brokerTime } from './broker-time.ts';
 import { connectNats } from './connection.ts';
 import { coreMessages$ } from './core-messages.ts';
 import { natsError } from './errors.ts';
+import { executorMembers } from './executor-members.ts';
 import { linkOf } from './link.ts';
 import { logStore } from './log-store.ts';
 import { membership } from './membership.ts';
@@ -47,6 +48,7 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
     logs: logStore(link),
     results: resultStore(link),
     membership: membership(link),
+    executors: executorMembers(link),
     services: serviceHost(link),
     now: time.now,
     clockOffsetMs: time.offsetMs,

@@ -1,6 +1,6 @@
 import type { Msg } from 'nats';
 import { Observable, take } from 'rxjs';
-import type { Delivery, WorkQueues } from '../ports.ts';
+import type { Credits, Delivery, WorkQueues } from '../ports.ts';
 import { ReentryError } from '../errors.ts';
 import { WORKING_EVERY_MS, consumers } from '../wire/streams.ts';
 import { CALL_TIMEOUT_MS } from './link.ts';
@@ -79,11 +79,14 @@ export function workQueues(link: Link): WorkQueues {
   const consume$ = (
     stream: string,
     consumer: string,
-    credits: number,
+    credits: Credits,
     handle: (delivery: Delivery) => Promise<void>,
     stop$: Observable<unknown>,
   ) =>
     new Observable<never>((subscriber) => {
+      const most = typeof credits === 'number' ? credits : credits.max;
+      const free = () =>
+        typeof credits === 'number' ? credits - held : Math.min(credits.max - held, credits.room(held));
       let held = 0;
       let stopping = false;
       let drained = false;
@@ -120,22 +123,26 @@ export function workQueues(link: Link): WorkQueues {
           await delivery.nak(delayMs);
         }
       };
-      const source = pullFrom(
-        link,
-        stream,
-        consumer,
-        credits,
-        () => credits - held,
-        (message) => {
-          held += 1;
-          void work(message).finally(() => {
-            held -= 1;
-            source.refill();
-            finish();
-          });
-        },
-      );
+      const source = pullFrom(link, stream, consumer, most, free, (message) => {
+        held += 1;
+        void work(message).finally(() => {
+          held -= 1;
+          source.refill();
+          finish();
+        });
+      });
       source.refill();
+      const moves =
+        typeof credits === 'number'
+          ? undefined
+          : credits.changes$.subscribe({
+              next: () => {
+                source.refill();
+              },
+              error: (error: unknown) => {
+                subscriber.error(error);
+              },
+            });
       const stop = () => {
         if (stopping) return;
         stopping = true;
@@ -152,6 +159,7 @@ export function workQueues(link: Link): WorkQueues {
       });
       return () => {
         stops.unsubscribe();
+        moves?.unsubscribe();
         stop();
       };
     });

@@ -2,9 +2,10 @@
 import { diagnosisOf, type DiagnosisCode, type DiagnosisFacts } from '../core/diagnosis.ts';
 import { recordIn, textIn } from '../core/json.ts';
 import { ReentryError } from '../errors.ts';
-import type { Cluster } from '../ports.ts';
+import type { PodProjection, PodRef } from '../core/pod.ts';
+import type { Cluster, Manifest } from '../ports.ts';
 import { admissionOutcome, placeOf } from './admission.ts';
-import { launched } from './deferral.ts';
+import { launched, refOf } from './deferral.ts';
 import { launchRefused } from './launch-errors.ts';
 import type { StepContext, StepOutcome } from './operator.ts';
 import type { PodParams } from './params.ts';
@@ -21,7 +22,7 @@ const failed = (code: DiagnosisCode, facts?: DiagnosisFacts): StepOutcome => ({
 
 /** Builds the pod, creates or adopts it, and says what to wait for. Safe to repeat. */
 export async function launch(context: StepContext<PodParams>, requests: PodRequests): Promise<StepOutcome> {
-  const { state, run, request, log } = context;
+  const { state, run, request } = context;
   const { attempt } = state;
   const { params, problems } = requests.rendered(run, request, context.params, attempt);
   const refused = params === undefined ? problems : [...problems, ...requests.check(request, context.params, run)];
@@ -37,17 +38,45 @@ export async function launch(context: StepContext<PodParams>, requests: PodReque
   const manifest = requests.manifest(context, params, attempt, cluster);
   const notAdmitted = requests.refused(manifest, placeOf(context, cluster));
   if (notAdmitted !== undefined) return admissionOutcome(notAdmitted);
+  return await launchManifest({ ...context, params }, cluster, manifest);
+}
+
+/** What an operator may want otherwise of a launch. */
+export interface Launching {
+  /** Runs the creation when its turn has come. Default: at once. */
+  readonly turn?: <T>(create: () => Promise<T>) => Promise<T>;
+  /** What a refusal means; `undefined`: it is thrown. Default: `launchRefused`. */
+  readonly refused?: (error: unknown, namespace: string, now: number) => StepOutcome | undefined;
+  /** Told of the attempt's pod. */
+  readonly launched?: (pod: PodProjection) => void;
+}
+
+/** Creates or adopts the attempt's pod, whoever built its manifest. `context.params`: what the run waits for, and how long. Safe to repeat. */
+export async function launchManifest(
+  context: StepContext<PodParams>,
+  cluster: Cluster,
+  manifest: Manifest,
+  { turn = (create) => create(), refused = launchRefused, launched: tell }: Launching = {},
+): Promise<StepOutcome> {
+  const { log } = context;
+  const { attempt } = context.state;
   const namespace = textIn(recordIn(manifest, 'metadata'), 'namespace') ?? cluster.namespace;
 
-  if ((await context.checkOwner()).cancelRequested)
-    return { kind: 'over', outcome: { state: 'cancelled', diagnosis: diagnosisOf('CANCELLED') } };
   try {
-    const made = await podsOf(context, cluster).createPod(namespace, manifest, attempt);
+    const made = await turn(async () =>
+      // Right before the creation: the turn may have been long in coming.
+      (await context.checkOwner()).cancelRequested
+        ? undefined
+        : await podsOf(context, cluster).createPod(namespace, manifest, attempt),
+    );
+    if (made === undefined)
+      return { kind: 'over', outcome: { state: 'cancelled', diagnosis: diagnosisOf('CANCELLED') } };
     log.info({ pod: made.pod.name, namespace, attempt, outcome: made.kind }, 'pod launched');
     switch (made.kind) {
       case 'created':
       case 'adopted':
-        return launched(context, params, made.pod, made.kind === 'created');
+        tell?.(made.pod);
+        return launched(context, context.params, made.pod, made.kind === 'created');
       case 'terminating':
         return failed('POD_DELETED', { pod: made.pod });
       case 'olderAttempt':
@@ -61,8 +90,25 @@ export async function launch(context: StepContext<PodParams>, requests: PodReque
         return failed('POD_NAME_TAKEN', { subject: `${namespace}/${made.pod.name}` });
     }
   } catch (error) {
-    const outcome = launchRefused(error, namespace, context.now());
+    const outcome = refused(error, namespace, context.now());
     if (outcome === undefined) throw error;
     return outcome;
   }
+}
+
+/** The present attempt's pod under the name its manifest gives it (GET; never creates); `undefined` where there is none or it is another's. */
+export async function findManifest(
+  { run, state }: Pick<StepContext<unknown>, 'run' | 'state'>,
+  cluster: Cluster,
+  manifest: Manifest,
+): Promise<PodRef | undefined> {
+  const metadata = recordIn(manifest, 'metadata');
+  const found = await cluster.getPod(
+    textIn(metadata, 'namespace') ?? cluster.namespace,
+    textIn(metadata, 'name') ?? '',
+  );
+  if (found === undefined) return undefined;
+  const pod = cluster.project(found);
+  const ours = pod.tenant === run.tenant && pod.runId === run.runId && pod.attempt === state.attempt;
+  return ours ? refOf(pod) : undefined;
 }

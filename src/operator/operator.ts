@@ -35,7 +35,14 @@ export type StepOutcome =
   /** Wait for the pod (again). `pod` on the first deferral of an attempt. */
   | { readonly kind: 'defer'; readonly pod: PodRef; readonly await: Await; readonly facts?: StepFacts }
   /** Not possible now (quota, throttling, API down): try the same attempt again at `notBefore`. `infrastructure: true` counts against the infrastructure cap. */
-  | { readonly kind: 'later'; readonly notBefore: number; readonly why: Diagnosis; readonly infrastructure: boolean }
+  | {
+      readonly kind: 'later';
+      readonly notBefore: number;
+      readonly why: Diagnosis;
+      readonly infrastructure: boolean;
+      /** Kept until the attempt's pod is there. */
+      readonly memo?: RunState['memo'];
+    }
   /** The attempt is over. The engine decides about another attempt by the diagnosis (`core/retry.ts`). */
   | { readonly kind: 'over'; readonly outcome: Outcome; readonly facts?: StepFacts };
 

@@ -1,5 +1,5 @@
 /** The `pod` operator as the engine drives it: what a worker does with a run that is one Kubernetes pod per attempt. @see spec pod-operator §4, §5, §7 */
-import { recordIn, textIn } from '../core/json.ts';
+import { textIn } from '../core/json.ts';
 import { redactedManifest } from '../core/manifest.ts';
 import type { PodRef } from '../core/pod.ts';
 import type { Problem } from '../errors.ts';
@@ -7,9 +7,8 @@ import type { Cluster, Manifest } from '../ports.ts';
 import type { Outcome, RunRequest, TriggerEvent } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
 import { placeOf } from './admission.ts';
-import { refOf } from './deferral.ts';
 import { cleanUpPod, stopPod } from './finishing.ts';
-import { launch } from './launch.ts';
+import { findManifest, launch } from './launch.ts';
 import type { Operator, StepContext, StepOutcome } from './operator.ts';
 import { type PodParams, podParamsSchema } from './params.ts';
 import { clusterOf, invalidRequest, type PodRequestOptions, PodRequests, type RenderContext } from './pod-request.ts';
@@ -61,18 +60,13 @@ export class PodOperator implements Operator<PodParams> {
   }
 
   async find(context: Context): Promise<PodRef | undefined> {
-    const { run, state } = context;
     const params = this.#requests.paramsOf(context);
     const cluster = clusterOf(context, params);
-    const metadata = recordIn(this.#requests.manifest(context, params, state.attempt, cluster), 'metadata');
-    const found = await cluster.getPod(
-      textIn(metadata, 'namespace') ?? cluster.namespace,
-      textIn(metadata, 'name') ?? '',
+    return await findManifest(
+      context,
+      cluster,
+      this.#requests.manifest(context, params, context.state.attempt, cluster),
     );
-    if (found === undefined) return undefined;
-    const pod = cluster.project(found);
-    const ours = pod.tenant === run.tenant && pod.runId === run.runId && pod.attempt === state.attempt;
-    return ours ? refOf(pod) : undefined;
   }
 
   keepsSlot({ deferrable }: PodParams): boolean {

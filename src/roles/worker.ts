@@ -20,22 +20,28 @@ import type { Observable } from 'rxjs';
 import { RETRY_POLICY } from '../core/retry.ts';
 import type { RetryPolicy } from '../core/retry.ts';
 import type { Operator } from '../operator/operator.ts';
-import type { Broker, Clusters, Log, Meter } from '../ports.ts';
+import type { Broker, Clusters, Delivery, Log, Meter } from '../ports.ts';
 import type { Work } from '../run.ts';
 import { LANES, VERBS } from '../wire/subjects.ts';
 import type { Lane } from '../wire/subjects.ts';
+import { dec } from '../wire/tokens.ts';
 import type { Engine } from '../worker/engine.ts';
 import { intakeHandler } from '../worker/intake.ts';
 import { HeldPods } from '../worker/held-pods.ts';
 import { Janitor, LEASE_EVERY_MS } from '../worker/janitor.ts';
 import { laneHandler } from '../worker/lanes.ts';
 import { FULL_AT, answer } from '../worker/services.ts';
+import type { StartGate } from '../worker/start-gate.ts';
 
 /** What a worker is given. */
 export interface WorkerDeps {
   readonly broker: Broker;
   readonly clusters: Clusters;
   readonly operators: readonly Operator<unknown>[];
+  /** Operators of the other kind of queue, for services and repairs. Default: none. */
+  readonly foreign?: readonly Operator<unknown>[];
+  /** Rations launches, by queue. Default: only the credits do. */
+  readonly gateOf?: (queue: string) => StartGate | undefined;
   readonly settings: WorkerSettings;
   readonly log: Log;
   readonly meter: Meter;
@@ -63,11 +69,14 @@ const LOOK_AT_FILL_MS = 5_000;
 const RETENTION_MS = 7 * 24 * 3_600_000;
 
 /** A worker: intake and three lanes per queue, services, janitor. Ends, after `stop$`, when the last step it had begun is settled. */
-export function worker({ broker, clusters, operators, settings, log, meter }: WorkerDeps): Work {
+export function worker(deps: WorkerDeps): Work {
+  const { broker, clusters, operators, foreign = [], gateOf, settings, log, meter } = deps;
   const engineUntil = (stop$: Observable<unknown>): Engine => ({
     broker,
     clusters,
     operators: new Map(operators.map((operator) => [operator.name, operator])),
+    foreign: new Map(foreign.map((operator) => [operator.name, operator])),
+    queues: settings.queues,
     id: settings.id,
     installation: settings.installation,
     namespaces: settings.namespaces,
@@ -80,14 +89,20 @@ export function worker({ broker, clusters, operators, settings, log, meter }: Wo
   return (stop$) => {
     const stopped$ = stop$.pipe(take(1), shareReplay({ bufferSize: 1, refCount: false }));
     const engine = engineUntil(stopped$);
-    const queues = settings.queues.map((queue) =>
-      merge(
+    const queues = settings.queues.map((queue) => {
+      const gate = gateOf?.(queue);
+      return merge(
         whileRoom$(engine, stop$, (full$) =>
           broker.queues.intake$(queue, credits.intake, intakeHandler(engine, queue), full$),
         ),
-        ...LANES.map((lane) => broker.queues.steps$(queue, lane, credits[lane], laneHandler(engine, lane), stop$)),
-      ),
-    );
+        ...LANES.map((lane) => {
+          const handle = laneHandler(engine, lane);
+          return gate === undefined || lane !== 'start'
+            ? broker.queues.steps$(queue, lane, credits[lane], handle, stop$)
+            : broker.queues.steps$(queue, lane, gate.credits, gated(gate, handle, stopped$), stop$);
+        }),
+      );
+    });
     // Questions are answered until the stop; what is asked after it, a sibling hears.
     const services = VERBS.map((verb) =>
       broker.services.serve$(verb, (tenant, data) => answer(engine, verb, tenant, data)).pipe(takeUntil(stop$)),
@@ -99,6 +114,25 @@ export function worker({ broker, clusters, operators, settings, log, meter }: Wo
       ...services,
       janitor$(engine, settings.retentionMs ?? RETENTION_MS).pipe(takeUntil(stop$)),
     );
+  };
+}
+
+/** Start messages in the order of their slots: what has none waits here, under way, or goes back when this process stops. */
+function gated(
+  gate: StartGate,
+  handle: (delivery: Delivery) => Promise<void>,
+  stopped$: Observable<unknown>,
+): (delivery: Delivery) => Promise<void> {
+  return async (delivery) => {
+    const { tenantToken, runIdToken } = delivery;
+    const run = { tenant: dec(tenantToken) ?? tenantToken, runId: dec(runIdToken) ?? runIdToken };
+    const release = await gate.admit(run, stopped$);
+    if (release === undefined) return delivery.nak();
+    try {
+      await handle(delivery);
+    } finally {
+      release();
+    }
   };
 }
 

@@ -211,6 +211,12 @@ export const PERMISSIONS: readonly PermissionRow[] = [
     subscribe: ['triggerer', 'worker', 'executor', 'setup'],
   },
   {
+    what: 'heartbeats of executors',
+    subjects: ({ subjects }) => [subjects.executorHeartbeat.all],
+    publish: ['executor'],
+    subscribe: WORKERS,
+  },
+  {
     what: 'the watch of subscriptions, with beacons and nothing else written',
     subjects: ({ assets: { subscriptionBucket } }) => [
       ...watched(subscriptionBucket),

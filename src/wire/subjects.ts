@@ -69,6 +69,11 @@ export function subjectsUnder(root: string) {
     },
     /** Heartbeats of triggerers. */
     heartbeat: { of: (replica: string) => `${root}.hb.trig.${enc(replica)}`, all: `${root}.hb.trig.*` },
+    /** Heartbeats of executors, by queue. */
+    executorHeartbeat: {
+      of: (queue: string, executor: string) => `${root}.hb.exec.${queue}.${enc(executor)}`,
+      all: `${root}.hb.exec.*.*`,
+    },
     /** A word to one worker, to look again at a run whose slot it keeps. */
     nudge: { of: (worker: string) => `${root}.nudge.${enc(worker)}`, all: `${root}.nudge.*` },
     /** Request/reply, answered by any worker. */

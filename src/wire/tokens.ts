@@ -46,3 +46,8 @@ export function isTokenText(text: string): boolean {
 
 /** A queue's name: part of subjects and consumer names, so not encoded. */
 export const QUEUE_PATTERN = /^[A-Za-z0-9_-]{1,32}$/;
+
+/** Queue of runs whose client named none, by operator: `command` belongs to executors, everything else to workers. @see spec protocol §1 */
+export function queueOf(operator: string | undefined): string {
+  return operator === 'command' ? 'executor' : 'default';
+}

@@ -19,7 +19,7 @@ export async function operatorStep(
   state: RunState,
   holding: Holding | undefined,
 ): Promise<OperatorStep> {
-  const operator = engine.operators.get(state.operator);
+  const operator = engine.operators.get(state.operator) ?? engine.foreign.get(state.operator);
   if (operator === undefined) {
     // A sibling of another version may know it.
     throw new ReentryError('INTERNAL', `operator ${state.operator} is not registered on this worker`, {

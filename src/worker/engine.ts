@@ -7,8 +7,12 @@ import type { HeldPods } from './held-pods.ts';
 export interface Engine {
   readonly broker: Broker;
   readonly clusters: Clusters;
-  /** By name. */
+  /** By name: what the queues of this process run. */
   readonly operators: ReadonlyMap<string, Operator<unknown>>;
+  /** By name: what queues of the other kind run. Known here for services and repairs only. */
+  readonly foreign: ReadonlyMap<string, Operator<unknown>>;
+  /** The queues this process serves. */
+  readonly queues: readonly string[];
   /** This worker, unique among the live ones. */
   readonly id: string;
   readonly installation: string;

@@ -67,7 +67,14 @@ export class Janitor {
     let after: number | undefined;
     do {
       const page = await broker.runs.list({ limit: PAGE, ...(after === undefined ? {} : { after }) });
-      for (const { value, revision, ...run } of page.runs) await this.#look(run, value, revision, before);
+      for (const { value, revision, ...run } of page.runs) {
+        try {
+          await this.#look(run, value, revision, before);
+        } catch (error) {
+          // One run that cannot be mended now must not keep the others from it.
+          this.#engine.log.warn({ ...run, error: String(error) }, 'the janitor could not mend a run; tried again');
+        }
+      }
       after = page.next;
     } while (after !== undefined);
     await broker.sweep({ olderThanMs: TOMBSTONES_AFTER_MS, limit: 10_000 });

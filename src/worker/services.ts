@@ -19,16 +19,15 @@ import {
 import type { RunState, RunSummary, ServiceReply } from '../wire/messages.ts';
 import { keys } from '../wire/subjects.ts';
 import type { RunKey, Verb } from '../wire/subjects.ts';
-import { isTokenText } from '../wire/tokens.ts';
+import { isTokenText, queueOf } from '../wire/tokens.ts';
 import { surroundings } from './context.ts';
 import type { Engine } from './engine.ts';
-import { checkRequest, hashOf } from './validate.ts';
+import { checkAnyRequest, hashOf } from './validate.ts';
 
 /** From here on a bucket's room is kept for finishing what has begun. @see spec protocol §2 */
 export const FULL_AT = 0.8;
 /** Bytes of a result object per answer. */
 const RESULT_CHUNK_BYTES = 128 * 1024;
-const DEFAULT_QUEUE: Readonly<Record<string, string>> = { command: 'executor' };
 
 type Service = (engine: Engine, tenant: string, input: unknown) => unknown;
 
@@ -85,11 +84,15 @@ async function submit(engine: Engine, tenant: string, input: unknown): Promise<u
   const { broker } = engine;
   const asked = submitRequestSchema.parse(input);
   const run: RunKey = { tenant, runId: asked.runId ?? uuid() };
-  const read = checkRequest(engine, asked.request, run);
+  const read = checkAnyRequest(engine, asked.request, run);
   if (read.kind === 'refused') throw invalid(read.problems);
   if (!isTokenText(run.runId))
     throw invalid([{ path: 'runId', message: 'is empty, or longer than 128 characters once encoded' }]);
-  const queue = asked.queue ?? DEFAULT_QUEUE[read.request.operator] ?? 'default';
+  const queue = asked.queue ?? queueOf(read.request.operator);
+  if (engine.queues.includes(queue) && !engine.operators.has(read.request.operator)) {
+    const message = `operator ${read.request.operator} does not run on queue ${queue}; the right one by default: ${queueOf(read.request.operator)}`;
+    throw invalid([{ path: 'queue', message }]);
+  }
   const forbidden = engine.operators.get(read.request.operator)?.admit?.(read.request, read.params, run) ?? [];
   if (forbidden.length > 0) throw invalid(forbidden);
   if (asked.dryRun === true) return { runId: run.runId, queue, dryRun: true };
@@ -262,10 +265,11 @@ async function podEvents(engine: Engine, { pod }: RunState): Promise<readonly un
 
 async function render(engine: Engine, tenant: string, input: unknown): Promise<unknown> {
   const asked = renderRequestSchema.parse(input);
-  const read = checkRequest(engine, asked.request, { tenant, runId: 'render' });
+  const read = checkAnyRequest(engine, asked.request, { tenant, runId: 'render' });
   if (read.kind === 'refused') throw invalid(read.problems);
-  const operator = engine.operators.get(read.request.operator);
-  const context = surroundings(engine, { tenant, runId: 'render' }, 'default', read.request, read.params);
+  const name = read.request.operator;
+  const operator = engine.operators.get(name) ?? engine.foreign.get(name);
+  const context = surroundings(engine, { tenant, runId: 'render' }, queueOf(name), read.request, read.params);
   return asked.server === true && operator?.dryRun !== undefined
     ? operator.dryRun(context, 1)
     : operator?.render(context, 1);

@@ -86,8 +86,9 @@ async function settle(step: Step, outcome: StepOutcome, event: TriggerEvent | un
       const infraFailures = holding.state.infraFailures + (outcome.infrastructure ? 1 : 0);
       if (infraFailures > engine.policy.infrastructureCap) await end(step, { state: 'failed', diagnosis: outcome.why });
       else if (
-        (await holding.write((state) => postponed(state, outcome.notBefore, infraFailures, outcome.why))) ===
-        'cancelled'
+        (await holding.write((state) =>
+          postponed(state, outcome.notBefore, infraFailures, outcome.why, outcome.memo),
+        )) === 'cancelled'
       )
         await stop(step, undefined, cancelOf(holding.state));
       else await owe(engine, holding.run, holding.seen, origin);

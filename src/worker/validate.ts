@@ -39,6 +39,27 @@ export function readRequest(engine: Pick<Engine, 'operators'>, data: Uint8Array,
 
 /** Checks a request: envelope, operator, its parameters by schema and by its own rules. Never throws. */
 export function checkRequest(engine: Pick<Engine, 'operators'>, json: unknown, run?: RunKey): Read {
+  return checkedBy(engine.operators, new Map(), json, run);
+}
+
+/**
+ * The same for a service, which is asked for runs of every queue. Of an operator of the other kind of queue only the parameters' shape is
+ * checked: what its processes are configured with (templates, images) is not known here.
+ */
+export function checkAnyRequest(
+  { operators, foreign }: Pick<Engine, 'operators' | 'foreign'>,
+  json: unknown,
+  run: RunKey,
+): Read {
+  return checkedBy(operators, foreign, json, run);
+}
+
+function checkedBy(
+  operators: Engine['operators'],
+  foreign: Engine['foreign'],
+  json: unknown,
+  run: RunKey | undefined,
+): Read {
   const shape = shapeProblem(json);
   if (shape !== undefined) return refused(shape);
   try {
@@ -47,15 +68,19 @@ export function checkRequest(engine: Pick<Engine, 'operators'>, json: unknown, r
       return refused({ path: '$', message: `is ${size} bytes; at most ${MAX_REQUEST_BYTES} are allowed` });
     const envelope = runRequestSchema.safeParse(json);
     const name = envelope.success ? envelope.data.operator : nameIn(json);
-    const operator = engine.operators.get(name);
+    const own = operators.get(name);
+    const operator = own ?? foreign.get(name);
     const problems = envelope.success ? [] : problemsOf(envelope.error, runRequestSchema, []);
     if (operator === undefined)
-      return refused(...problems, { path: 'operator', message: unknownOperator(engine, name) });
+      return refused(...problems, {
+        path: 'operator',
+        message: unknownOperator([...operators.keys(), ...foreign.keys()], name),
+      });
     const given: unknown = envelope.success ? envelope.data.params : recordIn(json, 'params');
     const params = operator.paramsSchema.safeParse(given);
     if (!params.success) problems.push(...problemsOf(params.error, operator.paramsSchema, ['params']));
     if (!envelope.success || !params.success) return refused(...problems);
-    const found = operator.check(envelope.data, params.data, run);
+    const found = own?.check(envelope.data, params.data, run) ?? [];
     if (found.length > 0) return refused(...found);
     return { kind: 'valid', request: envelope.data, params: params.data };
   } catch (error) {
@@ -104,9 +129,8 @@ function nameIn(json: unknown): string {
   return typeof name === 'string' ? name : 'pod';
 }
 
-function unknownOperator({ operators }: Pick<Engine, 'operators'>, name: string): string {
+function unknownOperator(known: readonly string[], name: string): string {
   if (name === 'command') return 'command belongs to a queue that executors serve (default queue: executor)';
-  const known = [...operators.keys()];
   if (name === 'pod')
     return `pod belongs to a queue that workers serve (default queue: default); here: ${known.join(', ')}`;
   return `is not known here; known: ${known.join(', ')}${near(name, known)}`;

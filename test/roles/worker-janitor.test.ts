@@ -31,6 +31,8 @@ async function anEngine(id = 'w1') {
     broker,
     clusters: { names: ['sim'], get: () => cluster, [Symbol.asyncDispose]: () => Promise.resolve() },
     operators: new Map([['pod', scriptedOperator(world)]]),
+    foreign: new Map(),
+    queues: ['default'],
     id,
     installation: 'test',
     namespaces: undefined,

@@ -1,0 +1,98 @@
+/** The executor: a worker whose queues take `command` runs, whose launches are rationed by slots, and whose slots are counted from the shared watch. */
+import { distinctUntilChanged, ignoreElements, merge, take, takeUntil, tap, timer } from 'rxjs';
+import type { Observable } from 'rxjs';
+import { HEARTBEAT_MS } from '../core/ownership.ts';
+import { executorSelector } from '../core/labels.ts';
+import { SlotGate } from '../executor/gate.ts';
+import type { LaunchBook } from '../executor/launch-book.ts';
+import type { Work } from '../run.ts';
+import { watchScopes } from '../trigger/watched-pods.ts';
+import { CREDITS, worker } from './worker.ts';
+import type { WorkerDeps } from './worker.ts';
+
+/** What an executor is given beside what every worker is. */
+export interface ExecutorDeps extends Omit<WorkerDeps, 'gateOf'> {
+  /** Live pods of each queue, over all executors that serve it. */
+  readonly parallelism: number;
+  /** Told of each pod by the operator that made it; `executor` binds it to its slots. */
+  readonly launches: LaunchBook;
+}
+
+/** An executor's work, and why it cannot launch (empty: it can). */
+export type Executor = Work & { readonly problems: () => readonly string[] };
+
+/**
+ * Intake, steps, services and janitor of the worker over executor queues; beside them the watch that counts live pods, and the heartbeats
+ * by which executors of a queue share its slots. Many run at a time, and none owns a pod: another goes on where one dies.
+ */
+export function executor({ parallelism, launches, ...deps }: ExecutorDeps): Executor {
+  const { broker, clusters, settings, meter } = deps;
+  const now = () => performance.now();
+  const scopes = watchScopes(clusters.names, settings.namespaces);
+  const nameOf = ({ connection, namespace }: (typeof scopes)[number]) => `${connection}/${namespace ?? '*'}`;
+  const startCredits = settings.credits?.start ?? CREDITS.start;
+  const gates = new Map(
+    settings.queues.map((queue) => {
+      const options = { id: settings.id, queue, parallelism, startCredits, meter, now };
+      return [queue, new SlotGate(options, scopes.map(nameOf))] as const;
+    }),
+  );
+  const each = (act: (gate: SlotGate) => void): void => {
+    for (const gate of gates.values()) act(gate);
+  };
+  launches.listen((queue, run, pod) => gates.get(queue)?.created(run, pod));
+
+  const labelSelector = executorSelector(settings.installation);
+  const watches$ = merge(
+    ...scopes.map((scope) =>
+      clusters
+        .get(scope.connection)
+        .watchPods$({ namespace: scope.namespace, labelSelector })
+        .pipe(
+          tap((signal) => {
+            each((gate) => {
+              gate.hear(nameOf(scope), signal);
+            });
+          }),
+        ),
+    ),
+  );
+  const connection$ = broker.connected$.pipe(
+    distinctUntilChanged(),
+    tap((isConnected) => {
+      each((gate) => {
+        gate.connected(isConnected);
+      });
+    }),
+  );
+  const heard$ = broker.executors.beats$.pipe(
+    tap((beat) => {
+      each((gate) => {
+        gate.heard(beat);
+      });
+    }),
+  );
+  const beats$ = timer(0, HEARTBEAT_MS).pipe(
+    tap(() => {
+      each((gate) => {
+        broker.executors.beat(gate.tick());
+      });
+    }),
+  );
+  const work$ = (stop$: Observable<unknown>): Observable<never> => {
+    const goodbye$ = stop$.pipe(
+      take(1),
+      tap(() => {
+        each((gate) => {
+          gate.stop();
+          // Its siblings need not wait for its death.
+          broker.executors.beat(gate.tick());
+        });
+      }),
+    );
+    const engine$ = worker({ ...deps, gateOf: (queue) => gates.get(queue) })(stop$);
+    const around$ = merge(watches$, connection$, heard$, beats$).pipe(takeUntil(stop$));
+    return merge(engine$, merge(around$, goodbye$).pipe(ignoreElements()));
+  };
+  return Object.assign(work$, { problems: () => [...gates.values()].flatMap(({ problems }) => problems) });
+}
