@@ -358,6 +358,26 @@ export interface LogLine {
   readonly gap?: boolean;
 }
 
+/** A command to run in a living container. It may be run twice, so it must be one that bears it. */
+export interface ExecOptions {
+  readonly container: string;
+  /** Program and arguments; no shell of its own. */
+  readonly command: readonly string[];
+  /** Given to the command, which then sees its end (where the server speaks v5 of the protocol). Absent: no stdin. */
+  readonly stdin?: string;
+  /** From the call to the command's end, in milliseconds. Default 60,000. */
+  readonly timeoutMs?: number;
+  /** Most of stdout that is taken, in bytes. Default 1 MiB. */
+  readonly maxBytes?: number;
+  readonly signal?: AbortSignal;
+}
+/** How a command in a container ended. */
+export type ExecOutcome =
+  /** `stdout` is whole: the server told the command's end after it. Of `stderr` the first 64 KiB. */
+  | { readonly kind: 'ended'; readonly exitCode: number; readonly stdout: Uint8Array; readonly stderr: string }
+  /** Left while it wrote more than `maxBytes`. */
+  | { readonly kind: 'tooLarge'; readonly maxBytes: number };
+
 export interface PodEventLine {
   readonly type: string;
   readonly reason: string;
@@ -384,6 +404,11 @@ export interface Cluster extends AsyncDisposable {
   /** Merge patch. `gone` as above. */
   patchPod(pod: PodRef, patch: Manifest): Promise<'patched' | 'gone'>;
   logs(pod: PodRef, container: string, options: LogReadOptions): AsyncIterable<LogLine>;
+  /**
+   * Runs a command in a running container and waits for its end; needs `get` and `create` on `pods/exec`. An end that the server did not tell
+   * rejects with fault `unknownOutcome`, never gives half an output.
+   */
+  exec(pod: PodRef, options: ExecOptions): Promise<ExecOutcome>;
   podEvents(pod: PodRef): Promise<readonly PodEventLine[]>;
   /** Verbs the credentials lack, as `verb resource[/subresource]` texts; empty when all is allowed. */
   missingPermissions(

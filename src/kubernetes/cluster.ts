@@ -3,9 +3,20 @@ import type { Observable } from 'rxjs';
 import { textIn } from '../core/json.ts';
 import { projectPod } from '../core/project-pod.ts';
 import type { PodProjection, PodRef } from '../core/pod.ts';
-import type { Cluster, CreateOutcome, LogLine, LogReadOptions, Manifest, PodEventLine, PodSignal } from '../ports.ts';
+import type {
+  Cluster,
+  CreateOutcome,
+  ExecOptions,
+  ExecOutcome,
+  LogLine,
+  LogReadOptions,
+  Manifest,
+  PodEventLine,
+  PodSignal,
+} from '../ports.ts';
 import { Auth } from './auth.ts';
 import { podEvents } from './events.ts';
+import { execInPod } from './exec.ts';
 import { Http } from './http.ts';
 import { type Environment, targetOf } from './kubeconfig.ts';
 import { listPods, type PodScope } from './list.ts';
@@ -67,6 +78,10 @@ export class HttpCluster implements Cluster {
 
   logs(pod: PodRef, container: string, options: LogReadOptions): AsyncIterable<LogLine> {
     return readLogs(this.#http, pod, container, options, this.#tuning);
+  }
+
+  async exec(pod: PodRef, options: ExecOptions): Promise<ExecOutcome> {
+    return await execInPod(this.#http, pod, options);
   }
 
   async podEvents(pod: PodRef): Promise<readonly PodEventLine[]> {

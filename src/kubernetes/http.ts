@@ -1,13 +1,14 @@
 /** HTTP to one API server: shared connections by kind of traffic, a deadline on every call, one retry after 401. */
 import { setTimeout as delay } from 'node:timers/promises';
-import { Agent, type Dispatcher, ProxyAgent, request } from 'undici';
+import { Agent, type Dispatcher, ProxyAgent, request, WebSocket } from 'undici';
 import { KubernetesError, ReentryError } from '../errors.ts';
 import type { Auth, Credentials, TlsMaterial } from './auth.ts';
 import { type Attempted, brokenConnection, noCredentials, refusal } from './errors.ts';
 import type { Tuning } from './settings.ts';
+import { hearingRefusals, type HeardRefusal } from './upgrade.ts';
 
-/** Unary calls, watches and logs do not share connections: a stream must not stand in a call's way. */
-export type Traffic = 'unary' | 'watch' | 'logs';
+/** Unary calls, watches, logs and commands do not share connections: a stream must not stand in a call's way. */
+export type Traffic = 'unary' | 'watch' | 'logs' | 'exec';
 
 /** Identifies us in the server's audit log and flow schemas. */
 const USER_AGENT = 'reentry';
@@ -19,7 +20,7 @@ const HEADERS_MS = 30_000;
 export interface Call {
   readonly method: 'GET' | 'POST' | 'PATCH' | 'DELETE';
   readonly path: string;
-  readonly query?: Readonly<Record<string, string | number | boolean | undefined>>;
+  readonly query?: Readonly<Record<string, string | number | boolean | readonly string[] | undefined>>;
   readonly body?: unknown;
   readonly contentType?: string;
   /** For messages: `create pod a/b`. */
@@ -112,6 +113,33 @@ export class Http {
     return reply.body;
   }
 
+  /**
+   * A WebSocket that one of `protocols` was agreed on, open. The caller closes it; `signal` ends the wait for it.
+   * A refusal says what the server said, though WebSocket itself does not tell.
+   */
+  async webSocket(call: Call, protocols: readonly string[], signal: AbortSignal): Promise<WebSocket> {
+    const attempted = this.attempted(call);
+    for (let attempt = 1; ; attempt += 1) {
+      const credentials = await this.#credentials(attempted);
+      const heard: HeardRefusal = {};
+      const dispatcher = hearingRefusals(this.#agentsFor(credentials.tls).exec, heard);
+      this.#counts.set(call.count, (this.#counts.get(call.count) ?? 0) + 1);
+      const socket = new WebSocket(this.#url(call).replace(/^http/, 'ws'), {
+        protocols: [...protocols],
+        dispatcher,
+        headers: { ...credentials.headers, 'user-agent': USER_AGENT },
+      });
+      socket.binaryType = 'arraybuffer';
+      const cause = await opened(socket, signal);
+      if (cause === undefined) return socket;
+      if (heard.status === undefined)
+        throw brokenConnection(attempted, signal.aborted ? signal.reason : (heard.error ?? cause));
+      const error = refusal(attempted, { status: heard.status, body: heard.body ?? '', retryAfter: heard.retryAfter });
+      if (error.fault !== 'unauthorized' || attempt > 1) throw error;
+      this.#auth.drop(credentials);
+    }
+  }
+
   /** What the call is in messages. */
   attempted(call: Call): Attempted {
     return { what: call.what, connection: this.connection, writes: call.method !== 'GET' && call.readOnly !== true };
@@ -162,7 +190,8 @@ export class Http {
   #url(call: Call): string {
     const query = new URLSearchParams();
     for (const [key, value] of Object.entries(call.query ?? {})) {
-      if (value !== undefined) query.set(key, String(value));
+      if (value === undefined) continue;
+      for (const one of isList(value) ? value : [String(value)]) query.append(key, one);
     }
     const text = query.toString();
     return `${this.#base}${call.path}${text === '' ? '' : `?${text}`}`;
@@ -184,6 +213,7 @@ export class Http {
       unary: this.#agent(tls, { connections: 8 }),
       watch: this.#agent(tls, {}),
       logs: this.#agent(tls, {}),
+      exec: this.#agent(tls, {}),
     };
     this.#agents = { version: tls.version, agents };
     // What runs on the old connections may end; nothing new goes there.
@@ -218,9 +248,33 @@ export class Http {
   }
 }
 
+function isList(value: string | number | boolean | readonly string[]): value is readonly string[] {
+  return Array.isArray(value);
+}
+
 /** Whether a connection broke, rather than could not be made or was too slow. */
 function isBroken(code: string): boolean {
   return ['UND_ERR_SOCKET', 'ECONNRESET', 'EPIPE', 'UND_ERR_INFO'].includes(code) || code.startsWith('ERR_HTTP2');
+}
+
+/** Waits until the socket is open; else what kept it from that. */
+async function opened(socket: WebSocket, signal: AbortSignal): Promise<unknown> {
+  const cause = await new Promise<unknown>((resolve) => {
+    socket.addEventListener('open', () => {
+      resolve(undefined);
+    });
+    socket.addEventListener('error', ({ error, message }) => {
+      resolve(
+        error instanceof Error && error.message !== '' ? error : new Error(message === '' ? 'no WebSocket' : message),
+      );
+    });
+    signal.addEventListener('abort', () => {
+      resolve(signal.reason ?? new Error('aborted'));
+    });
+    if (signal.aborted) resolve(signal.reason ?? new Error('aborted'));
+  });
+  if (cause !== undefined) socket.close();
+  return cause;
 }
 
 function headerText(value: string | string[] | undefined): string | undefined {

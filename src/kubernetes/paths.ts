@@ -6,7 +6,7 @@ export function podsPath(namespace: string | undefined): string {
 }
 
 /** One pod, or one of its sub-resources. */
-export function podPath(namespace: string, name: string, subresource?: 'log'): string {
+export function podPath(namespace: string, name: string, subresource?: 'log' | 'exec'): string {
   const path = `${podsPath(namespace)}/${encodeURIComponent(name)}`;
   return subresource === undefined ? path : `${path}/${subresource}`;
 }

@@ -247,6 +247,7 @@ export function worldCluster(world: PodWorld, now: () => number): Cluster {
     logs: () => {
       throw new Error('the world of pods keeps no logs');
     },
+    exec: nowhere,
     podEvents: () => Promise.resolve([]),
     missingPermissions: () => Promise.resolve([]),
     version: () => Promise.resolve('0'),

@@ -1,0 +1,134 @@
+import { createServer } from 'node:http';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { type WebSocket, WebSocketServer } from 'ws';
+import { openClusters } from '../../src/kubernetes/clusters.ts';
+import type { Clusters } from '../../src/ports.ts';
+import { type ClusterUnderTest, TARGETS } from '../support/kubernetes.ts';
+
+const POD = { connection: 'scripted', namespace: 'ns', name: 'pod', uid: 'uid' };
+const SUCCESS = JSON.stringify({ metadata: {}, status: 'Success' });
+const frame = (channel: number, text: string): Buffer => Buffer.concat([Buffer.of(channel), Buffer.from(text)]);
+
+/** A server that speaks as a test says, for what no real one does on demand. */
+async function scriptedExec(
+  speak: (client: WebSocket) => void,
+): Promise<{ readonly clusters: Clusters; readonly asked: string[] } & AsyncDisposable> {
+  const directory = await mkdtemp(join(tmpdir(), 'reentry-exec-'));
+  const asked: string[] = [];
+  const http = createServer();
+  const server = new WebSocketServer({ server: http, handleProtocols: ([first]) => first ?? false });
+  server.on('connection', (client, request) => {
+    asked.push(`${request.headers.authorization ?? ''} ${client.protocol} ${request.url ?? ''}`);
+    speak(client);
+  });
+  await new Promise<void>((resolve) => http.listen(0, '127.0.0.1', resolve));
+  const address = http.address();
+  const port = typeof address === 'object' && address !== null ? address.port : 0;
+  const kubeconfig = join(directory, 'kubeconfig');
+  const config = {
+    'current-context': 'c',
+    clusters: [{ name: 'c', cluster: { server: `http://127.0.0.1:${port}/under/a/path` } }],
+    users: [{ name: 'u', user: { token: 'secret' } }],
+    contexts: [{ name: 'c', context: { cluster: 'c', user: 'u' } }],
+  };
+  await writeFile(kubeconfig, JSON.stringify(config));
+  const clusters = openClusters({ connections: { scripted: { kubeconfig } } });
+  return {
+    clusters,
+    asked,
+    async [Symbol.asyncDispose]() {
+      await clusters[Symbol.asyncDispose]();
+      server.close();
+      http.closeAllConnections();
+      await new Promise((resolve) => http.close(resolve));
+      await rm(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+const read = (clusters: Clusters, more: object = {}) =>
+  clusters.get('scripted').exec(POD, { container: 'base', command: ['cat', 'a b'], ...more });
+
+describe('a command over a connection', () => {
+  test('is asked for with the token, the best protocol and each word of its own', async () => {
+    await using server = await scriptedExec((client) => {
+      for (const channel of [1, 2, 3]) client.send(Buffer.of(channel));
+      client.send(frame(1, 'a'));
+      client.send(frame(1, 'b'));
+      client.send(frame(3, SUCCESS));
+    });
+    const outcome = await read(server.clusters);
+    expect(outcome).toMatchObject({ kind: 'ended', exitCode: 0, stdout: Buffer.from('ab') });
+    expect(server.asked).toEqual([
+      'Bearer secret v5.channel.k8s.io /under/a/path/api/v1/namespaces/ns/pods/pod/exec?container=base&command=cat&command=a+b&stdout=true&stderr=true',
+    ]);
+  });
+
+  test.each([
+    [
+      'cut',
+      (client: WebSocket) => {
+        client.terminate();
+      },
+    ],
+    [
+      'closed',
+      (client: WebSocket) => {
+        client.close(1000);
+      },
+    ],
+  ] as const)('that was %s before its end was told gives no output', async (_, end) => {
+    await using server = await scriptedExec((client) => {
+      client.send(frame(1, '{"half":'), () => {
+        end(client);
+      });
+    });
+    await expect(read(server.clusters)).rejects.toMatchObject({ fault: 'unknownOutcome', transient: true });
+  });
+
+  test('that is silent is given up at its deadline', async () => {
+    await using server = await scriptedExec(() => undefined);
+    const asked = read(server.clusters, { timeoutMs: 200 });
+    await expect(asked).rejects.toMatchObject({ fault: 'unknownOutcome', reason: 'Timeout' });
+  });
+
+  test('that floods is left at its limit', async () => {
+    await using server = await scriptedExec((client) => {
+      const flood = (): void => {
+        if (client.readyState === client.OPEN) client.send(Buffer.alloc(65_536, 1), flood);
+      };
+      flood();
+    });
+    expect(await read(server.clusters, { maxBytes: 300_000 })).toEqual({ kind: 'tooLarge', maxBytes: 300_000 });
+  });
+
+  test('whose status is not understood is an error', async () => {
+    await using server = await scriptedExec((client) => {
+      client.send(frame(3, 'what?'));
+    });
+    await expect(read(server.clusters)).rejects.toThrow(/what\?/);
+  });
+});
+
+describe('a refused command', () => {
+  const [local] = TARGETS;
+  test('says why the server refused it', async () => {
+    await using k: ClusterUnderTest = await (local?.start() ?? Promise.reject(new Error('there is no local cluster')));
+    const made = await k.cluster.createPod(await k.namespace(), k.pod({ script: 'sleep 600' }));
+    const pod = await k.until(k.cluster.project(made.pod), ({ phase }) => phase === 'Running');
+    const command = { container: 'base', command: ['true'] };
+    k.faults?.order({ fault: 'deny', verb: 'create', resource: 'pods/exec' });
+    await expect(k.cluster.exec(pod, command)).rejects.toMatchObject({ fault: 'forbidden', status: 403 });
+    await expect(k.cluster.exec(pod, command)).rejects.toThrow(/cannot create resource "pods\/exec"/);
+    k.faults?.order({ fault: 'clear' });
+    k.faults?.order({ fault: 'failNext', verb: 'create', resource: 'pods/exec', status: 503, retryAfterSeconds: 7 });
+    await expect(k.cluster.exec(pod, command)).rejects.toMatchObject({ fault: 'unavailable', retryAfterMs: 7_000 });
+    k.faults?.order({ fault: 'failNext', verb: 'create', resource: 'pods/exec', status: 401 });
+    expect(await k.cluster.exec(pod, command)).toMatchObject({ exitCode: 0 });
+    k.faults?.order({ fault: 'loseReply', verb: 'create', resource: 'pods/exec' });
+    await expect(k.cluster.exec(pod, command)).rejects.toMatchObject({ fault: 'unknownOutcome' });
+  });
+});
