@@ -155,6 +155,10 @@ export const configSchema = z.object({
   templateFolder: text
     .optional()
     .register(facts, { says: 'Folder that podTemplateFile names files in.', value: 'FOLDER' }),
+  operators: list(text).optional().register(facts, {
+    says: 'Modules whose exports are operators of your own, made by defineOperator.',
+    value: 'FILE[,FILE]',
+  }),
   intakeCredits: integer(1, 10_000)
     .default(256)
     .register(facts, { says: 'Run requests a worker takes in at once.', value: 'N' }),

@@ -38,6 +38,7 @@ export function devCommand(shell: Shell, finish: Finish): Command {
       'podSecurity',
       'policy',
       'templateFolder',
+      'operators',
       'cacheFolder',
       'logLevel',
       'logFormat',

@@ -6,7 +6,7 @@ import type { Observable } from 'rxjs';
 import { parseConnections } from '../config.ts';
 import type { Config, ConnectionSettings } from '../config.ts';
 import { ReentryError } from '../errors.ts';
-import type { Operator } from '../operator/operator.ts';
+import type { DefinedOperator } from '../operator/define-operator.ts';
 import type { Broker, Clusters, Log, Meter } from '../ports.ts';
 import type { Work } from '../run.ts';
 import { openLog, openTelemetry } from '../telemetry.ts';
@@ -16,6 +16,7 @@ import type { ExitCode } from './exit-codes.ts';
 import { openHealth } from './health.ts';
 import type { Condition } from './health.ts';
 import { readText } from './shell.ts';
+import { operatorsIn } from './user-modules.ts';
 import type { Invocation, Shell } from './shell.ts';
 
 /** Roles of this version. */
@@ -50,7 +51,7 @@ export interface RoleParts {
   readonly log: Log;
   readonly meter: Meter;
   /** Operators of the caller's, beside `pod`. */
-  readonly operators: readonly Operator<unknown>[];
+  readonly operators: readonly DefinedOperator[];
 }
 /** A role's work, and how it is. */
 export interface BegunRole {
@@ -78,7 +79,7 @@ export async function runRole(
     readonly stop$: Observable<unknown>;
     readonly log: Log;
     readonly meter: Meter;
-    readonly operators?: readonly Operator<unknown>[];
+    readonly operators?: readonly DefinedOperator[];
     /** Called once the role has begun. */
     readonly begun: (condition: () => Condition) => void;
   },
@@ -90,6 +91,7 @@ export async function runRole(
     import('../run.ts'),
     beginning(role),
   ]);
+  const operators = [...(await operatorsIn(config.operators, process.cwd())), ...(settings.operators ?? [])];
   const id = `${hostname()}-${String(process.pid)}-${randomBytes(3).toString('hex')}`;
   const waiting = new AbortController();
   const stopped = firstValueFrom(stop$.pipe(take(1)), { defaultValue: undefined }).then(() => {
@@ -113,7 +115,7 @@ export async function runRole(
   await assertSetUp(broker);
   await assertAllowed(role, clusters, config.namespaces, log, stop$);
   if (waiting.signal.aborted) return;
-  const { work$, condition } = begin({ id, config, broker, clusters, log, meter, operators: settings.operators ?? [] });
+  const { work$, condition } = begin({ id, config, broker, clusters, log, meter, operators });
   settings.begun(condition);
   log.info(
     { id, queues: config.queues, connections: clusters.names, namespaces: config.namespaces ?? 'all' },

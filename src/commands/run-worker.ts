@@ -2,7 +2,7 @@
 import { fromEvent, NEVER, of } from 'rxjs';
 import { parseConfig } from '../config.ts';
 import type { Config } from '../config.ts';
-import type { Operator } from '../operator/operator.ts';
+import type { DefinedOperator } from '../operator/define-operator.ts';
 import type { Log } from '../ports.ts';
 import { openLog, openTelemetry } from '../telemetry.ts';
 import { runRole } from './roles.ts';
@@ -13,8 +13,8 @@ export interface RunWorkerOptions {
   readonly settings?: Partial<Readonly<Record<keyof Config, unknown>>>;
   /** Environment to take settings, `KUBECONFIG` and in-cluster credentials from. */
   readonly env?: Readonly<Record<string, string | undefined>>;
-  /** Operators beside `pod`; one of the same name takes its place. */
-  readonly operators?: readonly Operator<unknown>[];
+  /** Operators beside `pod`, made by `defineOperator`; one of the same name takes its place. */
+  readonly operators?: readonly DefinedOperator[];
   /** Stops the worker: it drains and the promise resolves. */
   readonly signal?: AbortSignal;
   /** Where the log goes; default: JSON lines on stderr. */

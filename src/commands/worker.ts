@@ -28,23 +28,21 @@ function templatesIn(folder: string | undefined): Readonly<Record<string, Manife
 
 /** The worker's role, bound to its settings. */
 export async function beginWorker(): Promise<(parts: RoleParts) => BegunRole> {
-  const [{ worker }, { KubernetesPodOperator }] = await Promise.all([
+  const [{ worker }, { podOperator }] = await Promise.all([
     import('../roles/worker.ts'),
-    import('../operator/kubernetes-pod-operator.ts'),
+    import('../operator/define-operator.ts'),
   ]);
   return ({ id, config, broker, clusters, log, meter, operators }) => {
     const { installation, namespaces, queues } = config;
+    const podOptions = {
+      podSecurity: config.podSecurity,
+      podTemplates: templatesIn(config.templateFolder),
+      policy: config.policy === undefined ? undefined : openPolicy(config.policy, log),
+    };
     const work$ = worker({
       ...{ broker, clusters, log, meter },
       // A later one of the same name takes the earlier one's place.
-      operators: [
-        new KubernetesPodOperator({
-          podSecurity: config.podSecurity,
-          podTemplates: templatesIn(config.templateFolder),
-          policy: config.policy === undefined ? undefined : openPolicy(config.policy, log),
-        }),
-        ...operators,
-      ],
+      operators: [podOperator, ...operators].map((operator) => operator.with(podOptions)),
       settings: {
         ...{ id, installation, namespaces, queues },
         credits: {
@@ -75,6 +73,7 @@ export function workerCommand(shell: Shell, finish: Finish): Command {
       'podSecurity',
       'policy',
       'templateFolder',
+      'operators',
       'runRetentionDays',
       'logRetentionDays',
     ],

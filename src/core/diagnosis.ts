@@ -301,6 +301,20 @@ export const DIAGNOSES = {
     summary: (f) => `The run was cancelled${saying(f.message)}`,
     hint: 'Submit it again under another run id.',
   },
+  OPERATOR_FAILED: {
+    category: 'user',
+    budget: 'user',
+    meaning: 'The code of a custom operator said that the attempt failed.',
+    summary: (f) => `The operator failed the attempt${saying(f.message)}`,
+    hint: 'The words are the operator’s own; see its documentation and the worker’s log.',
+  },
+  OPERATOR_SKIPPED: {
+    category: 'user',
+    budget: 'none',
+    meaning: 'The code of a custom operator skipped the run.',
+    summary: (f) => `The operator skipped the run${saying(f.message)}`,
+    hint: 'Nothing is to be done: the operator decided so.',
+  },
   DEAD_LETTERED: {
     category: 'infrastructure',
     budget: 'none',

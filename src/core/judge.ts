@@ -175,13 +175,14 @@ const isOver = (instant: number | undefined, now: number): boolean => instant !=
 
 /** A wait for a time, a retry, a quota: no pod's state matters any more. */
 function judgeTimer(
-  { notBefore, expireAt }: Await,
+  { notBefore, expireAt, timeoutAt }: Await,
   now: number,
   kind: 'timer' | 'gone',
   last?: PodProjection,
 ): Judgement {
   if (isOver(expireAt, now)) return timeout('EXPIRED', now, last);
-  if (notBefore !== undefined && notBefore > now) return wait([notBefore, expireAt]);
+  if (isOver(timeoutAt, now)) return timeout('EXECUTION_TIMEOUT', now, last);
+  if (notBefore !== undefined && notBefore > now) return wait([notBefore, expireAt, timeoutAt]);
   return fire({ kind, at: now, ...(last === undefined ? {} : { pod: travelling(last) }) });
 }
 

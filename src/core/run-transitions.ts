@@ -137,32 +137,42 @@ function learnt(state: Draft, facts: Learnt | undefined): Draft {
   };
 }
 
-/** Wait for the pod (again). Every wait has a step of its own, so that a late event of another wait is known as such. */
+/** What an operator waits for: its pod, or, without `pod`, a time. */
+export interface Wait {
+  readonly pod?: PodRef | undefined;
+  readonly await: Await;
+  readonly facts?: Learnt | undefined;
+}
+
+/** Wait for the pod (again) or for a time. Every wait has a step of its own, so that a late event of another wait is known as such. */
 export function deferred(
   state: Draft,
-  wait: { readonly pod: PodRef; readonly await: Await; readonly facts?: Learnt | undefined },
+  wait: Wait,
   limits: { readonly executionTimeoutSeconds?: number | undefined; readonly now: number },
 ): Draft {
   const known = learnt(state, wait.facts);
-  const launchedAt = known.timings.launchedAt ?? limits.now;
+  const from = known.timings.launchedAt ?? limits.now;
   const seconds = limits.executionTimeoutSeconds;
-  const timeoutAt = known.timeoutAt ?? (seconds === undefined ? undefined : Math.ceil(launchedAt + seconds * 1000));
+  const timeoutAt = known.timeoutAt ?? (seconds === undefined ? undefined : Math.ceil(from + seconds * 1000));
+  const pod = wait.pod === undefined || known.pod?.uid === wait.pod.uid ? known.pod : wait.pod;
+  const launched = pod !== undefined && pod.uid !== state.pod?.uid;
   return {
     // A pod exists: the run cannot expire any more, and the last attempt's outcome is history.
     ...without(known, 'outcome', 'blocked', 'expireAt', 'stopping'),
     phase: 'Deferred',
     step: state.step + 1,
-    pod: podRef(known.pod?.uid === wait.pod.uid ? known.pod : wait.pod),
+    ...(launched ? { launchStep: state.step + 1 } : {}),
+    ...(pod === undefined ? {} : { pod: podRef(pod) }),
     await: { ...wait.await, ...given({ timeoutAt }) },
     ...given({ timeoutAt }),
-    timings: { ...known.timings, launchedAt },
+    timings: { ...known.timings, ...(pod === undefined ? {} : { launchedAt: from }) },
   };
 }
 
 /** The pod is there and its run keeps the slot: the un-acked message goes on owning it, in the phase it is in. */
 export function held(
   state: Draft,
-  wait: { readonly pod: PodRef; readonly await: Await; readonly facts?: Learnt | undefined },
+  wait: Wait,
   limits: { readonly executionTimeoutSeconds?: number | undefined; readonly now: number },
 ): Draft {
   return { ...deferred(state, wait, limits), phase: state.phase, step: state.step };

@@ -32,8 +32,8 @@ export interface StepContext<Params> {
 
 /** What a step came to. The engine turns it into state, events and subscriptions. */
 export type StepOutcome =
-  /** Wait for the pod (again). `pod` on the first deferral of an attempt. */
-  | { readonly kind: 'defer'; readonly pod: PodRef; readonly await: Await; readonly facts?: StepFacts }
+  /** Wait for the pod (again), or, without `pod`, for a time. */
+  | { readonly kind: 'defer'; readonly pod?: PodRef; readonly await: Await; readonly facts?: StepFacts }
   /** Not possible now (quota, throttling, API down): try the same attempt again at `notBefore`. `infrastructure: true` counts against the infrastructure cap. */
   | {
       readonly kind: 'later';
@@ -79,7 +79,7 @@ export interface Operator<Params> {
    */
   find?(context: StepContext<Params>): Promise<PodRef | undefined>;
   /** Whether this run keeps its worker's slot (`deferrable: false`). Absent: never. @see spec protocol §8 */
-  keepsSlot?(params: Params): boolean;
+  keepsSlot?(params: Params, request: RunRequest): boolean;
   /** Cancel, execution time-out, on-kill: tail of the log, then DELETE. `gone`: nothing is left to wait for. */
   stop(context: StepContext<Params>, pod: PodRef): Promise<'gone' | 'stopping'>;
   /** After the attempt is decided (completed event published, or another attempt queued): pod deleted or patched by policy. Safe to repeat. */

@@ -87,10 +87,8 @@ async function resultOf(
   if (!params.doXcomPush) return {};
   const read = await pods.readResult(base, attempt);
   switch (read.kind) {
-    case 'inline':
-      return { result: read.result };
-    case 'stored':
-      return { resultRef: read.resultRef };
+    case 'found':
+      return read.stored;
     case 'missing': {
       // The pod did succeed: that its result is missing is said beside it, and is not made a failure of the pod.
       const code = read.why.includes('cut') ? 'RESULT_TOO_LARGE' : 'RESULT_INVALID';

@@ -4,10 +4,10 @@ import { isRecord, recordsIn } from '../core/json.ts';
 import { LABEL_TRUE, LABELS } from '../core/labels.ts';
 import type { ContainerProjection, PodProjection, PodRef } from '../core/pod.ts';
 import type { Cluster, Log, LogStore, Manifest, PodEventLine, ResultStore } from '../ports.ts';
-import { MAX_INLINE_RESULT_BYTES, type ResultRef } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
 import { storeContainerLog } from './log-reader.ts';
 import type { StepContext } from './operator.ts';
+import { storeResult, type StoredResult } from './result.ts';
 
 /** `containerLogs` and `initContainerLogs`: which containers' logs are wanted. */
 export type RequestedContainers = boolean | string | readonly string[] | null | undefined;
@@ -21,12 +21,8 @@ export interface LogsRead {
 
 /** The result as outcome fields, or why there is none. */
 export type ResultRead =
-  | { readonly kind: 'inline'; readonly result: z.core.util.JSONType }
-  | { readonly kind: 'stored'; readonly resultRef: ResultRef }
-  | { readonly kind: 'missing'; readonly why: string };
+  { readonly kind: 'found'; readonly stored: StoredResult } | { readonly kind: 'missing'; readonly why: string };
 
-/** Name of a result object. */
-export const RESULT_NAME = 'return_value';
 /** A kubelet keeps this much of a termination message, in bytes. */
 const MAX_TERMINATION_MESSAGE_BYTES = 4096;
 
@@ -145,9 +141,8 @@ export class RunPods {
         why: full ? 'the termination message was cut at 4 KiB' : 'the termination message is not JSON',
       };
     }
-    const data = new TextEncoder().encode(JSON.stringify(parsed.value));
-    if (data.byteLength <= MAX_INLINE_RESULT_BYTES) return { kind: 'inline', result: parsed.value };
-    return { kind: 'stored', resultRef: await this.#stores.results.put(this.#run, attempt, RESULT_NAME, data) };
+    const where = { run: this.#run, results: this.#stores.results, state: { attempt } };
+    return { kind: 'found', stored: await storeResult(where, parsed.value) };
   }
 
   /** Marks a kept pod: its run has had its answer. */

@@ -207,6 +207,8 @@ export const runStateSchema = z.looseObject({
   cancel: z.looseObject({ at: instant, reason: z.string().optional() }).optional(),
   await: awaitSchema.optional(),
   pod: podRefSchema.optional(),
+  /** The step whose deferral was the first to know the attempt's pod: what `launched` is said with. */
+  launchStep: count.optional(),
   /** Why the start of this attempt was put off (quota, throttling, API down); gone once its pod is there. */
   blocked: diagnosisSchema.optional(),
   /** Why the run is being stopped; set with the DELETE, read when the pod is gone. */

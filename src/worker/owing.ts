@@ -19,10 +19,10 @@ export async function owe(engine: Engine, run: RunKey, seen: Versioned<RunState>
   if (isTerminal(state.phase)) return oweEnd(engine, run, state);
   if (state.phase === 'Queued') return oweQueued(engine, run, seen);
   if (state.phase !== 'Deferred') return;
-  if (origin === 'start' && state.stopping === undefined) {
+  if (state.stopping === undefined) {
     const data = lifecycleData(run, state, engine.broker.now());
-    await engine.broker.publish.event(run, 'launched', state.step, data);
-    await engine.broker.publish.event(run, 'deferred', state.step, data);
+    if (state.launchStep === state.step) await engine.broker.publish.event(run, 'launched', state.step, data);
+    if (origin === 'start') await engine.broker.publish.event(run, 'deferred', state.step, data);
   }
   await subscribeTo(engine, run, seen);
 }

@@ -70,7 +70,9 @@ async function settle(step: Step, outcome: StepOutcome, event: TriggerEvent | un
   const { engine, holding, context, operator, origin } = step;
   switch (outcome.kind) {
     case 'defer': {
-      if (operator.keepsSlot?.(context.params) === true) return keepSlot(step, outcome);
+      const { pod } = outcome;
+      if (pod !== undefined && operator.keepsSlot?.(context.params, context.request) === true)
+        return keepSlot(step, { ...outcome, pod });
       const { executionTimeoutSeconds } = context.request;
       const written = await holding.write((state) =>
         deferred(state, outcome, { executionTimeoutSeconds, now: engine.broker.now() }),
@@ -104,8 +106,10 @@ async function settle(step: Step, outcome: StepOutcome, event: TriggerEvent | un
   }
 }
 
+type PodWait = Extract<StepOutcome, { readonly kind: 'defer' }> & { readonly pod: PodRef };
+
 /** The run keeps its message and slot: what a triggerer would say, this worker hears itself. @see spec protocol §8 */
-async function keepSlot(step: Step, outcome: Extract<StepOutcome, { readonly kind: 'defer' }>): Promise<Settled> {
+async function keepSlot(step: Step, outcome: PodWait): Promise<Settled> {
   const { engine, holding, operator } = step;
   const { executionTimeoutSeconds } = step.context.request;
   let waiting = outcome;
@@ -127,8 +131,8 @@ async function keepSlot(step: Step, outcome: Extract<StepOutcome, { readonly kin
     if (event.kind === 'timeout' && event.reason === 'EXECUTION_TIMEOUT')
       return stopped(step, next.pod, executionTimedOut());
     const again = await operator.triggerReentry(context, event);
-    if (again.kind !== 'defer') return settle(step, again, event);
-    waiting = again;
+    if (again.kind !== 'defer' || again.pod === undefined) return settle(step, again, event);
+    waiting = { ...again, pod: again.pod };
   }
 }
 

@@ -2,7 +2,7 @@ import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { judge } from '../../src/core/judge.ts';
 import { projectPod } from '../../src/core/project-pod.ts';
-import type { PodProjection } from '../../src/core/pod.ts';
+import type { PodProjection, PodRef } from '../../src/core/pod.ts';
 import { KubernetesError } from '../../src/errors.ts';
 import { KubernetesPodOperator } from '../../src/operator/kubernetes-pod-operator.ts';
 import type { StepContext, StepOutcome } from '../../src/operator/operator.ts';
@@ -80,9 +80,12 @@ const sh = (script: string, more: PodParamsInput = {}): PodParamsInput => ({
   ...more,
 });
 
-function deferred(outcome: StepOutcome): StepOutcome & { readonly kind: 'defer' } {
-  if (outcome.kind !== 'defer') throw new Error(JSON.stringify(outcome));
-  return outcome;
+/** A deferral that waits for a pod. */
+type PodWait = StepOutcome & { readonly kind: 'defer' } & { readonly pod: PodRef };
+
+function deferred(outcome: StepOutcome): PodWait {
+  if (outcome.kind !== 'defer' || outcome.pod === undefined) throw new Error(JSON.stringify(outcome));
+  return { ...outcome, pod: outcome.pod };
 }
 
 function over(outcome: StepOutcome) {
@@ -91,7 +94,7 @@ function over(outcome: StepOutcome) {
 }
 
 /** The state after a deferral, as the engine keeps it. */
-function after(context: Context, { pod, await: wait, facts }: StepOutcome & { readonly kind: 'defer' }): Context {
+function after(context: Context, { pod, await: wait, facts }: PodWait): Context {
   const { cursors, logGaps, memo } = facts ?? {};
   const kept = { ...(cursors && { cursors }), ...(logGaps !== undefined && { logGaps }), ...(memo && { memo }) };
   return { ...context, state: { ...context.state, phase: 'Resuming', pod: { ...pod }, await: wait, ...kept } };

@@ -1,0 +1,21 @@
+/** Where a run's result goes: small ones into state and event, larger ones into an object. @see spec protocol §9 */
+import type { z } from 'zod';
+import type { ResultStore } from '../ports.ts';
+import { MAX_INLINE_RESULT_BYTES, type ResultRef } from '../wire/messages.ts';
+import type { RunKey } from '../wire/subjects.ts';
+
+/** Name of a result object. */
+export const RESULT_NAME = 'return_value';
+
+/** A result as outcome fields. */
+export type StoredResult = { readonly result: z.core.util.JSONType } | { readonly resultRef: ResultRef };
+
+/** Stores a result of attempt `attempt`. Safe to repeat: the object is named by run and attempt. */
+export async function storeResult(
+  { run, results, state }: { readonly run: RunKey; readonly results: ResultStore; readonly state: { attempt: number } },
+  result: z.core.util.JSONType,
+): Promise<StoredResult> {
+  const data = new TextEncoder().encode(JSON.stringify(result));
+  if (data.byteLength <= MAX_INLINE_RESULT_BYTES) return { result };
+  return { resultRef: await results.put(run, state.attempt, RESULT_NAME, data) };
+}
