@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import type { RunContext } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
+import type { JsonRecord } from './json.ts';
 import { runDigest, shardOf } from './shard.ts';
 
 /** Label keys. The `reentry.dev/…` ones select; the others are the seed's and are for people and their tools. */
@@ -19,6 +20,7 @@ export const LABELS = {
   podOperator: 'kubernetes_pod_operator',
   /** `True` on a kept pod whose run has had its answer. */
   alreadyChecked: 'already_checked',
+  parentDagId: 'parent_dag_id',
   /** On an executor's pods: who launched or adopted it. */
   worker: 'airflow-worker',
   /** `True` on every pod of an executor. */
@@ -99,21 +101,75 @@ export interface PodIdentity {
   readonly context: RunContext;
 }
 
+/** The seed's labels of a task, for people and their tools; with `attempt` also `try_number`. What is unknown has no label. */
+export function taskLabels(
+  { dagId, taskId, runId, mapIndex, parentDagId }: RunContext,
+  attempt?: number,
+): Readonly<Record<string, string>> {
+  const safe = (key: string, value: string | undefined): Readonly<Record<string, string>> =>
+    value === undefined ? {} : { [key]: makeSafeLabelValue(value) };
+  return {
+    ...safe(LABELS.dagId, dagId),
+    ...safe(LABELS.taskId, taskId),
+    ...safe(LABELS.runId, runId),
+    [LABELS.podOperator]: LABEL_TRUE,
+    ...(mapIndex === undefined || mapIndex < 0 ? {} : { [LABELS.mapIndex]: String(mapIndex) }),
+    ...(attempt === undefined ? {} : { [LABELS.tryNumber]: String(attempt) }),
+    ...safe(LABELS.parentDagId, parentDagId),
+  };
+}
+
+/** A user's labels as the manifest has them: null is the empty text; nothing else is changed. @see spec pod-operator §2.7 */
+export function normalizeLabels(labels: JsonRecord): JsonRecord {
+  return Object.fromEntries(Object.entries(labels).map(([key, value]) => [key, value ?? '']));
+}
+
+/**
+ * Selects a task's pods whatever their attempt (the seed's search): its labels over the user's, sorted; without pods that have been dealt with
+ * (`excludeChecked`, the default) and without an executor's. @see spec pod-operator §3.1
+ */
+export function findPodSelector(
+  labels: JsonRecord,
+  context: RunContext | undefined,
+  { excludeChecked = true }: { readonly excludeChecked?: boolean } = {},
+): string {
+  const wanted = { ...normalizeLabels(labels), ...(context === undefined ? {} : taskLabels(context)) };
+  return [
+    ...Object.entries(wanted)
+      .map(([key, value]) => `${key}=${String(value)}`)
+      .sort(),
+    ...(excludeChecked ? [`${LABELS.alreadyChecked}!=${LABEL_TRUE}`] : []),
+    `!${LABELS.worker}`,
+  ].join(',');
+}
+
 /** The labels that every pod of ours carries; they win over the user's. `run_id` falls back to the run's own id. */
 export function podLabels({ installation, run, attempt, context }: PodIdentity): Readonly<Record<string, string>> {
-  const { dagId, taskId, mapIndex } = context;
   return {
-    ...(dagId === undefined ? {} : { [LABELS.dagId]: makeSafeLabelValue(dagId) }),
-    ...(taskId === undefined ? {} : { [LABELS.taskId]: makeSafeLabelValue(taskId) }),
-    [LABELS.runId]: makeSafeLabelValue(context.runId ?? run.runId),
-    [LABELS.tryNumber]: String(attempt),
-    ...(mapIndex === undefined || mapIndex < 0 ? {} : { [LABELS.mapIndex]: String(mapIndex) }),
-    [LABELS.podOperator]: LABEL_TRUE,
+    ...taskLabels({ ...context, runId: context.runId ?? run.runId }, attempt),
     [LABELS.installation]: makeSafeLabelValue(installation),
     [LABELS.shard]: shardOf(run),
     [LABELS.run]: runLabel(run),
     [LABELS.attempt]: String(attempt),
   };
+}
+
+const LABEL_VALUE = /^(?=.{0,63}$)([A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?)?$/;
+const LABEL_NAME = /^(?=.{1,63}$)[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$/;
+const LABEL_PREFIX = /^(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/;
+
+/** What is wrong with the key of a label or annotation; `undefined` when nothing is. */
+export function labelKeyProblem(key: string): string | undefined {
+  const slash = key.indexOf('/');
+  const prefix = slash < 0 ? undefined : key.slice(0, slash);
+  if ((prefix === undefined || LABEL_PREFIX.test(prefix)) && LABEL_NAME.test(key.slice(slash + 1))) return undefined;
+  return 'is no label key: up to 63 letters, digits, "-", "_" and ".", a letter or digit at both ends, optionally a domain and "/" before them';
+}
+
+/** What is wrong with a label's value; `undefined` when nothing is. */
+export function labelValueProblem(value: string): string | undefined {
+  if (LABEL_VALUE.test(value)) return undefined;
+  return 'is no label value: up to 63 letters, digits, "-", "_" and ".", a letter or digit at both ends';
 }
 
 /** The annotations that every pod of ours carries. */

@@ -1,5 +1,6 @@
 /** Names of pods: the specification's rules, and our deterministic suffix. @see spec pod-operator §2.4 and §4.1, protocol §1 */
 import { createHash } from 'node:crypto';
+import unidecode from 'unidecode';
 import type { RunKey } from '../wire/subjects.ts';
 
 /** A name used as a label or hostname. */
@@ -58,26 +59,24 @@ export function normalizeName(name: string): string {
     .replace(/^-+|-+$/g, '');
 }
 
-/** Letters that decomposition does not turn into ASCII. */
-const LETTERS: Readonly<Record<string, string>> = {
-  ß: 'ss',
-  æ: 'ae',
-  ø: 'o',
-  œ: 'oe',
-  đ: 'd',
-  ł: 'l',
-  þ: 'th',
-  ð: 'd',
-  ı: 'i',
-};
+/** One character as ASCII, by sound; empty where there is none. By character: the table's own reader of whole texts skips what looks like UTF-8. */
+const transliterated = (character: string): string => unidecode(character);
 
-/** An id as a name: ASCII, lower case, words joined by single dashes; empty where nothing is left. */
+/** What HTML writes for characters that a name drops. */
+const ENTITY = /&(?:amp|lt|gt|quot|apos|nbsp|#\d+|#x[0-9a-f]+);/gi;
+
+/**
+ * An id as a name: ASCII (other scripts by sound), lower case, words joined by single dashes; empty where nothing is left.
+ * Apostrophes join what they stand between, digits lose their thousands separators, HTML entities separate.
+ * @see spec pod-operator §2.4 (the seed slugifies with the same table)
+ */
 export function slugify(text: string): string {
-  return text
+  const ascii = Array.from(text.replace(/'+/g, '-').normalize('NFKD'), transliterated).join('');
+  return ascii
+    .replace(ENTITY, '-')
     .toLowerCase()
-    .replace(/[ßæøœđłþðı]/g, (letter) => LETTERS[letter] ?? '')
-    .normalize('NFKD')
-    .replace(/\p{Mark}+/gu, '')
+    .replace(/'+/g, '')
+    .replace(/(?<=\d),(?=\d)/g, '')
     .replace(/[^a-z0-9]+/g, '-')
     .replace(/^-+|-+$/g, '');
 }
@@ -89,15 +88,36 @@ export function createUniqueId(ids: readonly string[], maxLength: number = MAX_P
     .replace(/^[-.]+|[-.]+$/g, '');
 }
 
-/** The seed's `add_unique_suffix` with a suffix of the caller's; a name without anything legal gives the suffix behind `pod`. */
+/** What stands before the suffix where a name has nothing legal. */
+const NAMELESS = 'pod';
+
+/**
+ * The seed's `add_unique_suffix` with a suffix of the caller's: the name cut so that both fit, without dashes and dots where it was cut.
+ * A name of nothing else becomes `pod`, as far as there is room: a leading dash is refused by Kubernetes.
+ * @param maxLength in characters
+ */
 export function addSuffix(name: string, suffix: string, maxLength: number = MAX_POD_NAME): string {
-  const kept = name.slice(0, maxLength - suffix.length - 1).replace(/^[-.]+|[-.]+$/g, '');
-  return `${kept === '' ? 'pod' : kept}-${suffix}`;
+  const room = Math.max(0, maxLength - suffix.length - 1);
+  const cut = Array.from(name)
+    .slice(0, room)
+    .join('')
+    .replace(/^[-.]+|[-.]+$/g, '');
+  const kept = cut === '' ? NAMELESS.slice(0, room) : cut;
+  return kept === '' ? suffix.slice(0, maxLength) : `${kept}-${suffix}`;
+}
+
+/** A pod's name as Kubernetes has it: a DNS-1123 subdomain. */
+const VALID_NAME = /^(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/;
+
+/** Whether Kubernetes takes `name` as a pod's. */
+export function isPodName(name: string): boolean {
+  return VALID_NAME.test(name);
 }
 
 /**
  * The name of an attempt's pod: the given (or template's) name, else the task's id, else `pod`; cut to 52 characters and
- * followed by `-` and ten characters of the attempt's hash. With `randomNameSuffix: false` the name is used as it is.
+ * followed by `-` and ten characters of the attempt's hash. With `randomNameSuffix: false` a name that Kubernetes takes is used as
+ * it is. Whatever is given, Kubernetes takes the outcome.
  */
 export function podName(
   wanted: {
@@ -108,7 +128,8 @@ export function podName(
   run: RunKey,
   attempt: number,
 ): string {
-  const given = wanted.name === undefined ? createUniqueId([wanted.taskId ?? 'pod']) : wanted.name;
-  if (!wanted.randomNameSuffix && given !== '') return given;
-  return addSuffix(given.slice(0, KEPT_NAME), attemptSuffix(run, attempt));
+  const given = wanted.name ?? createUniqueId([wanted.taskId ?? NAMELESS]);
+  const valid = isPodName(given) ? given : slugify(given).slice(0, MAX_GIVEN_NAME).replace(/-+$/, '');
+  if (!wanted.randomNameSuffix && valid !== '') return valid;
+  return addSuffix(valid.slice(0, KEPT_NAME), attemptSuffix(run, attempt));
 }

@@ -37,6 +37,7 @@ export const runContextSchema = z.strictObject({
   taskId: z.string().max(250).optional(),
   runId: z.string().max(250).optional().describe("the DAG run's id"),
   mapIndex: z.number().int().min(-1).optional(),
+  parentDagId: z.string().max(250).optional(),
   logicalDate: z.iso.datetime({ offset: true }).optional(),
   params: z.record(z.string(), z.json()).optional(),
 });

@@ -164,7 +164,9 @@ async function answered({ answer, ours }: OracleComparison, theCase: OracleCase)
     const kind = kindOf(error);
     // A crash of ours is a defect; its stack is worth more than the word.
     if (kind === 'crash')
-      return { output: `crashed: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}` };
+      return {
+        output: `crashed: ${error instanceof Error ? (error.stack?.split('\n').slice(0, 2).join(' ') ?? error.message) : String(error)}`,
+      };
     return { error: kind };
   }
 }
