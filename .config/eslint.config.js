@@ -37,6 +37,11 @@ const WALLS = {
     libraries: ['nats', 'undici', '@kubernetes/client-node'],
     why: 'pipelines reach the world through ports.ts',
   },
+  executor: {
+    not: ['trigger', 'worker', 'kubernetes', 'nats', 'local', 'client', 'roles', 'commands'],
+    libraries: ['nats', 'undici', '@kubernetes/client-node'],
+    why: 'an executor reaches the world through ports.ts; it may use what operators have',
+  },
   worker: {
     not: ['trigger', 'kubernetes', 'nats', 'local', 'client', 'roles', 'commands'],
     libraries: ['nats', 'undici', '@kubernetes/client-node'],

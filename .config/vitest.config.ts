@@ -23,6 +23,7 @@ export default defineConfig({
       project('parity'),
       project('executor'),
       project('operator', real),
+      project('executor', real),
       project('nats', real),
       project('kubernetes', real),
       project('local', real),

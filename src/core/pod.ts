@@ -53,4 +53,18 @@ export interface PodProjection extends PodRef {
   readonly queue?: string | undefined;
   /** Label `already_checked`: its run has had its answer and the pod was kept. */
   readonly alreadyChecked: boolean;
+  /** Only on pods of an executor (label `kubernetes_executor`). */
+  readonly executor?: ExecutorFacts | undefined;
+}
+
+/** What an executor reads on its pods besides their state. */
+export interface ExecutorFacts {
+  /** Label `airflow-worker`: who launched or adopted it, in its label-safe form. */
+  readonly owner: string;
+  /** Label `airflow_executor_done`. */
+  readonly done: boolean;
+  /** Label `airflow_pod_revoked` is there, with any value. */
+  readonly revoked: boolean;
+  /** The annotations that name its task; ids as they are. */
+  readonly annotations: Readonly<Record<string, string>>;
 }

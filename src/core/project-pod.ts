@@ -1,6 +1,6 @@
 import { instantIn, isRecord, type JsonRecord, numberIn, recordIn, recordsIn, textIn } from './json.ts';
-import { ANNOTATIONS, LABEL_TRUE, LABELS } from './labels.ts';
-import type { ContainerProjection, PodPhase, PodProjection } from './pod.ts';
+import { ANNOTATIONS, LABEL_TRUE, LABELS, TASK_ANNOTATIONS } from './labels.ts';
+import type { ContainerProjection, ExecutorFacts, PodPhase, PodProjection } from './pod.ts';
 
 /** Longest message kept of a pod, a condition or a waiting container, in characters. A termination message is ≤ 4 KiB by the kubelet. */
 const MAX_MESSAGE = 1024;
@@ -58,6 +58,20 @@ function containersOf(pod: JsonRecord): readonly ContainerProjection[] {
   ];
 }
 
+function executorFacts(labels: JsonRecord, annotations: JsonRecord): ExecutorFacts {
+  const named: Record<string, string> = {};
+  for (const key of TASK_ANNOTATIONS) {
+    const value = annotations[key];
+    if (typeof value === 'string') named[key] = value;
+  }
+  return {
+    owner: textIn(labels, LABELS.worker) ?? '',
+    done: textIn(labels, LABELS.executorDone) === LABEL_TRUE,
+    revoked: LABELS.podRevoked in labels,
+    annotations: named,
+  };
+}
+
 /** A pod object of the Kubernetes API as far as its run cares. Never throws: what is missing or odd reads as absent. */
 export function projectPod(connection: string, pod: JsonRecord): PodProjection {
   const metadata = recordIn(pod, 'metadata');
@@ -98,5 +112,6 @@ export function projectPod(connection: string, pod: JsonRecord): PodProjection {
     attempt: Number.isNaN(attempt) ? undefined : attempt,
     queue: textIn(annotations, ANNOTATIONS.queue),
     alreadyChecked: textIn(labels, LABELS.alreadyChecked) === LABEL_TRUE,
+    ...(LABELS.kubernetesExecutor in labels ? { executor: executorFacts(labels, annotations) } : {}),
   };
 }

@@ -1,0 +1,123 @@
+/** How the oldest generation's tasks asked for a pod of their own: fifteen fields. @see spec executor §7.8 */
+import { isRecord } from '../core/json.ts';
+import { ReentryError } from '../errors.ts';
+
+/** The fields in the seed's order, ours → the dictionary's. */
+const FIELDS = {
+  image: 'image',
+  imagePullPolicy: 'image_pull_policy',
+  requestMemory: 'request_memory',
+  requestCpu: 'request_cpu',
+  limitMemory: 'limit_memory',
+  limitCpu: 'limit_cpu',
+  limitGpu: 'limit_gpu',
+  gcpServiceAccountKey: 'gcp_service_account_key',
+  nodeSelectors: 'node_selectors',
+  affinity: 'affinity',
+  annotations: 'annotations',
+  volumes: 'volumes',
+  volumeMounts: 'volume_mounts',
+  tolerations: 'tolerations',
+  labels: 'labels',
+} as const;
+type Field = keyof typeof FIELDS;
+const NAMES: readonly Field[] = [
+  'image',
+  'imagePullPolicy',
+  'requestMemory',
+  'requestCpu',
+  'limitMemory',
+  'limitCpu',
+  'limitGpu',
+  'gcpServiceAccountKey',
+  'nodeSelectors',
+  'affinity',
+  'annotations',
+  'volumes',
+  'volumeMounts',
+  'tolerations',
+  'labels',
+];
+
+/** The fields as given; `undefined` is unset. */
+export type KubernetesExecutorConfigFields = Readonly<Partial<Record<Field, unknown>>>;
+
+/** What is used where the dictionary says nothing. */
+const DEFAULTS: KubernetesExecutorConfigFields = { annotations: {}, volumes: [], volumeMounts: [], labels: {} };
+
+/** Image, resources, scheduling, volumes and labels of a task's pod, each optional. Turned into a pod override when the task is queued. */
+export class KubernetesExecutorConfig {
+  /** Image of the task's container. */
+  readonly image: unknown;
+  readonly imagePullPolicy: unknown;
+  /** Memory asked for, as Kubernetes writes quantities. */
+  readonly requestMemory: unknown;
+  readonly requestCpu: unknown;
+  readonly limitMemory: unknown;
+  readonly limitCpu: unknown;
+  /** Becomes the limit `nvidia.com/gpu`. */
+  readonly limitGpu: unknown;
+  /** Becomes annotation `iam.cloud.google.com/service-account`. */
+  readonly gcpServiceAccountKey: unknown;
+  /** Becomes `nodeSelector`. */
+  readonly nodeSelectors: unknown;
+  readonly affinity: unknown;
+  readonly annotations: unknown;
+  /** Kubernetes volumes, added to the template's. */
+  readonly volumes: unknown;
+  readonly volumeMounts: unknown;
+  readonly tolerations: unknown;
+  readonly labels: unknown;
+
+  constructor(fields: KubernetesExecutorConfigFields = {}) {
+    this.image = fields.image;
+    this.imagePullPolicy = fields.imagePullPolicy;
+    this.requestMemory = fields.requestMemory;
+    this.requestCpu = fields.requestCpu;
+    this.limitMemory = fields.limitMemory;
+    this.limitCpu = fields.limitCpu;
+    this.limitGpu = fields.limitGpu;
+    this.gcpServiceAccountKey = fields.gcpServiceAccountKey;
+    this.nodeSelectors = fields.nodeSelectors;
+    this.affinity = fields.affinity;
+    this.annotations = fields.annotations;
+    this.volumes = fields.volumes;
+    this.volumeMounts = fields.volumeMounts;
+    this.tolerations = fields.tolerations;
+    this.labels = fields.labels ?? {};
+  }
+
+  /**
+   * Reads the sub-dictionary `KubernetesExecutor`; its fields may be spelt either way. `undefined` or `null` gives a config without anything set.
+   * @throws ReentryError CONFIG_INVALID for what is no dictionary, and for a field that does not exist
+   */
+  static fromDict(obj: unknown): KubernetesExecutorConfig {
+    if (obj === undefined || obj === null) return new KubernetesExecutorConfig();
+    const given = isRecord(obj) ? (obj['KubernetesExecutor'] ?? {}) : obj;
+    if (!isRecord(given)) throw invalid('the executor config of a task must be a dictionary');
+    const fields: Partial<Record<Field, unknown>> = { ...DEFAULTS };
+    for (const [key, value] of Object.entries(given)) {
+      const field = NAMES.find((name) => name === key || FIELDS[name] === key);
+      if (field === undefined) throw invalid(`"KubernetesExecutor" has no field "${key}"; it has ${NAMES.join(', ')}`);
+      if (value !== undefined && value !== null) fields[field] = value;
+    }
+    return new KubernetesExecutorConfig(fields);
+  }
+
+  /** The fifteen fields by the dictionary's own names; unset ones are `null`. */
+  asDict(): Readonly<Record<string, unknown>> {
+    return Object.fromEntries(NAMES.map((name) => [FIELDS[name], this[name] ?? null]));
+  }
+
+  /** Every field in the seed's order: `KubernetesExecutorConfig(image="alpine", image_pull_policy=null, …)`. */
+  toString(): string {
+    const fields = Object.entries(this.asDict()).map(([name, value]) => `${name}=${JSON.stringify(value)}`);
+    return `KubernetesExecutorConfig(${fields.join(', ')})`;
+  }
+}
+
+const invalid = (message: string): ReentryError =>
+  new ReentryError('CONFIG_INVALID', message, {
+    transient: false,
+    problems: [{ path: 'executorConfig.KubernetesExecutor', message }],
+  });

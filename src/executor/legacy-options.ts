@@ -1,0 +1,78 @@
+/** Options that only the oldest generation had: checked as it did, and given to pods through `legacyPod`. @see spec executor §2.3 */
+import { ReentryError, type Problem } from '../errors.ts';
+
+/** By the seed's names; only those that something depends on. */
+export interface LegacyOptions {
+  readonly dags_in_image?: boolean;
+  readonly dags_volume_claim?: string;
+  readonly dags_volume_host?: string;
+  readonly git_repo?: string;
+  readonly git_branch?: string;
+  readonly git_dags_folder_mount_point?: string;
+  readonly git_user?: string;
+  readonly git_password?: string;
+  readonly git_ssh_key_secret_name?: string;
+  /** `name=path`, separated by commas. */
+  readonly gcp_service_account_keys?: string;
+  readonly run_as_user?: string;
+  readonly fs_group?: string;
+}
+
+const isSet = (text: string | undefined): boolean => text !== undefined && text !== '';
+
+/** What is wrong with them; empty when nothing is. */
+export function legacyProblems(options: LegacyOptions): readonly Problem[] {
+  const problems: Problem[] = [];
+  const git = [options.git_repo, options.git_branch, options.git_dags_folder_mount_point].every(isSet);
+  const stored = isSet(options.dags_volume_claim) || isSet(options.dags_volume_host) || options.dags_in_image === true;
+  if (!stored && !git)
+    problems.push({
+      path: 'dags_volume_claim',
+      message:
+        'or dags_volume_host, dags_in_image, or git_repo with git_branch and git_dags_folder_mount_point is needed',
+    });
+  const password = isSet(options.git_user) || isSet(options.git_password);
+  if (isSet(options.git_repo) && password && isSet(options.git_ssh_key_secret_name))
+    problems.push({ path: 'git_ssh_key_secret_name', message: 'excludes git_user and git_password' });
+  return problems;
+}
+
+/** @throws ReentryError CONFIG_INVALID for what is no whole number */
+export function securityContextValue(options: LegacyOptions, name: string): number | undefined {
+  const text = name === 'run_as_user' ? options.run_as_user : name === 'fs_group' ? options.fs_group : undefined;
+  if (text === undefined || text === '') return undefined;
+  if (/^\d+$/.test(text)) return Number(text);
+  const problem = { path: name, message: `must be a whole number, not ${JSON.stringify(text)}` };
+  throw new ReentryError('CONFIG_INVALID', `${problem.path} ${problem.message}`, {
+    transient: false,
+    problems: [problem],
+  });
+}
+
+/** One secret to make from a file. */
+export interface ServiceAccountKey {
+  readonly name: string;
+  readonly path: string;
+}
+
+/** `name=path` pairs. @throws ReentryError CONFIG_INVALID for an entry without exactly one "=" */
+export function serviceAccountKeys({
+  gcp_service_account_keys: text = '',
+}: LegacyOptions): readonly ServiceAccountKey[] {
+  const entries = text.split(',').map((entry) => entry.trim());
+  return entries
+    .filter((entry) => entry !== '')
+    .map((entry) => {
+      const [name = '', path = '', ...more] = entry.split('=').map((part) => part.trim());
+      if (name === '' || path === '' || more.length > 0)
+        throw new ReentryError(
+          'CONFIG_INVALID',
+          `gcp_service_account_keys: ${JSON.stringify(entry)} is not name=path`,
+          {
+            transient: false,
+            problems: [{ path: 'gcp_service_account_keys', message: 'must be name=path pairs' }],
+          },
+        );
+      return { name, path };
+    });
+}

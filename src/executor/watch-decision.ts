@@ -1,0 +1,98 @@
+/** What one event of one pod means for its task: the seed's table, first row wins. Pure. @see spec executor §4.4, §4.5, errata executor 1–2 */
+import { ADOPTED, type FailureDetails } from './records.ts';
+import { annotationsToKey } from './task-key.ts';
+import type { WatchedContainer, WatchedPod } from './watched-pod.ts';
+
+/** Kinds of watch events, as the API names them. */
+export type WatchEventType = 'ADDED' | 'MODIFIED' | 'DELETED' | 'BOOKMARK';
+
+/** `none`: nothing to say, and why (for a debug log). `nameless`: the pod names no task; counted and skipped. */
+export type WatchDecision =
+  | { readonly kind: 'none'; readonly why: string }
+  | { readonly kind: 'nameless' }
+  | {
+      readonly kind: 'say';
+      /** `null`: it succeeded. */
+      readonly state: 'failed' | typeof ADOPTED | null;
+      readonly details?: FailureDetails | undefined;
+    };
+
+/** An image pull that was only put off. */
+const THROTTLED_PULL = 'pull QPS exceeded';
+
+const none = (why: string): WatchDecision => ({ kind: 'none', why });
+const failed = (details?: FailureDetails): WatchDecision => ({ kind: 'say', state: 'failed', details });
+
+function isFatal({ state, reason, message }: WatchedContainer, fatal: readonly string[]): boolean {
+  if (state !== 'waiting' || reason === undefined || !fatal.includes(reason)) return false;
+  return !(reason === 'ErrImagePull' && message === THROTTLED_PULL);
+}
+
+/** `fatalReasons`: reasons of waiting containers that no patience mends; empty: none. */
+export function decideStatus(
+  pod: WatchedPod,
+  event: WatchEventType,
+  { fatalReasons }: { readonly fatalReasons: readonly string[] },
+): WatchDecision {
+  const key = annotationsToKey(pod.annotations);
+  const dated = Boolean(pod.annotations['logical_date'] ?? pod.annotations['execution_date']);
+  if (key === undefined || (key.runId === null && !dated)) return { kind: 'nameless' };
+  if (pod.revoked) return none('its task was taken back');
+  if (event === 'DELETED' && !pod.deleting) return { kind: 'say', state: ADOPTED };
+  if (pod.reason === 'ProviderFailed') return failed();
+  switch (pod.phase) {
+    case 'Pending': {
+      if (event === 'DELETED') return none('it was deleted before it started');
+      const fatal = [...pod.initContainers, ...pod.containers.slice(0, 1)].find((one) => isFatal(one, fatalReasons));
+      return fatal === undefined ? none('it is pending') : failed();
+    }
+    case 'Failed':
+      return failed(failureDetails(pod));
+    case 'Succeeded':
+      return { kind: 'say', state: null };
+    case 'Running':
+      return event === 'DELETED' ? failed() : none('it is running');
+    default:
+      return none(`its phase is ${pod.phase}`);
+  }
+}
+
+/** Why a failed pod failed; `undefined` for a pod in any other phase. Init containers speak first. */
+export function failureDetails(pod: WatchedPod): FailureDetails | undefined {
+  if (pod.phase !== 'Failed') return undefined;
+  return {
+    podStatus: pod.phase,
+    podReason: pod.reason,
+    podMessage: pod.message,
+    ...(containerDetails(pod.initContainers, 'init') ?? containerDetails(pod.containers, 'main')),
+  };
+}
+
+function containerDetails(
+  containers: readonly WatchedContainer[],
+  containerType: 'init' | 'main',
+): FailureDetails | undefined {
+  const ended = containers.find(
+    ({ state, exitCode, reason }) => state === 'terminated' && exitCode !== 0 && reason !== 'Completed',
+  );
+  const found = ended ?? containers.findLast(({ state }) => state === 'waiting');
+  if (found === undefined) return undefined;
+  return {
+    containerState: found === ended ? 'terminated' : 'waiting',
+    containerReason: found.reason,
+    containerMessage: found.message,
+    containerType,
+    containerName: found.name,
+    ...(found === ended ? { exitCode: found.exitCode } : {}),
+  };
+}
+
+/** One line about why, for events and logs. */
+export function failureText(details: FailureDetails): string {
+  const { podReason, podMessage, containerName, containerReason, exitCode } = details;
+  const pod = podReason === undefined ? 'the pod failed' : `the pod failed: ${podReason}`;
+  const said = podMessage === undefined ? '' : ` (${podMessage})`;
+  if (containerName === undefined) return `${pod}${said}`;
+  const code = exitCode === undefined ? '' : ` with exit code ${exitCode}`;
+  return `${pod}${said}; container ${containerName} ended${code}${containerReason === undefined ? '' : `: ${containerReason}`}`;
+}

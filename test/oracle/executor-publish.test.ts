@@ -1,0 +1,108 @@
+import { z } from 'zod';
+import { recordIn, textIn } from '../../src/core/json.ts';
+import {
+  decidePublish,
+  type PublishFailure,
+  publishMessage,
+  retryAfterSeconds,
+} from '../../src/executor/publish-decision.ts';
+import { compareWithOracle, type OracleCase } from './harness.ts';
+
+/** Exceptions of the reference's libraries and of the operating system that mean a broken connection. */
+const CONNECTION = /^(urllib3\.|aiohttp\.|Connection|TimeoutError|BrokenPipe|OSError|socket\.|gaierror)/;
+const POD = /^Pod(MutationHookException|ReconciliationError)$/;
+
+function failureOf({ input }: OracleCase): PublishFailure {
+  const exception = textIn(input, 'exception') ?? '';
+  if (POD.test(exception)) return { kind: 'pod' };
+  if (CONNECTION.test(exception)) return { kind: 'connection' };
+  if (exception !== 'ApiException') return { kind: 'other' };
+  return {
+    kind: 'api',
+    status: typeof input['status'] === 'number' ? input['status'] : undefined,
+    message: publishMessage(textIn(input, 'body'), textIn(input, 'reason') ?? ''),
+    retryAfterSeconds: retryAfterSeconds(textIn(recordIn(input, 'headers'), 'Retry-After'), Date.UTC(2024, 0, 2, 12)),
+  };
+}
+
+function answer(theCase: OracleCase): unknown {
+  const { input } = theCase;
+  const decision = decidePublish(failureOf(theCase), {
+    retries: Number(input['retries_so_far']),
+    maxRetries: Number(input['task_publish_max_retries']),
+  });
+  return decision.kind === 'fail'
+    ? { calls: ['fail'], create_pods_after_seconds: null, retries: null, stop_batch: false }
+    : {
+        calls: ['requeue'],
+        create_pods_after_seconds: decision.createAfterSeconds ?? null,
+        retries: decision.retries,
+        stop_batch: decision.stopBatch,
+      };
+}
+
+const exceptionOf = ({ input }: OracleCase): string => textIn(input, 'exception') ?? '';
+
+compareWithOracle(
+  'executor-state',
+  {
+    only: ({ input }) => input['function'] === '_handle_pod_publish_error',
+    answer,
+    // Which exception a failure carries is the executor's matter; here it is whether it fails.
+    theirs: (output) => {
+      const calls = recordIn({ output }, 'output')['calls'];
+      const verbs = z
+        .array(z.tuple([z.string()], z.unknown()))
+        .parse(calls)
+        .map(([verb]) => verb);
+      return { ...recordIn({ output }, 'output'), calls: verbs };
+    },
+    rules: [
+      {
+        reason: 'a connection that the system broke or that timed out is as transient as one that a library gave up',
+        when: (theCase) => CONNECTION.test(exceptionOf(theCase)) && !/^(urllib3|aiohttp)\./.test(exceptionOf(theCase)),
+        instead: (theirs, { input }) => {
+          const [retries, most] = [Number(input['retries_so_far']), Number(input['task_publish_max_retries'])];
+          return most === -1 || retries < most
+            ? {
+                output: {
+                  calls: ['requeue'],
+                  create_pods_after_seconds: null,
+                  retries: retries + 1,
+                  stop_batch: false,
+                },
+              }
+            : theirs;
+        },
+      },
+      {
+        reason: 'a task that failed leaves no count of tries behind',
+        when: ({ theirs }) =>
+          'output' in theirs &&
+          JSON.stringify(recordIn(theirs, 'output')['calls']).includes('fail') &&
+          recordIn(theirs, 'output')['retries'] !== null,
+        instead: (theirs) => ({ output: { ...recordIn(theirs, 'output'), calls: ['fail'], retries: null } }),
+      },
+      {
+        reason: 'a Retry-After that is no number of seconds and no date says nothing',
+        when: ({ input }) => /^[+-]|_|^\s|\s$/.test(textIn(recordIn(input, 'headers'), 'Retry-After') ?? ''),
+        instead: (theirs, theCase) => {
+          const seconds = failureOf(theCase);
+          const asked = seconds.kind === 'api' ? seconds.retryAfterSeconds : undefined;
+          const after = theCase.input['status'] === 429 ? (asked ?? 0) : (asked ?? null);
+          const output = recordIn(theirs, 'output');
+          const requeued = JSON.stringify(output['calls']).includes('requeue');
+          return {
+            output: {
+              ...output,
+              calls: [requeued ? 'requeue' : 'fail'],
+              create_pods_after_seconds: requeued ? after : null,
+              stop_batch: requeued && after !== null,
+            },
+          };
+        },
+      },
+    ],
+  },
+  'publish',
+);
