@@ -21,7 +21,6 @@ export default defineConfig({
       project('trigger'),
       project('oracle'),
       project('parity'),
-      project('executor'),
       project('operator', real),
       project('executor', real),
       project('nats', real),
