@@ -62,7 +62,6 @@ export function adoptablePodsSelector(owner: string): string {
 /** Selects the pods of owners that are neither this one nor alive; `owners`: this one and its live siblings. @see spec executor §6.3 */
 export function orphanedPodsSelector(owners: readonly string[]): string {
   const ids = [...new Set(owners)].sort().map(makeSafeLabelValue);
-  const filter =
-    ids.length === 1 ? `${LABELS.worker}!=${ids.join('')}` : `${LABELS.worker} notin (${ids.join(',')})`;
+  const filter = ids.length === 1 ? `${LABELS.worker}!=${ids.join('')}` : `${LABELS.worker} notin (${ids.join(',')})`;
   return `${LABELS.kubernetesExecutor}=${LABEL_TRUE},${filter},${LABELS.executorDone}!=${LABEL_TRUE}`;
 }
