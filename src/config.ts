@@ -168,6 +168,16 @@ export const configSchema = z.object({
     says: 'Modules whose exports are operators of your own, made by defineOperator.',
     value: 'FILE[,FILE]',
   }),
+  callbacks: list(text).optional().register(facts, {
+    says: 'Modules with pod callbacks, which requests name by their exports.',
+    value: 'FILE[,FILE]',
+  }),
+  keepPodSeconds: integer(0, 366 * 24 * 3600)
+    .default(24 * 3600)
+    .register(facts, {
+      says: 'How long a pod that was to be kept stays after its end; then a worker deletes it.',
+      value: 'SECONDS',
+    }),
   intakeCredits: integer(1, 10_000)
     .default(256)
     .register(facts, { says: 'Run requests a worker takes in at once.', value: 'N' }),

@@ -238,7 +238,7 @@ export function clientOver(broker: ClientBroker, tenant: string): Client {
         );
       }),
     allEvents$: () => broker.events$({ tenant }),
-    logs: (runId, options = {}) => logLines(pages(runId, options)),
+    logs: (runId, options = {}) => logLines(pages(runId, options), options.container),
     async cancel(runId, reason) {
       const answer = await ask('cancel', { runId, ...(reason === undefined ? {} : { reason }) }, cancelReplySchema);
       return { phase: answer.phase };

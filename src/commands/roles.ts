@@ -7,6 +7,7 @@ import { parseConnections } from '../config.ts';
 import { accessText, CLUSTER_ACCESS } from '../core/cluster-access.ts';
 import type { Config, ConnectionSettings } from '../config.ts';
 import { ReentryError } from '../errors.ts';
+import type { CallbackRegistry } from '../operator/callbacks.ts';
 import type { DefinedOperator } from '../operator/define-operator.ts';
 import type { Broker, Clusters, Log, Meter } from '../ports.ts';
 import type { Work } from '../run.ts';
@@ -34,6 +35,8 @@ export interface RoleParts {
   readonly meter: Meter;
   /** Operators of the caller's, beside `pod`. */
   readonly operators: readonly DefinedOperator[];
+  /** Pod callbacks of the caller's, beside those of the settings. */
+  readonly callbacks: CallbackRegistry;
 }
 /** A role's work, and how it is. */
 export interface BegunRole {
@@ -62,6 +65,7 @@ export async function runRole(
     readonly log: Log;
     readonly meter: Meter;
     readonly operators?: readonly DefinedOperator[];
+    readonly callbacks?: CallbackRegistry;
     /** Called once the role has begun. */
     readonly begun: (condition: () => Condition) => void;
   },
@@ -97,7 +101,8 @@ export async function runRole(
   await assertSetUp(broker);
   await assertAllowed(role, clusters, config.namespaces, log, stop$);
   if (waiting.signal.aborted) return;
-  const { work$, condition } = begin({ id, config, broker, clusters, log, meter, operators });
+  const { callbacks = {} } = settings;
+  const { work$, condition } = await begin({ id, config, broker, clusters, log, meter, operators, callbacks });
   settings.begun(condition);
   log.info(
     { id, queues: config.queues, connections: clusters.names, namespaces: config.namespaces ?? 'all' },
@@ -108,7 +113,7 @@ export async function runRole(
   log.info({ id }, `${role} has stopped`);
 }
 
-async function beginning(role: Role): Promise<(parts: RoleParts) => BegunRole> {
+async function beginning(role: Role): Promise<(parts: RoleParts) => BegunRole | Promise<BegunRole>> {
   switch (role) {
     case 'worker':
       return (await import('./worker.ts')).beginWorker();

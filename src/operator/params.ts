@@ -116,6 +116,8 @@ const fields = z.strictObject({
   onFinishAction: z.enum(ON_FINISH_ACTIONS).default('delete_pod'),
   onKillAction: z.enum(['delete_pod', 'keep_pod']).default('delete_pod'),
   isDeleteOperatorPod: z.boolean().nullish(),
+  /** Names of callbacks that the worker has registered. */
+  callbacks: z.union([z.string().min(1), z.array(z.string().min(1))]).nullish(),
   deferrable: z.boolean().default(true),
   pollInterval: seconds.default(2),
   loggingInterval: z.number().positive().nullish(),

@@ -161,6 +161,8 @@ export const awaitSchema = z.looseObject({
   /** The pod is gone from the API. */
   gone: z.boolean().optional(),
   notBefore: instant.optional(),
+  /** When the pod was asked for: the time that starting may take counts from its scheduling, told by the pod's own times from here. */
+  from: instant.optional(),
   scheduleBy: instant.optional(),
   startBy: instant.optional(),
   timeoutAt: instant.optional(),
