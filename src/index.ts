@@ -18,8 +18,10 @@ export type {
   RunPage,
   RunRequestInput,
   RunStatus,
+  RunWish,
   StoredEvent,
   SubmitOptions,
+  WishAnswer,
 } from './client/index.ts';
 export { ReentryError } from './errors.ts';
 export type { ErrorCode, Problem } from './errors.ts';

@@ -58,7 +58,7 @@ const without = (state: Draft, ...keys: readonly (keyof RunState)[]): Draft => {
 
 /** An accepted request: waits at once where it starts later or can expire. @see spec protocol §4 */
 export function accepted(
-  request: Pick<RunRequest, 'operator' | 'startAfter' | 'expireSeconds'>,
+  request: Pick<RunRequest, 'operator' | 'startAfter' | 'expireSeconds' | 'parentRunId'>,
   facts: { readonly queue: string; readonly fence: Fence; readonly requestHash: string; readonly now: number },
 ): Draft {
   const { now } = facts;
@@ -77,7 +77,11 @@ export function accepted(
     faults: 0,
     fence: facts.fence,
     op: '',
-    ...given({ expireAt, await: waits ? { notBefore: from, ...given({ expireAt }) } : undefined }),
+    ...given({
+      parentRunId: request.parentRunId,
+      expireAt,
+      await: waits ? { notBefore: from, ...given({ expireAt }) } : undefined,
+    }),
     timings: { acceptedAt: now },
     requestHash: facts.requestHash,
   };
@@ -321,6 +325,7 @@ export function completedData(run: RunKey, state: Draft): CompletedData {
     tenant: run.tenant,
     runId: run.runId,
     attempt: state.attempt,
+    ...given({ parentRunId: state.parentRunId }),
     ...outcome,
     ...(pod === undefined ? {} : { pod: { ...pod, ...(typeof node === 'string' ? { node } : {}) } }),
     timings: isoTimings(state.timings),

@@ -63,6 +63,7 @@ export const runRequestSchema = z.strictObject({
     .max(366 * 24 * 3600)
     .optional(),
   startAfter: z.iso.datetime({ offset: true }).optional(),
+  parentRunId: z.string().min(1).max(128).optional().describe('the run that this one repeats'),
   annotations: z.record(z.string(), z.string()).default({}),
 });
 export type RunRequest = z.infer<typeof runRequestSchema>;
@@ -231,6 +232,7 @@ export const runStateSchema = z.looseObject({
   logGaps: count.optional(),
   outcome: outcomeSchema.optional(),
   timings: timingsSchema,
+  parentRunId: z.string().optional(),
   requestHash: z.string(),
   /** The operator's own few facts between two steps (≤ 1 KiB). */
   memo: z.record(z.string(), z.json()).optional(),
@@ -299,6 +301,7 @@ export const completedDataSchema = z.looseObject({
   runId: z.string(),
   state: z.enum(FINAL_STATES),
   attempt: z.number().int(),
+  parentRunId: z.string().optional(),
   exitCode: z.number().int().optional(),
   result: z.json().optional(),
   resultRef: resultRefSchema.optional(),
@@ -363,6 +366,12 @@ export const logsRequestSchema = z.strictObject({
   after: z.number().int().optional(),
   limit: z.number().int().min(1).max(1000).default(200),
 });
+/** `svc.retry`: the ended run, and the id of the one that repeats it (made where absent; the idempotency key of the retry). */
+export const retryRequestSchema = z.strictObject({
+  runId: z.string().min(1),
+  newRunId: z.string().optional(),
+  queue: z.string().regex(QUEUE_PATTERN).optional(),
+});
 export const renderRequestSchema = z.strictObject({ request: z.json(), server: z.boolean().optional() });
 
 /** What `status` and `list` say of a run. */
@@ -372,6 +381,8 @@ export interface RunSummary extends RunKey {
   readonly operator: string;
   readonly attempt: number;
   readonly step: number;
+  /** The run that this one repeats. */
+  readonly parentRunId?: string;
   readonly waitingFor?: string;
   /** Why it cannot go on now: its start was put off, no node takes its pod, its pod does not go away. */
   readonly blocked?: Diagnosis;
