@@ -5,10 +5,10 @@
 import { z } from 'zod';
 import type { ContainerProjection, PodProjection, PodRef } from '../core/pod.ts';
 import type { RunKey } from './subjects.ts';
+import { WIRE_VERSION } from '../core/version.ts';
 import { QUEUE_PATTERN } from './tokens.ts';
 
-/** Version that internal messages and states are written with. */
-export const WIRE_VERSION = 1;
+export { WIRE_VERSION };
 /** Largest run request, in bytes. @see spec protocol §2 `reqs` */
 export const MAX_REQUEST_BYTES = 256 * 1024;
 /** Largest result kept inline in state and event, in bytes. */
