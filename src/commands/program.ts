@@ -11,7 +11,6 @@ import { listCommand } from './list.ts';
 import { logsCommand } from './logs.ts';
 import { renderCommand } from './render.ts';
 import { resultCommand } from './result.ts';
-import { retryCommand } from './retry.ts';
 import { schemaCommand } from './schema.ts';
 import { setupCommand } from './setup.ts';
 import type { Finish, Shell } from './shell.ts';
@@ -32,7 +31,6 @@ const COMMANDS = [
   devCommand,
   demoCommand,
   submitCommand,
-  retryCommand,
   statusCommand,
   listCommand,
   logsCommand,

@@ -108,25 +108,12 @@ export async function requestFrom(
       startAfter: flags.startAfter,
     }),
   };
-  const checked = checkedRequest(request);
-  problems.push(...checked.problems);
+  const parsed = runRequestSchema.safeParse(request);
+  for (const issue of parsed.error?.issues ?? []) problems.push(...problemsOf(issue));
   if (problems.length > 0) {
     throw new ReentryError('INVALID_REQUEST', 'the request is not right:', { transient: false, problems });
   }
-  return checked.request;
-}
-
-/** A request as it was written, and what is wrong with its envelope; the operator's parameters are checked by a worker. */
-export function checkedRequest(request: Readonly<Record<string, unknown>>): {
-  readonly request: RunRequestInput;
-  readonly problems: readonly Problem[];
-} {
-  const parsed = runRequestSchema.safeParse(request);
-  return {
-    // What is sent is what was written: defaults are the worker's.
-    request: z.custom<RunRequestInput>().parse(request),
-    problems: (parsed.error?.issues ?? []).flatMap(problemsOf),
-  };
+  return z.custom<RunRequestInput>(() => parsed.success).parse(request);
 }
 
 async function fromFile(shell: Shell, name: string | undefined): Promise<Readonly<Record<string, unknown>>> {

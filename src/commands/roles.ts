@@ -4,10 +4,8 @@ import { hostname } from 'node:os';
 import { firstValueFrom, merge, take, timer } from 'rxjs';
 import type { Observable } from 'rxjs';
 import { parseConnections } from '../config.ts';
-import { accessText, CLUSTER_ACCESS } from '../core/cluster-access.ts';
 import type { Config, ConnectionSettings } from '../config.ts';
 import { ReentryError } from '../errors.ts';
-import type { CallbackRegistry } from '../operator/callbacks.ts';
 import type { DefinedOperator } from '../operator/define-operator.ts';
 import type { Broker, Clusters, Log, Meter } from '../ports.ts';
 import type { Work } from '../run.ts';
@@ -25,6 +23,25 @@ import type { Invocation, Shell } from './shell.ts';
 export const ROLES = ['worker', 'triggerer'] as const;
 export type Role = (typeof ROLES)[number];
 
+/** What each role must be allowed to do with pods and what belongs to them. */
+export const PERMISSIONS = {
+  worker: [
+    { verb: 'create', resource: 'pods' },
+    { verb: 'get', resource: 'pods' },
+    { verb: 'list', resource: 'pods' },
+    { verb: 'watch', resource: 'pods' },
+    { verb: 'patch', resource: 'pods' },
+    { verb: 'delete', resource: 'pods' },
+    { verb: 'get', resource: 'pods', subresource: 'log' },
+    { verb: 'list', resource: 'events' },
+  ],
+  triggerer: [
+    { verb: 'get', resource: 'pods' },
+    { verb: 'list', resource: 'pods' },
+    { verb: 'watch', resource: 'pods' },
+  ],
+} as const satisfies Readonly<Record<Role, readonly { verb: string; resource: string; subresource?: string }[]>>;
+
 /** What a role is begun with. */
 export interface RoleParts {
   readonly id: string;
@@ -35,8 +52,6 @@ export interface RoleParts {
   readonly meter: Meter;
   /** Operators of the caller's, beside `pod`. */
   readonly operators: readonly DefinedOperator[];
-  /** Pod callbacks of the caller's, beside those of the settings. */
-  readonly callbacks: CallbackRegistry;
 }
 /** A role's work, and how it is. */
 export interface BegunRole {
@@ -65,7 +80,6 @@ export async function runRole(
     readonly log: Log;
     readonly meter: Meter;
     readonly operators?: readonly DefinedOperator[];
-    readonly callbacks?: CallbackRegistry;
     /** Called once the role has begun. */
     readonly begun: (condition: () => Condition) => void;
   },
@@ -101,8 +115,7 @@ export async function runRole(
   await assertSetUp(broker);
   await assertAllowed(role, clusters, config.namespaces, log, stop$);
   if (waiting.signal.aborted) return;
-  const { callbacks = {} } = settings;
-  const { work$, condition } = await begin({ id, config, broker, clusters, log, meter, operators, callbacks });
+  const { work$, condition } = begin({ id, config, broker, clusters, log, meter, operators });
   settings.begun(condition);
   log.info(
     { id, queues: config.queues, connections: clusters.names, namespaces: config.namespaces ?? 'all' },
@@ -113,7 +126,7 @@ export async function runRole(
   log.info({ id }, `${role} has stopped`);
 }
 
-async function beginning(role: Role): Promise<(parts: RoleParts) => BegunRole | Promise<BegunRole>> {
+async function beginning(role: Role): Promise<(parts: RoleParts) => BegunRole> {
   switch (role) {
     case 'worker':
       return (await import('./worker.ts')).beginWorker();
@@ -165,18 +178,11 @@ async function assertAllowed(
 ): Promise<void> {
   for (const connection of clusters.names) {
     const wanted = (namespaces ?? [undefined]).flatMap((namespace) =>
-      CLUSTER_ACCESS[role].map((access) => ({ ...access, ...(namespace === undefined ? {} : { namespace }) })),
+      PERMISSIONS[role].map((permission) => ({ ...permission, ...(namespace === undefined ? {} : { namespace }) })),
     );
     for (let pauseMs = 250; ; pauseMs = Math.min(pauseMs * 2, 5_000)) {
       try {
-        const lacking = new Set(await clusters.get(connection).missingPermissions(wanted));
-        const spared = wanted.filter((access) => access.onlyFor === 'results').map(accessText);
-        const missing = [...lacking].filter((text) => !spared.includes(text));
-        if (missing.length < lacking.size)
-          log.warn(
-            { connection, missing: [...lacking] },
-            'results cannot be read from sidecars; xcomMode message works',
-          );
+        const missing = [...new Set(await clusters.get(connection).missingPermissions(wanted))];
         if (missing.length === 0) break;
         const where = namespaces === undefined ? 'in all namespaces' : `in ${namespaces.join(', ')}`;
         throw new ReentryError(

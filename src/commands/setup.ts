@@ -6,15 +6,10 @@ import type { Subscriber } from '../wire/streams.ts';
 import { natsOptions } from './connection.ts';
 import { EXIT_CODES } from './exit-codes.ts';
 import { action, declare, NATS_SETTINGS } from './shell.ts';
-import type { Finish, Invocation, Shell } from './shell.ts';
+import type { Finish, Shell } from './shell.ts';
 
 const texts = z.array(z.string()).default([]);
-const optionsSchema = z.looseObject({
-  subscriber: texts,
-  executorQueue: z.array(z.string()).optional(),
-  permissions: z.boolean().default(false),
-  client: texts,
-});
+const optionsSchema = z.looseObject({ subscriber: texts, executorQueue: z.array(z.string()).optional() });
 const collect = (value: string, before: readonly string[] | undefined): readonly string[] => [...(before ?? []), value];
 
 /** Makes the broker match the table of streams. Idempotent; the command, `dev` and `demo` call it. */
@@ -54,19 +49,12 @@ export function setupCommand(shell: Shell, finish: Finish): Command {
       'reentry setup',
       'reentry setup --queues default,gpu --replicas 3',
       'reentry setup --subscriber default/billing    # a durable feed of completed events',
-      'reentry setup --permissions --client sales --client ops > reentry-users.conf    # for nats-server',
     ],
   })
     .option('--subscriber <TENANT/NAME>', "durable feed of a tenant's completed events; repeatable", collect)
-    .option('--executor-queue <QUEUE>', 'queue served by executors; repeatable', collect)
-    .option('--permissions', 'only print the users and permissions that nats-server must know, one for each role')
-    .option('--client <TENANT>', 'with --permissions: a user for the clients of this tenant; repeatable', collect);
+    .option('--executor-queue <QUEUE>', 'queue served by executors; repeatable', collect);
   return action(command, shell, finish, async (invocation, options) => {
-    const { subscriber, executorQueue, permissions, client } = optionsSchema.parse(options);
-    if (permissions) {
-      await printPermissions(invocation, subscriber.map(subscriberOf), executorQueue, client);
-      return EXIT_CODES.ok;
-    }
+    const { subscriber, executorQueue } = optionsSchema.parse(options);
     const steps = await setUp(invocation.config, {
       subscribers: subscriber.map(subscriberOf),
       ...(executorQueue === undefined ? {} : { executorQueues: executorQueue }),
@@ -75,23 +63,6 @@ export function setupCommand(shell: Shell, finish: Finish): Command {
     else for (const { kind, name, did } of steps) shell.out(`${did.padEnd(9)} ${kind} ${name}`);
     return EXIT_CODES.ok;
   });
-}
-
-/** What `nats-server` must be told, so that each role may do what it needs and no more. */
-async function printPermissions(
-  { shell, config, json }: Invocation,
-  feeds: readonly Subscriber[],
-  executorQueues: readonly string[] = ['executor'],
-  clients: readonly string[],
-): Promise<void> {
-  const { layoutFrom } = await import('../nats/options.ts');
-  const { natsConfiguration, natsUsers } = await import('../wire/permissions.ts');
-  const tenants = [...new Set([...clients, ...feeds.map(({ tenant }) => tenant)])].map((tenant) => ({
-    tenant,
-    feeds: feeds.filter((feed) => feed.tenant === tenant).map(({ name }) => name),
-  }));
-  const users = natsUsers(layoutFrom(natsOptions(config)), { queues: config.queues, executorQueues, tenants });
-  shell.out(json ? JSON.stringify({ users }) : natsConfiguration(users).trimEnd());
 }
 
 function subscriberOf(text: string): Subscriber {

@@ -1,11 +1,8 @@
 import { readdirSync, readFileSync } from 'node:fs';
-import { join, parse, resolve } from 'node:path';
-import { pathToFileURL } from 'node:url';
+import { join, parse } from 'node:path';
 import type { Command } from 'commander';
 import { z } from 'zod';
 import { parseYamlFile } from '../config.ts';
-import { ReentryError } from '../errors.ts';
-import type { CallbackRegistry } from '../operator/callbacks.ts';
 import type { Manifest } from '../ports.ts';
 import { openPolicy } from './policy.ts';
 import { roleProcess } from './roles.ts';
@@ -29,44 +26,18 @@ function templatesIn(folder: string | undefined): Readonly<Record<string, Manife
   return templates;
 }
 
-/** The callbacks that modules export, by name. @throws ReentryError CONFIG_INVALID for a module that cannot be loaded or has none */
-async function callbacksOf(files: readonly string[] = []): Promise<CallbackRegistry> {
-  const { callbacksIn } = await import('../operator/callbacks.ts');
-  let known: CallbackRegistry = {};
-  for (const file of files) {
-    let found: CallbackRegistry;
-    try {
-      found = callbacksIn(
-        z.record(z.string(), z.unknown()).parse({ ...(await import(pathToFileURL(resolve(file)).href)) }),
-      );
-    } catch (cause) {
-      throw new ReentryError('CONFIG_INVALID', `callbacks ${file} cannot be loaded: ${String(cause)}`, {
-        transient: false,
-        cause,
-      });
-    }
-    if (Object.keys(found).length === 0)
-      throw new ReentryError('CONFIG_INVALID', `${file} exports no callbacks (a class or object with hooks)`, {
-        transient: false,
-      });
-    known = { ...known, ...found };
-  }
-  return known;
-}
-
 /** The worker's role, bound to its settings. */
-export async function beginWorker(): Promise<(parts: RoleParts) => Promise<BegunRole>> {
+export async function beginWorker(): Promise<(parts: RoleParts) => BegunRole> {
   const [{ worker }, { podOperator }] = await Promise.all([
     import('../roles/worker.ts'),
     import('../operator/define-operator.ts'),
   ]);
-  return async ({ id, config, broker, clusters, log, meter, operators, callbacks }) => {
+  return ({ id, config, broker, clusters, log, meter, operators }) => {
     const { installation, namespaces, queues } = config;
     const podOptions = {
       podSecurity: config.podSecurity,
       podTemplates: templatesIn(config.templateFolder),
       policy: config.policy === undefined ? undefined : openPolicy(config.policy, log),
-      callbacks: { ...(await callbacksOf(config.callbacks)), ...callbacks },
     };
     const work$ = worker({
       ...{ broker, clusters, log, meter },
@@ -81,7 +52,6 @@ export async function beginWorker(): Promise<(parts: RoleParts) => Promise<Begun
           start: config.startCredits,
         },
         retentionMs: config.runRetentionDays * DAY_MS,
-        keepPodMs: config.keepPodSeconds * 1000,
       },
     });
     return { work$, condition: () => ({ alive: true, problems: [] }) };
@@ -104,8 +74,6 @@ export function workerCommand(shell: Shell, finish: Finish): Command {
       'policy',
       'templateFolder',
       'operators',
-      'callbacks',
-      'keepPodSeconds',
       'runRetentionDays',
       'logRetentionDays',
     ],

@@ -2,9 +2,10 @@
 import { createHash } from 'node:crypto';
 import type { PodParams } from '../operator/params.ts';
 import { isRecord, type JsonRecord, recordIn, recordsIn, textIn } from './json.ts';
-import { podAnnotations, type PodIdentity, podLabels } from './labels.ts';
+import { normalizeLabels, podAnnotations, type PodIdentity, podLabels } from './labels.ts';
 import { isUnset, reconcilePods } from './merge.ts';
 import { normalizeName, podName } from './names.ts';
+import { addXcomSidecar, type XcomSidecarSettings } from './xcom-sidecar.ts';
 import { type PodSecurity, refusedInSpec, securedSpec, type SecurityRefusal } from './pod-security.ts';
 
 /** Seconds that the mirror of an execution time-out leaves to the one who enforces it. @see spec protocol §10 */
@@ -19,6 +20,8 @@ export interface ManifestSettings extends PodIdentity {
   readonly podSecurity: PodSecurity;
   /** The content of `podTemplateFile`. */
   readonly template?: JsonRecord | undefined;
+  /** How the connection wants XCom sidecars. Absent: pods get none, whatever they ask for. */
+  readonly xcomSidecar?: XcomSidecarSettings | undefined;
 }
 
 const present = (fields: JsonRecord): JsonRecord =>
@@ -29,9 +32,10 @@ const pruned = (fields: JsonRecord): JsonRecord =>
   Object.fromEntries(Object.entries(fields).filter(([, value]) => !isUnset(value) || value === false || value === 0));
 
 function envOf({ envVars, podRuntimeInfoEnvs }: PodParams): readonly JsonRecord[] {
+  if (typeof envVars === 'string') return podRuntimeInfoEnvs;
   const given = Array.isArray(envVars)
     ? envVars
-    : Object.entries(envVars).map(([name, value]) => ({ name, value: String(value) }));
+    : Object.entries(envVars).map(([name, value]) => (value === null ? { name } : { name, value: String(value) }));
   return [...given, ...podRuntimeInfoEnvs];
 }
 
@@ -48,7 +52,7 @@ function operatorPod(params: PodParams): JsonRecord {
     imagePullPolicy: params.imagePullPolicy,
     resources: params.containerResources,
     volumeMounts: params.volumeMounts,
-    terminationMessagePolicy: params.terminationMessagePolicy,
+    terminationMessagePolicy: params.terminationMessagePolicy === '' ? undefined : params.terminationMessagePolicy,
     securityContext: params.containerSecurityContext,
   });
   const spec = present({
@@ -77,14 +81,14 @@ function operatorPod(params: PodParams): JsonRecord {
     schedulerName: params.schedulername,
     priorityClassName: params.priorityClassName,
     runtimeClassName: params.runtimeClassName,
-    activeDeadlineSeconds: params.activeDeadlineSeconds,
+    activeDeadlineSeconds: params.activeDeadlineSeconds === 0 ? undefined : params.activeDeadlineSeconds,
     terminationGracePeriodSeconds: params.terminationGracePeriod,
     restartPolicy: 'Never',
   });
   const metadata = present({
     name: typeof params.name === 'string' && params.name !== '' ? normalizeName(params.name) : undefined,
     namespace: params.namespace,
-    labels: Object.fromEntries(Object.entries(params.labels).map(([key, value]) => [key, value ?? ''])),
+    labels: normalizeLabels(params.labels),
     annotations: params.annotations,
   });
   return { apiVersion: 'v1', kind: 'Pod', metadata, spec };
@@ -134,6 +138,13 @@ function withSecrets(spec: JsonRecord, secrets: PodParams['secrets']): JsonRecor
   return result;
 }
 
+/** The sidecar, where the run has a result that is not only its termination message. */
+function withSidecar(spec: JsonRecord, params: PodParams, settings: XcomSidecarSettings | undefined): JsonRecord {
+  if (settings === undefined || !params.doXcomPush || params.xcomMode === 'message') return spec;
+  const { xcomSidecarContainerSecurityContext: own } = params;
+  return addXcomSidecar(spec, { ...settings, securityContext: own ?? settings.securityContext });
+}
+
 /** `min(user's, remaining + 30)`: Kubernetes ends a pod that everybody of ours has forgotten. */
 export function deadlineOf(spec: JsonRecord, executionTimeoutSeconds: number | undefined): JsonRecord {
   if (executionTimeoutSeconds === undefined) return {};
@@ -153,8 +164,9 @@ export function podManifest(params: PodParams, settings: ManifestSettings): Json
     settings.attempt,
   );
   const mergedSpec = recordIn(merged, 'spec');
+  const timed = { ...mergedSpec, ...deadlineOf(mergedSpec, settings.executionTimeoutSeconds) };
   const spec = securedSpec(
-    withSecrets({ ...mergedSpec, ...deadlineOf(mergedSpec, settings.executionTimeoutSeconds) }, params.secrets),
+    withSidecar(withSecrets(timed, params.secrets), params, settings.xcomSidecar),
     settings.podSecurity,
   );
   return {

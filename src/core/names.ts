@@ -51,6 +51,12 @@ export function nameProblem(name: string): string | undefined {
   return undefined;
 }
 
+/** What is wrong with a container's name (a DNS-1123 label); `undefined` when nothing is. */
+export function containerNameProblem(name: string): string | undefined {
+  if (/^(?=.{1,63}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?$/.test(name)) return undefined;
+  return 'is no container name: up to 63 lower-case letters, digits and "-", a letter or digit at both ends';
+}
+
 /** A given name as Kubernetes takes it: lower case, every other run of characters one dash, none at the ends (ours: the seed leaves those). */
 export function normalizeName(name: string): string {
   return name

@@ -12,6 +12,7 @@ import {
   newUsers,
 } from '@kubernetes/client-node/dist/config_types.js';
 import { parse } from 'yaml';
+import { defaultNamespace } from '../core/namespace.ts';
 import { isRecord, textIn } from '../core/json.ts';
 import { ReentryError } from '../errors.ts';
 import type { ConnectionSettings } from './settings.ts';
@@ -49,7 +50,7 @@ function inCluster(connection: string, settings: ConnectionSettings, env: Enviro
     );
   }
   const scheme = ['80', '8080', '8001'].includes(port) ? 'http' : 'https';
-  const own = existsSync(`${ACCOUNT}/namespace`) ? readFileSync(`${ACCOUNT}/namespace`, 'utf8').trim() : undefined;
+  const own = existsSync(`${ACCOUNT}/namespace`) ? readFileSync(`${ACCOUNT}/namespace`, 'utf8') : undefined;
   return {
     cluster: {
       name: 'in-cluster',
@@ -59,7 +60,7 @@ function inCluster(connection: string, settings: ConnectionSettings, env: Enviro
     },
     user: { name: 'in-cluster' },
     tokenFile: `${ACCOUNT}/token`,
-    namespace: settings.namespace ?? own ?? 'default',
+    namespace: defaultNamespace(settings.namespace, own),
   };
 }
 
@@ -94,7 +95,7 @@ function fromFiles(connection: string, settings: ConnectionSettings, env: Enviro
     cluster,
     user,
     ...(tokenFile === undefined ? {} : { tokenFile }),
-    namespace: settings.namespace ?? context.namespace ?? 'default',
+    namespace: defaultNamespace(settings.namespace, context.namespace),
   };
 }
 

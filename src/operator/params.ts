@@ -23,6 +23,14 @@ const container = z.looseObject({ name: z.string().min(1) });
 const named = z.looseObject({ name: z.string().min(1) });
 const envVar = z.looseObject({ name: z.string().min(1), value: z.string().optional(), valueFrom: object.optional() });
 
+/** Amounts by resource; numbers are what their text says. */
+const quantities = z.record(z.string(), z.union([z.string(), z.number()]).transform(String)).nullish();
+/** A value of the map form; null sets the variable to nothing. */
+const envValue = z.union([z.string(), z.number(), z.boolean(), z.null()]);
+/** A text that is still to be rendered. */
+const TEMPLATE = /\{[{%]/;
+const NOT_VARIABLES = 'must be a map of names to values, a list of variables, or a template that gives one of them';
+
 /** A Kubernetes Secret put into the base container; the request names it and never carries its value. @see spec pod-operator §1.7 */
 export const secretSchema = z
   .strictObject({
@@ -50,25 +58,28 @@ const fields = z.strictObject({
   // identity, image, process
   kubernetesConnId: z.string().nullish(),
   namespace: z.string().nullish(),
-  image: z.string().min(1).nullish(),
+  image: z.string().nullish(),
   name: z.string().nullish(),
   randomNameSuffix: z.boolean().default(true),
   cmds: listOf(z.string()),
   arguments: listOf(z.string()),
   ports: listOf(object),
-  envVars: z.union([z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])), z.array(envVar)]).default([]),
+  envVars: z
+    .union([z.record(z.string(), envValue), z.array(envVar), z.string().regex(TEMPLATE, NOT_VARIABLES)], NOT_VARIABLES)
+    .nullish()
+    .transform((variables) => variables ?? []),
   envFrom: listOf(object),
   configmaps: listOf(z.string().min(1)),
   podRuntimeInfoEnvs: listOf(envVar),
   secrets: listOf(secretSchema),
   imagePullPolicy: z.enum(['Always', 'IfNotPresent', 'Never']).nullish(),
   imagePullSecrets: z.union([z.string(), z.array(named)]).default([]),
-  containerResources: object.nullish(),
+  containerResources: z.looseObject({ limits: quantities, requests: quantities }).nullish(),
   baseContainerName: z
     .string()
     .nullish()
     .transform((name) => (name === undefined || name === null || name === '' ? 'base' : name)),
-  terminationMessagePolicy: z.enum(['File', 'FallbackToLogsOnError']).default('File'),
+  terminationMessagePolicy: z.enum(['File', 'FallbackToLogsOnError', '']).nullable().default('File'),
   containerSecurityContext: object.nullish(),
   volumes: listOf(named),
   volumeMounts: listOf(named),
@@ -91,7 +102,7 @@ const fields = z.strictObject({
   schedulername: z.string().nullish(),
   priorityClassName: z.string().nullish(),
   runtimeClassName: z.string().nullish(),
-  activeDeadlineSeconds: z.number().int().positive().nullish(),
+  activeDeadlineSeconds: z.number().int().nonnegative().nullish(),
   terminationGracePeriod: z.number().int().nonnegative().nullish(),
   fullPodSpec: object.nullish(),
   podTemplateFile: z.string().min(1).nullish(),
@@ -104,8 +115,11 @@ const fields = z.strictObject({
   baseContainerStatusPollingInterval: seconds.nullish(),
   startupCheckIntervalSeconds: seconds.default(5),
   getLogs: z.boolean().default(true),
+  containerNameLogPrefixEnabled: z.boolean().default(true),
+  logFormatter: z.string().min(1).nullish(),
   containerLogs: z.union([z.boolean(), z.string(), z.array(z.string())]).nullish(),
   initContainerLogs: z.union([z.boolean(), z.string(), z.array(z.string())]).nullish(),
+  logEventsOnStartup: z.boolean().default(true),
   logEventsOnFailure: z.boolean().default(false),
   logPodSpecOnFailure: z.boolean().default(true),
   doXcomPush: z.boolean().default(false),
@@ -113,29 +127,38 @@ const fields = z.strictObject({
   xcomSidecarContainerSecurityContext: object.nullish(),
   xcomMode: z.enum(['auto', 'message', 'sidecar']).default('auto'),
   skipOnExitCode: z.union([z.number().int(), z.array(z.number().int())]).nullish(),
-  onFinishAction: z.enum(ON_FINISH_ACTIONS).default('delete_pod'),
+  onFinishAction: z.enum(ON_FINISH_ACTIONS).optional(),
   onKillAction: z.enum(['delete_pod', 'keep_pod']).default('delete_pod'),
   isDeleteOperatorPod: z.boolean().nullish(),
-  /** Names of callbacks that the worker has registered. */
-  callbacks: z.union([z.string().min(1), z.array(z.string().min(1))]).nullish(),
+  progressCallback: z.string().min(1).nullish(),
+  triggerKwargs: mapOf(z.json()),
   deferrable: z.boolean().default(true),
   pollInterval: seconds.default(2),
   loggingInterval: z.number().positive().nullish(),
   // refused, with the way out
-  configFile: z.never(NAME_A_CONNECTION).optional(),
-  inCluster: z.never(NAME_A_CONNECTION).optional(),
-  clusterContext: z.never(NAME_A_CONNECTION).optional(),
+  configFile: z.never(NAME_A_CONNECTION).nullish(),
+  inCluster: z.never(NAME_A_CONNECTION).nullish(),
+  clusterContext: z.never(NAME_A_CONNECTION).nullish(),
 });
 
-/** Schema of `params` of a `pod` run. */
-export const podParamsSchema = fields.superRefine((params, context) => {
-  if (params.xcomMode === 'sidecar')
-    context.addIssue({
-      code: 'custom',
-      path: ['xcomMode'],
-      message: 'sidecar is not supported yet; use message: the container writes its result to /dev/termination-log',
-    });
-});
+/** What the seed's older flag means where `onFinishAction` is not given. */
+const finishAction = (isDeleteOperatorPod: boolean | null | undefined): (typeof ON_FINISH_ACTIONS)[number] =>
+  isDeleteOperatorPod === false ? 'keep_pod' : 'delete_pod';
+
+/** Schema of `params` of a `pod` run. Its own output parses to itself: rendered parameters are parsed again. */
+export const podParamsSchema = fields
+  .superRefine((params, context) => {
+    if (params.xcomMode === 'sidecar')
+      context.addIssue({
+        code: 'custom',
+        path: ['xcomMode'],
+        message: 'sidecar is not supported yet; use message: the container writes its result to /dev/termination-log',
+      });
+  })
+  .transform((params) => ({
+    ...params,
+    onFinishAction: params.onFinishAction ?? finishAction(params.isDeleteOperatorPod),
+  }));
 /** Parameters of a `pod` run, defaults filled in. */
 export type PodParams = z.output<typeof podParamsSchema>;
 /** The same as a client writes them. */

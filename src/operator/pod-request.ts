@@ -1,6 +1,7 @@
 /** From a run request to the manifest of its pod: templates rendered, parameters checked, the manifest built and looked at as a whole. Pure. */
 import { podManifest, refusedInParams } from '../core/manifest.ts';
-import { nameProblem } from '../core/names.ts';
+import { labelKeyProblem, labelValueProblem } from '../core/labels.ts';
+import { containerNameProblem, nameProblem } from '../core/names.ts';
 import { type JsonRecord, recordIn, textIn } from '../core/json.ts';
 import { type Policy, allowsHost, tenantPolicy } from '../core/policy.ts';
 import type { PodSecurity } from '../core/pod-security.ts';
@@ -9,7 +10,6 @@ import type { Cluster, Manifest } from '../ports.ts';
 import type { RunRequest } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
 import { type AdmissionPlace, type AdmissionRefusal, refusedAtAdmission } from './admission.ts';
-import type { CallbackRegistry, PodCallbacks } from './callbacks.ts';
 import type { Operator, StepContext } from './operator.ts';
 import { type PodParams, podParamsSchema } from './params.ts';
 import { renderTemplates, templateVariables } from './templates.ts';
@@ -25,8 +25,6 @@ export interface PodRequestOptions {
   readonly podTemplates?: Readonly<Record<string, Manifest>>;
   /** What each tenant may run, as it is now; absent: what `podSecurity` allows. */
   readonly policy?: (() => Policy) | undefined;
-  /** What `callbacks` of a request may name. */
-  readonly callbacks?: CallbackRegistry;
 }
 
 /** The run of a request that has none yet. */
@@ -40,20 +38,11 @@ export class PodRequests {
   readonly #podSecurity: PodSecurity;
   readonly #podTemplates: Readonly<Record<string, Manifest>>;
   readonly #policy: (() => Policy) | undefined;
-  readonly #callbacks: CallbackRegistry;
 
-  constructor({ podSecurity = 'baseline', podTemplates = {}, policy, callbacks = {} }: PodRequestOptions = {}) {
+  constructor({ podSecurity = 'baseline', podTemplates = {}, policy }: PodRequestOptions = {}) {
     this.#podSecurity = podSecurity;
     this.#podTemplates = podTemplates;
     this.#policy = policy;
-    this.#callbacks = callbacks;
-  }
-
-  /** The callbacks that a run names, in its order. Unknown ones, which `check` refuses, are left out. */
-  callbacksOf(params: PodParams): readonly PodCallbacks[] {
-    return namesIn(params.callbacks).flatMap((name) =>
-      Object.hasOwn(this.#callbacks, name) ? (this.#callbacks[name] ?? []) : [],
-    );
   }
 
   /** What a schema cannot say of a request: templates, names, what policy refuses; empty when it can run. */
@@ -61,19 +50,13 @@ export class PodRequests {
     const { params: rendered, problems } = this.rendered(run, request, params, 1);
     if (rendered === undefined) return problems;
     const found: Problem[] = [...problems, ...this.#unsafe(rendered, run)];
-    const name = typeof rendered.name === 'string' ? nameProblem(rendered.name) : undefined;
-    if (name !== undefined) found.push({ path: 'params.name', message: name });
+    found.push(...misnamed(rendered));
     const { podTemplateFile } = rendered;
     if (typeof podTemplateFile === 'string' && !Object.hasOwn(this.#podTemplates, podTemplateFile)) {
       const known = Object.keys(this.#podTemplates).join(', ') || 'none is configured';
       found.push({ path: 'params.podTemplateFile', message: `no such template (${known})` });
     } else if (this.#imageOf(rendered) === undefined)
       found.push({ path: 'params.image', message: 'is required (here, in fullPodSpec or in the template)' });
-    for (const callback of namesIn(rendered.callbacks)) {
-      const known = Object.keys(this.#callbacks).join(', ') || 'none is registered';
-      if (!Object.hasOwn(this.#callbacks, callback))
-        found.push({ path: 'params.callbacks', message: `no callbacks named ${callback} (${known})` });
-    }
     return found;
   }
 
@@ -155,8 +138,19 @@ export class PodRequests {
   }
 }
 
-const namesIn = (names: string | readonly string[] | null | undefined): readonly string[] =>
-  typeof names === 'string' ? [names] : (names ?? []);
+/** Names and labels that Kubernetes would refuse, each at its place. */
+function misnamed({ name, baseContainerName, labels, annotations }: PodParams): readonly Problem[] {
+  const at = (path: string, message: string | undefined): readonly Problem[] =>
+    message === undefined ? [] : [{ path: `params.${path}`, message }];
+  return [
+    ...(typeof name === 'string' ? at('name', nameProblem(name)) : []),
+    ...at('baseContainerName', containerNameProblem(baseContainerName)),
+    ...Object.entries(labels).flatMap(([key, value]) =>
+      at(`labels.${key}`, labelKeyProblem(key) ?? labelValueProblem(value ?? '')),
+    ),
+    ...Object.keys(annotations).flatMap((key) => at(`annotations.${key}`, labelKeyProblem(key))),
+  ];
+}
 
 /** The cluster that the parameters name. @throws ReentryError CONFIG_INVALID for a connection nobody configured */
 export function clusterOf(context: Pick<RenderContext, 'cluster'>, { kubernetesConnId }: PodParams): Cluster {

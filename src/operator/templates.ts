@@ -1,50 +1,93 @@
 /** Templates in parameters: Liquid, so that no template runs code. @see spec pod-operator §1.5 `template_fields` */
 import { Liquid } from 'liquidjs';
+import { isRecord, type JsonRecord } from '../core/json.ts';
 import type { Problem } from '../errors.ts';
 import type { RunRequest } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
 import type { PodParams } from './params.ts';
 
-/** The parameters whose texts are rendered, however deep they stand. */
-export const TEMPLATE_FIELDS = [
-  'image',
-  'name',
-  'hostname',
-  'cmds',
-  'annotations',
-  'arguments',
-  'envVars',
-  'labels',
-  'podTemplateFile',
-  'podTemplateDict',
-  'namespace',
-  'containerResources',
-  'volumes',
-  'volumeMounts',
-  'envFrom',
-  'configmaps',
-  'nodeSelector',
-  'kubernetesConnId',
-  'baseContainerName',
-  'initContainers',
-  'fullPodSpec',
-] as const satisfies readonly (keyof PodParams)[];
+/**
+ * What of a field is rendered. `texts`: every text in it, however deep; keys of maps stay. `entries`: of each object of a list only these
+ * paths. `variables`: names and values of environment variables, and a text that gives a map or list of them.
+ */
+type Rendering =
+  | { readonly kind: 'texts' }
+  | { readonly kind: 'entries'; readonly paths: readonly (readonly string[])[] }
+  | { readonly kind: 'variables' };
 
-// Limits in characters, milliseconds and allocations: a template of a request must not be able to occupy a worker. No files.
+const TEXTS: Rendering = { kind: 'texts' };
+const entries = (...paths: readonly string[]): Rendering => ({
+  kind: 'entries',
+  paths: paths.map((path) => path.split('.')),
+});
+
+const RENDERINGS = {
+  image: TEXTS,
+  name: TEXTS,
+  hostname: TEXTS,
+  cmds: TEXTS,
+  annotations: TEXTS,
+  arguments: TEXTS,
+  envVars: { kind: 'variables' },
+  labels: TEXTS,
+  configFile: TEXTS,
+  podTemplateFile: TEXTS,
+  podTemplateDict: TEXTS,
+  namespace: TEXTS,
+  containerResources: TEXTS,
+  volumes: entries('name', 'persistentVolumeClaim.claimName', 'configMap.name'),
+  volumeMounts: entries('name', 'subPath'),
+  clusterContext: TEXTS,
+  envFrom: entries('configMapRef.name'),
+  configmaps: TEXTS,
+  nodeSelector: TEXTS,
+  kubernetesConnId: TEXTS,
+  baseContainerName: TEXTS,
+  triggerKwargs: TEXTS,
+} as const satisfies Partial<Record<keyof PodParams, Rendering>>;
+
+/** The parameters that are rendered: the seed's `template_fields`. */
+export const TEMPLATE_FIELDS: readonly string[] = Object.keys(RENDERINGS);
+
+/** What a value is in a text: maps and lists as JSON, nothing as nothing. */
+function spelled(value: unknown): string {
+  if (value === undefined || value === null) return '';
+  return typeof value === 'string' ? value : JSON.stringify(value);
+}
+
 const liquid = new Liquid({
   strictVariables: true,
   strictFilters: true,
   lenientIf: true,
   ownPropertyOnly: true,
+  outputEscape: spelled,
   templates: {},
+  // In characters, milliseconds and allocations: a template of a request must not be able to occupy a worker. No files.
   parseLimit: 1_000_000,
   renderLimit: 500,
   memoryLimit: 10_000_000,
 });
 
+/** Filters under the names that templates written for the seed use. */
+const SEED_FILTERS: Readonly<Record<string, (value: unknown) => unknown>> = {
+  upper: (value) => spelled(value).toUpperCase(),
+  lower: (value) => spelled(value).toLowerCase(),
+  trim: (value) => spelled(value).trim(),
+  string: spelled,
+  length: (value) =>
+    Array.isArray(value) ? value.length : isRecord(value) ? Object.keys(value).length : spelled(value).length,
+  tojson: (value) => JSON.stringify(value),
+};
+for (const [name, filter] of Object.entries(SEED_FILTERS)) liquid.registerFilter(name, filter);
+
+/** `2024-01-02T03:04:05Z` without what separates; the seed's `ts_nodash`. */
+const withoutSeparators = (time: string): string => time.slice(0, 19).replace(/[-:]/g, '');
+
 /** What templates can speak of: the seed's names, and ours. */
-export function templateVariables(run: RunKey, request: RunRequest, attempt: number): object {
+export function templateVariables(run: RunKey, request: RunRequest, attempt: number): JsonRecord {
   const { dagId = '', taskId = '', runId = run.runId, mapIndex = -1, logicalDate = '', params = {} } = request.context;
+  const day = logicalDate.slice(0, 10);
+  const task = { dag_id: dagId, task_id: taskId, run_id: runId, map_index: mapIndex, try_number: attempt };
   return {
     params,
     dagId,
@@ -54,56 +97,143 @@ export function templateVariables(run: RunKey, request: RunRequest, attempt: num
     logicalDate,
     tryNumber: attempt,
     tenant: run.tenant,
-    dag_id: dagId,
-    task_id: taskId,
-    run_id: runId,
-    map_index: mapIndex,
+    ...task,
     logical_date: logicalDate,
-    try_number: attempt,
     ts: logicalDate,
-    ds: logicalDate.slice(0, 10),
-    ds_nodash: logicalDate.slice(0, 10).replaceAll('-', ''),
-    ti: { dag_id: dagId, task_id: taskId, run_id: runId, map_index: mapIndex, try_number: attempt },
+    ts_nodash: withoutSeparators(logicalDate),
+    ds: day,
+    ds_nodash: day.replaceAll('-', ''),
+    ti: task,
+    task_instance: task,
+    task: { task_id: taskId },
+    dag: { dag_id: dagId },
     dag_run: { run_id: runId, logical_date: logicalDate, conf: params },
   };
 }
 
+/** What Jinja has and Liquid has not; the first would be read as something else in silence. */
+const MEMBERSHIP = /\{%-?\s*(?:if|elsif|unless)\b[^%]*\s(?:not\s+)?in\s/;
+const JINJA = /\{[{%][^}]*(?:\.\w+\(|\|\s*\w+\s*\(|\bmacros\.|\s~\s|\sif\s[^}]*\selse\s)|\{%-?\s*(?:set|elif|macro)\b/;
+const LIQUID =
+  'templates are Liquid: filters take their arguments after a colon, there are no methods, and elif is elsif';
+
 const isTemplate = (text: string): boolean => text.includes('{{') || text.includes('{%');
 
-function renderText(text: string, variables: object, path: string, problems: Problem[]): string {
-  if (!isTemplate(text)) return text;
-  try {
-    const rendered: unknown = liquid.parseAndRenderSync(text, variables);
+/** Renders values; what goes wrong is collected with its path, and the text stays as it was. */
+class Renderer {
+  readonly problems: Problem[] = [];
+  readonly #variables: JsonRecord;
+  readonly #native: boolean;
+
+  constructor(variables: JsonRecord, native: boolean) {
+    this.#variables = variables;
+    this.#native = native;
+  }
+
+  /** A text, or in native mode the value that its only expression has. */
+  text(text: string, path: string): unknown {
+    if (!isTemplate(text)) return text;
+    return this.#native ? this.value(text, path) : this.#attempt(text, path, () => this.#rendered(text));
+  }
+
+  /** The value of a text's only expression, else its rendered text. */
+  value(text: string, path: string): unknown {
+    return this.#attempt(text, path, () => {
+      const expression = /^\s*\{\{-?((?:(?!\}\}|\{\{|\{%)[^])*?)-?\}\}\s*$/.exec(text)?.[1];
+      const value: unknown =
+        expression === undefined ? this.#rendered(text) : liquid.evalValueSync(expression, this.#variables);
+      return value ?? '';
+    });
+  }
+
+  /** Every text in a JSON value; keys of maps stay. */
+  texts(value: unknown, path: string): unknown {
+    if (typeof value === 'string') return this.text(value, path);
+    if (Array.isArray(value)) return value.map((item: unknown, index) => this.texts(item, `${path}[${String(index)}]`));
+    if (!isRecord(value)) return value;
+    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, this.texts(item, `${path}.${key}`)]));
+  }
+
+  /** The value at `keys` of an object, everything else as it is. */
+  at(value: unknown, [key, ...deeper]: readonly string[], path: string): unknown {
+    if (key === undefined) return this.texts(value, path);
+    if (!isRecord(value) || !Object.hasOwn(value, key)) return value;
+    return { ...value, [key]: this.at(value[key], deeper, `${path}.${key}`) };
+  }
+
+  entries(value: unknown, paths: readonly (readonly string[])[], path: string): unknown {
+    if (!Array.isArray(value)) return value;
+    return value.map((item: unknown, index) =>
+      paths.reduce((entry, keys) => this.at(entry, keys, `${path}[${String(index)}]`), item),
+    );
+  }
+
+  variables(value: unknown, path: string): unknown {
+    if (typeof value === 'string') {
+      const given = this.value(value, path);
+      return typeof given === 'string' ? parsedJson(given) : given;
+    }
+    if (Array.isArray(value)) return this.entries(value, [['name'], ['value']], path);
+    if (!isRecord(value)) return value;
+    return Object.fromEntries(
+      Object.entries(value).map(([name, item]) => [
+        spelled(this.text(name, path)),
+        this.texts(item, `${path}.${name}`),
+      ]),
+    );
+  }
+
+  #rendered(text: string): string {
+    const rendered: unknown = liquid.parseAndRenderSync(text, this.#variables);
     return String(rendered);
-  } catch (error) {
-    const why = error instanceof Error ? (error.message.split('\n')[0] ?? '') : String(error);
-    problems.push({ path, message: `template: ${why}` });
+  }
+
+  #attempt(text: string, path: string, render: () => unknown): unknown {
+    try {
+      if (MEMBERSHIP.test(text)) throw new SyntaxError('`a in list` is `list contains a` here');
+      return render();
+    } catch (error) {
+      const why = error instanceof Error ? (error.message.split('\n')[0] ?? '') : String(error);
+      this.problems.push({ path, message: `template: ${why}${JINJA.test(text) ? `; ${LIQUID}` : ''}` });
+      return text;
+    }
+  }
+}
+
+function parsedJson(text: string): unknown {
+  try {
+    const value: unknown = JSON.parse(text);
+    return value;
+  } catch {
     return text;
   }
 }
 
-/** Every text in a JSON value rendered, keys of maps included (`envVars` may have templates as names). */
-function renderValue(value: unknown, variables: object, path: string, problems: Problem[]): unknown {
-  if (typeof value === 'string') return renderText(value, variables, path, problems);
-  if (Array.isArray(value))
-    return value.map((item: unknown, index) => renderValue(item, variables, `${path}[${String(index)}]`, problems));
-  if (typeof value !== 'object' || value === null) return value;
-  return Object.fromEntries(
-    Object.entries(value).map(([key, item]: [string, unknown]) => [
-      renderText(key, variables, path, problems),
-      renderValue(item, variables, `${path}.${key}`, problems),
-    ]),
-  );
-}
-
-/** The template fields of `params`, rendered, beside the others as they are; and what is wrong with them. Still to be parsed: rendering may break a rule of the schema. */
+/**
+ * The template fields of `params`, rendered, beside the others as they are; and what is wrong with them. Still to be parsed: rendering may
+ * break a rule of the schema. `native`: a text of nothing but one expression becomes that expression's value, whatever its type.
+ */
 export function renderTemplates(
-  params: PodParams,
-  variables: object,
-): { readonly rendered: Readonly<Record<string, unknown>>; readonly problems: readonly Problem[] } {
-  const problems: Problem[] = [];
+  params: JsonRecord,
+  variables: JsonRecord,
+  { native = false }: { readonly native?: boolean } = {},
+): { readonly rendered: JsonRecord; readonly problems: readonly Problem[] } {
+  const renderer = new Renderer(variables, native);
   const rendered: Record<string, unknown> = { ...params };
-  for (const field of TEMPLATE_FIELDS)
-    rendered[field] = renderValue(params[field], variables, `params.${field}`, problems);
-  return { rendered, problems };
+  for (const [field, rendering] of Object.entries(RENDERINGS)) {
+    if (!(field in params)) continue;
+    const path = `params.${field}`;
+    const value = params[field];
+    switch (rendering.kind) {
+      case 'texts':
+        rendered[field] = renderer.texts(value, path);
+        break;
+      case 'entries':
+        rendered[field] = renderer.entries(value, rendering.paths, path);
+        break;
+      case 'variables':
+        rendered[field] = renderer.variables(value, path);
+    }
+  }
+  return { rendered, problems: renderer.problems };
 }

@@ -6,7 +6,6 @@ import {
   listRequestSchema,
   logsRequestSchema,
   renderRequestSchema,
-  retryRequestSchema,
   runQuerySchema,
   runRequestSchema,
   serviceReplySchema,
@@ -17,7 +16,6 @@ import type { Verb } from './subjects.ts';
 
 const SERVICE_REQUESTS = {
   submit: submitRequestSchema,
-  retry: retryRequestSchema,
   status: runQuerySchema,
   list: listRequestSchema,
   cancel: cancelRequestSchema,

@@ -27,7 +27,6 @@ describe('help', () => {
       'triggerer',
       'executor',
       'submit',
-      'retry',
       'status',
       'list',
       'logs',

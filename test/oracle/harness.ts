@@ -18,7 +18,7 @@ import { z } from 'zod';
 import { isRecord, type JsonRecord, recordIn, recordsIn } from '../../src/core/json.ts';
 
 /** One side's answer to a case. */
-export type Answer = { readonly output: unknown } | { readonly error: ErrorKind };
+export type Answer = { readonly output: unknown } | { readonly error: ErrorKind; readonly says?: string };
 
 /**
  * Kinds of error, as far as the two sides are compared in them. `refused`: the input is wrong (validation or configuration; ours is checked
@@ -139,6 +139,7 @@ export function normalisedPod(pod: unknown): JsonRecord {
     }),
     spec: withoutEmpties({
       ...spec,
+      hostNetwork: spec['hostNetwork'] === false ? undefined : spec['hostNetwork'],
       containers: containers('containers'),
       initContainers: containers('initContainers'),
     }),
@@ -167,7 +168,7 @@ async function answered({ answer, ours }: OracleComparison, theCase: OracleCase)
       return {
         output: `crashed: ${error instanceof Error ? (error.stack?.split('\n').slice(0, 2).join(' ') ?? error.message) : String(error)}`,
       };
-    return { error: kind };
+    return { error: kind, says: error instanceof Error ? error.message : String(error) };
   }
 }
 
@@ -179,7 +180,10 @@ type Verdict =
   | { readonly kind: 'different'; readonly expected: Answer; readonly reasons: readonly string[] };
 
 function judged(theCase: OracleCase, expected: Answer, got: Answer, rules: readonly OracleRule[]): Verdict {
-  const same = (one: Answer): boolean => isDeepStrictEqual(plain(one), plain(got));
+  const same = (one: Answer): boolean =>
+    'error' in one || 'error' in got
+      ? 'error' in one && 'error' in got && one.error === got.error
+      : isDeepStrictEqual(plain(one), plain(got));
   if (same(expected)) return { kind: 'equal' };
   const crashed = 'output' in got && typeof got.output === 'string' && got.output.startsWith('crashed: ');
   if (crashed) return { kind: 'different', expected, reasons: [] };

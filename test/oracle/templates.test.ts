@@ -1,0 +1,94 @@
+import { isRecord, type JsonRecord, recordIn } from '../../src/core/json.ts';
+import { ReentryError } from '../../src/errors.ts';
+import { renderTemplates, TEMPLATE_FIELDS } from '../../src/operator/templates.ts';
+import { podParamsSchema } from '../../src/operator/params.ts';
+import { type Answer, camelCase, camelKeys, compareWithOracle, type OracleCase } from './harness.ts';
+
+function rendered({ input }: OracleCase): JsonRecord {
+  const { rendered: fields, problems } = renderTemplates(
+    camelKeys(recordIn(input, 'params')),
+    recordIn(input, 'variables'),
+    {
+      native: input['native'] === true,
+    },
+  );
+  if (problems.length > 0) throw new ReentryError('INVALID_REQUEST', JSON.stringify(problems), { transient: false });
+  return fields;
+}
+
+/** The texts of a case, wherever they stand. */
+const textsIn = ({ input }: OracleCase): string => JSON.stringify(input['params']);
+
+/** Values inside texts as JSON spells them: Python's quotes and words are another spelling of the same. */
+function jsonSpelling(value: unknown): unknown {
+  if (typeof value === 'string')
+    return value
+      .replace(/\bTrue\b/g, 'true')
+      .replace(/\bFalse\b/g, 'false')
+      .replace(/[[{][^[\]{}]*'[^[\]{}]*[\]}]/g, (part) => part.replaceAll("'", '"').replace(/([,:]) /g, '$1'));
+  if (Array.isArray(value)) return value.map(jsonSpelling);
+  if (!isRecord(value)) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, jsonSpelling(item)]));
+}
+
+const JINJA_ONLY =
+  /\{\{[^}]*(\.\w+\(|\|\s*\w+\s*\(|\s[-+*~/%]\s|\sif\s|\[[^\]]*:[^\]]*\]|macros\.)|\{%-?\s*(set|elif|macro|do|block)\b|\bloop\.|\sin\s[^%]*%\}[^]*\{%-?\s*endif/;
+
+const textual = (by: (text: string) => string) => {
+  const deep = (value: unknown): unknown => {
+    if (typeof value === 'string') return by(value);
+    if (Array.isArray(value)) return value.map(deep);
+    if (!isRecord(value)) return value;
+    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, deep(item)]));
+  };
+  return (theirs: Answer): Answer => ('output' in theirs ? { output: deep(theirs.output) } : theirs);
+};
+
+compareWithOracle('templates', {
+  answer: (theCase) => (theCase.id.startsWith('template-fields/') ? TEMPLATE_FIELDS.toSorted() : rendered(theCase)),
+  theirs: (output, { id }) => {
+    if (id.startsWith('template-fields/')) {
+      const names: unknown = Array.isArray(output)
+        ? output
+        : Object.values(isRecord(output) ? output : {}).find(Array.isArray);
+      return Array.isArray(names) ? names.map((name) => camelCase(String(name))).toSorted() : output;
+    }
+    const fields = recordIn(output, 'rendered');
+    // The default of containerLogs is resolved when logs are read, and quantities are texts where they are parsed.
+    return jsonSpelling(
+      Object.fromEntries(Object.entries(camelKeys(fields)).filter(([field]) => field !== 'containerLogs')),
+    );
+  },
+  ours: (output, { theirs }) => {
+    if (!isRecord(output) || !('output' in theirs)) return output;
+    // Only what the recording shows.
+    const shown = Object.keys(recordIn(theirs.output, 'rendered')).map(camelCase);
+    const fields = Object.fromEntries(Object.entries(output).filter(([field]) => shown.includes(field)));
+    const parsed = podParamsSchema.safeParse(fields);
+    const resources = parsed.success ? parsed.data.containerResources : undefined;
+    return jsonSpelling({ ...fields, ...(resources == null ? {} : { containerResources: resources }) });
+  },
+  rules: [
+    {
+      reason:
+        'Liquid has filters where Jinja has methods, operators and parentheses: no template runs code. Refused, with the hint how it is written',
+      when: (theCase) => JINJA_ONLY.test(textsIn(theCase)),
+      instead: () => ({ error: 'refused' }),
+    },
+    {
+      reason: 'nothing is rendered as nothing, not as a word for it',
+      when: (theCase) => /\{\{[^}]*none/i.test(textsIn(theCase)),
+      instead: textual((text) => text.replace(/\bNone\b/g, '')),
+    },
+    {
+      reason: 'a final newline is part of the text: Jinja drops one',
+      when: (theCase) => /\\n"/.test(textsIn(theCase)),
+      instead: textual((text) => `${text}\n`),
+    },
+    {
+      reason:
+        'a text for the variables gives its map or list always: the reference refuses it later, unless the whole task renders natively',
+      when: ({ input }) => typeof recordIn(input, 'params')['env_vars'] === 'string' && input['native'] !== true,
+    },
+  ],
+});
