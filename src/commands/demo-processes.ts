@@ -32,7 +32,9 @@ export async function startRole(shell: Shell, role: Role, config: Config): Promi
   ].flat();
   // The caller's own installation is none of the demo's business.
   const env = Object.fromEntries(Object.entries(shell.env).filter(([name]) => !name.startsWith('REENTRY_')));
-  const child = spawn(program, [...leading, role, ...flags], { stdio: ['ignore', 'ignore', 'pipe'], env });
+  const { tied } = await import('../local/tied-command.ts');
+  const [command, args] = await tied([program, ...leading, role, ...flags]);
+  const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'pipe'], env });
   const gone = once(child, 'close').then(() => undefined);
   const lines: string[] = [];
   const begun = new Promise<void>((resolve, reject) => {

@@ -1,11 +1,12 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { access, constants, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { basename, join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { z } from 'zod';
 import { ReentryError } from '../errors.ts';
+import { tied } from './tied-command.ts';
 
 export { findNatsServer } from './find-nats-server.ts';
 
@@ -129,19 +130,6 @@ export async function startNatsServer(options: NatsServerOptions): Promise<NatsS
   function isEnded() {
     return state === 'ended';
   }
-}
-
-/** The command, tied to this process's life where the machine can do that: the kernel then kills the server with us. */
-async function tied([program = '', ...args]: readonly string[]): Promise<[string, string[]]> {
-  if (process.platform === 'linux')
-    for (const setpriv of ['/usr/bin/setpriv', '/bin/setpriv'])
-      try {
-        await access(setpriv, constants.X_OK);
-        return [setpriv, ['--pdeathsig', 'KILL', '--', program, ...args]];
-      } catch {
-        // the next place
-      }
-  return [program, args];
 }
 
 async function portOf(portsFile: string): Promise<number | undefined> {
