@@ -31,7 +31,7 @@ import { completedDataSchema } from '../wire/messages.ts';
 import type { CompletedData, Phase, RunRequestInput } from '../wire/messages.ts';
 import { EVENT_TYPES } from '../wire/subjects.ts';
 import type { Verb } from '../wire/subjects.ts';
-import { isTokenText } from '../wire/tokens.ts';
+import { isTokenText, queueOf } from '../wire/tokens.ts';
 import { logLines } from './log-lines.ts';
 import type { LogText } from './log-lines.ts';
 import {
@@ -57,7 +57,7 @@ const LOG_PAGE = 200;
 export interface SubmitOptions {
   /** The client's idempotency key; a UUIDv7 is made where it is absent. */
   readonly runId?: string;
-  /** Default `default`. */
+  /** Default: `executor` for operator `command`, else `default`. */
   readonly queue?: string;
   /** `false`: publish without asking a worker to check the request first; problems then arrive as a failed run. Default true. */
   readonly checked?: boolean;
@@ -192,7 +192,7 @@ export function clientOver(broker: ClientBroker, tenant: string): Client {
     tenant,
     async submit(request, options = {}) {
       const runId = options.runId ?? uuidV7();
-      const queue = options.queue ?? 'default';
+      const queue = options.queue ?? queueOf(request.operator);
       const run = keyOf(runId);
       if (options.checked !== false) {
         const reply = await broker.request(tenant, 'submit', { runId, queue, request }).catch((error: unknown) => {

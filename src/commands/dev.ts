@@ -8,6 +8,7 @@ import { EXIT_CODES } from './exit-codes.ts';
 import type { ExitCode } from './exit-codes.ts';
 import { openHealth } from './health.ts';
 import type { Condition } from './health.ts';
+import { EXECUTOR_SETTINGS } from './executor.ts';
 import { startLocalParts } from './local-parts.ts';
 import { paintFor } from './paint.ts';
 import { ROLES, runRole } from './roles.ts';
@@ -26,7 +27,7 @@ type Options = z.infer<typeof optionsSchema>;
 export function devCommand(shell: Shell, finish: Finish): Command {
   const command = declare({
     name: 'dev',
-    says: 'start broker, local cluster, worker and triggerer on this machine, one installation per directory',
+    says: 'start broker, local cluster, worker, triggerer and executor on this machine, one installation per directory',
     settings: [
       'natsServer',
       'kubeconfig',
@@ -38,6 +39,7 @@ export function devCommand(shell: Shell, finish: Finish): Command {
       'podSecurity',
       'policy',
       'templateFolder',
+      ...EXECUTOR_SETTINGS,
       'operators',
       'cacheFolder',
       'logLevel',
@@ -159,6 +161,7 @@ function welcome(
     'Try, in another terminal of this directory:',
     `  reentry submit --image alpine --wait --logs -- sh -c 'echo hello; sleep 1; echo done'`,
     `  reentry submit --image alpine --run-id wrong --wait -- sh -c 'exit 3';  reentry explain wrong`,
+    `  reentry submit --command --image alpine --wait -- sh -c 'echo from an executor'`,
     '  reentry list',
     `  nats --server ${natsUrl} pub reentry.v1.run.default.default.by-hand '{"params":{"image":"alpine","cmds":["true"]}}'`,
   ];

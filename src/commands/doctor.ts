@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { lastValueFrom, takeUntil, timer, toArray } from 'rxjs';
 import { ReentryError } from '../errors.ts';
 import type { Config } from '../config.ts';
 import { natsOptions, openClient } from './connection.ts';
@@ -18,11 +19,14 @@ export interface Finding {
 /** Broker clocks further from ours than this make deadlines look early or late. @see spec protocol §7 */
 const CLOCK_WARNING_MS = 250;
 
+/** Twice as long as an executor is silent. */
+const LISTEN_MS = 1_200;
+
 /** `reentry doctor`: looks at all that reentry needs. */
 export function doctorCommand(shell: Shell, finish: Finish): Command {
   const command = declare({
     name: 'doctor',
-    says: 'look at the broker, its set-up, the clusters, the permissions and the workers',
+    says: 'look at the broker, its set-up, the clusters, the permissions, the workers and the executors',
     settings: [...NATS_SETTINGS, 'tenant', 'connections', 'kubeconfig', 'context', 'namespaces'],
     examples: ['reentry doctor', 'reentry doctor --json | jq \'.findings[] | select(.state != "ok")\''],
   });
@@ -74,7 +78,27 @@ async function brokerFindings(config: Config): Promise<readonly Finding[]> {
     await client.list({ limit: 1 });
     return 'at least one answers';
   });
-  return [broker, workers];
+  return [broker, workers, await looked('executors', () => executorsHeard(config))];
+}
+
+/** Executors speak twice a second, on a subject that costs the broker nothing. */
+async function executorsHeard(config: Config): Promise<Omit<Finding, 'what'> | string> {
+  const { openBroker } = await import('../nats/broker.ts');
+  const name = `reentry-doctor-${String(process.pid)}`;
+  await using broker = await openBroker({ ...natsOptions(config), name, role: 'worker' });
+  const beats = await lastValueFrom(broker.executors.beats$.pipe(takeUntil(timer(LISTEN_MS)), toArray()), {
+    defaultValue: [],
+  });
+  const heard = new Map(beats.map((beat) => [`${beat.queue} ${beat.executor}`, beat]));
+  if (heard.size === 0)
+    return { state: 'warning', says: 'none is heard; runs of operator "command" wait until one is started' };
+  const queues = Map.groupBy(heard.values(), ({ queue }) => queue);
+  return [...queues]
+    .map(([queue, members]) => {
+      const slots = members.map(({ running, parallelism }) => `${String(running)} of ${String(parallelism)}`)[0] ?? '';
+      return `queue ${queue}: ${String(members.length)}, ${slots} slots taken`;
+    })
+    .join('; ');
 }
 
 async function clusterFindings(config: Config, env: Shell['env']): Promise<readonly Finding[]> {

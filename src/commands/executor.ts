@@ -1,20 +1,84 @@
 import type { Command } from 'commander';
-import { EXIT_CODES } from './exit-codes.ts';
-import { action, declare } from './shell.ts';
+import { boundOperators } from './operators.ts';
+import { roleProcess } from './roles.ts';
+import type { BegunRole, RoleParts } from './roles.ts';
+import { action, declare, ROLE_SETTINGS } from './shell.ts';
 import type { Finish, Shell } from './shell.ts';
 
-/** `reentry executor`: says that the role is not here yet. */
+const DAY_MS = 24 * 3_600_000;
+
+/** Settings that say how pods of commands are made and kept. */
+export const EXECUTOR_SETTINGS = [
+  'executorQueues',
+  'executorParallelism',
+  'executorLaunchConcurrency',
+  'executorPodTemplateFile',
+  'executorImage',
+  'executorNamespace',
+  'executorDeleteWorkerPods',
+  'executorDeleteWorkerPodsOnFailure',
+  'executorPublishRetries',
+  'executorQueuedTimeoutSeconds',
+  'executorQueuedRetries',
+] as const;
+
+/** The executor's role, bound to its settings. */
+export async function beginExecutor(): Promise<(parts: RoleParts) => BegunRole> {
+  const [{ executor }, { Launcher }, { LaunchBook }, { podOperators, commandOperator }] = await Promise.all([
+    import('../roles/executor.ts'),
+    import('../executor/launcher.ts'),
+    import('../executor/launch-book.ts'),
+    boundOperators(),
+  ]);
+  return ({ id, config, broker, clusters, log, meter, operators }) => {
+    const { installation, namespaces } = config;
+    const launches = new LaunchBook();
+    const launcher = new Launcher({ maxInFlight: config.executorLaunchConcurrency, meter });
+    const work$ = executor({
+      ...{ broker, clusters, log, meter, launches },
+      parallelism: config.executorParallelism,
+      operators: [commandOperator(config, log, { launcher, launched: launches.created })],
+      foreign: podOperators(config, operators, log),
+      settings: {
+        ...{ id, installation, namespaces },
+        queues: config.executorQueues,
+        foreignQueues: config.queues,
+        credits: {
+          intake: config.intakeCredits,
+          ctl: config.ctlCredits,
+          resume: config.resumeCredits,
+          start: config.startCredits,
+        },
+        retentionMs: config.runRetentionDays * DAY_MS,
+      },
+    });
+    return { work$, condition: () => ({ alive: true, problems: work$.problems() }) };
+  };
+}
+
+/** `reentry executor`: one executor process. */
 export function executorCommand(shell: Shell, finish: Finish): Command {
   const command = declare({
     name: 'executor',
-    says: 'not in this version: the role that serves operator "command"',
-    settings: [],
-    examples: ['reentry worker    # serves operator "pod"'],
+    says: 'run commands (operator "command") each in a pod of its own, within slots; many may run',
+    settings: [
+      ...ROLE_SETTINGS,
+      ...EXECUTOR_SETTINGS,
+      'intakeCredits',
+      'startCredits',
+      'resumeCredits',
+      'ctlCredits',
+      'podSecurity',
+      'policy',
+      'templateFolder',
+      'runRetentionDays',
+    ],
+    examples: [
+      'reentry executor --executor-parallelism 200',
+      'reentry executor --executor-pod-template-file pod.yaml --executor-delete-worker-pods-on-failure true',
+      'REENTRY_EXECUTOR_QUEUES=executor,gpu reentry executor --executor-image apache/airflow:3.1.0',
+      "reentry submit --command --image alpine --wait -- sh -c 'echo hi'    # a run for it",
+    ],
   });
-  return action(command, shell, finish, () => {
-    shell.err(
-      'reentry: the executor role is not in this version; runs of operator "pod" are served by `reentry worker`.',
-    );
-    return Promise.resolve(EXIT_CODES.usage);
-  });
+  return action(command, shell, finish, (invocation) => roleProcess('executor', invocation));
 }

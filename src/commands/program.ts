@@ -21,7 +21,7 @@ import { workerCommand } from './worker.ts';
 
 const OVERVIEW = `
 Try it on one machine:
-  reentry dev                                              # broker, local cluster, worker and triggerer
+  reentry dev                                              # broker, local cluster and all roles
   reentry submit --image alpine --wait -- sh -c 'echo hi'  # in the same directory, another terminal
 
 Settings are flags, REENTRY_… variables or keys of a file (--config); \`reentry COMMAND --help\` lists them.

@@ -18,6 +18,10 @@ export function requestFlags(command: Command): Command {
   const options = [
     new Option('-f, --file <FILE>', 'request as YAML or JSON; - reads standard input'),
     new Option('--operator <NAME>', 'operator that runs it (default pod)'),
+    new Option(
+      '--command [WORDS...]',
+      'run by an executor (operator command); the command here or, without quoting, after --',
+    ),
     new Option('--image <IMAGE>', 'container image'),
     new Option('--name <NAME>', "the pod's name; the attempt's suffix is added"),
     new Option('--namespace <NAMESPACE>', 'Kubernetes namespace'),
@@ -47,6 +51,7 @@ const texts = z.array(z.string()).optional();
 const flagsSchema = z.looseObject({
   file: text,
   operator: text,
+  command: z.union([z.literal(true), z.array(z.string())]).optional(),
   image: text,
   name: text,
   namespace: text,
@@ -77,20 +82,21 @@ export async function requestFrom(
   const flags = flagsSchema.parse(options);
   const problems: Problem[] = [];
   const base = await fromFile(shell, flags.file);
+  const isCommand = flags.command !== undefined || (flags.operator ?? base['operator']) === 'command';
   const [program, ...rest] = command;
   const params = {
     ...record(base['params']),
     ...defined({
       image: flags.image,
-      name: flags.name,
+      ...(isCommand ? commandParams(flags.command, command, flags.name, base) : { name: flags.name }),
       namespace: flags.namespace,
       kubernetesConnId: flags.connection,
       serviceAccountName: flags.serviceAccount,
       envVars: pairs('--env', flags.env, problems),
       labels: pairs('--label', flags.label, problems),
       doXcomPush: flags.result,
-      cmds: program === undefined ? undefined : [program],
-      arguments: rest.length === 0 ? undefined : rest,
+      cmds: isCommand || program === undefined ? undefined : [program],
+      arguments: isCommand || rest.length === 0 ? undefined : rest,
     }),
     ...jsonPairs(flags.param, problems),
   };
@@ -100,7 +106,7 @@ export async function requestFrom(
     params,
     ...(Object.keys(context).length === 0 ? {} : { context }),
     ...defined({
-      operator: flags.operator,
+      operator: flags.operator ?? (flags.command === undefined ? undefined : 'command'),
       retries: number('--retries', flags.retries, problems),
       retryDelaySeconds: number('--retry-delay', flags.retryDelay, problems),
       executionTimeoutSeconds: number('--timeout', flags.timeout, problems),
@@ -114,6 +120,42 @@ export async function requestFrom(
     throw new ReentryError('INVALID_REQUEST', 'the request is not right:', { transient: false, problems });
   }
   return z.custom<RunRequestInput>(() => parsed.success).parse(request);
+}
+
+/** Parameters of a `command` run: the words of the flag, then those after `--`; one text with spaces is taken apart as a shell would. */
+function commandParams(
+  flag: true | readonly string[] | undefined,
+  rest: readonly string[],
+  name: string | undefined,
+  base: Readonly<Record<string, unknown>>,
+): Readonly<Record<string, unknown>> {
+  const given = [...(flag === true || flag === undefined ? [] : flag), ...rest];
+  const [only = ''] = given;
+  const words = given.length === 1 && rest.length === 0 && /\s/.test(only) ? shellWords(only) : given;
+  const config = record(record(base['params'])['executorConfig']);
+  const override = record(config['podOverride']);
+  return {
+    command: words.length === 0 ? undefined : words,
+    executorConfig:
+      name === undefined
+        ? undefined
+        : { ...config, podOverride: { ...override, metadata: { ...record(override['metadata']), name } } },
+  };
+}
+
+/** A text's words; quotes and backslashes keep what belongs together, nothing is expanded. */
+export function shellWords(line: string): readonly string[] {
+  const words: string[] = [];
+  for (const [word] of line.matchAll(/(?:\\[^]|"(?:\\[^]|[^"\\])*"|'[^']*'|[^\s"'\\])+/g)) {
+    words.push(
+      word.replace(
+        /\\([^])|"((?:\\[^]|[^"\\])*)"|'([^']*)'/g,
+        (_, escaped?: string, double?: string, single?: string) =>
+          escaped ?? single ?? (double ?? '').replace(/\\([\\"])/g, '$1'),
+      ),
+    );
+  }
+  return words;
 }
 
 async function fromFile(shell: Shell, name: string | undefined): Promise<Readonly<Record<string, unknown>>> {

@@ -20,21 +20,25 @@ import { operatorsIn } from './user-modules.ts';
 import type { Invocation, Shell } from './shell.ts';
 
 /** Roles of this version. */
-export const ROLES = ['worker', 'triggerer'] as const;
+export const ROLES = ['worker', 'triggerer', 'executor'] as const;
 export type Role = (typeof ROLES)[number];
+
+/** Whoever runs pods may do all of this. */
+const RUNS_PODS = [
+  { verb: 'create', resource: 'pods' },
+  { verb: 'get', resource: 'pods' },
+  { verb: 'list', resource: 'pods' },
+  { verb: 'watch', resource: 'pods' },
+  { verb: 'patch', resource: 'pods' },
+  { verb: 'delete', resource: 'pods' },
+  { verb: 'get', resource: 'pods', subresource: 'log' },
+  { verb: 'list', resource: 'events' },
+] as const;
 
 /** What each role must be allowed to do with pods and what belongs to them. */
 export const PERMISSIONS = {
-  worker: [
-    { verb: 'create', resource: 'pods' },
-    { verb: 'get', resource: 'pods' },
-    { verb: 'list', resource: 'pods' },
-    { verb: 'watch', resource: 'pods' },
-    { verb: 'patch', resource: 'pods' },
-    { verb: 'delete', resource: 'pods' },
-    { verb: 'get', resource: 'pods', subresource: 'log' },
-    { verb: 'list', resource: 'events' },
-  ],
+  worker: RUNS_PODS,
+  executor: RUNS_PODS,
   triggerer: [
     { verb: 'get', resource: 'pods' },
     { verb: 'list', resource: 'pods' },
@@ -118,7 +122,12 @@ export async function runRole(
   const { work$, condition } = begin({ id, config, broker, clusters, log, meter, operators });
   settings.begun(condition);
   log.info(
-    { id, queues: config.queues, connections: clusters.names, namespaces: config.namespaces ?? 'all' },
+    {
+      id,
+      queues: role === 'executor' ? config.executorQueues : config.queues,
+      connections: clusters.names,
+      namespaces: config.namespaces ?? 'all',
+    },
     `${role} begins`,
   );
   await run(work$, stop$, config.drainSeconds * 1_000);
@@ -132,6 +141,8 @@ async function beginning(role: Role): Promise<(parts: RoleParts) => BegunRole> {
       return (await import('./worker.ts')).beginWorker();
     case 'triggerer':
       return (await import('./triggerer.ts')).beginTriggerer();
+    case 'executor':
+      return (await import('./executor.ts')).beginExecutor();
   }
 }
 

@@ -14,11 +14,16 @@ export function schemaCommand(shell: Shell, finish: Finish): Command {
     examples: ['reentry schema > request.schema.json', 'reentry schema asyncapi'],
   }).addArgument(new Argument('[document]', 'which').choices(['request', 'asyncapi']).default('request'));
   return action(command, shell, finish, async (invocation, _options, args) => {
-    const document =
-      args[0] === 'asyncapi'
-        ? asyncApi(invocation.config.subjectRoot, shell.version)
-        : requestSchema((await import('../operator/params.ts')).podParamsSchema);
+    const document = args[0] === 'asyncapi' ? asyncApi(invocation.config.subjectRoot, shell.version) : await requests();
     shell.out(JSON.stringify(document, undefined, 2));
     return EXIT_CODES.ok;
   });
+}
+
+async function requests() {
+  const [{ podParamsSchema }, { commandParamsSchema }] = await Promise.all([
+    import('../operator/params.ts'),
+    import('../executor/command-params.ts'),
+  ]);
+  return requestSchema({ pod: podParamsSchema, command: commandParamsSchema });
 }

@@ -30,7 +30,7 @@ export async function setUp(
   });
   return await setup(connection.nc, layoutFrom(options), {
     workerQueues: config.queues,
-    ...(more.executorQueues === undefined ? {} : { executorQueues: more.executorQueues }),
+    executorQueues: more.executorQueues ?? config.executorQueues,
     subscribers: more.subscribers ?? [],
     replicas: config.replicas,
     storageBytes: config.storageBytes,
@@ -44,15 +44,24 @@ export function setupCommand(shell: Shell, finish: Finish): Command {
   const command = declare({
     name: 'setup',
     says: 'make the streams, buckets and consumers that reentry needs; safe to repeat',
-    settings: [...NATS_SETTINGS, 'queues', 'replicas', 'storageBytes', 'runRetentionDays', 'logRetentionDays'],
+    settings: [
+      ...NATS_SETTINGS,
+      'queues',
+      'executorQueues',
+      'replicas',
+      'storageBytes',
+      'runRetentionDays',
+      'logRetentionDays',
+    ],
     examples: [
       'reentry setup',
       'reentry setup --queues default,gpu --replicas 3',
+      'reentry setup --executor-queues executor,nightly   # queues that executors serve',
       'reentry setup --subscriber default/billing    # a durable feed of completed events',
     ],
   })
     .option('--subscriber <TENANT/NAME>', "durable feed of a tenant's completed events; repeatable", collect)
-    .option('--executor-queue <QUEUE>', 'queue served by executors; repeatable', collect);
+    .option('--executor-queue <QUEUE>', 'the same as --executor-queues, one by one', collect);
   return action(command, shell, finish, async (invocation, options) => {
     const { subscriber, executorQueue } = optionsSchema.parse(options);
     const steps = await setUp(invocation.config, {

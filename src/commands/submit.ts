@@ -13,7 +13,7 @@ import type { Finish, Invocation, Shell } from './shell.ts';
 
 const optionsSchema = z.looseObject({
   runId: z.string().optional(),
-  queue: z.string().default('default'),
+  queue: z.string().optional(),
   wait: z.boolean().default(false),
   logs: z.boolean().default(false),
   check: z.boolean().default(true),
@@ -28,13 +28,15 @@ export function submitCommand(shell: Shell, finish: Finish): Command {
     examples: [
       "reentry submit --image alpine --name hello -- sh -c 'echo hi'",
       'reentry submit -f request.yaml --wait',
+      "reentry submit --command --image alpine --wait -- sh -c 'echo hi'       # by an executor",
+      "reentry submit --command 'airflow tasks run dag task run-1' --dag-id dag --task-id task",
       'reentry submit --image alpine --env DAY=monday --retries 2 --wait --logs -- ./load.sh',
       'echo \'{"params":{"image":"alpine"}}\' | reentry submit -f - --run-id nightly-1',
     ],
   });
   requestFlags(command)
     .option('--run-id <ID>', 'idempotency key; asking again with it changes nothing (default: a new one)')
-    .option('--queue <QUEUE>', 'queue of the workers to run it', 'default')
+    .option('--queue <QUEUE>', 'queue to run it (default: default, for commands executor)')
     .option('-w, --wait', 'wait until it is over; exit code: 0 succeeded, 1 failed, 3 skipped, 4 cancelled')
     .option('--logs', 'with --wait: print the log lines on stdout as they are stored')
     .option('--no-check', 'publish at once; a wrong request then ends as a failed run');
@@ -42,7 +44,11 @@ export function submitCommand(shell: Shell, finish: Finish): Command {
     const { runId, queue, wait, logs, check } = optionsSchema.parse(options);
     const request = await requestFrom(shell, options, args);
     await using client = await openClient(invocation);
-    const receipt = await client.submit(request, { queue, checked: check, ...(runId === undefined ? {} : { runId }) });
+    const receipt = await client.submit(request, {
+      checked: check,
+      ...(queue === undefined ? {} : { queue }),
+      ...(runId === undefined ? {} : { runId }),
+    });
     if (!wait) {
       shell.out(invocation.json ? JSON.stringify(receipt) : receipt.runId);
       return EXIT_CODES.ok;

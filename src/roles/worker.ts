@@ -52,6 +52,8 @@ export interface WorkerSettings {
   /** Unique among the live workers. */
   readonly id: string;
   readonly queues: readonly string[];
+  /** Queues of the other kind, so that `submit` can name a wrong one at once. Default: none. */
+  readonly foreignQueues?: readonly string[] | undefined;
   /** Messages held at a time, per queue: a worker full of starts still serves `ctl` and `resume`. Default `CREDITS`. */
   readonly credits?: Readonly<Partial<Record<Lane | 'intake', number>>> | undefined;
   readonly installation: string;
@@ -77,6 +79,7 @@ export function worker(deps: WorkerDeps): Work {
     operators: new Map(operators.map((operator) => [operator.name, operator])),
     foreign: new Map(foreign.map((operator) => [operator.name, operator])),
     queues: settings.queues,
+    foreignQueues: settings.foreignQueues ?? [],
     id: settings.id,
     installation: settings.installation,
     namespaces: settings.namespaces,

@@ -36,12 +36,13 @@ const MESSAGES = {
 const jsonSchema = (schema: z.ZodType, io: 'input' | 'output') =>
   z.toJSONSchema(schema, { target: 'draft-2020-12', io, unrepresentable: 'any' });
 
-/** JSON Schema (draft 2020-12) of a run request; `params` of the pod operator where its schema is given. */
-export function requestSchema(params?: z.ZodType) {
-  return {
-    title: 'reentry run request',
-    ...jsonSchema(params === undefined ? runRequestSchema : runRequestSchema.extend({ params }), 'input'),
-  };
+/** JSON Schema (draft 2020-12) of a run request; `params` by operator where their schemas are given: those of `pod` unless `operator` says otherwise. */
+export function requestSchema(params?: { readonly pod: z.ZodType; readonly command: z.ZodType }) {
+  const title = 'reentry run request';
+  if (params === undefined) return { title, ...jsonSchema(runRequestSchema, 'input') };
+  const pod = runRequestSchema.extend({ operator: z.literal('pod').default('pod'), params: params.pod });
+  const command = runRequestSchema.extend({ operator: z.literal('command'), params: params.command });
+  return { title, ...jsonSchema(z.union([pod, command]), 'input') };
 }
 
 /** JSON Schemas of all messages by name, those of the services as `<verb>Request`. */

@@ -13,6 +13,8 @@ export interface Engine {
   readonly foreign: ReadonlyMap<string, Operator<unknown>>;
   /** The queues this process serves. */
   readonly queues: readonly string[];
+  /** Queues of the other kind, as far as this process knows. */
+  readonly foreignQueues: readonly string[];
   /** This worker, unique among the live ones. */
   readonly id: string;
   readonly installation: string;

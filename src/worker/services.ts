@@ -89,8 +89,10 @@ async function submit(engine: Engine, tenant: string, input: unknown): Promise<u
   if (!isTokenText(run.runId))
     throw invalid([{ path: 'runId', message: 'is empty, or longer than 128 characters once encoded' }]);
   const queue = asked.queue ?? queueOf(read.request.operator);
-  if (engine.queues.includes(queue) && !engine.operators.has(read.request.operator)) {
-    const message = `operator ${read.request.operator} does not run on queue ${queue}; the right one by default: ${queueOf(read.request.operator)}`;
+  const { operator } = read.request;
+  if ((engine.operators.has(operator) ? engine.foreignQueues : engine.queues).includes(queue)) {
+    const [kind, other] = operator === 'command' ? ['executors', 'workers'] : ['workers', 'executors'];
+    const message = `${queue} is served by ${other}; operator ${operator} runs on a queue of ${kind} (default queue: ${queueOf(operator)})`;
     throw invalid([{ path: 'queue', message }]);
   }
   const forbidden = engine.operators.get(read.request.operator)?.admit?.(read.request, read.params, run) ?? [];

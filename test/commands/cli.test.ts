@@ -59,7 +59,6 @@ describe('wrong usage ends with 2 and says what was meant', () => {
     ['a number that is none', ['submit', '--image', 'alpine', '--retries', 'two'], '--retries'],
     ['a pair that is none', ['submit', '--image', 'alpine', '--env', 'DAY'], 'NAME=VALUE'],
     ['a setting that does not fit', ['status', 'r', '--nats-url', 'not a url'], '--nats-url'],
-    ['a role of another version', ['executor'], 'not in this version'],
   ])('%s', async (_name, args, said) => {
     const { code, stdout, stderr } = await cli(args);
     expect(code).toBe(2);

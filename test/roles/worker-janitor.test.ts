@@ -33,6 +33,7 @@ async function anEngine(id = 'w1') {
     operators: new Map([['pod', scriptedOperator(world)]]),
     foreign: new Map(),
     queues: ['default'],
+    foreignQueues: [],
     id,
     installation: 'test',
     namespaces: undefined,

@@ -7,7 +7,7 @@ import type { ClusterUnderTest } from './kubernetes.ts';
 import { type ReentryProcess, runReentry, startReentry } from './processes.ts';
 
 /** The roles that a stage may run. */
-export type RoleName = 'worker' | 'triggerer';
+export type RoleName = 'worker' | 'triggerer' | 'executor';
 
 /** Broker, cluster and roles, each in a process of its own. */
 export interface Stage extends AsyncDisposable {

@@ -1,0 +1,209 @@
+/** The `command` operator: KubernetesExecutor as the engine drives it. What a pod's life has in common with `pod` runs is the operator's. @see spec executor §3, §5, protocol §8 */
+import { diagnosisOf } from '../core/diagnosis.ts';
+import { redactedManifest } from '../core/manifest.ts';
+import { LABEL_TRUE, LABELS } from '../core/labels.ts';
+import { textIn } from '../core/json.ts';
+import type { PodRef } from '../core/pod.ts';
+import { type Problem, ReentryError } from '../errors.ts';
+import { admissionOutcome, placeOf } from '../operator/admission.ts';
+import { stopPod } from '../operator/finishing.ts';
+import { findManifest, launchManifest } from '../operator/launch.ts';
+import { launchRefused } from '../operator/launch-errors.ts';
+import type { Operator, StepContext, StepOutcome } from '../operator/operator.ts';
+import { type PodParams, podParamsSchema } from '../operator/params.ts';
+import { clusterOf, invalidRequest } from '../operator/pod-request.ts';
+import { reenter } from '../operator/re-entry.ts';
+import type { Cluster, Manifest } from '../ports.ts';
+import type { Outcome, RunRequest, TriggerEvent } from '../wire/messages.ts';
+import type { RunKey } from '../wire/subjects.ts';
+import { type CommandParams, commandParamsSchema } from './command-params.ts';
+import { type CommandPodOptions, CommandPods } from './command-pod.ts';
+import { podFate } from './end-decision.ts';
+import type { Launched } from './launch-book.ts';
+import { Launcher } from './launcher.ts';
+import { decidePublish, publishFailure } from './publish-decision.ts';
+
+/** What the operator is configured with; nothing of it comes from a request. */
+export interface CommandOperatorOptions extends CommandPodOptions {
+  /** Delete pods whose run has had its answer. Default true. */
+  readonly deleteWorkerPods?: boolean;
+  /** The same for failed pods. Default false: they are kept, marked. */
+  readonly deleteWorkerPodsOnFailure?: boolean;
+  /** How often a launch is put off for quota, throttling or a failing API server; −1 (default): without end. */
+  readonly publishRetries?: number;
+  /** Default 600. */
+  readonly queuedTimeoutSeconds?: number;
+  /** How often a pod that did not start in time is replaced without spending a retry. Default 2. */
+  readonly queuedRetries?: number;
+  /** Default: one of its own. */
+  readonly launcher?: Launcher;
+  /** Told of each pod that was made or adopted. */
+  readonly launched?: Launched;
+}
+
+type Context = StepContext<CommandParams>;
+type RenderContext = Parameters<Operator<CommandParams>['render']>[0];
+
+const DEFAULTS = podParamsSchema.parse({});
+
+/** Runs a command in a pod of its own per attempt, and lets go of it while it runs. */
+export class CommandOperator implements Operator<CommandParams> {
+  readonly name = 'command';
+  readonly paramsSchema = commandParamsSchema;
+  readonly #options: CommandOperatorOptions;
+  readonly #pods: CommandPods;
+  readonly #launcher: Launcher;
+
+  constructor(options: CommandOperatorOptions = {}) {
+    this.#options = options;
+    this.#pods = new CommandPods(options);
+    this.#launcher = options.launcher ?? new Launcher();
+  }
+
+  check(request: RunRequest, params: CommandParams, run?: RunKey): readonly Problem[] {
+    return this.#pods.check(request, params, run);
+  }
+
+  admit(request: RunRequest, params: CommandParams, run: RunKey): readonly Problem[] {
+    return this.#pods.admit(request, params, run);
+  }
+
+  render(context: RenderContext, attempt: number): Manifest {
+    return redactedManifest(this.#manifest(context, attempt).manifest);
+  }
+
+  async dryRun(context: RenderContext, attempt: number): Promise<Manifest> {
+    const { manifest, cluster } = this.#manifest(context, attempt);
+    const notAdmitted = this.#pods.refused(manifest, placeOf(context, cluster));
+    if (notAdmitted !== undefined) throw invalidRequest(notAdmitted.problems);
+    const namespace = textIn(manifest['metadata'], 'namespace') ?? cluster.namespace;
+    const { pod } = await cluster.createPod(namespace, manifest, { dryRun: true });
+    return redactedManifest(pod);
+  }
+
+  async execute(context: Context): Promise<StepOutcome> {
+    const { run, request, params, queue, state } = context;
+    // The configuration may have changed since the run was taken in.
+    const problems = this.check(request, params, run);
+    if (problems.length > 0) return over(diagnosisOf('INVALID_REQUEST', { problems }));
+    let made: { readonly manifest: Manifest; readonly cluster: Cluster };
+    try {
+      made = this.#manifest(context, state.attempt);
+    } catch (error) {
+      if (!(error instanceof ReentryError) || error.code !== 'CONFIG_INVALID') throw error;
+      const subject = params.kubernetesConnId ?? undefined;
+      return over(diagnosisOf('UNKNOWN_CONNECTION', { subject, message: error.message }));
+    }
+    const notAdmitted = this.#pods.refused(made.manifest, placeOf(context, made.cluster));
+    if (notAdmitted !== undefined) return admissionOutcome(notAdmitted);
+    return await launchManifest(this.#asPod(context), made.cluster, made.manifest, {
+      turn: (create) => this.#launcher.run(create),
+      refused: (error, namespace, now) => this.#refused(context, error, namespace, now),
+      launched: (pod) => this.#options.launched?.(queue, run, pod),
+    });
+  }
+
+  async triggerReentry(context: Context, event: TriggerEvent): Promise<StepOutcome> {
+    const { queuedRetries = 2 } = this.#options;
+    const asPod = this.#asPod(context);
+    const outcome = await reenter(asPod, asPod.params, event);
+    const stuck =
+      event.kind === 'timeout' && (event.reason === 'STARTUP_TIMEOUT' || event.reason === 'SCHEDULE_TIMEOUT');
+    if (!stuck || outcome.kind !== 'over' || context.state.infraFailures >= queuedRetries) return outcome;
+    // The task never began: it gets another pod, and no retry of its own is spent. @see spec executor §6.5
+    const { diagnosis } = outcome.outcome;
+    const replaced = diagnosisOf('STUCK_QUEUED', { pod: event.pod, message: diagnosis?.summary });
+    return {
+      ...outcome,
+      outcome: { ...outcome.outcome, diagnosis: { ...replaced, evidence: diagnosis?.evidence ?? replaced.evidence } },
+    };
+  }
+
+  async find(context: Context): Promise<PodRef | undefined> {
+    const { manifest, cluster } = this.#manifest(context, context.state.attempt);
+    return await findManifest(context, cluster, manifest);
+  }
+
+  async stop(context: Context, pod: PodRef): Promise<'gone' | 'stopping'> {
+    const asPod = this.#asPod(context);
+    return await stopPod(asPod, asPod.params, pod);
+  }
+
+  /** By the deletion policies; what still runs is never left behind, whatever they say. @see spec executor §5.3 */
+  async cleanUp(context: Context, outcome: Outcome, pod: PodRef): Promise<void> {
+    const { deleteWorkerPods = true, deleteWorkerPodsOnFailure = false } = this.#options;
+    const cluster = context.cluster(pod.connection);
+    const failed = outcome.state === 'failed';
+    const fate = podFate(failed ? 'failed' : null, { deleteWorkerPods, deleteWorkerPodsOnFailure });
+    if (fate === 'delete' || outcome.state === 'cancelled' || !(await hasEnded(cluster, outcome, pod))) {
+      await cluster.deletePod(pod);
+      return;
+    }
+    const labels = {
+      [LABELS.alreadyChecked]: LABEL_TRUE,
+      ...(fate === 'markDone' ? { [LABELS.executorDone]: LABEL_TRUE } : {}),
+    };
+    await cluster.patchPod(pod, { metadata: { labels } });
+  }
+
+  /** What §3.7 says of a refusal: again, as often as the installation allows, or never. */
+  #refused({ state }: Context, error: unknown, namespace: string, now: number): StepOutcome | undefined {
+    const refusal = launchRefused(error, namespace, now);
+    if (refusal?.kind !== 'later') return refusal;
+    const failure = publishFailure(error);
+    // Credentials that are refused, and a name that was taken a moment ago, are ours: they pass, or are capped.
+    if (failure.kind === 'api' && (failure.fault === 'unauthorized' || failure.fault === 'alreadyExists'))
+      return refusal;
+    const retries = typeof state.memo?.['publishRetries'] === 'number' ? state.memo['publishRetries'] : 0;
+    const decision = decidePublish(failure, { retries, maxRetries: this.#options.publishRetries ?? -1 });
+    switch (decision.kind) {
+      case 'fail':
+        return over(
+          failure.kind === 'api' && failure.fault === 'conflict'
+            ? diagnosisOf('INVALID_REQUEST', { message: error instanceof Error ? error.message : undefined })
+            : refusal.why,
+        );
+      case 'requeue':
+        return { ...refusal, memo: { ...state.memo, publishRetries: decision.retries } };
+    }
+  }
+
+  #manifest(context: RenderContext, attempt: number): { readonly manifest: Manifest; readonly cluster: Cluster } {
+    const { run, installation, queue, request, params } = context;
+    const cluster = clusterOf(context, { ...DEFAULTS, kubernetesConnId: params.kubernetesConnId });
+    const defaultNamespace = cluster.namespace;
+    const manifest = this.#pods.manifest({ run, attempt, installation, queue, request, params, defaultNamespace });
+    return { manifest, cluster };
+  }
+
+  /** The run as the operator's common parts know one: what it waits for, its logs and its result. */
+  #asPod(context: Context): StepContext<PodParams> {
+    const { params } = context;
+    return {
+      ...context,
+      params: {
+        ...DEFAULTS,
+        kubernetesConnId: params.kubernetesConnId,
+        getLogs: params.getLogs,
+        loggingInterval: params.loggingInterval,
+        doXcomPush: params.doXcomPush,
+        xcomMode: 'message',
+        skipOnExitCode: params.skipOnExitCode,
+        startupTimeoutSeconds: params.startupTimeoutSeconds ?? this.#options.queuedTimeoutSeconds ?? 600,
+      },
+    };
+  }
+}
+
+const over = (diagnosis: Outcome['diagnosis']): StepOutcome => ({
+  kind: 'over',
+  outcome: { state: 'failed', diagnosis },
+});
+
+/** Whether the pod itself is over; an exit code says so without a question. */
+async function hasEnded(cluster: Cluster, outcome: Outcome, pod: PodRef): Promise<boolean> {
+  if (outcome.exitCode !== undefined) return true;
+  const found = await cluster.getPod(pod.namespace, pod.name);
+  const seen = found === undefined ? undefined : cluster.project(found);
+  return seen?.uid === pod.uid && (seen.phase === 'Succeeded' || seen.phase === 'Failed');
+}

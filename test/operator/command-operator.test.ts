@@ -1,0 +1,255 @@
+/** The `command` operator on a local cluster whose API misbehaves on order. */
+import { pino } from 'pino';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { KubernetesError } from '../../src/errors.ts';
+import { CommandOperator, type CommandOperatorOptions } from '../../src/executor/command-operator.ts';
+import { type CommandParams, type CommandParamsInput, commandParamsSchema } from '../../src/executor/command-params.ts';
+import type { Fault } from '../../src/local/cluster.ts';
+import type { StepContext, StepOutcome } from '../../src/operator/operator.ts';
+import type { Broker } from '../../src/ports.ts';
+import { runRequestSchema, type Outcome, type RunState } from '../../src/wire/messages.ts';
+import { type ClusterUnderTest, freshName, TARGETS } from '../support/kubernetes.ts';
+import { aBroker, type Installation, sharedNatsServer } from '../support/nats-server.ts';
+
+const [local] = TARGETS;
+const nats = sharedNatsServer();
+let kube: ClusterUnderTest;
+let broker: Broker;
+let installation: Installation;
+let namespace: string;
+
+beforeAll(async () => {
+  if (local === undefined) throw new Error('there is always a local cluster');
+  kube = await local.start();
+  ({ broker, installation } = await aBroker(nats.url()));
+  namespace = await kube.namespace();
+});
+afterAll(async () => {
+  await installation[Symbol.asyncDispose]();
+  await kube[Symbol.asyncDispose]();
+});
+beforeEach(() => {
+  kube.faults?.order({ fault: 'clear' });
+});
+
+const fence = { stream: 'STEPS', seq: 1, epoch: 0, by: 'e' };
+const STATE: RunState = {
+  ...{ v: 1, phase: 'Starting', queue: 'executor', operator: 'command', attempt: 1, step: 0, userFailures: 0 },
+  ...{ infraFailures: 0, faults: 0, fence, op: 'o', timings: {}, requestHash: 'h' },
+};
+
+function aContext(
+  input: Partial<CommandParamsInput> = {},
+  more: Partial<StepContext<CommandParams>> = {},
+): StepContext<CommandParams> {
+  return {
+    run: { tenant: 'default', runId: freshName('run') },
+    installation: 'test',
+    queue: 'executor',
+    request: runRequestSchema.parse({ operator: 'command' }),
+    params: commandParamsSchema.parse({ command: ['true'], image: 'alpine', namespace, ...input }),
+    state: STATE,
+    now: () => broker.now(),
+    cluster: () => kube.cluster,
+    namespaces: undefined,
+    logs: broker.logs,
+    results: broker.results,
+    log: pino({ level: 'silent' }),
+    checkOwner: () => Promise.resolve({ cancelRequested: false }),
+    ...more,
+  };
+}
+
+const failsWith = (status: number, message: string, more: Partial<Fault & { fault: 'failNext' }> = {}): Fault => ({
+  fault: 'failNext',
+  verb: 'create',
+  resource: 'pods',
+  status,
+  message,
+  ...more,
+});
+
+/** What the launch came to, in one line. */
+const told = (outcome: StepOutcome): string => {
+  switch (outcome.kind) {
+    case 'defer':
+      return 'launched';
+    case 'later':
+      return `again ${outcome.why.code}`;
+    case 'over':
+      return `failed ${outcome.outcome.diagnosis?.code ?? ''}`;
+  }
+};
+
+/** Launches until the outcome is not to try again, at most `times`; the memo goes along as the engine keeps it. */
+async function launched(options: CommandOperatorOptions, times: number): Promise<readonly string[]> {
+  const operator = new CommandOperator(options);
+  const outcomes: string[] = [];
+  let context = aContext();
+  for (let n = 0; n < times; n += 1) {
+    const outcome = await operator.execute(context);
+    outcomes.push(told(outcome));
+    if (outcome.kind !== 'later') break;
+    context = {
+      ...context,
+      state: { ...context.state, ...(outcome.memo === undefined ? {} : { memo: outcome.memo }) },
+    };
+  }
+  return outcomes;
+}
+
+const QUOTA = 'pods "x" is forbidden: exceeded quota: q, requested: pods=1, used: pods=1, limited: pods=1';
+const MODIFIED = 'Operation cannot be fulfilled on pods "x": the object has been modified; please apply your changes';
+
+describe('a refused creation (executor §3.7, §10 1–12)', () => {
+  test.each<[string, Fault, readonly string[], readonly string[]]>([
+    ['1. 400', failsWith(400, 'bad'), ['failed INVALID_REQUEST'], ['failed INVALID_REQUEST']],
+    [
+      '1. 404',
+      failsWith(404, 'namespaces "x" not found'),
+      ['failed NAMESPACE_NOT_FOUND'],
+      ['failed NAMESPACE_NOT_FOUND'],
+    ],
+    ['1. 422', failsWith(422, 'Pod is invalid'), ['failed INVALID_REQUEST'], ['failed INVALID_REQUEST']],
+    ['2. 403 without quota', failsWith(403, 'no'), ['failed PERMISSION_DENIED'], ['failed PERMISSION_DENIED']],
+    ['3. 403 quota', failsWith(403, QUOTA), ['failed QUOTA_EXCEEDED'], ['again QUOTA_EXCEEDED', 'launched']],
+    ['4. 409 modified', failsWith(409, MODIFIED), ['failed INVALID_REQUEST'], ['again QUOTA_EXCEEDED', 'launched']],
+    ['409 otherwise', failsWith(409, 'no'), ['failed INVALID_REQUEST'], ['failed INVALID_REQUEST']],
+    [
+      '5. 410 too old',
+      failsWith(410, 'too old resource version'),
+      ['failed API_UNAVAILABLE'],
+      ['again API_UNAVAILABLE', 'launched'],
+    ],
+    ['7. 429', failsWith(429, ''), ['failed API_THROTTLED'], ['again API_THROTTLED', 'launched']],
+    ['8. 500', failsWith(500, 'webhook'), ['failed API_UNAVAILABLE'], ['again API_UNAVAILABLE', 'launched']],
+    [
+      '10. 503',
+      failsWith(503, 'away', { retryAfterSeconds: 1 }),
+      ['failed API_UNAVAILABLE'],
+      ['again API_UNAVAILABLE', 'launched'],
+    ],
+    ['501', failsWith(501, 'what'), ['failed API_UNAVAILABLE'], ['failed API_UNAVAILABLE']],
+  ])('%s', async (_, fault, without, withOne) => {
+    kube.faults?.order(fault);
+    expect(await launched({ publishRetries: 0 }, 3)).toEqual(without);
+    kube.faults?.order({ fault: 'clear' });
+    kube.faults?.order(fault);
+    expect(await launched({ publishRetries: 1 }, 3)).toEqual(withOne);
+  });
+
+  test('3. retries are counted over the attempts of one launch, and end', async () => {
+    kube.faults?.order(failsWith(403, QUOTA, { count: 3 }));
+    expect(await launched({ publishRetries: 2 }, 5)).toEqual([
+      'again QUOTA_EXCEEDED',
+      'again QUOTA_EXCEEDED',
+      'failed QUOTA_EXCEEDED',
+    ]);
+    kube.faults?.order(failsWith(403, QUOTA, { count: 4 }));
+    expect(await launched({}, 5)).toEqual([...Array.from({ length: 4 }, () => 'again QUOTA_EXCEEDED'), 'launched']);
+  });
+
+  test('6. 429 with Retry-After puts the run off for so long', async () => {
+    kube.faults?.order(failsWith(429, 'slow down', { retryAfterSeconds: 7 }));
+    const context = aContext();
+    const outcome = await new CommandOperator().execute(context);
+    if (outcome.kind !== 'later') throw new Error(told(outcome));
+    expect(outcome.notBefore - context.now()).toBeGreaterThan(6_000);
+    expect(outcome.infrastructure).toBe(false);
+  });
+
+  test('12. a lost reply makes no second pod', async () => {
+    kube.faults?.order({ fault: 'loseReply', verb: 'create', resource: 'pods' });
+    const context = aContext();
+    expect(told(await new CommandOperator().execute(context))).toBe('launched');
+    const pods = await kube.cluster.listPods(namespace, 'kubernetes_executor=True');
+    expect(pods.filter(({ runId }) => runId === context.run.runId)).toHaveLength(1);
+  });
+
+  test('22. a bare pod as executor config is said, nothing is created', async () => {
+    const { params } = aContext();
+    const context = aContext(
+      {},
+      { params: { ...params, executorConfig: { podOverride: { spec: { containers: 1 } } } } },
+    );
+    expect(told(await new CommandOperator().execute(context))).toBe('failed INVALID_REQUEST');
+  });
+});
+
+describe('a launch', () => {
+  test('tells of the pod, and meets it again under its name', async () => {
+    const told: string[] = [];
+    const operator = new CommandOperator({
+      launched: (queue, { runId }, { uid }) => told.push(`${queue} ${runId} ${uid}`),
+    });
+    const context = aContext();
+    const first = await operator.execute(context);
+    const second = await operator.execute(context);
+    if (first.kind !== 'defer' || second.kind !== 'defer') throw new Error('not launched');
+    expect(second.pod).toEqual(first.pod);
+    expect(await operator.find(context)).toEqual(first.pod);
+    expect(told).toEqual(Array.from({ length: 2 }, () => `executor ${context.run.runId} ${first.pod?.uid ?? ''}`));
+  });
+
+  test('is not made for a run that was cancelled while it waited for its turn', async () => {
+    const context = aContext({}, { checkOwner: () => Promise.resolve({ cancelRequested: true }) });
+    expect(told(await new CommandOperator().execute(context))).toBe('failed CANCELLED');
+    expect(await new CommandOperator().find(context)).toBeUndefined();
+  });
+
+  test('shown by a dry run is what the API would admit', async () => {
+    const operator = new CommandOperator();
+    const pod = await operator.dryRun(aContext({ command: ['echo', 'x'] }), 1);
+    expect(pod['spec']).toMatchObject({ containers: [{ name: 'base', args: ['echo', 'x'] }] });
+    kube.faults?.order(failsWith(422, 'Pod is invalid'));
+    await expect(operator.dryRun(aContext(), 1)).rejects.toBeInstanceOf(KubernetesError);
+  });
+});
+
+describe('the pod of a decided attempt (executor §5.3)', () => {
+  const SUCCEEDED: Outcome = { state: 'succeeded', exitCode: 0 };
+  const FAILED: Outcome = { state: 'failed', exitCode: 1 };
+  const UNSTARTED: Outcome = { state: 'failed' };
+  test.each<[string, CommandOperatorOptions, Outcome, string]>([
+    ['33. kept and marked done where nothing is deleted', { deleteWorkerPods: false }, FAILED, 'checked done'],
+    ['34. the same after success', { deleteWorkerPods: false }, SUCCEEDED, 'checked done'],
+    ['35. deleted after failure', { deleteWorkerPodsOnFailure: true }, FAILED, 'deleted'],
+    ['kept after failure by default', {}, FAILED, 'checked'],
+    ['deleted after success by default', {}, SUCCEEDED, 'deleted'],
+    ['deleted where it never ended, whatever the policy', { deleteWorkerPods: false }, UNSTARTED, 'deleted'],
+    ['deleted when cancelled, whatever the policy', { deleteWorkerPods: false }, { state: 'cancelled' }, 'deleted'],
+  ])('%s', async (_, options, outcome, expected) => {
+    const operator = new CommandOperator(options);
+    const context = aContext({
+      executorConfig: { podOverride: { metadata: { annotations: { 'local.reentry.dev/run-for': '3600' } } } },
+    });
+    const made = await operator.execute(context);
+    if (made.kind !== 'defer' || made.pod === undefined) throw new Error(told(made));
+    const { pod } = made;
+    await operator.cleanUp(context, outcome, pod);
+    await operator.cleanUp(context, outcome, pod);
+    const found = await kube.cluster.getPod(pod.namespace, pod.name);
+    const { metadata } = { metadata: {}, ...found };
+    const is = (label: string) => JSON.stringify(metadata).includes(`"${label}":"True"`);
+    const going = JSON.stringify(metadata).includes('deletionTimestamp');
+    const fate = [is('already_checked') && 'checked', is('airflow_executor_done') && 'done'].filter(Boolean).join(' ');
+    expect(found === undefined || going ? 'deleted' : fate).toBe(expected);
+  });
+});
+
+describe('a pod that does not start in time (executor §6.5)', () => {
+  const event = (reason: string) => ({ kind: 'timeout' as const, reason, at: 0 });
+  test('is replaced twice without spending a retry, then the run fails', async () => {
+    const operator = new CommandOperator();
+    const code = async (infraFailures: number) => {
+      const outcome = await operator.triggerReentry(
+        aContext({}, { state: { ...STATE, infraFailures } }),
+        event('STARTUP_TIMEOUT'),
+      );
+      return outcome.kind === 'over' ? outcome.outcome.diagnosis : undefined;
+    };
+    expect(await code(0)).toMatchObject({ code: 'STUCK_QUEUED', category: 'infrastructure' });
+    expect(await code(1)).toMatchObject({ code: 'STUCK_QUEUED' });
+    expect(await code(2)).toMatchObject({ code: 'STARTUP_TIMEOUT' });
+  });
+});
