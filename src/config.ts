@@ -81,10 +81,19 @@ export const configSchema = z.object({
   natsUrl: natsUrl
     .default('nats://127.0.0.1:4222')
     .register(facts, { says: 'NATS servers to connect to; user and password may stand in it.', value: 'URL[,URL]' }),
-  natsCreds: text.optional().register(facts, { says: 'NATS credentials file (JWT and seed).', value: 'FILE' }),
+  natsCreds: text
+    .optional()
+    .register(facts, { says: 'NATS credentials file (JWT and seed); read again at each reconnect.', value: 'FILE' }),
   natsToken: secret
     .optional()
     .register(facts, { says: 'NATS token; better in the environment than in a flag.', value: 'TOKEN' }),
+  natsTokenFile: text
+    .optional()
+    .register(facts, { says: 'File with a NATS token; read again at each reconnect.', value: 'FILE' }),
+  natsUser: text.optional().register(facts, { says: 'NATS user; its password comes from a file.', value: 'USER' }),
+  natsPassFile: text
+    .optional()
+    .register(facts, { says: 'File with the password of that user; read again at each reconnect.', value: 'FILE' }),
   natsTlsCa: text
     .optional()
     .register(facts, { says: 'CA certificates the NATS server is checked against; turns TLS on.', value: 'FILE' }),
@@ -159,6 +168,16 @@ export const configSchema = z.object({
     says: 'Modules whose exports are operators of your own, made by defineOperator.',
     value: 'FILE[,FILE]',
   }),
+  callbacks: list(text).optional().register(facts, {
+    says: 'Modules with pod callbacks, which requests name by their exports.',
+    value: 'FILE[,FILE]',
+  }),
+  keepPodSeconds: integer(0, 366 * 24 * 3600)
+    .default(24 * 3600)
+    .register(facts, {
+      says: 'How long a pod that was to be kept stays after its end; then a worker deletes it.',
+      value: 'SECONDS',
+    }),
   intakeCredits: integer(1, 10_000)
     .default(256)
     .register(facts, { says: 'Run requests a worker takes in at once.', value: 'N' }),

@@ -18,8 +18,10 @@ export type {
   RunPage,
   RunRequestInput,
   RunStatus,
+  RunWish,
   StoredEvent,
   SubmitOptions,
+  WishAnswer,
 } from './client/index.ts';
 export { ReentryError } from './errors.ts';
 export type { ErrorCode, Problem } from './errors.ts';
@@ -34,3 +36,13 @@ export type { Operator, StepContext, StepFacts, StepOutcome } from './operator/o
 export { KubernetesPodTrigger } from './trigger/kubernetes-pod-trigger.ts';
 export { runWorker } from './commands/run-worker.ts';
 export type { RunWorkerOptions } from './commands/run-worker.ts';
+export { callbacksIn, ExecutionMode, KubernetesPodOperatorCallback } from './operator/callbacks.ts';
+export type {
+  CallbackRegistry,
+  CallbackScene,
+  CallbackScenes,
+  PodCallbacks,
+  PodScene,
+  ProgressScene,
+} from './operator/callbacks.ts';
+export { OnFinishAction, OnKillAction } from './core/finish-action.ts';

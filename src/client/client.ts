@@ -32,6 +32,7 @@ import type { CompletedData, Phase, RunRequestInput } from '../wire/messages.ts'
 import { EVENT_TYPES } from '../wire/subjects.ts';
 import type { Verb } from '../wire/subjects.ts';
 import { isTokenText, queueOf } from '../wire/tokens.ts';
+import { submitAll } from './submit-all.ts';
 import { logLines } from './log-lines.ts';
 import type { LogText } from './log-lines.ts';
 import {
@@ -71,6 +72,17 @@ export interface Receipt {
   readonly duplicate: boolean;
 }
 
+/** One of many runs to be asked for. */
+export interface RunWish {
+  readonly request: RunRequestInput;
+  readonly runId?: string;
+  readonly queue?: string;
+}
+
+/** What became of a wish; `index` counts from 0. */
+export type WishAnswer =
+  { readonly index: number; readonly receipt: Receipt } | { readonly index: number; readonly error: ReentryError };
+
 export interface LogOptions {
   /** Go on until the run has completed. Default false. */
   readonly follow?: boolean;
@@ -86,6 +98,19 @@ export interface Client extends AsyncDisposable {
    * @throws ReentryError INVALID_REQUEST with all problems, RUN_ID_TAKEN, NOT_FOUND for an unknown queue, TOO_LARGE, BUSY, NATS_UNAVAILABLE
    */
   submit(request: RunRequestInput, options?: SubmitOptions): Promise<Receipt>;
+  /**
+   * Asks for many runs, `concurrency` at a time, and says of each what became of it, in the order they were taken. Safe to repeat
+   * for wishes with a `runId`. A wish that is refused is an answer; what makes all further ones useless (no broker) is thrown.
+   */
+  submitAll(
+    wishes: Iterable<RunWish> | AsyncIterable<RunWish>,
+    options?: { readonly concurrency?: number; readonly checked?: boolean },
+  ): AsyncIterable<WishAnswer>;
+  /**
+   * Asks for an ended run again: a new run with the same request, whose `parentRunId` is `runId`. Safe to repeat with the same `newRunId`.
+   * @throws ReentryError NOT_FOUND, INVALID_REQUEST while it has not ended
+   */
+  retry(runId: string, options?: { readonly newRunId?: string; readonly queue?: string }): Promise<Receipt>;
   /** Waits for the run's `completed` event, through reconnections. @throws ReentryError TIMEOUT after `timeoutMs`, where given */
   waitFor(runId: string, options?: { readonly timeoutMs?: number }): Promise<CompletedData>;
   /** Lifecycle events of a run: the stored ones, then new ones, each once; completes after `completed`. */
@@ -188,8 +213,14 @@ export function clientOver(broker: ClientBroker, tenant: string): Client {
     }
   }
 
-  return {
+  const client: Client = {
     tenant,
+    submitAll: (wishes, options) => submitAll(client, wishes, options),
+    async retry(runId, { newRunId = uuidV7(), queue } = {}) {
+      const asked = { runId, newRunId, ...(queue === undefined ? {} : { queue }) };
+      const answer = await ask('retry', asked, submitReplySchema);
+      return { runId: newRunId, queue: answer.queue ?? queue ?? 'default', duplicate: answer.duplicate ?? false };
+    },
     async submit(request, options = {}) {
       const runId = options.runId ?? uuidV7();
       const queue = options.queue ?? queueOf(request.operator);
@@ -238,7 +269,7 @@ export function clientOver(broker: ClientBroker, tenant: string): Client {
         );
       }),
     allEvents$: () => broker.events$({ tenant }),
-    logs: (runId, options = {}) => logLines(pages(runId, options)),
+    logs: (runId, options = {}) => logLines(pages(runId, options), options.container),
     async cancel(runId, reason) {
       const answer = await ask('cancel', { runId, ...(reason === undefined ? {} : { reason }) }, cancelReplySchema);
       return { phase: answer.phase };
@@ -254,6 +285,7 @@ export function clientOver(broker: ClientBroker, tenant: string): Client {
     render: (request, options = {}) => ask('render', { request, ...options }, z.json()),
     [Symbol.asyncDispose]: () => broker[Symbol.asyncDispose](),
   };
+  return client;
 }
 
 /** An inline result, or an object's parts put together. */

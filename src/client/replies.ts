@@ -17,6 +17,7 @@ export const runSummarySchema = z.looseObject({
   operator: z.string(),
   attempt: z.number(),
   step: z.number(),
+  parentRunId: z.string().optional(),
   waitingFor: z.string().optional(),
   blocked: diagnosisSchema.optional(),
   pod: z.looseObject({ connection: z.string(), namespace: z.string(), name: z.string(), uid: z.string() }).optional(),
@@ -42,7 +43,11 @@ export const logsReplySchema = z.looseObject({
 });
 
 export const cancelReplySchema = z.looseObject({ phase: z.enum(PHASES).optional() });
-export const submitReplySchema = z.looseObject({ runId: z.string().optional(), duplicate: z.boolean().optional() });
+export const submitReplySchema = z.looseObject({
+  runId: z.string().optional(),
+  queue: z.string().optional(),
+  duplicate: z.boolean().optional(),
+});
 export const resultReplySchema = z.union([
   z.looseObject({
     data: z.base64(),

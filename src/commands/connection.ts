@@ -9,6 +9,7 @@ export function natsOptions(config: Config) {
   return {
     servers: config.natsUrl,
     ...(config.natsCreds === undefined ? {} : { credsFile: config.natsCreds }),
+    ...defined({ user: config.natsUser, passFile: config.natsPassFile, tokenFile: config.natsTokenFile }),
     ...(config.natsToken === undefined ? {} : { token: config.natsToken.reveal() }),
     ...(Object.values(tls).every((file) => file === undefined) ? {} : { tls: defined(tls) }),
     root: config.subjectRoot,

@@ -1,11 +1,17 @@
+import { Option } from 'commander';
 import type { Command } from 'commander';
 import { lastValueFrom, takeUntil, timer, toArray } from 'rxjs';
+import { z } from 'zod';
+import { accessText, CLUSTER_ACCESS } from '../core/cluster-access.ts';
+import type { ClusterAccess } from '../core/cluster-access.ts';
 import { ReentryError } from '../errors.ts';
 import type { Config } from '../config.ts';
+import { PERMISSION_ROLES } from '../wire/permissions.ts';
+import type { PermissionRole } from '../wire/permissions.ts';
 import { natsOptions, openClient } from './connection.ts';
 import { EXIT_CODES } from './exit-codes.ts';
 import { paintFor } from './paint.ts';
-import { connectionsOf, PERMISSIONS } from './roles.ts';
+import { connectionsOf } from './roles.ts';
 import { action, declare, NATS_SETTINGS } from './shell.ts';
 import type { Finish, Shell } from './shell.ts';
 
@@ -21,18 +27,26 @@ const CLOCK_WARNING_MS = 250;
 
 /** Twice as long as an executor is silent. */
 const LISTEN_MS = 1_200;
+const optionsSchema = z.looseObject({ role: z.enum(PERMISSION_ROLES).optional() });
 
 /** `reentry doctor`: looks at all that reentry needs. */
 export function doctorCommand(shell: Shell, finish: Finish): Command {
   const command = declare({
     name: 'doctor',
     says: 'look at the broker, its set-up, the clusters, the permissions, the workers and the executors',
-    settings: [...NATS_SETTINGS, 'tenant', 'connections', 'kubeconfig', 'context', 'namespaces'],
-    examples: ['reentry doctor', 'reentry doctor --json | jq \'.findings[] | select(.state != "ok")\''],
-  });
-  return action(command, shell, finish, async (invocation) => {
+    settings: [...NATS_SETTINGS, 'tenant', 'queues', 'connections', 'kubeconfig', 'context', 'namespaces'],
+    examples: [
+      'reentry doctor',
+      'reentry doctor --role triggerer     # with a role’s credentials: names every permission that it lacks',
+      'reentry doctor --json | jq \'.findings[] | select(.state != "ok")\'',
+    ],
+  }).addOption(
+    new Option('--role <ROLE>', 'look as this role does, with its credentials').choices([...PERMISSION_ROLES]),
+  );
+  return action(command, shell, finish, async (invocation, options) => {
     const { config, json } = invocation;
-    const findings = [...(await brokerFindings(config)), ...(await clusterFindings(config, shell.env))];
+    const { role } = optionsSchema.parse(options);
+    const findings = [...(await brokerFindings(config, role)), ...(await clusterFindings(config, shell.env, role))];
     if (json) shell.out(JSON.stringify({ findings }));
     else {
       const paint = paintFor(shell.colour);
@@ -53,11 +67,42 @@ async function looked(what: string, look: () => Promise<Omit<Finding, 'what'> | 
   }
 }
 
-async function brokerFindings(config: Config): Promise<readonly Finding[]> {
+async function brokerFindings(config: Config, role: PermissionRole | undefined): Promise<readonly Finding[]> {
+  const permissions = await permissionFindings(config, role ?? 'worker');
+  if (permissions.some(({ what }) => what === 'broker')) return permissions;
+  return [
+    ...(role === 'client' || role === 'setup' ? [] : [await storage(config, role ?? 'worker')]),
+    ...permissions,
+    ...(role === undefined || role === 'client' ? [await workers(config)] : []),
+    ...(role === undefined ? [await looked('executors', () => executorsHeard(config))] : []),
+  ];
+}
+
+/** Each subject of the role's rows, tried. */
+async function permissionFindings(config: Config, role: PermissionRole): Promise<readonly Finding[]> {
+  const { refusedSubjects } = await import('../nats/probe.ts');
+  const what = `NATS permissions of a ${role}`;
+  try {
+    const { tenant, queues } = config;
+    const options = { ...natsOptions(config), name: `reentry-doctor-${String(process.pid)}`, role };
+    const refused = await refusedSubjects({ ...options, ...(role === 'client' ? { tenant } : {}) }, { tenant, queues });
+    if (refused.length === 0) return [{ what, state: 'ok', says: 'every subject is allowed' }];
+    return refused.map((one) => ({
+      what,
+      state: 'broken',
+      says: `may not ${one.side} ${one.subject} (${one.what}); \`reentry setup --permissions\` prints what the server must allow`,
+    }));
+  } catch (error) {
+    if (error instanceof ReentryError) return [{ what: 'broker', state: 'broken', says: error.message }];
+    throw error;
+  }
+}
+
+async function storage(config: Config, role: 'worker' | 'executor' | 'triggerer'): Promise<Finding> {
   const { openBroker } = await import('../nats/broker.ts');
-  const name = `reentry-doctor-${String(process.pid)}`;
-  const broker = await looked('broker', async () => {
-    await using opened = await openBroker({ ...natsOptions(config), name, role: 'worker' });
+  return await looked('broker', async () => {
+    const name = `reentry-doctor-${String(process.pid)}`;
+    await using opened = await openBroker({ ...natsOptions(config), name, role });
     const fill = await opened.fill();
     const offset = opened.clockOffsetMs();
     if (Math.abs(offset) > CLOCK_WARNING_MS)
@@ -72,13 +117,14 @@ async function brokerFindings(config: Config): Promise<readonly Finding[]> {
       };
     return `reachable and set up; fullest bucket ${(fill * 100).toFixed(1)} %, clock offset ${offset.toFixed(0)} ms`;
   });
-  if (broker.state === 'broken') return [broker];
-  const workers = await looked('workers', async () => {
+}
+
+async function workers(config: Config): Promise<Finding> {
+  return await looked('workers', async () => {
     await using client = await openClient({ config });
     await client.list({ limit: 1 });
     return 'at least one answers';
   });
-  return [broker, workers, await looked('executors', () => executorsHeard(config))];
 }
 
 /** Executors speak twice a second, on a subject that costs the broker nothing. */
@@ -101,28 +147,37 @@ async function executorsHeard(config: Config): Promise<Omit<Finding, 'what'> | s
     .join('; ');
 }
 
-async function clusterFindings(config: Config, env: Shell['env']): Promise<readonly Finding[]> {
+async function clusterFindings(
+  config: Config,
+  env: Shell['env'],
+  role: PermissionRole = 'worker',
+): Promise<readonly Finding[]> {
+  if (role === 'client' || role === 'setup') return [];
   const { openClusters } = await import('../kubernetes/clusters.ts');
   const findings: Finding[] = [];
   const opened = await looked('connections', async () => {
     await using clusters = openClusters({ connections: await connectionsOf(config), env });
     for (const connection of clusters.names) {
-      findings.push(
-        await looked(`cluster ${connection}`, async () => {
-          const cluster = clusters.get(connection);
-          const version = await cluster.version();
-          const wanted = (config.namespaces ?? [undefined]).flatMap((namespace) =>
-            PERMISSIONS.worker.map((permission) => ({
-              ...permission,
-              ...(namespace === undefined ? {} : { namespace }),
-            })),
-          );
-          const missing = await cluster.missingPermissions(wanted);
-          if (missing.length > 0)
-            return { state: 'broken', says: `${version}; these credentials lack ${missing.join(', ')}` };
-          return `${version}, all permissions of a worker`;
-        }),
-      );
+      const what = `cluster ${connection}`;
+      const found = await looked(what, async () => clusters.get(connection).version());
+      findings.push(found);
+      if (found.state !== 'ok') continue;
+      for (const namespace of config.namespaces ?? [undefined]) {
+        const where = namespace === undefined ? 'in all namespaces' : `in namespace ${namespace}`;
+        const wanted: readonly ClusterAccess[] = CLUSTER_ACCESS[role];
+        const asked = wanted.map((access) => ({ ...access, ...(namespace === undefined ? {} : { namespace }) }));
+        findings.push(
+          await looked(`permissions of a ${role} ${where} of ${connection}`, async () => {
+            const missing = await clusters.get(connection).missingPermissions(asked);
+            if (missing.length === 0) return 'all are granted';
+            const lacking = wanted.filter((access) => missing.includes(accessText(access)));
+            return {
+              state: lacking.every(({ onlyFor }) => onlyFor === 'results') ? 'warning' : 'broken',
+              says: `these credentials lack ${lacking.map((access) => `${accessText(access)} (${access.why})`).join(', ')}`,
+            };
+          }),
+        );
+      }
     }
     return clusters.names.join(', ');
   });

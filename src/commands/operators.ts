@@ -1,6 +1,7 @@
 /** The operators of this version, bound to the settings of the process. */
 import type { Config } from '../config.ts';
 import type { CommandOperatorOptions } from '../executor/command-operator.ts';
+import type { CallbackRegistry } from '../operator/callbacks.ts';
 import type { DefinedOperator } from '../operator/define-operator.ts';
 import type { Operator } from '../operator/operator.ts';
 import type { Log } from '../ports.ts';
@@ -20,8 +21,13 @@ export async function boundOperators() {
   });
   return {
     /** What worker queues run. */
-    podOperators(config: Config, operators: readonly DefinedOperator[], log: Log): readonly Operator<unknown>[] {
-      const options = common(config, log);
+    podOperators(
+      config: Config,
+      operators: readonly DefinedOperator[],
+      log: Log,
+      callbacks: CallbackRegistry = {},
+    ): readonly Operator<unknown>[] {
+      const options = { ...common(config, log), callbacks };
       // A later one of the same name takes the earlier one's place.
       return [podOperator, ...operators].map((operator) => operator.with(options));
     },

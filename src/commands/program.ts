@@ -11,6 +11,7 @@ import { listCommand } from './list.ts';
 import { logsCommand } from './logs.ts';
 import { renderCommand } from './render.ts';
 import { resultCommand } from './result.ts';
+import { retryCommand } from './retry.ts';
 import { schemaCommand } from './schema.ts';
 import { setupCommand } from './setup.ts';
 import type { Finish, Shell } from './shell.ts';
@@ -31,6 +32,7 @@ const COMMANDS = [
   devCommand,
   demoCommand,
   submitCommand,
+  retryCommand,
   statusCommand,
   listCommand,
   logsCommand,

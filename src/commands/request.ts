@@ -114,12 +114,25 @@ export async function requestFrom(
       startAfter: flags.startAfter,
     }),
   };
-  const parsed = runRequestSchema.safeParse(request);
-  for (const issue of parsed.error?.issues ?? []) problems.push(...problemsOf(issue));
+  const checked = checkedRequest(request);
+  problems.push(...checked.problems);
   if (problems.length > 0) {
     throw new ReentryError('INVALID_REQUEST', 'the request is not right:', { transient: false, problems });
   }
-  return z.custom<RunRequestInput>(() => parsed.success).parse(request);
+  return checked.request;
+}
+
+/** A request as it was written, and what is wrong with its envelope; the operator's parameters are checked by a worker. */
+export function checkedRequest(request: Readonly<Record<string, unknown>>): {
+  readonly request: RunRequestInput;
+  readonly problems: readonly Problem[];
+} {
+  const parsed = runRequestSchema.safeParse(request);
+  return {
+    // What is sent is what was written: defaults are the worker's.
+    request: z.custom<RunRequestInput>().parse(request),
+    problems: (parsed.error?.issues ?? []).flatMap(problemsOf),
+  };
 }
 
 /** Parameters of a `command` run: the words of the flag, then those after `--`; one text with spaces is taken apart as a shell would. */

@@ -4,8 +4,10 @@ import { hostname } from 'node:os';
 import { firstValueFrom, merge, take, timer } from 'rxjs';
 import type { Observable } from 'rxjs';
 import { parseConnections } from '../config.ts';
+import { accessText, CLUSTER_ACCESS } from '../core/cluster-access.ts';
 import type { Config, ConnectionSettings } from '../config.ts';
 import { ReentryError } from '../errors.ts';
+import type { CallbackRegistry } from '../operator/callbacks.ts';
 import type { DefinedOperator } from '../operator/define-operator.ts';
 import type { Broker, Clusters, Log, Meter } from '../ports.ts';
 import type { Work } from '../run.ts';
@@ -23,29 +25,6 @@ import type { Invocation, Shell } from './shell.ts';
 export const ROLES = ['worker', 'triggerer', 'executor'] as const;
 export type Role = (typeof ROLES)[number];
 
-/** Whoever runs pods may do all of this. */
-const RUNS_PODS = [
-  { verb: 'create', resource: 'pods' },
-  { verb: 'get', resource: 'pods' },
-  { verb: 'list', resource: 'pods' },
-  { verb: 'watch', resource: 'pods' },
-  { verb: 'patch', resource: 'pods' },
-  { verb: 'delete', resource: 'pods' },
-  { verb: 'get', resource: 'pods', subresource: 'log' },
-  { verb: 'list', resource: 'events' },
-] as const;
-
-/** What each role must be allowed to do with pods and what belongs to them. */
-export const PERMISSIONS = {
-  worker: RUNS_PODS,
-  executor: RUNS_PODS,
-  triggerer: [
-    { verb: 'get', resource: 'pods' },
-    { verb: 'list', resource: 'pods' },
-    { verb: 'watch', resource: 'pods' },
-  ],
-} as const satisfies Readonly<Record<Role, readonly { verb: string; resource: string; subresource?: string }[]>>;
-
 /** What a role is begun with. */
 export interface RoleParts {
   readonly id: string;
@@ -56,6 +35,8 @@ export interface RoleParts {
   readonly meter: Meter;
   /** Operators of the caller's, beside `pod`. */
   readonly operators: readonly DefinedOperator[];
+  /** Pod callbacks of the caller's, beside those of the settings. */
+  readonly callbacks: CallbackRegistry;
 }
 /** A role's work, and how it is. */
 export interface BegunRole {
@@ -84,6 +65,7 @@ export async function runRole(
     readonly log: Log;
     readonly meter: Meter;
     readonly operators?: readonly DefinedOperator[];
+    readonly callbacks?: CallbackRegistry;
     /** Called once the role has begun. */
     readonly begun: (condition: () => Condition) => void;
   },
@@ -119,7 +101,8 @@ export async function runRole(
   await assertSetUp(broker);
   await assertAllowed(role, clusters, config.namespaces, log, stop$);
   if (waiting.signal.aborted) return;
-  const { work$, condition } = begin({ id, config, broker, clusters, log, meter, operators });
+  const { callbacks = {} } = settings;
+  const { work$, condition } = await begin({ id, config, broker, clusters, log, meter, operators, callbacks });
   settings.begun(condition);
   log.info(
     {
@@ -135,7 +118,7 @@ export async function runRole(
   log.info({ id }, `${role} has stopped`);
 }
 
-async function beginning(role: Role): Promise<(parts: RoleParts) => BegunRole> {
+async function beginning(role: Role): Promise<(parts: RoleParts) => BegunRole | Promise<BegunRole>> {
   switch (role) {
     case 'worker':
       return (await import('./worker.ts')).beginWorker();
@@ -189,11 +172,18 @@ async function assertAllowed(
 ): Promise<void> {
   for (const connection of clusters.names) {
     const wanted = (namespaces ?? [undefined]).flatMap((namespace) =>
-      PERMISSIONS[role].map((permission) => ({ ...permission, ...(namespace === undefined ? {} : { namespace }) })),
+      CLUSTER_ACCESS[role].map((access) => ({ ...access, ...(namespace === undefined ? {} : { namespace }) })),
     );
     for (let pauseMs = 250; ; pauseMs = Math.min(pauseMs * 2, 5_000)) {
       try {
-        const missing = [...new Set(await clusters.get(connection).missingPermissions(wanted))];
+        const lacking = new Set(await clusters.get(connection).missingPermissions(wanted));
+        const spared = wanted.filter((access) => access.onlyFor === 'results').map(accessText);
+        const missing = [...lacking].filter((text) => !spared.includes(text));
+        if (missing.length < lacking.size)
+          log.warn(
+            { connection, missing: [...lacking] },
+            'results cannot be read from sidecars; xcomMode message works',
+          );
         if (missing.length === 0) break;
         const where = namespaces === undefined ? 'in all namespaces' : `in ${namespaces.join(', ')}`;
         throw new ReentryError(

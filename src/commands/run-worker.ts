@@ -2,6 +2,7 @@
 import { fromEvent, NEVER, of } from 'rxjs';
 import { parseConfig } from '../config.ts';
 import type { Config } from '../config.ts';
+import type { CallbackRegistry } from '../operator/callbacks.ts';
 import type { DefinedOperator } from '../operator/define-operator.ts';
 import type { Log } from '../ports.ts';
 import { openLog, openTelemetry } from '../telemetry.ts';
@@ -15,6 +16,8 @@ export interface RunWorkerOptions {
   readonly env?: Readonly<Record<string, string | undefined>>;
   /** Operators beside `pod`, made by `defineOperator`; one of the same name takes its place. */
   readonly operators?: readonly DefinedOperator[];
+  /** Pod callbacks by the names that requests use; beside those of the setting `callbacks`. */
+  readonly callbacks?: CallbackRegistry;
   /** Stops the worker: it drains and the promise resolves. */
   readonly signal?: AbortSignal;
   /** Where the log goes; default: JSON lines on stderr. */
@@ -32,6 +35,7 @@ export async function runWorker(options: RunWorkerOptions = {}): Promise<void> {
   await runRole('worker', {
     ...{ config, env, log, meter: openTelemetry(log).meter },
     operators: options.operators ?? [],
+    callbacks: options.callbacks ?? {},
     stop$:
       options.signal === undefined
         ? NEVER

@@ -6,10 +6,15 @@ import type { Subscriber } from '../wire/streams.ts';
 import { natsOptions } from './connection.ts';
 import { EXIT_CODES } from './exit-codes.ts';
 import { action, declare, NATS_SETTINGS } from './shell.ts';
-import type { Finish, Shell } from './shell.ts';
+import type { Finish, Invocation, Shell } from './shell.ts';
 
 const texts = z.array(z.string()).default([]);
-const optionsSchema = z.looseObject({ subscriber: texts, executorQueue: z.array(z.string()).optional() });
+const optionsSchema = z.looseObject({
+  subscriber: texts,
+  executorQueue: z.array(z.string()).optional(),
+  permissions: z.boolean().default(false),
+  client: texts,
+});
 const collect = (value: string, before: readonly string[] | undefined): readonly string[] => [...(before ?? []), value];
 
 /** Makes the broker match the table of streams. Idempotent; the command, `dev` and `demo` call it. */
@@ -58,12 +63,19 @@ export function setupCommand(shell: Shell, finish: Finish): Command {
       'reentry setup --queues default,gpu --replicas 3',
       'reentry setup --executor-queues executor,nightly   # queues that executors serve',
       'reentry setup --subscriber default/billing    # a durable feed of completed events',
+      'reentry setup --permissions --client sales --client ops > reentry-users.conf    # for nats-server',
     ],
   })
     .option('--subscriber <TENANT/NAME>', "durable feed of a tenant's completed events; repeatable", collect)
-    .option('--executor-queue <QUEUE>', 'the same as --executor-queues, one by one', collect);
+    .option('--executor-queue <QUEUE>', 'the same as --executor-queues, one by one', collect)
+    .option('--permissions', 'only print the users and permissions that nats-server must know, one for each role')
+    .option('--client <TENANT>', 'with --permissions: a user for the clients of this tenant; repeatable', collect);
   return action(command, shell, finish, async (invocation, options) => {
-    const { subscriber, executorQueue } = optionsSchema.parse(options);
+    const { subscriber, executorQueue, permissions, client } = optionsSchema.parse(options);
+    if (permissions) {
+      await printPermissions(invocation, subscriber.map(subscriberOf), executorQueue, client);
+      return EXIT_CODES.ok;
+    }
     const steps = await setUp(invocation.config, {
       subscribers: subscriber.map(subscriberOf),
       ...(executorQueue === undefined ? {} : { executorQueues: executorQueue }),
@@ -72,6 +84,23 @@ export function setupCommand(shell: Shell, finish: Finish): Command {
     else for (const { kind, name, did } of steps) shell.out(`${did.padEnd(9)} ${kind} ${name}`);
     return EXIT_CODES.ok;
   });
+}
+
+/** What `nats-server` must be told, so that each role may do what it needs and no more. */
+async function printPermissions(
+  { shell, config, json }: Invocation,
+  feeds: readonly Subscriber[],
+  executorQueues: readonly string[] = ['executor'],
+  clients: readonly string[],
+): Promise<void> {
+  const { layoutFrom } = await import('../nats/options.ts');
+  const { natsConfiguration, natsUsers } = await import('../wire/permissions.ts');
+  const tenants = [...new Set([...clients, ...feeds.map(({ tenant }) => tenant)])].map((tenant) => ({
+    tenant,
+    feeds: feeds.filter((feed) => feed.tenant === tenant).map(({ name }) => name),
+  }));
+  const users = natsUsers(layoutFrom(natsOptions(config)), { queues: config.queues, executorQueues, tenants });
+  shell.out(json ? JSON.stringify({ users }) : natsConfiguration(users).trimEnd());
 }
 
 function subscriberOf(text: string): Subscriber {

@@ -1,4 +1,9 @@
+import { resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import type { Command } from 'commander';
+import { z } from 'zod';
+import { ReentryError } from '../errors.ts';
+import type { CallbackRegistry } from '../operator/callbacks.ts';
 import { boundOperators } from './operators.ts';
 import { roleProcess } from './roles.ts';
 import type { BegunRole, RoleParts } from './roles.ts';
@@ -7,17 +12,43 @@ import type { Finish, Shell } from './shell.ts';
 
 const DAY_MS = 24 * 3_600_000;
 
+/** The callbacks that modules export, by name. @throws ReentryError CONFIG_INVALID for a module that cannot be loaded or has none */
+async function callbacksOf(files: readonly string[] = []): Promise<CallbackRegistry> {
+  const { callbacksIn } = await import('../operator/callbacks.ts');
+  let known: CallbackRegistry = {};
+  for (const file of files) {
+    let found: CallbackRegistry;
+    try {
+      found = callbacksIn(
+        z.record(z.string(), z.unknown()).parse({ ...(await import(pathToFileURL(resolve(file)).href)) }),
+      );
+    } catch (cause) {
+      throw new ReentryError('CONFIG_INVALID', `callbacks ${file} cannot be loaded: ${String(cause)}`, {
+        transient: false,
+        cause,
+      });
+    }
+    if (Object.keys(found).length === 0)
+      throw new ReentryError('CONFIG_INVALID', `${file} exports no callbacks (a class or object with hooks)`, {
+        transient: false,
+      });
+    known = { ...known, ...found };
+  }
+  return known;
+}
+
 /** The worker's role, bound to its settings. */
-export async function beginWorker(): Promise<(parts: RoleParts) => BegunRole> {
+export async function beginWorker(): Promise<(parts: RoleParts) => Promise<BegunRole>> {
   const [{ worker }, { podOperators, commandOperator }] = await Promise.all([
     import('../roles/worker.ts'),
     boundOperators(),
   ]);
-  return ({ id, config, broker, clusters, log, meter, operators }) => {
+  return async ({ id, config, broker, clusters, log, meter, operators, callbacks }) => {
     const { installation, namespaces, queues } = config;
+    const registered = { ...(await callbacksOf(config.callbacks)), ...callbacks };
     const work$ = worker({
       ...{ broker, clusters, log, meter },
-      operators: podOperators(config, operators, log),
+      operators: podOperators(config, operators, log, registered),
       foreign: [commandOperator(config, log)],
       settings: {
         ...{ id, installation, namespaces, queues, foreignQueues: config.executorQueues },
@@ -28,6 +59,7 @@ export async function beginWorker(): Promise<(parts: RoleParts) => BegunRole> {
           start: config.startCredits,
         },
         retentionMs: config.runRetentionDays * DAY_MS,
+        keepPodMs: config.keepPodSeconds * 1000,
       },
     });
     return { work$, condition: () => ({ alive: true, problems: [] }) };
@@ -50,6 +82,8 @@ export function workerCommand(shell: Shell, finish: Finish): Command {
       'policy',
       'templateFolder',
       'operators',
+      'callbacks',
+      'keepPodSeconds',
       'runRetentionDays',
       'logRetentionDays',
     ],

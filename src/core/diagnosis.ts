@@ -186,6 +186,13 @@ export const DIAGNOSES = {
     summary: (f) => `The pod does not go away${node(f)}`,
     hint: 'Look at the node and at finalizers; `kubectl delete --force` frees the name but may leave the process running.',
   },
+  PODS_AMBIGUOUS: {
+    category: 'infrastructure',
+    budget: 'infrastructure',
+    meaning: 'Several live pods of earlier attempts were found, and nobody can say which one is the run’s.',
+    summary: (f) => `Several live pods of this run were found${about(f)}`,
+    hint: 'Delete all but one of them, or set reattachOnRestart to false.',
+  },
   POD_NAME_TAKEN: {
     category: 'request',
     budget: 'none',

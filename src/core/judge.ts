@@ -198,6 +198,20 @@ function verdictEvent(pod: PodProjection, now: number): TriggerEvent | undefined
   }
 }
 
+/** The kubelet's and the scheduler's times are whole seconds. */
+const CLUSTER_TIME_STEP_MS = 1_000;
+
+/**
+ * When the pod must have started: the start's own time from its scheduling, which may come sooner than `startBy`. The cluster's clock
+ * is compared with itself only. @see spec pod-operator §6.3 "clock restarts"
+ */
+function startLimit({ from, scheduleBy, startBy }: Await, pod: PodProjection): number | undefined {
+  if (from === undefined || scheduleBy === undefined || startBy === undefined || pod.scheduledAt === undefined)
+    return startBy;
+  const scheduledAfterMs = Math.max(0, pod.scheduledAt - pod.createdAt) + CLUSTER_TIME_STEP_MS;
+  return Math.min(startBy, from + scheduledAfterMs + Math.max(0, startBy - scheduleBy));
+}
+
 function judgePod(wanted: Await, pod: PodProjection, now: number): Judgement {
   const ended = verdictEvent(pod, now);
   if (ended !== undefined) return fire(ended);
@@ -205,11 +219,12 @@ function judgePod(wanted: Await, pod: PodProjection, now: number): Judgement {
   if (hasStarted(pod)) return wait([wanted.timeoutAt]);
   const unscheduled = pod.scheduledAt === undefined && pod.node === undefined;
   if (unscheduled && isOver(wanted.scheduleBy, now)) return timeout('SCHEDULE_TIMEOUT', now, pod);
-  if (isOver(wanted.startBy, now)) {
+  const startBy = startLimit(wanted, pod);
+  if (isOver(startBy, now)) {
     if (pullThrottled(pod)) return timeout('IMAGE_PULL_THROTTLED', now, pod);
     return timeout(unscheduled ? 'SCHEDULE_TIMEOUT' : 'STARTUP_TIMEOUT', now, pod);
   }
-  return wait([wanted.timeoutAt, wanted.startBy, unscheduled ? wanted.scheduleBy : undefined]);
+  return wait([wanted.timeoutAt, startBy, unscheduled ? wanted.scheduleBy : undefined]);
 }
 
 /**

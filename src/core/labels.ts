@@ -92,6 +92,16 @@ export function executorSelector(installation: string): string {
   return `${installationSelector(installation)},${LABELS.kubernetesExecutor}=${LABEL_TRUE}`;
 }
 
+/** Selects the pods of a run, of any attempt, that nobody has marked: the seed's search before it creates. @see spec pod-operator §3.1 */
+export function runSelector(installation: string, run: RunKey): string {
+  return `${installationSelector(installation)},${LABELS.run}=${runLabel(run)},${LABELS.alreadyChecked}!=${LABEL_TRUE}`;
+}
+
+/** Selects the kept pods of an installation whose runs have had their answer. */
+export function keptSelector(installation: string): string {
+  return `${installationSelector(installation)},${LABELS.alreadyChecked}=${LABEL_TRUE}`;
+}
+
 /** What names a pod's place in the world. */
 export interface PodIdentity {
   readonly installation: string;

@@ -15,6 +15,7 @@ import type {
   Timings,
 } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
+import { WIRE_VERSION } from './version.ts';
 
 /** A state before its operation id is made: `op` is still the one before. */
 export type Draft = RunState;
@@ -30,8 +31,6 @@ export interface Learnt {
   readonly logGaps?: number;
   readonly memo?: RunState['memo'];
 }
-
-const VERSION = 1;
 
 /** The phase of each final state. */
 export const PHASE_OF: Readonly<Record<FinalState, Phase>> = {
@@ -58,7 +57,7 @@ const without = (state: Draft, ...keys: readonly (keyof RunState)[]): Draft => {
 
 /** An accepted request: waits at once where it starts later or can expire. @see spec protocol §4 */
 export function accepted(
-  request: Pick<RunRequest, 'operator' | 'startAfter' | 'expireSeconds'>,
+  request: Pick<RunRequest, 'operator' | 'startAfter' | 'expireSeconds' | 'parentRunId'>,
   facts: { readonly queue: string; readonly fence: Fence; readonly requestHash: string; readonly now: number },
 ): Draft {
   const { now } = facts;
@@ -66,7 +65,7 @@ export function accepted(
   const expireAt = request.expireSeconds === undefined ? undefined : Math.ceil(from + request.expireSeconds * 1000);
   const waits = from > now || expireAt !== undefined;
   return {
-    v: VERSION,
+    v: WIRE_VERSION,
     phase: 'Queued',
     queue: facts.queue,
     operator: request.operator,
@@ -77,7 +76,11 @@ export function accepted(
     faults: 0,
     fence: facts.fence,
     op: '',
-    ...given({ expireAt, await: waits ? { notBefore: from, ...given({ expireAt }) } : undefined }),
+    ...given({
+      parentRunId: request.parentRunId,
+      expireAt,
+      await: waits ? { notBefore: from, ...given({ expireAt }) } : undefined,
+    }),
     timings: { acceptedAt: now },
     requestHash: facts.requestHash,
   };
@@ -289,7 +292,7 @@ export function subscriptionOf(state: Draft, stateRev: number): Subscription | u
   if (state.await === undefined || (state.phase !== 'Queued' && state.phase !== 'Deferred')) return undefined;
   const needsPod = state.phase === 'Deferred' || state.await.gone === true;
   return {
-    v: VERSION,
+    v: WIRE_VERSION,
     queue: state.queue,
     attempt: state.attempt,
     step: state.step,
@@ -321,6 +324,7 @@ export function completedData(run: RunKey, state: Draft): CompletedData {
     tenant: run.tenant,
     runId: run.runId,
     attempt: state.attempt,
+    ...given({ parentRunId: state.parentRunId }),
     ...outcome,
     ...(pod === undefined ? {} : { pod: { ...pod, ...(typeof node === 'string' ? { node } : {}) } }),
     timings: isoTimings(state.timings),

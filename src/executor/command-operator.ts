@@ -12,6 +12,7 @@ import { launchRefused } from '../operator/launch-errors.ts';
 import type { Operator, StepContext, StepOutcome } from '../operator/operator.ts';
 import { type PodParams, podParamsSchema } from '../operator/params.ts';
 import { clusterOf, invalidRequest } from '../operator/pod-request.ts';
+import { type PodStep, podStep } from '../operator/pod-step.ts';
 import { reenter } from '../operator/re-entry.ts';
 import type { Cluster, Manifest } from '../ports.ts';
 import type { Outcome, RunRequest, TriggerEvent } from '../wire/messages.ts';
@@ -106,7 +107,8 @@ export class CommandOperator implements Operator<CommandParams> {
   async triggerReentry(context: Context, event: TriggerEvent): Promise<StepOutcome> {
     const { queuedRetries = 2 } = this.#options;
     const asPod = this.#asPod(context);
-    const outcome = await reenter(asPod, asPod.params, event);
+    const connection = event.pod?.connection ?? context.state.pod?.connection;
+    const outcome = await reenter(this.#step(asPod, connection), event);
     const stuck =
       event.kind === 'timeout' && (event.reason === 'STARTUP_TIMEOUT' || event.reason === 'SCHEDULE_TIMEOUT');
     if (!stuck || outcome.kind !== 'over' || context.state.infraFailures >= queuedRetries) return outcome;
@@ -126,7 +128,7 @@ export class CommandOperator implements Operator<CommandParams> {
 
   async stop(context: Context, pod: PodRef): Promise<'gone' | 'stopping'> {
     const asPod = this.#asPod(context);
-    return await stopPod(asPod, asPod.params, pod);
+    return await stopPod(this.#step(asPod, pod.connection), pod);
   }
 
   /** By the deletion policies; what still runs is never left behind, whatever they say. @see spec executor §5.3 */
@@ -174,6 +176,12 @@ export class CommandOperator implements Operator<CommandParams> {
     const defaultNamespace = cluster.namespace;
     const manifest = this.#pods.manifest({ run, attempt, installation, queue, request, params, defaultNamespace });
     return { manifest, cluster };
+  }
+
+  /** Commands have no callbacks. */
+  #step(asPod: StepContext<PodParams>, connection: string | undefined): PodStep {
+    const cluster = connection === undefined ? clusterOf(asPod, asPod.params) : asPod.cluster(connection);
+    return podStep({ operator: this, callbacksOf: () => [], isNew: () => false }, asPod, asPod.params, cluster);
   }
 
   /** The run as the operator's common parts know one: what it waits for, its logs and its result. */

@@ -1,4 +1,5 @@
 /** What the credentials may do, asked of the server that decides it. */
+import { accessText } from '../core/cluster-access.ts';
 import { recordIn } from '../core/json.ts';
 import type { Http } from './http.ts';
 
@@ -13,21 +14,19 @@ export interface Permission {
 /** The ones of `wanted` that are not granted, as `verb resource[/subresource]`, in the order given. */
 export async function missingPermissions(http: Http, wanted: readonly Permission[]): Promise<readonly string[]> {
   const granted = await Promise.all(wanted.map((permission) => isGranted(http, permission)));
-  return wanted
-    .filter((_, index) => granted[index] !== true)
-    .map(
-      ({ verb, resource, subresource }) => `${verb} ${resource}${subresource === undefined ? '' : `/${subresource}`}`,
-    );
+  return wanted.filter((_, index) => granted[index] !== true).map(accessText);
 }
 
 async function isGranted(http: Http, permission: Permission): Promise<boolean> {
+  const { verb, resource, subresource, namespace } = permission;
+  const attributes = { verb, resource, subresource, namespace };
   const review = await http.json({
     method: 'POST',
     path: '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews',
     body: {
       apiVersion: 'authorization.k8s.io/v1',
       kind: 'SelfSubjectAccessReview',
-      spec: { resourceAttributes: { ...permission, group: '' } },
+      spec: { resourceAttributes: { ...attributes, group: '' } },
     },
     what: `review access to ${permission.verb} ${permission.resource}`,
     count: 'review',

@@ -1,7 +1,14 @@
 /** A connection with settings that survive broker restarts. @see spec nats-notes §2.1, §2.2 for the measurements */
 import { readFileSync } from 'node:fs';
-import { DebugEvents, Events, connect, credsAuthenticator } from 'nats';
-import type { ConnectionOptions, NatsConnection } from 'nats';
+import {
+  DebugEvents,
+  Events,
+  connect,
+  credsAuthenticator,
+  tokenAuthenticator,
+  usernamePasswordAuthenticator,
+} from 'nats';
+import type { Authenticator, ConnectionOptions, NatsConnection } from 'nats';
 import { BehaviorSubject } from 'rxjs';
 import type { Observable } from 'rxjs';
 import { ReentryError } from '../errors.ts';
@@ -57,6 +64,36 @@ function parsed(servers: ConnectOptions['servers']) {
 
 const redacted = (text: string) => text.replace(/\/\/[^@/]*@/, '//…@');
 
+function readable(file: string): Buffer {
+  try {
+    return readFileSync(file);
+  } catch (cause) {
+    const said = cause instanceof Error ? cause.message : String(cause);
+    throw new ReentryError('CONFIG_INVALID', `cannot read a credentials file: ${said}`, { transient: false, cause });
+  }
+}
+
+/** Credentials that stand in files. Called at each reconnect, so a rotated file is used; one that is just being replaced leaves the last good one. */
+function fromFiles(options: ConnectOptions, user: string | undefined): Authenticator | undefined {
+  const { credsFile, passFile, tokenFile } = options;
+  const file = credsFile ?? passFile ?? tokenFile;
+  if (file === undefined) return undefined;
+  let last = readable(file);
+  return (nonce?: string) => {
+    try {
+      const content = readFileSync(file);
+      if (content.length > 0) last = content;
+    } catch {
+      // Gone for a moment: the server decides whether the last one still holds.
+    }
+    if (credsFile !== undefined) return credsAuthenticator(last)(nonce);
+    const secret = last.toString('utf8').trim();
+    return passFile === undefined
+      ? tokenAuthenticator(secret)(nonce)
+      : usernamePasswordAuthenticator(user ?? '', secret)(nonce);
+  };
+}
+
 function settings(options: ConnectOptions): ConnectionOptions {
   const from = parsed(options.servers);
   const user = options.user ?? from.user;
@@ -64,16 +101,19 @@ function settings(options: ConnectOptions): ConnectionOptions {
   // `nats://token@host`: a user without a password is a token, as in all other NATS clients.
   const token = options.token ?? (options.user === undefined && pass === undefined ? from.user : undefined);
   const tls = options.tls ?? (from.tls ? {} : undefined);
-  const { credsFile } = options;
+  const authenticator = fromFiles(options, user);
   return {
     servers: from.servers,
     name: options.name,
     inboxPrefix: inboxPrefixOf(options.role, options.tenant),
-    ...(token !== undefined ? { token } : user !== undefined ? { user, ...(pass === undefined ? {} : { pass }) } : {}),
-    // The function form is called at each reconnect, so a rotated file is used.
-    ...(credsFile === undefined
+    ...(authenticator !== undefined
       ? {}
-      : { authenticator: (nonce?: string) => credsAuthenticator(readFileSync(credsFile))(nonce) }),
+      : token !== undefined
+        ? { token }
+        : user !== undefined
+          ? { user, ...(pass === undefined ? {} : { pass }) }
+          : {}),
+    ...(authenticator === undefined ? {} : { authenticator }),
     // With `tls`, even empty, a server that offers none is refused instead of spoken to in the clear.
     ...(tls === undefined
       ? {}
@@ -99,7 +139,7 @@ function connectError(options: ConnectOptions, error: unknown): ReentryError {
   if (faultOf(error) === 'unauthorized')
     return new ReentryError(
       'UNAUTHORIZED',
-      `the NATS server at ${where} refused the credentials (${said}); check REENTRY_NATS_CREDS, or user and password in REENTRY_NATS_URL`,
+      `the NATS server at ${where} refused the credentials (${said}); check REENTRY_NATS_CREDS, REENTRY_NATS_USER with REENTRY_NATS_PASS_FILE, or user and password in REENTRY_NATS_URL`,
       { transient: false, cause: error },
     );
   if (typeof error === 'object' && error !== null && 'code' in error && error.code === 'ENOENT')

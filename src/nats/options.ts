@@ -16,6 +16,9 @@ export interface ConnectOptions {
   readonly user?: string | undefined;
   readonly pass?: string | undefined;
   readonly token?: string | undefined;
+  /** Files that hold the password of `user`, or the token; read again at each reconnect, so rotation works. */
+  readonly passFile?: string | undefined;
+  readonly tokenFile?: string | undefined;
   /** Given (even empty): a server without TLS is refused. `tls://` in a URL means the same. */
   readonly tls?:
     | {

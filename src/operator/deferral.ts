@@ -35,22 +35,23 @@ export function factsOf({ cursors, gaps }: LogsRead, before = 0): StepFacts {
 }
 
 /**
- * The first wait of an attempt. Deadlines are absolute: from the launch, once. Without a schedule time-out of its own the
- * start time-out covers both; with one, starting begins where scheduling may end.
+ * The first wait of an attempt. Deadlines are absolute: from the launch, once. Scheduling may take its time-out (without one, as
+ * long as starting), and starting its own from the scheduling, hence at most both together. @see spec pod-operator §6.3
  */
 export function launched(context: Context, params: PodParams, pod: PodProjection, created: boolean): StepOutcome {
   const { request, state } = context;
   const now = context.now();
   // An adopted pod has used up time already; its own clock may run ahead of ours.
   const from = created ? now : Math.min(now, pod.createdAt);
-  const scheduleMs = (params.scheduleTimeoutSeconds ?? 0) * 1000;
   const startMs = params.startupTimeoutSeconds * 1000;
+  const scheduleMs = (params.scheduleTimeoutSeconds ?? 0) * 1000 || startMs;
   const { executionTimeoutSeconds } = request;
   const timeoutAt =
     state.timeoutAt ?? (executionTimeoutSeconds === undefined ? undefined : from + executionTimeoutSeconds * 1000);
   const wait: Await = {
     terminal: true,
-    scheduleBy: Math.round(from + (scheduleMs === 0 ? startMs : scheduleMs)),
+    from: Math.round(from),
+    scheduleBy: Math.round(from + scheduleMs),
     startBy: Math.round(from + scheduleMs + startMs),
     ...(timeoutAt === undefined ? {} : { timeoutAt: Math.round(timeoutAt) }),
     ...(typeof params.loggingInterval === 'number' && params.getLogs

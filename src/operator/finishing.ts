@@ -1,48 +1,45 @@
 /** The end of an attempt's pod: stopped, deleted or kept and marked. @see spec pod-operator §5.8, §7 */
 import type { PodRef } from '../core/pod.ts';
+import { deletesPod } from '../core/finish-action.ts';
 import type { Outcome } from '../wire/messages.ts';
 import { readLogs } from './logs-of-step.ts';
-import type { StepContext } from './operator.ts';
-import type { PodParams } from './params.ts';
-import { podsOf, type RunPods } from './run-pods.ts';
+import { graceOf, type PodStep } from './pod-step.ts';
 
-type Context = StepContext<PodParams>;
-
-/** Tail of the log, then DELETE with the run's grace period, unless it is to be kept. `gone`: nothing is left to wait for. */
-export async function stopPod(context: Context, params: PodParams, pod: PodRef): Promise<'gone' | 'stopping'> {
-  const pods = podsOf(context, context.cluster(pod.connection));
+/**
+ * The seed's `on_kill`, for a cancel and for the execution time-out: tail of the log, then DELETE with the run's grace period, unless
+ * `onKillAction` keeps it; `onFinishAction` plays no part. `gone`: nothing is left to wait for.
+ */
+export async function stopPod(step: PodStep, pod: PodRef): Promise<'gone' | 'stopping'> {
+  const { pods, params } = step;
   const present = await pods.readPod(pod);
   if (present === undefined) return 'gone';
-  await readLogs(context, params, pods, present);
+  // Asked again while it goes: its log has been read, and one DELETE is enough.
+  if (present.deletedAt !== undefined) return 'stopping';
+  await readLogs(step, present);
   if (params.onKillAction === 'keep_pod') {
     await pods.patchAlreadyChecked(pod);
     return 'gone';
   }
-  return (await pods.deletePod(pod, params.terminationGracePeriod ?? undefined)) === 'gone' ? 'gone' : 'stopping';
+  return (await pods.deletePod(pod, graceOf(step))) === 'gone' ? 'gone' : 'stopping';
 }
 
-/** The pod by policy once its attempt is decided: deleted, or kept and marked. Safe to repeat. */
-export async function cleanUpPod(context: Context, params: PodParams, outcome: Outcome, pod: PodRef): Promise<void> {
-  const pods = podsOf(context, context.cluster(pod.connection));
-  if (await isToDelete(params, outcome, pods, pod))
-    await pods.deletePod(pod, params.terminationGracePeriod ?? undefined);
-  else await pods.patchAlreadyChecked(pod);
+/** The seed's `post_complete_action`: the pod by policy once its attempt is decided, then the callbacks. Safe to repeat. */
+export async function cleanUpPod(step: PodStep, outcome: Outcome, pod: PodRef): Promise<void> {
+  const { pods, callbacks } = step;
+  if (await isToDelete(step, outcome, pod)) await pods.deletePod(pod, graceOf(step));
+  if (outcome.state === 'succeeded') await callbacks.pod(pod, 'onPodCleanup');
 }
 
-async function isToDelete(params: PodParams, outcome: Outcome, pods: RunPods, pod: PodRef): Promise<boolean> {
-  // A stopped pod goes or stays by `onKillAction`, which `stop` has carried out.
-  if (outcome.state === 'cancelled' || outcome.diagnosis?.code === 'EXECUTION_TIMEOUT')
-    return params.onKillAction === 'delete_pod';
-  switch (params.onFinishAction) {
-    case 'delete_pod':
-      return true;
-    case 'keep_pod':
-      return false;
-    case 'delete_succeeded_pod':
-      return outcome.state === 'succeeded' || outcome.exitCode === 0;
-    case 'delete_active_pod': {
-      const phase = (await pods.readPod(pod))?.phase;
-      return phase === 'Running' || phase === 'Pending';
-    }
-  }
+/** Whether the pod is to be deleted now; one that is kept has been marked. */
+async function isToDelete({ pods, params }: PodStep, outcome: Outcome, pod: PodRef): Promise<boolean> {
+  const stopped = outcome.state === 'cancelled' || outcome.diagnosis?.code === 'EXECUTION_TIMEOUT';
+  const action = stopped ? params.onKillAction : params.onFinishAction;
+  // The plain way, without a read: its container has ended, so that nobody but us has a reason to take the pod away.
+  const plain = outcome.exitCode !== undefined && action !== 'delete_active_pod' && !stopped;
+  const present = plain ? undefined : await pods.readPod(pod);
+  if (!plain && (present === undefined || present.deletedAt !== undefined)) return false;
+  const succeeded = outcome.state === 'succeeded' || outcome.exitCode === 0;
+  if (deletesPod(action, { phase: present?.phase, baseSucceeded: succeeded })) return true;
+  await pods.patchAlreadyChecked(pod);
+  return false;
 }

@@ -1,5 +1,6 @@
 /** Lane `start`: the attempt's pod is made or met again. @see spec pod-operator §3, §4.2, §5.1 */
 import { diagnosisOf, type DiagnosisCode, type DiagnosisFacts } from '../core/diagnosis.ts';
+import { podVerdict } from '../core/judge.ts';
 import { recordIn, textIn } from '../core/json.ts';
 import { ReentryError } from '../errors.ts';
 import type { PodProjection, PodRef } from '../core/pod.ts';
@@ -11,6 +12,8 @@ import type { StepContext, StepOutcome } from './operator.ts';
 import type { PodParams } from './params.ts';
 import { podsOf } from './run-pods.ts';
 import { clusterOf, type PodRequests, unique } from './pod-request.ts';
+import { graceOf, type PodStep, podStep } from './pod-step.ts';
+import type { CallbackHost } from './step-callbacks.ts';
 
 /** How soon a launch whose name an older attempt still has is tried again, in milliseconds. */
 const OLDER_ATTEMPT_DELAY_MS = 5_000;
@@ -21,7 +24,11 @@ const failed = (code: DiagnosisCode, facts?: DiagnosisFacts): StepOutcome => ({
 });
 
 /** Builds the pod, creates or adopts it, and says what to wait for. Safe to repeat. */
-export async function launch(context: StepContext<PodParams>, requests: PodRequests): Promise<StepOutcome> {
+export async function launch(
+  context: StepContext<PodParams>,
+  requests: PodRequests,
+  host: CallbackHost,
+): Promise<StepOutcome> {
   const { state, run, request } = context;
   const { attempt } = state;
   const { params, problems } = requests.rendered(run, request, context.params, attempt);
@@ -35,10 +42,20 @@ export async function launch(context: StepContext<PodParams>, requests: PodReque
     if (!(error instanceof ReentryError) || error.code !== 'CONFIG_INVALID') throw error;
     return failed('UNKNOWN_CONNECTION', { subject: params.kubernetesConnId ?? undefined, message: error.message });
   }
-  const manifest = requests.manifest(context, params, attempt, cluster);
+  const step = podStep(host, context, params, cluster);
+  await step.callbacks.clientUsed();
+  const manifest = await step.callbacks.manifestCreated(requests.manifest(context, params, attempt, cluster));
   const notAdmitted = requests.refused(manifest, placeOf(context, cluster));
   if (notAdmitted !== undefined) return admissionOutcome(notAdmitted);
-  return await launchManifest({ ...context, params }, cluster, manifest);
+  const namespace = textIn(recordIn(manifest, 'metadata'), 'namespace') ?? cluster.namespace;
+  const met = await metAgain(step, namespace).catch((error: unknown) => {
+    const refusal = launchRefused(error, namespace, context.now());
+    if (refusal === undefined) throw error;
+    return refusal;
+  });
+  const outcome = met ?? (await launchManifest({ ...context, params }, cluster, manifest));
+  if (outcome.kind === 'defer' && outcome.pod !== undefined) await step.callbacks.pod(outcome.pod, 'onPodCreation');
+  return outcome;
 }
 
 /** What an operator may want otherwise of a launch. */
@@ -111,4 +128,40 @@ export async function findManifest(
   const pod = cluster.project(found);
   const ours = pod.tenant === run.tenant && pod.runId === run.runId && pod.attempt === state.attempt;
   return ours ? refOf(pod) : undefined;
+}
+
+/**
+ * The pod that this run has already, where there is one. Of this attempt by its uid: a run whose worker died while it kept its slot
+ * must not get a second pod for it. Of an earlier attempt by its labels, as the seed finds it: alive, not being deleted, not marked.
+ */
+async function metAgain(step: PodStep, namespace: string): Promise<StepOutcome | undefined> {
+  const { context, params, pods } = step;
+  const { state, log } = context;
+  if (state.pod !== undefined && state.await?.terminal === true) {
+    const known = await pods.readPod(state.pod);
+    if (known === undefined) return failed('POD_DELETED', { message: 'its pod is not there any more' });
+    return launched(context, params, known, false);
+  }
+  // A cancelled run is told so where the pod would be made.
+  if (state.attempt === 1 || (await context.checkOwner()).cancelRequested) return undefined;
+  const earlier = (await pods.findPods(namespace, context.installation)).filter((pod) => isAlive(pod, state.attempt));
+  const [found, second] = earlier;
+  if (found === undefined) return undefined;
+  if (params.reattachOnRestart && params.durable) {
+    if (second !== undefined) return failed('PODS_AMBIGUOUS', { subject: earlier.map(({ name }) => name).join(', ') });
+    log.info({ pod: found.name, attempt: state.attempt, podAttempt: found.attempt }, 'a live pod of this run was met');
+    return launched(context, params, found, false);
+  }
+  // Not wanted: every one of them is marked, and goes where the policy deletes.
+  for (const pod of earlier) {
+    await pods.patchAlreadyChecked(pod);
+    if (params.onFinishAction === 'delete_pod') await pods.deletePod(pod, graceOf(step));
+  }
+  return undefined;
+}
+
+function isAlive(pod: PodProjection, attempt: number): boolean {
+  const { phase, reason, deletedAt } = pod;
+  const ended = phase === 'Succeeded' || phase === 'Failed' || reason?.toLowerCase() === 'evicted';
+  return !ended && deletedAt === undefined && (pod.attempt ?? attempt) < attempt && podVerdict(pod).kind === 'open';
 }

@@ -16,6 +16,8 @@ export interface LogSource {
   /** The state's copy of the cursor: where to go on when the stored log has been evicted. */
   readonly cursor?: string | undefined;
   readonly log: Log;
+  /** Told of each line that is about to be stored. */
+  readonly onLine?: ((line: LogLine) => Promise<void>) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -106,6 +108,7 @@ class Appender {
 
   async push(line: LogLine): Promise<void> {
     if (isBehind(line.at, this.#cursor)) return;
+    await this.#source.onLine?.(line);
     const pending = pendingOf(line);
     if (this.#bytes + pending.bytes > MAX_LOG_CHUNK_BYTES) {
       await this.flush();

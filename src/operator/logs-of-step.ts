@@ -1,18 +1,21 @@
-/** The logs that a step reads: of the wanted containers, from where the run has got to. */
+/** What a step puts into the run's log: what the wanted containers wrote, and of a failure the pod's events and manifest. */
+import { recordIn } from '../core/json.ts';
+import { redactedManifest } from '../core/manifest.ts';
 import type { ContainerProjection, PodProjection } from '../core/pod.ts';
+import type { Manifest, PodEventLine } from '../ports.ts';
 import { refOf } from './deferral.ts';
-import type { StepContext } from './operator.ts';
-import type { PodParams } from './params.ts';
-import { type LogsRead, type RunPods, requestedContainers } from './run-pods.ts';
+import type { PodStep } from './pod-step.ts';
+import { type LogsRead, requestedContainers } from './run-pods.ts';
+
+/** Names that no container can have: the log of a failed attempt's events, and of its manifest. */
+export const EVENTS_LOG = 'pod.events';
+export const SPEC_LOG = 'pod.spec';
 
 /** Stores what the wanted containers have written since the last step. @see spec pod-operator §6.6 */
 export async function readLogs(
-  context: StepContext<PodParams>,
-  params: PodParams,
-  pods: RunPods,
+  { context: { state }, params, cluster, pods, callbacks }: PodStep,
   pod: PodProjection,
 ): Promise<LogsRead> {
-  const { state } = context;
   const cursors = state.cursors ?? {};
   if (!params.getLogs) return { cursors, gaps: 0, complete: true };
   const of = (kinds: readonly ContainerProjection['kind'][]) =>
@@ -21,5 +24,54 @@ export async function readLogs(
     ...requestedContainers(params.initContainerLogs, of(['init', 'sidecar'])),
     ...requestedContainers(params.containerLogs ?? pod.baseContainer, of(['main', 'sidecar'])),
   ];
-  return await pods.readLogs(refOf(pod), state.attempt, [...new Set(wanted)], cursors);
+  const ref = refOf(pod);
+  return await pods.readLogs(ref, state.attempt, [...new Set(wanted)], cursors, (container) =>
+    callbacks.calls.progressOf(cluster, ref, container),
+  );
+}
+
+const stateText = ({ name, state, exitCode, reason, message }: ContainerProjection): string =>
+  [`container ${name} ${state}`, exitCode === undefined ? '' : `exit code ${exitCode}`, reason ?? '', message ?? '']
+    .filter((part) => part !== '')
+    .join(', ');
+
+/** Container states and pod events, a line each, newest last. */
+export function eventLines(pod: PodProjection, events: readonly PodEventLine[]): readonly string[] {
+  const { phase, reason, containers } = pod;
+  return [
+    `pod ${pod.namespace}/${pod.name} ${phase}${reason === undefined ? '' : `, ${reason}`}`,
+    ...containers.map(stateText),
+    ...events
+      .toSorted((a, b) => a.lastSeenAt - b.lastSeenAt)
+      .map((event) => {
+        const times = event.count > 1 ? ` (${event.count} times)` : '';
+        return `${event.type} ${event.reason}: ${event.message}${times}`;
+      }),
+  ];
+}
+
+/**
+ * The seed's `log_events_on_failure` and `log_pod_spec_on_failure`: of a failed attempt, stored once as logs of their own names, which
+ * no reader of the containers' logs meets. Environment values are hidden. Never fails the run.
+ */
+export async function storeFailure(
+  { context, params, pods }: PodStep,
+  pod: PodProjection,
+  events: readonly PodEventLine[] | undefined,
+): Promise<void> {
+  const { attempt } = context.state;
+  if (events !== undefined) {
+    for (const { type, reason, message } of events)
+      context.log[type === 'Warning' ? 'warn' : 'info']({ pod: pod.name, reason }, message);
+    if (params.logEventsOnFailure) await pods.storeNotes(attempt, EVENTS_LOG, eventLines(pod, events), context.now());
+  }
+  if (!params.logPodSpecOnFailure || !params.getLogs) return;
+  const manifest = await pods.readManifest(pod);
+  if (manifest !== undefined) await pods.storeNotes(attempt, SPEC_LOG, specLines(manifest), context.now());
+}
+
+function specLines(manifest: Manifest): readonly string[] {
+  const shown = redactedManifest(manifest);
+  const metadata = { ...recordIn(shown, 'metadata'), managedFields: undefined };
+  return JSON.stringify({ ...shown, metadata }, undefined, 1).split('\n');
 }

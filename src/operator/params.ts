@@ -130,6 +130,8 @@ const fields = z.strictObject({
   onFinishAction: z.enum(ON_FINISH_ACTIONS).optional(),
   onKillAction: z.enum(['delete_pod', 'keep_pod']).default('delete_pod'),
   isDeleteOperatorPod: z.boolean().nullish(),
+  /** Names of callbacks that the worker has registered. */
+  callbacks: z.union([z.string().min(1), z.array(z.string().min(1))]).nullish(),
   progressCallback: z.string().min(1).nullish(),
   triggerKwargs: mapOf(z.json()),
   deferrable: z.boolean().default(true),

@@ -2,7 +2,7 @@
 import { textIn } from '../core/json.ts';
 import { redactedManifest } from '../core/manifest.ts';
 import type { PodRef } from '../core/pod.ts';
-import type { Problem } from '../errors.ts';
+import { KubernetesError, type Problem, ReentryError } from '../errors.ts';
 import type { Cluster, Manifest } from '../ports.ts';
 import type { Outcome, RunRequest, TriggerEvent } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
@@ -12,7 +12,9 @@ import { findManifest, launch } from './launch.ts';
 import type { Operator, StepContext, StepOutcome } from './operator.ts';
 import { type PodParams, podParamsSchema } from './params.ts';
 import { clusterOf, invalidRequest, type PodRequestOptions, PodRequests, type RenderContext } from './pod-request.ts';
+import { type PodStep, podStep } from './pod-step.ts';
 import { reenter } from './re-entry.ts';
+import type { CallbackHost } from './step-callbacks.ts';
 
 /** What the operator is configured with; nothing of it comes from a request. */
 export type PodOperatorOptions = PodRequestOptions;
@@ -24,9 +26,21 @@ export class PodOperator implements Operator<PodParams> {
   readonly name = 'pod';
   readonly paramsSchema = podParamsSchema;
   readonly #requests: PodRequests;
+  readonly #host: CallbackHost;
 
   constructor(options: PodOperatorOptions = {}) {
-    this.#requests = new PodRequests(options);
+    const requests = new PodRequests(options);
+    const known = new WeakSet<Cluster>();
+    this.#requests = requests;
+    this.#host = {
+      operator: this,
+      callbacksOf: (params) => requests.callbacksOf(params),
+      isNew(cluster) {
+        if (known.has(cluster)) return false;
+        known.add(cluster);
+        return true;
+      },
+    };
   }
 
   check(request: RunRequest, params: PodParams, run?: RunKey): readonly Problem[] {
@@ -52,11 +66,12 @@ export class PodOperator implements Operator<PodParams> {
   }
 
   async execute(context: Context): Promise<StepOutcome> {
-    return await launch(context, this.#requests);
+    return await launch(context, this.#requests, this.#host);
   }
 
   async triggerReentry(context: Context, event: TriggerEvent): Promise<StepOutcome> {
-    return await reenter(context, this.#requests.paramsOf(context), event);
+    const connection = event.pod?.connection ?? context.state.pod?.connection;
+    return await patiently(() => reenter(this.#step(context, connection), event));
   }
 
   async find(context: Context): Promise<PodRef | undefined> {
@@ -74,11 +89,17 @@ export class PodOperator implements Operator<PodParams> {
   }
 
   async stop(context: Context, pod: PodRef): Promise<'gone' | 'stopping'> {
-    return await stopPod(context, this.#requests.paramsOf(context), pod);
+    return await patiently(() => stopPod(this.#step(context, pod.connection), pod));
   }
 
   async cleanUp(context: Context, outcome: Outcome, pod: PodRef): Promise<void> {
-    await cleanUpPod(context, this.#requests.paramsOf(context), outcome, pod);
+    await cleanUpPod(this.#step(context, pod.connection), outcome, pod);
+  }
+
+  #step(context: Context, connection: string | undefined): PodStep {
+    const params = this.#requests.paramsOf(context);
+    const cluster = connection === undefined ? clusterOf(context, params) : context.cluster(connection);
+    return podStep(this.#host, context, params, cluster);
   }
 
   #manifest(context: RenderContext, attempt: number): { readonly manifest: Manifest; readonly cluster: Cluster } {
@@ -86,5 +107,15 @@ export class PodOperator implements Operator<PodParams> {
     if (params === undefined || problems.length > 0) throw invalidRequest(problems);
     const cluster = clusterOf(context, params);
     return { manifest: this.#requests.manifest(context, params, attempt, cluster), cluster };
+  }
+}
+
+/** Credentials that have expired are no fault of the run: its message waits until the connection has new ones. @see spec pod-operator §4.7 */
+async function patiently<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof KubernetesError) || error.fault !== 'unauthorized') throw error;
+    throw new ReentryError('UNAUTHORIZED', error.message, { transient: true, cause: error });
   }
 }

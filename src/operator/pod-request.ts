@@ -10,6 +10,7 @@ import type { Cluster, Manifest } from '../ports.ts';
 import type { RunRequest } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
 import { type AdmissionPlace, type AdmissionRefusal, refusedAtAdmission } from './admission.ts';
+import type { CallbackRegistry, PodCallbacks } from './callbacks.ts';
 import type { Operator, StepContext } from './operator.ts';
 import { type PodParams, podParamsSchema } from './params.ts';
 import { renderTemplates, templateVariables } from './templates.ts';
@@ -25,6 +26,8 @@ export interface PodRequestOptions {
   readonly podTemplates?: Readonly<Record<string, Manifest>>;
   /** What each tenant may run, as it is now; absent: what `podSecurity` allows. */
   readonly policy?: (() => Policy) | undefined;
+  /** What `callbacks` of a request may name. */
+  readonly callbacks?: CallbackRegistry;
 }
 
 /** The run of a request that has none yet. */
@@ -38,11 +41,20 @@ export class PodRequests {
   readonly #podSecurity: PodSecurity;
   readonly #podTemplates: Readonly<Record<string, Manifest>>;
   readonly #policy: (() => Policy) | undefined;
+  readonly #callbacks: CallbackRegistry;
 
-  constructor({ podSecurity = 'baseline', podTemplates = {}, policy }: PodRequestOptions = {}) {
+  constructor({ podSecurity = 'baseline', podTemplates = {}, policy, callbacks = {} }: PodRequestOptions = {}) {
     this.#podSecurity = podSecurity;
     this.#podTemplates = podTemplates;
     this.#policy = policy;
+    this.#callbacks = callbacks;
+  }
+
+  /** The callbacks that a run names, in its order. Unknown ones, which `check` refuses, are left out. */
+  callbacksOf(params: PodParams): readonly PodCallbacks[] {
+    return namesIn(params.callbacks).flatMap((name) =>
+      Object.hasOwn(this.#callbacks, name) ? (this.#callbacks[name] ?? []) : [],
+    );
   }
 
   /** What a schema cannot say of a request: templates, names, what policy refuses; empty when it can run. */
@@ -57,6 +69,11 @@ export class PodRequests {
       found.push({ path: 'params.podTemplateFile', message: `no such template (${known})` });
     } else if (this.#imageOf(rendered) === undefined)
       found.push({ path: 'params.image', message: 'is required (here, in fullPodSpec or in the template)' });
+    for (const callback of namesIn(rendered.callbacks)) {
+      const known = Object.keys(this.#callbacks).join(', ') || 'none is registered';
+      if (!Object.hasOwn(this.#callbacks, callback))
+        found.push({ path: 'params.callbacks', message: `no callbacks named ${callback} (${known})` });
+    }
     return found;
   }
 
@@ -138,6 +155,8 @@ export class PodRequests {
   }
 }
 
+const namesIn = (names: string | readonly string[] | null | undefined): readonly string[] =>
+  typeof names === 'string' ? [names] : (names ?? []);
 /** Names and labels that Kubernetes would refuse, each at its place. */
 function misnamed({ name, baseContainerName, labels, annotations }: PodParams): readonly Problem[] {
   const at = (path: string, message: string | undefined): readonly Problem[] =>

@@ -1,52 +1,64 @@
 /** Lane `resume`: what a trigger's event means for the run. @see spec pod-operator §5.7 */
 import { diagnose, diagnosisOf } from '../core/diagnosis.ts';
-import { podVerdict } from '../core/judge.ts';
+import { hasStarted, podVerdict } from '../core/judge.ts';
 import type { ContainerProjection, PodProjection } from '../core/pod.ts';
 import type { Outcome, TriggerEvent } from '../wire/messages.ts';
 import { again, baseOf, factsOf, timesOf } from './deferral.ts';
-import { readLogs } from './logs-of-step.ts';
-import type { StepContext, StepFacts, StepOutcome } from './operator.ts';
+import { readLogs, storeFailure } from './logs-of-step.ts';
+import type { StepFacts, StepOutcome } from './operator.ts';
 import type { PodParams } from './params.ts';
-import { podsOf, type RunPods } from './run-pods.ts';
+import type { PodStep } from './pod-step.ts';
+import type { RunPods } from './run-pods.ts';
 
 /** How often an `error` event may find the pod alive and wait again. @see spec pod-operator §5.7 */
 const MAX_REDEFER_ATTEMPTS = 3;
 
-type Context = StepContext<PodParams>;
-
-/** The seed's `trigger_reentry`: waits again, or says how the attempt ended. `params`: rendered. Safe to repeat. */
-export async function reenter(context: Context, params: PodParams, event: TriggerEvent): Promise<StepOutcome> {
+/** The seed's `trigger_reentry`: waits again, or says how the attempt ended. Safe to repeat. */
+export async function reenter(step: PodStep, event: TriggerEvent): Promise<StepOutcome> {
   const { pod } = event;
+  await step.callbacks.resuming(pod ?? step.context.state.pod, event);
   switch (event.kind) {
     case 'running':
-      return await stillRunning(context, params, event);
+      return await stillRunning(step, event);
     case 'timer':
-      return again(context, pod);
+      return again(step.context, pod);
     case 'success':
     case 'failed':
     case 'timeout':
-      return await ended(context, params, event);
+      return await ended(step, event);
     case 'gone': {
       // A pod that had ended keeps its verdict, whoever took it away afterwards.
       const verdict = pod === undefined ? undefined : podVerdict(pod);
-      if (verdict?.kind === 'success') return await ended(context, params, { ...event, kind: 'success' });
-      return await ended(context, params, event);
+      if (verdict?.kind === 'success') return await ended(step, { ...event, kind: 'success' });
+      return await ended(step, event);
     }
     case 'error':
-      return await afterError(context, params, event);
+      return await afterError(step, event);
   }
 }
 
 /** The logging interval is over: store what is there, and wait again. */
-async function stillRunning(context: Context, params: PodParams, event: TriggerEvent): Promise<StepOutcome> {
-  const { pod } = event;
-  const ref = pod ?? context.state.pod;
-  if (pod === undefined || ref === undefined || !params.getLogs) return again(context, pod);
-  const pods = podsOf(context, context.cluster(ref.connection));
-  return again(context, pod, await readLogs(context, params, pods, pod));
+async function stillRunning(step: PodStep, event: TriggerEvent): Promise<StepOutcome> {
+  const { context, params, pods } = step;
+  if (!params.getLogs || context.state.pod === undefined) return again(context, event.pod);
+  // A run that keeps its slot is told of the time only.
+  const pod = event.pod ?? (await pods.readPod(context.state.pod));
+  if (pod === undefined) return again(context, undefined);
+  const started = await startedNow(step, pod);
+  const waiting = again(context, pod, await readLogs(step, pod));
+  return waiting.kind === 'defer' ? { ...waiting, facts: { ...waiting.facts, ...started } } : waiting;
 }
 
-async function ended(context: Context, params: PodParams, event: TriggerEvent): Promise<StepOutcome> {
+/** Tells the callbacks, once, that the pod of a run which keeps its slot has begun. */
+async function startedNow({ context, params, callbacks }: PodStep, pod: PodProjection): Promise<Partial<StepFacts>> {
+  const { memo } = context.state;
+  if (params.deferrable || callbacks.calls.isEmpty || !hasStarted(pod) || memo?.['started'] === true) return {};
+  await callbacks.pod(pod, 'onPodStarting');
+  return { memo: { ...memo, started: true } };
+}
+
+async function ended(step: PodStep, event: TriggerEvent): Promise<StepOutcome> {
+  const { context, params, pods, callbacks } = step;
   const { state, now } = context;
   const { pod } = event;
   if (pod === undefined) {
@@ -56,8 +68,9 @@ async function ended(context: Context, params: PodParams, event: TriggerEvent): 
       outcome: { state: 'failed', diagnosis, logs: { complete: false, gaps: state.logGaps ?? 0 } },
     };
   }
-  const pods = podsOf(context, context.cluster(pod.connection));
-  const logs = await readLogs(context, params, pods, pod);
+  await startedNow(step, pod);
+  const logs = await readLogs(step, pod);
+  await callbacks.pod(pod, 'onPodCompletion', 'onPodTeardown');
   const base = baseOf(pod);
   const exitCode = base?.state === 'terminated' ? base.exitCode : undefined;
   const facts: StepFacts = { finishedAt: now(), ...timesOf(pod), ...factsOf(logs, state.logGaps) };
@@ -74,6 +87,7 @@ async function ended(context: Context, params: PodParams, event: TriggerEvent): 
   }
   // An exit code explains itself; whatever kept a container from running is in the pod's events.
   const events = params.logEventsOnFailure || exitCode === undefined ? await pods.readEvents(pod) : undefined;
+  await storeFailure(step, pod, events);
   const diagnosis = diagnose(event, { events }) ?? diagnosisOf('TERMINATED_UNKNOWN', { pod });
   return { kind: 'over', outcome: { ...common, state: 'failed', diagnosis }, facts };
 }
@@ -98,19 +112,19 @@ async function resultOf(
 }
 
 /** The trigger could not watch. What the pod says counts; alive, it is waited for again, a few times. @see spec pod-operator §5.7 */
-async function afterError(context: Context, params: PodParams, event: TriggerEvent): Promise<StepOutcome> {
+async function afterError(step: PodStep, event: TriggerEvent): Promise<StepOutcome> {
+  const { context, pods } = step;
   const { state, now } = context;
   const diagnosis = diagnose(event) ?? diagnosisOf('TERMINATED_UNKNOWN');
   const over: StepOutcome = { kind: 'over', outcome: { state: 'failed', diagnosis } };
-  const ref = state.pod;
-  if (ref === undefined) return over;
-  const pod = await podsOf(context, context.cluster(ref.connection)).readPod(ref);
-  if (pod === undefined) return await ended(context, params, { ...event, kind: 'gone', reason: 'POD_DELETED' });
+  if (state.pod === undefined) return over;
+  const pod = await pods.readPod(state.pod);
+  if (pod === undefined) return await ended(step, { ...event, kind: 'gone', reason: 'POD_DELETED' });
   const verdict = podVerdict(pod);
   const at = now();
-  if (verdict.kind === 'success') return await ended(context, params, { kind: 'success', at, pod: copyOf(pod) });
+  if (verdict.kind === 'success') return await ended(step, { kind: 'success', at, pod: copyOf(pod) });
   if (verdict.kind === 'failed')
-    return await ended(context, params, { kind: 'failed', reason: verdict.code, at, pod: copyOf(pod) });
+    return await ended(step, { kind: 'failed', reason: verdict.code, at, pod: copyOf(pod) });
   const redefers = typeof state.memo?.['redefers'] === 'number' ? state.memo['redefers'] : 0;
   if (event.reason === 'NOT_WATCHED' || redefers >= MAX_REDEFER_ATTEMPTS) return over;
   const waiting = again(context, pod);

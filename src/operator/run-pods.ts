@@ -1,11 +1,12 @@
 /** What is done with one pod: make or adopt it, read its logs and result, mark and remove it. @see spec pod-operator §6 */
 import { z } from 'zod';
-import { isRecord, recordsIn } from '../core/json.ts';
-import { LABEL_TRUE, LABELS } from '../core/labels.ts';
+import { isRecord, recordsIn, textIn } from '../core/json.ts';
+import { runSelector, LABEL_TRUE, LABELS } from '../core/labels.ts';
 import type { ContainerProjection, PodProjection, PodRef } from '../core/pod.ts';
 import type { Cluster, Log, LogStore, Manifest, PodEventLine, ResultStore } from '../ports.ts';
+import { MAX_LOG_CHUNK_BYTES } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
-import { storeContainerLog } from './log-reader.ts';
+import { formatNanos, type LogSource, storeContainerLog } from './log-reader.ts';
 import type { StepContext } from './operator.ts';
 import { storeResult, type StoredResult } from './result.ts';
 
@@ -106,6 +107,7 @@ export class RunPods {
     attempt: number,
     containers: readonly ContainerProjection[],
     cursors: Readonly<Record<string, string>> = {},
+    onLine?: (container: string) => LogSource['onLine'],
   ): Promise<LogsRead> {
     const read: Record<string, string> = { ...cursors };
     let gaps = 0;
@@ -121,6 +123,7 @@ export class RunPods {
         store: this.#stores.logs,
         cursor: cursors[name],
         log: this.#log,
+        onLine: onLine?.(name),
       });
       if (reading.cursor !== undefined) read[name] = reading.cursor;
       gaps += reading.gaps;
@@ -143,6 +146,36 @@ export class RunPods {
     }
     const where = { run: this.#run, results: this.#stores.results, state: { attempt } };
     return { kind: 'found', stored: await storeResult(where, parsed.value) };
+  }
+
+  /** The pod's own object as it is now, without its status; absent where it is gone or cannot be read. */
+  async readManifest(ref: PodRef): Promise<Manifest | undefined> {
+    try {
+      const found = await this.#cluster.getPod(ref.namespace, ref.name);
+      return textIn(found?.['metadata'], 'uid') === ref.uid ? found : undefined;
+    } catch (error) {
+      this.#log.warn({ pod: ref.name, err: error }, 'the pod could not be read');
+      return undefined;
+    }
+  }
+
+  /** The pods of this run that nobody has marked, whatever their attempt. */
+  async findPods(namespace: string, installation: string): Promise<readonly PodProjection[]> {
+    const found = await this.#cluster.listPods(namespace, runSelector(installation, this.#run));
+    return found.filter(({ tenant, runId }) => tenant === this.#run.tenant && runId === this.#run.runId);
+  }
+
+  /** Stores lines of ours as a log of its own name, once per attempt. Never fails the run. @param at epoch milliseconds */
+  async storeNotes(attempt: number, name: string, lines: readonly string[], at: number): Promise<void> {
+    const nanos = BigInt(Math.round(at)) * 1_000_000n;
+    const stamp = formatNanos(nanos);
+    let text = lines.map((line) => `${stamp} ${line}\n`).join('');
+    if (Buffer.byteLength(text) > MAX_LOG_CHUNK_BYTES) text = `${text.slice(0, MAX_LOG_CHUNK_BYTES / 4)}…\n`;
+    try {
+      await this.#stores.logs.append(this.#run, attempt, name, { text, to: { nanos, lines: lines.length } }, 0);
+    } catch (error) {
+      this.#log.warn({ log: name, err: error }, 'notes could not be stored');
+    }
   }
 
   /** Marks a kept pod: its run has had its answer. */

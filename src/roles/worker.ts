@@ -61,6 +61,8 @@ export interface WorkerSettings {
   readonly namespaces?: readonly string[] | undefined;
   /** How long ended runs are kept, in milliseconds. Default 7 days. */
   readonly retentionMs?: number | undefined;
+  /** How long kept pods stay after their end, in milliseconds. Default 24 h. */
+  readonly keepPodMs?: number | undefined;
   readonly retryPolicy?: RetryPolicy | undefined;
 }
 
@@ -69,6 +71,7 @@ export const CREDITS: Readonly<Record<Lane | 'intake', number>> = { intake: 256,
 
 const LOOK_AT_FILL_MS = 5_000;
 const RETENTION_MS = 7 * 24 * 3_600_000;
+const KEEP_POD_MS = 24 * 3_600_000;
 
 /** A worker: intake and three lanes per queue, services, janitor. Ends, after `stop$`, when the last step it had begun is settled. */
 export function worker(deps: WorkerDeps): Work {
@@ -115,7 +118,7 @@ export function worker(deps: WorkerDeps): Work {
       stopped$.pipe(ignoreElements()),
       ...queues,
       ...services,
-      janitor$(engine, settings.retentionMs ?? RETENTION_MS).pipe(takeUntil(stop$)),
+      janitor$(engine, settings).pipe(takeUntil(stop$)),
     );
   };
 }
@@ -168,8 +171,8 @@ function whileRoom$(
   );
 }
 
-function janitor$(engine: Engine, retentionMs: number) {
-  const janitor = new Janitor(engine, { retentionMs });
+function janitor$(engine: Engine, { retentionMs = RETENTION_MS, keepPodMs = KEEP_POD_MS }: WorkerSettings) {
+  const janitor = new Janitor(engine, { retentionMs, keepPodMs });
   return timer(0, LEASE_EVERY_MS).pipe(
     // A sweep may take longer than the interval between two.
     exhaustMap(() =>

@@ -5,10 +5,10 @@
 import { z } from 'zod';
 import type { ContainerProjection, PodProjection, PodRef } from '../core/pod.ts';
 import type { RunKey } from './subjects.ts';
+import { WIRE_VERSION } from '../core/version.ts';
 import { QUEUE_PATTERN } from './tokens.ts';
 
-/** Version that internal messages and states are written with. */
-export const WIRE_VERSION = 1;
+export { WIRE_VERSION };
 /** Largest run request, in bytes. @see spec protocol §2 `reqs` */
 export const MAX_REQUEST_BYTES = 256 * 1024;
 /** Largest result kept inline in state and event, in bytes. */
@@ -63,6 +63,7 @@ export const runRequestSchema = z.strictObject({
     .max(366 * 24 * 3600)
     .optional(),
   startAfter: z.iso.datetime({ offset: true }).optional(),
+  parentRunId: z.string().min(1).max(128).optional().describe('the run that this one repeats'),
   annotations: z.record(z.string(), z.string()).default({}),
 });
 export type RunRequest = z.infer<typeof runRequestSchema>;
@@ -161,6 +162,8 @@ export const awaitSchema = z.looseObject({
   /** The pod is gone from the API. */
   gone: z.boolean().optional(),
   notBefore: instant.optional(),
+  /** When the pod was asked for: the time that starting may take counts from its scheduling, told by the pod's own times from here. */
+  from: instant.optional(),
   scheduleBy: instant.optional(),
   startBy: instant.optional(),
   timeoutAt: instant.optional(),
@@ -229,6 +232,7 @@ export const runStateSchema = z.looseObject({
   logGaps: count.optional(),
   outcome: outcomeSchema.optional(),
   timings: timingsSchema,
+  parentRunId: z.string().optional(),
   requestHash: z.string(),
   /** The operator's own few facts between two steps (≤ 1 KiB). */
   memo: z.record(z.string(), z.json()).optional(),
@@ -297,6 +301,7 @@ export const completedDataSchema = z.looseObject({
   runId: z.string(),
   state: z.enum(FINAL_STATES),
   attempt: z.number().int(),
+  parentRunId: z.string().optional(),
   exitCode: z.number().int().optional(),
   result: z.json().optional(),
   resultRef: resultRefSchema.optional(),
@@ -361,6 +366,12 @@ export const logsRequestSchema = z.strictObject({
   after: z.number().int().optional(),
   limit: z.number().int().min(1).max(1000).default(200),
 });
+/** `svc.retry`: the ended run, and the id of the one that repeats it (made where absent; the idempotency key of the retry). */
+export const retryRequestSchema = z.strictObject({
+  runId: z.string().min(1),
+  newRunId: z.string().optional(),
+  queue: z.string().regex(QUEUE_PATTERN).optional(),
+});
 export const renderRequestSchema = z.strictObject({ request: z.json(), server: z.boolean().optional() });
 
 /** What `status` and `list` say of a run. */
@@ -370,6 +381,8 @@ export interface RunSummary extends RunKey {
   readonly operator: string;
   readonly attempt: number;
   readonly step: number;
+  /** The run that this one repeats. */
+  readonly parentRunId?: string;
   readonly waitingFor?: string;
   /** Why it cannot go on now: its start was put off, no node takes its pod, its pod does not go away. */
   readonly blocked?: Diagnosis;

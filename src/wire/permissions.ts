@@ -276,3 +276,52 @@ export function natsUserPermissions({ publish, subscribe, responses }: RolePermi
     ...(responses ? { allow_responses: { max: 1, ttl: '2m' } } : {}),
   };
 }
+
+/** A user of the broker: a role's, or a tenant's client. */
+export interface NatsUser {
+  readonly user: string;
+  /** Variable of nats-server's environment that its password comes from. */
+  readonly passwordFrom: string;
+  readonly permissions: ReturnType<typeof natsUserPermissions>;
+}
+
+/** One user for each role, and one client for each tenant. */
+export function natsUsers(
+  layout: Layout,
+  settings: {
+    readonly queues: readonly string[];
+    readonly executorQueues: readonly string[];
+    readonly tenants: readonly { readonly tenant: string; readonly feeds: readonly string[] }[];
+  },
+): readonly NatsUser[] {
+  const named = (user: string, role: PermissionRole, scope: Partial<PermissionScope>): NatsUser => ({
+    user: `reentry-${user}`,
+    passwordFrom: `REENTRY_NATS_PASSWORD_${user.toUpperCase().replace(/[^A-Z0-9]/g, '_')}`,
+    permissions: natsUserPermissions(permissionsOf(role, layout, scope)),
+  });
+  const { queues, executorQueues, tenants } = settings;
+  return [
+    named('setup', 'setup', {}),
+    named('worker', 'worker', { queues }),
+    named('executor', 'executor', { queues: executorQueues }),
+    named('triggerer', 'triggerer', {}),
+    ...tenants.map(({ tenant, feeds }) => named(`client-${enc(tenant)}`, 'client', { tenant, feeds })),
+  ];
+}
+
+/** The users as a part of a nats-server's configuration; include it, or put its list into an account. */
+export function natsConfiguration(users: readonly NatsUser[]): string {
+  const lines = users.map(
+    ({ user, passwordFrom, permissions }) =>
+      `    { user: ${JSON.stringify(user)}, password: $${passwordFrom},\n      permissions: ${JSON.stringify(permissions)} }`,
+  );
+  return [
+    '# Users of reentry, one for each role and tenant. Passwords come from the environment of nats-server.',
+    'authorization {',
+    '  users: [',
+    lines.join('\n'),
+    '  ]',
+    '}',
+    '',
+  ].join('\n');
+}

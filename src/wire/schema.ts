@@ -6,6 +6,7 @@ import {
   listRequestSchema,
   logsRequestSchema,
   renderRequestSchema,
+  retryRequestSchema,
   runQuerySchema,
   runRequestSchema,
   serviceReplySchema,
@@ -16,6 +17,7 @@ import type { Verb } from './subjects.ts';
 
 const SERVICE_REQUESTS = {
   submit: submitRequestSchema,
+  retry: retryRequestSchema,
   status: runQuerySchema,
   list: listRequestSchema,
   cancel: cancelRequestSchema,

@@ -17,7 +17,7 @@ export const EVENT_TYPES = ['accepted', 'launched', 'deferred', 'resumed', 'retr
 export type EventType = (typeof EVENT_TYPES)[number];
 
 /** Verbs of the request/reply service. */
-export const VERBS = ['submit', 'status', 'list', 'cancel', 'logs', 'result', 'explain', 'render'] as const;
+export const VERBS = ['submit', 'retry', 'status', 'list', 'cancel', 'logs', 'result', 'explain', 'render'] as const;
 export type Verb = (typeof VERBS)[number];
 
 const key = ({ tenant, runId, tokens }: RunKey): string => tokens ?? `${enc(tenant)}.${enc(runId)}`;

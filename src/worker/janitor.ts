@@ -5,12 +5,14 @@ import { WIRE_VERSION } from '../wire/messages.ts';
 import { keys } from '../wire/subjects.ts';
 import type { RunKey } from '../wire/subjects.ts';
 import type { Engine } from './engine.ts';
+import { removeKeptPods } from './kept-pods.ts';
 import { owe } from './owing.ts';
 
 /** How often the lease is renewed, and how long it stands unrenewed before it is free. */
 export const LEASE_EVERY_MS = 5_000;
 const LEASE_FREE_AFTER_MS = 15_000;
 const SWEEP_EVERY_MS = 60_000;
+const KEPT_EVERY_MS = 10 * 60_000;
 const TOMBSTONES_AFTER_MS = 10 * 60_000;
 /** A timer this late was missed by every triggerer. */
 const OVERDUE_MS = 10 * 60_000;
@@ -20,6 +22,8 @@ const PAGE = 500;
 export interface JanitorSettings {
   /** How long ended runs are kept. Default 7 days. */
   readonly retentionMs: number;
+  /** How long kept pods stay after their end, in milliseconds; absent: for ever. */
+  readonly keepPodMs?: number | undefined;
 }
 
 /** One worker's janitor; `tick` every `LEASE_EVERY_MS`. */
@@ -29,6 +33,7 @@ export class Janitor {
   #lease: { readonly revision: number; readonly seenAt: number } | undefined;
   #owning = false;
   #sweptAt = Number.NEGATIVE_INFINITY;
+  #keptLookedAt = Number.NEGATIVE_INFINITY;
   /** Waits and states as the last sweep saw them: what is the same twice, at least a minute apart, is not merely in between. */
   #suspects = new Map<string, number>();
 
@@ -42,6 +47,11 @@ export class Janitor {
     if (!(await this.#leads(nowMs)) || nowMs - this.#sweptAt < SWEEP_EVERY_MS) return;
     this.#sweptAt = nowMs;
     await this.sweep();
+    // A list of the API per namespace: seldom.
+    const { keepPodMs } = this.#settings;
+    if (keepPodMs === undefined || nowMs - this.#keptLookedAt < Math.min(KEPT_EVERY_MS, keepPodMs)) return;
+    this.#keptLookedAt = nowMs;
+    await removeKeptPods(this.#engine, keepPodMs);
   }
 
   async #leads(nowMs: number): Promise<boolean> {

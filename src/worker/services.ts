@@ -12,6 +12,7 @@ import {
   listRequestSchema,
   logsRequestSchema,
   renderRequestSchema,
+  retryRequestSchema,
   runQuerySchema,
   runRequestSchema,
   submitRequestSchema,
@@ -31,7 +32,17 @@ const RESULT_CHUNK_BYTES = 128 * 1024;
 
 type Service = (engine: Engine, tenant: string, input: unknown) => unknown;
 
-const SERVICES: Readonly<Record<Verb, Service>> = { submit, status, list, cancel, logs, result, explain, render };
+const SERVICES: Readonly<Record<Verb, Service>> = {
+  submit,
+  retry,
+  status,
+  list,
+  cancel,
+  logs,
+  result,
+  explain,
+  render,
+};
 
 /** Answers one request. Every refusal is an answer, none a crash. */
 export async function answer(engine: Engine, verb: Verb, tenant: string, data: Uint8Array): Promise<ServiceReply> {
@@ -113,6 +124,25 @@ async function submit(engine: Engine, tenant: string, input: unknown): Promise<u
   return { runId: run.runId, queue, duplicate: false };
 }
 
+/** Asks for an ended run again, under a new id that names it as its parent. */
+async function retry(engine: Engine, tenant: string, input: unknown): Promise<unknown> {
+  const { runId, newRunId, queue } = retryRequestSchema.parse(input);
+  const run = { tenant, runId };
+  const { value: state } = await found(engine, run);
+  if (!isTerminal(state.phase))
+    throw new ReentryError('INVALID_REQUEST', `run ${runId} has not ended; cancel it first`, { transient: false });
+  const stored = z.record(z.string(), z.json()).safeParse(await engine.broker.requests.read(run));
+  if (!stored.success)
+    throw new ReentryError('NOT_FOUND', `the request of run ${runId} was refused or is past its retention`, {
+      transient: false,
+    });
+  return submit(engine, tenant, {
+    queue: queue ?? state.queue,
+    request: { ...stored.data, parentRunId: runId },
+    ...(newRunId === undefined ? {} : { runId: newRunId }),
+  });
+}
+
 async function found(engine: Engine, run: RunKey): Promise<Versioned<RunState>> {
   const seen = await engine.broker.runs.read(run, { leader: true });
   if (seen === undefined) throw new ReentryError('NOT_FOUND', `no run ${run.runId}`, { transient: false });
@@ -132,6 +162,7 @@ function summary({ tenant, runId }: RunKey, state: RunState, now: number): RunSu
     attempt,
     step,
     timings,
+    ...(state.parentRunId === undefined ? {} : { parentRunId: state.parentRunId }),
     ...(waitingFor === undefined ? {} : { waitingFor }),
     ...(state.blocked === undefined || isTerminal(phase) ? {} : { blocked: state.blocked }),
     ...(pod === undefined ? {} : { pod }),

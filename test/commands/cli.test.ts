@@ -27,6 +27,7 @@ describe('help', () => {
       'triggerer',
       'executor',
       'submit',
+      'retry',
       'status',
       'list',
       'logs',

@@ -152,6 +152,38 @@ describe('the command line, in the directory where dev runs', () => {
     expect(JSON.parse(explained.stdout)).toMatchObject({ outcome: { diagnosis: { code: 'CONTAINER_FAILED' } } });
   });
 
+  test('retry asks for an ended run again, under a new id that names its parent', async () => {
+    const first = await cli('submit', '--image', 'alpine', '--run-id', 'parent', '--wait', '--', 'sh', '-c', 'exit 4');
+    expect(first.code).toBe(1);
+    const again = await cli('retry', 'parent', '--run-id', 'child', '--wait', '--json');
+    expect(again.code).toBe(1);
+    expect(JSON.parse(again.stdout)).toMatchObject({ runId: 'child', parentRunId: 'parent', exitCode: 4 });
+    // The new id is the retry's idempotency key.
+    expect(JSON.parse((await cli('retry', 'parent', '--run-id', 'child', '--json')).stdout)).toMatchObject({
+      duplicate: true,
+    });
+    expect((await cli('retry', 'nobody')).code).toBe(2);
+  });
+
+  test('submit --batch asks for all runs of a file, waits for them, and refuses a wrong file as a whole', async () => {
+    const line = (runId: string, exit: number) =>
+      JSON.stringify({ runId, params: { image: 'alpine', cmds: ['sh', '-c', `exit ${String(exit)}`] } });
+    await writeFile(join(directory, 'runs.jsonl'), [line('b1', 0), line('b2', 0), line('b3', 7)].join('\n'));
+    const done = await cli('submit', '--batch', 'runs.jsonl', '--wait');
+    expect(done).toMatchObject({ code: 1, stderr: expect.stringContaining('3 taken, 0 known before, 0 refused') });
+    expect(done.stdout.trim().split('\n').sort()).toEqual(['b1', 'b2', 'b3']);
+    expect(done.stderr).toMatch(/2 .*succeeded/);
+    const again = await cli('submit', '--batch', 'runs.jsonl', '--json');
+    expect(again.stdout.match(/"duplicate":true/g)).toHaveLength(3);
+
+    const yaml = '- params: {image: alpine}\n- runId: b4\n  params: {image: alpine}\n  retrys: 2\n';
+    await writeFile(join(directory, 'wrong.yaml'), yaml);
+    const wrong = await cli('submit', '--batch', 'wrong.yaml');
+    expect(wrong).toMatchObject({ code: 2, stdout: '' });
+    expect(wrong.stderr).toContain('run 2: retrys: unknown field; did you mean retries?');
+    expect((await cli('status', 'b4')).code).toBe(2);
+  });
+
   test('cancel --wait returns when the run is cancelled', async () => {
     const asked = await cli('submit', '--image', 'alpine', '--param', 'terminationGracePeriod=1', '--', 'sleep', '300');
     const runId = asked.stdout.trim();

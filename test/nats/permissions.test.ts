@@ -8,16 +8,34 @@ import { setup } from '../../src/nats/setup.ts';
 import { PERMISSIONS, PERMISSION_ROLES, natsUserPermissions, permissionsOf } from '../../src/wire/permissions.ts';
 import type { PermissionRole, PermissionScope } from '../../src/wire/permissions.ts';
 import type { RunState } from '../../src/wire/messages.ts';
+import { covers, refusedSubjects } from '../../src/nats/probe.ts';
 import { sharedNatsServer } from '../support/nats-server.ts';
 
 const layout = layoutFrom({});
 const scope: PermissionScope = { tenant: 'sales', queues: ['default'], feeds: ['billing'] };
 const user = (name: string, permissions: object) => ({ user: name, password: name, permissions });
+/** Each role without one of its subjects. */
+const curtailed = PERMISSION_ROLES.flatMap((role) => {
+  const whole = permissionsOf(role, layout, scope);
+  return (['publish', 'subscribe'] as const).flatMap((side) =>
+    whole[side].map((subject, index) => {
+      const rest = whole[side].filter((_, n) => n !== index);
+      return {
+        ...{ role, side, subject, name: `${role}-${side}-${index}` },
+        isCovered: rest.some((other) => covers(other, subject)),
+        // An empty list would allow everything.
+        permissions: natsUserPermissions({ ...whole, [side]: rest.length === 0 ? ['none'] : rest }),
+      };
+    }),
+  );
+});
 const { url } = sharedNatsServer({
   // JSON is valid in the server's configuration.
   config: `authorization { users: ${JSON.stringify([
     ...PERMISSION_ROLES.map((role) => user(role, natsUserPermissions(permissionsOf(role, layout, scope)))),
     { user: 'god', password: 'god' },
+    ...curtailed.map(({ name, permissions }) => user(name, permissions)),
+    user('mute', natsUserPermissions({ ...permissionsOf('worker', layout, scope), responses: false })),
   ])} }`,
 });
 const as = (name: PermissionRole | 'god', role: PermissionRole = name === 'god' ? 'setup' : name) => ({
@@ -80,15 +98,41 @@ describe('each row of the table', () => {
     }
 });
 
-/** Whether everything that `narrow` names is named by `wide`. */
-function covers(wide: string, narrow: string): boolean {
-  const [a, b] = [wide.split('.'), narrow.split('.')];
-  for (const [i, token] of a.entries()) {
-    if (token === '>') return i < b.length;
-    if (b[i] === undefined || b[i] === '>' || (token !== '*' && token !== b[i])) return false;
-  }
-  return a.length === b.length;
-}
+describe('the probe that doctor makes', () => {
+  const probe = (role: PermissionRole, name: string) =>
+    refusedSubjects({ ...as(role), user: name, pass: name, role }, scope);
+
+  test.each(PERMISSION_ROLES)('finds nothing missing for a %s with its own permissions', async (role) => {
+    expect(await probe(role, role)).toEqual([]);
+  });
+
+  test('names any one subject that is taken away', async () => {
+    for (const { role, side, subject, name, isCovered } of curtailed) {
+      const found = [
+        ...new Set((await probe(role, name)).filter((one) => one.side !== 'answer').map((one) => one.subject)),
+      ];
+      expect({ name, found }).toEqual({ name, found: isCovered ? [] : [subject] });
+      expect(side).toMatch(/publish|subscribe/);
+    }
+  });
+
+  test('names missing permission to answer', async () => {
+    expect(await probe('worker', 'mute')).toMatchObject([{ side: 'answer' }]);
+  });
+
+  test('leaves nothing behind', async () => {
+    await using connection = await connectNats(as('god'));
+    await setup(connection.nc, layout, { storageBytes: 512 * 1024 ** 2 });
+    const stored = async () => {
+      const manager = await connection.nc.jetstreamManager();
+      const streams = await manager.streams.list().next();
+      return streams.map(({ config, state }) => [config.name, state.messages, state.last_seq, state.consumer_count]);
+    };
+    const before = await stored();
+    for (const role of PERMISSION_ROLES) await probe(role, role);
+    expect(await stored()).toEqual(before);
+  });
+});
 
 describe('a client', () => {
   test.each([

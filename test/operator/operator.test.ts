@@ -1,155 +1,10 @@
-import { pino } from 'pino';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { judge } from '../../src/core/judge.ts';
-import { projectPod } from '../../src/core/project-pod.ts';
-import type { PodProjection, PodRef } from '../../src/core/pod.ts';
+import { describe, expect, test } from 'vitest';
 import { KubernetesError } from '../../src/errors.ts';
-import { KubernetesPodOperator } from '../../src/operator/kubernetes-pod-operator.ts';
-import type { StepContext, StepOutcome } from '../../src/operator/operator.ts';
-import { type PodParams, podParamsSchema, type PodParamsInput } from '../../src/operator/params.ts';
-import type { Broker } from '../../src/ports.ts';
-import { type RunRequestInput, runRequestSchema, type RunState, type TriggerEvent } from '../../src/wire/messages.ts';
-import { type ClusterUnderTest, freshName, TARGETS } from '../support/kubernetes.ts';
-import { aBroker, type Installation, sharedNatsServer } from '../support/nats-server.ts';
+import type { PodParamsInput } from '../../src/operator/params.ts';
+import { freshName } from '../support/kubernetes.ts';
+import { after, aState, type Context, deferred, over, podRuns, sh } from '../support/pod-runs.ts';
 
-const [local] = TARGETS;
-const nats = sharedNatsServer();
-const operator = new KubernetesPodOperator();
-let kube: ClusterUnderTest;
-let broker: Broker;
-let installation: Installation;
-let namespace: string;
-
-beforeAll(async () => {
-  if (local === undefined) throw new Error('there is always a local cluster');
-  kube = await local.start();
-  ({ broker, installation } = await aBroker(nats.url()));
-  namespace = await kube.namespace();
-});
-afterAll(async () => {
-  await installation[Symbol.asyncDispose]();
-  await kube[Symbol.asyncDispose]();
-});
-
-type Context = StepContext<PodParams>;
-
-function aState(facts: Partial<RunState> = {}): RunState {
-  const fence = { stream: 'STEPS', seq: 1, epoch: 0, by: 'w' };
-  const counts = { attempt: 1, step: 0, userFailures: 0, infraFailures: 0, faults: 0 };
-  return {
-    v: 1,
-    phase: 'Starting',
-    queue: 'default',
-    operator: 'pod',
-    ...counts,
-    fence,
-    op: 'o',
-    timings: {},
-    requestHash: 'h',
-    ...facts,
-  };
-}
-
-function aContext(
-  input: PodParamsInput,
-  envelope: Partial<RunRequestInput> = {},
-  more: Partial<Context> = {},
-): Context {
-  const params = podParamsSchema.parse({ image: 'alpine', namespace, ...input });
-  return {
-    run: { tenant: 'default', runId: freshName('run') },
-    installation: 'test',
-    queue: 'default',
-    request: runRequestSchema.parse(envelope),
-    params,
-    state: aState(),
-    now: () => broker.now(),
-    cluster: () => kube.cluster,
-    namespaces: undefined,
-    logs: broker.logs,
-    results: broker.results,
-    log: pino({ level: 'silent' }),
-    checkOwner: () => Promise.resolve({ cancelRequested: false }),
-    ...more,
-  };
-}
-
-const sh = (script: string, more: PodParamsInput = {}): PodParamsInput => ({
-  cmds: ['sh', '-c'],
-  arguments: [script],
-  ...more,
-});
-
-/** A deferral that waits for a pod. */
-type PodWait = StepOutcome & { readonly kind: 'defer' } & { readonly pod: PodRef };
-
-function deferred(outcome: StepOutcome): PodWait {
-  if (outcome.kind !== 'defer' || outcome.pod === undefined) throw new Error(JSON.stringify(outcome));
-  return { ...outcome, pod: outcome.pod };
-}
-
-function over(outcome: StepOutcome) {
-  if (outcome.kind !== 'over') throw new Error(JSON.stringify(outcome));
-  return outcome.outcome;
-}
-
-/** The state after a deferral, as the engine keeps it. */
-function after(context: Context, { pod, await: wait, facts }: PodWait): Context {
-  const { cursors, logGaps, memo } = facts ?? {};
-  const kept = { ...(cursors && { cursors }), ...(logGaps !== undefined && { logGaps }), ...(memo && { memo }) };
-  return { ...context, state: { ...context.state, phase: 'Resuming', pod: { ...pod }, await: wait, ...kept } };
-}
-
-async function podOf(context: Context): Promise<PodProjection> {
-  const pod = context.state.pod;
-  const found = pod && (await kube.cluster.getPod(pod.namespace, pod.name));
-  if (found === undefined) throw new Error('the pod is gone');
-  return projectPod('test', found);
-}
-
-/** What a triggerer would send once it has something to say. */
-async function event(context: Context): Promise<TriggerEvent> {
-  const { pod, attempt, step } = context.state;
-  const subscription = {
-    v: 1,
-    queue: 'default',
-    attempt,
-    step,
-    stateRev: 1,
-    ...(pod === undefined ? {} : { pod: { ...pod } }),
-    await: context.state.await ?? {},
-    then: 'resume',
-  } as const;
-  let fired: TriggerEvent | undefined;
-  await expect
-    .poll(
-      async () => {
-        const judgement = judge(subscription, await podOf(context), broker.now());
-        if (judgement.kind === 'fire') fired = judgement.event;
-        return judgement.kind;
-      },
-      { timeout: 30_000, interval: 50 },
-    )
-    .toBe('fire');
-  if (fired === undefined) throw new Error('nothing fired');
-  return fired;
-}
-
-async function launch(input: PodParamsInput, envelope: Partial<RunRequestInput> = {}) {
-  const context = aContext(input, envelope);
-  return after(context, deferred(await operator.execute(context)));
-}
-
-async function toTheEnd(input: PodParamsInput, envelope: Partial<RunRequestInput> = {}) {
-  const context = await launch(input, envelope);
-  return { context, outcome: over(await operator.triggerReentry(context, await event(context))) };
-}
-
-async function storedLines({ run }: Context, container = 'base'): Promise<readonly string[]> {
-  const { chunks } = await broker.logs.read(run, { container, limit: 100 });
-  const lines = chunks.flatMap(({ text }) => text.split('\n')).filter((line) => line !== '');
-  return lines.map((line) => line.slice(line.indexOf(' ') + 1));
-}
+const { operator, aContext, podOf, event, launch, toTheEnd, storedLines, untilGone, ...parts } = podRuns();
 
 describe('a run of one pod', () => {
   test('succeeds with its result and its log, and its pod is deleted', async () => {
@@ -165,7 +20,7 @@ describe('a run of one pod', () => {
     });
     expect(await storedLines(context)).toEqual(['one', 'two']);
     await operator.cleanUp(context, outcome, await podOf(context));
-    await expect.poll(() => podOf(context).catch(() => 'gone'), { timeout: 20_000 }).toBe('gone');
+    await untilGone(context);
   });
 
   test('fails with the exit code and the last words', async () => {
@@ -212,7 +67,7 @@ describe('a run of one pod', () => {
     });
     expect(outcome).toMatchObject({ state: 'failed', diagnosis: { code: 'EXECUTION_TIMEOUT', category: 'timeout' } });
     await operator.cleanUp(context, outcome, await podOf(context));
-    await expect.poll(() => podOf(context).catch(() => 'gone'), { timeout: 20_000 }).toBe('gone');
+    await untilGone(context);
   });
 });
 
@@ -223,7 +78,7 @@ describe('launching', () => {
     const second = deferred(await operator.execute(context));
     expect(second.pod).toEqual(first.pod);
     expect(second.await.terminal).toBe(true);
-    await kube.cluster.deletePod(first.pod, 0);
+    await parts.cluster().deletePod(first.pod, 0);
   });
 
   test('can be found again by whoever takes the run over', async () => {
@@ -232,7 +87,7 @@ describe('launching', () => {
     const { pod } = deferred(await operator.execute(context));
     expect(await operator.find(context)).toEqual(pod);
     expect(await operator.find({ ...context, state: aState({ attempt: 2 }) })).toBeUndefined();
-    await kube.cluster.deletePod(pod, 0);
+    await parts.cluster().deletePod(pod, 0);
   });
 
   test('meets a stranger under its name', async () => {
@@ -243,15 +98,8 @@ describe('launching', () => {
 
   test('does not go back to waiting without a pod when nobody knows whether one was made', async () => {
     const lost = new KubernetesError('unknownOutcome', 'no answer', { status: 0, reason: 'Timeout' });
-    const cluster = { ...kube.cluster, createPod: () => Promise.reject(lost) };
+    const cluster = { ...parts.cluster(), createPod: () => Promise.reject(lost) };
     await expect(operator.execute(aContext(sh('true'), {}, { cluster: () => cluster }))).rejects.toBe(lost);
-  });
-
-  test('waits for an older attempt of its own name', async () => {
-    const context = aContext(sh('true', { name: freshName('older'), randomNameSuffix: false }));
-    await operator.execute(context);
-    const outcome = await operator.execute({ ...context, state: aState({ attempt: 2 }) });
-    expect(outcome).toMatchObject({ kind: 'later', infrastructure: false });
   });
 
   test.each<[string, PodParamsInput, Partial<Context>, string]>([
@@ -270,7 +118,7 @@ describe('launching', () => {
   test('creates nothing once a cancel was asked for', async () => {
     const context = aContext({}, {}, { checkOwner: () => Promise.resolve({ cancelRequested: true }) });
     expect(over(await operator.execute(context)).state).toBe('cancelled');
-    expect(await kube.cluster.listPods(namespace, `reentry.dev/run`)).not.toContainEqual(
+    expect(await parts.cluster().listPods(parts.namespace(), `reentry.dev/run`)).not.toContainEqual(
       expect.objectContaining({ runId: context.run.runId }),
     );
   });
@@ -289,7 +137,9 @@ describe('re-entry', () => {
     const running = async (): Promise<void> => {
       const pod = await podOf(context);
       const copy = { ...pod, containers: pod.containers.map((one) => ({ ...one })) };
-      const again = deferred(await operator.triggerReentry(context, { kind: 'running', at: broker.now(), pod: copy }));
+      const again = deferred(
+        await operator.triggerReentry(context, { kind: 'running', at: parts.broker().now(), pod: copy }),
+      );
       expect(again.await).toEqual(wait);
       context = after(context, again);
     };
@@ -317,8 +167,8 @@ describe('re-entry', () => {
   test('finds the pod gone: its last state is the verdict, without its log', async () => {
     const context = await launch(sh('echo x'));
     const ended = await event(context);
-    await kube.cluster.deletePod(await podOf(context), 0);
-    await expect.poll(() => podOf(context).catch(() => 'gone'), { timeout: 20_000 }).toBe('gone');
+    await parts.cluster().deletePod(await podOf(context), 0);
+    await untilGone(context);
     expect(over(await operator.triggerReentry(context, ended))).toMatchObject({
       state: 'succeeded',
       exitCode: 0,
@@ -332,7 +182,7 @@ describe('re-entry', () => {
     for (let n = 0; n < 3; n += 1)
       context = after(context, deferred(await operator.triggerReentry(context, { kind: 'error', at: 1 })));
     expect(over(await operator.triggerReentry(context, { kind: 'error', at: 1 })).state).toBe('failed');
-    await kube.cluster.deletePod(await podOf(context), 0);
+    await parts.cluster().deletePod(await podOf(context), 0);
   });
 });
 
@@ -342,7 +192,7 @@ test('a stopped pod that is to be kept is kept, whatever onFinishAction says', a
   expect(await operator.stop(context, pod)).toBe('gone');
   await operator.cleanUp(context, { state: 'cancelled' }, pod);
   expect(await podOf(context)).toMatchObject({ alreadyChecked: true, deletedAt: undefined });
-  await kube.cluster.deletePod(pod, 0);
+  await parts.cluster().deletePod(pod, 0);
 });
 
 test.each<[PodParamsInput['onFinishAction'], number, boolean]>([
@@ -354,5 +204,5 @@ test.each<[PodParamsInput['onFinishAction'], number, boolean]>([
   const { context, outcome } = await toTheEnd(sh(`exit ${String(code)}`, { onFinishAction }));
   await operator.cleanUp(context, outcome, await podOf(context));
   if (kept) expect((await podOf(context)).alreadyChecked).toBe(true);
-  else await expect.poll(() => podOf(context).catch(() => 'gone'), { timeout: 20_000 }).toBe('gone');
+  else await untilGone(context);
 });

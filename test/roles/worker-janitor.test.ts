@@ -2,11 +2,13 @@ import { NEVER } from 'rxjs';
 import { expect, onTestFinished, test } from 'vitest';
 import { accepted, deferred, ended, retrying, taken } from '../../src/core/run-transitions.ts';
 import { RETRY_POLICY } from '../../src/core/retry.ts';
-import type { Log } from '../../src/ports.ts';
+import type { Cluster, Log } from '../../src/ports.ts';
 import type { RunState } from '../../src/wire/messages.ts';
 import { HeldPods } from '../../src/worker/held-pods.ts';
 import type { Engine } from '../../src/worker/engine.ts';
 import { Janitor } from '../../src/worker/janitor.ts';
+import { removeKeptPods } from '../../src/worker/kept-pods.ts';
+import { aContainer, anEndedPod, aPod } from '../support/builders.ts';
 import { anInstallation, sharedNatsServer } from '../support/nats-server.ts';
 import { PodWorld, scriptedOperator, worldCluster } from '../support/pod-world.ts';
 
@@ -99,4 +101,27 @@ test('one janitor at a time: the lease is free when it was not renewed for 15 s'
   expect(await owner()).toBe('w1');
   await second.tick(30_000);
   expect(await owner()).toBe('w2');
+});
+
+test('a pod that was kept goes when its time is over, and no sooner', async () => {
+  const { engine, broker } = await anEngine();
+  const kept = (name: string, finishedAt: number) =>
+    anEndedPod(0, { name, uid: name, containers: [aContainer({ state: 'terminated', exitCode: 0, finishedAt })] });
+  const deleted: string[] = [];
+  const cluster: Cluster = {
+    ...engine.clusters.get('sim'),
+    listPods: () =>
+      Promise.resolve([
+        kept('old', broker.now() - 3_000),
+        kept('young', broker.now() - 1_000),
+        aPod({ name: 'of-a-run-that-goes-on' }),
+      ]),
+    deletePod: ({ name }) => {
+      deleted.push(name);
+      return Promise.resolve('asked');
+    },
+  };
+  await broker.runs.write({ tenant: 'default', runId: 'r1' }, { ...(await anEngine()).waiting, op: 'test' }, 0);
+  expect(await removeKeptPods({ ...engine, clusters: { ...engine.clusters, get: () => cluster } }, 2_000)).toBe(1);
+  expect(deleted).toEqual(['old']);
 });

@@ -1,0 +1,161 @@
+/** Many runs from one file: read, asked for with progress, waited for. */
+import { from, lastValueFrom, mergeMap, takeUntil, tap } from 'rxjs';
+import { parseAllDocuments } from 'yaml';
+import { z } from 'zod';
+import type { Client, RunWish } from '../client/index.ts';
+import { ReentryError } from '../errors.ts';
+import type { Problem } from '../errors.ts';
+import type { FinalState } from '../wire/messages.ts';
+import { EXIT_CODES, FATE_CODES } from './exit-codes.ts';
+import type { ExitCode } from './exit-codes.ts';
+import { paintFor, state } from './paint.ts';
+import { checkedRequest } from './request.ts';
+import type { Invocation, Shell } from './shell.ts';
+
+/** Runs waited for at a time: each costs a subscription. */
+const WAITING_AT_ONCE = 64;
+/** Problems shown of a file. */
+const MAX_PROBLEMS = 20;
+
+const wishSchema = z.looseObject({ runId: z.string().optional(), queue: z.string().optional() });
+
+/**
+ * The runs of a file: JSON Lines, YAML documents, or one list; each a request with, beside its fields, `runId` and `queue`.
+ * @throws ReentryError INVALID_REQUEST with every problem, each under the number of its run
+ */
+export function wishesIn(name: string, text: string): readonly RunWish[] {
+  const problems: Problem[] = [];
+  const wishes = entriesOf(name, text).flatMap((entry, index): RunWish[] => {
+    const parsed = wishSchema.safeParse(entry);
+    if (!parsed.success) {
+      problems.push({
+        path: `${name}: run ${String(index + 1)}`,
+        message: 'must be a request: a mapping with params, …',
+      });
+      return [];
+    }
+    const { runId, queue, ...request } = parsed.data;
+    const checked = checkedRequest(request);
+    for (const { path, message } of checked.problems)
+      problems.push({ path: `${name}: run ${String(index + 1)}: ${path}`, message });
+    return [
+      {
+        request: checked.request,
+        ...(runId === undefined ? {} : { runId }),
+        ...(queue === undefined ? {} : { queue }),
+      },
+    ];
+  });
+  if (problems.length > 0)
+    throw new ReentryError('INVALID_REQUEST', `${name} is not right (nothing was asked for):`, {
+      transient: false,
+      problems: problems.slice(0, MAX_PROBLEMS),
+    });
+  return wishes;
+}
+
+function entriesOf(name: string, text: string): readonly unknown[] {
+  const lines = text.split('\n').filter((line) => line.trim() !== '');
+  if (lines.length > 1 && lines.every((line) => line.startsWith('{'))) {
+    return lines.map((line, index): unknown => {
+      try {
+        return JSON.parse(line);
+      } catch (cause) {
+        throw unreadable(`${name}: line ${String(index + 1)}`, cause);
+      }
+    });
+  }
+  const documents = parseAllDocuments(text);
+  const values = ('empty' in documents ? [] : documents).map((document): unknown => {
+    const [error] = document.errors;
+    if (error !== undefined) throw unreadable(name, error);
+    return document.toJS();
+  });
+  const [first] = values;
+  return values.length === 1 && Array.isArray(first) ? first : values;
+}
+
+function unreadable(where: string, cause: unknown): ReentryError {
+  const why = cause instanceof Error ? (cause.message.split('\n')[0] ?? '') : String(cause);
+  return new ReentryError('INVALID_REQUEST', `${where} is neither JSON nor YAML: ${why}`, { transient: false, cause });
+}
+
+/** Asks for all of them; with `wait` stays until all are over. Run ids (or JSON lines) on stdout, progress and refusals on stderr. */
+export async function submitBatch(
+  { shell, json }: Invocation,
+  client: Client,
+  wishes: readonly RunWish[],
+  { check, wait }: { readonly check: boolean; readonly wait: boolean },
+): Promise<ExitCode> {
+  const progress = progressOn(shell, json);
+  const runIds: string[] = [];
+  const count = { taken: 0, known: 0, refused: 0 };
+  for await (const answer of client.submitAll(wishes, { checked: check })) {
+    const line = answer.index + 1;
+    if ('error' in answer) {
+      count.refused += 1;
+      const { code, message, problems } = answer.error;
+      if (json) shell.out(JSON.stringify({ run: line, error: { code, message, problems } }));
+      else progress.say(`run ${String(line)} refused: ${message}`);
+    } else {
+      count[answer.receipt.duplicate ? 'known' : 'taken'] += 1;
+      runIds.push(answer.receipt.runId);
+      shell.out(json ? JSON.stringify({ run: line, ...answer.receipt }) : answer.receipt.runId);
+    }
+    progress.show(`asked for ${String(runIds.length + count.refused)} of ${String(wishes.length)}`);
+  }
+  progress.say(`${String(count.taken)} taken, ${String(count.known)} known before, ${String(count.refused)} refused`);
+  const fates = wait ? await waitForAll(shell, client, runIds, progress) : {};
+  if (count.refused > 0) return EXIT_CODES.usage;
+  if (wait && Object.values(fates).reduce((sum, n) => sum + n, 0) < runIds.length) return EXIT_CODES.unreachable;
+  const worst = (['failed', 'cancelled', 'skipped'] as const).find((fate) => (fates[fate] ?? 0) > 0);
+  return worst === undefined ? EXIT_CODES.ok : FATE_CODES[worst];
+}
+
+async function waitForAll(
+  shell: Shell,
+  client: Client,
+  runIds: readonly string[],
+  progress: Progress,
+): Promise<Partial<Record<FinalState, number>>> {
+  const paint = paintFor(shell.errIsTty && shell.colour);
+  const fates: Partial<Record<FinalState, number>> = {};
+  const told = (): string =>
+    Object.entries(fates)
+      .map(([fate, n]) => `${String(n)} ${state(paint, fate)}`)
+      .join(', ');
+  await lastValueFrom(
+    from(runIds).pipe(
+      mergeMap((runId) => client.waitFor(runId), WAITING_AT_ONCE),
+      tap((done) => {
+        fates[done.state] = (fates[done.state] ?? 0) + 1;
+        progress.show(`waiting for ${String(runIds.length)}: ${told()}`);
+        if (done.state === 'failed') progress.say(`${done.runId}: ${done.diagnosis?.summary ?? 'failed'}`);
+      }),
+      takeUntil(shell.stop$),
+    ),
+    { defaultValue: undefined },
+  );
+  progress.say(told() === '' ? 'none is over' : told());
+  return fates;
+}
+
+interface Progress {
+  /** A line that stays. */
+  say(text: string): void;
+  /** What is redrawn on a terminal, and nowhere else. */
+  show(text: string): void;
+}
+
+function progressOn(shell: Shell, json: boolean): Progress {
+  const redraws = shell.errIsTty && !json;
+  return {
+    say: (text) => {
+      if (redraws) shell.stderr.write('\r\u001B[2K');
+      if (!json) shell.err(text);
+    },
+    show: (text) => {
+      if (redraws) shell.stderr.write(`\r\u001B[2K${text}`);
+    },
+  };
+}

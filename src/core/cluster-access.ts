@@ -1,0 +1,66 @@
+/**
+ * What each role must be allowed to do in Kubernetes, once: the roles ask the API server for it when they start, `doctor` names what is missing,
+ * and the chart's Roles are generated from it. @see spec kubernetes-notes §10
+ */
+
+/** One permission in the words of RBAC, of the core API group. */
+export interface ClusterAccess {
+  readonly verb: string;
+  readonly resource: string;
+  readonly subresource?: string;
+  /** What does not work without it. */
+  readonly why: string;
+  /** Needed only where results are read out of running pods; a role starts without it and says so. */
+  readonly onlyFor?: 'results';
+}
+
+const POD_READS: readonly ClusterAccess[] = [
+  { verb: 'get', resource: 'pods', why: 'a pod is looked at' },
+  { verb: 'list', resource: 'pods', why: 'the shared watch begins with a list' },
+  { verb: 'watch', resource: 'pods', why: 'pods are watched, not polled' },
+];
+
+const POD_WRITES: readonly ClusterAccess[] = [
+  { verb: 'create', resource: 'pods', why: 'pods are launched' },
+  { verb: 'patch', resource: 'pods', why: 'pods that are kept are marked' },
+  { verb: 'delete', resource: 'pods', why: 'pods are cleaned up, and cancelled runs stopped' },
+  { verb: 'get', resource: 'pods', subresource: 'log', why: 'logs are read' },
+  { verb: 'list', resource: 'events', why: 'a failure is explained by the pod’s events' },
+];
+
+/** The table. A triggerer only watches: it never creates, changes or deletes a pod. */
+export const CLUSTER_ACCESS = {
+  worker: [
+    ...POD_READS,
+    ...POD_WRITES,
+    // A websocket begins with GET; from 1.35 the API server asks for create as well.
+    {
+      verb: 'get',
+      resource: 'pods',
+      subresource: 'exec',
+      why: 'results are read from the sidecar',
+      onlyFor: 'results',
+    },
+    {
+      verb: 'create',
+      resource: 'pods',
+      subresource: 'exec',
+      why: 'results are read from the sidecar',
+      onlyFor: 'results',
+    },
+  ],
+  executor: [...POD_READS, ...POD_WRITES],
+  triggerer: POD_READS,
+} as const satisfies Readonly<Record<string, readonly ClusterAccess[]>>;
+
+/** A role with permissions of its own in Kubernetes. */
+export type ClusterRole = keyof typeof CLUSTER_ACCESS;
+
+/** A permission as people write it: `create pods/exec`. */
+export function accessText({
+  verb,
+  resource,
+  subresource,
+}: Pick<ClusterAccess, 'verb' | 'resource' | 'subresource'>): string {
+  return `${verb} ${resource}${subresource === undefined ? '' : `/${subresource}`}`;
+}

@@ -1,0 +1,109 @@
+/** Tries, without leaving a trace, every subject that a role needs. */
+import { headers } from 'nats';
+import type { NatsConnection } from 'nats';
+import { PERMISSIONS, permissionsOf } from '../wire/permissions.ts';
+import type { PermissionRole, PermissionScope } from '../wire/permissions.ts';
+import { connectNats, pause } from './connection.ts';
+import { PROBE_HEADER } from './core-messages.ts';
+import { layoutFrom } from './options.ts';
+import type { BrokerOptions } from './options.ts';
+
+/** A subject that the server does not let us use, and what it is for. */
+export interface RefusedSubject {
+  readonly side: 'publish' | 'subscribe' | 'answer';
+  readonly subject: string;
+  readonly what: string;
+}
+
+/** How long our own question may take; it does not come where asking or hearing is not allowed, which is found out by other means. */
+const ANSWER_TIMEOUT_MS = 500;
+
+/** A subject that the pattern names, with a token of the probe's own in place of wildcards. */
+const sample = (pattern: string): string => pattern.replace(/[*>]/g, 'probe');
+
+/** Whether everything that `narrow` names is named by `wide`. */
+export function covers(wide: string, narrow: string): boolean {
+  const [a, b] = [wide.split('.'), narrow.split('.')];
+  for (const [i, token] of a.entries()) {
+    if (token === '>') return i < b.length;
+    if (b[i] === undefined || b[i] === '>' || (token !== '*' && token !== b[i])) return false;
+  }
+  return a.length === b.length;
+}
+
+/** All that the server has refused so far is known when this settles: it answers in order. */
+async function settled(nc: NatsConnection): Promise<void> {
+  await nc.flush();
+  await new Promise((resolve) => setImmediate(resolve));
+}
+
+/**
+ * Tries each subject of the role's rows with the credentials given. Nothing is stored and nobody disturbed: a stream refuses the messages by their
+ * header, the JetStream API by their body, and our own roles pass over them.
+ * @throws ReentryError UNREACHABLE, UNAUTHORIZED or CONFIG_INVALID
+ */
+export async function refusedSubjects(
+  options: BrokerOptions & { readonly role: PermissionRole },
+  scope: Partial<PermissionScope> = {},
+): Promise<readonly RefusedSubject[]> {
+  const layout = layoutFrom(options);
+  const { role, tenant } = options;
+  const whole = { tenant: tenant ?? 'default', queues: ['default'], feeds: [], ...scope };
+  await using connection = await connectNats(options);
+  const { nc } = connection;
+  const refused = { publish: new Set<string>(), subscribe: new Set<string>() };
+  void (async () => {
+    for await (const { permissionContext } of nc.status())
+      if (permissionContext !== undefined)
+        refused[permissionContext.operation === 'publish' ? 'publish' : 'subscribe'].add(permissionContext.subject);
+  })();
+  const header = headers();
+  header.set('Nats-Expected-Stream', 'reentry-probe');
+  header.set(PROBE_HEADER, '1');
+  const wanted = permissionsOf(role, layout, whole);
+  for (const subject of wanted.publish) nc.publish(sample(subject), 'probe', { headers: header });
+  const subscriptions = wanted.subscribe.map((subject) => nc.subscribe(subject, { callback: () => undefined }));
+  await settled(nc);
+
+  const found: RefusedSubject[] = [];
+  for (const side of ['publish', 'subscribe'] as const)
+    for (const row of PERMISSIONS) {
+      if (!row[side].some((one) => one === role)) continue;
+      for (const subject of row.subjects(layout, whole))
+        if (refused[side].has(side === 'publish' ? sample(subject) : subject))
+          found.push({ side, subject, what: row.what });
+    }
+  // A question that reaches one connection twice uses up the one answer that it may give.
+  for (const subscription of subscriptions) subscription.unsubscribe();
+  if (wanted.responses && !(await mayAnswer(nc, options, refused.publish, layout.subjects.nudge.of('probe'))))
+    found.push({ side: 'answer', subject: 'allow_responses', what: 'answers of services' });
+  return found;
+}
+
+/** Asks ourselves something from a second connection, with the inbox of a tenant to answer to. */
+async function mayAnswer(
+  nc: NatsConnection,
+  options: BrokerOptions,
+  refused: ReadonlySet<string>,
+  subject: string,
+): Promise<boolean> {
+  const reply = '_INBOX_client_probe.1';
+  const header = headers();
+  header.set(PROBE_HEADER, '1');
+  await using asking = await connectNats(options);
+  const answered = new Promise<void>((resolve) => {
+    nc.subscribe(subject, {
+      max: 1,
+      callback: (error, message) => {
+        if (error === null) message.respond('probe');
+        resolve();
+      },
+    });
+  });
+  await settled(nc);
+  asking.nc.publish(subject, 'probe', { reply, headers: header });
+  await settled(asking.nc);
+  await Promise.race([answered, pause(ANSWER_TIMEOUT_MS)]);
+  await settled(nc);
+  return !refused.has(reply);
+}

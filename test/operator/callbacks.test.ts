@@ -1,0 +1,141 @@
+import { describe, expect, test } from 'vitest';
+import {
+  callbacksIn,
+  type CallbackScenes,
+  KubernetesPodOperatorCallback,
+  type PodCallbacks,
+  type PodScene,
+  type ProgressScene,
+} from '../../src/operator/callbacks.ts';
+import { recordIn, textIn } from '../../src/core/json.ts';
+import { deferred, after, over, podRuns, sh } from '../support/pod-runs.ts';
+
+const calls: string[] = [];
+const seen: Record<string, unknown> = {};
+
+class Recording extends KubernetesPodOperatorCallback {
+  static override onSyncClientCreation(scene: CallbackScenes['onSyncClientCreation']): void {
+    calls.push(`client ${Object.keys(scene).toSorted().join(',')}`);
+  }
+  static override onPodManifestCreated({ podRequest }: CallbackScenes['onPodManifestCreated']): void {
+    calls.push('manifest');
+    const labels = { team: 'a', 'reentry.dev/run': 'x' };
+    podRequest['metadata'] = { ...recordIn(podRequest, 'metadata'), name: 'mine', labels };
+  }
+  static override onPodCreation({ pod, mode }: PodScene): void {
+    calls.push(`creation ${mode}`);
+    seen['created'] = pod;
+  }
+  static override onPodStarting(): void {
+    calls.push('starting');
+  }
+  static override async onPodCompletion(): Promise<void> {
+    await Promise.resolve();
+    calls.push('completion');
+  }
+  static override onPodTeardown(): void {
+    calls.push('teardown');
+  }
+  static override onPodCleanup(): void {
+    calls.push('cleanup');
+  }
+  static override onOperatorResuming({ event }: CallbackScenes['onOperatorResuming']): void {
+    calls.push(`resuming ${event.kind}`);
+  }
+  static override progressCallback({ line, containerName, timestamp, pod }: ProgressScene): void {
+    calls.push(`progress ${containerName} ${line} ${timestamp instanceof Date} ${pod.uid !== ''}`);
+  }
+}
+const throwing: PodCallbacks = {
+  onPodManifestCreated: () => {
+    throw new Error('not this');
+  },
+  onPodCompletion: () => Promise.reject(new Error('nor this')),
+  progressCallback: () => {
+    throw new Error('nor that');
+  },
+};
+const { operator, aContext, podOf, toTheEnd, cluster, storedLines } = podRuns({
+  callbacks: { recording: Recording, throwing },
+});
+
+describe('callbacks', () => {
+  test('E55 E73 each hook once, in the order of the pod’s life, with the line without its time', async () => {
+    calls.length = 0;
+    const { context, outcome } = await toTheEnd(sh('echo one; echo two', { callbacks: 'recording' }));
+    await operator.cleanUp(context, outcome, await podOf(context));
+    expect(calls).toEqual([
+      'client client,operator',
+      'manifest',
+      'creation sync',
+      'resuming success',
+      'progress base one true true',
+      'progress base two true true',
+      'completion',
+      'teardown',
+      'cleanup',
+    ]);
+    const { labels, name } = {
+      labels: recordIn(recordIn(seen['created'], 'metadata'), 'labels'),
+      name: textIn(recordIn(seen['created'], 'metadata'), 'name'),
+    };
+    expect(labels).toMatchObject({ team: 'a', 'reentry.dev/installation': 'test' });
+    expect(labels['reentry.dev/run']).not.toBe('x');
+    expect(name).not.toBe('mine');
+  });
+
+  test('E55 a list calls each of them, and a failed run has no cleanup hook', async () => {
+    calls.length = 0;
+    const { context, outcome } = await toTheEnd(sh('exit 1', { callbacks: ['recording', 'recording'] }));
+    await operator.cleanUp(context, outcome, await podOf(context));
+    expect(calls).toEqual([
+      'manifest',
+      'manifest',
+      'creation sync',
+      'creation sync',
+      'resuming failed',
+      'resuming failed',
+      'completion',
+      'completion',
+      'teardown',
+      'teardown',
+    ]);
+  });
+
+  test('of a run that keeps its slot are told once that the pod began', async () => {
+    calls.length = 0;
+    let context = aContext(
+      sh('until [ -e /tmp/go ]; do sleep 0.05; done', {
+        callbacks: 'recording',
+        deferrable: false,
+        loggingInterval: 5,
+      }),
+    );
+    context = after(context, deferred(await operator.execute(context)));
+    await expect.poll(async () => (await podOf(context)).phase, { timeout: 20_000 }).toBe('Running');
+    for (let n = 0; n < 2; n += 1)
+      context = after(context, deferred(await operator.triggerReentry(context, { kind: 'running', at: 1 })));
+    expect(calls.filter((call) => call === 'starting')).toHaveLength(1);
+    await cluster().deletePod(await podOf(context), 0);
+  });
+
+  test('that throw change nothing', async () => {
+    const { context, outcome } = await toTheEnd(sh('echo still', { callbacks: 'throwing' }));
+    expect(outcome).toMatchObject({ state: 'succeeded', logs: { complete: true } });
+    expect(await storedLines(context)).toEqual(['still']);
+    await cluster().deletePod(await podOf(context), 0);
+  });
+
+  test('that nobody registered are refused by name', async () => {
+    expect(over(await operator.execute(aContext({ callbacks: 'nobody' }))).diagnosis).toMatchObject({
+      code: 'INVALID_REQUEST',
+      problems: [{ path: 'params.callbacks', message: 'no callbacks named nobody (recording, throwing)' }],
+    });
+  });
+});
+
+test('a module’s callbacks are what it exports with hooks', () => {
+  expect(
+    Object.keys(callbacksIn({ Recording, throwing, default: class Own extends Recording {}, other: 1, none: {} })),
+  ).toEqual(['Recording', 'throwing', 'Own']);
+});

@@ -1,0 +1,101 @@
+import { describe, expect, test } from 'vitest';
+import { recordIn } from '../../src/core/json.ts';
+import { addSuffix } from '../../src/core/names.ts';
+import type { PodParamsInput } from '../../src/operator/params.ts';
+import { freshName } from '../support/kubernetes.ts';
+import { aState, type Context, deferred, over, podRuns, sh } from '../support/pod-runs.ts';
+
+const { operator, aContext, podOf, launch, cluster, untilGone, namespace } = podRuns();
+
+const second = (context: Context): Context => ({ ...context, state: aState({ attempt: 2 }) });
+
+/** A live pod of the run's first attempt beside the one it has. */
+async function twinOf(context: Context): Promise<void> {
+  const { name } = await podOf(context);
+  const found = await cluster().getPod(namespace(), name);
+  const { labels, annotations } = recordIn(found, 'metadata');
+  const twin = addSuffix(name, freshName('twin').slice(-8));
+  await cluster().createPod(namespace(), {
+    ...{ apiVersion: 'v1', kind: 'Pod' },
+    metadata: { name: twin, labels, annotations },
+    spec: { restartPolicy: 'Never', containers: [{ name: 'base', image: 'alpine', command: ['sleep', '600'] }] },
+  });
+}
+
+describe('a later attempt', () => {
+  test('E46 meets the live pod of an earlier one: nothing is created, nothing deleted', async () => {
+    const context = await launch(sh('sleep 600'));
+    const again = deferred(await operator.execute(second(context)));
+    expect(again.pod).toEqual(context.state.pod);
+    expect((await podOf(context)).deletedAt).toBeUndefined();
+    await cluster().deletePod(again.pod, 0);
+  });
+
+  test('E47 E48 gets a pod of its own once the earlier one has ended, was evicted or goes', async () => {
+    const context = await launch(sh('sleep 600', { terminationGracePeriod: 30 }));
+    const { pod } = context.state;
+    if (pod === undefined) throw new Error('there is a pod');
+    await cluster().deletePod(pod);
+    const again = deferred(await operator.execute(second(context)));
+    expect(again.pod.uid).not.toBe(pod.uid);
+    await cluster().deletePod(again.pod, 0);
+  });
+
+  test('E49 does not see a pod that was marked', async () => {
+    const context = await launch(sh('sleep 600'));
+    const { pod } = context.state;
+    if (pod === undefined) throw new Error('there is a pod');
+    await cluster().patchPod(pod, { metadata: { labels: { already_checked: 'True' } } });
+    const again = deferred(await operator.execute(second(context)));
+    expect(again.pod.uid).not.toBe(pod.uid);
+    for (const one of [pod, again.pod]) await cluster().deletePod(one, 0);
+  });
+
+  test('E50 of a run with several live pods says so; with reattachOnRestart off it marks them all and starts anew', async () => {
+    const context = await launch(sh('sleep 600', { terminationGracePeriod: 0 }));
+    await twinOf(context);
+    expect(over(await operator.execute(second(context)))).toMatchObject({ diagnosis: { code: 'PODS_AMBIGUOUS' } });
+    const off = second({
+      ...context,
+      params: { ...context.params, reattachOnRestart: false, onFinishAction: 'keep_pod' },
+    });
+    const anew = deferred(await operator.execute(off));
+    const pods = (await cluster().listPods(namespace(), 'reentry.dev/run')).filter(
+      ({ runId }) => runId === context.run.runId,
+    );
+    expect(pods.filter(({ alreadyChecked }) => alreadyChecked)).toHaveLength(2);
+    expect(pods.filter(({ alreadyChecked }) => !alreadyChecked).map(({ uid }) => uid)).toEqual([anew.pod.uid]);
+    for (const pod of pods) await cluster().deletePod(pod, 0);
+  });
+
+  test('E50 with reattachOnRestart off deletes the earlier one where the policy deletes', async () => {
+    const context = await launch(sh('sleep 600', { reattachOnRestart: false, terminationGracePeriod: 0 }));
+    const { pod } = deferred(await operator.execute(second(context)));
+    await untilGone(context);
+    await cluster().deletePod(pod, 0);
+  });
+
+  test('of a fixed name waits until the earlier one is gone', async () => {
+    const params: PodParamsInput = { name: freshName('older'), randomNameSuffix: false, terminationGracePeriod: 30 };
+    const context = await launch(sh('trap "" TERM; sleep 600', { ...params, reattachOnRestart: false }));
+    expect(await operator.execute(second(context))).toMatchObject({ kind: 'later', infrastructure: false });
+    await cluster().deletePod(await podOf(context), 0);
+  });
+});
+
+test('a run that keeps its slot never gets a second pod for one that is gone', async () => {
+  const context = await launch(sh('sleep 600', { deferrable: false, terminationGracePeriod: 0 }));
+  const taken = { ...context, state: { ...context.state, phase: 'Starting' as const } };
+  expect(deferred(await operator.execute(taken)).pod).toEqual(context.state.pod);
+  await cluster().deletePod(await podOf(context), 0);
+  await untilGone(context);
+  expect(over(await operator.execute(taken))).toMatchObject({ state: 'failed', diagnosis: { code: 'POD_DELETED' } });
+  const name = context.state.pod?.name ?? '';
+  expect(await cluster().getPod(namespace(), name)).toBeUndefined();
+});
+
+test('E51 nothing is deleted when nothing could be created', async () => {
+  const before = cluster().requestCounts()['delete'] ?? 0;
+  expect(over(await operator.execute(aContext({ namespace: 'nowhere' }))).state).toBe('failed');
+  expect(cluster().requestCounts()['delete'] ?? 0).toBe(before);
+});

@@ -1,0 +1,156 @@
+import { pino } from 'pino';
+import { afterAll, beforeAll, expect } from 'vitest';
+import { judge } from '../../src/core/judge.ts';
+import { projectPod } from '../../src/core/project-pod.ts';
+import type { PodProjection, PodRef } from '../../src/core/pod.ts';
+import type { StepContext, StepOutcome } from '../../src/operator/operator.ts';
+import { type PodParams, podParamsSchema, type PodParamsInput } from '../../src/operator/params.ts';
+import { PodOperator, type PodOperatorOptions } from '../../src/operator/pod-operator.ts';
+import type { Broker, Cluster } from '../../src/ports.ts';
+import { type RunRequestInput, runRequestSchema, type RunState, type TriggerEvent } from '../../src/wire/messages.ts';
+import { type ClusterUnderTest, freshName, TARGETS } from './kubernetes.ts';
+import { aBroker, type Installation, sharedNatsServer } from './nats-server.ts';
+
+export type Context = StepContext<PodParams>;
+/** A deferral that waits for a pod. */
+export type Deferred = StepOutcome & { readonly kind: 'defer' } & { readonly pod: PodRef };
+
+/** A state as the engine keeps it when a step begins. */
+export function aState(facts: Partial<RunState> = {}): RunState {
+  const fence = { stream: 'STEPS', seq: 1, epoch: 0, by: 'w' };
+  const counts = { attempt: 1, step: 0, userFailures: 0, infraFailures: 0, faults: 0 };
+  const names = { v: 1, phase: 'Starting', queue: 'default', operator: 'pod' } as const;
+  return { ...names, ...counts, fence, op: 'o', timings: {}, requestHash: 'h', ...facts };
+}
+
+/** A shell script as parameters. */
+export const sh = (script: string, more: PodParamsInput = {}): PodParamsInput => ({
+  cmds: ['sh', '-c'],
+  arguments: [script],
+  ...more,
+});
+
+export function deferred(outcome: StepOutcome): Deferred {
+  if (outcome.kind !== 'defer' || outcome.pod === undefined) throw new Error(JSON.stringify(outcome));
+  return { ...outcome, pod: outcome.pod };
+}
+
+export function over(outcome: StepOutcome) {
+  if (outcome.kind !== 'over') throw new Error(JSON.stringify(outcome));
+  return outcome.outcome;
+}
+
+/** The state after a deferral, as the engine keeps it. */
+export function after(context: Context, { pod, await: wait, facts }: Deferred): Context {
+  const { cursors, logGaps, memo } = facts ?? {};
+  const kept = { ...(cursors && { cursors }), ...(logGaps !== undefined && { logGaps }), ...(memo && { memo }) };
+  return { ...context, state: { ...context.state, phase: 'Resuming', pod: { ...pod }, await: wait, ...kept } };
+}
+
+/** The pod operator over a real cluster and broker, without the engine: a step at a time. For one test file. */
+export function podRuns(options: PodOperatorOptions = {}) {
+  const [local] = TARGETS;
+  const nats = sharedNatsServer();
+  const operator = new PodOperator(options);
+  let kube: ClusterUnderTest;
+  let broker: Broker;
+  let installation: Installation;
+  let namespace: string;
+  beforeAll(async () => {
+    if (local === undefined) throw new Error('there is always a local cluster');
+    kube = await local.start();
+    ({ broker, installation } = await aBroker(nats.url()));
+    namespace = await kube.namespace();
+  });
+  afterAll(async () => {
+    await installation[Symbol.asyncDispose]();
+    await kube[Symbol.asyncDispose]();
+  });
+
+  function aContext(
+    input: PodParamsInput,
+    envelope: Partial<RunRequestInput> = {},
+    more: Partial<Context> = {},
+  ): Context {
+    return {
+      run: { tenant: 'default', runId: freshName('run') },
+      installation: 'test',
+      queue: 'default',
+      request: runRequestSchema.parse(envelope),
+      params: podParamsSchema.parse({ image: 'alpine', namespace, ...input }),
+      state: aState(),
+      now: () => broker.now(),
+      cluster: () => kube.cluster,
+      namespaces: undefined,
+      logs: broker.logs,
+      results: broker.results,
+      log: pino({ level: 'silent' }),
+      checkOwner: () => Promise.resolve({ cancelRequested: false }),
+      ...more,
+    };
+  }
+
+  async function podOf(context: Context): Promise<PodProjection> {
+    const pod = context.state.pod;
+    const found = pod && (await kube.cluster.getPod(pod.namespace, pod.name));
+    if (found === undefined) throw new Error('the pod is gone');
+    return projectPod('test', found);
+  }
+
+  /** What a triggerer would send once it has something to say. */
+  async function event(context: Context): Promise<TriggerEvent> {
+    const { pod, attempt, step } = context.state;
+    const subscription = {
+      v: 1,
+      queue: 'default',
+      attempt,
+      step,
+      stateRev: 1,
+      ...(pod === undefined ? {} : { pod: { ...pod } }),
+      await: context.state.await ?? {},
+      then: 'resume',
+    } as const;
+    let fired: TriggerEvent | undefined;
+    await expect
+      .poll(
+        async () => {
+          const judgement = judge(subscription, await podOf(context), broker.now());
+          if (judgement.kind === 'fire') fired = judgement.event;
+          return judgement.kind;
+        },
+        { timeout: 30_000, interval: 50 },
+      )
+      .toBe('fire');
+    if (fired === undefined) throw new Error('nothing fired');
+    return fired;
+  }
+
+  async function launch(input: PodParamsInput, envelope: Partial<RunRequestInput> = {}, more: Partial<Context> = {}) {
+    const context = aContext(input, envelope, more);
+    return after(context, deferred(await operator.execute(context)));
+  }
+
+  async function toTheEnd(input: PodParamsInput, envelope: Partial<RunRequestInput> = {}, more: Partial<Context> = {}) {
+    const context = await launch(input, envelope, more);
+    return { context, outcome: over(await operator.triggerReentry(context, await event(context))) };
+  }
+
+  async function storedLines({ run }: Context, container = 'base'): Promise<readonly string[]> {
+    const { chunks } = await broker.logs.read(run, { container, limit: 100 });
+    const lines = chunks.flatMap(({ text }) => text.split('\n')).filter((line) => line !== '');
+    return lines.map((line) => line.slice(line.indexOf(' ') + 1));
+  }
+
+  async function untilGone(context: Context): Promise<void> {
+    await expect.poll(() => podOf(context).catch(() => 'gone'), { timeout: 20_000 }).toBe('gone');
+  }
+
+  return {
+    operator,
+    kube: () => kube,
+    cluster: (): Cluster => kube.cluster,
+    broker: () => broker,
+    namespace: () => namespace,
+    ...{ aContext, podOf, event, launch, toTheEnd, storedLines, untilGone },
+  };
+}
