@@ -46,3 +46,24 @@ export type {
   ProgressScene,
 } from './operator/callbacks.ts';
 export { OnFinishAction, OnKillAction } from './core/finish-action.ts';
+export { KubernetesExecutor } from './executor/kubernetes-executor.ts';
+export type { Coordinator, KubernetesExecutorOptions } from './executor/kubernetes-executor.ts';
+export { AirflowKubernetesScheduler } from './executor/airflow-kubernetes-scheduler.ts';
+export { KubernetesJobWatcher } from './executor/kubernetes-job-watcher.ts';
+export { ResourceVersion } from './executor/resource-version.ts';
+export { KubeConfig } from './executor/kube-config.ts';
+export { KubernetesExecutorConfig } from './executor/kubernetes-executor-config.ts';
+export { PodGenerator, PodMutationHookError, PodReconciliationError } from './executor/pod-generator.ts';
+export { getBasePodFromTemplate } from './executor/pod-template.ts';
+export type { BufferedEvent, QueuedTask } from './executor/base-executor.ts';
+export type {
+  FailureDetails,
+  KubernetesJob,
+  KubernetesResults,
+  KubernetesWatch,
+  TaskState,
+} from './executor/records.ts';
+export type { TaskKey } from './executor/task-key.ts';
+export type { TaskInstance, TaskStore } from './executor/task-store.ts';
+export { openClusters } from './kubernetes/clusters.ts';
+export type { Cluster, Clusters } from './ports.ts';

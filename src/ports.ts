@@ -424,6 +424,16 @@ export interface Cluster extends AsyncDisposable {
   requestCounts(): Readonly<Record<string, number>>;
 }
 
+/** Makes Secrets; needed only by those who give pods keys from files. */
+export interface SecretWriter {
+  /** Creates the Secret, or replaces the one of that name. `data`: values as they are, not in base64. */
+  putSecret(
+    namespace: string,
+    name: string,
+    data: Readonly<Record<string, Uint8Array>>,
+  ): Promise<'created' | 'replaced'>;
+}
+
 /** Named connections from configuration. @throws ReentryError CONFIG_INVALID for an unknown name, naming the known ones. */
 export interface Clusters extends AsyncDisposable {
   readonly names: readonly string[];

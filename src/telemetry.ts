@@ -83,6 +83,17 @@ export const METRICS = {
     says: 'Time that the creation of a pod took.',
     labels: [],
   },
+  executor_queued_tasks: { kind: 'gauge', says: 'Tasks that wait for a slot of an executor.', labels: ['queue'] },
+  executor_pod_deletions_total: {
+    kind: 'counter',
+    says: 'Deletions of pods by an executor, by HTTP status (or error).',
+    labels: ['status'],
+  },
+  executor_pod_patches_total: {
+    kind: 'counter',
+    says: 'Changes to pods by an executor, by HTTP status (or error).',
+    labels: ['status'],
+  },
   executor_pod_creations_total: {
     kind: 'counter',
     says: 'Creations of pods by an executor, by HTTP status (or error).',

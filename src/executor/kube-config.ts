@@ -76,9 +76,12 @@ export class KubeConfig {
   readonly podLaunchFailureExcludedContainerReasons: readonly string[];
   readonly orphanedTasksCheckIntervalSeconds: number;
   readonly taskQueuedTimeoutSeconds: number;
+  readonly taskQueuedTimeoutCheckIntervalSeconds: number;
   readonly numStuckInQueuedRetries: number;
   readonly workerPodsQueuedCheckIntervalSeconds: number;
   readonly workerPodsPendingTimeoutSeconds: number;
+  /** Queue of the tasks that are this executor's, where there are others. */
+  readonly kubernetesQueue: string;
   readonly workerPodsPendingTimeoutBatchSize: number;
   /** Options that only the oldest generation had, as given. */
   readonly legacy: LegacyOptions;
@@ -121,8 +124,10 @@ export class KubeConfig {
     this.podLaunchFailureExcludedContainerReasons = reader.list('pod_launch_failure_excluded_container_reasons');
     this.orphanedTasksCheckIntervalSeconds = reader.seconds('orphaned_tasks_check_interval');
     this.taskQueuedTimeoutSeconds = reader.seconds('task_queued_timeout');
+    this.taskQueuedTimeoutCheckIntervalSeconds = reader.seconds('task_queued_timeout_check_interval');
     this.numStuckInQueuedRetries = reader.integer('num_stuck_in_queued_retries');
     this.workerPodsQueuedCheckIntervalSeconds = reader.seconds('worker_pods_queued_check_interval');
+    this.kubernetesQueue = reader.text('kubernetes_queue');
     this.workerPodsPendingTimeoutSeconds = reader.seconds('worker_pods_pending_timeout');
     this.workerPodsPendingTimeoutBatchSize = reader.integer('worker_pods_pending_timeout_batch_size');
     this.legacy = legacy;
@@ -130,10 +135,19 @@ export class KubeConfig {
     reader.end();
   }
 
-  /** Namespaces to watch and list; `undefined` alone stands for all of the cluster. */
+  /**
+   * Namespaces to watch and list; `undefined` alone stands for all of the cluster. The one where pods are created belongs to them even where a list leaves it
+   * out: nobody would hear of those pods.
+   */
   get namespaces(): readonly (string | undefined)[] {
     if (!this.multiNamespaceMode) return [this.kubeNamespace];
-    return this.multiNamespaceModeNamespaceList ?? [undefined];
+    const listed = this.multiNamespaceModeNamespaceList;
+    return listed === undefined ? [undefined] : [...new Set([...listed, this.kubeNamespace])];
+  }
+
+  /** Whether pods of `namespace` are seen. */
+  watches(namespace: string): boolean {
+    return this.namespaces.some((one) => one === undefined || one === namespace);
   }
 
   /** Grace period of deletions, if one is configured. */

@@ -184,6 +184,8 @@ export class KubernetesJobWatcher {
       resourceVersion: pod.resourceVersion,
       failureDetails,
       podUid: pod.uid,
+      began: pod.containers.some((one) => one.state === 'running' || one.state === 'terminated'),
+      ...(state === 'failed' && pod.phase === 'Pending' && !pod.deleting ? { stillThere: true } : {}),
     });
   }
 

@@ -64,6 +64,10 @@ export interface KubernetesWatch {
   readonly failureDetails: FailureDetails | undefined;
   /** Tells pods apart that had the same name. */
   readonly podUid?: string | undefined;
+  /** It counts as failed but has not ended: left alone, it could still start beside its replacement. */
+  readonly stillThere?: boolean | undefined;
+  /** Whether the container of its task ever ran; absent: not known. */
+  readonly began?: boolean | undefined;
 }
 
 /** The same, with the task it is about. */
@@ -75,6 +79,9 @@ export interface KubernetesResults {
   readonly resourceVersion: string;
   readonly failureDetails: FailureDetails | undefined;
   readonly podUid?: string | undefined;
+  readonly stillThere?: boolean | undefined;
+  /** Whether the container of its task ever ran; absent: not known. */
+  readonly began?: boolean | undefined;
 }
 
 /** A task's launches so far; kept in memory until the task ends. */

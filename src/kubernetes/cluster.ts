@@ -13,6 +13,7 @@ import type {
   Manifest,
   PodEventLine,
   PodSignal,
+  SecretWriter,
 } from '../ports.ts';
 import { Auth } from './auth.ts';
 import { podEvents } from './events.ts';
@@ -23,11 +24,12 @@ import { listPods, type PodScope } from './list.ts';
 import { readLogs } from './logs.ts';
 import { createPod, deletePod, getPod, patchPod } from './pods.ts';
 import { missingPermissions, type Permission } from './reviews.ts';
+import { putSecret } from './secrets.ts';
 import type { ConnectionSettings, Tuning } from './settings.ts';
 import { type WatchListMemory, watchPods$ } from './watch.ts';
 
 /** A cluster reached over HTTP. Opening it reads files and sends nothing. */
-export class HttpCluster implements Cluster {
+export class HttpCluster implements Cluster, SecretWriter {
   readonly connection: string;
   readonly namespace: string;
   readonly #http: Http;
@@ -82,6 +84,14 @@ export class HttpCluster implements Cluster {
 
   async exec(pod: PodRef, options: ExecOptions): Promise<ExecOutcome> {
     return await execInPod(this.#http, pod, options);
+  }
+
+  async putSecret(
+    namespace: string,
+    name: string,
+    data: Readonly<Record<string, Uint8Array>>,
+  ): Promise<'created' | 'replaced'> {
+    return await putSecret(this.#http, namespace, name, data);
   }
 
   async podEvents(pod: PodRef): Promise<readonly PodEventLine[]> {
