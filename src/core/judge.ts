@@ -104,7 +104,11 @@ function endCode(pod: PodProjection, container: ContainerProjection): DiagnosisC
 
 /** A container that waits for what will never come. */
 function hopelessCode({ state, reason, message }: ContainerProjection): DiagnosisCode | undefined {
-  if (state !== 'waiting' || reason === undefined) return undefined;
+  return state !== 'waiting' || reason === undefined ? undefined : hopelessReason(reason, message);
+}
+
+/** Why no waiting cures this reason of a waiting container; `undefined`: it may pass. */
+export function hopelessReason(reason: string, message: string | undefined): DiagnosisCode | undefined {
   const always = HOPELESS[reason];
   if (always !== undefined) return always;
   // The kubelet says the same reason for a name conflict that passes; only this one is the image's own.
@@ -212,8 +216,25 @@ function startLimit({ from, scheduleBy, startBy }: Await, pod: PodProjection): n
   return Math.min(startBy, from + scheduledAfterMs + Math.max(0, startBy - scheduleBy));
 }
 
+/** How long the word of who killed a container may come after its exit code, in milliseconds. */
+const SETTLE_MS = 10_000;
+
+/**
+ * Until when a killed container's verdict waits for the pod's own: a kubelet that ends a pod (deadline, eviction, shutdown) writes the
+ * exit code first, and phase and reason when all containers are down. A sidecar may keep the phase from turning, hence the limit.
+ */
+function settlesAt(pod: PodProjection): number | undefined {
+  const base = pod.containers.find(({ name, kind }) => kind === 'main' && name === pod.baseContainer);
+  const isOpen = pod.phase !== 'Failed' && pod.phase !== 'Succeeded' && pod.deletedAt === undefined;
+  const killed = base?.state === 'terminated' && KILLED.includes(base.exitCode ?? 0) && base.reason === 'Error';
+  if (!isOpen || !killed || podCause(pod) !== undefined || base.finishedAt === undefined) return undefined;
+  return base.finishedAt + SETTLE_MS;
+}
+
 function judgePod(wanted: Await, pod: PodProjection, now: number): Judgement {
   const ended = verdictEvent(pod, now);
+  const settled = ended === undefined ? undefined : settlesAt(pod);
+  if (settled !== undefined && settled > now) return wait([settled]);
   if (ended !== undefined) return fire(ended);
   if (isOver(wanted.timeoutAt, now)) return timeout('EXECUTION_TIMEOUT', now, pod);
   if (hasStarted(pod)) return wait([wanted.timeoutAt]);

@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { diagnose, DIAGNOSES, diagnosisOf, isDiagnosisCode } from '../../src/core/diagnosis.ts';
 import { judge, judgeAbsence, podVerdict } from '../../src/core/judge.ts';
 import type { ContainerProjection, PodProjection } from '../../src/core/pod.ts';
+import { aContainer, aPod, aSubscription } from '../support/builders.ts';
 import { diagnosisSchema, triggerEventSchema, type Await, type Subscription } from '../../src/wire/messages.ts';
 
 const NOW = 1_000_000;
@@ -347,5 +348,37 @@ describe('diagnosis', () => {
   test('an unwatched namespace is the request’s fault, a pod taken away is not', () => {
     expect(diagnose({ kind: 'error', reason: 'NOT_WATCHED', at: NOW })?.category).toBe('request');
     expect(diagnose({ kind: 'gone', at: NOW })).toMatchObject({ code: 'POD_DELETED', category: 'infrastructure' });
+  });
+});
+
+test('a killed container’s verdict waits a little for who killed it, and no longer', () => {
+  const base = aContainer({ state: 'terminated', exitCode: 143, reason: 'Error', finishedAt: NOW });
+  const running = aPod({ phase: 'Running', containers: [base] });
+  const waits = aSubscription({ await: { terminal: true } });
+  expect(judge(waits, running, NOW + 1_000)).toEqual({ kind: 'wait', until: NOW + 10_000 });
+  expect(judge(waits, running, NOW + 10_000)).toMatchObject({ kind: 'fire', event: { reason: 'CONTAINER_FAILED' } });
+  const told = { ...running, phase: 'Failed', reason: 'DeadlineExceeded' } as const;
+  expect(judge(waits, told, NOW + 1_000)).toMatchObject({ kind: 'fire', event: { reason: 'DEADLINE_EXCEEDED' } });
+  const own = { ...running, containers: [{ ...base, exitCode: 1 }] };
+  expect(judge(waits, own, NOW)).toMatchObject({ kind: 'fire', event: { reason: 'CONTAINER_FAILED' } });
+});
+
+test('E82 starting has its own time from the scheduling on', () => {
+  const pod = aPod({
+    phase: 'Pending',
+    createdAt: 5_000_000,
+    scheduledAt: 5_003_000,
+    containers: [aContainer({ state: 'waiting' })],
+  });
+  const waits = aSubscription({
+    await: { terminal: true, from: NOW, scheduleBy: NOW + 60_000, startBy: NOW + 70_000 },
+  });
+  // Scheduled after 3 s (whole seconds: at most 4), so 10 s of starting end at 14.
+  expect(judge(waits, pod, NOW)).toEqual({ kind: 'wait', until: NOW + 14_000 });
+  expect(judge(waits, pod, NOW + 14_000)).toMatchObject({ kind: 'fire', event: { reason: 'STARTUP_TIMEOUT' } });
+  const unscheduled = { ...pod, scheduledAt: undefined, node: undefined };
+  expect(judge(waits, unscheduled, NOW + 60_000)).toMatchObject({
+    kind: 'fire',
+    event: { reason: 'SCHEDULE_TIMEOUT' },
   });
 });
