@@ -67,6 +67,20 @@ const flag = z.preprocess(
   (value) => (value === 'true' || value === 'True' ? true : value === 'false' || value === 'False' ? false : value),
   z.boolean('must be true or false'),
 );
+const limits = z.preprocess(
+  (value) => {
+    if (typeof value !== 'string') return value;
+    const pairs = value.split(',').flatMap((part) => (part.trim() === '' ? [] : [part.trim()]));
+    return Object.fromEntries(
+      pairs.map((pair) => {
+        const at = pair.lastIndexOf('=');
+        const limit = pair.slice(at + 1);
+        return [at < 1 ? pair : pair.slice(0, at), at >= 1 && /^\d+$/.test(limit) ? Number(limit) : limit];
+      }),
+    );
+  },
+  z.record(z.string(), z.number('must be KEY=N, N a whole number from 1 to 10000').int().min(1).max(10_000)),
+);
 const secret = z.preprocess(
   (value) => (typeof value === 'string' && value !== '' ? new Secret(value) : value),
   z.instanceof(Secret),
@@ -227,6 +241,10 @@ export const configSchema = z.object({
   executorQueuedRetries: integer(0, 100).default(2).register(facts, {
     says: 'How often a pod that did not start in time is replaced without spending a retry of the run.',
     value: 'N',
+  }),
+  concurrencyLimits: limits.default({}).register(facts, {
+    says: 'How many runs of one tenant with the same concurrencyKey run at once (* is all others, 1 where absent).',
+    value: '[TENANT/]KEY=N[,…]',
   }),
   drainSeconds: integer(0, 3600).default(25).register(facts, {
     says: 'Time a role gets to finish what it has begun once it is asked to stop.',

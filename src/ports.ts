@@ -12,11 +12,16 @@ import type {
   StartMessage,
   Subscription,
   Claim,
+  QueueLoad,
+  QueuePlace,
+  QueueRecord,
+  RolePresence,
   ServiceReply,
+  Slots,
 } from './wire/messages.ts';
 import type { Heartbeat } from './wire/heartbeat.ts';
 import type { ExecutorBeat } from './wire/executor-beat.ts';
-import type { EventType, Lane, RunKey, Verb } from './wire/subjects.ts';
+import type { EventType, Lane, Question, RunKey, Verb } from './wire/subjects.ts';
 
 // ---------------------------------------------------------------- broker
 
@@ -115,7 +120,42 @@ export interface SubscriptionStore {
   put(run: RunKey, subscription: Subscription, expectedRevision?: number): Promise<CasOutcome<Subscription>>;
   delete(run: RunKey): Promise<void>;
   /** All subscriptions, then each change, without end. `synced` after the first complete read and after each re-read. */
-  changes$(replica: string): Observable<SubscriptionChange>;
+  changes$(replica: string): Observable<SubscriptionChange | GateChange>;
+}
+/** What lets runs start: queues that are paused, slots of concurrency keys. All writes are compare-and-set; `false`: somebody wrote first. */
+export interface GateStore {
+  /** From the leader; `undefined`: open. */
+  queue(queue: string): Promise<Versioned<QueueRecord> | undefined>;
+  /** `expectedRevision` 0: no record yet. */
+  setQueue(queue: string, record: QueueRecord | undefined, expectedRevision: number): Promise<boolean>;
+  /** From the leader; `undefined`: nobody holds one. */
+  slots(tenant: string, concurrencyKey: string): Promise<Versioned<Slots> | undefined>;
+  setSlots(
+    tenant: string,
+    concurrencyKey: string,
+    slots: Slots | undefined,
+    expectedRevision: number,
+  ): Promise<boolean>;
+}
+/** A gate changed; without value it is open. Told in one order with the subscriptions. */
+export type GateChange =
+  | { readonly kind: 'queue'; readonly queue: string; readonly record: QueueRecord | undefined }
+  | {
+      readonly kind: 'slots';
+      readonly tenant: string;
+      readonly concurrencyKey: string;
+      readonly slots: Slots | undefined;
+    };
+
+/** What roles ask each other. No answer within a second is `undefined`: a question never holds anybody up. */
+export interface Questions {
+  /** Where a run that waits for its turn stands; `undefined` too where it does not wait. */
+  place(run: RunKey): Promise<QueuePlace | undefined>;
+  queues(): Promise<readonly QueueLoad[] | undefined>;
+  /** All roles that answer within that time. */
+  roles(withinMs: number): Promise<readonly RolePresence[]>;
+  /** `roles` is asked of everybody, the others of one of those who answer. */
+  answer$(question: Question, handle: (data: unknown) => unknown): Observable<never>;
 }
 export type SubscriptionChange =
   | {
@@ -222,6 +262,8 @@ export interface Broker extends AsyncDisposable {
   readonly runs: RunStore;
   readonly requests: RequestStore;
   readonly subscriptions: SubscriptionStore;
+  readonly gates: GateStore;
+  readonly questions: Questions;
   readonly publish: Publisher;
   readonly logs: LogStore;
   readonly results: ResultStore;
@@ -315,9 +357,23 @@ export interface DeadLetters {
   read(sequence: number): Promise<DeadLetter | undefined>;
 }
 
+/** What stands in a queue's consumers. */
+export interface QueueLanes {
+  readonly queue: string;
+  readonly kind: 'worker' | 'executor';
+  /** Requests that nobody has taken in yet. */
+  readonly requests: number;
+  /** Step messages by lane. */
+  readonly steps: Readonly<Record<Lane, number>>;
+}
+
 /** All that running an installation needs of NATS, with the permissions of `setup`. */
 export interface Operations extends AsyncDisposable {
   readonly deadLetters: DeadLetters;
+  readonly gates: Pick<GateStore, 'queue' | 'setQueue'>;
+  readonly questions: Pick<Questions, 'queues' | 'roles'>;
+  /** Every queue that was set up, and how many messages its lanes hold: waiting for a worker, or in one's hands. */
+  queues(): Promise<readonly QueueLanes[]>;
   readonly runs: Pick<RunStore, 'read'>;
   readonly requests: Pick<RequestStore, 'read'>;
   /** Publishes a run request under a message id; `duplicate`: the stream had it already. */

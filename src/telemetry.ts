@@ -18,6 +18,11 @@ interface MetricFacts {
 export const METRICS = {
   runs_accepted_total: { kind: 'counter', says: 'Run requests taken in.', labels: ['queue'] },
   runs_invalid_total: { kind: 'counter', says: 'Run requests refused as invalid.', labels: ['queue'] },
+  runs_gated_total: {
+    kind: 'counter',
+    says: 'Starts put back to wait for their turn, a paused queue or a concurrency key.',
+    labels: ['queue', 'why'],
+  },
   runs_completed_total: { kind: 'counter', says: 'Runs ended, by final state.', labels: ['queue', 'state'] },
   runs_retried_total: { kind: 'counter', says: 'Further attempts, by whose fault.', labels: ['queue', 'category'] },
   steps_total: {

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { ReentryError } from '../errors.ts';
 import type { ErrorCode } from '../errors.ts';
 
-import { diagnosisSchema, outcomeSchema, PHASES } from '../wire/messages.ts';
+import { diagnosisSchema, outcomeSchema, PHASES, PRIORITIES, queuePlaceSchema } from '../wire/messages.ts';
 import type { ServiceReply } from '../wire/messages.ts';
 
 const instant = z.number();
@@ -24,6 +24,9 @@ export const runSummarySchema = z.looseObject({
   outcome: outcomeSchema.optional(),
   timings: z.record(z.string(), instant.optional()),
   cancelRequested: z.boolean().optional(),
+  priority: z.enum(PRIORITIES).optional(),
+  concurrencyKey: z.string().optional(),
+  place: queuePlaceSchema.optional(),
 });
 /** A run as `status` and `list` tell it. */
 export type RunStatus = z.infer<typeof runSummarySchema>;

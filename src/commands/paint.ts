@@ -58,6 +58,8 @@ export function statusLines(paint: Paint, run: RunStatus, now: number): readonly
     ),
     ...fact('operator', `${run.operator} on queue ${run.queue}`),
     ...fact('attempt', String(run.attempt)),
+    ...fact('priority', run.priority),
+    ...fact('key', run.concurrencyKey),
     ...fact('waits for', run.waitingFor),
     ...fact('pod', pod === undefined ? undefined : `${pod.namespace}/${pod.name} (${pod.connection})`),
     ...fact('exit code', outcome?.exitCode === undefined ? undefined : String(outcome.exitCode)),

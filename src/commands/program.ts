@@ -9,6 +9,7 @@ import { executorCommand } from './executor.ts';
 import { explainCommand } from './explain.ts';
 import { listCommand } from './list.ts';
 import { logsCommand } from './logs.ts';
+import { queueCommand } from './queue.ts';
 import { renderCommand } from './render.ts';
 import { resultCommand } from './result.ts';
 import { retryCommand } from './retry.ts';
@@ -42,6 +43,7 @@ const COMMANDS = [
   renderCommand,
   schemaCommand,
   setupCommand,
+  queueCommand,
   dlqCommand,
   doctorCommand,
   workerCommand,

@@ -39,6 +39,11 @@ export function requestFlags(command: Command): Command {
     new Option('--timeout <SECONDS>', 'longest time an attempt may execute'),
     new Option('--expire <SECONDS>', 'give up when no pod was created by then'),
     new Option('--start-after <TIME>', 'RFC 3339 time before which nothing starts'),
+    new Option('--priority <LEVEL>', "high, normal or low: order among the tenant's own waiting runs"),
+    new Option(
+      '--concurrency-key <KEY>',
+      'runs with the same key share slots (one, where the workers say nothing else)',
+    ),
     new Option('--dag-id <ID>', 'context: dagId'),
     new Option('--task-id <ID>', 'context: taskId'),
   ];
@@ -66,6 +71,8 @@ const flagsSchema = z.looseObject({
   timeout: text,
   expire: text,
   startAfter: text,
+  priority: text,
+  concurrencyKey: text,
   dagId: text,
   taskId: text,
 });
@@ -112,6 +119,8 @@ export async function requestFrom(
       executionTimeoutSeconds: number('--timeout', flags.timeout, problems),
       expireSeconds: number('--expire', flags.expire, problems),
       startAfter: flags.startAfter,
+      priority: flags.priority,
+      concurrencyKey: flags.concurrencyKey,
     }),
   };
   const checked = checkedRequest(request);

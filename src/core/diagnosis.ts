@@ -294,6 +294,28 @@ export const DIAGNOSES = {
     summary: (f) => `Run id${about(f)} is taken by another request`,
     hint: 'Use a run id once per request.',
   },
+  QUEUE_PAUSED: {
+    category: 'infrastructure',
+    budget: 'none',
+    meaning: 'The run’s queue is paused: it takes requests in and starts nothing.',
+    summary: (f) => `Queue${about(f)} is paused${saying(f.message)}`,
+    hint: 'Nothing is lost: `reentry queue resume` lets it go on.',
+  },
+  QUEUE_TURN: {
+    category: 'infrastructure',
+    budget: 'none',
+    meaning:
+      'More runs are ready than can be started at once; tenants take turns, each its own runs by priority and age.',
+    summary: (f) => `The run waits for its turn in queue${about(f)}${saying(f.message)}`,
+    hint: 'More workers, or a higher REENTRY_START_CREDITS, start more at once; `priority` orders a tenant’s own runs.',
+  },
+  CONCURRENCY_LIMIT: {
+    category: 'infrastructure',
+    budget: 'none',
+    meaning: 'As many runs with the same concurrencyKey as may run at once are running.',
+    summary: (f) => `All slots of concurrencyKey${about(f)} are taken${saying(f.message)}`,
+    hint: 'The run starts when one of them ends; REENTRY_CONCURRENCY_LIMITS of the workers says how many there are.',
+  },
   EXPIRED: {
     category: 'timeout',
     budget: 'none',

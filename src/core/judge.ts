@@ -183,9 +183,11 @@ function judgeTimer(
   now: number,
   kind: 'timer' | 'gone',
   last?: PodProjection,
+  admitted = true,
 ): Judgement {
   if (isOver(expireAt, now)) return timeout('EXPIRED', now, last);
   if (isOver(timeoutAt, now)) return timeout('EXECUTION_TIMEOUT', now, last);
+  if (!admitted) return wait([expireAt, timeoutAt]);
   if (notBefore !== undefined && notBefore > now) return wait([notBefore, expireAt, timeoutAt]);
   return fire({ kind, at: now, ...(last === undefined ? {} : { pod: travelling(last) }) });
 }
@@ -253,8 +255,14 @@ function judgePod(wanted: Await, pod: PodProjection, now: number): Judgement {
  * `pod` undefined, or one of another uid: no pod of the subscription's uid is known, which is not yet absence; whoever has
  * confirmed that asks `judgeAbsence`. `running` events (logging interval) are the triggerer's own timer.
  * Deadlines that need the pod's state (`scheduleBy`, `startBy`) do not fire while it is unknown.
+ * `admitted`: whether the gate of a run that waits for its turn is open, as `core/admission-order.ts` has it; the worker looks again.
  */
-export function judge(subscription: Subscription, pod: PodProjection | undefined, now: number): Judgement {
+export function judge(
+  subscription: Subscription,
+  pod: PodProjection | undefined,
+  now: number,
+  admitted = true,
+): Judgement {
   const wanted = subscription.await;
   const known = pod !== undefined && pod.uid === subscription.pod?.uid ? pod : undefined;
   if (wanted.gone === true && subscription.pod !== undefined) {
@@ -264,7 +272,13 @@ export function judge(subscription: Subscription, pod: PodProjection | undefined
     if (known !== undefined) return judgePod(wanted, known, now);
     return isOver(wanted.timeoutAt, now) ? timeout('EXECUTION_TIMEOUT', now, undefined) : wait([wanted.timeoutAt]);
   }
-  return judgeTimer(wanted, now, wanted.gone === true ? 'gone' : 'timer');
+  return judgeTimer(
+    wanted,
+    now,
+    wanted.gone === true ? 'gone' : 'timer',
+    undefined,
+    admitted || wanted.gate === undefined,
+  );
 }
 
 /**

@@ -5,7 +5,8 @@
 import type { Fence, Phase, RunState, TriggerEvent } from '../wire/messages.ts';
 
 /** What can happen to a run: its request, a step message, or what the owner's work came to. */
-export type Happening = 'request' | 'start' | 'resume' | 'cancel' | 'defer' | 'later' | 'retry' | 'stop' | 'end';
+export type Happening =
+  'request' | 'start' | 'resume' | 'cancel' | 'gate' | 'defer' | 'later' | 'retry' | 'stop' | 'end';
 
 /** What a worker does about a message. */
 export type Action =
@@ -76,6 +77,8 @@ export const TRANSITIONS: readonly Row[] = [
   { from: ['Queued'], on: 'cancel', when: 'a pod still going', action: 'take', to: 'Resuming' },
   { from: ['Deferred'], on: 'cancel', when: 'always', action: 'take', to: 'Resuming' },
   { from: ['Starting', 'Resuming'], on: 'cancel', when: 'always', action: 'mark' },
+  // Its turn has not come: it waits in the queue, as it did.
+  { from: ['Queued'], on: 'gate', when: 'its attempt, and due', action: 'owe', to: 'Queued' },
   // What the owner's own work comes to.
   { from: ['Starting', 'Resuming'], on: 'defer', when: 'owned', action: 'owe', to: 'Deferred' },
   { from: ['Starting', 'Resuming'], on: 'stop', when: 'owned', action: 'owe', to: 'Deferred' },

@@ -6,6 +6,7 @@ import type {
   Diagnosis,
   Fence,
   FinalState,
+  Gate,
   LifecycleData,
   Outcome,
   Phase,
@@ -57,7 +58,10 @@ const without = (state: Draft, ...keys: readonly (keyof RunState)[]): Draft => {
 
 /** An accepted request: waits at once where it starts later or can expire. @see spec protocol §4 */
 export function accepted(
-  request: Pick<RunRequest, 'operator' | 'startAfter' | 'expireSeconds' | 'parentRunId'>,
+  request: Pick<
+    RunRequest,
+    'operator' | 'startAfter' | 'expireSeconds' | 'parentRunId' | 'priority' | 'concurrencyKey'
+  >,
   facts: { readonly queue: string; readonly fence: Fence; readonly requestHash: string; readonly now: number },
 ): Draft {
   const { now } = facts;
@@ -78,6 +82,8 @@ export function accepted(
     op: '',
     ...given({
       parentRunId: request.parentRunId,
+      priority: request.priority,
+      concurrencyKey: request.concurrencyKey,
       expireAt,
       await: waits ? { notBefore: from, ...given({ expireAt }) } : undefined,
     }),
@@ -197,6 +203,32 @@ export function postponed(
     step: state.step + 1,
     infraFailures,
     await: { notBefore, ...given({ expireAt: state.expireAt }) },
+  };
+}
+
+/** Pause before a run whose gate was shut again is let go anew. */
+const gateBackOffMs = (tries: number): number => Math.min(5_000, 25 * 2 ** Math.min(tries, 10));
+
+/** Ready, but not its turn: the same attempt again when its gate opens. The message that found the gate shut owns the run until then. */
+export function gated(
+  state: Draft,
+  why: Gate['why'],
+  fence: { readonly stream: string; readonly seq: number; readonly by: string },
+  now: number,
+): Draft {
+  const { priority, concurrencyKey, expireAt, timings } = state;
+  const before = state.await?.gate;
+  const tries = before === undefined ? undefined : (before.tries ?? 0) + 1;
+  return {
+    // The attempt before has been told of; whatever made the run wait is over.
+    ...without(state, 'outcome', 'blocked', 'naks'),
+    step: state.step + 1,
+    fence: { ...fence, epoch: state.fence.epoch + 1 },
+    await: {
+      gate: { why, since: timings.acceptedAt ?? 0, ...given({ priority, concurrencyKey, tries }) },
+      // Whoever let it go saw the gates otherwise: let both views meet, and never in a hot loop.
+      ...given({ expireAt, notBefore: tries === undefined ? undefined : now + gateBackOffMs(tries) }),
+    },
   };
 }
 

@@ -6,11 +6,13 @@ import { connectNats } from './connection.ts';
 import { coreMessages$ } from './core-messages.ts';
 import { natsError } from './errors.ts';
 import { executorMembers } from './executor-members.ts';
+import { gateStore } from './gate-store.ts';
 import { linkOf } from './link.ts';
 import { logStore } from './log-store.ts';
 import { membership } from './membership.ts';
 import type { BrokerOptions } from './options.ts';
 import { publisher } from './publisher.ts';
+import { questions } from './questions.ts';
 import { requestStore } from './request-store.ts';
 import { resultStore } from './result-store.ts';
 import { runStore } from './run-store.ts';
@@ -44,6 +46,8 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
     runs: runStore(link),
     requests: requestStore(link),
     subscriptions: subscriptionStore(link),
+    gates: gateStore(link),
+    questions: questions(link),
     publish: publisher(link, time.now),
     logs: logStore(link),
     results: resultStore(link),

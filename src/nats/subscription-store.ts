@@ -1,13 +1,15 @@
 import { EMPTY, concatMap, of } from 'rxjs';
 import { shardOf } from '../core/shard.ts';
-import type { SubscriptionChange, SubscriptionStore } from '../ports.ts';
-import { subscriptionSchema } from '../wire/messages.ts';
+import type { GateChange, SubscriptionChange, SubscriptionStore } from '../ports.ts';
+import { queueRecordSchema, slotsSchema, subscriptionSchema } from '../wire/messages.ts';
 import { keys } from '../wire/subjects.ts';
+import { dec } from '../wire/tokens.ts';
 import { decoded, runOf } from './codec.ts';
 import { keyValues } from './key-values.ts';
 import type { Entry } from './key-values.ts';
 import type { Link } from './link.ts';
 import { liveWatch$ } from './live-watch.ts';
+import type { WatchSignal } from './live-watch.ts';
 
 /** Trigger subscriptions: one key per run. Only a watch (a triggerer's) writes beacons. */
 export function subscriptionStore(link: Link): SubscriptionStore {
@@ -41,14 +43,24 @@ export function subscriptionStore(link: Link): SubscriptionStore {
     changes$: (replica) =>
       liveWatch$(link, bucket, replica).pipe(
         concatMap((signal) => {
-          if (signal.kind === 'synced') return of<SubscriptionChange>(signal);
+          if (signal.kind === 'synced') return of<SubscriptionChange | GateChange>(signal);
           const [shard, tenantToken, runIdToken] = signal.key.split('.');
+          if (shard === 'q' || shard === 'k') {
+            const change = gateChange(signal);
+            return change === undefined ? EMPTY : of<SubscriptionChange | GateChange>(change);
+          }
           const run = runOf(tenantToken, runIdToken);
           if (shard === undefined || run === undefined) return EMPTY;
-          if (signal.kind === 'deleted') return of<SubscriptionChange>({ kind: 'deleted', run, shard });
+          if (signal.kind === 'deleted') return of<SubscriptionChange | GateChange>({ kind: 'deleted', run, shard });
           try {
             const subscription = decoded(subscriptionSchema, signal.data, `subscription ${signal.key}`);
-            return of<SubscriptionChange>({ kind: 'put', run, shard, subscription, revision: signal.revision });
+            return of<SubscriptionChange | GateChange>({
+              kind: 'put',
+              run,
+              shard,
+              subscription,
+              revision: signal.revision,
+            });
           } catch (error) {
             // From a version we cannot read; those who can will act on it.
             link.log?.error({ key: signal.key, error: String(error) }, 'subscription not understood; left alone');
@@ -57,4 +69,22 @@ export function subscriptionStore(link: Link): SubscriptionStore {
         }),
       ),
   };
+}
+
+/** A key of `gate-store.ts`, as its change. What is not understood is taken for open: the worker looks again before it starts anything. */
+function gateChange(signal: Extract<WatchSignal, { readonly key: string }>): GateChange | undefined {
+  const [kind, first = '', second = ''] = signal.key.split('.');
+  const value: unknown = signal.kind === 'put' ? jsonOf(signal.data) : undefined;
+  if (kind === 'q') return { kind: 'queue', queue: first, record: queueRecordSchema.safeParse(value).data };
+  const [tenant, concurrencyKey] = [dec(first), dec(second)];
+  if (tenant === undefined || concurrencyKey === undefined) return undefined;
+  return { kind: 'slots', tenant, concurrencyKey, slots: slotsSchema.safeParse(value).data };
+}
+
+function jsonOf(data: Uint8Array): unknown {
+  try {
+    return JSON.parse(new TextDecoder().decode(data));
+  } catch {
+    return undefined;
+  }
 }

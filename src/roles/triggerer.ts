@@ -24,10 +24,13 @@ import { PodBook } from '../trigger/pod-book.ts';
 import { published$ } from '../trigger/published.ts';
 import { triggerActions$ } from '../trigger/trigger-actions.ts';
 import { WaitingRuns, type WaitingSettings } from '../trigger/waiting-runs.ts';
+import { runQuestionSchema } from '../wire/messages.ts';
 import { watchedPods$, watchScopes } from '../trigger/watched-pods.ts';
 
 /** Settings of one triggerer. */
 export interface TriggererSettings extends WaitingSettings, OrphanSettings {
+  /** Version of the program, for `doctor`. */
+  readonly version?: string | undefined;
   /** This replica's id, unique among those alive. */
   readonly id: string;
   readonly installation: string;
@@ -117,6 +120,20 @@ export function triggerer({ broker, clusters, settings, log, meter }: TriggererD
     );
   });
 
+  const runOf = (data: unknown) => runQuestionSchema.parse(data);
+  const answers$ = merge(
+    broker.questions.answer$('place', (data) => runs.placeOf(runOf(data))),
+    broker.questions.answer$('queues', () => runs.loads()),
+    broker.questions.answer$('roles', () => {
+      const { oldestWatchMs, problems } = health();
+      return {
+        ...{ role: 'triggerer', id: settings.id, version: settings.version ?? '', problems },
+        clockOffsetMs: broker.clockOffsetMs(),
+        ...(oldestWatchMs === undefined ? {} : { watchAgeMs: oldestWatchMs }),
+      };
+    }),
+  );
+
   const work$ = (stop$: Observable<unknown>): Observable<never> =>
     defer(() => {
       const takenOver$ = takenOverShards$(ownership, {
@@ -155,6 +172,7 @@ export function triggerer({ broker, clusters, settings, log, meter }: TriggererD
           takeUntil(left$.pipe(delay(LAST_WORDS_MS))),
         ),
         gauges$.pipe(takeUntil(left$)),
+        answers$.pipe(takeUntil(left$)),
       );
     });
   return Object.assign(work$, { health });

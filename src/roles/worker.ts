@@ -17,6 +17,7 @@ import {
   timer,
 } from 'rxjs';
 import type { Observable } from 'rxjs';
+import type { ConcurrencyLimits } from '../core/concurrency.ts';
 import { RETRY_POLICY } from '../core/retry.ts';
 import type { RetryPolicy } from '../core/retry.ts';
 import type { Operator } from '../operator/operator.ts';
@@ -49,6 +50,8 @@ export interface WorkerDeps {
 
 /** How a worker is set up. */
 export interface WorkerSettings {
+  /** Version of the program, for `doctor`. */
+  readonly version?: string | undefined;
   /** Unique among the live workers. */
   readonly id: string;
   readonly queues: readonly string[];
@@ -64,6 +67,8 @@ export interface WorkerSettings {
   /** How long kept pods stay after their end, in milliseconds. Default 24 h. */
   readonly keepPodMs?: number | undefined;
   readonly retryPolicy?: RetryPolicy | undefined;
+  /** Slots by `tenant/key`, `key` or `*`. Default: one for every key. */
+  readonly concurrencyLimits?: ConcurrencyLimits | undefined;
 }
 
 /** Credits where the settings say nothing. @see spec protocol §4 */
@@ -87,6 +92,7 @@ export function worker(deps: WorkerDeps): Work {
     installation: settings.installation,
     namespaces: settings.namespaces,
     policy: settings.retryPolicy ?? RETRY_POLICY,
+    concurrencyLimits: settings.concurrencyLimits ?? {},
     held: new HeldPods(settings.installation, broker.nudges$(settings.id).pipe(share()), stop$),
     log,
     meter,
@@ -118,6 +124,12 @@ export function worker(deps: WorkerDeps): Work {
       stopped$.pipe(ignoreElements()),
       ...queues,
       ...services,
+      broker.questions
+        .answer$('roles', () => {
+          const { id, queues: served, version = '' } = settings;
+          return { role: 'worker', id, version, queues: served, clockOffsetMs: broker.clockOffsetMs() };
+        })
+        .pipe(takeUntil(stop$)),
       janitor$(engine, settings).pipe(takeUntil(stop$)),
     );
   };

@@ -10,7 +10,7 @@ import {
   type ObservableInput,
   of,
 } from 'rxjs';
-import type { SubscriptionChange } from '../ports.ts';
+import type { GateChange, SubscriptionChange } from '../ports.ts';
 import type { Action, Check, Checked } from './actions.ts';
 import { dueBatches$ } from './due-batches.ts';
 import type { Orphans } from './orphans.ts';
@@ -19,7 +19,7 @@ import type { WaitingRuns } from './waiting-runs.ts';
 
 /** What the pipeline merges. None of them ends by itself. */
 export interface TriggerInputs {
-  readonly subscriptions$: Observable<SubscriptionChange>;
+  readonly subscriptions$: Observable<SubscriptionChange | GateChange>;
   /** Already taken in by the book. */
   readonly pods$: Observable<WatchSignal>;
   /** Shards that this replica begins to act on. */
@@ -55,10 +55,11 @@ export function triggerActions$(
 ): Observable<Action> {
   let isComplete = false;
 
-  const subscription = (change: SubscriptionChange): readonly Action[] => {
+  const subscription = (change: SubscriptionChange | GateChange): readonly Action[] => {
+    if (change.kind === 'queue' || change.kind === 'slots') return runs.gate(change, now());
     if (change.kind === 'synced') {
       isComplete = true;
-      return [];
+      return runs.complete(now());
     }
     const before = runs.podOf(change.run);
     const actions = runs.subscription(change, now());

@@ -5,8 +5,8 @@
 import { judge, judgeAbsence, type Judgement } from '../core/judge.ts';
 import type { PodProjection } from '../core/pod.ts';
 import { TimingWheel } from '../core/timing-wheel.ts';
-import type { SubscriptionChange } from '../ports.ts';
-import type { TriggerEvent } from '../wire/messages.ts';
+import type { GateChange, SubscriptionChange } from '../ports.ts';
+import type { QueueLoad, QueuePlace, TriggerEvent } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
 import { type Action, type Checked, type Firing, runKeyText } from './actions.ts';
 import { deadlineOf, isSeenSince } from './deadlines.ts';
@@ -15,6 +15,8 @@ import { floorMs, nextLoggingAt } from './logging-interval.ts';
 import type { PodBook, WatchSignal } from './pod-book.ts';
 import { Rate } from './rate.ts';
 import type { Wait } from './wait.ts';
+import { queueLoads } from './queue-loads.ts';
+import { WaitingRoom } from './waiting-room.ts';
 
 /** An unchanged subscription fires again after this long, then after twice as long, up to the second figure. */
 const AGAIN_AFTER_MS = 60_000;
@@ -24,6 +26,8 @@ const AGAIN_AFTER_FAILURE_MS = 5_000;
 /** At most this many GETs under way. */
 const CHECKS_UNDER_WAY = 20;
 const CHECK_AGAIN_AT_MOST_MS = 60_000;
+/** On the wheel, a queue to be put in order; runs begin with a figure. */
+const ROOM = 'room ';
 
 /** Settings; the defaults are the protocol's. @see spec protocol §7 */
 export interface WaitingSettings {
@@ -56,6 +60,7 @@ export class WaitingRuns {
   readonly #byUid = new Map<string, string>();
   /** Shard → its runs: a take-over looks at these only. */
   readonly #byShard = new Map<string, Set<string>>();
+  readonly #room = new WaitingRoom();
   readonly #book: PodBook;
   readonly #acting: Acting;
   readonly #running: Rate;
@@ -99,7 +104,7 @@ export class WaitingRuns {
     const known = this.#waits.get(key);
     if (change.kind === 'deleted') {
       if (known !== undefined) this.#forget(key, known);
-      return [];
+      return this.#ordered(this.#room.remove(key), now);
     }
     // A re-read tells everything again; what has not changed keeps its firings.
     if (known?.revision === change.revision) return this.#look(key, now);
@@ -134,7 +139,36 @@ export class WaitingRuns {
     if (siblings === undefined) this.#byShard.set(shard, new Set([key]));
     else siblings.add(key);
     if (uid !== undefined) this.#byUid.set(uid, key);
-    return this.#look(key, now);
+    const queue = this.#room.put(key, run, subscription);
+    return [...this.#ordered(queue, now, key), ...this.#look(key, now)];
+  }
+
+  /** The first complete read is in. */
+  complete(now: number): readonly Action[] {
+    return this.#room.complete().flatMap((queue) => this.#ordered(queue, now));
+  }
+
+  /** A queue was paused or resumed, or a slot of a concurrency key was taken or freed. */
+  gate(change: GateChange, now: number): readonly Action[] {
+    return this.#room.gate(change).flatMap((queue) => this.#ordered(queue, now));
+  }
+
+  /** Puts a queue in order, or makes a note to; looks at the runs whose gate that opened, in their order. `but` is looked at anyway. */
+  #ordered(queue: string | undefined, now: number, but?: string): readonly Action[] {
+    if (queue === undefined) return [];
+    const { opened, againAt } = this.#room.order(queue, now);
+    if (againAt !== undefined) this.wheel.schedule(`${ROOM}${queue}`, againAt);
+    return opened.flatMap((key) => (key === but ? [] : this.#look(key, now)));
+  }
+
+  /** Where a run that waits for its turn stands. */
+  placeOf(run: RunKey): QueuePlace | undefined {
+    return this.#room.placeOf(runKeyText(run));
+  }
+
+  /** What waits and runs, by queue. */
+  loads(): readonly QueueLoad[] {
+    return queueLoads(this.#room, this.#waits.values());
   }
 
   /** A watch said something, which the book has taken in already. */
@@ -164,7 +198,9 @@ export class WaitingRuns {
 
   /** The wheel turned. */
   due(keys: readonly string[], now: number): readonly Action[] {
-    return keys.flatMap((key) => this.#look(key, now));
+    return keys.flatMap((key) =>
+      key.startsWith(ROOM) ? this.#ordered(key.slice(ROOM.length), now) : this.#look(key, now),
+    );
   }
 
   /** A GET answered. */
@@ -224,7 +260,7 @@ export class WaitingRuns {
     const checked = wait.checked?.over === shown ? wait.checked?.pod : undefined;
     const pod = checked ?? shown ?? wait.departed?.pod;
     if (ref === undefined || shown !== undefined) {
-      const judgement = judge(subscription, pod, now);
+      const judgement = judge(subscription, pod, now, this.#room.admits(key));
       return this.#isOverdue(wait, judgement, now)
         ? this.#checkWhenFree(key, wait, wait.checkAt ?? now, now)
         : this.#conclude(key, wait, judgement, pod, now);

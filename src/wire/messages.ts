@@ -6,7 +6,7 @@ import { z } from 'zod';
 import type { ContainerProjection, PodProjection, PodRef } from '../core/pod.ts';
 import type { RunKey } from './subjects.ts';
 import { WIRE_VERSION } from '../core/version.ts';
-import { QUEUE_PATTERN } from './tokens.ts';
+import { isTokenText, QUEUE_PATTERN } from './tokens.ts';
 
 export { WIRE_VERSION };
 /** Largest run request, in bytes. @see spec protocol §2 `reqs` */
@@ -43,6 +43,10 @@ export const runContextSchema = z.strictObject({
 });
 export type RunContext = z.infer<typeof runContextSchema>;
 
+/** Levels of urgency among a tenant's own runs. */
+export const PRIORITIES = ['high', 'normal', 'low'] as const;
+export type Priority = (typeof PRIORITIES)[number];
+
 /** The envelope of a run request; `params` is checked by the operator's own schema. @see design §3 */
 export const runRequestSchema = z.strictObject({
   operator: z.string().min(1).max(64).default('pod'),
@@ -64,6 +68,12 @@ export const runRequestSchema = z.strictObject({
     .optional(),
   startAfter: z.iso.datetime({ offset: true }).optional(),
   parentRunId: z.string().min(1).max(128).optional().describe('the run that this one repeats'),
+  priority: z.enum(PRIORITIES).optional().describe("order among the tenant's own waiting runs; normal where absent"),
+  concurrencyKey: z
+    .string()
+    .refine(isTokenText, 'must be 1 to 128 characters once encoded as a subject token')
+    .optional()
+    .describe('runs of one tenant with the same key run at most as many at once as REENTRY_CONCURRENCY_LIMITS says'),
   annotations: z.record(z.string(), z.string()).default({}),
 });
 export type RunRequest = z.infer<typeof runRequestSchema>;
@@ -155,6 +165,18 @@ export type Outcome = z.infer<typeof outcomeSchema>;
 
 // --- state
 
+/** What a run that is ready to start waits for, before anything of it exists in Kubernetes. @see core/admission-order.ts */
+export const gateSchema = z.looseObject({
+  /** As the worker saw it that put the run back: the queue is paused, the queue is long, all slots of its key are taken. */
+  why: z.enum(['paused', 'turn', 'key']),
+  since: instant,
+  priority: z.enum(PRIORITIES).optional(),
+  concurrencyKey: z.string().optional(),
+  /** How often it was let go and found its gate shut after all. */
+  tries: count.optional(),
+});
+export type Gate = z.infer<typeof gateSchema>;
+
 /** What a waiting run waits for. All times absolute, broker time. @see spec protocol §7 */
 export const awaitSchema = z.looseObject({
   /** The pod's base container has ended, or the pod has. */
@@ -169,6 +191,7 @@ export const awaitSchema = z.looseObject({
   timeoutAt: instant.optional(),
   expireAt: instant.optional(),
   loggingEveryMs: z.number().int().min(1).optional(),
+  gate: gateSchema.optional(),
 });
 export type Await = z.infer<typeof awaitSchema>;
 
@@ -224,6 +247,9 @@ export const runStateSchema = z.looseObject({
       retry: z.boolean().optional(),
     })
     .optional(),
+  /** From the request; what a start is judged by without reading that. */
+  priority: z.enum(PRIORITIES).optional(),
+  concurrencyKey: z.string().optional(),
   /** When the attempt's execution time is over; fixed when its pod is created. */
   timeoutAt: instant.optional(),
   expireAt: instant.optional(),
@@ -292,6 +318,58 @@ export const subscriptionSchema = z.looseObject({
   then: z.enum(['resume', 'start']),
 });
 export type Subscription = z.infer<typeof subscriptionSchema>;
+
+/** A queue's gate, in KV `subs`; absent: open. */
+export const queueRecordSchema = z.looseObject({
+  v: version,
+  paused: z.boolean(),
+  at: instant,
+  by: z.string().optional(),
+  reason: z.string().optional(),
+});
+export type QueueRecord = z.infer<typeof queueRecordSchema>;
+
+/** Who holds the slots of a tenant's concurrency key, in KV `subs`; absent: nobody. A run holds its slot until it has ended. */
+export const slotsSchema = z.looseObject({ v: version, limit: z.number().int().min(1), holders: z.array(z.string()) });
+export type Slots = z.infer<typeof slotsSchema>;
+
+// --- questions between roles
+
+/** Which run a question is about. */
+export const runQuestionSchema = z.looseObject({ tenant: z.string(), runId: z.string() });
+/** Where a waiting run stands in its queue, from 1; `why` as in a gate, or that its start is on the way. */
+export const queuePlaceSchema = z.looseObject({
+  position: count,
+  of: count,
+  why: z.enum(['paused', 'turn', 'key', 'admitted']),
+  reason: z.string().optional(),
+});
+export type QueuePlace = z.infer<typeof queuePlaceSchema>;
+/** One queue, as a triggerer sees it. */
+export const queueLoadSchema = z.looseObject({
+  queue: z.string(),
+  paused: z.boolean(),
+  at: instant.optional(),
+  reason: z.string().optional(),
+  /** Runs that wait for their turn. */
+  waiting: count,
+  /** Runs that wait for a time: `startAfter`, a retry, a quota. */
+  delayed: count,
+  /** Runs with a pod. */
+  running: count,
+});
+export type QueueLoad = z.infer<typeof queueLoadSchema>;
+/** A role's process that is alive. */
+export const rolePresenceSchema = z.looseObject({
+  role: z.string(),
+  id: z.string(),
+  version: z.string(),
+  queues: z.array(z.string()).optional(),
+  clockOffsetMs: z.number().optional(),
+  watchAgeMs: z.number().optional(),
+  problems: z.array(z.string()).default([]),
+});
+export type RolePresence = z.infer<typeof rolePresenceSchema>;
 
 // --- what clients hear
 
@@ -390,4 +468,8 @@ export interface RunSummary extends RunKey {
   readonly outcome?: Outcome;
   readonly timings: Timings;
   readonly cancelRequested?: boolean;
+  readonly priority?: Priority;
+  readonly concurrencyKey?: string;
+  /** Where it stands in its queue; only for a run that waits for its turn, where a triggerer answers. */
+  readonly place?: QueuePlace;
 }

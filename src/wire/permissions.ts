@@ -1,7 +1,7 @@
 /** Who may publish and subscribe what: one table, from which the users of a NATS server are configured. @see spec protocol §11 */
 import { consumers } from './streams.ts';
 import type { Bucket, Layout, Subscriber } from './streams.ts';
-import { LANES } from './subjects.ts';
+import { LANES, keys } from './subjects.ts';
 import { enc } from './tokens.ts';
 
 /** Roles with permissions of their own. A client's are those of one tenant. */
@@ -204,6 +204,18 @@ export const PERMISSIONS: readonly PermissionRow[] = [
     subscribe: [],
   },
   {
+    what: 'questions to other roles',
+    subjects: ({ subjects }) => [subjects.ask.all],
+    publish: [...WORKERS, 'setup'],
+    subscribe: [...WORKERS, 'triggerer'],
+  },
+  {
+    what: 'gates of queues: pause and resume',
+    subjects: ({ assets: { subscriptionBucket } }) => [subscriptionBucket.subject(keys.queue('*'))],
+    publish: ['setup'],
+    subscribe: [],
+  },
+  {
     what: 'heartbeats of triggerers',
     subjects: ({ subjects }) => [subjects.heartbeat.all],
     publish: ['triggerer'],
@@ -264,7 +276,7 @@ export function permissionsOf(
       PERMISSIONS.filter((row) => row[side].some((one) => one === role)).flatMap((row) => row.subjects(layout, whole)),
     ),
   ];
-  return { publish: of('publish'), subscribe: of('subscribe'), responses: role === 'worker' || role === 'executor' };
+  return { publish: of('publish'), subscribe: of('subscribe'), responses: role !== 'client' && role !== 'setup' };
 }
 
 /** Permissions as a server's configuration takes them (JSON is valid there), for one user. */

@@ -1,3 +1,4 @@
+import type { ConcurrencyLimits } from '../core/concurrency.ts';
 import type { RetryPolicy } from '../core/retry.ts';
 import type { Operator } from '../operator/operator.ts';
 import type { Broker, Clusters, Log, Meter } from '../ports.ts';
@@ -21,6 +22,8 @@ export interface Engine {
   /** Namespaces the installation watches; `undefined`: all. */
   readonly namespaces: readonly string[] | undefined;
   readonly policy: RetryPolicy;
+  /** How many runs of a concurrency key run at once. */
+  readonly concurrencyLimits: ConcurrencyLimits;
   /** Runs that keep their slot while their pod runs. */
   readonly held: HeldPods;
   readonly log: Log;

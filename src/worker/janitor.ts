@@ -6,6 +6,7 @@ import { keys } from '../wire/subjects.ts';
 import type { RunKey } from '../wire/subjects.ts';
 import type { Engine } from './engine.ts';
 import { removeKeptPods } from './kept-pods.ts';
+import { freeSlots } from './admission.ts';
 import { owe } from './owing.ts';
 
 /** How often the lease is renewed, and how long it stands unrenewed before it is free. */
@@ -36,6 +37,8 @@ export class Janitor {
   #keptLookedAt = Number.NEGATIVE_INFINITY;
   /** Waits and states as the last sweep saw them: what is the same twice, at least a minute apart, is not merely in between. */
   #suspects = new Map<string, number>();
+  /** Concurrency keys that this sweep has looked at. */
+  #keysSeen = new Set<string>();
 
   constructor(engine: Engine, settings: JanitorSettings) {
     this.#engine = engine;
@@ -74,6 +77,7 @@ export class Janitor {
     const { broker } = this.#engine;
     const before = this.#suspects;
     this.#suspects = new Map();
+    this.#keysSeen = new Set();
     let after: number | undefined;
     do {
       const page = await broker.runs.list({ limit: PAGE, ...(after === undefined ? {} : { after }) });
@@ -101,6 +105,11 @@ export class Janitor {
       return;
     }
     if (state.phase !== 'Deferred' && state.phase !== 'Queued') return;
+    const waitsForKey = state.await?.gate?.concurrencyKey;
+    if (waitsForKey !== undefined && !this.#keysSeen.has(`${run.tenant}/${waitsForKey}`)) {
+      this.#keysSeen.add(`${run.tenant}/${waitsForKey}`);
+      await freeSlots(this.#engine, run.tenant, waitsForKey);
+    }
     const key = keys.run(run);
     this.#suspects.set(key, revision);
     if (before.get(key) !== revision) return;
@@ -118,6 +127,7 @@ export class Janitor {
     } else if (
       state.phase === 'Queued' &&
       state.await.gone !== true &&
+      state.await.gate === undefined &&
       (state.await.notBefore ?? now) + OVERDUE_MS < now
     ) {
       const message = { v: WIRE_VERSION, attempt: state.attempt, stateRev: revision };

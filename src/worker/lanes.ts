@@ -2,12 +2,13 @@
 import { diagnosisOf } from '../core/diagnosis.ts';
 import type { StepMessage } from '../core/run-state.ts';
 import { decide, isTerminal } from '../core/run-state.ts';
-import { cancelMarked, ended, resumed, taken } from '../core/run-transitions.ts';
+import { cancelMarked, ended, gated, resumed, taken } from '../core/run-transitions.ts';
 import type { Delivery, Versioned } from '../ports.ts';
 import { ctlMessageSchema, resumeMessageSchema, startMessageSchema } from '../wire/messages.ts';
 import type { CtlMessage, ResumeMessage, RunState, StartMessage } from '../wire/messages.ts';
 import type { Lane, RunKey } from '../wire/subjects.ts';
 import { dec } from '../wire/tokens.ts';
+import { gateOf, releaseSlot } from './admission.ts';
 import { onOrphan } from './orphans.ts';
 import type { Engine, Settled } from './engine.ts';
 import { ACK } from './engine.ts';
@@ -101,7 +102,11 @@ async function act(
 ): Promise<Tried> {
   const { broker } = engine;
   const { action } = decide(seen?.value, asked(parsed), delivery, broker.now());
-  if (action === 'drop') await broker.subscriptions.delete(run);
+  if (action === 'drop') {
+    await broker.subscriptions.delete(run);
+    // Taken by this message's own holder, right before the run was cancelled.
+    if (seen !== undefined && isTerminal(seen.value.phase)) await releaseSlot(engine, run, seen.value);
+  }
   if (seen === undefined || action === 'ack' || action === 'drop') return ACK;
   const state = seen.value;
   if (crashedTooOften(delivery, state) && !isTerminal(state.phase)) {
@@ -154,6 +159,15 @@ async function take(
   const now = broker.now();
   switch (parsed.on) {
     case 'start': {
+      // A redelivery in phase Starting has passed already.
+      const why = state.phase === 'Queued' ? await gateOf(engine, run, state, delivery) : undefined;
+      if (why !== undefined) {
+        const put = await writeOver(broker.runs, run, gated(state, why, holder, now), seen.revision);
+        if (put.kind === 'lost') return put;
+        engine.meter.count('runs_gated_total', { queue: state.queue, why });
+        await owe(engine, run, put.seen, 'start');
+        return ACK;
+      }
       const written = await writeOver(broker.runs, run, taken(state, 'Starting', holder), seen.revision);
       if (written.kind === 'lost') return written;
       return carryOutStart(engine, new Holding(broker.runs, run, written.seen));

@@ -7,6 +7,7 @@ import type { RunState } from '../wire/messages.ts';
 import { WIRE_VERSION } from '../wire/messages.ts';
 import { keys } from '../wire/subjects.ts';
 import type { RunKey } from '../wire/subjects.ts';
+import { releaseSlot } from './admission.ts';
 import { operatorStep } from './context.ts';
 import type { Engine } from './engine.ts';
 
@@ -51,6 +52,7 @@ async function oweEnd(engine: Engine, run: RunKey, state: RunState): Promise<voi
     await broker.publish.event(run, 'accepted', 0, lifecycleData(run, state, broker.now()));
   await broker.publish.event(run, 'completed', state.step, completedData(run, state));
   await cleanUp(engine, run, state);
+  await releaseSlot(engine, run, state);
   await broker.subscriptions.delete(run);
 }
 

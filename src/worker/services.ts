@@ -23,6 +23,7 @@ import type { RunKey, Verb } from '../wire/subjects.ts';
 import { isTokenText, queueOf } from '../wire/tokens.ts';
 import { surroundings } from './context.ts';
 import type { Engine } from './engine.ts';
+import { gateText, placeFor } from './place.ts';
 import { checkAnyRequest, hashOf } from './validate.ts';
 
 /** From here on a bucket's room is kept for finishing what has begun. @see spec protocol §2 */
@@ -168,11 +169,14 @@ function summary({ tenant, runId }: RunKey, state: RunState, now: number): RunSu
     ...(pod === undefined ? {} : { pod }),
     ...(outcome === undefined ? {} : { outcome }),
     ...(state.cancel === undefined || isTerminal(phase) ? {} : { cancelRequested: true }),
+    ...(state.priority === undefined ? {} : { priority: state.priority }),
+    ...(state.concurrencyKey === undefined ? {} : { concurrencyKey: state.concurrencyKey }),
   };
 }
 
-function waitOf({ phase, await: wait, pod }: RunState, now: number): string | undefined {
+function waitOf({ phase, await: wait, pod, queue }: RunState, now: number): string | undefined {
   if (isTerminal(phase) || wait === undefined) return phase === 'Queued' ? 'a worker' : undefined;
+  if (wait.gate !== undefined) return gateText(wait.gate.why, queue, wait.gate.concurrencyKey);
   if (wait.gone === true) return `pod ${pod?.name ?? ''} to be gone`;
   if (wait.terminal === true) return `pod ${pod?.name ?? ''} to end`;
   const notBefore = wait.notBefore ?? now;
@@ -182,7 +186,7 @@ function waitOf({ phase, await: wait, pod }: RunState, now: number): string | un
 async function status(engine: Engine, tenant: string, input: unknown): Promise<unknown> {
   const run = { tenant, runId: runQuerySchema.parse(input).runId };
   const { value: state } = await found(engine, run);
-  const told = summary(run, state, engine.broker.now());
+  const told = { ...summary(run, state, engine.broker.now()), ...(await placeFor(engine, run, state)) };
   // Only a pod that should be gone is looked at: asking for the status of a run that merely waits costs no API read.
   return state.await?.gone === true ? { ...told, ...(await blockedBy(engine, state)) } : told;
 }
@@ -273,6 +277,7 @@ async function explain(engine: Engine, tenant: string, input: unknown): Promise<
   return {
     ...summary(run, state, broker.now()),
     ...(await blockedBy(engine, state)),
+    ...(await placeFor(engine, run, state)),
     revision,
     userFailures,
     infraFailures,

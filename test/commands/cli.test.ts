@@ -37,6 +37,7 @@ describe('help', () => {
       'render',
       'schema',
       'setup',
+      'queue',
       'dlq',
       'doctor',
     ])

@@ -9,6 +9,7 @@ import {
   cancelMarked,
   deferred,
   ended,
+  gated,
   postponed,
   retrying,
   stoppingBegun,
@@ -92,6 +93,11 @@ class World {
     if (action === 'end') {
       const outcome: Outcome = { state: message.body.on === 'cancel' ? 'cancelled' : 'failed' };
       this.write({ ...ended(state, outcome, 10), fence: { ...holder, epoch: state.fence.epoch + 1 } }, revision);
+    }
+    if (action === 'take' && message.body.on === 'start' && state.phase === 'Queued' && revision % 4 === 1) {
+      expect(mayGo(state.phase, 'gate', 'Queued')).toBe(true);
+      this.write(gated(state, 'turn', holder, 10), revision);
+      return;
     }
     if (action === 'take') {
       const marked =

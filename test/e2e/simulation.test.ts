@@ -16,6 +16,8 @@ test('every run ends in exactly one completed event, whatever dies, stands still
   expect(report).toMatchObject({
     notOnce: [],
     podsTwice: [],
+    keyShared: [],
+    slotsLeft: [],
     podsLeft: [],
     subscriptionsLeft: [],
     messagesLeft: 0,

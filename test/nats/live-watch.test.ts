@@ -25,7 +25,9 @@ function following(broker: Broker, replica: string) {
     else if (change.kind === 'put') known.set(change.run.runId, change.subscription.step);
     else known.delete(change.run.runId);
   };
-  const subscribed = broker.subscriptions.changes$(replica).subscribe(take);
+  const subscribed = broker.subscriptions.changes$(replica).subscribe((change) => {
+    if (change.kind !== 'queue' && change.kind !== 'slots') take(change);
+  });
   return {
     known: () => Object.fromEntries([...known].sort()),
     synced: () => synced,

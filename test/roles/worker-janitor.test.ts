@@ -40,6 +40,7 @@ async function anEngine(id = 'w1') {
     installation: 'test',
     namespaces: undefined,
     policy: RETRY_POLICY,
+    concurrencyLimits: {},
     held: new HeldPods('test', NEVER, NEVER),
     log: silent,
     meter: { count: () => undefined, gauge: () => undefined, observeMs: () => undefined },

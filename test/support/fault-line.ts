@@ -150,6 +150,12 @@ export function faultLine(broker: Broker, odds: Odds, stallMs: number, random: (
         put: (run, subscription, revision) => write(() => subscriptions.put(run, subscription, revision)),
         delete: (run) => write(() => subscriptions.delete(run)),
       },
+      gates: {
+        ...broker.gates,
+        queue: (queue) => read(() => broker.gates.queue(queue)),
+        slots: (tenant, key) => read(() => broker.gates.slots(tenant, key)),
+        setSlots: (tenant, key, slots, revision) => write(() => broker.gates.setSlots(tenant, key, slots, revision)),
+      },
       results: { ...results, put: (run, attempt, name, data) => write(() => results.put(run, attempt, name, data)) },
       publish: {
         ...said,

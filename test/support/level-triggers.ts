@@ -2,6 +2,7 @@ import { judge, judgeAbsence } from '../../src/core/judge.ts';
 import type { Broker } from '../../src/ports.ts';
 import type { Subscription } from '../../src/wire/messages.ts';
 import { keys, type RunKey } from '../../src/wire/subjects.ts';
+import { WaitingRoom } from '../../src/trigger/waiting-room.ts';
 import type { PodWorld } from './pod-world.ts';
 
 /** Fires what is true of the world of pods, again and again: a triggerer without watch, ownership or manners. */
@@ -19,12 +20,23 @@ export function levelTriggers(
     n: number;
   }
   const waiting = new Map<string, Waiting>();
+  const room = new WaitingRoom();
   let fired = 0;
   const changes = broker.subscriptions.changes$('simulated').subscribe((change) => {
-    if (change.kind === 'synced') return;
+    if (change.kind === 'synced') {
+      room.complete();
+      return;
+    }
+    if (change.kind === 'queue' || change.kind === 'slots') {
+      room.gate(change);
+      return;
+    }
     const key = keys.run(change.run);
-    if (change.kind === 'deleted') waiting.delete(key);
-    else
+    if (change.kind === 'deleted') {
+      waiting.delete(key);
+      room.remove(key);
+    } else {
+      room.put(key, change.run, change.subscription);
       waiting.set(key, {
         run: change.run,
         subscription: change.subscription,
@@ -33,9 +45,11 @@ export function levelTriggers(
         firedAt: 0,
         n: 0,
       });
+    }
   });
   const look = () => {
     const now = broker.now();
+    for (const queue of room.queues) room.order(queue, now);
     for (const entry of waiting.values()) {
       const { run, subscription, revision } = entry;
       if (now - entry.firedAt < settings.refireMs) continue;
@@ -44,7 +58,7 @@ export function levelTriggers(
       let judgement =
         ref !== undefined && seen?.there === false
           ? judgeAbsence(subscription, seen.pod, now)
-          : judge(subscription, seen?.pod, now);
+          : judge(subscription, seen?.pod, now, room.admits(keys.run(run)));
       if (
         judgement.kind === 'wait' &&
         wait.loggingEveryMs !== undefined &&

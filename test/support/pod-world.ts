@@ -42,6 +42,9 @@ interface Pod {
 export class PodWorld {
   /** Every creation, by `tenant/run/attempt`. */
   readonly creations = new Map<string, number>();
+  /** Pods that were made while another run's pod of the same concurrency key lived. */
+  readonly keyShared: string[] = [];
+  readonly #keys = new Map<string, string>();
   readonly #pods = new Map<string, Pod>();
   readonly #last = new Map<string, PodProjection>();
   readonly #refused = new Map<string, number>();
@@ -137,8 +140,18 @@ export class PodWorld {
       attempt: context.state.attempt,
       alreadyChecked: false,
     };
+    this.#noteKey(context, name, now);
     this.#pods.set(name, { projection, script, endsAt: now + script.runMs });
     return projection;
+  }
+
+  #noteKey({ request: { concurrencyKey }, run }: StepContext<unknown>, name: string, now: number): void {
+    if (concurrencyKey === undefined) return;
+    const live = this.alive(now).filter(({ phase, deletedAt }) => phase === 'Running' && deletedAt === undefined);
+    for (const other of live)
+      if (this.#keys.get(other.name) === concurrencyKey && other.runId !== run.runId)
+        this.keyShared.push(`${concurrencyKey}: ${other.runId ?? ''} and ${run.runId}`);
+    this.#keys.set(name, concurrencyKey);
   }
 
   /** Asks for the pod's end; `false`: it is not there. */

@@ -43,6 +43,10 @@ export interface SimulationReport {
   readonly notOnce: readonly string[];
   /** Attempts whose pod was created more than once. */
   readonly podsTwice: readonly string[];
+  /** Runs with the same concurrency key whose pods lived at the same time. */
+  readonly keyShared: readonly string[];
+  /** Slots that nobody gave back. */
+  readonly slotsLeft: readonly string[];
   readonly podsLeft: readonly string[];
   readonly subscriptionsLeft: readonly string[];
   readonly messagesLeft: number;
@@ -197,6 +201,11 @@ export async function simulate(settings: SimulationSettings): Promise<Simulation
   }
   if (first.waiting() + second.waiting() > 0)
     subscriptionsLeft.push(`seen by triggers: ${first.waiting()}, ${second.waiting()}`);
+  const slotsLeft: string[] = [];
+  for (const key of ['key-0', 'key-1', 'key-2']) {
+    const left = await outside.gates.slots('sim', key);
+    if (left !== undefined) slotsLeft.push(`${key} ${JSON.stringify(left.value)}`);
+  }
   const podsLeft: string[] = [];
   for (const { name, runId = '' } of world.alive(outside.now())) {
     const seen = await outside.runs.read({ tenant: 'sim', runId }, { leader: true });
@@ -216,6 +225,8 @@ export async function simulate(settings: SimulationSettings): Promise<Simulation
     seconds: Math.round((performance.now() - begunAt) / 100) / 10,
     notOnce,
     podsTwice: [...world.creations].filter(([, times]) => times > 1).map(([key]) => key),
+    keyShared: world.keyShared,
+    slotsLeft,
     podsLeft,
     subscriptionsLeft,
     messagesLeft,
@@ -228,6 +239,9 @@ function requestOf(random: () => number): object {
   const kind = random();
   const runMs = Math.round(50 + random() * 800);
   const params = { runMs, goneMs: Math.round(random() * 400) };
+  if (kind < 0.1) return { params, concurrencyKey: `key-${Math.floor(random() * 3)}` };
+  if (kind < 0.15)
+    return { params: { ...params, exits: [1, 0] }, retries: 1, retryDelaySeconds: 0.1, concurrencyKey: 'key-0' };
   if (kind < 0.4) return { params };
   if (kind < 0.5) return { params: { ...params, loggingEveryMs: 100 } };
   if (kind < 0.6) return { params: { ...params, exits: [1, 0] }, retries: 1, retryDelaySeconds: 0.1 };

@@ -1,0 +1,194 @@
+import Table from 'cli-table3';
+import type { Command } from 'commander';
+import { firstValueFrom, merge, timer } from 'rxjs';
+import { z } from 'zod';
+import { nearest } from '../config.ts';
+import { ReentryError } from '../errors.ts';
+import type { Operations } from '../ports.ts';
+import { WIRE_VERSION } from '../wire/messages.ts';
+import { openInstallation } from './dlq.ts';
+import { EXIT_CODES } from './exit-codes.ts';
+import { paintFor, span } from './paint.ts';
+import { action, declare, family, NATS_SETTINGS, oneArgument } from './shell.ts';
+import type { Finish, Shell } from './shell.ts';
+
+const POLL_MS = 500;
+/** How often a drain tells of itself where nothing changes. */
+const TELL_EVERY_MS = 10_000;
+
+/** `reentry queue`: gates of queues. Needs the NATS user of `setup`. */
+export function queueCommand(shell: Shell, finish: Finish): Command {
+  const says = 'list queues; pause, resume or drain one';
+  return family('queue', says, [
+    listCommand(shell, finish),
+    gateCommand(shell, finish, 'pause', 'take requests in, but start nothing; what runs goes on', true),
+    gateCommand(shell, finish, 'resume', 'start again what a pause kept, in the order of the queue', false),
+    drainCommand(shell, finish),
+  ]);
+}
+
+/** One queue, as `queue list` and a drain show it. */
+interface QueueView {
+  readonly queue: string;
+  readonly kind: string;
+  readonly paused: boolean;
+  readonly pausedAt?: string;
+  readonly reason?: string;
+  /** Requests not taken in yet. */
+  readonly requests: number;
+  /** Ready, and not their turn. */
+  readonly waiting: number;
+  /** Waiting for a time. */
+  readonly delayed: number;
+  /** With a pod. */
+  readonly running: number;
+  /** Step messages in workers' hands or waiting for one. */
+  readonly steps: number;
+}
+
+async function viewOf(installation: Operations): Promise<readonly QueueView[]> {
+  const [lanes, loads] = await Promise.all([installation.queues(), installation.questions.queues()]);
+  if (loads === undefined)
+    throw new ReentryError('UNREACHABLE', 'no triggerer answers; is one running (`reentry triggerer`)?', {
+      transient: true,
+    });
+  return Promise.all(
+    lanes.map(async ({ queue, kind, requests, steps }): Promise<QueueView> => {
+      // From the leader: a triggerer may not have heard of it yet.
+      const record = (await installation.gates.queue(queue))?.value;
+      const { waiting = 0, delayed = 0, running = 0 } = loads.find((load) => load.queue === queue) ?? {};
+      return {
+        ...{ queue, kind, paused: record?.paused === true },
+        ...(record?.paused === true ? { pausedAt: new Date(record.at).toISOString() } : {}),
+        ...(record?.reason === undefined ? {} : { reason: record.reason }),
+        ...{ requests, waiting, delayed, running, steps: steps.ctl + steps.resume + steps.start },
+      };
+    }),
+  );
+}
+
+function listCommand(shell: Shell, finish: Finish): Command {
+  const command = declare({
+    name: 'list',
+    says: 'every queue: whether it is paused, what waits and what runs',
+    settings: NATS_SETTINGS,
+    examples: ['reentry queue list', "reentry queue list --json | jq '.queues[] | select(.paused)'"],
+  });
+  return action(command, shell, finish, async (invocation) => {
+    await using installation = await openInstallation(invocation);
+    const queues = await viewOf(installation);
+    if (invocation.json) {
+      shell.out(JSON.stringify({ queues }));
+      return EXIT_CODES.ok;
+    }
+    const paint = paintFor(shell.colour);
+    const head = ['queue', 'served by', 'gate', 'requests', 'waiting', 'delayed', 'running', 'steps'];
+    const table = new Table({ head, style: { head: [], border: [], compact: true } });
+    for (const { queue, kind, paused, pausedAt, reason, requests, waiting, delayed, running, steps } of queues) {
+      const since = pausedAt === undefined ? '' : ` for ${span(Date.now() - Date.parse(pausedAt))}`;
+      const gate = paused ? paint.yellow(`paused${since}${reason === undefined ? '' : `: ${reason}`}`) : 'open';
+      table.push([queue, `${kind}s`, gate, ...[requests, waiting, delayed, running, steps].map(String)]);
+    }
+    shell.out(table.toString());
+    return EXIT_CODES.ok;
+  });
+}
+
+/** Shuts or opens a gate; says whether that changed it. @throws ReentryError NOT_FOUND for a queue nobody set up */
+async function setGate(installation: Operations, queue: string, paused: boolean, reason: string | undefined) {
+  const known = (await installation.queues()).map((lanes) => lanes.queue);
+  if (!known.includes(queue)) {
+    const near = nearest(queue, known);
+    const hint = near === undefined ? `there are: ${known.join(', ')}` : `did you mean ${near}?`;
+    throw new ReentryError('NOT_FOUND', `no queue ${queue}; ${hint}`, { transient: false });
+  }
+  for (;;) {
+    const present = await installation.gates.queue(queue);
+    if ((present?.value.paused === true) === paused) return false;
+    const said = reason === undefined ? {} : { reason };
+    const record = paused ? { v: WIRE_VERSION, paused, at: Date.now(), ...said } : undefined;
+    if (await installation.gates.setQueue(queue, record, present?.revision ?? 0)) return true;
+  }
+}
+
+const reasonOption = z.looseObject({ reason: z.string().max(200).optional() });
+
+function gateCommand(shell: Shell, finish: Finish, name: string, says: string, paused: boolean): Command {
+  const command = declare({
+    ...{ name, says, settings: NATS_SETTINGS },
+    examples: [
+      `reentry queue ${name} default`,
+      ...(paused ? ['reentry queue pause gpu --reason "driver update"'] : []),
+    ],
+  }).argument('<queue>', 'its name');
+  if (paused) command.option('--reason <TEXT>', 'shown by status and explain of the runs that wait');
+  return action(command, shell, finish, async (invocation, options, args) => {
+    const queue = oneArgument(args);
+    await using installation = await openInstallation(invocation);
+    const changed = await setGate(installation, queue, paused, reasonOption.parse(options).reason);
+    const now = paused ? 'paused' : 'open';
+    shell.out(
+      invocation.json
+        ? JSON.stringify({ queue, paused, changed })
+        : `${queue}: ${changed ? now : `was ${now} already`}`,
+    );
+    return EXIT_CODES.ok;
+  });
+}
+
+const drainOptions = reasonOption.extend({ timeout: z.coerce.number().positive().optional() });
+
+function drainCommand(shell: Shell, finish: Finish): Command {
+  const command = declare({
+    name: 'drain',
+    says: 'pause a queue and wait until nothing of it runs; it stays paused',
+    settings: NATS_SETTINGS,
+    examples: ['reentry queue drain default', 'reentry queue drain gpu --timeout 600 && reentry queue resume gpu'],
+  })
+    .argument('<queue>', 'its name')
+    .option('--reason <TEXT>', 'shown by status and explain of the runs that wait')
+    .option('--timeout <SECONDS>', 'stop waiting after so long (exit code 1); the queue stays paused');
+  return action(command, shell, finish, async (invocation, options, args) => {
+    const { reason, timeout } = drainOptions.parse(options);
+    const queue = oneArgument(args);
+    await using installation = await openInstallation(invocation);
+    await setGate(installation, queue, true, reason);
+    const endsAt = timeout === undefined ? Infinity : performance.now() + timeout * 1_000;
+    let quiet = 0;
+    let told = { running: -1, steps: -1, at: -Infinity };
+    for (;;) {
+      const view = (await viewOf(installation)).find((one) => one.queue === queue);
+      const { running = 0, steps = 0, waiting = 0 } = view ?? {};
+      quiet = running === 0 && steps === 0 ? quiet + 1 : 0;
+      // A run on its way from a worker's hands to a triggerer's eyes is in neither for an instant: so, twice.
+      const drained = quiet > 1;
+      const now = performance.now();
+      if (drained) {
+        shell.out(
+          invocation.json
+            ? JSON.stringify({ queue, drained, running, waiting })
+            : `${queue}: drained, ${String(waiting)} waiting`,
+        );
+        return EXIT_CODES.ok;
+      }
+      if (told.running !== running || told.steps !== steps || now - told.at > TELL_EVERY_MS) {
+        told = { running, steps, at: now };
+        shell.err(
+          invocation.json
+            ? JSON.stringify({ queue, drained, running, steps, waiting })
+            : `${queue}: ${String(running)} running, ${String(steps)} steps on their way`,
+        );
+      }
+      if (now > endsAt) {
+        shell.out(
+          invocation.json
+            ? JSON.stringify({ queue, drained, running, waiting })
+            : `${queue}: not drained, ${String(running)} running`,
+        );
+        return EXIT_CODES.failed;
+      }
+      if ((await firstValueFrom(merge(timer(POLL_MS), shell.stop$), { defaultValue: 0 })) !== 0)
+        return EXIT_CODES.failed;
+    }
+  });
+}

@@ -1,0 +1,75 @@
+import type { Msg } from 'nats';
+import { EMPTY, catchError, concatMap, defer } from 'rxjs';
+import { z } from 'zod';
+import type { Questions } from '../ports.ts';
+import { queueLoadSchema, queuePlaceSchema, rolePresenceSchema } from '../wire/messages.ts';
+import type { Question } from '../wire/subjects.ts';
+import { decoded } from './codec.ts';
+import { pause } from './connection.ts';
+import { coreMessages$ } from './core-messages.ts';
+import { faultOf, natsError } from './errors.ts';
+import type { Link } from './link.ts';
+
+/** A triggerer answers from memory. */
+const ANSWER_WITHIN_MS = 1_000;
+
+/** Questions between roles, as core request and reply: nothing is stored, and no answer is an answer. */
+export function questions(link: Link): Questions {
+  const { nc, subjects, log } = link;
+
+  const ask = async (question: Question, payload: object): Promise<Msg | undefined> => {
+    try {
+      return await nc.request(subjects.ask.of(question), JSON.stringify(payload), { timeout: ANSWER_WITHIN_MS });
+    } catch (error) {
+      const fault = faultOf(error);
+      if (fault === 'noResponders' || fault === 'unknownOutcome') return undefined;
+      throw natsError(`asking ${question}`, error);
+    }
+  };
+
+  return {
+    async place(run) {
+      const answer = await ask('place', run);
+      return answer === undefined
+        ? undefined
+        : (decoded(queuePlaceSchema.nullable(), answer.data, 'place') ?? undefined);
+    },
+    async queues() {
+      const answer = await ask('queues', {});
+      return answer === undefined ? undefined : decoded(z.array(queueLoadSchema), answer.data, 'queues');
+    },
+    async roles(withinMs) {
+      const inbox = `${link.inboxPrefix}.${link.name.replace(/[^\w-]/g, '-')}.roles.${String(performance.now()).replace('.', '-')}`;
+      const found: z.infer<typeof rolePresenceSchema>[] = [];
+      const subscription = nc.subscribe(inbox, {
+        callback: (error, message) => {
+          if (error !== null || message.data.byteLength === 0) return;
+          const presence = rolePresenceSchema.safeParse(message.json());
+          if (presence.success) found.push(presence.data);
+        },
+      });
+      try {
+        nc.publish(subjects.ask.of('roles'), '{}', { reply: inbox });
+        await pause(withinMs);
+      } finally {
+        subscription.unsubscribe();
+      }
+      return found;
+    },
+    answer$: (question, handle) =>
+      coreMessages$(link, subjects.ask.of(question), question === 'roles' ? undefined : 'reentry').pipe(
+        concatMap((message) =>
+          defer(() => {
+            const data: unknown = message.data.byteLength === 0 ? {} : message.json();
+            message.respond(JSON.stringify(handle(data) ?? null));
+            return EMPTY;
+          }).pipe(
+            catchError((error: unknown) => {
+              log?.warn({ question, error: String(error) }, 'a question could not be answered');
+              return EMPTY;
+            }),
+          ),
+        ),
+      ),
+  };
+}

@@ -1,0 +1,247 @@
+import { Subject, lastValueFrom } from 'rxjs';
+import { expect, onTestFinished, test } from 'vitest';
+import type { Broker, Log, Meter } from '../../src/ports.ts';
+import { triggerer } from '../../src/roles/triggerer.ts';
+import { worker } from '../../src/roles/worker.ts';
+import type { Work } from '../../src/run.ts';
+import type { Verb } from '../../src/wire/subjects.ts';
+import { anInstallation, sharedNatsServer } from '../support/nats-server.ts';
+import { PodWorld, scriptedOperator, worldCluster } from '../support/pod-world.ts';
+import { runReentry, startReentry } from '../support/processes.ts';
+
+const server = sharedNatsServer();
+const nothing = (): void => undefined;
+const log: Log = { debug: nothing, info: nothing, warn: nothing, error: nothing, child: () => log };
+const meter: Meter = { count: nothing, gauge: nothing, observeMs: nothing };
+const PATIENCE = { timeout: 30_000, interval: 20 };
+
+/** Worker and triggerer on an installation of their own, over a world of pods. */
+async function aBench(settings: { readonly start?: number; readonly limits?: Readonly<Record<string, number>> } = {}) {
+  const installation = await anInstallation(server.url(), { workerQueues: ['default', 'other'] });
+  const broker = await installation.broker();
+  const world = new PodWorld();
+  const cluster = worldCluster(world, () => broker.now());
+  const clusters = { names: ['sim'], get: () => cluster, [Symbol.asyncDispose]: () => Promise.resolve() };
+  const ends: (() => Promise<void>)[] = [];
+  const begin = (work$: Work) => {
+    const stop$ = new Subject<void>();
+    const done = lastValueFrom(work$(stop$), { defaultValue: undefined });
+    let ended = false;
+    const end = async () => {
+      if (ended) return;
+      ended = true;
+      stop$.next();
+      await done;
+    };
+    ends.push(end);
+    return end;
+  };
+  let started = 0;
+  const startWorker = async () => {
+    started += 1;
+    const id = `w${started}`;
+    return begin(
+      worker({
+        broker: await installation.broker('worker', id),
+        clusters,
+        operators: [scriptedOperator(world)],
+        settings: {
+          ...{ id, queues: ['default', 'other'], installation: 'test', concurrencyLimits: settings.limits ?? {} },
+          credits: { start: settings.start ?? 64 },
+        },
+        log,
+        meter,
+      }),
+    );
+  };
+  const startTriggerer = async () => {
+    started += 1;
+    const id = `t${started}`;
+    const own = await installation.broker('triggerer', id);
+    return begin(
+      triggerer({
+        ...{ broker: own, clusters, log, meter },
+        settings: { id, installation: 'test', namespaces: undefined, defaultQueue: 'default' },
+      }),
+    );
+  };
+  const ask = async (tenant: string, verb: Verb, payload: unknown) => {
+    const client = await installation.client(tenant);
+    return client.request(tenant, verb, payload, 5_000);
+  };
+  onTestFinished(async () => {
+    await Promise.all(ends.map((end) => end()));
+    await installation[Symbol.asyncDispose]();
+  });
+  const submit = (tenant: string, runId: string, request: object = {}, queue = 'default') =>
+    broker.publish.run(
+      { tenant, runId },
+      queue,
+      new TextEncoder().encode(JSON.stringify(request)),
+      `${tenant}/${runId}`,
+    );
+  const phase = async (tenant: string, runId: string) => (await broker.runs.read({ tenant, runId }))?.value.phase;
+  const env = {
+    REENTRY_NATS_URL: server.url(),
+    REENTRY_SUBJECT_ROOT: installation.options.root ?? '',
+    REENTRY_ASSET_PREFIX: installation.options.assetPrefix ?? '',
+    REENTRY_TENANT: 't',
+  };
+  const cli = (...args: readonly string[]) => runReentry(args, env);
+  const pause = (queue: string, paused: boolean) => setPaused(broker, queue, paused);
+  const endWorker = await startWorker();
+  const endTriggerer = await startTriggerer();
+  await expect.poll(() => broker.questions.queues(), PATIENCE).toBeDefined();
+  return { broker, world, submit, phase, cli, env, pause, ask, startWorker, startTriggerer, endWorker, endTriggerer };
+}
+
+async function setPaused(broker: Broker, queue: string, paused: boolean) {
+  const present = await broker.gates.queue(queue);
+  const record = paused ? { v: 1, paused, at: broker.now() } : undefined;
+  expect(await broker.gates.setQueue(queue, record, present?.revision ?? 0)).toBe(true);
+}
+
+test('a paused queue takes requests in and starts nothing, through restarts; what runs goes on; others are not touched', async () => {
+  const bench = await aBench();
+  const { submit, phase, cli, broker, ask, world } = bench;
+  await submit('t', 'running', { params: { runMs: 1_500 } });
+  await expect.poll(() => phase('t', 'running'), PATIENCE).toBe('Deferred');
+  expect(await cli('queue', 'pause', 'default', '--reason', 'new nodes')).toMatchObject({ code: 0 });
+  await submit('t', 'first');
+  await expect
+    .poll(
+      async () => (await broker.subscriptions.read({ tenant: 't', runId: 'first' }))?.value.await.gate?.why,
+      PATIENCE,
+    )
+    .toBe('paused');
+  await submit('t', 'second');
+  await expect.poll(async () => (await broker.questions.queues())?.[0]?.waiting, PATIENCE).toBe(2);
+
+  expect(await ask('t', 'status', { runId: 'second' })).toMatchObject({
+    ok: {
+      phase: 'Queued',
+      place: { position: 2, of: 2, why: 'paused' },
+      waitingFor: 'queue default to be resumed (2 of 2)',
+      blocked: { code: 'QUEUE_PAUSED', summary: 'Queue default is paused: new nodes (2 of 2)' },
+    },
+  });
+  expect((await cli('explain', 'first')).stdout).toContain('new nodes');
+  const listed: unknown = JSON.parse((await cli('queue', 'list', '--json')).stdout);
+  expect(listed).toMatchObject({
+    queues: expect.arrayContaining([
+      expect.objectContaining({ queue: 'default', paused: true, reason: 'new nodes', waiting: 2 }),
+      expect.objectContaining({ queue: 'other', paused: false, kind: 'worker' }),
+    ]),
+  });
+  await submit('t', 'elsewhere', {}, 'other');
+  await expect.poll(() => phase('t', 'elsewhere'), PATIENCE).toBe('Succeeded');
+  await expect.poll(() => phase('t', 'running'), PATIENCE).toBe('Succeeded');
+
+  await bench.endWorker();
+  await bench.endTriggerer();
+  await bench.startWorker();
+  await bench.startTriggerer();
+  await expect
+    .poll(async () => (await broker.questions.place({ tenant: 't', runId: 'first' }))?.why, PATIENCE)
+    .toBe('paused');
+  expect([...world.creations.keys()]).not.toContain('t/first/1');
+  expect(await cli('queue', 'resume', 'default')).toMatchObject({ code: 0, stdout: 'default: open\n' });
+  for (const runId of ['first', 'second']) await expect.poll(() => phase('t', runId), PATIENCE).toBe('Succeeded');
+  expect((await cli('queue', 'resume', 'default')).stdout).toContain('already');
+  expect(await cli('queue', 'pause', 'defualt')).toMatchObject({ code: 2 });
+});
+
+test('drain waits until nothing runs, tells how far it is, and keeps the queue paused', async () => {
+  const { submit, phase, cli, broker, ask, env } = await aBench();
+  await submit('t', 'long', { params: { exits: [null] } });
+  await expect.poll(() => phase('t', 'long'), PATIENCE).toBe('Deferred');
+  const late = await cli('queue', 'drain', 'default', '--timeout', '0.1', '--json');
+  expect(late.code).toBe(1);
+  expect(JSON.parse(late.stdout)).toMatchObject({ drained: false, running: 1 });
+  await submit('t', 'waits');
+  await using drain = startReentry(['queue', 'drain', 'default', '--json'], env);
+  await expect.poll(drain.stderr, PATIENCE).toContain('"running":1');
+  expect(drain.stdout()).toBe('');
+  await ask('t', 'cancel', { runId: 'long' });
+  expect(await drain.ended).toBe(0);
+  expect(JSON.parse(drain.stdout())).toMatchObject({ drained: true, running: 0, waiting: 1 });
+  expect(await phase('t', 'long')).toBe('Cancelled');
+  expect((await broker.gates.queue('default'))?.value.paused).toBe(true);
+  expect(await phase('t', 'waits')).toBe('Queued');
+});
+
+test('a queued run can be cancelled and can expire while its queue is paused', async () => {
+  const { submit, phase, pause, ask } = await aBench();
+  await pause('default', true);
+  await submit('t', 'unwanted', { concurrencyKey: 'k' });
+  await submit('t', 'expiring', { expireSeconds: 1 });
+  await expect.poll(() => phase('t', 'unwanted'), PATIENCE).toBe('Queued');
+  await ask('t', 'cancel', { runId: 'unwanted' });
+  await expect.poll(() => phase('t', 'unwanted'), PATIENCE).toBe('Cancelled');
+  await expect.poll(() => phase('t', 'expiring'), PATIENCE).toBe('Failed');
+});
+
+test('runs with the same key run one at a time, or as many as the limit says; the slots are given back', async () => {
+  const { submit, phase, broker, world, ask } = await aBench({ limits: { wide: 2 } });
+  const runs = Array.from({ length: 6 }, (_, n) => `k${n}`);
+  for (const runId of runs)
+    await submit('t', runId, {
+      params: { runMs: 150, exits: [1, 0] },
+      retries: 1,
+      retryDelaySeconds: 0.05,
+      concurrencyKey: 'one',
+    });
+  for (const runId of ['x1', 'x2', 'x3'])
+    await submit('t', runId, { params: { runMs: 2_000 }, concurrencyKey: 'wide' });
+  await submit('u', 'k0', { params: { runMs: 100 }, concurrencyKey: 'one' });
+
+  const widest: number[] = [];
+  await expect
+    .poll(async () => {
+      widest.push((await broker.gates.slots('t', 'wide'))?.value.holders.length ?? 0);
+      return Math.max(...widest);
+    }, PATIENCE)
+    .toBe(2);
+  const codes = async () => {
+    const said = await Promise.all(['x1', 'x2', 'x3'].map((runId) => ask('t', 'explain', { runId })));
+    return JSON.stringify(said);
+  };
+  await expect.poll(codes, PATIENCE).toContain('CONCURRENCY_LIMIT');
+
+  for (const runId of [...runs, 'x1', 'x2', 'x3'])
+    await expect.poll(() => phase('t', runId), PATIENCE).toBe('Succeeded');
+  await expect.poll(() => phase('u', 'k0'), PATIENCE).toBe('Succeeded');
+  expect(world.keyShared.filter((shared) => shared.startsWith('one') && !shared.includes('u/'))).toEqual([]);
+  await expect.poll(() => broker.gates.slots('t', 'one'), PATIENCE).toBeUndefined();
+  await expect.poll(() => broker.gates.slots('t', 'wide'), PATIENCE).toBeUndefined();
+});
+
+test('a slot whose holder is over without having said so is found and given on', async () => {
+  const { submit, phase, broker } = await aBench();
+  await broker.gates.setSlots('t', 'lost', { v: 1, limit: 1, holders: ['nobody'] }, 0);
+  await submit('t', 'next', { concurrencyKey: 'lost' });
+  await expect.poll(() => phase('t', 'next'), PATIENCE).toBe('Succeeded');
+});
+
+test("a tenant's flood does not hold up another's one run, and urgent runs go before one's own others", async () => {
+  const flood = 400;
+  const { submit, phase, broker, world, pause } = await aBench({ start: 8 });
+  await pause('default', true);
+  await Promise.all(Array.from({ length: flood }, (_, n) => submit('a', `a${n}`, { params: { runMs: 1 } })));
+  await expect.poll(async () => (await broker.questions.queues())?.[0]?.waiting, PATIENCE).toBe(flood);
+  await submit('a', 'urgent', { priority: 'high' });
+  await submit('b', 'only', { priority: 'low' });
+  await expect.poll(async () => (await broker.questions.queues())?.[0]?.waiting, PATIENCE).toBe(flood + 2);
+  const place = (tenant: string, runId: string) => broker.questions.place({ tenant, runId });
+  await expect.poll(() => place('b', 'only'), PATIENCE).toMatchObject({ position: 2, of: flood + 2 });
+  expect(await place('a', 'urgent')).toMatchObject({ position: 1 });
+  await pause('default', false);
+  await expect.poll(() => phase('b', 'only'), PATIENCE).toBe('Succeeded');
+  const order = [...world.creations.keys()];
+  expect(order.indexOf('a/urgent/1')).toBeLessThan(64);
+  expect(order.indexOf('b/only/1')).toBeLessThan(64);
+  await expect
+    .poll(async () => (await broker.questions.queues())?.[0], { timeout: 50_000, interval: 200 })
+    .toMatchObject({ waiting: 0, running: 0 });
+  expect(world.creations.size).toBe(flood + 2);
+});
