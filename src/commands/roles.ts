@@ -18,7 +18,7 @@ import type { ExitCode } from './exit-codes.ts';
 import { openHealth } from './health.ts';
 import type { Condition } from './health.ts';
 import { readText } from './shell.ts';
-import { operatorsIn } from './user-modules.ts';
+import { operatorsFrom } from './user-modules.ts';
 import type { Invocation, Shell } from './shell.ts';
 
 /** Roles of this version. */
@@ -77,7 +77,7 @@ export async function runRole(
     import('../run.ts'),
     beginning(role),
   ]);
-  const operators = [...(await operatorsIn(config.operators, process.cwd())), ...(settings.operators ?? [])];
+  const operators = [...(await operatorsFrom(config.operators, process.cwd())), ...(settings.operators ?? [])];
   const id = `${hostname()}-${String(process.pid)}-${randomBytes(3).toString('hex')}`;
   const waiting = new AbortController();
   const stopped = firstValueFrom(stop$.pipe(take(1)), { defaultValue: undefined }).then(() => {

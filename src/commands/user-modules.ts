@@ -1,15 +1,16 @@
-/** Code that a worker is given by file: operators of the user's own. */
+/** Code that a worker is given by file: operators and callbacks of the user's own. */
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { z } from 'zod';
 import { ReentryError } from '../errors.ts';
+import type { CallbackRegistry } from '../operator/callbacks.ts';
 import { type DefinedOperator, isDefinedOperator } from '../operator/define-operator.ts';
 
 /**
  * All exports of `files` (relative to `directory`) that `defineOperator` made.
  * @throws ReentryError CONFIG_INVALID where a file cannot be loaded or exports none
  */
-export async function operatorsIn(
+export async function operatorsFrom(
   files: readonly string[] | undefined,
   directory: string,
 ): Promise<readonly DefinedOperator[]> {
@@ -20,6 +21,24 @@ export async function operatorsIn(
     found.push(...operators);
   }
   return found;
+}
+
+/**
+ * All callbacks that `files` (relative to `directory`) export, by name.
+ * @throws ReentryError CONFIG_INVALID where a file cannot be loaded or exports none
+ */
+export async function callbacksFrom(
+  files: readonly string[] | undefined,
+  directory: string,
+): Promise<CallbackRegistry> {
+  const { callbacksIn } = await import('../operator/callbacks.ts');
+  let known: CallbackRegistry = {};
+  for (const file of files ?? []) {
+    const found = callbacksIn(await exportsOf(file, directory));
+    if (Object.keys(found).length === 0) throw invalid(`${file} exports no callbacks (a class or object with hooks)`);
+    known = { ...known, ...found };
+  }
+  return known;
 }
 
 /** A module's namespace: an object without a prototype, which a plain record's check refuses. */

@@ -1,41 +1,12 @@
-import { resolve } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import type { Command } from 'commander';
-import { z } from 'zod';
-import { ReentryError } from '../errors.ts';
-import type { CallbackRegistry } from '../operator/callbacks.ts';
 import { boundOperators } from './operators.ts';
 import { roleProcess } from './roles.ts';
 import type { BegunRole, RoleParts } from './roles.ts';
 import { action, declare, ROLE_SETTINGS } from './shell.ts';
 import type { Finish, Shell } from './shell.ts';
+import { callbacksFrom } from './user-modules.ts';
 
 const DAY_MS = 24 * 3_600_000;
-
-/** The callbacks that modules export, by name. @throws ReentryError CONFIG_INVALID for a module that cannot be loaded or has none */
-async function callbacksOf(files: readonly string[] = []): Promise<CallbackRegistry> {
-  const { callbacksIn } = await import('../operator/callbacks.ts');
-  let known: CallbackRegistry = {};
-  for (const file of files) {
-    let found: CallbackRegistry;
-    try {
-      found = callbacksIn(
-        z.record(z.string(), z.unknown()).parse({ ...(await import(pathToFileURL(resolve(file)).href)) }),
-      );
-    } catch (cause) {
-      throw new ReentryError('CONFIG_INVALID', `callbacks ${file} cannot be loaded: ${String(cause)}`, {
-        transient: false,
-        cause,
-      });
-    }
-    if (Object.keys(found).length === 0)
-      throw new ReentryError('CONFIG_INVALID', `${file} exports no callbacks (a class or object with hooks)`, {
-        transient: false,
-      });
-    known = { ...known, ...found };
-  }
-  return known;
-}
 
 /** The worker's role, bound to its settings. */
 export async function beginWorker(): Promise<(parts: RoleParts) => Promise<BegunRole>> {
@@ -45,7 +16,7 @@ export async function beginWorker(): Promise<(parts: RoleParts) => Promise<Begun
   ]);
   return async ({ id, config, broker, clusters, log, meter, operators, callbacks }) => {
     const { installation, namespaces, queues } = config;
-    const registered = { ...(await callbacksOf(config.callbacks)), ...callbacks };
+    const registered = { ...(await callbacksFrom(config.callbacks, process.cwd())), ...callbacks };
     const work$ = worker({
       ...{ broker, clusters, log, meter },
       operators: podOperators(config, operators, log, registered),
