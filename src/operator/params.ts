@@ -112,7 +112,7 @@ const fields = z.strictObject({
   durable: z.boolean().default(true),
   startupTimeoutSeconds: seconds.default(120),
   scheduleTimeoutSeconds: seconds.nullish(),
-  baseContainerStatusPollingInterval: seconds.nullish(),
+  baseContainerStatusPollingInterval: seconds.default(1),
   startupCheckIntervalSeconds: seconds.default(5),
   getLogs: z.boolean().default(true),
   containerNameLogPrefixEnabled: z.boolean().default(true),

@@ -1,7 +1,12 @@
 import { EXIT_CODES } from '../../src/commands/exit-codes.ts';
 import { SETTINGS } from '../../src/config.ts';
+import { z } from 'zod';
+import { DEVIATIONS } from '../../src/core/deviations.ts';
+import { isRecord, recordIn, recordsIn, textIn } from '../../src/core/json.ts';
 import { DIAGNOSES } from '../../src/core/diagnosis.ts';
 import { stateDiagram } from '../../src/core/run-state.ts';
+import { PARAM_FACTS, type ParamFacts } from '../../src/operator/param-facts.ts';
+import { podParamsSchema } from '../../src/operator/params.ts';
 import { layoutOf, streamTable } from '../../src/wire/streams.ts';
 import { DEFAULT_SUBJECT_ROOT } from '../../src/wire/subjects.ts';
 
@@ -17,6 +22,67 @@ function table(head: readonly string[], rows: readonly (readonly string[])[]): s
 
 const code = (text: string): string => `\`${text}\``;
 
+/** A JSON Schema in a few words. */
+function typeText(schema: unknown): string {
+  const node = isRecord(schema) ? schema : {};
+  const any = recordsIn(node, 'anyOf');
+  if (any.length > 0) {
+    const texts = any.map(typeText).filter((text) => text !== 'null' && text !== 'never');
+    return [...new Set(texts)].join(' or ');
+  }
+  if (Array.isArray(node['enum'])) {
+    const values = node['enum'].filter((value) => value !== '').map((value) => code(String(value)));
+    return values.join(', ');
+  }
+  const { type } = node;
+  if (Array.isArray(type))
+    return [
+      ...new Set(type.map((one: unknown) => typeText({ ...node, type: one })).filter((text) => text !== 'null')),
+    ].join(' or ');
+  switch (textIn(node, 'type') ?? '') {
+    case 'string':
+      return 'text';
+    case 'array': {
+      const items = typeText(recordIn(node, 'items'));
+      return items === '' ? 'list' : `list of ${items === 'text' ? 'texts' : items === 'map' ? 'maps' : items}`;
+    }
+    case 'object':
+      return 'map';
+    case 'boolean':
+      return 'boolean';
+    case 'integer':
+    case 'number':
+      return 'number';
+    case 'null':
+      return 'null';
+    default:
+      return isRecord(node['not']) ? 'never' : '';
+  }
+}
+
+/** `envVars` → `env_vars`. */
+const airflowName = (name: string): string => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+
+const parameterRows = (): readonly (readonly string[])[] => {
+  const properties = recordIn(z.toJSONSchema(podParamsSchema, { unrepresentable: 'any', io: 'input' }), 'properties');
+  const defaults = podParamsSchema.parse({ image: 'i' });
+  return Object.entries<ParamFacts>(PARAM_FACTS).map(([name, facts]) => {
+    const value: unknown = new Map<string, unknown>(Object.entries(defaults)).get(name);
+    const isUnset =
+      value === undefined ||
+      name === 'image' ||
+      (Array.isArray(value) ? value.length === 0 : isRecord(value) && Object.keys(value).length === 0);
+    return [
+      code(name),
+      facts.own === true ? '' : code(airflowName(name)),
+      typeText(properties[name]) || 'never',
+      isUnset ? '' : code(typeof value === 'string' ? value : JSON.stringify(value)),
+      facts.says,
+      facts.lands === undefined ? '' : facts.lands.startsWith('the ') ? facts.lands : code(facts.lands),
+    ];
+  });
+};
+
 /** The generated parts of the README, by the name in their marker. */
 export function sections(): Readonly<Record<string, string>> {
   const { streams } = streamTable(layoutOf(DEFAULT_SUBJECT_ROOT, 'REENTRY_'), { workerQueues: ['<queue>'] });
@@ -29,6 +95,11 @@ export function sections(): Readonly<Record<string, string>> {
     exits: table(
       ['exit code', 'means'],
       Object.entries(EXIT_CODES).map(([means, exit]) => [code(String(exit)), means]),
+    ),
+    parameters: table(['parameter', "Airflow's", 'type', 'default', 'what it is', 'lands in'], parameterRows()),
+    deviations: table(
+      ['about', 'Airflow', 'here', 'why'],
+      DEVIATIONS.map(({ topic, airflow, here, why }) => [topic, airflow, here, why]),
     ),
     settings: table(
       ['setting', 'flag', 'default', 'what it is'],
