@@ -40,6 +40,12 @@ const exit = ({ container }: DiagnosisFacts): string => {
     container.signal ?? (container.exitCode > 128 && container.exitCode < 160 ? container.exitCode - 128 : 0);
   return `exited with code ${String(container.exitCode)}${signal > 0 ? ` (signal ${String(signal)})` : ''}`;
 };
+/** Kueue's gate on pods. @see https://kueue.sigs.k8s.io/docs/tasks/run/plain_pods/ */
+const KUEUE_GATE = 'kueue.x-k8s.io/admission';
+const gatekeeper = ({ pod }: DiagnosisFacts): string =>
+  pod?.gates?.split(',').includes(KUEUE_GATE) === true
+    ? 'Kueue to admit it'
+    : `its scheduling gates to go (${pod?.gates ?? ''})`;
 const about = ({ subject }: DiagnosisFacts): string => (subject === undefined ? '' : ` ${subject}`);
 
 /** All codes; they are stable, and callers switch on them. */
@@ -293,6 +299,13 @@ export const DIAGNOSES = {
     meaning: 'A run of this id exists with another content.',
     summary: (f) => `Run id${about(f)} is taken by another request`,
     hint: 'Use a run id once per request.',
+  },
+  SCHEDULING_GATED: {
+    category: 'infrastructure',
+    budget: 'none',
+    meaning: 'The pod has scheduling gates: somebody, such as Kueue, has not let it go to the scheduler yet.',
+    summary: (f) => `The pod waits for ${gatekeeper(f)}`,
+    hint: 'Neither scheduleTimeoutSeconds nor startupTimeoutSeconds counts meanwhile; see the Workload and its LocalQueue for quota.',
   },
   QUEUE_PAUSED: {
     category: 'infrastructure',

@@ -218,6 +218,23 @@ function startLimit({ from, scheduleBy, startBy }: Await, pod: PodProjection): n
   return Math.min(startBy, from + scheduledAfterMs + Math.max(0, startBy - scheduleBy));
 }
 
+/**
+ * The deadlines, put off by the time that gates kept the pod from the scheduler. That is known from who saw the last gate go; else from
+ * a scheduling that came after its deadline, which only a gate can have let happen.
+ */
+function withoutGateTime(wanted: Await, pod: PodProjection): Await {
+  const { scheduleBy, startBy } = wanted;
+  const late = pod.scheduledAt !== undefined && scheduleBy !== undefined && pod.scheduledAt > scheduleBy;
+  const until = pod.ungatedAt ?? (late ? pod.scheduledAt : undefined);
+  if (until === undefined) return wanted;
+  const keptMs = Math.max(0, until - pod.createdAt);
+  return {
+    ...wanted,
+    ...(scheduleBy === undefined ? {} : { scheduleBy: scheduleBy + keptMs }),
+    ...(startBy === undefined ? {} : { startBy: startBy + keptMs }),
+  };
+}
+
 /** How long the word of who killed a container may come after its exit code, in milliseconds. */
 const SETTLE_MS = 10_000;
 
@@ -240,14 +257,17 @@ function judgePod(wanted: Await, pod: PodProjection, now: number): Judgement {
   if (ended !== undefined) return fire(ended);
   if (isOver(wanted.timeoutAt, now)) return timeout('EXECUTION_TIMEOUT', now, pod);
   if (hasStarted(pod)) return wait([wanted.timeoutAt]);
+  // Not looked at by the scheduler yet: neither deadline is about that.
+  if (pod.gates !== undefined) return wait([wanted.timeoutAt]);
   const unscheduled = pod.scheduledAt === undefined && pod.node === undefined;
-  if (unscheduled && isOver(wanted.scheduleBy, now)) return timeout('SCHEDULE_TIMEOUT', now, pod);
-  const startBy = startLimit(wanted, pod);
+  const { scheduleBy, startBy: latest } = withoutGateTime(wanted, pod);
+  if (unscheduled && isOver(scheduleBy, now)) return timeout('SCHEDULE_TIMEOUT', now, pod);
+  const startBy = startLimit({ ...wanted, scheduleBy, startBy: latest }, pod);
   if (isOver(startBy, now)) {
     if (pullThrottled(pod)) return timeout('IMAGE_PULL_THROTTLED', now, pod);
     return timeout(unscheduled ? 'SCHEDULE_TIMEOUT' : 'STARTUP_TIMEOUT', now, pod);
   }
-  return wait([wanted.timeoutAt, startBy, unscheduled ? wanted.scheduleBy : undefined]);
+  return wait([wanted.timeoutAt, startBy, unscheduled ? scheduleBy : undefined]);
 }
 
 /**

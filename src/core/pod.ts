@@ -40,6 +40,10 @@ export interface PodProjection extends PodRef {
   readonly scheduledAt?: number | undefined;
   /** Reason and message of `PodScheduled=False`. */
   readonly unschedulable?: { readonly reason: string; readonly message: string } | undefined;
+  /** Names of its scheduling gates, with commas: while there are any, the scheduler does not look at it (Kueue keeps pods so until there is quota). */
+  readonly gates?: string | undefined;
+  /** When its last gate was seen to go, by whoever watched. */
+  readonly ungatedAt?: number | undefined;
   /** Reason of condition `DisruptionTarget`. */
   readonly disruption?: string | undefined;
   /** Name of the container that decides; annotation `reentry.dev/base-container`, else the first. */

@@ -82,6 +82,7 @@ export function projectPod(connection: string, pod: JsonRecord): PodProjection {
   const scheduled = conditions.find(({ type }) => type === 'PodScheduled');
   const disrupted = conditions.find((one) => one['type'] === 'DisruptionTarget' && one['status'] === 'True');
   const containers = containersOf(pod);
+  const gates = recordsIn(recordIn(pod, 'spec'), 'schedulingGates').flatMap((gate) => textIn(gate, 'name') ?? []);
   const attempt = Number.parseInt(textIn(annotations, ANNOTATIONS.attempt) ?? textIn(labels, LABELS.attempt) ?? '', 10);
   return {
     connection,
@@ -103,6 +104,7 @@ export function projectPod(connection: string, pod: JsonRecord): PodProjection {
             message: cut(textIn(scheduled, 'message'), MAX_MESSAGE) ?? '',
           }
         : undefined,
+    ...(gates.length === 0 ? {} : { gates: gates.join(',') }),
     disruption: disrupted === undefined ? undefined : (textIn(disrupted, 'reason') ?? 'DisruptionTarget'),
     baseContainer:
       textIn(annotations, ANNOTATIONS.baseContainer) ?? containers.find(({ kind }) => kind === 'main')?.name ?? '',

@@ -14,6 +14,7 @@ export const STUCK_AFTER_MS = 5 * 60_000;
 export function diagnoseWait(pod: PodProjection, now: number): Diagnosis | undefined {
   if (pod.deletedAt !== undefined)
     return now > pod.deletedAt + STUCK_AFTER_MS ? diagnosisOf('POD_STUCK_TERMINATING', { pod }) : undefined;
+  if (pod.gates !== undefined) return diagnosisOf('SCHEDULING_GATED', { pod });
   if (pod.node === undefined && pod.unschedulable !== undefined) return diagnosisOf('UNSCHEDULABLE', { pod });
   if (pullThrottled(pod)) {
     const container = pod.containers.find(({ state, reason }) => state === 'waiting' && reason !== undefined);

@@ -89,7 +89,7 @@ export class PodBook {
     switch (signal.kind) {
       case 'pod':
         if (watch !== undefined && !this.#pods.has(signal.pod.uid)) watch.pods += 1;
-        this.#pods.set(signal.pod.uid, signal.pod);
+        this.#pods.set(signal.pod.uid, seenSince(this.#pods.get(signal.pod.uid), signal.pod, now));
         this.#departed.delete(signal.pod.uid);
         break;
       case 'gone':
@@ -118,4 +118,11 @@ export class PodBook {
       this.#departed.delete(uid);
     }
   }
+}
+
+/** The pod, with when its last scheduling gate went, which the API does not keep. */
+function seenSince(before: PodProjection | undefined, pod: PodProjection, now: number): PodProjection {
+  if (before === undefined || pod.gates !== undefined) return pod;
+  const ungatedAt = before.ungatedAt ?? (before.gates === undefined ? undefined : now);
+  return ungatedAt === undefined ? pod : { ...pod, ungatedAt };
 }

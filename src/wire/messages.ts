@@ -112,6 +112,8 @@ export const podProjectionSchema = podRefSchema.extend({
   deletedAt: instant.optional(),
   scheduledAt: instant.optional(),
   unschedulable: z.looseObject({ reason: z.string(), message: z.string() }).optional(),
+  gates: z.string().optional(),
+  ungatedAt: instant.optional(),
   disruption: z.string().optional(),
   baseContainer: z.string(),
   containers: z.array(containerSchema),
