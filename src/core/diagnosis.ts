@@ -369,14 +369,21 @@ export const DIAGNOSES = {
     budget: 'none',
     meaning: 'A result was asked for and the container gave none that is JSON.',
     summary: (f) => `Container ${containerName(f)} succeeded but left no JSON result${saying(f.message)}`,
-    hint: 'Write one JSON document to /dev/termination-log.',
+    hint: 'Write one JSON document to /airflow/xcom/return.json, or up to 4 KiB to /dev/termination-log.',
   },
   RESULT_TOO_LARGE: {
     category: 'user',
     budget: 'none',
     meaning: 'The result is larger than its channel carries.',
     summary: (f) => `The result of container ${containerName(f)} is too large${saying(f.message)}`,
-    hint: 'A termination message carries 4 KiB: store more elsewhere and return its address.',
+    hint: 'A termination message carries 4 KiB, the result file 16 MiB: store more elsewhere and return its address.',
+  },
+  RESULT_UNREADABLE: {
+    category: 'infrastructure',
+    budget: 'none',
+    meaning: 'The container succeeded, and the result it was asked for could not be read from its pod.',
+    summary: (f) => `Container ${containerName(f)} succeeded, but its result could not be read${saying(f.message)}`,
+    hint: 'Check that the worker may `create` and `get` pods/exec and that the sidecar runs; or return up to 4 KiB as the termination message (xcomMode: message).',
   },
   TERMINATED_UNKNOWN: {
     category: 'infrastructure',

@@ -2,6 +2,7 @@
 import type { Await, Subscription, TriggerEvent } from '../wire/messages.ts';
 import type { DiagnosisCode } from './diagnosis.ts';
 import type { ContainerProjection, PodProjection } from './pod.ts';
+import { XCOM } from './xcom-sidecar.ts';
 
 /** What a pod's state means for its run, deadlines aside. */
 export type Verdict =
@@ -145,6 +146,8 @@ export function podVerdict(pod: PodProjection): Verdict {
       if (badInit !== undefined) return failed(endCode(pod, badInit));
       // A pod under deletion is no longer going to start or not: its removal will say how it ended.
       if (pod.deletedAt !== undefined) return OPEN;
+      // While the base container works, what is beside it is no reason to end the run: its own end will say.
+      if (base?.state === 'running') return OPEN;
       for (const container of pod.containers) {
         const code = hopelessCode(container);
         if (code !== undefined) return failed(code);
@@ -250,11 +253,32 @@ function settlesAt(pod: PodProjection): number | undefined {
   return base.finishedAt + SETTLE_MS;
 }
 
+/** How long after the base container's end its result sidecar may still be starting, in milliseconds. */
+export const SIDECAR_START_MS = 60_000;
+
+/**
+ * Until when a success waits for a result sidecar that has yet to start; the result is behind it. A container may be quicker than the
+ * sidecar's image. Undefined: nothing to wait for, be it there, over, or without hope.
+ */
+function sidecarStartsBy(pod: PodProjection, now: number): number | undefined {
+  if (pod.phase !== 'Running' && pod.phase !== 'Pending') return undefined;
+  const base = pod.containers.find(({ name, kind }) => kind === 'main' && name === pod.baseContainer);
+  const sidecar = pod.containers.find(({ name, kind }) => kind === 'main' && name === XCOM.container);
+  const isLate = sidecar?.state === 'waiting' && hopelessCode(sidecar) === undefined;
+  if (!isLate || base?.exitCode !== 0 || pod.deletedAt !== undefined) return undefined;
+  const until = (base.finishedAt ?? 0) + SIDECAR_START_MS;
+  return until > now ? until : undefined;
+}
+
 function judgePod(wanted: Await, pod: PodProjection, now: number): Judgement {
   const ended = verdictEvent(pod, now);
   const settled = ended === undefined ? undefined : settlesAt(pod);
   if (settled !== undefined && settled > now) return wait([settled]);
-  if (ended !== undefined) return fire(ended);
+  if (ended !== undefined) {
+    const until = sidecarStartsBy(pod, now);
+    if (until === undefined || isOver(wanted.timeoutAt, now)) return fire(ended);
+    return wait([until, wanted.timeoutAt]);
+  }
   if (isOver(wanted.timeoutAt, now)) return timeout('EXECUTION_TIMEOUT', now, pod);
   if (hasStarted(pod)) return wait([wanted.timeoutAt]);
   // Not looked at by the scheduler yet: neither deadline is about that.

@@ -17,8 +17,11 @@ export const XCOM = {
   emptyResult: '__airflow_xcom_result_empty__',
   /** Used where the connection names no other. */
   image: 'alpine:3.24.2',
-  /** Waits to be told to go: SIGINT ends it with exit code 0. */
-  command: ['sh', '-c', 'trap "exit 0" INT; while true; do sleep 1; done;'],
+  /**
+   * Waits to be told to go: SIGINT ends it with exit code 0. So does SIGTERM, unlike in the seed: as process 1 it would let a deleted pod
+   * wait out its whole grace period.
+   */
+  command: ['sh', '-c', 'trap "exit 0" INT TERM; while true; do sleep 1; done;'],
   /** Used where the connection names no others. */
   resources: { requests: { cpu: '1m', memory: '10Mi' } },
 } as const;

@@ -149,14 +149,6 @@ const finishAction = (isDeleteOperatorPod: boolean | null | undefined): (typeof 
 
 /** Schema of `params` of a `pod` run. Its own output parses to itself: rendered parameters are parsed again. */
 export const podParamsSchema = fields
-  .superRefine((params, context) => {
-    if (params.xcomMode === 'sidecar')
-      context.addIssue({
-        code: 'custom',
-        path: ['xcomMode'],
-        message: 'sidecar is not supported yet; use message: the container writes its result to /dev/termination-log',
-      });
-  })
   .transform((params) => ({
     ...params,
     onFinishAction: params.onFinishAction ?? finishAction(params.isDeleteOperatorPod),

@@ -5,6 +5,7 @@ import { containerNameProblem, nameProblem } from '../core/names.ts';
 import { type JsonRecord, recordIn, textIn } from '../core/json.ts';
 import { type Policy, allowsHost, tenantPolicy } from '../core/policy.ts';
 import type { PodSecurity } from '../core/pod-security.ts';
+import type { XcomSidecarSettings } from '../core/xcom-sidecar.ts';
 import { type Problem, ReentryError } from '../errors.ts';
 import type { Cluster, Manifest } from '../ports.ts';
 import type { RunRequest } from '../wire/messages.ts';
@@ -29,6 +30,9 @@ export interface PodRequestOptions {
   /** What `callbacks` of a request may name. */
   readonly callbacks?: CallbackRegistry;
 }
+
+/** The sidecar as shipped. */
+const XCOM_SIDECAR: XcomSidecarSettings = {};
 
 /** The run of a request that has none yet. */
 const SOME_RUN: RunKey = { tenant: 'default', runId: 'run' };
@@ -108,6 +112,7 @@ export class PodRequests {
       executionTimeoutSeconds: context.request.executionTimeoutSeconds,
       podSecurity: this.#podSecurity,
       template: this.#template(params),
+      xcomSidecar: XCOM_SIDECAR,
     });
   }
 
@@ -145,7 +150,7 @@ export class PodRequests {
   #sketch(params: PodParams, run: RunKey, podSecurity: PodSecurity): Manifest {
     return podManifest(params, {
       ...{ installation: 'i', attempt: 1, queue: 'default', context: {}, defaultNamespace: '' },
-      ...{ run, podSecurity, template: this.#template(params) },
+      ...{ run, podSecurity, template: this.#template(params), xcomSidecar: XCOM_SIDECAR },
     });
   }
 

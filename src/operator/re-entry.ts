@@ -1,14 +1,14 @@
 /** Lane `resume`: what a trigger's event means for the run. @see spec pod-operator §5.7 */
 import { diagnose, diagnosisOf } from '../core/diagnosis.ts';
 import { hasStarted, podVerdict } from '../core/judge.ts';
-import type { ContainerProjection, PodProjection } from '../core/pod.ts';
-import type { Outcome, TriggerEvent } from '../wire/messages.ts';
+import type { PodProjection } from '../core/pod.ts';
+import type { TriggerEvent } from '../wire/messages.ts';
 import { again, baseOf, factsOf, timesOf } from './deferral.ts';
 import { readLogs, storeFailure } from './logs-of-step.ts';
 import type { StepFacts, StepOutcome } from './operator.ts';
 import type { PodParams } from './params.ts';
 import type { PodStep } from './pod-step.ts';
-import type { RunPods } from './run-pods.ts';
+import { salvageResult, takeResult } from './take-result.ts';
 
 /** How often an `error` event may find the pod alive and wait again. @see spec pod-operator §5.7 */
 const MAX_REDEFER_ATTEMPTS = 3;
@@ -80,35 +80,25 @@ async function ended(step: PodStep, event: TriggerEvent): Promise<StepOutcome> {
   };
   // Skipping is asked before failure, and also of a success; a time-out has no exit code of its own.
   if (event.kind !== 'timeout' && exitCode !== undefined && skipCodes(params).includes(exitCode))
-    return { kind: 'over', outcome: { ...common, state: 'skipped' }, facts };
+    return {
+      kind: 'over',
+      outcome: { ...common, ...(await salvageResult(context, params, pod)), state: 'skipped' },
+      facts,
+    };
   if (event.kind === 'success') {
-    const result = await resultOf(params, pods, base, state.attempt);
-    return { kind: 'over', outcome: { ...common, ...result, state: 'succeeded' }, facts };
+    const { kind, fields } = await takeResult(context, params, pod);
+    return {
+      kind: 'over',
+      outcome: { ...common, ...fields, state: kind === 'failed' ? 'failed' : 'succeeded' },
+      facts,
+    };
   }
   // An exit code explains itself; whatever kept a container from running is in the pod's events.
   const events = params.logEventsOnFailure || exitCode === undefined ? await pods.readEvents(pod) : undefined;
   await storeFailure(step, pod, events);
   const diagnosis = diagnose(event, { events }) ?? diagnosisOf('TERMINATED_UNKNOWN', { pod });
-  return { kind: 'over', outcome: { ...common, state: 'failed', diagnosis }, facts };
-}
-
-async function resultOf(
-  params: PodParams,
-  pods: RunPods,
-  base: ContainerProjection | undefined,
-  attempt: number,
-): Promise<Partial<Outcome>> {
-  if (!params.doXcomPush) return {};
-  const read = await pods.readResult(base, attempt);
-  switch (read.kind) {
-    case 'found':
-      return read.stored;
-    case 'missing': {
-      // The pod did succeed: that its result is missing is said beside it, and is not made a failure of the pod.
-      const code = read.why.includes('cut') ? 'RESULT_TOO_LARGE' : 'RESULT_INVALID';
-      return { diagnosis: diagnosisOf(code, { container: base, message: read.why }) };
-    }
-  }
+  const result = await salvageResult(context, params, pod);
+  return { kind: 'over', outcome: { ...common, ...result, state: 'failed', diagnosis }, facts };
 }
 
 /** The trigger could not watch. What the pod says counts; alive, it is waited for again, a few times. @see spec pod-operator §5.7 */

@@ -1,5 +1,5 @@
 /** Where a run's result goes: small ones into state and event, larger ones into an object. @see spec protocol §9 */
-import type { z } from 'zod';
+import { z } from 'zod';
 import type { ResultStore } from '../ports.ts';
 import { MAX_INLINE_RESULT_BYTES, type ResultRef } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
@@ -17,5 +17,15 @@ export async function storeResult(
 ): Promise<StoredResult> {
   const data = new TextEncoder().encode(JSON.stringify(result));
   if (data.byteLength <= MAX_INLINE_RESULT_BYTES) return { result };
+  return { resultRef: await results.put(run, state.attempt, RESULT_NAME, data) };
+}
+
+/** The same for a result that is JSON text already: an object carries it byte for byte. */
+export async function storeResultText(
+  { run, results, state }: Parameters<typeof storeResult>[0],
+  text: string,
+): Promise<StoredResult> {
+  const data = new TextEncoder().encode(text);
+  if (data.byteLength <= MAX_INLINE_RESULT_BYTES) return { result: z.json().parse(JSON.parse(text)) };
   return { resultRef: await results.put(run, state.attempt, RESULT_NAME, data) };
 }

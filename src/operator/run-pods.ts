@@ -1,14 +1,12 @@
 /** What is done with one pod: make or adopt it, read its logs and result, mark and remove it. @see spec pod-operator §6 */
-import { z } from 'zod';
 import { isRecord, recordsIn, textIn } from '../core/json.ts';
 import { runSelector, LABEL_TRUE, LABELS } from '../core/labels.ts';
 import type { ContainerProjection, PodProjection, PodRef } from '../core/pod.ts';
-import type { Cluster, Log, LogStore, Manifest, PodEventLine, ResultStore } from '../ports.ts';
+import type { Cluster, Log, LogStore, Manifest, PodEventLine } from '../ports.ts';
 import { MAX_LOG_CHUNK_BYTES } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
 import { formatNanos, type LogSource, storeContainerLog } from './log-reader.ts';
 import type { StepContext } from './operator.ts';
-import { storeResult, type StoredResult } from './result.ts';
 
 /** `containerLogs` and `initContainerLogs`: which containers' logs are wanted. */
 export type RequestedContainers = boolean | string | readonly string[] | null | undefined;
@@ -18,22 +16,6 @@ export interface LogsRead {
   readonly cursors: Readonly<Record<string, string>>;
   readonly gaps: number;
   readonly complete: boolean;
-}
-
-/** The result as outcome fields, or why there is none. */
-export type ResultRead =
-  { readonly kind: 'found'; readonly stored: StoredResult } | { readonly kind: 'missing'; readonly why: string };
-
-/** A kubelet keeps this much of a termination message, in bytes. */
-const MAX_TERMINATION_MESSAGE_BYTES = 4096;
-
-/** JSON in a text; `undefined` where there is none. */
-function parseJson(text: string): { readonly value: z.core.util.JSONType } | undefined {
-  try {
-    return { value: z.json().parse(JSON.parse(text)) };
-  } catch {
-    return undefined;
-  }
 }
 
 /** The containers among `containers` that are wanted, in the wanted order (`true`: all). @see spec pod-operator §6.6 */
@@ -50,15 +32,10 @@ export function requestedContainers(
 export class RunPods {
   readonly #cluster: Cluster;
   readonly #run: RunKey;
-  readonly #stores: { readonly logs: LogStore; readonly results: ResultStore };
+  readonly #stores: { readonly logs: LogStore };
   readonly #log: Log;
 
-  constructor(
-    cluster: Cluster,
-    run: RunKey,
-    stores: { readonly logs: LogStore; readonly results: ResultStore },
-    log: Log,
-  ) {
+  constructor(cluster: Cluster, run: RunKey, stores: { readonly logs: LogStore }, log: Log) {
     this.#cluster = cluster;
     this.#run = run;
     this.#stores = stores;
@@ -132,22 +109,6 @@ export class RunPods {
     return { cursors: read, gaps, complete };
   }
 
-  /** The result that the base container left as its termination message. Larger ones than state can carry become an object. */
-  async readResult(base: ContainerProjection | undefined, attempt: number): Promise<ResultRead> {
-    const message = base?.message?.trim() ?? '';
-    if (message === '') return { kind: 'missing', why: 'the termination message is empty' };
-    const parsed = parseJson(message);
-    if (parsed === undefined) {
-      const full = Buffer.byteLength(message) >= MAX_TERMINATION_MESSAGE_BYTES;
-      return {
-        kind: 'missing',
-        why: full ? 'the termination message was cut at 4 KiB' : 'the termination message is not JSON',
-      };
-    }
-    const where = { run: this.#run, results: this.#stores.results, state: { attempt } };
-    return { kind: 'found', stored: await storeResult(where, parsed.value) };
-  }
-
   /** The pod's own object as it is now, without its status; absent where it is gone or cannot be read. */
   async readManifest(ref: PodRef): Promise<Manifest | undefined> {
     try {
@@ -196,6 +157,6 @@ export class RunPods {
 }
 
 /** The pods of a step's run on one cluster. */
-export function podsOf({ run, logs, results, log }: StepContext<unknown>, cluster: Cluster): RunPods {
-  return new RunPods(cluster, run, { logs, results }, log);
+export function podsOf({ run, logs, log }: StepContext<unknown>, cluster: Cluster): RunPods {
+  return new RunPods(cluster, run, { logs }, log);
 }

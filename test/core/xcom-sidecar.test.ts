@@ -16,7 +16,7 @@ test('the sidecar stands last, its volume and the base container’s mount first
       {
         name: 'airflow-xcom-sidecar',
         image: 'alpine:3.24.2',
-        command: ['sh', '-c', 'trap "exit 0" INT; while true; do sleep 1; done;'],
+        command: ['sh', '-c', 'trap "exit 0" INT TERM; while true; do sleep 1; done;'],
         resources: { requests: { cpu: '1m', memory: '10Mi' } },
         volumeMounts: [mount],
       },

@@ -1,53 +1,8 @@
-import { createServer } from 'node:http';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { type WebSocket, WebSocketServer } from 'ws';
-import { openClusters } from '../../src/kubernetes/clusters.ts';
+import type { WebSocket } from 'ws';
 import type { Clusters } from '../../src/ports.ts';
 import { type ClusterUnderTest, TARGETS } from '../support/kubernetes.ts';
-
-const POD = { connection: 'scripted', namespace: 'ns', name: 'pod', uid: 'uid' };
-const SUCCESS = JSON.stringify({ metadata: {}, status: 'Success' });
-const frame = (channel: number, text: string): Buffer => Buffer.concat([Buffer.of(channel), Buffer.from(text)]);
-
-/** A server that speaks as a test says, for what no real one does on demand. */
-async function scriptedExec(
-  speak: (client: WebSocket) => void,
-): Promise<{ readonly clusters: Clusters; readonly asked: string[] } & AsyncDisposable> {
-  const directory = await mkdtemp(join(tmpdir(), 'reentry-exec-'));
-  const asked: string[] = [];
-  const http = createServer();
-  const server = new WebSocketServer({ server: http, handleProtocols: ([first]) => first ?? false });
-  server.on('connection', (client, request) => {
-    asked.push(`${request.headers.authorization ?? ''} ${client.protocol} ${request.url ?? ''}`);
-    speak(client);
-  });
-  await new Promise<void>((resolve) => http.listen(0, '127.0.0.1', resolve));
-  const address = http.address();
-  const port = typeof address === 'object' && address !== null ? address.port : 0;
-  const kubeconfig = join(directory, 'kubeconfig');
-  const config = {
-    'current-context': 'c',
-    clusters: [{ name: 'c', cluster: { server: `http://127.0.0.1:${port}/under/a/path` } }],
-    users: [{ name: 'u', user: { token: 'secret' } }],
-    contexts: [{ name: 'c', context: { cluster: 'c', user: 'u' } }],
-  };
-  await writeFile(kubeconfig, JSON.stringify(config));
-  const clusters = openClusters({ connections: { scripted: { kubeconfig } } });
-  return {
-    clusters,
-    asked,
-    async [Symbol.asyncDispose]() {
-      await clusters[Symbol.asyncDispose]();
-      server.close();
-      http.closeAllConnections();
-      await new Promise((resolve) => http.close(resolve));
-      await rm(directory, { recursive: true, force: true });
-    },
-  };
-}
+import { frame, POD, scriptedExec, SUCCESS } from '../support/scripted-exec.ts';
 
 const read = (clusters: Clusters, more: object = {}) =>
   clusters.get('scripted').exec(POD, { container: 'base', command: ['cat', 'a b'], ...more });

@@ -12,7 +12,7 @@ test.each([
   [{ imgae: 'x' }, 'imgae'],
   [{ image: 'x', configFile: '/home/me/.kube/config' }, 'kubernetesConnId'],
   [{ image: 'x', inCluster: true }, 'kubernetesConnId'],
-  [{ image: 'x', xcomMode: 'sidecar' }, 'not supported yet'],
+  [{ image: 'x', xcomMode: 'file' }, 'sidecar'],
   [{ image: 'x', secrets: [{ deployType: 'env', secret: 's', key: 'k' }] }, 'deployTarget'],
   [{ image: 'x', onFinishAction: 'delete' }, 'delete_pod'],
 ])('the schema refuses %j', (params, word) => {

@@ -1,0 +1,154 @@
+/** The exchange with the XCom sidecar: its result file is read over exec, then it is told to go. @see spec pod-operator §6.9 */
+import { jsonProblem } from '../core/json-problem.ts';
+import type { ContainerProjection, PodRef } from '../core/pod.ts';
+import { XCOM } from '../core/xcom-sidecar.ts';
+import { KubernetesError, ReentryError } from '../errors.ts';
+import type { Cluster, ExecOutcome, Log } from '../ports.ts';
+
+/** Largest result that is read from a sidecar, in bytes. */
+export const MAX_RESULT_BYTES = 16 * 1024 * 1024;
+/** What a megabyte over a slow connection and a busy node may take. */
+const READ_MS = 60_000;
+const KILL_MS = 15_000;
+
+/** Why there is no result: the user's file, the sidecar, or the way to it. */
+export type XComProblem = 'invalid' | 'tooLarge' | 'unreadable';
+
+/** The result could not be had from the sidecar. Not transient: asking again gives the same. */
+export class XComRetrievalError extends ReentryError {
+  readonly problem: XComProblem;
+
+  constructor(problem: XComProblem, message: string, cause?: unknown) {
+    super('KUBERNETES', message, { transient: false, cause });
+    this.problem = problem;
+  }
+}
+
+/** A command in the sidecar did not do what it was to do. */
+export class PodCommandException extends ReentryError {
+  constructor(message: string, cause?: unknown) {
+    super('KUBERNETES', message, { transient: false, cause });
+  }
+}
+
+/** A pod whose sidecar is spoken with. */
+export interface XComExchange {
+  readonly cluster: Cluster;
+  readonly pod: PodRef;
+  readonly log: Log;
+  /** Default `MAX_RESULT_BYTES`. */
+  readonly maxBytes?: number;
+}
+
+/** Prints the result file, and on stderr how long it is: a stream that lost something on its way is found out. */
+const READ = `if [ -s ${XCOM.resultFile} ]; then cat ${XCOM.resultFile} && wc -c <${XCOM.resultFile} >&2; else echo ${XCOM.emptyResult}; fi`;
+
+/**
+ * Interrupts the sidecar's shell. It is process 1, unless the pod shares one process namespace: there 1 is the pod's own, so the shell is looked for
+ * by its command. A \`/proc\` that is not this container's own tells nothing, and then it is process 1.
+ */
+const KILL = `read -r self rest </proc/self/stat
+if [ "$self" != "$$" ]; then kill -2 1; exit; fi
+found=
+for d in /proc/[0-9]*; do
+  p=\${d#/proc/}
+  [ "$p" != "$$" ] && [ -O "$d" ] || continue
+  case "$(tr '\\0' ' ' <"$d/cmdline" 2>/dev/null)" in
+    *'trap "exit'' 0"'*) kill -2 "$p" && found=yes ;;
+  esac
+done
+[ -n "$found" ] || kill -2 1`;
+
+const shell = (script: string): readonly string[] => ['/bin/sh', '-c', script];
+
+/**
+ * The result of a pod, or the empty sentinel; then the sidecar is told to go, whatever came of it. Only where asking again may help does it stay.
+ * @throws XComRetrievalError where there is none, KubernetesError where asking again may help
+ */
+export async function extractXcom(exchange: XComExchange): Promise<string> {
+  let text: string;
+  try {
+    text = await extractXcomJson(exchange);
+  } catch (error) {
+    if (error instanceof XComRetrievalError) await endSidecar(exchange);
+    throw error;
+  }
+  await endSidecar(exchange);
+  return text;
+}
+
+/** Tells the sidecar to go. Where it cannot be told so, that is a warning: a result that was read stands. */
+export async function endSidecar(exchange: XComExchange): Promise<void> {
+  try {
+    await extractXcomKill(exchange);
+  } catch (error) {
+    exchange.log.warn({ pod: exchange.pod.name, err: error }, 'the result sidecar could not be told to end');
+  }
+}
+
+/**
+ * The text of the result file: JSON, as it stands there. `XCOM.emptyResult` where the file is missing or empty.
+ * @throws XComRetrievalError, KubernetesError as above
+ */
+export async function extractXcomJson({ cluster, pod, maxBytes = MAX_RESULT_BYTES }: XComExchange): Promise<string> {
+  let outcome: ExecOutcome;
+  try {
+    const command = shell(READ);
+    outcome = await cluster.exec(pod, { container: XCOM.container, command, timeoutMs: READ_MS, maxBytes });
+  } catch (error) {
+    if (!(error instanceof KubernetesError) || (error.transient && !isNotRunning(error))) throw error;
+    throw new XComRetrievalError('unreadable', `the result sidecar does not answer: ${error.message}`, error);
+  }
+  if (outcome.kind === 'tooLarge')
+    throw new XComRetrievalError('tooLarge', `it is larger than ${String(outcome.maxBytes)} bytes`);
+  const stderr = outcome.stderr.trim();
+  if (outcome.exitCode !== 0) {
+    const why = `reading ${XCOM.resultFile} ended with ${String(outcome.exitCode)}${stderr === '' ? '' : `: ${stderr.slice(0, 300)}`}`;
+    throw new XComRetrievalError('unreadable', why);
+  }
+  const { byteLength } = outcome.stdout;
+  if (/^\d+$/.test(stderr) && Number(stderr) !== byteLength)
+    throw new XComRetrievalError('unreadable', `${String(byteLength)} of ${stderr} bytes arrived`);
+  const text = textOf(outcome.stdout);
+  if (text === '' || text.trimEnd() === XCOM.emptyResult) return XCOM.emptyResult;
+  const problem = jsonProblem(text);
+  if (problem === undefined) return text;
+  const place = `line ${String(problem.line)}, column ${String(problem.column)} (offset ${String(problem.offset)})`;
+  throw new XComRetrievalError('invalid', `${XCOM.resultFile} is not JSON: ${problem.found} at ${place}`);
+}
+
+/** Tells the sidecar to end, so that the pod can. @throws PodCommandException */
+export async function extractXcomKill({ cluster, pod }: Omit<XComExchange, 'log'>): Promise<void> {
+  try {
+    const options = { container: XCOM.container, command: shell(KILL), timeoutMs: KILL_MS };
+    const outcome = await cluster.exec(pod, options);
+    // 137: the command went down with the container that it ended.
+    if (outcome.kind === 'ended' && (outcome.exitCode === 0 || outcome.exitCode === 137)) return;
+    const said = outcome.kind === 'ended' ? outcome.stderr.trim().slice(0, 300) : 'too much output';
+    throw new PodCommandException(`the result sidecar of pod ${pod.name} could not be told to end: ${said}`);
+  } catch (error) {
+    // Its end takes the connection with it; and one that is not there needs no telling.
+    if (error instanceof KubernetesError && (error.fault === 'unknownOutcome' || isNotRunning(error))) return;
+    if (error instanceof KubernetesError && error.fault === 'notFound') return;
+    if (error instanceof PodCommandException) throw error;
+    throw new PodCommandException(`the result sidecar of pod ${pod.name} could not be told to end`, error);
+  }
+}
+
+/** The sidecar among a pod's containers. */
+export function xcomSidecarOf(containers: readonly ContainerProjection[]): ContainerProjection | undefined {
+  return containers.find(({ name, kind }) => kind === 'main' && name === XCOM.container);
+}
+
+/** A node says as its own failure that a container does not run; no other try makes it run. */
+function isNotRunning({ message }: KubernetesError): boolean {
+  return /container not found|is not running|container .* is not created or running/i.test(message);
+}
+
+function textOf(bytes: Uint8Array): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch {
+    throw new XComRetrievalError('invalid', `${XCOM.resultFile} is not UTF-8`);
+  }
+}

@@ -1,0 +1,286 @@
+import { pino } from 'pino';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { judge } from '../../src/core/judge.ts';
+import type { PodProjection } from '../../src/core/pod.ts';
+import { XCOM } from '../../src/core/xcom-sidecar.ts';
+import { KubernetesPodOperator } from '../../src/operator/kubernetes-pod-operator.ts';
+import type { StepContext } from '../../src/operator/operator.ts';
+import { type PodParams, podParamsSchema, type PodParamsInput } from '../../src/operator/params.ts';
+import { extractXcom, extractXcomJson, extractXcomKill } from '../../src/operator/xcom.ts';
+import type { Broker } from '../../src/ports.ts';
+import { type Outcome, runRequestSchema, type RunState, type TriggerEvent } from '../../src/wire/messages.ts';
+import { type ClusterUnderTest, freshName, TARGETS } from '../support/kubernetes.ts';
+import { aBroker, type Installation, sharedNatsServer } from '../support/nats-server.ts';
+import { frame, POD, scriptedExec, SUCCESS } from '../support/scripted-exec.ts';
+
+const [local] = TARGETS;
+const nats = sharedNatsServer();
+const log = pino({ level: 'silent' });
+const operator = new KubernetesPodOperator();
+let kube: ClusterUnderTest;
+let broker: Broker;
+let installation: Installation;
+let namespace: string;
+
+beforeAll(async () => {
+  if (local === undefined) throw new Error('there is always a local cluster');
+  kube = await local.start();
+  ({ broker, installation } = await aBroker(nats.url()));
+  namespace = await kube.namespace();
+});
+afterAll(async () => {
+  await installation[Symbol.asyncDispose]();
+  await kube[Symbol.asyncDispose]();
+});
+
+const WAIT = { terminal: true } as const;
+
+/** A run whose pod has been made; it asks for its result. */
+async function launched(script: string, more: PodParamsInput = {}): Promise<StepContext<PodParams>> {
+  const params = podParamsSchema.parse({
+    ...{ image: 'alpine', namespace, cmds: ['sh', '-c', script], doXcomPush: true, terminationGracePeriod: 1 },
+    ...more,
+  });
+  const state: RunState = {
+    ...{ v: 1, phase: 'Starting', queue: 'default', operator: 'pod', op: 'o', timings: {}, requestHash: 'h' },
+    ...{ attempt: 1, step: 0, userFailures: 0, infraFailures: 0, faults: 0 },
+    fence: { stream: 'STEPS', seq: 1, epoch: 0, by: 'w' },
+  };
+  const context: StepContext<PodParams> = {
+    ...{ run: { tenant: 'default', runId: freshName('run') }, installation: 'test', queue: 'default', params, state },
+    ...{ request: runRequestSchema.parse({}), namespaces: undefined, log },
+    now: () => broker.now(),
+    cluster: () => kube.cluster,
+    logs: broker.logs,
+    results: broker.results,
+    checkOwner: () => Promise.resolve({ cancelRequested: false }),
+  };
+  const outcome = await operator.execute(context);
+  if (outcome.kind !== 'defer' || outcome.pod === undefined) throw new Error(JSON.stringify(outcome));
+  return { ...context, state: { ...state, phase: 'Resuming', pod: { ...outcome.pod }, await: WAIT } };
+}
+
+async function podOf({ state }: StepContext<PodParams>): Promise<PodProjection> {
+  const found = state.pod && (await kube.cluster.getPod(state.pod.namespace, state.pod.name));
+  if (found === undefined) throw new Error('the pod is gone');
+  return kube.cluster.project(found);
+}
+
+/** What a triggerer would say once it has something to say. */
+async function event(context: StepContext<PodParams>): Promise<TriggerEvent> {
+  const { attempt, step, pod } = context.state;
+  if (pod === undefined) throw new Error('the run has no pod');
+  const waiting = {
+    v: 1,
+    queue: 'default',
+    attempt,
+    step,
+    stateRev: 1,
+    pod: { ...pod },
+    await: WAIT,
+    then: 'resume',
+  } as const;
+  for (;;) {
+    const present = await kube.until(await podOf(context), (one) => judge(waiting, one, broker.now()).kind === 'fire');
+    const judgement = judge(waiting, present, broker.now());
+    if (judgement.kind === 'fire') return judgement.event;
+  }
+}
+
+async function reentered(context: StepContext<PodParams>): Promise<Outcome> {
+  const outcome = await operator.triggerReentry(context, await event(context));
+  if (outcome.kind !== 'over') throw new Error(JSON.stringify(outcome));
+  return outcome.outcome;
+}
+
+const ended = async (script: string, more: PodParamsInput = {}): Promise<Outcome> =>
+  reentered(await launched(script, more));
+const write = (text: string): string => `printf '%s' '${text}' > ${XCOM.resultFile}`;
+const execs = (): number => kube.cluster.requestCounts()['exec'] ?? 0;
+
+describe('a result in the sidecar’s file', () => {
+  test('is the run’s, though the pod goes on; then the sidecar is told to end', async () => {
+    const context = await launched(write('{"rows": 7}\n'), { onFinishAction: 'keep_pod' });
+    expect(await reentered(context)).toMatchObject({ state: 'succeeded', exitCode: 0, result: { rows: 7 } });
+    const left = await kube.until(await podOf(context), ({ phase }) => phase === 'Succeeded');
+    expect(left.containers.map(({ name, exitCode }) => [name, exitCode])).toEqual([
+      ['base', 0],
+      [XCOM.container, 0],
+    ]);
+  });
+
+  test('of a megabyte becomes an object, byte for byte', async () => {
+    const script = `{ printf '["'; head -c 1000000 /dev/zero | tr '\\0' x; printf '"]'; } > ${XCOM.resultFile}`;
+    const context = await launched(script);
+    const outcome = await reentered(context);
+    expect(outcome).toMatchObject({ state: 'succeeded', resultRef: { name: 'return_value', size: 1_000_004 } });
+    const data = await broker.results.get(context.run, 1, 'return_value');
+    expect(Buffer.from(data ?? []).toString()).toBe(`["${'x'.repeat(1_000_000)}"]`);
+  });
+
+  test('that is not there or empty leaves a success without result', async () => {
+    for (const script of ['true', `: > ${XCOM.resultFile}`]) {
+      const outcome = await ended(script);
+      expect(outcome).toMatchObject({ state: 'succeeded', diagnosis: { code: 'RESULT_INVALID' } });
+      expect(outcome.result).toBeUndefined();
+    }
+  });
+
+  test('that is not JSON fails the run and says where it is not', async () => {
+    const outcome = await ended(write('{"a": 1,\n "b": oops}'));
+    expect(outcome).toMatchObject({
+      state: 'failed',
+      exitCode: 0,
+      diagnosis: { code: 'RESULT_INVALID', category: 'user' },
+    });
+    expect(outcome.diagnosis?.summary).toContain('"o" at line 2, column 7 (offset 15)');
+  });
+
+  test('that is not UTF-8 fails the run', async () => {
+    const outcome = await ended(`printf '"\\377"' > ${XCOM.resultFile}`);
+    expect(outcome).toMatchObject({ state: 'failed', diagnosis: { code: 'RESULT_INVALID' } });
+    expect(outcome.diagnosis?.summary).toContain('not UTF-8');
+  });
+
+  test('of a container that failed is kept beside its failure', async () => {
+    const outcome = await ended(`${write('[1]')}; exit 3`);
+    expect(outcome).toMatchObject({
+      state: 'failed',
+      exitCode: 3,
+      result: [1],
+      diagnosis: { code: 'CONTAINER_FAILED' },
+    });
+  });
+
+  test('is not read when the termination message is JSON', async () => {
+    const before = execs();
+    const outcome = await ended(`${write('"file"')}; echo '"message"' > /dev/termination-log`);
+    expect(outcome).toMatchObject({ state: 'succeeded', result: 'message' });
+    // Its pod is about to be deleted, and the sidecar with it.
+    expect(execs()).toBe(before);
+  });
+
+  test('is read with xcomMode sidecar, whatever the message', async () => {
+    const script = `${write('"file"')}; echo '"message"' > /dev/termination-log`;
+    expect(await ended(script, { xcomMode: 'sidecar' })).toMatchObject({ state: 'succeeded', result: 'file' });
+  });
+
+  test('is read when the message is no JSON', async () => {
+    const outcome = await ended(`${write('"file"')}; echo done > /dev/termination-log`);
+    expect(outcome).toMatchObject({ state: 'succeeded', result: 'file' });
+  });
+
+  test('needs no sidecar with xcomMode message', async () => {
+    const context = await launched(`echo '{"n": 1}' > /dev/termination-log`, { xcomMode: 'message' });
+    expect((await podOf(context)).containers.map(({ name }) => name)).toEqual(['base']);
+    const before = execs();
+    expect(await reentered(context)).toMatchObject({ state: 'succeeded', result: { n: 1 } });
+    expect(execs()).toBe(before);
+  });
+});
+
+describe('a sidecar', () => {
+  test('that died before it was asked fails the run, by name', async () => {
+    const context = await launched(`until [ -e ${XCOM.mountPath}/go ]; do sleep 0.05; done`);
+    const running = await kube.until(await podOf(context), ({ containers }) =>
+      containers.every(({ state }) => state === 'running'),
+    );
+    await extractXcomKill({ cluster: kube.cluster, pod: running });
+    await kube.until(running, ({ containers }) => containers[1]?.state === 'terminated');
+    await kube.cluster.exec(running, { container: 'base', command: ['touch', `${XCOM.mountPath}/go`] });
+    const outcome = await reentered(context);
+    expect(outcome).toMatchObject({ state: 'failed', exitCode: 0, diagnosis: { code: 'RESULT_UNREADABLE' } });
+    expect(outcome.diagnosis?.summary).toContain('the result sidecar ended with 0 before it was asked');
+  });
+
+  test('that may not be asked fails the run and says what is lacking', async () => {
+    kube.faults?.order({ fault: 'deny', verb: 'create', resource: 'pods/exec' });
+    const outcome = await ended(write('1'));
+    kube.faults?.order({ fault: 'clear' });
+    expect(outcome).toMatchObject({
+      state: 'failed',
+      diagnosis: { code: 'RESULT_UNREADABLE', category: 'infrastructure' },
+    });
+    expect(outcome.diagnosis?.summary).toContain('pods/exec');
+  });
+
+  test.each([
+    ['is not reachable', { fault: 'failNext', verb: 'create', resource: 'pods/exec', status: 503 }],
+    ['loses its answer', { fault: 'loseReply', verb: 'create', resource: 'pods/exec' }],
+  ] as const)('that %s for a moment makes the step wait, not fail', async (_, fault) => {
+    const context = await launched(write('[2]'));
+    const fired = await event(context);
+    kube.faults?.order(fault);
+    await expect(operator.triggerReentry(context, fired)).rejects.toMatchObject({ transient: true });
+    const again = await operator.triggerReentry(context, fired);
+    expect(again).toMatchObject({ outcome: { state: 'succeeded', result: [2] } });
+  });
+
+  test('that can never be asked ends the patience of its run', async () => {
+    const context = await launched(write('[2]'));
+    const fired = await event(context);
+    kube.faults?.order({ fault: 'failNext', verb: 'create', resource: 'pods/exec', status: 502, count: 2 });
+    const outcome = await operator.triggerReentry({ ...context, state: { ...context.state, naks: 5 } }, fired);
+    kube.faults?.order({ fault: 'clear' });
+    expect(outcome).toMatchObject({ outcome: { state: 'failed', diagnosis: { code: 'RESULT_UNREADABLE' } } });
+  });
+});
+
+describe('what a sidecar answers', () => {
+  const answering = (stdout: string, stderr = '') =>
+    scriptedExec((client) => {
+      client.send(frame(1, stdout));
+      if (stderr !== '') client.send(frame(2, stderr));
+      client.send(frame(3, SUCCESS));
+    });
+
+  test('is given as it stands', async () => {
+    await using server = await answering('{"n": 12345678901234567890}\n', '28\n');
+    const exchange = { cluster: server.clusters.get('scripted'), pod: POD, log };
+    expect(await extractXcomJson(exchange)).toBe('{"n": 12345678901234567890}\n');
+  });
+
+  test('is refused when bytes are missing, though it parses', async () => {
+    await using server = await answering('[1]', '5\n');
+    const exchange = { cluster: server.clusters.get('scripted'), pod: POD, log };
+    await expect(extractXcomJson(exchange)).rejects.toThrow('3 of 5 bytes arrived');
+  });
+
+  test('is refused when there is more than the limit', async () => {
+    await using server = await answering(`"${'x'.repeat(2000)}"`);
+    const exchange = { cluster: server.clusters.get('scripted'), pod: POD, log, maxBytes: 1000 };
+    await expect(extractXcomJson(exchange)).rejects.toMatchObject({ problem: 'tooLarge' });
+  });
+
+  test('counts though the sidecar cannot be told to end', async () => {
+    let asked = 0;
+    await using server = await scriptedExec((client) => {
+      asked += 1;
+      if (asked === 1) client.send(frame(1, '[1]'));
+      else client.send(frame(2, 'no such process'));
+      const failed = {
+        status: 'Failure',
+        reason: 'NonZeroExitCode',
+        details: { causes: [{ reason: 'ExitCode', message: '1' }] },
+      };
+      client.send(frame(3, asked === 1 ? SUCCESS : JSON.stringify(failed)));
+    });
+    expect(await extractXcom({ cluster: server.clusters.get('scripted'), pod: POD, log })).toBe('[1]');
+    expect(asked).toBe(2);
+  });
+
+  test('is whole or an error wherever its connection is cut', async () => {
+    const text = JSON.stringify(Array.from({ length: 5000 }, (_, n) => n));
+    let cut = 0;
+    await using server = await scriptedExec((client) => {
+      const part = text.slice(0, Math.round((text.length * cut) / 20));
+      client.send(frame(1, part), () => {
+        if (cut < 20) client.terminate();
+        else client.send(frame(3, SUCCESS));
+      });
+    });
+    const exchange = { cluster: server.clusters.get('scripted'), pod: POD, log };
+    for (; cut < 20; cut += 1) await expect(extractXcomJson(exchange)).rejects.toMatchObject({ transient: true });
+    expect(await extractXcomJson(exchange)).toBe(text);
+  });
+});
