@@ -1,5 +1,6 @@
 /** What the streams and the protocol need from outside, as interfaces. No code. */
 import type { Observable } from 'rxjs';
+import type { LogCursor } from './core/log-cursor.ts';
 import type { PodProjection, PodRef } from './core/pod.ts';
 import type {
   CompletedData,
@@ -183,11 +184,7 @@ export interface Publisher {
   nudge(worker: string, run: RunKey): Promise<void>;
 }
 
-/** A place in a container's log: nanoseconds since the epoch, and how many lines of that nanosecond are behind it. */
-export interface LogCursor {
-  readonly nanos: bigint;
-  readonly lines: number;
-}
+export type { LogCursor } from './core/log-cursor.ts';
 
 /** Stored logs; the last message of a subject is the cursor. @see spec protocol §9 */
 export interface LogStore {
@@ -221,6 +218,31 @@ export interface StoredLogChunk {
   readonly attempt: number;
   readonly container: string;
   readonly text: string;
+}
+
+/** Live text of one container: never stored, may repeat what the history has, may be lost. */
+export interface LiveChunk {
+  readonly attempt: number;
+  readonly container: string;
+  /** Lines as in stored chunks. */
+  readonly text: string;
+  /** The place of the line before the first; absent at the log's beginning. A listener who has less has lost something. */
+  readonly after: LogCursor | undefined;
+}
+/** What workers say to each other about a run that one of them follows: go on (`join`: from the stored end again), or that it is mine. */
+export type FollowAsk =
+  { readonly ask: 'renew'; readonly join: boolean } | { readonly ask: 'claim'; readonly by: string };
+
+/** Live logs: core messages, never stored. @see spec protocol §9 */
+export interface LiveLogs {
+  /** Resolves when the broker has it. */
+  publish(run: RunKey, chunk: LiveChunk): Promise<void>;
+  /** Asks whoever follows the run; false: nobody does. */
+  ask(run: RunKey, ask: FollowAsk): Promise<boolean>;
+  /** Tells other followers of the run that there is one. */
+  claim(run: RunKey, by: string): void;
+  /** Answers what is asked about the run, and gives it to `heard`, until it is disposed. */
+  answer(run: RunKey, heard: (ask: FollowAsk) => void): Disposable;
 }
 
 /** Result objects. */
@@ -266,6 +288,7 @@ export interface Broker extends AsyncDisposable {
   readonly questions: Questions;
   readonly publish: Publisher;
   readonly logs: LogStore;
+  readonly live: LiveLogs;
   readonly results: ResultStore;
   readonly membership: Membership;
   readonly executors: ExecutorMembers;
@@ -299,12 +322,6 @@ export interface StoredEvent {
   readonly at: string;
   readonly data: CompletedData | LifecycleData;
 }
-/** Live text of one container; never stored, may repeat what the history has. */
-export interface LiveChunk {
-  readonly container: string;
-  readonly text: string;
-}
-
 /** All that a client may do of NATS: with a client's permissions only, so no consumers and no state. */
 export interface ClientBroker extends AsyncDisposable {
   /**
@@ -402,6 +419,8 @@ export interface LogReadOptions {
   /** From here on, inclusive: whole seconds are asked for, the reader drops what is behind the cursor. */
   readonly from?: LogCursor | undefined;
   readonly previous?: boolean;
+  /** The container was started again: the log of its run before comes first, as far as the node has it. */
+  readonly restarted?: boolean;
   readonly follow?: boolean;
   readonly tailLines?: number;
   readonly limitBytes?: number;

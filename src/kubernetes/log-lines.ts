@@ -1,20 +1,6 @@
 /** The order of a container's log: which line is where, and which ones a reader has had. */
-import type { LogCursor, LogLine } from '../ports.ts';
-
-const STAMP = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d) ?/;
-/** Longest stamp: 19 + 10 + 6 and a space. */
-const STAMP_LENGTH = 36;
-const NANOS_PER_MS = 1_000_000n;
-
-/** A node's time stamp at the start of a line: nanoseconds since the epoch, and the length of the stamp with its space. */
-function stampOf(line: string): { readonly nanos: bigint; readonly length: number } | undefined {
-  const match = STAMP.exec(line.slice(0, STAMP_LENGTH));
-  if (match === null) return undefined;
-  // Nodes print their own zone: times are compared as numbers only.
-  const ms = Date.parse(`${match[1] ?? ''}${match[3] ?? ''}`);
-  if (Number.isNaN(ms)) return undefined;
-  return { nanos: BigInt(ms) * NANOS_PER_MS + BigInt((match[2] ?? '').padEnd(9, '0')), length: match[0].length };
-}
+import { isBehind, type LogCursor, stampOf } from '../core/log-cursor.ts';
+import type { LogLine } from '../ports.ts';
 
 /**
  * Numbers the lines of one reading and drops those that are behind `from`.
@@ -28,6 +14,8 @@ export class LogOrder {
   #lines = 0;
   #behind = 0;
   #begun = false;
+  /** Whether the line that `from` stands behind has come by. */
+  met = false;
 
   /** `watchForGap`: the reading was to begin at or before `from`, so its line must be there. */
   constructor(from: LogCursor | undefined, watchForGap: boolean) {
@@ -44,8 +32,9 @@ export class LogOrder {
       this.#lines = 1;
     } else this.#lines += 1;
     const at: LogCursor = { nanos: this.#nanos < 0n ? 0n : this.#nanos, lines: this.#lines };
-    if (this.#from !== undefined && !isAfter(at, this.#from)) {
+    if (isBehind(at, this.#from)) {
       this.#behind += 1;
+      if (at.nanos === this.#from?.nanos && at.lines === this.#from.lines) this.met = true;
       return undefined;
     }
     const gap = !this.#begun && this.#watchForGap && this.#behind === 0;
@@ -53,11 +42,6 @@ export class LogOrder {
     const text = stamp === undefined ? line : line.slice(stamp.length);
     return gap ? { at, text, gap } : { at, text };
   }
-}
-
-/** Whether `at` lies behind `other` in reading direction. */
-function isAfter(at: LogCursor, other: LogCursor): boolean {
-  return at.nanos === other.nanos ? at.lines > other.lines : at.nanos > other.nanos;
 }
 
 /**

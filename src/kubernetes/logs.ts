@@ -32,6 +32,7 @@ export async function* readLogs(
 ): AsyncGenerator<LogLine, void, undefined> {
   const reader = new LogReader(http, pod, container, options, tuning);
   try {
+    if (options.restarted === true && options.previous !== true) yield* reader.before();
     if (options.follow === true && options.previous !== true) yield* reader.follow();
     else yield* reader.pass({ follow: false, rest: 'if ended' });
   } catch (error) {
@@ -49,6 +50,8 @@ class LogReader {
   readonly #signal: AbortSignal;
   #cursor: LogCursor | undefined;
   #passes = 0;
+  /** The run before has just been read, and what was had ended in it: the present run begins after that. */
+  #seenBefore = false;
 
   constructor(http: Http, pod: PodRef, container: string, options: LogReadOptions, tuning: Tuning) {
     this.#http = http;
@@ -63,6 +66,15 @@ class LogReader {
   /** Read anew each time: it changes during every wait. */
   #stopped(): boolean {
     return this.#signal.aborted;
+  }
+
+  /** The container's run before the present one. It may be gone already, and then the present one shows the gap. */
+  async *before(): AsyncGenerator<LogLine, void, undefined> {
+    try {
+      yield* this.pass({ follow: false, rest: 'always', previous: true });
+    } catch (error) {
+      if (!(error instanceof KubernetesError) || (error.fault !== 'invalid' && error.fault !== 'notFound')) throw error;
+    }
   }
 
   async *follow(): AsyncGenerator<LogLine, void, undefined> {
@@ -92,12 +104,15 @@ class LogReader {
   async *pass(how: {
     readonly follow: boolean;
     readonly rest: 'always' | 'never' | 'if ended';
+    readonly previous?: boolean;
   }): AsyncGenerator<LogLine, void, undefined> {
-    const { limitBytes, previous } = this.#options;
+    const { limitBytes } = this.#options;
+    const previous = how.previous ?? this.#options.previous;
     const tailLines = this.#passes === 0 ? this.#options.tailLines : undefined;
     this.#passes += 1;
     const from = this.#cursor;
-    const order = new LogOrder(from, tailLines === undefined);
+    // What the run before has given stands where the present one's first line follows: nothing is missing between the two.
+    const order = new LogOrder(from, tailLines === undefined && !this.#seenBefore);
     const lines = new LineSplitter(this.#tuning.logLineBytes, 'split');
     const call: Call = {
       method: 'GET',
@@ -120,6 +135,7 @@ class LogReader {
       bytes += chunk.length;
       for (const line of lines.push(chunk)) yield* this.#give(order, line, lines.continues);
     }
+    this.#seenBefore = how.previous === true && (order.met || this.#cursor !== from);
     const rest = lines.rest();
     if (rest === undefined) return;
     // Cut by our own limit: the next reading gives it whole.

@@ -8,6 +8,7 @@ import { natsError } from './errors.ts';
 import { executorMembers } from './executor-members.ts';
 import { gateStore } from './gate-store.ts';
 import { linkOf } from './link.ts';
+import { liveLogs } from './live-logs.ts';
 import { logStore } from './log-store.ts';
 import { membership } from './membership.ts';
 import type { BrokerOptions } from './options.ts';
@@ -50,6 +51,7 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
     questions: questions(link),
     publish: publisher(link, time.now),
     logs: logStore(link),
+    live: liveLogs(link),
     results: resultStore(link),
     membership: membership(link),
     executors: executorMembers(link),

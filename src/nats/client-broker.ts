@@ -3,12 +3,12 @@ import { ReentryError } from '../errors.ts';
 import type { ClientBroker, StoredEvent } from '../ports.ts';
 import { cloudEventSchema, eventStepOf, eventTypeOf } from '../wire/cloud-events.ts';
 import { serviceReplySchema } from '../wire/messages.ts';
-import { dec } from '../wire/tokens.ts';
 import { decoded, rawRunOf } from './codec.ts';
 import { connectNats } from './connection.ts';
 import { coreMessages$ } from './core-messages.ts';
 import { faultOf, natsError } from './errors.ts';
 import { linkOf } from './link.ts';
+import { liveChunkOf } from './live-logs.ts';
 import { logChunkOf } from './log-store.ts';
 import { heartbeats$ } from './membership.ts';
 import type { BrokerOptions } from './options.ts';
@@ -87,10 +87,7 @@ export async function openClientBroker(options: BrokerOptions): Promise<ClientBr
     },
     live$: (run) =>
       coreMessages$(link, subjects.live.ofRun(run)).pipe(
-        map(({ subject, data }) => ({
-          container: dec(subject.split('.').at(-1) ?? '') ?? '',
-          text: new TextDecoder().decode(data),
-        })),
+        map(({ subject, data, headers }) => liveChunkOf(subject, data, headers)),
       ),
     // A core subscription sees what is stored, but not its sequence; 0 says so.
     logChunks$: (run) =>

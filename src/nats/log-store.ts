@@ -1,6 +1,7 @@
 import { headers } from 'nats';
+import { formatCursor, parseCursor } from '../core/log-cursor.ts';
 import { ReentryError } from '../errors.ts';
-import type { LogCursor, LogStore, StoredLogChunk } from '../ports.ts';
+import type { LogStore, StoredLogChunk } from '../ports.ts';
 import { dec, enc } from '../wire/tokens.ts';
 import type { Link } from './link.ts';
 import { patiently, publishAcked } from './publish.ts';
@@ -8,15 +9,6 @@ import { directGet, leaderGet } from './stored.ts';
 
 /** Header of each chunk: where the stored log ends with it. */
 export const CURSOR_HEADER = 'Reentry-To';
-
-/** A cursor as header text, `<epoch nanoseconds>:<lines at that nanosecond>`. */
-export const cursorText = ({ nanos, lines }: LogCursor): string => `${nanos}:${lines}`;
-
-/** The cursor of header text. */
-export function cursorOf(text: string): LogCursor | undefined {
-  const match = /^(\d+):(\d+)$/.exec(text);
-  return match === null ? undefined : { nanos: BigInt(match[1] ?? 0), lines: Number(match[2]) };
-}
 
 /** A stored chunk; its subject ends in attempt and container. */
 export function logChunkOf(subject: string, sequence: number, data: Uint8Array): StoredLogChunk {
@@ -38,11 +30,11 @@ export function logStore(link: Link): LogStore {
       // From the leader: a stale end would only be refused at the append.
       const last = await patiently(`reading the end of ${subject}`, () => leaderGet(link, assets.logs, subject));
       if (last === undefined) return { cursor: undefined, sequence: 0 };
-      return { cursor: cursorOf(last.header.get(CURSOR_HEADER)), sequence: last.seq };
+      return { cursor: parseCursor(last.header.get(CURSOR_HEADER)), sequence: last.seq };
     },
     async append(run, attempt, container, { text, to }, expectedSequence) {
       const header = headers();
-      header.set(CURSOR_HEADER, cursorText(to));
+      header.set(CURSOR_HEADER, formatCursor(to));
       const subject = subjects.log.of(run, attempt, container);
       const outcome = await publishAcked(link, subject, text, { headers: header, expect: expectedSequence });
       return outcome.kind === 'stored' ? { kind: 'stored', sequence: outcome.ack.seq } : outcome;

@@ -1,7 +1,16 @@
 /** A container's log from the node into the store, each line once. @see spec protocol §9 */
+import {
+  formatCursor,
+  formatNanos,
+  furthest,
+  isBehind,
+  LOG_GAP_TEXT,
+  type LogCursor,
+  parseCursor,
+} from '../core/log-cursor.ts';
 import { ReentryError } from '../errors.ts';
 import type { PodRef } from '../core/pod.ts';
-import type { Cluster, Log, LogCursor, LogLine, LogStore } from '../ports.ts';
+import type { Cluster, Log, LogLine, LogStore } from '../ports.ts';
 import { MAX_LOG_CHUNK_BYTES } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
 
@@ -18,6 +27,9 @@ export interface LogSource {
   readonly log: Log;
   /** Told of each line that is about to be stored. */
   readonly onLine?: ((line: LogLine) => Promise<void>) | undefined;
+  readonly format?: LineFormat | undefined;
+  /** How often the container was started again: the log of its run before is read first. */
+  readonly restartCount?: number | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -33,33 +45,6 @@ export interface LogReading {
 
 /** How often two writers may take turns before this one lets the other finish. */
 const MAX_TURNS = 20;
-const GAP_TEXT = '[reentry: lines before this one were rotated away on the node]';
-
-/** A cursor as state and headers carry it. */
-export function formatCursor({ nanos, lines }: LogCursor): string {
-  return `${String(nanos)}:${String(lines)}`;
-}
-
-/** The cursor in a text; `undefined` where there is none. */
-export function parseCursor(text: string | undefined): LogCursor | undefined {
-  const [, nanos, lines] = /^(\d+):(\d+)$/.exec(text ?? '') ?? [];
-  return nanos === undefined || lines === undefined ? undefined : { nanos: BigInt(nanos), lines: Number(lines) };
-}
-
-/** Whether `place` is at or behind the cursor: stored already. */
-function isBehind(place: LogCursor, cursor: LogCursor | undefined): boolean {
-  if (cursor === undefined) return false;
-  return place.nanos < cursor.nanos || (place.nanos === cursor.nanos && place.lines <= cursor.lines);
-}
-
-const furthest = (one: LogCursor | undefined, other: LogCursor | undefined): LogCursor | undefined =>
-  one === undefined || (other !== undefined && isBehind(one, other)) ? other : one;
-
-/** RFC 3339 with nanoseconds, in UTC. */
-export function formatNanos(nanos: bigint): string {
-  const seconds = new Date(Number(nanos / 1_000_000n)).toISOString().slice(0, 19);
-  return `${seconds}.${String(nanos % 1_000_000_000n).padStart(9, '0')}Z`;
-}
 
 interface Pending {
   readonly at: LogCursor;
@@ -72,14 +57,25 @@ function cutBytes(text: string, bytes: number): string {
   return new TextDecoder().decode(new TextEncoder().encode(text).subarray(0, bytes)).replace(/\uFFFD+$/, '');
 }
 
-function pendingOf(line: LogLine): Pending {
+/** What is stored of a line instead of its text: the seed's `log_formatter`. May give several lines. */
+export type LineFormat = (containerName: string, text: string) => string;
+
+/** A line as it stands in stored and live chunks, a gap before it marked. */
+export function storedLine(line: LogLine, container: string, format?: LineFormat): string {
   const stamp = formatNanos(line.at.nanos);
-  const mark = line.gap === true ? `${stamp} ${GAP_TEXT}\n` : '';
-  const whole = `${mark}${stamp} ${line.text}\n`;
+  const mark = line.gap === true ? `${stamp} ${LOG_GAP_TEXT}\n` : '';
+  const whole = `${mark}${stamp} ${format === undefined ? line.text : formatted(line.text, container, format)}\n`;
   // The adapter gives long lines in pieces; this only guards the broker's limit.
-  const text =
-    Buffer.byteLength(whole) > MAX_LOG_CHUNK_BYTES ? `${cutBytes(whole, MAX_LOG_CHUNK_BYTES - 64)}…\n` : whole;
-  return { at: line.at, text, bytes: Buffer.byteLength(text) };
+  return Buffer.byteLength(whole) > MAX_LOG_CHUNK_BYTES ? `${cutBytes(whole, MAX_LOG_CHUNK_BYTES - 64)}…\n` : whole;
+}
+
+/** A formatter that throws is no reason to lose a line. */
+function formatted(text: string, container: string, format: LineFormat): string {
+  try {
+    return format(container, text);
+  } catch {
+    return text;
+  }
 }
 
 /** Appends lines behind the stored end; two writers at once store each line once between them. Holds at most one chunk. */
@@ -109,7 +105,8 @@ class Appender {
   async push(line: LogLine): Promise<void> {
     if (isBehind(line.at, this.#cursor)) return;
     await this.#source.onLine?.(line);
-    const pending = pendingOf(line);
+    const text = storedLine(line, this.#source.container, this.#source.format);
+    const pending = { at: line.at, text, bytes: Buffer.byteLength(text) };
     if (this.#bytes + pending.bytes > MAX_LOG_CHUNK_BYTES) {
       await this.flush();
       // Another writer may have stored this very line meanwhile.
@@ -155,7 +152,11 @@ export async function storeContainerLog(source: LogSource): Promise<LogReading> 
   let gaps = 0;
   let complete = true;
   const lines = cluster
-    .logs(pod, container, { from: appender.cursor, ...(signal === undefined ? {} : { signal }) })
+    .logs(pod, container, {
+      from: appender.cursor,
+      restarted: (source.restartCount ?? 0) > 0,
+      ...(signal === undefined ? {} : { signal }),
+    })
     [Symbol.asyncIterator]();
   for (;;) {
     let next: IteratorResult<LogLine>;

@@ -2,8 +2,9 @@
 import { recordIn } from '../core/json.ts';
 import { redactedManifest } from '../core/manifest.ts';
 import type { ContainerProjection, PodProjection } from '../core/pod.ts';
-import type { Manifest, PodEventLine } from '../ports.ts';
+import type { Log, Manifest, PodEventLine } from '../ports.ts';
 import { refOf } from './deferral.ts';
+import type { PodParams } from './params.ts';
 import type { PodStep } from './pod-step.ts';
 import { type LogsRead, requestedContainers } from './run-pods.ts';
 
@@ -11,23 +12,37 @@ import { type LogsRead, requestedContainers } from './run-pods.ts';
 export const EVENTS_LOG = 'pod.events';
 export const SPEC_LOG = 'pod.spec';
 
-/** Stores what the wanted containers have written since the last step. @see spec pod-operator §6.6 */
-export async function readLogs(
-  { context: { state }, params, cluster, pods, callbacks }: PodStep,
+/** The containers whose logs the run wants, in the order wanted; a name that the pod does not have is said in the worker's log. */
+export function wantedContainers(
+  { initContainerLogs, containerLogs }: PodParams,
   pod: PodProjection,
-): Promise<LogsRead> {
-  const cursors = state.cursors ?? {};
-  if (!params.getLogs) return { cursors, gaps: 0, complete: true };
+  log: Log,
+): readonly ContainerProjection[] {
   const of = (kinds: readonly ContainerProjection['kind'][]) =>
     pod.containers.filter(({ kind }) => kinds.includes(kind));
-  const wanted = [
-    ...requestedContainers(params.initContainerLogs, of(['init', 'sidecar'])),
-    ...requestedContainers(params.containerLogs ?? pod.baseContainer, of(['main', 'sidecar'])),
-  ];
-  const ref = refOf(pod);
-  return await pods.readLogs(ref, state.attempt, [...new Set(wanted)], cursors, (container) =>
-    callbacks.calls.progressOf(cluster, ref, container),
+  const asked = [initContainerLogs, containerLogs].flatMap((names) =>
+    typeof names === 'boolean' ? [] : (names ?? []),
   );
+  const absent = asked.filter((name) => pod.containers.every((one) => one.name !== name));
+  if (absent.length > 0)
+    log.warn({ pod: pod.name, containers: absent }, 'logs of containers that the pod does not have');
+  const wanted = [
+    ...requestedContainers(initContainerLogs, of(['init', 'sidecar'])),
+    ...requestedContainers(containerLogs ?? pod.baseContainer, of(['main', 'sidecar'])),
+  ];
+  return [...new Set(wanted)];
+}
+
+/** Stores what the wanted containers have written since the last step. @see spec pod-operator §6.6 */
+export async function readLogs(step: PodStep, pod: PodProjection): Promise<LogsRead> {
+  const { context, params, cluster, pods, callbacks, format } = step;
+  const { cursors = {}, attempt } = context.state;
+  if (!params.getLogs) return { cursors, gaps: 0, complete: true };
+  const ref = refOf(pod);
+  return await pods.readLogs(ref, attempt, wantedContainers(params, pod, context.log), cursors, {
+    onLine: (container) => callbacks.calls.progressOf(cluster, ref, container),
+    format,
+  });
 }
 
 const stateText = ({ name, state, exitCode, reason, message }: ContainerProjection): string =>

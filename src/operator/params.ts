@@ -123,7 +123,6 @@ const fields = z.strictObject({
   logEventsOnFailure: z.boolean().default(false),
   logPodSpecOnFailure: z.boolean().default(true),
   doXcomPush: z.boolean().default(false),
-  /** Accepted for the seed's sake; there is no sidecar yet. */
   xcomSidecarContainerSecurityContext: object.nullish(),
   xcomMode: z.enum(['auto', 'message', 'sidecar']).default('auto'),
   skipOnExitCode: z.union([z.number().int(), z.array(z.number().int())]).nullish(),
@@ -148,11 +147,10 @@ const finishAction = (isDeleteOperatorPod: boolean | null | undefined): (typeof 
   isDeleteOperatorPod === false ? 'keep_pod' : 'delete_pod';
 
 /** Schema of `params` of a `pod` run. Its own output parses to itself: rendered parameters are parsed again. */
-export const podParamsSchema = fields
-  .transform((params) => ({
-    ...params,
-    onFinishAction: params.onFinishAction ?? finishAction(params.isDeleteOperatorPod),
-  }));
+export const podParamsSchema = fields.transform((params) => ({
+  ...params,
+  onFinishAction: params.onFinishAction ?? finishAction(params.isDeleteOperatorPod),
+}));
 /** Parameters of a `pod` run, defaults filled in. */
 export type PodParams = z.output<typeof podParamsSchema>;
 /** The same as a client writes them. */

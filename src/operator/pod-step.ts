@@ -1,5 +1,6 @@
 /** What one step of a pod run works with: its parameters, its cluster, its pods, its callbacks. */
 import type { Cluster } from '../ports.ts';
+import type { LineFormat } from './log-reader.ts';
 import type { StepContext } from './operator.ts';
 import type { PodParams } from './params.ts';
 import { podsOf, type RunPods } from './run-pods.ts';
@@ -12,6 +13,8 @@ export interface PodStep {
   readonly cluster: Cluster;
   readonly pods: RunPods;
   readonly callbacks: StepCallbacks;
+  /** What is stored of a log line instead of its text. */
+  readonly format: LineFormat | undefined;
 }
 
 /** A step on `cluster`. */
@@ -20,9 +23,10 @@ export function podStep(
   context: StepContext<PodParams>,
   params: PodParams,
   cluster: Cluster,
+  format?: LineFormat,
 ): PodStep {
   const callbacks = new StepCallbacks(host, context, params, cluster);
-  return { context, params, cluster, pods: podsOf(context, cluster), callbacks };
+  return { context, params, cluster, pods: podsOf(context, cluster), callbacks, format };
 }
 
 /** Delete requests carry this many seconds, where the run says so. */

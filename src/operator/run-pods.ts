@@ -1,11 +1,13 @@
 /** What is done with one pod: make or adopt it, read its logs and result, mark and remove it. @see spec pod-operator §6 */
 import { isRecord, recordsIn, textIn } from '../core/json.ts';
 import { runSelector, LABEL_TRUE, LABELS } from '../core/labels.ts';
+import { formatNanos } from '../core/log-cursor.ts';
 import type { ContainerProjection, PodProjection, PodRef } from '../core/pod.ts';
+import { XCOM } from '../core/xcom-sidecar.ts';
 import type { Cluster, Log, LogStore, Manifest, PodEventLine } from '../ports.ts';
 import { MAX_LOG_CHUNK_BYTES } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
-import { formatNanos, type LogSource, storeContainerLog } from './log-reader.ts';
+import { type LineFormat, type LogSource, storeContainerLog } from './log-reader.ts';
 import type { StepContext } from './operator.ts';
 
 /** `containerLogs` and `initContainerLogs`: which containers' logs are wanted. */
@@ -23,7 +25,7 @@ export function requestedContainers(
   requested: RequestedContainers,
   containers: readonly ContainerProjection[],
 ): readonly ContainerProjection[] {
-  if (requested === true) return containers;
+  if (requested === true) return containers.filter(({ name }) => name !== XCOM.container);
   const names = typeof requested === 'string' ? [requested] : Array.isArray(requested) ? requested : [];
   return names.flatMap((name) => containers.find((one) => one.name === name) ?? []);
 }
@@ -84,13 +86,17 @@ export class RunPods {
     attempt: number,
     containers: readonly ContainerProjection[],
     cursors: Readonly<Record<string, string>> = {},
-    onLine?: (container: string) => LogSource['onLine'],
+    each: {
+      readonly onLine?: (container: string) => LogSource['onLine'];
+      readonly format?: LineFormat | undefined;
+    } = {},
   ): Promise<LogsRead> {
     const read: Record<string, string> = { ...cursors };
     let gaps = 0;
     let complete = true;
-    for (const { name, state } of containers) {
-      if (state === 'waiting') continue;
+    for (const { name, state, restartCount } of containers) {
+      // One that waits to be started again has written already.
+      if (state === 'waiting' && restartCount === 0) continue;
       const reading = await storeContainerLog({
         cluster: this.#cluster,
         pod: ref,
@@ -100,7 +106,9 @@ export class RunPods {
         store: this.#stores.logs,
         cursor: cursors[name],
         log: this.#log,
-        onLine: onLine?.(name),
+        onLine: each.onLine?.(name),
+        format: each.format,
+        restartCount,
       });
       if (reading.cursor !== undefined) read[name] = reading.cursor;
       gaps += reading.gaps;

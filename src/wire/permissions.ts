@@ -147,6 +147,12 @@ export const PERMISSIONS: readonly PermissionRow[] = [
     subscribe: [],
   },
   {
+    what: 'who follows a run live',
+    subjects: ({ subjects }) => [subjects.follow.all],
+    publish: WORKERS,
+    subscribe: WORKERS,
+  },
+  {
     what: 'nudges and service requests',
     subjects: ({ subjects }) => [subjects.nudge.all, subjects.service.all],
     publish: [],

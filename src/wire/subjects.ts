@@ -65,6 +65,8 @@ export function subjectsUnder(root: string) {
       ofTenant: (tenant: string) => `${root}.live.${enc(tenant)}.>`,
       all: `${root}.live.>`,
     },
+    /** Questions between workers about who follows a run live. */
+    follow: { of: (run: RunKey) => `${root}.follow.${key(run)}`, all: `${root}.follow.*.*` },
     /** Dead letters, by kind (`run`, `step`). */
     dlq: {
       of: (kind: string, run: RunKey) => `${root}.dlq.${kind}.${key(run)}`,

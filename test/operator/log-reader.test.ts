@@ -1,6 +1,7 @@
 import { pino } from 'pino';
 import { expect, test } from 'vitest';
-import { formatCursor, formatNanos, parseCursor, storeContainerLog } from '../../src/operator/log-reader.ts';
+import { formatCursor, formatNanos, parseCursor } from '../../src/core/log-cursor.ts';
+import { storeContainerLog } from '../../src/operator/log-reader.ts';
 import { freshName, TARGETS } from '../support/kubernetes.ts';
 import { anInstallation, sharedNatsServer } from '../support/nats-server.ts';
 

@@ -1,3 +1,4 @@
+import { XCOM } from '../../src/core/xcom-sidecar.ts';
 import { parseYamlFile } from '../../src/config.ts';
 import { isRecord, type JsonRecord, numberIn, recordIn, recordsIn, textIn } from '../../src/core/json.ts';
 import { taskLabels } from '../../src/core/labels.ts';
@@ -286,6 +287,18 @@ const RULES: readonly OracleRule[] = [
     when: (theCase) =>
       recordsIn(recordIn(podOf(theCase), 'spec'), 'volumes').filter(({ name }) => name === 'xcom').length > 1,
     instead: change((pod) => withSpec(pod, { volumes: recordsIn(recordIn(pod, 'spec'), 'volumes').slice(1) })),
+  },
+  {
+    reason: 'the sidecar ends on SIGTERM too: as process 1 it would hold a deleted pod for its whole grace period',
+    when: (theCase) =>
+      recordsIn(recordIn(podOf(theCase), 'spec'), 'containers').some(({ name }) => name === XCOM.container),
+    instead: change((pod) =>
+      withSpec(pod, {
+        containers: recordsIn(recordIn(pod, 'spec'), 'containers').map((container) =>
+          container['name'] === XCOM.container ? { ...container, command: [...XCOM.command] } : container,
+        ),
+      }),
+    ),
   },
 ];
 
