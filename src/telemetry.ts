@@ -44,7 +44,11 @@ export const METRICS = {
   log_lines_total: { kind: 'counter', says: 'Log lines stored.', labels: [] },
   log_gaps_total: { kind: 'counter', says: 'Gaps that rotation made in logs.', labels: [] },
   live_follows: { kind: 'gauge', says: 'Runs whose log this worker follows live for somebody.', labels: [] },
-  live_follows_refused_total: { kind: 'counter', says: 'Live follows refused: the process had all it may have.', labels: [] },
+  live_follows_refused_total: {
+    kind: 'counter',
+    says: 'Live follows refused: the process had all it may have.',
+    labels: [],
+  },
   resume_milliseconds: { kind: 'milliseconds', says: "Time from a pod's end to its run's resumption.", labels: [] },
   subscriptions: { kind: 'gauge', says: 'Trigger subscriptions this triggerer knows.', labels: [] },
   shards_owned: { kind: 'gauge', says: 'Shards this triggerer owns.', labels: [] },
