@@ -127,8 +127,11 @@ export class CommandOperator implements Operator<CommandParams> {
   }
 
   async stop(context: Context, pod: PodRef): Promise<'gone' | 'stopping'> {
-    const asPod = this.#asPod(context);
-    return await stopPod(this.#step(asPod, pod.connection), pod);
+    const { cancel, stopping } = context.state;
+    // What has ended before its next attempt is not stopped: it goes or stays by the deletion policies.
+    if (cancel === undefined && stopping === undefined && (await hasEnded(context.cluster(pod.connection), pod)))
+      return 'gone';
+    return await stopPod(this.#step(this.#asPod(context), pod.connection), pod);
   }
 
   /** By the deletion policies; what still runs is never left behind, whatever they say. @see spec executor §5.3 */
@@ -137,7 +140,11 @@ export class CommandOperator implements Operator<CommandParams> {
     const cluster = context.cluster(pod.connection);
     const failed = outcome.state === 'failed';
     const fate = podFate(failed ? 'failed' : null, { deleteWorkerPods, deleteWorkerPodsOnFailure });
-    if (fate === 'delete' || outcome.state === 'cancelled' || !(await hasEnded(cluster, outcome, pod))) {
+    if (
+      fate === 'delete' ||
+      outcome.state === 'cancelled' ||
+      !(outcome.exitCode !== undefined || (await hasEnded(cluster, pod)))
+    ) {
       await cluster.deletePod(pod);
       return;
     }
@@ -208,9 +215,8 @@ const over = (diagnosis: Outcome['diagnosis']): StepOutcome => ({
   outcome: { state: 'failed', diagnosis },
 });
 
-/** Whether the pod itself is over; an exit code says so without a question. */
-async function hasEnded(cluster: Cluster, outcome: Outcome, pod: PodRef): Promise<boolean> {
-  if (outcome.exitCode !== undefined) return true;
+/** Whether the pod itself is over. */
+async function hasEnded(cluster: Cluster, pod: PodRef): Promise<boolean> {
   const found = await cluster.getPod(pod.namespace, pod.name);
   const seen = found === undefined ? undefined : cluster.project(found);
   return seen?.uid === pod.uid && (seen.phase === 'Succeeded' || seen.phase === 'Failed');

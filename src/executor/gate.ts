@@ -7,7 +7,7 @@ import type { ExecutorBeat } from '../wire/executor-beat.ts';
 import { WIRE_VERSION } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
 import { EXECUTOR_METRICS } from './metrics.ts';
-import { Presence } from './presence.ts';
+import { Presence, type Siblings } from './presence.ts';
 import { Slots } from './slots.ts';
 
 /** How a gate is set up. */
@@ -32,6 +32,7 @@ export class SlotGate {
   readonly #slots: Slots;
   readonly #presence: Presence;
   readonly #changes$ = new Subject<void>();
+  readonly #launching$ = new Subject<void>();
   /** Watches that have not shown their first list: what they would show is unknown, so nothing begins. */
   readonly #unsynced: Set<string>;
   #stopped = false;
@@ -46,6 +47,11 @@ export class SlotGate {
     this.credits = { max: options.startCredits, room: () => this.#room(), changes$: this.#changes$ };
   }
 
+  /** Emits when this executor is about to take a slot: siblings should know before the watch shows them. */
+  get launching$(): Observable<void> {
+    return this.#launching$;
+  }
+
   /** Why nothing can begin here; empty: it can. */
   get problems(): readonly string[] {
     return this.#isSynced ? [] : [`the pods of queue ${this.queue} are not known yet`];
@@ -53,7 +59,9 @@ export class SlotGate {
 
   async admit(run: RunKey, stop$: Observable<unknown>): Promise<(() => void) | undefined> {
     while (!this.#stopped) {
-      if (this.#isSynced && this.#slots.begin(run)) {
+      const siblings = this.#siblings();
+      if (siblings !== undefined && this.#slots.begin(run, siblings.executors, siblings.launching)) {
+        this.#launching$.next();
         return () => {
           this.#slots.end(run);
           this.#changed();
@@ -89,7 +97,14 @@ export class SlotGate {
   }
 
   heard(beat: ExecutorBeat): void {
-    if (beat.queue === this.queue) this.#presence.heard(beat.executor, beat.draining, this.#options.now());
+    if (beat.queue === this.queue) this.#heard(beat);
+  }
+
+  #heard(beat: ExecutorBeat): void {
+    const before = this.#siblings();
+    this.#presence.heard(beat.executor, beat, this.#options.now());
+    const after = this.#siblings();
+    if (before?.executors !== after?.executors || before?.launching !== after?.launching) this.#changed();
   }
 
   connected(isConnected: boolean): void {
@@ -103,13 +118,19 @@ export class SlotGate {
 
   /** Each half second: figures, and what turned with time alone. */
   tick(): ExecutorBeat {
-    const { id, queue, parallelism, meter, now } = this.#options;
+    const { queue, meter, now } = this.#options;
     this.#slots.forgetUnseen(now());
     const labels = { queue };
     meter.gauge(EXECUTOR_METRICS.openSlots, this.#slots.free, labels);
     meter.gauge(EXECUTOR_METRICS.runningTasks, this.#slots.live, labels);
-    meter.gauge(EXECUTOR_METRICS.liveExecutors, this.#presence.count(now()) ?? 0, labels);
+    meter.gauge(EXECUTOR_METRICS.liveExecutors, this.#presence.siblings(now())?.executors ?? 0, labels);
     this.#changed();
+    return this.beat();
+  }
+
+  /** What this executor says of itself. */
+  beat(): ExecutorBeat {
+    const { id, queue, parallelism } = this.#options;
     return {
       v: WIRE_VERSION,
       executor: id,
@@ -117,6 +138,7 @@ export class SlotGate {
       draining: this.#stopped,
       parallelism,
       running: this.#slots.live,
+      launching: this.#slots.launching,
     };
   }
 
@@ -124,10 +146,14 @@ export class SlotGate {
     return this.#unsynced.size === 0;
   }
 
+  /** `undefined`: nothing may begin. */
+  #siblings(): Siblings | undefined {
+    return this.#stopped || !this.#isSynced ? undefined : this.#presence.siblings(this.#options.now());
+  }
+
   #room(): number {
-    const executors = this.#presence.count(this.#options.now());
-    if (this.#stopped || !this.#isSynced || executors === undefined) return 0;
-    return this.#slots.share(executors);
+    const siblings = this.#siblings();
+    return siblings === undefined ? 0 : this.#slots.share(siblings.executors, siblings.launching);
   }
 
   #changed(): void {

@@ -1,13 +1,25 @@
-/** How many executors serve a queue, from what they say of themselves. Pure: time comes in. @see spec protocol §8 */
+/** How many executors serve a queue, and what they are about to take, from what they say of themselves. Pure: time comes in. @see spec protocol §8 */
 import { DEAD_AFTER_MS, GRACE_MS, HEARTBEAT_MS } from '../core/ownership.ts';
 
 /** Siblings speak every `HEARTBEAT_MS`: after so long all that live have been heard. */
 export const LISTEN_MS = 2 * HEARTBEAT_MS + 100;
 
+/** An executor's last word. */
+interface Word {
+  readonly at: number;
+  readonly launching: number;
+}
+
+/** The live executors of a queue, this one included, and the launches under way at the others. */
+export interface Siblings {
+  readonly executors: number;
+  readonly launching: number;
+}
+
 /** The executors of one queue. */
 export class Presence {
   readonly #me: string;
-  readonly #heard = new Map<string, number>();
+  readonly #heard = new Map<string, Word>();
   #connectedAt: number | undefined;
 
   constructor(me: string) {
@@ -18,22 +30,26 @@ export class Presence {
     this.#connectedAt = isConnected ? (this.#connectedAt ?? now) : undefined;
   }
 
-  heard(executor: string, draining: boolean, now: number): void {
+  heard(executor: string, { draining, launching }: { draining: boolean; launching: number }, now: number): void {
+    // One that leaves takes nothing more; what it was about to take is seen in the watch by the time it is gone.
     if (draining) this.#heard.delete(executor);
-    else this.#heard.set(executor, now);
-    for (const [id, at] of this.#heard) if (now - at > 10 * DEAD_AFTER_MS) this.#heard.delete(id);
+    else this.#heard.set(executor, { at: now, launching });
+    for (const [id, { at }] of this.#heard) if (now - at > 10 * DEAD_AFTER_MS) this.#heard.delete(id);
   }
 
-  /** The live ones, this one included; undefined while the siblings may not have been heard yet, or nothing can be heard. */
-  count(now: number): number | undefined {
+  /** `undefined` while the siblings may not have been heard yet, or nothing can be heard. */
+  siblings(now: number): Siblings | undefined {
     const since = this.#connectedAt;
     if (since === undefined || now - since < LISTEN_MS) return undefined;
-    let live = 1;
-    for (const [id, at] of this.#heard) {
+    let executors = 1;
+    let launching = 0;
+    for (const [id, word] of this.#heard) {
       if (id === this.#me) continue;
       // After a reconnection nobody is taken for dead at once: all come back at different times.
-      if (now - at <= DEAD_AFTER_MS || (now - since < GRACE_MS && at < since)) live += 1;
+      if (now - word.at > DEAD_AFTER_MS && !(now - since < GRACE_MS && word.at < since)) continue;
+      executors += 1;
+      launching += word.launching;
     }
-    return live;
+    return { executors, launching };
   }
 }

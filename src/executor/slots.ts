@@ -43,23 +43,29 @@ export class Slots {
     return this.#launches.size;
   }
 
+  /** Slots that no pod has and no launch here is about to take. */
   get free(): number {
     return Math.max(0, this.#parallelism - this.#live.size - this.#launches.size);
   }
 
-  /** What one of `executors` live ones may take of the free slots now. */
-  share(executors: number): number {
-    return Math.ceil(this.free / Math.max(1, executors));
+  /**
+   * How many launches may begin here now: of what neither a pod nor a sibling's launch has, one executor of `executors` takes its share,
+   * rounded up, and no second one before the watch shows its pods.
+   * @param elsewhere launches under way at siblings, as far as they have said
+   */
+  share(executors = 1, elsewhere = 0): number {
+    const open = Math.max(0, this.#parallelism - this.#live.size - elsewhere);
+    return Math.max(0, Math.ceil(open / Math.max(1, executors)) - this.#launches.size);
   }
 
-  /** A launch begins. `false`: no slot is free, nothing was taken. */
-  begin(run: RunKey): boolean {
+  /** A launch begins. `false`: no slot is free for it, nothing was taken. */
+  begin(run: RunKey, executors = 1, elsewhere = 0): boolean {
     const before = this.#launches.get(idOf(run));
     if (before !== undefined) {
       before.held = true;
       return true;
     }
-    if (this.free === 0) return false;
+    if (this.share(executors, elsewhere) === 0) return false;
     this.#launches.set(idOf(run), { held: true, uid: undefined, createdAt: 0 });
     return true;
   }

@@ -58,7 +58,8 @@ export function publisher(link: Link, now: () => number): Publisher {
     },
     async nudge(worker, run) {
       nc.publish(subjects.nudge.of(worker), JSON.stringify(run));
-      await nc.flush();
+      // A hint: its hearer looks again by itself, should the connection break now.
+      await nc.flush().catch(() => undefined);
     },
   };
 }

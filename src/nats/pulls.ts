@@ -111,7 +111,25 @@ export function pullFrom(
     refill();
   };
 
+  /** Fewer hands than were asked for: the rest is taken back. What the server had sent before it hears that is still taken. */
+  const shrink = () => {
+    for (const pull of pulls) {
+      if (outstanding() <= Math.max(0, free())) return;
+      if (!pull.counts) continue;
+      pull.counts = false;
+      pull.subscription.drain().then(
+        () => {
+          end(pull);
+        },
+        () => {
+          end(pull);
+        },
+      );
+    }
+  };
+
   const refill = () => {
+    shrink();
     if (stopped || !isConnected() || nc.isClosed() || nc.isDraining() || performance.now() < notBefore) return;
     const open = outstanding();
     const room = free() - open;

@@ -1,5 +1,5 @@
 /** The executor: a worker whose queues take `command` runs, whose launches are rationed by slots, and whose slots are counted from the shared watch. */
-import { distinctUntilChanged, ignoreElements, merge, take, takeUntil, tap, timer } from 'rxjs';
+import { distinctUntilChanged, ignoreElements, merge, take, takeUntil, tap, throttleTime, timer } from 'rxjs';
 import type { Observable } from 'rxjs';
 import { HEARTBEAT_MS } from '../core/ownership.ts';
 import { executorSelector } from '../core/labels.ts';
@@ -17,6 +17,9 @@ export interface ExecutorDeps extends Omit<WorkerDeps, 'gateOf'> {
   /** Told of each pod by the operator that made it; `executor` binds it to its slots. */
   readonly launches: LaunchBook;
 }
+
+/** How soon siblings hear of launches that have begun. */
+const LAUNCHING_EVERY_MS = 25;
 
 /** An executor's work, and why it cannot launch (empty: it can). */
 export type Executor = Work & { readonly problems: () => readonly string[] };
@@ -79,6 +82,16 @@ export function executor({ parallelism, launches, ...deps }: ExecutorDeps): Exec
       });
     }),
   );
+  const launching$ = merge(
+    ...[...gates.values()].map((gate) =>
+      gate.launching$.pipe(
+        throttleTime(LAUNCHING_EVERY_MS, undefined, { leading: true, trailing: true }),
+        tap(() => {
+          broker.executors.beat(gate.beat());
+        }),
+      ),
+    ),
+  );
   const work$ = (stop$: Observable<unknown>): Observable<never> => {
     const goodbye$ = stop$.pipe(
       take(1),
@@ -91,7 +104,7 @@ export function executor({ parallelism, launches, ...deps }: ExecutorDeps): Exec
       }),
     );
     const engine$ = worker({ ...deps, gateOf: (queue) => gates.get(queue) })(stop$);
-    const around$ = merge(watches$, connection$, heard$, beats$).pipe(takeUntil(stop$));
+    const around$ = merge(watches$, connection$, heard$, beats$, launching$).pipe(takeUntil(stop$));
     return merge(engine$, merge(around$, goodbye$).pipe(ignoreElements()));
   };
   return Object.assign(work$, { problems: () => [...gates.values()].flatMap(({ problems }) => problems) });

@@ -10,5 +10,7 @@ export const executorBeatSchema = z.looseObject({
   draining: z.boolean(),
   parallelism: count,
   running: count,
+  /** Launches under way, of pods that the watch does not show yet. */
+  launching: count,
 });
 export type ExecutorBeat = z.infer<typeof executorBeatSchema>;

@@ -65,6 +65,23 @@ test('pods of siblings take slots, pods of other queues do not', () => {
   expect(slots.free).toBe(2);
   expect(slots.share(2)).toBe(1);
   expect(new Slots('executor', 5).share(2)).toBe(3);
+  expect(new Slots('executor', 5).share(2, 4)).toBe(1);
+});
+
+test('an executor takes no second share before the watch shows what it launched', () => {
+  const slots = new Slots('executor', 4);
+  expect([slots.begin(run('a'), 2), slots.begin(run('b'), 2), slots.begin(run('c'), 2)]).toEqual([true, true, false]);
+  slots.created(run('a'), 'uid-a', 0);
+  slots.end(run('a'));
+  expect(slots.share(2)).toBe(0);
+  slots.see(pod('a', 'Pending'));
+  slots.see(pod('x', 'Pending'));
+  // Two live, b under way: of the two slots left half is a's executor's, and b has it.
+  expect(slots.share(2)).toBe(0);
+  slots.see(pod('b', 'Pending'));
+  slots.created(run('b'), 'uid-b', 0);
+  slots.end(run('b'));
+  expect(slots.share(2)).toBe(1);
 });
 
 test('a pod that no watch ever shows gives its slot back after a minute', () => {
@@ -80,24 +97,24 @@ test('a pod that no watch ever shows gives its slot back after a minute', () => 
 
 test('executors are counted once all have had time to speak, and no longer after two silent seconds', () => {
   const presence = new Presence('me');
-  expect(presence.count(0)).toBeUndefined();
+  expect(presence.siblings(0)).toBeUndefined();
   presence.connected(true, 0);
-  presence.heard('other', false, 400);
-  expect(presence.count(400)).toBeUndefined();
-  expect(presence.count(LISTEN_MS)).toBe(2);
-  expect(presence.count(2_401)).toBe(1);
-  presence.heard('other', false, 2_500);
-  presence.heard('other', true, 2_600);
-  expect(presence.count(2_601)).toBe(1);
+  presence.heard('other', { draining: false, launching: 3 }, 400);
+  expect(presence.siblings(400)).toBeUndefined();
+  expect(presence.siblings(LISTEN_MS)).toEqual({ executors: 2, launching: 3 });
+  expect(presence.siblings(2_401)).toEqual({ executors: 1, launching: 0 });
+  presence.heard('other', { draining: false, launching: 0 }, 2_500);
+  presence.heard('other', { draining: true, launching: 0 }, 2_600);
+  expect(presence.siblings(2_601)?.executors).toBe(1);
 });
 
 test('after a reconnection siblings known before count for the grace time', () => {
   const presence = new Presence('me');
   presence.connected(true, 0);
-  presence.heard('other', false, 5_000);
+  presence.heard('other', { draining: false, launching: 0 }, 5_000);
   presence.connected(false, 5_100);
-  expect(presence.count(9_000)).toBeUndefined();
+  expect(presence.siblings(9_000)).toBeUndefined();
   presence.connected(true, 10_000);
-  expect(presence.count(10_000 + LISTEN_MS)).toBe(2);
-  expect(presence.count(14_001)).toBe(1);
+  expect(presence.siblings(10_000 + LISTEN_MS)?.executors).toBe(2);
+  expect(presence.siblings(14_001)?.executors).toBe(1);
 });

@@ -17,7 +17,8 @@ export interface Stage extends AsyncDisposable {
   readonly namespace: string;
   readonly env: Readonly<Record<string, string>>;
   readonly roles: readonly { readonly name: RoleName; readonly process: ReentryProcess }[];
-  start(name: RoleName): ReentryProcess;
+  /** `env`: settings of this process beside the stage's. */
+  start(name: RoleName, env?: Readonly<Record<string, string>>): ReentryProcess;
   /** Kills one role's process with -9 and starts another in its place. */
   replace(index: number): void;
 }
@@ -47,8 +48,8 @@ export async function aStage(
   const eyes = await connectNats({ servers: nats.url, name: 'test-eyes', role: 'setup' });
 
   const roles: { name: RoleName; process: ReentryProcess }[] = [];
-  const start = (name: RoleName): ReentryProcess => {
-    const started = startReentry([name], env, directory);
+  const start = (name: RoleName, more: Readonly<Record<string, string>> = {}): ReentryProcess => {
+    const started = startReentry([name], { ...env, ...more }, directory);
     roles.push({ name, process: started });
     return started;
   };

@@ -1,0 +1,214 @@
+/** Executors as processes on a cluster: what becomes of commands, of slots, and of both when an executor is killed. */
+import { Subject, takeUntil } from 'rxjs';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { connect } from '../../src/client/index.ts';
+import { executorSelector } from '../../src/core/labels.ts';
+import type { PodProjection } from '../../src/core/pod.ts';
+import { DEFAULT_SUBJECT_ROOT, subjectsUnder } from '../../src/wire/subjects.ts';
+import { assetsUnder, DEFAULT_ASSET_PREFIX } from '../../src/wire/streams.ts';
+import { commandOf } from '../support/commands.ts';
+import { type ClusterUnderTest, TARGETS } from '../support/kubernetes.ts';
+import type { ReentryProcess } from '../support/processes.ts';
+import { aStage, type Stage } from '../support/stage.ts';
+
+const subjects = subjectsUnder(DEFAULT_SUBJECT_ROOT);
+const assets = assetsUnder(DEFAULT_ASSET_PREFIX);
+const SOON = { timeout: 30_000, interval: 100 } as const;
+
+describe.each(TARGETS)('on $name', ({ start }) => {
+  let target: ClusterUnderTest;
+  beforeAll(async () => {
+    target = await start();
+  });
+  afterAll(async () => {
+    await target[Symbol.asyncDispose]();
+  });
+
+  const podsOf = (stage: Stage): Promise<readonly PodProjection[]> =>
+    target.cluster.listPods(stage.namespace, executorSelector(stage.namespace));
+  const isLive = ({ phase }: PodProjection): boolean => phase !== 'Succeeded' && phase !== 'Failed';
+
+  test('a command succeeds, fails, is cancelled; its pod goes or stays as the policy says', async () => {
+    await using stage = await aStage(target, { workers: 0, triggerers: 1 });
+    stage.start('executor');
+    await using client = await connect({ servers: stage.nats.url });
+
+    const good = commandOf(target, stage, { script: 'echo "to $WHO"; echo 42 > /dev/termination-log' });
+    const params = { ...good.params, envVars: { WHO: 'you' }, doXcomPush: true };
+    const first = await client.submit({ ...good, params, context: { dagId: 'd', taskId: 't' } });
+    expect(first.queue).toBe('executor');
+    expect(await client.waitFor(first.runId)).toMatchObject({ state: 'succeeded', exitCode: 0, result: 42 });
+    const lines: string[] = [];
+    for await (const { text } of client.logs(first.runId)) lines.push(text);
+    expect(lines).toEqual(['to you']);
+    await expect.poll(() => podsOf(stage), SOON).toEqual([]);
+
+    const second = await client.submit({
+      ...commandOf(target, stage, { script: 'exit 3' }),
+      retries: 1,
+      retryDelaySeconds: 0,
+    });
+    expect(await client.waitFor(second.runId)).toMatchObject({
+      state: 'failed',
+      attempt: 2,
+      exitCode: 3,
+      diagnosis: { code: 'CONTAINER_FAILED' },
+    });
+    // Kept by default, and marked: nobody reports it as left over.
+    await expect
+      .poll(
+        async () =>
+          (await podsOf(stage)).map(({ attempt, phase, alreadyChecked }) => ({ attempt, phase, alreadyChecked })),
+        SOON,
+      )
+      .toContainEqual({ attempt: 2, phase: 'Failed', alreadyChecked: true });
+
+    const third = await client.submit(commandOf(target, stage, { runForSeconds: 3_600 }));
+    await expect.poll(async () => (await podsOf(stage)).filter(isLive).length, SOON).toBe(1);
+    await client.cancel(third.runId);
+    expect(await client.waitFor(third.runId)).toMatchObject({ state: 'cancelled' });
+    expect((await podsOf(stage)).filter(isLive)).toEqual([]);
+    expect(await client.explain(third.runId)).toMatchObject({ operator: 'command', queue: 'executor' });
+  });
+
+  test('a request of the other kind is refused, by name of the right queue', async () => {
+    await using stage = await aStage(target, { workers: 1, triggerers: 1 });
+    stage.start('executor');
+    await using client = await connect({ servers: stage.nats.url });
+    const pod = { params: { image: 'busybox' } };
+    const command = { operator: 'command', params: { command: ['true'], image: 'busybox' } };
+    for (const [request, queue, right] of [
+      [pod, 'executor', 'default'],
+      [command, 'default', 'executor'],
+    ] as const) {
+      const { runId } = await client.submit(request, { queue, checked: false });
+      const { diagnosis } = await client.waitFor(runId);
+      expect(diagnosis).toMatchObject({ code: 'INVALID_REQUEST' });
+      expect(JSON.stringify(diagnosis?.problems)).toContain(`default queue: ${right}`);
+      await expect(client.submit(request, { queue })).rejects.toMatchObject({ code: 'INVALID_REQUEST' });
+    }
+    // Whoever answers, a request for its own kind of queue goes there.
+    expect((await client.submit(command)).queue).toBe('executor');
+  });
+
+  test('no more pods live than there are slots, over two executors', async () => {
+    await using stage = await aStage(target, { workers: 0, triggerers: 1 });
+    const slots = { REENTRY_EXECUTOR_PARALLELISM: '4' };
+    stage.start('executor', slots);
+    stage.start('executor', slots);
+    await using client = await connect({ servers: stage.nats.url });
+    const watched = watchLive(stage);
+    const runIds = await submitAll(client, stage, 'slot', 16);
+    for (const runId of runIds) expect(await client.waitFor(runId)).toMatchObject({ state: 'succeeded' });
+    watched.stop();
+    // Of two that see the same free slots each takes its share, rounded up.
+    expect(watched.most()).toBeLessThanOrEqual(5);
+    expect(watched.most()).toBeGreaterThanOrEqual(3);
+  });
+
+  test('one of two executors killed with -9 at half: every run completes once, no attempt has two pods', async () => {
+    const count = 100;
+    await using stage = await aStage(target, { workers: 0, triggerers: 1 });
+    const settings = { REENTRY_EXECUTOR_PARALLELISM: '20' };
+    const victim = stage.start('executor', settings);
+    const survivor = stage.start('executor', settings);
+    await using client = await connect({ servers: stage.nats.url });
+    const watched = watchLive(stage);
+    const launched = new Set<string>();
+    stage.eyes.nc.subscribe(subjects.event.ofTenant('default'), {
+      callback: (_, { subject }) => {
+        const [, , , , runId = '', type] = subject.split('.');
+        if (type === 'launched') launched.add(runId);
+      },
+    });
+    await submitAll(client, stage, 'kill', count);
+    await expect.poll(() => launched.size, { timeout: 120_000, interval: 20 }).toBeGreaterThanOrEqual(count / 2);
+    victim.kill('SIGKILL');
+
+    const jsm = await stage.eyes.nc.jetstreamManager();
+    const completed = async (): Promise<Map<string, number>> => {
+      const info = await jsm.streams.info(assets.events, { subjects_filter: subjects.event.completedOf('default') });
+      return new Map(Object.entries(info.state.subjects ?? {}));
+    };
+    await expect.poll(async () => (await completed()).size, { timeout: 240_000, interval: 500 }).toBe(count);
+    watched.stop();
+    expect([...(await completed()).values()].filter((times) => times !== 1)).toEqual([]);
+    expect([...watched.podsOfAttempt].filter(([, uids]) => uids.size !== 1)).toEqual([]);
+    expect(watched.podsOfAttempt.size).toBe(count);
+    const left = async () => ({
+      pods: (await podsOf(stage)).length,
+      requests: (await jsm.streams.info(assets.runs)).state.messages,
+      steps: (await jsm.streams.info(assets.steps)).state.messages,
+    });
+    await expect.poll(left, { timeout: 60_000, interval: 500 }).toEqual({ pods: 0, requests: 0, steps: 0 });
+    // The survivor knows that it is alone, and all slots are free again.
+    await expect.poll(() => slotsOf(survivor), { timeout: 20_000 }).toEqual({ open: 20, running: 0, executors: 1 });
+  });
+
+  test('pods that ended while no executor ran are accounted, those that live are adopted', async () => {
+    await using stage = await aStage(target, { workers: 0, triggerers: 1 });
+    const before = stage.start('executor');
+    await using client = await connect({ servers: stage.nats.url });
+    const short = await client.submit(commandOf(target, stage, { runForSeconds: 1 }));
+    const long = await client.submit(commandOf(target, stage, { runForSeconds: 8 }));
+    await expect.poll(async () => (await podsOf(stage)).length, SOON).toBe(2);
+    before.kill('SIGKILL');
+    await expect
+      .poll(async () => (await podsOf(stage)).filter(({ phase }) => phase === 'Succeeded').length, { timeout: 30_000 })
+      .toBeGreaterThanOrEqual(1);
+    const after = stage.start('executor', { REENTRY_EXECUTOR_PARALLELISM: '7' });
+    expect(await client.waitFor(short.runId)).toMatchObject({ state: 'succeeded', attempt: 1 });
+    await expect.poll(() => slotsOf(after), { timeout: 20_000 }).toMatchObject({ executors: 1 });
+    expect(await client.waitFor(long.runId)).toMatchObject({ state: 'succeeded', attempt: 1 });
+    after.kill('SIGTERM');
+    expect(await after.ended).toBe(0);
+  });
+
+  async function submitAll(
+    client: Awaited<ReturnType<typeof connect>>,
+    stage: Stage,
+    prefix: string,
+    count: number,
+  ): Promise<readonly string[]> {
+    const runIds = Array.from({ length: count }, (_, n) => `${prefix}-${String(n)}`);
+    const request = commandOf(target, stage, { runForSeconds: 1 });
+    await Promise.all(runIds.map((runId) => client.submit(request, { runId, checked: false })));
+    return runIds;
+  }
+
+  function watchLive(stage: Stage) {
+    const done$ = new Subject<void>();
+    const live = new Set<string>();
+    const podsOfAttempt = new Map<string, Set<string>>();
+    let most = 0;
+    target.cluster
+      .watchPods$({ namespace: stage.namespace, labelSelector: executorSelector(stage.namespace) })
+      .pipe(takeUntil(done$))
+      .subscribe((signal) => {
+        if (signal.kind === 'gone') live.delete(signal.pod.uid);
+        if (signal.kind !== 'pod') return;
+        const { runId = '?', attempt = 0, uid } = signal.pod;
+        const key = `${runId}/${String(attempt)}`;
+        podsOfAttempt.set(key, (podsOfAttempt.get(key) ?? new Set()).add(uid));
+        if (isLive(signal.pod)) live.add(uid);
+        else live.delete(uid);
+        most = Math.max(most, live.size);
+      });
+    return {
+      podsOfAttempt,
+      most: () => most,
+      stop: () => {
+        done$.next();
+      },
+    };
+  }
+});
+
+/** What an executor says of its slots on its own `/metrics`. */
+async function slotsOf(executor: ReentryProcess): Promise<Readonly<Record<string, number>>> {
+  const port = /"port":(\d+)/.exec(executor.stderr())?.[1] ?? '0';
+  const text = await fetch(`http://127.0.0.1:${port}/metrics`).then((reply) => reply.text());
+  const valueOf = (name: string): number =>
+    Number(new RegExp(`^reentry_executor_${name}\\{queue="executor"\\} (\\d+)`, 'm').exec(text)?.[1] ?? Number.NaN);
+  return { open: valueOf('open_slots'), running: valueOf('running_tasks'), executors: valueOf('live_executors') };
+}

@@ -1,0 +1,28 @@
+import { recordIn } from '../../src/core/json.ts';
+import type { RunRequestInput } from '../../src/wire/messages.ts';
+import type { ClusterUnderTest, PodWish } from './kubernetes.ts';
+import type { Stage } from './stage.ts';
+
+/** A `command` run whose pod lives as told. */
+export function commandOf(
+  target: ClusterUnderTest,
+  stage: Pick<Stage, 'namespace'>,
+  wish: PodWish,
+  more: Readonly<Record<string, unknown>> = {},
+): RunRequestInput {
+  const pod: Readonly<Record<string, unknown>> = target.pod(wish);
+  const override = {
+    metadata: { annotations: recordIn(pod['metadata'], 'annotations') },
+    spec: { nodeSelector: recordIn(pod['spec'], 'nodeSelector'), terminationGracePeriodSeconds: 1 },
+  };
+  const command = wish.script === undefined ? ['true'] : ['sh', '-c', wish.script];
+  return {
+    operator: 'command',
+    params: JSON.parse(
+      JSON.stringify({
+        ...{ command, image: 'busybox', namespace: stage.namespace, executorConfig: { podOverride: override } },
+        ...more,
+      }),
+    ),
+  };
+}
