@@ -29,6 +29,7 @@ export default defineConfig({
       project('client', real),
       project('roles', real),
       project('commands', real),
+      project('helm', real),
       project('contracts', real),
       project('e2e', { ...real, testTimeout: 300_000 }),
     ],

@@ -34,7 +34,16 @@ export function doctorCommand(shell: Shell, finish: Finish): Command {
   const command = declare({
     name: 'doctor',
     says: 'look at the broker, its set-up, the clusters, the permissions, the workers and the executors',
-    settings: [...NATS_SETTINGS, 'tenant', 'queues', 'connections', 'kubeconfig', 'context', 'namespaces'],
+    settings: [
+      ...NATS_SETTINGS,
+      'tenant',
+      'queues',
+      'executorQueues',
+      'connections',
+      'kubeconfig',
+      'context',
+      'namespaces',
+    ],
     examples: [
       'reentry doctor',
       'reentry doctor --role triggerer     # with a role’s credentials: names every permission that it lacks',
@@ -83,7 +92,8 @@ async function permissionFindings(config: Config, role: PermissionRole): Promise
   const { refusedSubjects } = await import('../nats/probe.ts');
   const what = `NATS permissions of a ${role}`;
   try {
-    const { tenant, queues } = config;
+    const { tenant } = config;
+    const queues = role === 'executor' ? config.executorQueues : config.queues;
     const options = { ...natsOptions(config), name: `reentry-doctor-${String(process.pid)}`, role };
     const refused = await refusedSubjects({ ...options, ...(role === 'client' ? { tenant } : {}) }, { tenant, queues });
     if (refused.length === 0) return [{ what, state: 'ok', says: 'every subject is allowed' }];
@@ -147,7 +157,8 @@ async function executorsHeard(config: Config): Promise<Omit<Finding, 'what'> | s
     .join('; ');
 }
 
-async function clusterFindings(
+/** What a role's credentials find on each cluster: whether it answers, and each permission that is missing, by name. */
+export async function clusterFindings(
   config: Config,
   env: Shell['env'],
   role: PermissionRole = 'worker',

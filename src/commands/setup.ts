@@ -90,7 +90,7 @@ export function setupCommand(shell: Shell, finish: Finish): Command {
 async function printPermissions(
   { shell, config, json }: Invocation,
   feeds: readonly Subscriber[],
-  executorQueues: readonly string[] = ['executor'],
+  executorQueues: readonly string[] = config.executorQueues,
   clients: readonly string[],
 ): Promise<void> {
   const { layoutFrom } = await import('../nats/options.ts');

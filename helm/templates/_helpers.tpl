@@ -1,0 +1,188 @@
+{{- define "reentry.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "reentry.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- else if contains (include "reentry.name" .) .Release.Name -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name (include "reentry.name" .) | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "reentry.selector" -}}
+app.kubernetes.io/name: {{ include "reentry.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "reentry.labels" -}}
+{{ include "reentry.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/part-of: reentry
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{- define "reentry.image" -}}
+{{- if .Values.image.digest -}}
+{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{- else -}}
+{{ .Values.image.repository }}:{{ default .Chart.AppVersion .Values.image.tag }}
+{{- end -}}
+{{- end -}}
+
+{{/* Task namespaces as JSON; null: all. */}}
+{{- define "reentry.namespaces" -}}
+{{- if .Values.clusterWide -}}
+null
+{{- else -}}
+{{- default (list .Release.Namespace) .Values.namespaces | uniq | toJson -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The Deployments, as a JSON list of { name, role, pool (defaults merged in) }. */}}
+{{- define "reentry.deployments" -}}
+{{- $all := list -}}
+{{- $root := . -}}
+{{- range $role, $pools := dict "worker" .Values.workers "executor" .Values.executors "triggerer" (dict "" .Values.triggerer) -}}
+{{- range $key, $pool := $pools -}}
+{{- if and $pool (ne (toString (dig "enabled" true $pool)) "false") -}}
+{{- $whole := mergeOverwrite (deepCopy $root.Values.defaults) (deepCopy $pool) -}}
+{{- $suffix := ternary $role (printf "%s-%s" $role $key) (or (eq $key "") (eq $key "default")) -}}
+{{- $all = append $all (dict "name" (printf "%s-%s" (include "reentry.fullname" $root) $suffix) "role" $role "key" (default "default" $key) "pool" $whole) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $all | toJson -}}
+{{- end -}}
+
+{{/* Queues of all pools of one kind, as JSON. */}}
+{{- define "reentry.queues" -}}
+{{- $queues := list -}}
+{{- range $pool := . -}}
+{{- if and $pool (ne (toString (dig "enabled" true $pool)) "false") -}}
+{{- $queues = concat $queues $pool.queues -}}
+{{- end -}}
+{{- end -}}
+{{- $queues | uniq | toJson -}}
+{{- end -}}
+
+{{- define "reentry.serviceAccount" -}}
+{{ include "reentry.fullname" .root }}-{{ .role }}
+{{- end -}}
+
+{{/* What a role reads from settings: { root, role, config }. */}}
+{{- define "reentry.env" -}}
+{{- $root := .root -}}
+{{- $settings := mergeOverwrite (deepCopy $root.Values.config) (deepCopy (default dict .config)) -}}
+{{- range $name, $value := $settings }}
+- name: REENTRY_{{ $name | snakecase | upper }}
+  value: {{ ternary ($value | join ",") (ternary ($value | int64 | toString) ($value | toString) (kindIs "float64" $value)) (kindIs "slice" $value) | quote }}
+{{- end }}
+{{- $namespaces := include "reentry.namespaces" $root | fromJsonArray -}}
+{{- if not $root.Values.clusterWide }}
+- name: REENTRY_NAMESPACES
+  value: {{ $namespaces | join "," | quote }}
+{{- end }}
+{{- if ne .role "setup" }}
+- name: REENTRY_CONNECTIONS
+  value: /etc/reentry/config/connections.yaml
+{{- end }}
+{{- if or (eq .role "worker") (eq .role "executor") }}
+{{- if $root.Values.policy }}
+- name: REENTRY_POLICY
+  value: /etc/reentry/config/policy.yaml
+{{- end }}
+{{- if $root.Values.templates }}
+- name: REENTRY_TEMPLATE_FOLDER
+  value: /etc/reentry/templates
+{{- end }}
+{{- end }}
+{{- with $root.Values.nats.auth }}
+{{- if eq .method "password" }}
+- name: REENTRY_NATS_USER
+  value: reentry-{{ $.role }}
+- name: REENTRY_NATS_PASS_FILE
+  value: /etc/reentry/nats/secret
+{{- else if eq .method "creds" }}
+- name: REENTRY_NATS_CREDS
+  value: /etc/reentry/nats/secret
+{{- else if eq .method "token" }}
+- name: REENTRY_NATS_TOKEN_FILE
+  value: /etc/reentry/nats/secret
+{{- end }}
+{{- end }}
+{{- if $root.Values.nats.tls.secret }}
+- name: REENTRY_NATS_TLS_CA
+  value: /etc/reentry/nats-tls/ca.crt
+{{- if $root.Values.nats.tls.clientCertificate }}
+- name: REENTRY_NATS_TLS_CERT
+  value: /etc/reentry/nats-tls/tls.crt
+- name: REENTRY_NATS_TLS_KEY
+  value: /etc/reentry/nats-tls/tls.key
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "reentry.volumeMounts" -}}
+- { name: tmp, mountPath: /tmp }
+{{- if ne .role "setup" }}
+- { name: config, mountPath: /etc/reentry/config, readOnly: true }
+{{- range .root.Values.connectionSecrets }}
+- { name: connection-{{ . }}, mountPath: /etc/reentry/connections/{{ . }}, readOnly: true }
+{{- end }}
+{{- end }}
+{{- if and .root.Values.templates (or (eq .role "worker") (eq .role "executor")) }}
+- { name: templates, mountPath: /etc/reentry/templates, readOnly: true }
+{{- end }}
+{{- if ne .root.Values.nats.auth.method "none" }}
+- { name: nats, mountPath: /etc/reentry/nats, readOnly: true }
+{{- end }}
+{{- if .root.Values.nats.tls.secret }}
+- { name: nats-tls, mountPath: /etc/reentry/nats-tls, readOnly: true }
+{{- end }}
+{{- end -}}
+
+{{- define "reentry.volumes" -}}
+- name: tmp
+  emptyDir: { sizeLimit: 64Mi }
+{{- if ne .role "setup" }}
+- name: config
+  configMap: { name: {{ include "reentry.fullname" .root }} }
+{{- range .root.Values.connectionSecrets }}
+- name: connection-{{ . }}
+  secret: { secretName: {{ . }} }
+{{- end }}
+{{- end }}
+{{- if and .root.Values.templates (or (eq .role "worker") (eq .role "executor")) }}
+- name: templates
+  configMap: { name: {{ include "reentry.fullname" .root }}-templates }
+{{- end }}
+{{- if ne .root.Values.nats.auth.method "none" }}
+- name: nats
+  secret:
+    secretName: {{ required "nats.auth.secret names the Secret with one key for each role" .root.Values.nats.auth.secret }}
+    # Each role sees its own key only.
+    items: [{ key: {{ .role }}, path: secret }]
+{{- end }}
+{{- if .root.Values.nats.tls.secret }}
+- name: nats-tls
+  secret: { secretName: {{ .root.Values.nats.tls.secret }} }
+{{- end }}
+{{- end -}}
+
+{{- define "reentry.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+seccompProfile: { type: RuntimeDefault }
+{{- end -}}
+
+{{- define "reentry.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: { drop: [ALL] }
+{{- end -}}
