@@ -38,8 +38,9 @@ export function dec(token: string): string | undefined {
   }
 }
 
-/** Whether `text` can be a tenant or run id: 1 to 128 characters once encoded. */
+/** Whether `text` can be a tenant or run id: well-formed (a lone surrogate has no UTF-8), 1 to 128 characters once encoded. */
 export function isTokenText(text: string): boolean {
+  if (!text.isWellFormed()) return false;
   const length = enc(text).length;
   return length >= 1 && length <= MAX_TOKEN_LENGTH;
 }
