@@ -1,11 +1,11 @@
-/** Writes the generated parts of the README from the code that they describe; with `--check` only compares. */
+/** Writes the generated parts of the README and of the chart from the code that they describe; with `--check` only compares. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { format, resolveConfig } from 'prettier';
+import { chartFiles } from '../test/support/chart.ts';
 import { sections } from '../test/support/readme.ts';
 
 const path = new URL('../README.md', import.meta.url);
-const before = readFileSync(path, 'utf8');
-let after = before;
+let after = readFileSync(path, 'utf8');
 for (const [name, text] of Object.entries(sections())) {
   after = after.replace(
     new RegExp(`(<!-- generated: ${name} -->\n)[^]*?(<!-- end -->)`),
@@ -14,9 +14,11 @@ for (const [name, text] of Object.entries(sections())) {
 }
 // Prettier owns the tables' widths.
 after = await format(after, { ...(await resolveConfig(path)), parser: 'markdown' });
-if (process.argv.includes('--check')) {
-  if (after !== before) {
-    console.error('README.md does not match the code; run: npm run docs');
+for (const [name, content] of [['README.md', after] as const, ...Object.entries(chartFiles())]) {
+  const file = new URL(`../${name}`, import.meta.url);
+  if (!process.argv.includes('--check')) writeFileSync(file, content);
+  else if (readFileSync(file, 'utf8') !== content) {
+    console.error(`${name} does not match the code; run: npm run docs`);
     process.exitCode = 1;
   }
-} else writeFileSync(path, after);
+}
