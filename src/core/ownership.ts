@@ -22,6 +22,8 @@ export interface Heard {
   /** When it was heard, by the hearer's clock. */
   readonly at: number;
   readonly draining: boolean;
+  /** It knows who waits and sees their pods. One that does not yet, or no longer, is given nothing while another can act. */
+  readonly ready: boolean;
 }
 
 /** Who holds a shard, as last seen. */
@@ -59,8 +61,8 @@ export function isFenced(lastEchoAt: number | undefined, now: number): boolean {
 }
 
 /**
- * The replicas among which shards are placed, sorted. In the grace time whoever holds a claim counts as alive, heard or not,
- * unless it said goodbye.
+ * The replicas among which shards are placed, sorted: those that are ready, or all where none is. In the grace time whoever holds a
+ * claim counts as alive, heard or not, unless it said goodbye.
  */
 export function liveReplicas(view: View, now: number): readonly string[] {
   const live = new Set<string>();
@@ -71,7 +73,9 @@ export function liveReplicas(view: View, now: number): readonly string[] {
     }
   }
   if (view.draining) live.delete(view.me);
-  return [...live].sort();
+  // Make before break: who has not read all that waits would leave a gap where another acts already.
+  const ready = [...live].filter((replica) => view.heard.get(replica)?.ready !== false);
+  return (ready.length > 0 ? ready : [...live]).sort();
 }
 
 /** The instant at which the next replica turns dead, or the grace time ends, if nothing more is heard: look again then. */

@@ -24,6 +24,8 @@ const MAX_EVENT_BYTES = 8 * 1024 * 1024;
 const ALIVE_MS = 1000;
 /** Reconnection after a normal end is spread over this, because a restarted server loses all watches at once. */
 const SPREAD_MS = 1000;
+/** Longest wait while connections are refused. */
+const REFUSED_MOST_MS = 3_000;
 /** GETs at once that confirm what vanished. */
 const CONFIRMATIONS = 4;
 const END_MARK = 'k8s.io/initial-events-end';
@@ -103,6 +105,7 @@ class PodWatch {
   async run(): Promise<void> {
     const [first, most] = this.#tuning.backoffMs;
     let bound = first;
+    let listBound = first;
     while (!this.#stopped()) {
       const begunAt = performance.now();
       const livedMs = (): number => performance.now() - begunAt;
@@ -116,17 +119,20 @@ class PodWatch {
         if (error instanceof KubernetesError && error.fault === 'expired') end = 'relist';
       }
       if (livedMs() >= this.#tuning.healthyMs) bound = first;
+      if (livedMs() > SPREAD_MS) listBound = first;
       let waitMs: number;
       if (end === 'resume') waitMs = Math.random() * SPREAD_MS;
       else if (end === 'relist') {
         this.#expired();
         // A list right after a good while need not wait; one right after another must, and ever longer: lists are what hurts a server.
         const again = livedMs() <= SPREAD_MS;
-        waitMs = again ? Math.random() * bound : 0;
-        if (again) bound = Math.min(bound * 2, most);
+        waitMs = again ? Math.random() * listBound : 0;
+        if (again) listBound = Math.min(listBound * 2, most);
       } else {
         this.#say({ kind: 'lagging', why: failure instanceof Error ? failure.message : String(failure) });
-        waitMs = Math.random() * bound;
+        // Nobody listens there: asking costs nobody anything, and every moment after the server's return counts.
+        const limit = failure instanceof KubernetesError && failure.reason === 'ECONNREFUSED' ? REFUSED_MOST_MS : most;
+        waitMs = Math.random() * Math.min(bound, limit);
         bound = Math.min(bound * 2, most);
         if (failure instanceof KubernetesError) waitMs = Math.max(waitMs, failure.retryAfterMs ?? 0);
       }

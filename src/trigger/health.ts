@@ -10,6 +10,8 @@ import type { PodBook } from './pod-book.ts';
 const SILENT_AFTER_MS = 120_000;
 /** An event loop this late makes every event late. */
 const SLOW_LOOP_MS = 1_000;
+/** A watch behind for so long: another replica may see more. Reconnecting and listing take less. */
+const BLIND_AFTER_MS = 10_000;
 /** Words that wait for the broker, beyond what a burst leaves for a moment. */
 const MANY_UNSENT = 1_000;
 
@@ -19,6 +21,8 @@ export interface TriggererHealth {
   readonly alive: boolean;
   /** It does its work: every watch has its first list and is heard, it knows who waits, and it is a member. */
   readonly ready: boolean;
+  /** It sees all pods and knows all that waits: it may be given shards, which others act on meanwhile. */
+  readonly sees: boolean;
   /** What is not as it should be, in words. */
   readonly problems: readonly string[];
   readonly shards: readonly string[];
@@ -82,6 +86,12 @@ export function triggererHealth(inputs: HealthInputs): TriggererHealth {
     // Fencing for minutes is a broken process or a broken broker; a restart costs nothing, its state is elsewhere.
     alive: ownership.lastEchoAt === undefined || now - ownership.lastEchoAt < SILENT_AFTER_MS,
     ready: problems.length === 0,
+    sees:
+      knowsAll &&
+      book.watches.every(
+        ({ syncedAt, laggingSince }) =>
+          syncedAt !== undefined && (laggingSince === undefined || now - laggingSince < BLIND_AFTER_MS),
+      ),
     problems,
     shards: [...ownership.held].sort(),
     waiting,
@@ -98,9 +108,10 @@ export type HeartbeatFacts = Omit<Heartbeat, 'v' | 'replica' | 'draining' | 'at'
 
 /** Health as heartbeats carry it. `since`: when the process began, epoch milliseconds. */
 export function heartbeatFacts(health: TriggererHealth, since: number): HeartbeatFacts {
-  const { waiting, oldestWatchMs, shards, watches, problems, loopDelay, stretched } = health;
+  const { waiting, oldestWatchMs, shards, watches, problems, loopDelay, stretched, sees } = health;
   return {
     since,
+    ready: sees,
     waiting,
     ...(oldestWatchMs === undefined ? {} : { watchAgeMs: oldestWatchMs }),
     owned: shardBits(new Set(shards)),

@@ -143,9 +143,9 @@ export function takenOverShards$(ownership: Ownership, inputs: OwnershipInputs):
     };
 
     const heartbeats$ = membership.heartbeats$.pipe(
-      tap(({ replica, draining: leaving, at }) => {
+      tap(({ replica, draining: leaving, at, ready = true }) => {
         // The own word counts from when it was said: an echo that waited in a socket while this process was frozen proves nothing.
-        heard.set(replica, { at: replica === me ? Math.min(at, now()) : now(), draining: leaving });
+        heard.set(replica, { at: replica === me ? Math.min(at, now()) : now(), draining: leaving, ready });
         if (replica === me) lastEchoAt = Math.max(lastEchoAt ?? 0, Math.min(at, now()));
       }),
     );

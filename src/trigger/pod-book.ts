@@ -20,6 +20,8 @@ export interface WatchState {
   syncedAt: number | undefined;
   /** Why it is behind; judging goes on from what was seen, absence is not concluded. */
   lagging: string | undefined;
+  /** Since when it is behind. */
+  laggingSince: number | undefined;
   /** When bytes last arrived. */
   heardAt: number | undefined;
   /** How many pods it shows. */
@@ -48,6 +50,7 @@ export class PodBook {
       scope,
       syncedAt: undefined,
       lagging: undefined,
+      laggingSince: undefined,
       heardAt: undefined,
       pods: 0,
     }));
@@ -100,7 +103,9 @@ export class PodBook {
         if (watch !== undefined) watch.syncedAt ??= now;
         break;
       case 'lagging':
-        if (watch !== undefined) watch.lagging = signal.why;
+        if (watch === undefined) return;
+        watch.lagging = signal.why;
+        watch.laggingSince ??= now;
         return;
       case 'alive':
         break;
@@ -108,6 +113,7 @@ export class PodBook {
     if (watch === undefined) return;
     watch.heardAt = now;
     watch.lagging = undefined;
+    watch.laggingSince = undefined;
   }
 
   #remember({ pod, confirmed }: Departed, now: number): void {

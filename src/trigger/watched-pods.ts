@@ -27,7 +27,7 @@ export function watchScopes(
  */
 export function watchedPods$(
   scopes: readonly WatchScope[],
-  clusterOf: (connection: string) => Cluster,
+  clusterOf: (connection: string) => Pick<Cluster, 'watchPods$'>,
   installation: string,
   book: PodBook,
   { now, meter }: { readonly now: () => number; readonly meter: Meter },

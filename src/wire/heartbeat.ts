@@ -7,6 +7,8 @@ export const heartbeatSchema = z.looseObject({
   v: version,
   replica: z.string(),
   draining: z.boolean(),
+  /** `false`: it has not read all subscriptions and pods yet, or cannot see pods any more; shards go to those that have. */
+  ready: z.boolean().optional(),
   at: instant,
   shards: count,
   watchAgeMs: count.optional(),

@@ -92,10 +92,13 @@ export interface CountingDoor extends AsyncDisposable {
   /** A kubeconfig that leads through here. */
   readonly kubeconfig: string;
   calls(): Calls;
+  /** Where a door that was opened without a way leads; before, everybody is turned away. */
+  leadTo(kubeconfig: string): void;
 }
 
 /** The server's counter does not tell clients apart; a door of our own does. */
-export async function openCountingDoor(api: Api): Promise<CountingDoor> {
+export async function openCountingDoor(open: Api | ((kubeconfig: string) => Api)): Promise<CountingDoor> {
+  let api = typeof open === 'function' ? undefined : open;
   const calls = new Map<string, number>();
   const server = createServer((asked, answer) => {
     const path = asked.url ?? '/';
@@ -107,6 +110,7 @@ export async function openCountingDoor(api: Api): Promise<CountingDoor> {
     });
     const pass = async (): Promise<void> => {
       const hasBody = asked.method !== 'GET' && asked.method !== 'HEAD';
+      if (api === undefined) throw new Error('the door leads nowhere yet');
       const reply = await api.call(methodOf(asked.method), path, {
         body: hasBody ? asked : null,
         headers: Object.fromEntries(headers),
@@ -140,7 +144,11 @@ export async function openCountingDoor(api: Api): Promise<CountingDoor> {
   return {
     kubeconfig,
     calls: () => new Map(calls),
+    leadTo(target) {
+      if (typeof open === 'function') api = open(target);
+    },
     async [Symbol.asyncDispose]() {
+      if (typeof open === 'function') await api?.[Symbol.asyncDispose]();
       server.closeAllConnections();
       server.close();
       await rm(directory, { recursive: true, force: true });

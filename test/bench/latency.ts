@@ -1,53 +1,28 @@
 /**
- * Pod ended in the API → worker resumed: `node test/bench/latency.ts [--runs 3] [--waiting 1000] [--ends 200] [--rate 20]`.
+ * Pod ended in the API → worker resumed, open loop: `node test/bench/latency.ts [--runs 1] [--waiting 10000] [--seconds 8] [--rate 0]`;
+ * rate 0: 20, 50 and 200 ends per second, one after the other.
  * Beside it, in the same run and from the same moments: a raw watch that publishes to JetStream, until a consumer has the message.
  * Both are counted from the moment at which this process's raw watch shows the end, and from the moment the end was asked for.
  */
-import { setTimeout as delay } from 'node:timers/promises';
 import { AckPolicy } from 'nats';
 import { z } from 'zod';
-import { connect } from '../../src/client/index.ts';
-import { installationSelector } from '../../src/core/labels.ts';
-import { aStage } from '../support/stage.ts';
-import { openApi } from './api.ts';
-import { aTarget, numbersAsked, percentile, reportOf, targetName } from './report.ts';
-import { completions, onePodRequest, submitAll, until, warmUp } from './runs.ts';
+import { aField } from './field.ts';
+import { benchFlags, percentile, reportOf, targetName } from './report.ts';
+import { until } from './runs.ts';
+import { endAll, selectorOf } from './waiting-runs.ts';
 
-const asked = numbersAsked({ runs: 3, waiting: 1_000, ends: 200, rate: 20 });
-const name = targetName();
-await using target = await aTarget();
-await using stage = await aStage(target, { workers: 1, triggerers: 1 });
-await using client = await connect({ servers: stage.nats.url });
-await using api = openApi(target.kubeconfig);
-using report = reportOf('latency', name);
-const done = completions(stage);
-await warmUp(client, target, stage, done);
-
-const seeded = asked.waiting + asked.runs * asked.ends;
-const seedStartedAt = performance.now();
-await submitAll(client, onePodRequest(target, stage, { runForSeconds: 100_000 }), { prefix: 'wait', count: seeded });
-const selector = installationSelector(stage.namespace);
-const running = async () =>
-  (await target.cluster.listPods(stage.namespace, selector)).filter(({ phase }) => phase === 'Running');
-await until('all pods running', async () => (await running()).length === seeded);
-const seedSeconds = (performance.now() - seedStartedAt) / 1_000;
-const pods = await running();
-// The last subscriptions may still be on their way.
-const subscriptions = await stage.eyes.nc.jetstream().views.kv('REENTRY_subs', { bindOnly: true });
-await until('all runs waiting', async () => (await subscriptions.status()).values >= seeded);
+const asked = benchFlags({ waiting: 10_000, seconds: 8, rate: 0 });
+const rates = asked.rate > 0 ? [asked.rate] : [20, 50, 200];
+const all = asked.runs * rates.reduce((sum, rate) => sum + rate * asked.seconds, 0);
+await using field = await aField({ workers: 1, triggerers: 1, waiting: asked.waiting + all });
+const { target, stage, api, done } = field;
+using report = reportOf('latency', targetName());
 
 const podsPath = `/api/v1/namespaces/${stage.namespace}/pods`;
 const podEventSchema = z.looseObject({
-  type: z.string(),
-  object: z.looseObject({
-    metadata: z.looseObject({ name: z.string() }),
-    status: z.looseObject({ phase: z.string().optional() }).optional(),
-  }),
+  object: z.looseObject({ metadata: z.looseObject({ name: z.string(), resourceVersion: z.string() }) }),
 });
-const listed = await target.raw('GET', `${podsPath}?limit=1`);
-const { resourceVersion } = z
-  .looseObject({ metadata: z.looseObject({ resourceVersion: z.string() }) })
-  .parse(listed.body).metadata;
+const podListSchema = z.looseObject({ metadata: z.looseObject({ resourceVersion: z.string() }) });
 
 // The reference: a stream and a consumer of its own on the same server.
 const jsm = await stage.eyes.nc.jetstreamManager();
@@ -63,34 +38,26 @@ const messages = await consumer.consume({
   },
 });
 
-const endedAt = new Map<string, number>();
+const seenAt = new Map<string, number>();
 const over = new AbortController();
+const listed = podListSchema.parse((await target.raw('GET', `${podsPath}?limit=1`)).body);
+let version = listed.metadata.resourceVersion;
 const watching = (async () => {
-  const query = new URLSearchParams({ watch: 'true', resourceVersion, labelSelector: selector });
-  for await (const line of api.lines(`${podsPath}?${query.toString()}`, over.signal)) {
-    const { object } = podEventSchema.parse(JSON.parse(line));
-    const pod = object.metadata.name;
-    if (object.status?.phase !== 'Succeeded' || endedAt.has(pod)) continue;
-    endedAt.set(pod, Date.now());
-    await js.publish(`bench.${pod}`, line);
+  while (!over.signal.aborted) {
+    const query = new URLSearchParams({ watch: 'true', resourceVersion: version, labelSelector: selectorOf(stage) });
+    for await (const line of api.lines(`${podsPath}?${query.toString()}`, over.signal)) {
+      // Only what ends is parsed: a reference that does more than it must would flatter us.
+      if (!line.includes('"Succeeded"')) continue;
+      const { name, resourceVersion } = podEventSchema.parse(JSON.parse(line)).object.metadata;
+      version = resourceVersion;
+      if (seenAt.has(name)) continue;
+      seenAt.set(name, Date.now());
+      js.publish(`bench.${name}`, line, { timeout: 20_000 }).catch((error: unknown) => {
+        process.stderr.write(`the reference lost ${name}: ${String(error)}\n`);
+      });
+    }
   }
 })();
-
-const endedPods = new Map<string, number>();
-/** What the kubelet would write. */
-const end = async (pod: string): Promise<void> => {
-  const terminated = { exitCode: 0, reason: 'Completed', finishedAt: new Date().toISOString().replace(/\.\d+/, '') };
-  const containerStatuses = [
-    { name: 'base', image: 'busybox', imageID: '', ready: false, restartCount: 0, state: { terminated } },
-  ];
-  endedPods.set(pod, Date.now());
-  const { statusCode, body } = await api.call('PATCH', `${podsPath}/${pod}/status`, {
-    headers: { 'content-type': 'application/merge-patch+json' },
-    body: JSON.stringify({ status: { phase: 'Succeeded', containerStatuses } }),
-  });
-  const text = await body.text();
-  if (statusCode !== 200) throw new Error(`ending ${pod}: ${String(statusCode)} ${text}`);
-};
 
 interface Samples {
   readonly p50: number[];
@@ -101,59 +68,67 @@ const keep = (kept: Samples, values: readonly number[]): void => {
   kept.p50.push(percentile(values, 50));
   kept.p99.push(percentile(values, 99));
 };
-const [ours, reference, oursAll, referenceAll] = [samples(), samples(), samples(), samples()];
-for (let round = 0; round < asked.runs; round += 1) {
-  const chosen = pods.slice(round * asked.ends, (round + 1) * asked.ends);
-  const startedAt = performance.now();
-  const ends: Promise<void>[] = [];
-  for (const [n, { name: pod }] of chosen.entries()) {
-    await delay(Math.max(0, startedAt + (n * 1_000) / asked.rate - performance.now()));
-    ends.push(end(pod));
+for (const rate of rates) {
+  const [seen, seenReference, whole, wholeReference] = [samples(), samples(), samples(), samples()];
+  for (let round = 0; round < asked.runs; round += 1) {
+    const chosen = field.take(rate * asked.seconds);
+    const askedAt = await endAll(stage, api, chosen, rate);
+    await until(
+      'the end of the round',
+      () => chosen.every(({ runId, pod }) => done.has(runId) && consumedAt.has(pod)),
+      () => {
+        const lacking = (has: (run: (typeof chosen)[number]) => boolean) =>
+          chosen.filter((run) => !has(run)).map(({ runId }) => runId);
+        const ours = lacking(({ runId }) => done.has(runId));
+        return JSON.stringify({ ours, reference: lacking(({ pod }) => consumedAt.has(pod)) });
+      },
+    );
+    const times = chosen.map(({ runId, pod }) => ({
+      askedAt: askedAt.get(runId) ?? Number.NaN,
+      seenAt: seenAt.get(pod) ?? Number.NaN,
+      resumedAt: Date.parse(done.get(runId)?.timings['resumedAt'] ?? ''),
+      consumedAt: consumedAt.get(pod) ?? Number.NaN,
+    }));
+    keep(
+      seen,
+      times.map((time) => Math.max(0, time.resumedAt - time.seenAt)),
+    );
+    keep(
+      seenReference,
+      times.map((time) => time.consumedAt - time.seenAt),
+    );
+    keep(
+      whole,
+      times.map((time) => time.resumedAt - time.askedAt),
+    );
+    keep(
+      wholeReference,
+      times.map((time) => time.consumedAt - time.askedAt),
+    );
   }
-  await Promise.all(ends);
-  await until('the end of the round', () =>
-    chosen.every(({ name: pod, runId = '' }) => done.has(runId) && consumedAt.has(pod)),
-  );
-  const times = chosen.map(({ name: pod, runId = '' }) => ({
-    askedAt: endedPods.get(pod) ?? Number.NaN,
-    seenAt: endedAt.get(pod) ?? Number.NaN,
-    resumedAt: Date.parse(done.get(runId)?.timings['resumedAt'] ?? ''),
-    consumedAt: consumedAt.get(pod) ?? Number.NaN,
-  }));
-  keep(
-    ours,
-    times.map((time) => time.resumedAt - time.seenAt),
-  );
-  keep(
-    reference,
-    times.map((time) => time.consumedAt - time.seenAt),
-  );
-  keep(
-    oursAll,
-    times.map((time) => time.resumedAt - time.askedAt),
-  );
-  keep(
-    referenceAll,
-    times.map((time) => time.consumedAt - time.askedAt),
-  );
+  const more = { waiting: asked.waiting, seconds: asked.seconds };
+  const say = (figure: string, values: readonly number[], bar?: number): void => {
+    const name = `${figure}, ${String(rate)} ends/s`;
+    report.say({ figure: name, unit: 'ms', values, more, ...(bar === undefined || rate !== 50 ? {} : { bar }) });
+  };
+  say('end seen → resumed, p50', seen.p50, 10);
+  say('end seen → resumed, p99', seen.p99, 50);
+  say('reference: seen → published → consumed, p50', seenReference.p50);
+  say('reference: seen → published → consumed, p99', seenReference.p99);
+  say('end asked → resumed, p50', whole.p50);
+  say('end asked → resumed, p99', whole.p99);
+  say('reference: asked → watched → published → consumed, p50', wholeReference.p50);
+  say('reference: asked → watched → published → consumed, p99', wholeReference.p99);
+  const ratios = whole.p50.map((value, round) => value / (wholeReference.p50[round] ?? Number.NaN));
+  report.say({
+    figure: `ours to reference, asked → resumed, p50, ${String(rate)} ends/s`,
+    unit: 'times',
+    values: ratios,
+    more,
+    bar: 3,
+  });
 }
 over.abort();
 await watching;
 await messages.close();
-
-const { waiting, ends, rate } = asked;
-const more = { waiting, ends, rate };
-const say = (figure: string, values: readonly number[], bar?: number): void => {
-  report.say({ figure, unit: 'ms', values, more, ...(bar === undefined ? {} : { bar }) });
-};
-say('end seen → resumed, p50', ours.p50, 10);
-say('end seen → resumed, p99', ours.p99, 50);
-say('end seen → published → consumed (reference), p50', reference.p50);
-say('end seen → published → consumed (reference), p99', reference.p99);
-say('end asked → resumed, p50', oursAll.p50);
-say('end asked → resumed, p99', oursAll.p99);
-say('end asked → watched → published → consumed (reference), p50', referenceAll.p50);
-say('end asked → watched → published → consumed (reference), p99', referenceAll.p99);
-const ratios = oursAll.p50.map((value, round) => value / (referenceAll.p50[round] ?? Number.NaN));
-report.say({ figure: 'ours to reference, from the asking, p50', unit: 'times', values: ratios, bar: 3 });
-report.say({ figure: 'runs launched and waiting', unit: 'per second', values: [seeded / seedSeconds] });
+report.say({ figure: 'runs seeded', unit: 'per second', values: [(asked.waiting + all) / field.seedSeconds] });

@@ -5,7 +5,10 @@ import { type ClusterUnderTest, TARGETS } from '../support/kubernetes.ts';
 
 /** Numbers that the command line says, as `--name N`; `defaults` names the flags there are. */
 export function numbersAsked<K extends string>(defaults: Readonly<Record<K, number>>): Readonly<Record<K, number>> {
-  const options = Object.fromEntries(Object.keys(defaults).map((name) => [name, { type: 'string' as const }]));
+  // Every bench is given --runs by the runner; one that measures once takes no notice.
+  const options = Object.fromEntries(
+    [...Object.keys(defaults), 'runs'].map((name) => [name, { type: 'string' as const }]),
+  );
   const { values } = parseArgs({ options });
   const asked: Record<K, number> = { ...defaults };
   for (const name in defaults) {
@@ -16,6 +19,13 @@ export function numbersAsked<K extends string>(defaults: Readonly<Record<K, numb
     asked[name] = number;
   }
   return asked;
+}
+
+/** Flags of every bench, and its own; `runs` is how often it measures, of which medians are told. */
+export function benchFlags<K extends string>(
+  defaults: Readonly<Record<K, number>>,
+): Readonly<Record<K | 'runs', number>> {
+  return numbersAsked({ runs: 1, ...defaults });
 }
 
 /** One measured figure: its samples, of which the median is told. */

@@ -67,11 +67,16 @@ export function completions(stage: Stage): ReadonlyMap<string, CompletedData> {
   return seen;
 }
 
-/** Waits until `when` holds. @throws Error naming `what`, after three minutes */
-export async function until(what: string, when: () => boolean | Promise<boolean>): Promise<void> {
+/** Waits until `when` holds. @throws Error naming `what`, and what `missing` tells, after three minutes */
+export async function until(
+  what: string,
+  when: () => boolean | Promise<boolean>,
+  missing: () => string = () => '',
+): Promise<void> {
   const endsAt = Date.now() + PATIENCE_MS;
   while (!(await when())) {
-    if (Date.now() > endsAt) throw new Error(`${what} did not happen within ${String(PATIENCE_MS / 1_000)} s`);
+    if (Date.now() > endsAt)
+      throw new Error(`${what} did not happen within ${String(PATIENCE_MS / 1_000)} s ${missing()}`);
     await delay(POLL_MS);
   }
 }

@@ -1,80 +1,91 @@
 /**
- * What a waiting run costs the triggerer's memory and judgement, in process: `node --expose-gc test/bench/waiting.ts [runs]`.
- * Beside it the naive pipeline: one filter per trigger over the same events. One JSON line per figure.
+ * What runs cost while they wait, on one triggerer: `node test/bench/waiting.ts [--runs 1] [--waiting 0] [--seconds 20]`;
+ * waiting 0: 1,000 and 10,000, and 50,000 as well on the local cluster. Beside it, at 1,000, an Airflow-shaped poller: one GET per pod each 2 s.
  */
-import { filter, Subject } from 'rxjs';
-import type { PodProjection } from '../../src/core/pod.ts';
-import { SHARDS } from '../../src/core/shard.ts';
-import type { PodSignal } from '../../src/ports.ts';
-import { Ownership } from '../../src/trigger/ownership.ts';
-import { PodBook } from '../../src/trigger/pod-book.ts';
-import { WaitingRuns } from '../../src/trigger/waiting-runs.ts';
-import { aContainer, anEndedPod, aPod, aPut } from '../support/builders.ts';
+import { setTimeout as delay } from 'node:timers/promises';
+import { startScript } from '../support/processes.ts';
+import { openApi, openCountingDoor, grown } from './api.ts';
+import { aField } from './field.ts';
+import { cpuSeconds, memoryMb } from './observer.ts';
+import { benchFlags, reportOf, targetName } from './report.ts';
 
-const runsCount = Number(process.argv[2] ?? 50_000);
-const say = (figure: string, value: number, unit: string): void => {
-  process.stdout.write(`${JSON.stringify({ figure, value: Math.round(value * 100) / 100, unit, runs: runsCount })}\n`);
-};
-const heapBytes = (): number => {
-  globalThis.gc?.();
-  return process.memoryUsage().heapUsed;
-};
-const podOf = (n: number): PodProjection =>
-  aPod({ uid: `uid-${n}`, name: `pod-${n}`, runId: `run-${n}`, containers: [aContainer()] });
+const asked = benchFlags({ waiting: 0, seconds: 20 });
+const name = targetName();
+const isLocal = name === 'the local cluster';
+const sizes = asked.waiting > 0 ? [asked.waiting] : [1_000, 10_000, ...(isLocal ? [50_000] : [])];
+using report = reportOf('waiting', name);
+/** The garbage of the seeding is collected by then. */
+const SETTLE_MS = 5_000;
 
-const SCOPE = { connection: 'default', namespace: undefined };
-const book = new PodBook([SCOPE]);
-const ownership = new Ownership();
-ownership.update(new Set(SHARDS), Infinity, 0);
-const runs = new WaitingRuns(book, ownership, 0);
-const tell = (signal: PodSignal, now: number): number => {
-  book.apply({ scope: SCOPE, signal }, now);
-  return runs.pod({ scope: SCOPE, signal }, now).length;
-};
+for (const waiting of sizes) {
+  // Only the triggerer goes through the door; the eyes and the seeding go round it.
+  await using door = await openCountingDoor((kubeconfig) => openApi(kubeconfig));
+  await using field = await aField({ workers: 0, triggerers: 1, waiting, door });
+  const pid = field.stage.roles[0]?.process.pid ?? -1;
+  await delay(SETTLE_MS);
+  const cost = async (of: number): Promise<number> => {
+    const before = await cpuSeconds(of);
+    const startedAt = performance.now();
+    await delay(asked.seconds * 1_000);
+    return ((await cpuSeconds(of)) - before) / ((performance.now() - startedAt) / 600_000);
+  };
+  const cpu: number[] = [];
+  const rss: number[] = [];
+  const calls = door.calls();
+  for (let round = 0; round < asked.runs; round += 1) {
+    cpu.push(await cost(pid));
+    rss.push(await memoryMb(pid));
+  }
+  const more = [...grown(calls, door.calls())];
+  const beyond = more.filter(([what]) => !what.endsWith('(watch)')).reduce((sum, [, count]) => sum + count, 0);
+  const label = `${String(waiting)} waiting`;
+  report.say({
+    figure: `${label}: resident memory`,
+    unit: 'MB',
+    values: rss,
+    ...(waiting === 50_000 ? { bar: 512 } : {}),
+  });
+  report.say({ figure: `${label}: CPU in ten minutes at rest`, unit: 's', values: cpu });
+  report.say({
+    figure: `${label}: API requests beyond the watches`,
+    unit: '',
+    values: [beyond],
+    bar: 0,
+    more: { calls: more },
+  });
+  if (waiting !== 1_000) continue;
 
-const before = heapBytes();
-const loadStarted = performance.now();
-for (let n = 0; n < runsCount; n += 1) {
-  tell({ kind: 'pod', pod: podOf(n) }, 0);
-  const { connection, namespace, name, uid } = podOf(n);
-  const pod = { connection, namespace, name, uid };
-  const wanted = { terminal: true, timeoutAt: 86_400_000 + n, loggingEveryMs: 600_000 };
-  runs.subscription(aPut({ pod, await: wanted }, { runId: `run-${n}` }), 0);
-}
-say('subscriptions and pods loaded', (runsCount / (performance.now() - loadStarted)) * 1_000, 'per second');
-say('heap per waiting run, pod included', (heapBytes() - before) / runsCount, 'bytes');
-
-const restStarted = process.cpuUsage();
-for (let now = 0; now < 600_000; now += 100) runs.due(runs.wheel.turn(now), now);
-const rest = process.cpuUsage(restStarted);
-say('CPU of ten minutes of turns at rest', (rest.user + rest.system) / 1_000, 'ms');
-
-const changes = 200_000;
-const changesStarted = performance.now();
-for (let n = 0; n < changes; n += 1) tell({ kind: 'pod', pod: podOf((n * 7_919) % runsCount) }, 600_000);
-const ours = (changes / (performance.now() - changesStarted)) * 1_000;
-say('pod changes judged', ours, 'per second');
-
-const naive$ = new Subject<PodProjection>();
-let seen = 0;
-for (let n = 0; n < runsCount; n += 1) {
-  const uid = `uid-${n}`;
-  naive$.pipe(filter((pod) => pod.uid === uid)).subscribe(() => {
-    seen += 1;
+  const { stage, target } = field;
+  const args = [target.kubeconfig, stage.namespace, `w-`, String(waiting)];
+  await using poller = startScript(new URL('poller.ts', import.meta.url), args);
+  await delay(SETTLE_MS);
+  const pollerCpu: number[] = [];
+  const pollerRss: number[] = [];
+  for (let round = 0; round < asked.runs; round += 1) {
+    pollerCpu.push(await cost(poller.pid));
+    pollerRss.push(await memoryMb(poller.pid));
+  }
+  const polls = Number(poller.stdout().trim().split('\n').at(-1) ?? 0);
+  report.say({
+    figure: `reference, a poller of ${String(waiting)} pods: resident memory`,
+    unit: 'MB',
+    values: pollerRss,
+  });
+  report.say({
+    figure: `reference, a poller of ${String(waiting)} pods: CPU in ten minutes`,
+    unit: 's',
+    values: pollerCpu,
+  });
+  report.say({
+    figure: `reference, a poller of ${String(waiting)} pods: API requests`,
+    unit: 'per second',
+    values: [polls],
+  });
+  report.say({
+    figure: `a poller's CPU to ours, ${label}`,
+    unit: 'times',
+    values: pollerCpu.map((value, round) => value / Math.max(0.01, cpu[round] ?? Number.NaN)),
+    bar: 10,
+    atLeast: true,
   });
 }
-const few = 200;
-const naiveStarted = performance.now();
-for (let n = 0; n < few; n += 1) naive$.next(podOf((n * 7_919) % runsCount));
-const naive = (few / (performance.now() - naiveStarted)) * 1_000;
-if (seen !== few) throw new Error(`${seen} of ${few} changes were seen`);
-say('pod changes, one filter per run', naive, 'per second');
-say('ours to naive', ours / naive, 'times');
-
-const stormStarted = performance.now();
-let fired = 0;
-for (let n = 0; n < runsCount; n += 1) {
-  fired += tell({ kind: 'pod', pod: anEndedPod(0, { ...podOf(n), containers: anEndedPod(0).containers }) }, 600_001);
-}
-if (fired !== runsCount) throw new Error(`${fired} of ${runsCount} ends fired`);
-say('all runs end at once', performance.now() - stormStarted, 'ms');

@@ -22,7 +22,7 @@ function aView(facts: Partial<View> = {}): View {
   return { me: 'a', heard: new Map(), claims: new Map(), connectedAt: 0, draining: false, ...facts };
 }
 const heard = (...replicas: readonly string[]): Map<string, Heard> =>
-  new Map(replicas.map((replica) => [replica, { at: NOW, draining: false }]));
+  new Map(replicas.map((replica) => [replica, { at: NOW, draining: false, ready: true }]));
 const claimed = (owner: string, shards: readonly string[] = SHARDS): Map<string, HeldClaim> =>
   new Map(shards.map((shard) => [shard, { owner, epoch: 3, revision: 9 }]));
 
@@ -53,8 +53,17 @@ suite('ownership', () => {
     const view = aView({ heard: heard('a', 'b') });
     expect(liveReplicas(view, NOW + DEAD_AFTER_MS)).toEqual(['a', 'b']);
     expect(liveReplicas(view, NOW + DEAD_AFTER_MS + 1)).toEqual([]);
-    const leaving = new Map(view.heard).set('b', { at: NOW, draining: true });
+    const leaving = new Map(view.heard).set('b', { at: NOW, draining: true, ready: true });
     expect(liveReplicas(aView({ heard: leaving }), NOW)).toEqual(['a']);
+  });
+
+  test('gives nothing to a replica that is not ready while another is', () => {
+    const joining = { at: NOW, draining: false, ready: false };
+    expect(liveReplicas(aView({ heard: new Map(heard('a', 'b')).set('c', joining) }), NOW)).toEqual(['a', 'b']);
+    expect(liveReplicas(aView({ me: 'c', heard: new Map([['c', joining]]) }), NOW)).toEqual(['c']);
+    // The ready one dies: better one that sees little than nobody.
+    const after = aView({ me: 'c', heard: new Map(heard('a')).set('c', { ...joining, at: NOW + DEAD_AFTER_MS }) });
+    expect(liveReplicas(after, NOW + DEAD_AFTER_MS + 1)).toEqual(['c']);
   });
 
   test('declares nobody dead in the grace time of a connection', () => {

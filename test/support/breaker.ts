@@ -65,3 +65,9 @@ export const BROKEN = TARGETS.flatMap(({ name, start }, n) =>
       ? []
       : [{ name, start, breaker: () => byCommand(COMMAND) }],
 );
+
+/** How the cluster under test is broken, where it may be. */
+export function breakerOf(target: ClusterUnderTest): Breaker | undefined {
+  if (target.faults !== undefined) return byFaults(target);
+  return COMMAND === undefined ? undefined : byCommand(COMMAND);
+}

@@ -22,7 +22,16 @@ export function startReentry(
   env: Readonly<Record<string, string>> = {},
   cwd?: string,
 ): ReentryProcess {
-  const child = spawn(process.execPath, [CLI, ...args], {
+  return startNode([CLI, ...args], env, cwd);
+}
+
+/** Starts another program of the tests' own, in the same way. */
+export function startScript(script: URL, args: readonly string[]): ReentryProcess {
+  return startNode([fileURLToPath(script), ...args], {});
+}
+
+function startNode(args: readonly string[], env: Readonly<Record<string, string>>, cwd?: string): ReentryProcess {
+  const child = spawn(process.execPath, args, {
     env: { PATH: process.env['PATH'] ?? '', HOME: process.env['HOME'] ?? '', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
     ...(cwd === undefined ? {} : { cwd }),

@@ -1,3 +1,4 @@
+import { readResults, readThresholds } from '../bench/results.ts';
 import { EXIT_CODES } from '../../src/commands/exit-codes.ts';
 import { SETTINGS } from '../../src/config.ts';
 import { z } from 'zod';
@@ -83,6 +84,20 @@ const parameterRows = (): readonly (readonly string[])[] => {
   });
 };
 
+/** The figures that have a bar, as they were last measured. */
+function figures(): string {
+  const results = readResults();
+  if (results === undefined) return 'None are on file yet: `npm run bench`.';
+  const rows = results.figures.flatMap(({ bench, on, figure, value, unit, bar }) => {
+    if (bar === undefined && !figure.startsWith('reference')) return [];
+    const threshold = readThresholds().find((one) => one.bench === bench && one.figure === figure);
+    const wanted = bar === undefined ? '' : `${threshold?.atLeast === undefined ? '≤' : '≥'} ${String(bar)}`;
+    return [[bench, figure, value === null ? '' : `${String(value)} ${unit}`, wanted, on]];
+  });
+  const where = `Measured on ${results.machine}, ${results.measuredAt}, by \`npm run bench\`.`;
+  return `${where}\n\n${table(['bench', 'figure', 'measured', 'bar', 'on'], rows)}`;
+}
+
 /** The generated parts of the README, by the name in their marker. */
 export function sections(): Readonly<Record<string, string>> {
   const { streams } = streamTable(layoutOf(DEFAULT_SUBJECT_ROOT, 'REENTRY_'), { workerQueues: ['<queue>'] });
@@ -110,6 +125,7 @@ export function sections(): Readonly<Record<string, string>> {
         row.says,
       ]),
     ),
+    figures: figures(),
     streams: table(
       ['stream', 'subjects', 'kept', 'what it holds'],
       streams.map((row) => [

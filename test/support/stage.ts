@@ -19,6 +19,8 @@ export interface Stage extends AsyncDisposable {
   readonly roles: readonly { readonly name: RoleName; readonly process: ReentryProcess }[];
   /** `env`: settings of this process beside the stage's. */
   start(name: RoleName, env?: Readonly<Record<string, string>>): ReentryProcess;
+  /** Kills the broker with -9 and starts it again on the same port, with the same streams; resolves when it answers. */
+  restartBroker(): Promise<void>;
   /** Kills one role's process with -9 and starts another in its place. */
   replace(index: number): void;
 }
@@ -33,7 +35,7 @@ export async function aStage(
     path: process.env['PATH'] ?? '',
     cacheDirectory: join(homedir(), '.cache', 'reentry'),
   });
-  const nats = await startNatsServer({ program, directory });
+  let nats = await startNatsServer({ program, directory });
   const namespace = await target.namespace();
   const env = {
     REENTRY_NATS_URL: nats.url,
@@ -57,7 +59,13 @@ export async function aStage(
   for (let n = 0; n < counts.triggerers; n += 1) start('triggerer');
 
   return {
-    nats,
+    get nats() {
+      return nats;
+    },
+    async restartBroker() {
+      await nats.kill();
+      nats = await startNatsServer({ program, directory, port: nats.port });
+    },
     eyes,
     namespace,
     env,

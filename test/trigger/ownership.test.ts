@@ -55,6 +55,9 @@ class Replica {
   isDone = false;
   readonly #end: () => void;
 
+  /** It sees all that waits. */
+  isReady = true;
+
   constructor(id: string, exchange: Exchange, membership: Partial<Membership> = {}) {
     this.id = id;
     const running = takenOverShards$(this.ownership, {
@@ -63,7 +66,7 @@ class Replica {
       connected$: concat(of(true), NEVER),
       stop$: this.#stop$,
       now: Date.now,
-      facts: () => ({}),
+      facts: () => ({ ready: this.isReady }),
       log,
       meter,
     }).subscribe({
@@ -137,6 +140,27 @@ suite('takenOverShards$', () => {
       expect(leaver.isDone).toBe(true);
     }
     expect(first.acts).toHaveLength(SHARD_COUNT);
+  });
+
+  test('a replica takes over only once it sees all that waits, and is relieved when it no longer does', async () => {
+    const exchange = new Exchange();
+    const one = start('a', exchange);
+    await vi.advanceTimersByTimeAsync(GRACE_MS);
+    const two = start('b', exchange);
+    two.isReady = false;
+    await vi.advanceTimersByTimeAsync(2 * GRACE_MS);
+    expect([one.acts.length, two.acts.length]).toEqual([SHARD_COUNT, 0]);
+    two.isReady = true;
+    await vi.advanceTimersByTimeAsync(2 * HEARTBEAT_MS);
+    expect(two.acts.length).toBeGreaterThan(80);
+    one.isReady = false;
+    await vi.advanceTimersByTimeAsync(2 * HEARTBEAT_MS);
+    expect([one.acts.length, two.acts.length]).toEqual([0, SHARD_COUNT]);
+    // Nobody sees anything: the shards are shared as before, and whoever sees first acts.
+    two.isReady = false;
+    await vi.advanceTimersByTimeAsync(2 * HEARTBEAT_MS);
+    expect(one.acts.length + two.acts.length).toBe(SHARD_COUNT);
+    expect(one.acts.length).toBeGreaterThan(80);
   });
 
   test('a death is noticed at its instant, not at the next round', async () => {

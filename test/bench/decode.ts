@@ -1,0 +1,127 @@
+/**
+ * Watch events through the whole of a triggerer, from the socket to the judgement: `node test/bench/decode.ts [--runs 1] [--waiting 10000] [--changes 100000]`.
+ * Per second of this process's processor time, so one core. Beside it, over the same bytes: a naive pipeline of one RxJS filter per trigger.
+ */
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { filter, map, share, type Observable, type Subscription as Running } from 'rxjs';
+import { SHARDS } from '../../src/core/shard.ts';
+import { openClusters } from '../../src/kubernetes/clusters.ts';
+import type { PodSignal } from '../../src/ports.ts';
+import { Orphans } from '../../src/trigger/orphans.ts';
+import { Ownership } from '../../src/trigger/ownership.ts';
+import { PodBook } from '../../src/trigger/pod-book.ts';
+import { triggerActions$ } from '../../src/trigger/trigger-actions.ts';
+import { WaitingRuns } from '../../src/trigger/waiting-runs.ts';
+import { watchedPods$, watchScopes } from '../../src/trigger/watched-pods.ts';
+import { NEVER, from, merge } from 'rxjs';
+import { aPut } from '../support/builders.ts';
+import { startScript } from '../support/processes.ts';
+import { benchFlags, reportOf } from './report.ts';
+import { until } from './runs.ts';
+
+const { runs: rounds, waiting, changes } = benchFlags({ waiting: 10_000, changes: 100_000 });
+const FEW = 2_000;
+using report = reportOf('decode', 'this process');
+const meter = { count: () => undefined, gauge: () => undefined, observeMs: () => undefined };
+
+/** Starts a server of so many changes, gives its pods' signals, and tells events per processor second and per second. */
+async function measured(
+  count: number,
+  pipeline: (pods$: Observable<PodSignal>, told: () => void) => Running,
+): Promise<{ readonly perCpuSecond: number; readonly perSecond: number }> {
+  const directory = await mkdtemp(join(tmpdir(), 'reentry-decode-'));
+  await using server = startScript(new URL('event-server.ts', import.meta.url), [String(waiting), String(count)]);
+  await until('the server', () => server.stdout().includes('\n'));
+  const kubeconfig = join(directory, 'kubeconfig');
+  await writeFile(
+    kubeconfig,
+    JSON.stringify({
+      'current-context': 'x',
+      contexts: [{ name: 'x', context: { cluster: 'x', user: 'x' } }],
+      clusters: [{ name: 'x', cluster: { server: server.stdout().trim() } }],
+      users: [{ name: 'x', user: {} }],
+    }),
+  );
+  await using clusters = openClusters({ connections: { default: { kubeconfig } } });
+  let pods = 0;
+  let begun: { readonly at: number; readonly cpu: NodeJS.CpuUsage } | undefined;
+  let over: { readonly ms: number; readonly cpuMs: number } | undefined;
+  const running = pipeline(clusters.get('default').watchPods$({ namespace: 'bench', labelSelector: 'a=b' }), () => {
+    pods += 1;
+    // The initial list is not counted.
+    if (pods === waiting) begun = { at: performance.now(), cpu: process.cpuUsage() };
+    if (pods !== waiting + count || begun === undefined) return;
+    const { user, system } = process.cpuUsage(begun.cpu);
+    over = { ms: performance.now() - begun.at, cpuMs: (user + system) / 1_000 };
+  });
+  await until('all changes', () => over !== undefined);
+  running.unsubscribe();
+  await rm(directory, { recursive: true });
+  const { ms, cpuMs } = over ?? { ms: Number.NaN, cpuMs: Number.NaN };
+  return { perCpuSecond: (count / cpuMs) * 1_000, perSecond: (count / ms) * 1_000 };
+}
+
+const ours: number[] = [];
+const oursWall: number[] = [];
+const naive: number[] = [];
+for (let round = 0; round < rounds; round += 1) {
+  const scopes = watchScopes(['default'], ['bench']);
+  const one = await measured(changes, (pods$, told) => {
+    const book = new PodBook(scopes);
+    const ownership = new Ownership();
+    ownership.update(new Set(SHARDS), Infinity, 0);
+    const runs = new WaitingRuns(book, ownership, Date.now());
+    const orphans = new Orphans(ownership, (uid) => runs.isWaitedFor(uid), Date.now(), { defaultQueue: 'default' });
+    const subscriptions$ = from(
+      Array.from({ length: waiting }, (_, n) => {
+        const pod = { connection: 'default', namespace: 'bench', name: `p${String(n)}`, uid: `u${String(n)}` };
+        return aPut({ pod, await: { terminal: true, timeoutAt: Date.now() + 86_400_000 } }, { runId: `r${String(n)}` });
+      }),
+    );
+    const cluster = { watchPods$: () => pods$ };
+    const watched$ = watchedPods$(scopes, () => cluster, 'bench', book, { now: Date.now, meter }).pipe(share());
+    const counted$ = watched$.pipe(
+      filter(({ signal }) => signal.kind === 'pod'),
+      map(told),
+    );
+    const actions$ = triggerActions$(
+      { subscriptions$: merge(subscriptions$, NEVER), pods$: watched$, takenOver$: NEVER },
+      { book, runs, orphans },
+      { now: Date.now, ask$: () => NEVER },
+    );
+    return merge(actions$, counted$).subscribe();
+  });
+  ours.push(one.perCpuSecond);
+  oursWall.push(one.perSecond);
+  const other = await measured(FEW, (pods$, told) => {
+    const shared$ = pods$.pipe(share());
+    const running = shared$.pipe(filter((signal) => signal.kind === 'pod')).subscribe(told);
+    for (let n = 0; n < waiting; n += 1) {
+      const uid = `u${String(n)}`;
+      running.add(shared$.pipe(filter((signal) => signal.kind === 'pod' && signal.pod.uid === uid)).subscribe());
+    }
+    return running;
+  });
+  naive.push(other.perCpuSecond);
+}
+const more = { waiting, changes };
+report.say({
+  figure: 'watch events, socket to judgement',
+  unit: 'per core second',
+  values: ours,
+  bar: 20_000,
+  atLeast: true,
+  more,
+});
+report.say({ figure: 'watch events, socket to judgement', unit: 'per second', values: oursWall, more });
+report.say({ figure: 'reference: one filter per trigger', unit: 'per core second', values: naive, more });
+report.say({
+  figure: 'ours to naive',
+  unit: 'times',
+  values: ours.map((value, n) => value / (naive[n] ?? Number.NaN)),
+  bar: 5,
+  atLeast: true,
+  more,
+});

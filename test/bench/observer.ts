@@ -1,0 +1,129 @@
+/** What a bench sees of an installation from outside: ends, steps taken, who owns what, what processes cost. */
+import { readdir, readFile } from 'node:fs/promises';
+import { DeliverPolicy } from 'nats';
+import { runStateSchema } from '../../src/wire/messages.ts';
+import { type Heartbeat, heartbeatSchema } from '../../src/wire/heartbeat.ts';
+import type { Stage } from '../support/stage.ts';
+import { subjects } from './runs.ts';
+import { assets } from './waiting-runs.ts';
+
+/** Clock ticks per second in /proc, the same on every Linux that Node runs on. */
+const TICKS = 100;
+
+/** User and system time of a process so far. */
+export async function cpuSeconds(pid: number): Promise<number> {
+  const stat = await readFile(`/proc/${String(pid)}/stat`, 'utf8');
+  // The program's name stands in parentheses and may contain spaces; user and system time are fields 14 and 15.
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return (Number(fields[11]) + Number(fields[12])) / TICKS;
+}
+
+/** Resident memory of a process: now (`VmRSS`), or its most (`VmHWM`). */
+export async function memoryMb(pid: number, which: 'VmRSS' | 'VmHWM' = 'VmRSS'): Promise<number> {
+  const status = await readFile(`/proc/${String(pid)}/status`, 'utf8');
+  return (Number(new RegExp(`^${which}:\\s+(\\d+) kB$`, 'm').exec(status)?.[1]) * 1024) / 1e6;
+}
+
+/** Open file descriptors of a process. */
+export async function handleCount(pid: number): Promise<number> {
+  return (await readdir(`/proc/${String(pid)}/fd`)).length;
+}
+
+/** Each step of each run that a worker took, as the state's own history tells: rejected writes are not in it. */
+export interface Steps extends AsyncDisposable {
+  /** Steps that two messages took: each is a resumption done twice. */
+  twice(): readonly string[];
+  readonly taken: number;
+}
+
+/** Follows the states from now on. */
+export async function stepsTaken(stage: Stage): Promise<Steps> {
+  const js = stage.eyes.nc.jetstream();
+  const consumer = await js.consumers.get(assets.stateBucket.stream, { deliver_policy: DeliverPolicy.New });
+  const owners = new Map<string, Set<string>>();
+  const messages = await consumer.consume({
+    callback: (message) => {
+      const state = runStateSchema.safeParse(message.data.length === 0 ? undefined : message.json());
+      if (!state.success || state.data.phase !== 'Resuming') return;
+      const { step, fence } = state.data;
+      const key = `${message.subject}/${String(step)}`;
+      const known = owners.get(key) ?? new Set();
+      owners.set(key, known.add(`${fence.stream}/${String(fence.seq)}`));
+    },
+  });
+  return {
+    get taken() {
+      return owners.size;
+    },
+    twice: () => [...owners].flatMap(([key, by]) => (by.size > 1 ? [key] : [])),
+    async [Symbol.asyncDispose]() {
+      await messages.close();
+    },
+  };
+}
+
+/** Resumption messages that were published more than once under different ids, by run. */
+export async function completedTwice(stage: Stage): Promise<readonly string[]> {
+  const jsm = await stage.eyes.nc.jetstreamManager();
+  const { state } = await jsm.streams.info(assets.events, { subjects_filter: subjects.event.completedOf('default') });
+  return Object.entries(state.subjects ?? {}).flatMap(([subject, count]) => (count > 1 ? [subject] : []));
+}
+
+/** The newest heartbeat of each triggerer. */
+export interface Beats extends Disposable {
+  readonly latest: ReadonlyMap<string, Heartbeat>;
+  /** The longest loop delay told since this was last asked, in milliseconds. */
+  worstLoopDelayMs(): number;
+}
+
+/** Hears the triggerers from now on. */
+export function beatsOf(stage: Stage): Beats {
+  const latest = new Map<string, Heartbeat>();
+  let worst = 0;
+  const subscription = stage.eyes.nc.subscribe(subjects.heartbeat.all, {
+    callback: (_, message) => {
+      const beat = heartbeatSchema.parse(message.json());
+      latest.set(beat.replica, beat);
+      worst = Math.max(worst, beat.loopDelayMs ?? 0);
+    },
+  });
+  return {
+    latest,
+    worstLoopDelayMs() {
+      const told = worst;
+      worst = 0;
+      return told;
+    },
+    [Symbol.dispose]() {
+      subscription.unsubscribe();
+    },
+  };
+}
+
+/** When the last claim of a shard was stored, epoch milliseconds of the broker; follows from now on. */
+export async function claimsOf(
+  stage: Stage,
+): Promise<AsyncDisposable & { readonly lastAt: number; readonly count: number }> {
+  const js = stage.eyes.nc.jetstream();
+  const consumer = await js.consumers.get(assets.ownershipBucket.stream, { deliver_policy: DeliverPolicy.New });
+  let lastAt = 0;
+  let count = 0;
+  const messages = await consumer.consume({
+    callback: (message) => {
+      if (!/\.s\.[0-9a-f]{2}$/.test(message.subject)) return;
+      count += 1;
+      lastAt = Math.round(message.info.timestampNanos / 1e6);
+    },
+  });
+  return {
+    get lastAt() {
+      return lastAt;
+    },
+    get count() {
+      return count;
+    },
+    async [Symbol.asyncDispose]() {
+      await messages.close();
+    },
+  };
+}

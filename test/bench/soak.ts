@@ -1,0 +1,100 @@
+/**
+ * Hours in small: runs come, wait and end without a pause: `node test/bench/soak.ts [--minutes 10] [--waiting 1000] [--rate 5]`.
+ * Memory, open handles and timers of worker and triggerer must not grow. One sample of each: a second soak takes as long again.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import { z } from 'zod';
+import { aField } from './field.ts';
+import { handleCount, memoryMb } from './observer.ts';
+import { benchFlags, median, reportOf, targetName } from './report.ts';
+import { endAll, seedWaiting } from './waiting-runs.ts';
+
+const asked = benchFlags({ minutes: 10, waiting: 1_000, rate: 5 });
+const SAMPLE_MS = 5_000;
+await using field = await aField({ workers: 1, triggerers: 1, waiting: asked.waiting });
+const { target, stage, api, done } = field;
+using report = reportOf('soak', targetName());
+
+const portSchema = z.looseObject({ port: z.number() });
+/** The role's own metrics, by name. */
+async function metricsOf(stderr: string): Promise<ReadonlyMap<string, number>> {
+  const line = stderr.split('\n').find((text) => text.includes('health and metrics are served')) ?? '';
+  const { port } = portSchema.parse(JSON.parse(line));
+  const text = await (await fetch(`http://127.0.0.1:${String(port)}/metrics`)).text();
+  return new Map(
+    text.split('\n').flatMap((row): (readonly [string, number])[] => {
+      const at = row.lastIndexOf(' ');
+      return row.startsWith('#') || at < 0 ? [] : [[row.slice(0, at), Number(row.slice(at + 1))]];
+    }),
+  );
+}
+
+interface Sample {
+  readonly atMinutes: number;
+  readonly memory: number;
+  readonly handles: number;
+  readonly timers: number;
+}
+const samples = new Map<string, Sample[]>(stage.roles.map(({ name }) => [name, []]));
+const startedAt = performance.now();
+const minutes = (): number => (performance.now() - startedAt) / 60_000;
+let ended = 0;
+let serial = 0;
+while (minutes() < asked.minutes) {
+  serial += 1;
+  const count = Math.round((asked.rate * SAMPLE_MS) / 1_000);
+  // As many come as go.
+  const [, fresh] = await Promise.all([
+    delay(SAMPLE_MS),
+    seedWaiting(target, stage, api, { prefix: `s${String(serial)}`, count }),
+  ]);
+  void endAll(stage, api, fresh, asked.rate);
+  ended += fresh.length;
+  for (const { name, process } of stage.roles) {
+    const metrics = await metricsOf(process.stderr());
+    samples.get(name)?.push({
+      atMinutes: minutes(),
+      memory: await memoryMb(process.pid),
+      handles: await handleCount(process.pid),
+      timers: metrics.get('nodejs_active_resources{type="Timeout"}') ?? 0,
+    });
+  }
+}
+
+/** Growth per hour by least squares over the later two thirds: the first one fills caches and heaps. */
+function slope(of: readonly Sample[], value: (sample: Sample) => number): number {
+  const late = of.filter(({ atMinutes }) => atMinutes > asked.minutes / 3);
+  const meanX = late.reduce((sum, { atMinutes }) => sum + atMinutes, 0) / late.length;
+  const meanY = late.reduce((sum, sample) => sum + value(sample), 0) / late.length;
+  const above = late.reduce((sum, sample) => sum + (sample.atMinutes - meanX) * (value(sample) - meanY), 0);
+  return (above / late.reduce((sum, { atMinutes }) => sum + (atMinutes - meanX) ** 2, 0)) * 60;
+}
+const more = { minutes: asked.minutes, waiting: asked.waiting, rate: asked.rate };
+for (const [name, of] of samples) {
+  const memory = of.map((sample) => sample.memory);
+  report.say({ figure: `${name}: resident memory, median`, unit: 'MB', values: [median(memory)], more });
+  report.say({
+    figure: `${name}: growth of memory`,
+    unit: 'MB/h',
+    values: [slope(of, (sample) => sample.memory)],
+    more,
+  });
+  const half = of.slice(Math.floor(of.length / 2));
+  const grown = (value: (sample: Sample) => number): number =>
+    median(half.map(value)) - median(of.slice(0, Math.ceil(of.length / 2)).map(value));
+  report.say({
+    figure: `${name}: open handles, second half to first`,
+    unit: 'more',
+    values: [grown(({ handles }) => handles)],
+    bar: 5,
+    more,
+  });
+  report.say({
+    figure: `${name}: timers, second half to first`,
+    unit: 'more',
+    values: [grown(({ timers }) => timers)],
+    bar: 5,
+    more,
+  });
+}
+report.say({ figure: 'runs ended and told', unit: '%', values: [(100 * done.size) / Math.max(1, ended)], more });

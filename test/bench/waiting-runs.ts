@@ -1,0 +1,167 @@
+/** Runs that wait, put there as a worker would have left them: a pod in the API, state, request and subscription in the broker. */
+import { setTimeout as delay } from 'node:timers/promises';
+import { installationSelector, LABELS, podAnnotations, podLabels } from '../../src/core/labels.ts';
+import { shardOf } from '../../src/core/shard.ts';
+import type { Manifest } from '../../src/ports.ts';
+import { projectPod } from '../../src/core/project-pod.ts';
+import { type RunState, type Subscription, WIRE_VERSION } from '../../src/wire/messages.ts';
+import { type Bucket, layoutOf, DEFAULT_ASSET_PREFIX } from '../../src/wire/streams.ts';
+import { DEFAULT_SUBJECT_ROOT, keys } from '../../src/wire/subjects.ts';
+import type { ClusterUnderTest } from '../support/kubernetes.ts';
+import type { Stage } from '../support/stage.ts';
+import type { Api } from './api.ts';
+import { pipelined } from './runs.ts';
+
+/** The stage's names of streams and buckets. */
+export const { assets } = layoutOf(DEFAULT_SUBJECT_ROOT, DEFAULT_ASSET_PREFIX);
+
+/** A run of tenant `default` that waits for its pod's end. */
+export interface WaitingRun {
+  readonly runId: string;
+  readonly pod: string;
+  readonly shard: string;
+}
+
+const jsonType = { 'content-type': 'application/json' };
+const started = (): string => new Date().toISOString().replace(/\.\d+/, '');
+
+/** No node runs it and no scheduler looks for one: what it does, the bench writes. */
+function manifestOf(target: ClusterUnderTest, stage: Stage, run: { tenant: string; runId: string }): Manifest {
+  const identity = { installation: stage.namespace, run, attempt: 1, queue: 'default', context: {} };
+  return {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name: run.runId, labels: podLabels(identity), annotations: podAnnotations(identity, 'base') },
+    spec: {
+      restartPolicy: 'Never',
+      terminationGracePeriodSeconds: 0,
+      ...(target.faults === undefined ? { schedulerName: 'nobody' } : { nodeName: 'nowhere' }),
+      containers: [{ name: 'base', image: 'busybox', command: ['sleep', '100000'] }],
+    },
+  };
+}
+
+/** Makes `count` runs that wait, `width` at a time. Nothing of them is left with the workers: all are Deferred. */
+export async function seedWaiting(
+  target: ClusterUnderTest,
+  stage: Stage,
+  api: Api,
+  { prefix, count, width = 48 }: { readonly prefix: string; readonly count: number; readonly width?: number },
+): Promise<readonly WaitingRun[]> {
+  const js = stage.eyes.nc.jetstream();
+  const put = async (bucket: Bucket, key: string, value: unknown): Promise<number> =>
+    (await js.publish(bucket.subject(key), JSON.stringify(value), { timeout: 10_000 })).seq;
+  const seeded: WaitingRun[] = [];
+  const path = `/api/v1/namespaces/${stage.namespace}/pods`;
+  const write = async (method: 'POST' | 'PATCH', at: string, body: unknown): Promise<Manifest> => {
+    const headers = method === 'PATCH' ? { 'content-type': 'application/merge-patch+json' } : jsonType;
+    const reply = await api.call(method, at, { headers, body: JSON.stringify(body) });
+    const text = await reply.body.text();
+    if (reply.statusCode >= 300) throw new Error(`${method} ${at}: ${String(reply.statusCode)} ${text}`);
+    const answer: Manifest = JSON.parse(text);
+    return answer;
+  };
+  await pipelined(count, width, async (n) => {
+    const run = { tenant: 'default', runId: `${prefix}-${String(n)}` };
+    await write('POST', path, manifestOf(target, stage, run));
+    const containerStatuses = [
+      {
+        name: 'base',
+        image: 'busybox',
+        imageID: '',
+        ready: true,
+        restartCount: 0,
+        state: { running: { startedAt: started() } },
+      },
+    ];
+    const pod = projectPod(
+      'default',
+      await write('PATCH', `${path}/${run.runId}/status`, { status: { phase: 'Running', containerStatuses } }),
+    );
+    const ref = { connection: 'default', namespace: stage.namespace, name: pod.name, uid: pod.uid };
+    const wanted = { terminal: true };
+    const now = Date.now();
+    const state: RunState = {
+      v: WIRE_VERSION,
+      phase: 'Deferred',
+      queue: 'default',
+      operator: 'pod',
+      attempt: 1,
+      step: 1,
+      userFailures: 0,
+      infraFailures: 0,
+      faults: 0,
+      fence: { stream: 'SEED', seq: 1, epoch: 1, by: 'bench' },
+      op: 'seed',
+      await: wanted,
+      pod: ref,
+      timings: { acceptedAt: now, launchedAt: now },
+      requestHash: 'seed',
+    };
+    await put(assets.requestBucket, keys.run(run), {
+      params: { image: 'busybox', namespace: stage.namespace, getLogs: false },
+    });
+    const stateRev = await put(assets.stateBucket, keys.run(run), state);
+    const subscription: Subscription = {
+      ...{ v: WIRE_VERSION, queue: 'default', attempt: 1, step: 1, stateRev, pod: ref },
+      await: wanted,
+      then: 'resume',
+    };
+    await put(assets.subscriptionBucket, keys.subscription(shardOf(run), run), subscription);
+    seeded.push({ runId: run.runId, pod: pod.name, shard: shardOf(run) });
+  });
+  return seeded;
+}
+
+/** Ends a pod as a kubelet would; resolves when the API has it. */
+export async function endPod(stage: Stage, api: Api, pod: string, exitCode = 0): Promise<void> {
+  const terminated = { exitCode, reason: exitCode === 0 ? 'Completed' : 'Error', finishedAt: started() };
+  const containerStatuses = [
+    { name: 'base', image: 'busybox', imageID: '', ready: false, restartCount: 0, state: { terminated } },
+  ];
+  const { statusCode, body } = await api.call('PATCH', `/api/v1/namespaces/${stage.namespace}/pods/${pod}/status`, {
+    headers: { 'content-type': 'application/merge-patch+json' },
+    body: JSON.stringify({ status: { phase: exitCode === 0 ? 'Succeeded' : 'Failed', containerStatuses } }),
+  });
+  const text = await body.text();
+  if (statusCode !== 200) throw new Error(`ending ${pod}: ${String(statusCode)} ${text}`);
+}
+
+/** Ends pods at a steady rate, whatever becomes of them (open loop), and through outages of the API; gives when each was asked for. */
+export async function endAll(
+  stage: Stage,
+  api: Api,
+  runs: readonly WaitingRun[],
+  perSecond: number,
+  onEnd: (run: WaitingRun, at: number) => void = () => undefined,
+): Promise<ReadonlyMap<string, number>> {
+  const askedAt = new Map<string, number>();
+  const begunAt = performance.now();
+  const ends: Promise<void>[] = [];
+  const endOne = async (run: WaitingRun): Promise<void> => {
+    for (;;) {
+      const at = Date.now();
+      try {
+        await endPod(stage, api, run.pod);
+        askedAt.set(run.runId, at);
+        onEnd(run, at);
+        return;
+      } catch (error) {
+        // An API server that restarts takes nothing; the end is what the API has stored.
+        if (performance.now() - begunAt > 120_000) throw error;
+        await delay(200);
+      }
+    }
+  };
+  for (const [n, run] of runs.entries()) {
+    await delay(Math.max(0, begunAt + (n * 1_000) / perSecond - performance.now()));
+    ends.push(endOne(run));
+  }
+  await Promise.all(ends);
+  return askedAt;
+}
+
+/** The selector of the stage's pods. */
+export const selectorOf = (stage: Stage): string => installationSelector(stage.namespace);
+/** The label that tells whose a pod is. */
+export const INSTALLATION_LABEL = LABELS.installation;
