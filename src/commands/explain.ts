@@ -20,15 +20,24 @@ export function explainCommand(shell: Shell, finish: Finish): Command {
     examples: [
       'reentry explain nightly-1',
       'reentry explain OOM_KILLED',
+      'reentry explain    # every code',
       'reentry explain nightly-1 --json | jq .diagnosis.code',
     ],
   })
-    .argument('<run-or-code>', 'run id, or a code such as OOM_KILLED')
+    .argument('[run-or-code]', 'run id, or a code such as OOM_KILLED; without it, all codes')
     .option('--run', 'it is a run id, however it looks');
   return action(command, shell, finish, async (invocation, options, args) => {
-    const asked = oneArgument(args);
     const paint = paintFor(shell.colour);
-    if (CODE.test(asked) && options['run'] !== true) {
+    if (args.length === 0) {
+      const codes = Object.keys(DIAGNOSES).map(codeEntry);
+      if (invocation.json) shell.out(JSON.stringify({ codes }));
+      else
+        for (const { code, category, spends, meaning } of codes)
+          shell.out(`${paint.bold(code.padEnd(24))} ${category.padEnd(15)} ${spends.padEnd(32)} ${meaning}`);
+      return EXIT_CODES.ok;
+    }
+    const asked = oneArgument(args);
+    if ((isDiagnosisCode(asked) || CODE.test(asked)) && options['run'] !== true) {
       const entry = codeEntry(asked);
       if (invocation.json) shell.out(JSON.stringify(entry));
       else
@@ -37,7 +46,7 @@ export function explainCommand(shell: Shell, finish: Finish): Command {
             `${paint.bold(entry.code)} (${entry.category})`,
             `  ${entry.meaning}`,
             `  ${paint.dim('hint:')} ${entry.hint}`,
-            `  ${paint.dim('another attempt:')} ${entry.budget}`,
+            `  ${paint.dim('another attempt:')} ${entry.spends}`,
           ].join('\n'),
         );
       return EXIT_CODES.ok;
@@ -62,10 +71,17 @@ export function explainCommand(shell: Shell, finish: Finish): Command {
   });
 }
 
+/** What another attempt costs, in words. */
+const SPENDS = {
+  user: "spends one of the run's retries",
+  infrastructure: 'made without spending a retry',
+  none: 'none is made',
+} as const;
+
 function codeEntry(code: string) {
   if (isDiagnosisCode(code)) {
     const { category, budget, meaning, hint } = DIAGNOSES[code];
-    return { code, category, budget, meaning, hint };
+    return { code, category, budget, spends: SPENDS[budget], meaning, hint };
   }
   const near = nearest(code, Object.keys(DIAGNOSES));
   const advice = near === undefined ? `the codes are: ${Object.keys(DIAGNOSES).join(', ')}` : `did you mean ${near}?`;

@@ -78,6 +78,8 @@ export const runRequestSchema = z.strictObject({
 });
 export type RunRequest = z.infer<typeof runRequestSchema>;
 export type RunRequestInput = z.input<typeof runRequestSchema>;
+/** The same as it was stored, perhaps by a worker of the next version: what it added is kept. */
+export const storedRequestSchema = z.looseObject(runRequestSchema.shape);
 
 // --- pods as they travel
 

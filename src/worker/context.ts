@@ -1,6 +1,6 @@
 import { ReentryError } from '../errors.ts';
 import type { Operator, StepContext } from '../operator/operator.ts';
-import { runRequestSchema } from '../wire/messages.ts';
+import { storedRequestSchema } from '../wire/messages.ts';
 import type { RunRequest, RunState } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
 import type { Engine } from './engine.ts';
@@ -26,7 +26,7 @@ export async function operatorStep(
       transient: true,
     });
   }
-  const request = runRequestSchema.parse(await engine.broker.requests.read(run));
+  const request = storedRequestSchema.parse(await engine.broker.requests.read(run));
   const context: StepContext<unknown> = {
     ...surroundings(engine, run, state.queue, request, operator.paramsSchema.parse(request.params)),
     state,

@@ -3,11 +3,12 @@ import { diagnosisOf } from '../core/diagnosis.ts';
 import { decide } from '../core/run-state.ts';
 import { accepted, refused } from '../core/run-transitions.ts';
 import type { Delivery } from '../ports.ts';
-import { runRequestSchema } from '../wire/messages.ts';
+import { storedRequestSchema } from '../wire/messages.ts';
 import type { Diagnosis } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
 import { dec } from '../wire/tokens.ts';
 import type { Engine, Settled } from './engine.ts';
+import { audit } from './audit.ts';
 import { ACK } from './engine.ts';
 import { crashedTooOften, settled } from './faults.ts';
 import { writeOver } from './holding.ts';
@@ -36,6 +37,7 @@ async function onRequest(
     const { action } = decide(seen?.value, { on: 'request' }, delivery, broker.now());
     if (seen !== undefined) {
       if (action === 'owe') await owe(engine, run, seen, 'request');
+      else audit(engine.log, { audit: 'submit', via: 'subject', run, queue, outcome: 'duplicate' });
       return ACK;
     }
     const facts = {
@@ -56,7 +58,7 @@ async function onRequest(
       if (read.kind === 'refused') return refusal(diagnosisOf('INVALID_REQUEST', { problems: read.problems }));
       const stored = await broker.requests.create(run, read.request);
       // Stored by `submit`, or by an intake that died before it wrote the state: that one is the run's.
-      const request = stored.kind === 'exists' ? runRequestSchema.parse(stored.request) : read.request;
+      const request = stored.kind === 'exists' ? storedRequestSchema.parse(stored.request) : read.request;
       return accepted(request, { ...facts, requestHash: hashOf(request) });
     })();
     const written = await writeOver(broker.runs, run, draft, 0);
@@ -67,6 +69,10 @@ async function onRequest(
     }
     const refusedNow = written.seen.value.phase === 'Failed';
     engine.meter.count(refusedNow ? 'runs_invalid_total' : 'runs_accepted_total', { queue });
+    audit(engine.log, {
+      ...{ audit: 'submit', via: 'subject', run, queue, outcome: refusedNow ? 'refused' : 'accepted' },
+      problems: draft.outcome?.diagnosis?.problems?.map(({ path }) => path),
+    });
     await owe(engine, run, written.seen, 'request');
     if (refusedNow) countEnd(engine, written.seen.value);
     return ACK;

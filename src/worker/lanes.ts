@@ -8,6 +8,7 @@ import { ctlMessageSchema, resumeMessageSchema, startMessageSchema } from '../wi
 import type { CtlMessage, ResumeMessage, RunState, StartMessage } from '../wire/messages.ts';
 import type { Lane, RunKey } from '../wire/subjects.ts';
 import { dec } from '../wire/tokens.ts';
+import { audit } from './audit.ts';
 import { gateOf, releaseSlot } from './admission.ts';
 import { onOrphan } from './orphans.ts';
 import type { Engine, Settled } from './engine.ts';
@@ -102,6 +103,7 @@ async function act(
 ): Promise<Tried> {
   const { broker } = engine;
   const { action } = decide(seen?.value, asked(parsed), delivery, broker.now());
+  if (parsed.on === 'ctl') auditCancel(engine, run, seen?.value, action, parsed.message.reason);
   if (action === 'drop') {
     await broker.subscriptions.delete(run);
     // Taken by this message's own holder, right before the run was cancelled.
@@ -144,6 +146,26 @@ async function act(
     case 'take':
       return take(engine, run, delivery, parsed, seen, holder);
   }
+}
+
+/** What a cancel comes to; lost writes and redeliveries may say it again. */
+function auditCancel(
+  { log }: Engine,
+  run: RunKey,
+  state: RunState | undefined,
+  action: ReturnType<typeof decide>['action'],
+  reason: string | undefined,
+): void {
+  const outcomes = {
+    end: 'cancelled',
+    take: 'stopping',
+    mark: 'stopping',
+    owe: 'stopping',
+    drop: 'over',
+    ack: 'over',
+  } as const;
+  const outcome = state === undefined ? 'NOT_FOUND' : outcomes[action];
+  audit(log, { audit: 'cancel', via: 'subject', run, queue: state?.queue, outcome, reason });
 }
 
 async function take(

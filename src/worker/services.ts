@@ -14,13 +14,14 @@ import {
   renderRequestSchema,
   retryRequestSchema,
   runQuerySchema,
-  runRequestSchema,
+  storedRequestSchema,
   submitRequestSchema,
 } from '../wire/messages.ts';
 import type { RunState, RunSummary, ServiceReply } from '../wire/messages.ts';
 import { keys } from '../wire/subjects.ts';
 import type { RunKey, Verb } from '../wire/subjects.ts';
 import { isTokenText, queueOf } from '../wire/tokens.ts';
+import { auditService } from './audit.ts';
 import { surroundings } from './context.ts';
 import type { Engine } from './engine.ts';
 import { gateText, placeFor } from './place.ts';
@@ -47,22 +48,25 @@ const SERVICES: Readonly<Record<Verb, Service>> = {
 
 /** Answers one request. Every refusal is an answer, none a crash. */
 export async function answer(engine: Engine, verb: Verb, tenant: string, data: Uint8Array): Promise<ServiceReply> {
-  const answered = (outcome: string) => {
+  let input: unknown;
+  const answered = (outcome: string, ok?: unknown, problems?: readonly Problem[]) => {
     engine.meter.count('service_requests_total', { verb, outcome });
+    if (verb === 'submit' || verb === 'retry' || verb === 'cancel')
+      auditService(engine.log, verb, tenant, { input, ok, outcome, problems });
   };
   try {
-    const input: unknown = data.byteLength === 0 ? {} : parsed(data);
+    input = data.byteLength === 0 ? {} : parsed(data);
     const ok = await SERVICES[verb](engine, tenant, input);
-    answered('ok');
+    answered('ok', ok);
     return { ok };
   } catch (error) {
     if (error instanceof z.ZodError) {
-      answered('INVALID_REQUEST');
       const problems = error.issues.map(({ path, message }) => ({ path: path.map(String).join('.') || '$', message }));
+      answered('INVALID_REQUEST', undefined, problems);
       return { error: { code: 'INVALID_REQUEST', message: 'the request is not as it should be', problems } };
     }
     if (error instanceof ReentryError) {
-      answered(error.code);
+      answered(error.code, undefined, error.problems);
       const { code, message, problems } = error;
       return {
         error: {
@@ -116,7 +120,7 @@ async function submit(engine: Engine, tenant: string, input: unknown): Promise<u
     });
   const hash = hashOf(read.request);
   const stored = await broker.requests.create(run, read.request);
-  if (stored.kind === 'exists' && hashOf(runRequestSchema.parse(stored.request)) !== hash)
+  if (stored.kind === 'exists' && hashOf(storedRequestSchema.parse(stored.request)) !== hash)
     throw new ReentryError('RUN_ID_TAKEN', `run ${run.runId} exists with another request`, { transient: false });
   const seen = await broker.runs.read(run, { leader: true });
   if (seen !== undefined) return { runId: run.runId, queue: seen.value.queue, duplicate: true };

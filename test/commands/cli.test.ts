@@ -2,6 +2,8 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { z } from 'zod';
+import { DIAGNOSES } from '../../src/core/diagnosis.ts';
 import { runReentry } from '../support/processes.ts';
 
 /** A loopback port that nothing listens on. */
@@ -112,5 +114,27 @@ describe('what needs no broker', () => {
     const { code, stdout } = await cli(args);
     expect(code).toBe(0);
     expect(stdout).toContain(said);
+  });
+});
+
+describe('explain without a broker', () => {
+  test('lists every diagnosis code, and says of each what it means and what it costs', async () => {
+    const { code, stdout } = await cli(['explain', '--json']);
+    expect(code).toBe(0);
+    const codeSchema = z.strictObject({
+      code: z.string(),
+      category: z.string(),
+      budget: z.enum(['user', 'infrastructure', 'none']),
+      spends: z.string().min(1),
+      meaning: z.string().min(1),
+      hint: z.string().min(1),
+    });
+    const { codes } = z.object({ codes: z.array(codeSchema) }).parse(JSON.parse(stdout));
+    expect(codes.map((entry) => entry.code)).toEqual(Object.keys(DIAGNOSES));
+    for (const one of ['EVICTED', 'QUEUE_PAUSED']) {
+      const explained = await cli(['explain', one, '--json']);
+      expect(JSON.parse(explained.stdout)).toEqual(codes.find((entry) => entry.code === one));
+    }
+    expect((await cli(['explain'])).stdout.split('\n').length).toBeGreaterThan(codes.length);
   });
 });
