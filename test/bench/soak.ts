@@ -7,12 +7,12 @@ import { z } from 'zod';
 import { aField } from './field.ts';
 import { handleCount, memoryMb } from './observer.ts';
 import { benchFlags, median, reportOf, targetName } from './report.ts';
-import { endAll, seedWaiting } from './waiting-runs.ts';
+import { endAll, seedWaiting, type WaitingRun } from './waiting-runs.ts';
 
 const asked = benchFlags({ minutes: 10, waiting: 1_000, rate: 5 });
 const SAMPLE_MS = 5_000;
 await using field = await aField({ workers: 1, triggerers: 1, waiting: asked.waiting });
-const { target, stage, api, done } = field;
+const { target, stage, api } = field;
 using report = reportOf('soak', targetName());
 
 const portSchema = z.looseObject({ port: z.number() });
@@ -38,7 +38,8 @@ interface Sample {
 const samples = new Map<string, Sample[]>(stage.roles.map(({ name }) => [name, []]));
 const startedAt = performance.now();
 const minutes = (): number => (performance.now() - startedAt) / 60_000;
-let ended = 0;
+const ending: Promise<unknown>[] = [];
+const all: WaitingRun[] = [];
 let serial = 0;
 while (minutes() < asked.minutes) {
   serial += 1;
@@ -48,8 +49,8 @@ while (minutes() < asked.minutes) {
     delay(SAMPLE_MS),
     seedWaiting(target, stage, api, { prefix: `s${String(serial)}`, count }),
   ]);
-  void endAll(stage, api, fresh, asked.rate);
-  ended += fresh.length;
+  ending.push(endAll(stage, api, fresh, asked.rate));
+  all.push(...fresh);
   for (const { name, process } of stage.roles) {
     const metrics = await metricsOf(process.stderr());
     samples.get(name)?.push({
@@ -97,4 +98,11 @@ for (const [name, of] of samples) {
     more,
   });
 }
-report.say({ figure: 'runs ended and told', unit: '%', values: [(100 * done.size) / Math.max(1, ended)], more });
+await Promise.all(ending);
+report.say({
+  figure: 'ends never told',
+  unit: '',
+  values: [await field.untold(all)],
+  bar: 0,
+  more: { ...more, ends: all.length },
+});
