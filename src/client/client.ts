@@ -7,15 +7,12 @@ import {
   filter,
   firstValueFrom,
   from,
-  fromEvent,
   identity,
   interval,
   map,
   merge,
   mergeMap,
   of,
-  scan,
-  shareReplay,
   startWith,
   take,
   takeWhile,
@@ -33,7 +30,7 @@ import { EVENT_TYPES } from '../wire/subjects.ts';
 import type { Verb } from '../wire/subjects.ts';
 import { isTokenText, queueOf } from '../wire/tokens.ts';
 import { submitAll } from './submit-all.ts';
-import { logLines } from './log-lines.ts';
+import { readLines } from './log-reading.ts';
 import type { LogText } from './log-lines.ts';
 import {
   answerOf,
@@ -51,8 +48,6 @@ import type { Triggerers } from './triggerers.ts';
 
 /** How often a waiting client looks for an event that a broken connection may have cost it, in milliseconds. */
 const LOOK_AGAIN_MS = 5_000;
-/** Log chunks asked for at once. */
-const LOG_PAGE = 200;
 
 /** How a run is asked for. */
 export interface SubmitOptions {
@@ -168,51 +163,6 @@ export function clientOver(broker: ClientBroker, tenant: string): Client {
     );
   };
 
-  /** Chunks of a run: all that is stored; with `follow` again after each sign of more, until the run has completed. */
-  async function* pages(runId: string, options: LogOptions) {
-    const { follow = false, ...which } = options;
-    const run = keyOf(runId);
-    const signs$ = merge(
-      broker.logChunks$(run).pipe(map(() => false)),
-      completed$(runId).pipe(map(() => true)),
-      interval(LOOK_AGAIN_MS).pipe(map(() => false)),
-    ).pipe(
-      scan((seen, over) => ({ signs: seen.signs + 1, over: seen.over || over }), { signs: 0, over: false }),
-      shareReplay({ bufferSize: 1, refCount: true }),
-    );
-    const end = new AbortController();
-    // Kept hot, so that no sign between two looks is lost.
-    const hot = follow
-      ? firstValueFrom(merge(signs$.pipe(filter(() => false)), aborted$(end.signal)), { defaultValue: undefined })
-      : undefined;
-    try {
-      let after: number | undefined;
-      let seen = { signs: 0, over: !follow };
-      for (;;) {
-        for (;;) {
-          const asked = { runId, ...which, limit: LOG_PAGE, ...(after === undefined ? {} : { after }) };
-          const page = await ask('logs', asked, logsReplySchema).catch((error: unknown) => {
-            // A run that was just asked for may not have been taken in yet.
-            if (follow && !seen.over && error instanceof ReentryError && error.code === 'NOT_FOUND')
-              return { chunks: [], next: undefined };
-            throw error;
-          });
-          yield* page.chunks;
-          after = page.chunks.at(-1)?.sequence ?? page.next ?? after;
-          if (page.next === undefined || page.next === null || page.chunks.length === 0) break;
-        }
-        if (seen.over) return;
-        const before = seen.signs;
-        seen = await firstValueFrom(signs$.pipe(filter(({ signs }) => signs > before)), {
-          defaultValue: { signs: before, over: true }, // the connection was closed
-        });
-      }
-    } finally {
-      end.abort();
-      await hot;
-    }
-  }
-
   const client: Client = {
     tenant,
     submitAll: (wishes, options) => submitAll(client, wishes, options),
@@ -269,7 +219,11 @@ export function clientOver(broker: ClientBroker, tenant: string): Client {
         );
       }),
     allEvents$: () => broker.events$({ tenant }),
-    logs: (runId, options = {}) => logLines(pages(runId, options), options.container),
+    async *logs(runId, options = {}) {
+      const page = (payload: object) => ask('logs', payload, logsReplySchema);
+      const origin = { broker, run: keyOf(runId), completed$: completed$(runId), lookAgainMs: LOOK_AGAIN_MS, page };
+      yield* readLines(origin, options);
+    },
     async cancel(runId, reason) {
       const answer = await ask('cancel', { runId, ...(reason === undefined ? {} : { reason }) }, cancelReplySchema);
       return { phase: answer.phase };
@@ -311,12 +265,4 @@ async function wholeResult(
 /** A schema would walk through megabytes of what has just been parsed. */
 function parsedJson(text: string): unknown {
   return JSON.parse(text);
-}
-
-/** Settles when the signal fires; emits nothing. */
-function aborted$(signal: AbortSignal): Observable<undefined> {
-  return fromEvent(signal, 'abort').pipe(
-    take(1),
-    map(() => undefined),
-  );
 }

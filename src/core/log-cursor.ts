@@ -61,36 +61,44 @@ export class LogPlaces {
     this.#last = last;
   }
 
+  /** Where the line before stands; the very beginning where there was none. */
+  get last(): LogCursor {
+    return this.#last ?? { nanos: 0n, lines: 0 };
+  }
+
   /** The next line's place. `nanos` undefined: it has no time of its own. */
   next(nanos: bigint | undefined): LogCursor {
-    const last = this.#last ?? { nanos: 0n, lines: 0 };
+    const { last } = this;
     const goesOn = nanos !== undefined && (this.#last === undefined || nanos > last.nanos);
     this.#last = goesOn ? { nanos, lines: 1 } : { nanos: last.nanos, lines: last.lines + 1 };
     return this.#last;
   }
 }
 
-/** A line of a stored or live chunk, with its place. */
+/** A line of a stored or live chunk. */
 export interface PlacedLine {
+  /** `line`: the container's own. `gap`: the mark before a line. `more`: goes on from the line before, as a formatter made it. */
+  readonly kind: 'line' | 'gap' | 'more';
+  /** Place of the container's own line that it is, follows or goes on from. */
   readonly at: LogCursor;
-  /** RFC 3339 with nanoseconds; empty on a line that goes on from the one before. */
+  /** RFC 3339 with nanoseconds; empty on a line that goes on. */
   readonly time: string;
   readonly text: string;
 }
 
-/**
- * The lines of a chunk (`<time> <text>` lines). A gap's mark has the place of the line before it: it is none of the container's own. So has a line
- * without a time, which a formatter may have made.
- */
-export function* placedLines(chunk: string, places: LogPlaces, before: LogCursor | undefined): Generator<PlacedLine> {
-  let at = before ?? { nanos: 0n, lines: 0 };
+/** The lines of a chunk (`<time> <text>` lines). Marks and further lines have no place of their own. `places`: of the container's lines so far. */
+export function* placedLines(chunk: string, places: LogPlaces): Generator<PlacedLine> {
   const lines = chunk.split('\n');
   if (lines.at(-1) === '') lines.pop();
   for (const line of lines) {
     const stamp = stampOf(line);
-    const text = stamp === undefined ? line : line.slice(stamp.length);
-    const isOwn = stamp !== undefined && text !== LOG_GAP_TEXT;
-    if (isOwn) at = places.next(stamp.nanos);
-    yield { at, time: stamp === undefined ? '' : line.slice(0, stamp.length).trimEnd(), text };
+    if (stamp === undefined) {
+      yield { kind: 'more', at: places.last, time: '', text: line };
+      continue;
+    }
+    const time = line.slice(0, stamp.length).trimEnd();
+    const text = line.slice(stamp.length);
+    if (text === LOG_GAP_TEXT) yield { kind: 'gap', at: places.last, time, text };
+    else yield { kind: 'line', at: places.next(stamp.nanos), time, text };
   }
 }

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { diagnosisOf } from '../core/diagnosis.ts';
 import type { PodRef } from '../core/pod.ts';
 import { type Problem, ReentryError } from '../errors.ts';
-import type { Log, Manifest } from '../ports.ts';
+import type { LiveChunk, Log, Manifest } from '../ports.ts';
 import type { Outcome, RunRequest, TriggerEvent } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
 import type { Operator, StepContext, StepOutcome } from './operator.ts';
@@ -168,6 +168,14 @@ class UserOperator<Params> implements Operator<Params> {
 
   async stop(context: StepContext<Params>, pod: PodRef): Promise<'gone' | 'stopping'> {
     return await this.#pods.stop(this.#podContext(context), pod);
+  }
+
+  async followLogs(
+    context: StepContext<Params>,
+    publish: (chunk: LiveChunk) => Promise<void>,
+    signal: AbortSignal,
+  ): Promise<void> {
+    if (this.#definition.pod !== undefined) await this.#pods.followLogs(this.#podContext(context), publish, signal);
   }
 
   async cleanUp(context: StepContext<Params>, outcome: Outcome, pod: PodRef): Promise<void> {

@@ -5,7 +5,7 @@
 import type { z } from 'zod';
 import type { PodRef } from '../core/pod.ts';
 import type { Learnt } from '../core/run-transitions.ts';
-import type { Cluster, Log, LogStore, Manifest, ResultStore } from '../ports.ts';
+import type { Cluster, LiveChunk, Log, LogStore, Manifest, ResultStore } from '../ports.ts';
 import type { Await, Diagnosis, Outcome, RunRequest, RunState, TriggerEvent } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
 
@@ -82,6 +82,15 @@ export interface Operator<Params> {
   keepsSlot?(params: Params, request: RunRequest): boolean;
   /** Cancel, execution time-out, on-kill: tail of the log, then DELETE. `gone`: nothing is left to wait for. */
   stop(context: StepContext<Params>, pod: PodRef): Promise<'gone' | 'stopping'>;
+  /**
+   * Sends what the run's pod writes as it writes it, from where its stored log ends; resolves with the end of the pod, or when `signal` says so.
+   * Stores nothing. Absent: there is nothing live to see of such runs.
+   */
+  followLogs?(
+    context: StepContext<Params>,
+    publish: (chunk: LiveChunk) => Promise<void>,
+    signal: AbortSignal,
+  ): Promise<void>;
   /** After the attempt is decided (completed event published, or another attempt queued): pod deleted or patched by policy. Safe to repeat. */
   cleanUp(context: StepContext<Params>, outcome: Outcome, pod: PodRef): Promise<void>;
 }

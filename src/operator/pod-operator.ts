@@ -3,12 +3,15 @@ import { textIn } from '../core/json.ts';
 import { redactedManifest } from '../core/manifest.ts';
 import type { PodRef } from '../core/pod.ts';
 import { KubernetesError, type Problem, ReentryError } from '../errors.ts';
-import type { Cluster, Manifest } from '../ports.ts';
+import type { Cluster, LiveChunk, Manifest } from '../ports.ts';
 import type { Outcome, RunRequest, TriggerEvent } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
 import { placeOf } from './admission.ts';
 import { cleanUpPod, stopPod } from './finishing.ts';
 import { findManifest, launch } from './launch.ts';
+import { refOf } from './deferral.ts';
+import { followContainers } from './live-log.ts';
+import { wantedContainers } from './logs-of-step.ts';
 import type { Operator, StepContext, StepOutcome } from './operator.ts';
 import { type PodParams, podParamsSchema } from './params.ts';
 import { clusterOf, invalidRequest, type PodRequestOptions, PodRequests, type RenderContext } from './pod-request.ts';
@@ -92,6 +95,20 @@ export class PodOperator implements Operator<PodParams> {
     return await patiently(() => stopPod(this.#step(context, pod.connection), pod));
   }
 
+  async followLogs(context: Context, publish: (chunk: LiveChunk) => Promise<void>, signal: AbortSignal): Promise<void> {
+    const { run, state, logs, log } = context;
+    if (state.pod === undefined) return;
+    const { params, cluster, pods, format } = this.#step(context, state.pod.connection);
+    const pod = params.getLogs ? await pods.readPod(state.pod) : undefined;
+    if (pod === undefined) return;
+    const containers = wantedContainers(params, pod, log).map(({ name }) => name);
+    const { attempt, cursors = {} } = state;
+    await followContainers(
+      { cluster, pod: refOf(pod), run, attempt, logs, cursors, log, signal, format, publish },
+      containers,
+    );
+  }
+
   async cleanUp(context: Context, outcome: Outcome, pod: PodRef): Promise<void> {
     await cleanUpPod(this.#step(context, pod.connection), outcome, pod);
   }
@@ -99,7 +116,7 @@ export class PodOperator implements Operator<PodParams> {
   #step(context: Context, connection: string | undefined): PodStep {
     const params = this.#requests.paramsOf(context);
     const cluster = connection === undefined ? clusterOf(context, params) : context.cluster(connection);
-    return podStep(this.#host, context, params, cluster);
+    return podStep(this.#host, context, params, cluster, this.#requests.formatOf(params));
   }
 
   #manifest(context: RenderContext, attempt: number): { readonly manifest: Manifest; readonly cluster: Cluster } {

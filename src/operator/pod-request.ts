@@ -12,6 +12,7 @@ import type { RunRequest } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
 import { type AdmissionPlace, type AdmissionRefusal, refusedAtAdmission } from './admission.ts';
 import type { CallbackRegistry, PodCallbacks } from './callbacks.ts';
+import type { LineFormat } from './log-reader.ts';
 import type { Operator, StepContext } from './operator.ts';
 import { type PodParams, podParamsSchema } from './params.ts';
 import { renderTemplates, templateVariables } from './templates.ts';
@@ -29,6 +30,8 @@ export interface PodRequestOptions {
   readonly policy?: (() => Policy) | undefined;
   /** What `callbacks` of a request may name. */
   readonly callbacks?: CallbackRegistry;
+  /** What `logFormatter` of a request may name. */
+  readonly logFormatters?: Readonly<Record<string, LineFormat>>;
 }
 
 /** The sidecar as shipped. */
@@ -46,8 +49,16 @@ export class PodRequests {
   readonly #podTemplates: Readonly<Record<string, Manifest>>;
   readonly #policy: (() => Policy) | undefined;
   readonly #callbacks: CallbackRegistry;
+  readonly #logFormatters: Readonly<Record<string, LineFormat>>;
 
-  constructor({ podSecurity = 'baseline', podTemplates = {}, policy, callbacks = {} }: PodRequestOptions = {}) {
+  constructor({
+    podSecurity = 'baseline',
+    podTemplates = {},
+    policy,
+    callbacks = {},
+    logFormatters = {},
+  }: PodRequestOptions = {}) {
+    this.#logFormatters = logFormatters;
     this.#podSecurity = podSecurity;
     this.#podTemplates = podTemplates;
     this.#policy = policy;
@@ -67,7 +78,11 @@ export class PodRequests {
     if (rendered === undefined) return problems;
     const found: Problem[] = [...problems, ...this.#unsafe(rendered, run)];
     found.push(...misnamed(rendered));
-    const { podTemplateFile } = rendered;
+    const { podTemplateFile, logFormatter } = rendered;
+    if (typeof logFormatter === 'string' && !Object.hasOwn(this.#logFormatters, logFormatter)) {
+      const known = Object.keys(this.#logFormatters).join(', ') || 'none is registered';
+      found.push({ path: 'params.logFormatter', message: `no such formatter (${known})` });
+    }
     if (typeof podTemplateFile === 'string' && !Object.hasOwn(this.#podTemplates, podTemplateFile)) {
       const known = Object.keys(this.#podTemplates).join(', ') || 'none is configured';
       found.push({ path: 'params.podTemplateFile', message: `no such template (${known})` });
@@ -84,6 +99,13 @@ export class PodRequests {
   /** The parameters with templates rendered; those of a stored request render, since it was checked. */
   paramsOf({ run, request, params, state }: StepContext<PodParams>): PodParams {
     return this.rendered(run, request, params, state.attempt).params ?? params;
+  }
+
+  /** The registered formatter that the run names. */
+  formatOf({ logFormatter }: PodParams): LineFormat | undefined {
+    return typeof logFormatter === 'string' && Object.hasOwn(this.#logFormatters, logFormatter)
+      ? this.#logFormatters[logFormatter]
+      : undefined;
   }
 
   /** The parameters as this attempt has them; absent where rendering broke a rule of the schema. */

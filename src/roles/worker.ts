@@ -28,6 +28,8 @@ import type { Lane } from '../wire/subjects.ts';
 import { dec } from '../wire/tokens.ts';
 import type { Engine } from '../worker/engine.ts';
 import { intakeHandler } from '../worker/intake.ts';
+import { operatorStep } from '../worker/context.ts';
+import { Follows } from '../worker/follows.ts';
 import { HeldPods } from '../worker/held-pods.ts';
 import { Janitor, LEASE_EVERY_MS } from '../worker/janitor.ts';
 import { laneHandler } from '../worker/lanes.ts';
@@ -81,22 +83,32 @@ const KEEP_POD_MS = 24 * 3_600_000;
 /** A worker: intake and three lanes per queue, services, janitor. Ends, after `stop$`, when the last step it had begun is settled. */
 export function worker(deps: WorkerDeps): Work {
   const { broker, clusters, operators, foreign = [], gateOf, settings, log, meter } = deps;
-  const engineUntil = (stop$: Observable<unknown>): Engine => ({
-    broker,
-    clusters,
-    operators: new Map(operators.map((operator) => [operator.name, operator])),
-    foreign: new Map(foreign.map((operator) => [operator.name, operator])),
-    queues: settings.queues,
-    foreignQueues: settings.foreignQueues ?? [],
-    id: settings.id,
-    installation: settings.installation,
-    namespaces: settings.namespaces,
-    policy: settings.retryPolicy ?? RETRY_POLICY,
-    concurrencyLimits: settings.concurrencyLimits ?? {},
-    held: new HeldPods(settings.installation, broker.nudges$(settings.id).pipe(share()), stop$),
-    log,
-    meter,
-  });
+  const engineUntil = (stop$: Observable<unknown>): Engine => {
+    const engine: Engine = {
+      broker,
+      clusters,
+      operators: new Map(operators.map((operator) => [operator.name, operator])),
+      foreign: new Map(foreign.map((operator) => [operator.name, operator])),
+      queues: settings.queues,
+      foreignQueues: settings.foreignQueues ?? [],
+      id: settings.id,
+      installation: settings.installation,
+      namespaces: settings.namespaces,
+      policy: settings.retryPolicy ?? RETRY_POLICY,
+      concurrencyLimits: settings.concurrencyLimits ?? {},
+      held: new HeldPods(settings.installation, broker.nudges$(settings.id).pipe(share()), stop$),
+      follows: new Follows({
+        ...{ live: broker.live, runs: broker.runs, id: settings.id, log, meter },
+        follow: async (run, state, publish, signal) => {
+          const { operator, context } = await operatorStep(engine, run, state, undefined);
+          await operator.followLogs?.(context, publish, signal);
+        },
+      }),
+      log,
+      meter,
+    };
+    return engine;
+  };
   const credits = { ...CREDITS, ...settings.credits };
   return (stop$) => {
     const stopped$ = stop$.pipe(take(1), shareReplay({ bufferSize: 1, refCount: false }));
@@ -121,7 +133,12 @@ export function worker(deps: WorkerDeps): Work {
     );
     return merge(
       // Heard from the beginning, so that a run which comes to its hold after the stop is told of it.
-      stopped$.pipe(ignoreElements()),
+      stopped$.pipe(
+        tap(() => {
+          engine.follows.stop();
+        }),
+        ignoreElements(),
+      ),
       ...queues,
       ...services,
       broker.questions

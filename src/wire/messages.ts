@@ -447,6 +447,12 @@ export const logsRequestSchema = z.strictObject({
   container: z.string().optional(),
   after: z.number().int().optional(),
   limit: z.number().int().min(1).max(1000).default(200),
+  follow: z
+    .enum(['join', 'renew'])
+    .optional()
+    .describe(
+      'have the log sent live on `live.<tenant>.<runId>.*` for 15 s more: `join` from the end of the stored log again, `renew` from where it is',
+    ),
 });
 /** `svc.retry`: the ended run, and the id of the one that repeats it (made where absent; the idempotency key of the retry). */
 export const retryRequestSchema = z.strictObject({

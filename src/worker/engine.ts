@@ -2,6 +2,7 @@ import type { ConcurrencyLimits } from '../core/concurrency.ts';
 import type { RetryPolicy } from '../core/retry.ts';
 import type { Operator } from '../operator/operator.ts';
 import type { Broker, Clusters, Log, Meter } from '../ports.ts';
+import type { Follows } from './follows.ts';
 import type { HeldPods } from './held-pods.ts';
 
 /** All that the run protocol needs of the outside, and who carries it out. */
@@ -26,6 +27,8 @@ export interface Engine {
   readonly concurrencyLimits: ConcurrencyLimits;
   /** Runs that keep their slot while their pod runs. */
   readonly held: HeldPods;
+  /** Runs whose log is sent live to whoever listens. */
+  readonly follows: Follows;
   readonly log: Log;
   readonly meter: Meter;
 }

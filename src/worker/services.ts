@@ -232,16 +232,22 @@ async function cancel(engine: Engine, tenant: string, input: unknown): Promise<u
 }
 
 async function logs(engine: Engine, tenant: string, input: unknown): Promise<unknown> {
-  const { runId, attempt, container, after, limit } = logsRequestSchema.parse(input);
+  const { runId, attempt, container, after, limit, follow } = logsRequestSchema.parse(input);
   const run = { tenant, runId };
   await found(engine, run);
+  // Before the history is read: what is stored after that, the follow has as well.
+  const live = follow === undefined ? undefined : await engine.follows.ask(run, follow === 'join');
   const page = await engine.broker.logs.read(run, {
     limit,
     ...(attempt === undefined ? {} : { attempt }),
     ...(container === undefined ? {} : { container }),
     ...(after === undefined ? {} : { after }),
   });
-  return { chunks: page.chunks, ...(page.next === undefined ? {} : { next: page.next }) };
+  return {
+    chunks: page.chunks,
+    ...(page.next === undefined ? {} : { next: page.next }),
+    ...(live === undefined ? {} : { live }),
+  };
 }
 
 const resultQuerySchema = runQuerySchema.extend({ offset: z.number().int().nonnegative().default(0) });

@@ -4,6 +4,7 @@ import { accepted, deferred, ended, retrying, taken } from '../../src/core/run-t
 import { RETRY_POLICY } from '../../src/core/retry.ts';
 import type { Cluster, Log } from '../../src/ports.ts';
 import type { RunState } from '../../src/wire/messages.ts';
+import { Follows } from '../../src/worker/follows.ts';
 import { HeldPods } from '../../src/worker/held-pods.ts';
 import type { Engine } from '../../src/worker/engine.ts';
 import { Janitor } from '../../src/worker/janitor.ts';
@@ -42,6 +43,11 @@ async function anEngine(id = 'w1') {
     policy: RETRY_POLICY,
     concurrencyLimits: {},
     held: new HeldPods('test', NEVER, NEVER),
+    follows: new Follows({
+      ...{ live: broker.live, runs: broker.runs, id, log: silent },
+      meter: { count: () => undefined, gauge: () => undefined, observeMs: () => undefined },
+      follow: () => Promise.resolve(),
+    }),
     log: silent,
     meter: { count: () => undefined, gauge: () => undefined, observeMs: () => undefined },
   };

@@ -1,0 +1,115 @@
+/** Stored and live text of a run as one log: each line once, each container's in its order. @see spec protocol §9 "live follow" */
+import { isBehind, type LogCursor, type PlacedLine, LogPlaces, placedLines } from '../core/log-cursor.ts';
+import type { LiveChunk } from '../ports.ts';
+import { isNote, type LogText, type StoredText } from './log-lines.ts';
+
+/** Live chunks that wait while history is read; more are dropped, and asked for again. */
+const MAX_WAITING = 1_000;
+
+/** What one container's log has come to. */
+interface Progress {
+  /** Places of the stored lines, counted from the first. */
+  readonly stored: LogPlaces;
+  /** The last line given, stored or live. */
+  given: LogCursor | undefined;
+}
+
+/** Merges what is stored with what is heard live. */
+export class LogMerge {
+  readonly #which: { readonly attempt?: number | undefined; readonly container?: string | undefined };
+  readonly #progress = new Map<string, Progress>();
+  #waiting: LiveChunk[] = [];
+  #lost = true;
+  #unfollowed = false;
+
+  /** `which`: only this attempt or container. */
+  constructor(which: { readonly attempt?: number | undefined; readonly container?: string | undefined } = {}) {
+    this.#which = which;
+  }
+
+  /** Whether live text was missed, or none was asked for yet: the follow is to begin from the stored end again. Asking is settling. */
+  takeLost(): boolean {
+    const lost = this.#lost || this.#unfollowed;
+    this.#lost = false;
+    this.#unfollowed = false;
+    return lost;
+  }
+
+  /** Nobody follows yet: the next question is for the whole again. Not at once, for there is nobody to ask. */
+  lose(): void {
+    this.#unfollowed = true;
+  }
+
+  /** Whether live text was missed. */
+  get isLost(): boolean {
+    return this.#lost;
+  }
+
+  /** Keeps a live chunk until `live` is asked for. */
+  hear(chunk: LiveChunk): void {
+    const { attempt, container } = this.#which;
+    if ((attempt ?? chunk.attempt) !== chunk.attempt || (container ?? chunk.container) !== chunk.container) return;
+    if (this.#waiting.length >= MAX_WAITING) {
+      this.#waiting = [];
+      this.#lost = true;
+    }
+    this.#waiting.push(chunk);
+  }
+
+  /** The lines of a stored chunk that were not given yet. Chunks come in the stream's order, from the log's beginning. */
+  *stored(chunk: StoredText): Generator<LogText> {
+    const { attempt, container, text } = chunk;
+    if (this.#which.container === undefined && isNote(container)) return;
+    const progress = this.#of(attempt, container);
+    yield* given(progress, attempt, container, placedLines(text, progress.stored));
+  }
+
+  /** The lines heard live that go on from what was given. What does not is lost: it comes with the history, or when the follow begins again. */
+  *live(): Generator<LogText> {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const { attempt, container, text, after } of waiting) {
+      const progress = this.#of(attempt, container);
+      if (after !== undefined && !isBehind(after, progress.given)) {
+        this.#lost = true;
+        continue;
+      }
+      yield* given(progress, attempt, container, placedLines(text, new LogPlaces(after)));
+    }
+  }
+
+  #of(attempt: number, container: string): Progress {
+    const key = `${String(attempt)}/${container}`;
+    const known = this.#progress.get(key);
+    if (known !== undefined) return known;
+    const fresh: Progress = { stored: new LogPlaces(), given: undefined };
+    this.#progress.set(key, fresh);
+    return fresh;
+  }
+}
+
+/** The lines not given yet. A mark goes with the line after it, further lines with the one before. */
+function* given(
+  progress: Progress,
+  attempt: number,
+  container: string,
+  lines: Iterable<PlacedLine>,
+): Generator<LogText> {
+  let mark: LogText | undefined;
+  let gave = false;
+  for (const { kind, at, time, text } of lines) {
+    const line = { attempt, container, time, text };
+    if (kind === 'gap') mark = line;
+    else if (kind === 'more') {
+      if (gave) yield line;
+    } else {
+      gave = !isBehind(at, progress.given);
+      if (gave) {
+        if (mark !== undefined) yield mark;
+        progress.given = at;
+        yield line;
+      }
+      mark = undefined;
+    }
+  }
+}

@@ -1,0 +1,114 @@
+/** A run's log for one reader: history by pages, and while it goes on what is heard live. */
+import { filter, firstValueFrom, fromEvent, interval, map, merge, scan, shareReplay, take } from 'rxjs';
+import type { Observable } from 'rxjs';
+import type { z } from 'zod';
+import { ReentryError } from '../errors.ts';
+import type { ClientBroker } from '../ports.ts';
+import type { RunKey } from '../wire/subjects.ts';
+import { LogMerge } from './log-follow.ts';
+import type { LogText } from './log-lines.ts';
+import type { logsReplySchema } from './replies.ts';
+
+/** Log chunks asked for at once. */
+const LOG_PAGE = 200;
+
+/** Where a reader's log comes from. */
+export interface LogOrigin {
+  readonly broker: ClientBroker;
+  readonly run: RunKey;
+  /** Emits once when the run has completed. */
+  readonly completed$: Observable<unknown>;
+  /** Also when there is no sign of more, history is looked at so often, in milliseconds; a live follow is asked to go on as often. */
+  readonly lookAgainMs: number;
+  page(payload: object): Promise<z.infer<typeof logsReplySchema>>;
+}
+
+/** What a reader wants. */
+export interface LogWish {
+  readonly follow?: boolean;
+  readonly attempt?: number;
+  readonly container?: string;
+}
+
+/** All stored lines; with `follow` those heard live, too, and what is stored after each sign of more, until the run has completed. Each line once. */
+export async function* readLines(
+  { broker, run, completed$, lookAgainMs, page }: LogOrigin,
+  { follow = false, ...which }: LogWish,
+): AsyncGenerator<LogText, void, undefined> {
+  const merged = new LogMerge(which);
+  const signs$ = merge(
+    broker.logChunks$(run).pipe(map(() => 'stored' as const)),
+    // A launch is when there is something to follow.
+    broker.events$(run).pipe(map(() => 'stored' as const)),
+    broker.live$(run).pipe(
+      map((chunk) => {
+        merged.hear(chunk);
+        return 'live' as const;
+      }),
+    ),
+    completed$.pipe(map(() => 'over' as const)),
+    interval(lookAgainMs).pipe(map(() => 'stored' as const)),
+  ).pipe(
+    scan(
+      (seen, sign) => ({
+        signs: seen.signs + 1,
+        // Counted apart: text heard live is no reason to read history.
+        stored: seen.stored + (sign === 'live' ? 0 : 1),
+        over: seen.over || sign === 'over',
+      }),
+      { signs: 0, stored: 0, over: false },
+    ),
+    shareReplay({ bufferSize: 1, refCount: true }),
+  );
+  const end = new AbortController();
+  // Kept hot, so that no sign between two looks is lost.
+  const hot = follow
+    ? firstValueFrom(merge(signs$.pipe(filter(() => false)), aborted$(end.signal)), { defaultValue: undefined })
+    : undefined;
+  try {
+    let after: number | undefined;
+    let seen = { signs: 0, stored: 0, over: !follow };
+    let read = -1;
+    for (;;) {
+      if (seen.stored > read || merged.isLost) {
+        read = seen.stored;
+        let followed = !follow || seen.over;
+        for (;;) {
+          const asked = {
+            ...{ runId: run.runId, ...which, limit: LOG_PAGE },
+            ...(after === undefined ? {} : { after }),
+            ...(followed ? {} : { follow: merged.takeLost() ? 'join' : 'renew' }),
+          };
+          followed = true;
+          const found = await page(asked).catch((error: unknown) => {
+            // A run that was just asked for may not have been taken in yet.
+            if (!follow || seen.over || !(error instanceof ReentryError) || error.code !== 'NOT_FOUND') throw error;
+            merged.lose();
+            return { chunks: [], next: undefined };
+          });
+          if ('live' in found && found.live === false) merged.lose();
+          for (const chunk of found.chunks) yield* merged.stored(chunk);
+          after = found.chunks.at(-1)?.sequence ?? found.next ?? after;
+          if (found.next === undefined || found.next === null || found.chunks.length === 0) break;
+        }
+      }
+      yield* merged.live();
+      if (seen.over) return;
+      const before = seen.signs;
+      seen = await firstValueFrom(signs$.pipe(filter(({ signs }) => signs > before)), {
+        defaultValue: { signs: before, stored: seen.stored + 1, over: true }, // the connection was closed
+      });
+    }
+  } finally {
+    end.abort();
+    await hot;
+  }
+}
+
+/** Settles when the signal fires; emits nothing. */
+function aborted$(signal: AbortSignal): Observable<undefined> {
+  return fromEvent(signal, 'abort').pipe(
+    take(1),
+    map(() => undefined),
+  );
+}

@@ -1,0 +1,88 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { LogMerge } from '../../src/client/log-follow.ts';
+import { formatNanos, LOG_GAP_TEXT, type LogCursor, LogPlaces } from '../../src/core/log-cursor.ts';
+
+const START = 1_700_000_000_000_000_000n;
+
+/** A log with many lines of the same nanosecond, and where each line stands. */
+function aLog(steps: readonly number[]): { readonly text: string; readonly at: LogCursor }[] {
+  const places = new LogPlaces();
+  let nanos = START;
+  return steps.map((step, n) => {
+    nanos += BigInt(step);
+    const at = places.next(nanos);
+    return { text: `${formatNanos(at.nanos)} line ${String(n)}\n`, at };
+  });
+}
+
+const part = (log: ReturnType<typeof aLog>, from: number, to: number): string =>
+  log
+    .slice(from, to)
+    .map(({ text }) => text)
+    .join('');
+
+describe('stored and live text', () => {
+  test('make one log, each line once and in order, however they come', () => {
+    const cuts = fc.array(fc.nat({ max: 40 }), { maxLength: 6 });
+    const live = fc.array(fc.tuple(fc.nat({ max: 40 }), fc.nat({ max: 10 })), { maxLength: 6 });
+    fc.assert(
+      fc.property(fc.array(fc.nat({ max: 2 }), { minLength: 1, maxLength: 40 }), cuts, live, (steps, ends, chunks) => {
+        const log = aLog(steps);
+        const merged = new LogMerge();
+        const given: string[] = [];
+        let stored = 0;
+        const read = (to: number): void => {
+          if (to <= stored) return;
+          const text = part(log, stored, to);
+          stored = to;
+          for (const line of merged.stored({ attempt: 1, container: 'base', text })) given.push(line.text);
+        };
+        chunks.forEach(([from, length], n) => {
+          const text = part(log, from, from + length);
+          const after = from === 0 ? undefined : log[from - 1]?.at;
+          if (text !== '' && (from === 0 || after !== undefined))
+            merged.hear({ attempt: 1, container: 'base', text, after });
+          for (const line of merged.live()) given.push(line.text);
+          read(Math.min(ends[n] ?? 0, log.length));
+        });
+        read(log.length);
+        expect(given).toEqual(log.map((_, n) => `line ${String(n)}`));
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  test('say when something heard does not go on from what was given', () => {
+    const log = aLog([1, 1, 1, 1]);
+    const merged = new LogMerge();
+    expect(merged.takeLost()).toBe(true);
+    merged.hear({ attempt: 1, container: 'base', text: part(log, 2, 3), after: log[1]?.at });
+    expect([...merged.live()]).toEqual([]);
+    expect(merged.takeLost()).toBe(true);
+    merged.hear({ attempt: 1, container: 'base', text: part(log, 0, 3), after: undefined });
+    expect([...merged.live()].map(({ text }) => text)).toEqual(['line 0', 'line 1', 'line 2']);
+    expect(merged.takeLost()).toBe(false);
+  });
+
+  test('give a gap’s mark and what a formatter made of a line with that line', () => {
+    const log = aLog([1, 1]);
+    const text = `${log[0]?.text ?? ''}more of it\n${formatNanos(START + 2n)} ${LOG_GAP_TEXT}\n${log[1]?.text ?? ''}`;
+    const merged = new LogMerge();
+    merged.hear({ attempt: 1, container: 'base', text, after: undefined });
+    const lines = [...merged.live(), ...merged.stored({ attempt: 1, container: 'base', text })];
+    expect(lines.map((line) => line.text)).toEqual(['line 0', 'more of it', LOG_GAP_TEXT, 'line 1']);
+  });
+
+  test('of other attempts and containers, and notes of a worker, stay out', () => {
+    const [line] = aLog([1]);
+    const chunk = { attempt: 1, container: 'base', text: line?.text ?? '', after: undefined };
+    const merged = new LogMerge({ attempt: 2, container: 'base' });
+    merged.hear(chunk);
+    expect([...merged.live()]).toEqual([]);
+    expect([...new LogMerge().stored({ ...chunk, container: 'pod.events' })]).toEqual([]);
+    expect([...new LogMerge({ container: 'pod.events' }).stored({ ...chunk, container: 'pod.events' })]).toHaveLength(
+      1,
+    );
+  });
+});
