@@ -27,7 +27,34 @@ export { ReentryError } from './errors.ts';
 export type { ErrorCode, Problem } from './errors.ts';
 export { DIAGNOSES } from './core/diagnosis.ts';
 export { KubernetesPodOperator } from './operator/kubernetes-pod-operator.ts';
-export type { KubernetesPodOperatorOptions } from './operator/kubernetes-pod-operator.ts';
+export { PodOperator } from './operator/pod-operator.ts';
+export type { PodOperatorOptions } from './operator/pod-operator.ts';
+export type {
+  KubernetesPodOperatorParams,
+  PodEvent,
+  TaskContext,
+  TaskDeferred,
+  TaskReturned,
+} from './operator/pod-task-params.ts';
+export { hookOf } from './operator/hook.ts';
+export type { PodOperatorHookProtocol } from './operator/hook.ts';
+export * from './operator/exceptions.ts';
+export { PodCommandException, XComRetrievalError } from './operator/xcom.ts';
+export { genericApiRetry } from './operator/api-retry.ts';
+export { shouldRetryStartPod } from './core/api-retry.ts';
+export type { PodLoggingStatus } from './operator/pod-logs.ts';
+export { parseLogLine } from './operator/pod-logs.ts';
+export {
+  containerIsCompleted,
+  containerIsRunning,
+  containerIsSucceeded,
+  containerIsTerminated,
+  containerIsWait,
+  getContainerStatus,
+  getContainerTerminationMessage,
+  PodEventType,
+  PodPhase,
+} from './core/containers.ts';
 export { defineOperator } from './operator/define-operator.ts';
 export type { DefinedOperator, Deferral, Kwargs, OperatorDefinition, Task } from './operator/define-operator.ts';
 export type { PodParamsInput } from './operator/params.ts';

@@ -1,6 +1,6 @@
 /** What the API's own pod object says of its containers: the seed's helpers, on API JSON as it comes. Pure; what is missing reads as absent. @see spec pod-operator §5.4, §6.3, §6.6, §6.10 */
 import { hopelessReason } from './judge.ts';
-import { isRecord, type JsonRecord, numberIn, recordIn, recordsIn, textIn } from './json.ts';
+import { instantIn, isRecord, type JsonRecord, numberIn, recordIn, recordsIn, textIn } from './json.ts';
 import { XCOM } from './xcom-sidecar.ts';
 
 /** Phases of a pod, and which of them are final. */
@@ -138,3 +138,19 @@ export function hasIstioProxy(pod: PodObject): boolean {
 }
 /** The mesh's proxy. */
 export const ISTIO_CONTAINER_NAME = 'istio-proxy';
+
+/** The pod's name; empty where it has none yet. */
+export const nameOf = (pod: PodObject): string => textIn(recordIn(pod, 'metadata'), 'name') ?? '';
+/** The pod's namespace, where it names one. */
+export const namespaceOf = (pod: PodObject): string | undefined => textIn(recordIn(pod, 'metadata'), 'namespace');
+/** When the kubelet took the pod, epoch milliseconds; absent while it has not. */
+export const startedAt = (pod: PodObject): number | undefined => instantIn(recordIn(pod, 'status'), 'startTime');
+/** When the pod was created, epoch milliseconds; 0 where it was not. */
+export const createdAt = (pod: PodObject): number => instantIn(recordIn(pod, 'metadata'), 'creationTimestamp') ?? 0;
+/** Whether the pod has ended, however. */
+export const isOver = (pod: PodObject): boolean => PodPhase.terminalStates.has(phaseOf(pod) ?? '');
+/** Whether a node was found for it. */
+export const isScheduled = (pod: PodObject): boolean =>
+  recordsIn(recordIn(pod, 'status'), 'conditions').some(
+    ({ type, status }) => type === 'PodScheduled' && status === 'True',
+  );

@@ -1,10 +1,10 @@
 import { expect, test } from 'vitest';
-import { KubernetesPodOperator } from '../../src/operator/kubernetes-pod-operator.ts';
+import { PodOperator } from '../../src/operator/pod-operator.ts';
 import { podParamsSchema, type PodParamsInput } from '../../src/operator/params.ts';
 import { runRequestSchema } from '../../src/wire/messages.ts';
 
 const check = (params: PodParamsInput, context = {}): readonly string[] =>
-  new KubernetesPodOperator()
+  new PodOperator()
     .check(runRequestSchema.parse({ context }), podParamsSchema.parse(params))
     .map(({ path, message }) => `${path}: ${message}`);
 

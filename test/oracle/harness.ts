@@ -73,6 +73,7 @@ const KINDS: Readonly<Record<string, ErrorKind>> = {
   ApiException: 'api',
   KubernetesApiException: 'api',
   // ours
+  KubernetesError: 'api',
   ReentryError: 'refused',
   ZodError: 'refused',
   RangeError: 'refused',

@@ -1,0 +1,208 @@
+import { isRecord, type JsonRecord, numberIn, recordIn, recordsIn, textIn } from '../../src/core/json.ts';
+import { phaseOf } from '../../src/core/containers.ts';
+import { KubernetesError, ReentryError } from '../../src/errors.ts';
+import { PodManager } from '../../src/operator/pod-manager.ts';
+import { fetchContainerLogs } from '../../src/operator/pod-logs.ts';
+import { SILENT } from '../../src/operator/api-retry.ts';
+import { compareWithOracle, type OracleCase } from './harness.ts';
+import { apiError, failureOf, SimulatedClock, stubCluster, withUid } from './stub-world.ts';
+
+const POD = withUid({ metadata: { name: 'pod', namespace: 'ns' } });
+
+/** What each reading of the pod answers: recorded pods, so often each, the last one for ever. */
+function reading({ input }: OracleCase) {
+  const reads = recordsIn(input, 'reads');
+  const state = { reads: 0 };
+  const next = (): Promise<JsonRecord> => {
+    let index = state.reads;
+    state.reads += 1;
+    const found = reads.find(({ times }) => (index -= typeof times === 'number' ? times : 1) < 0) ?? reads.at(-1) ?? {};
+    if (isRecord(found['pod'])) return Promise.resolve(withUid(found['pod']));
+    return Promise.reject(failureOf(found['error'] ?? found['status'] ?? found['exception']));
+  };
+  return { state, next };
+}
+
+async function waited(theCase: OracleCase, params: JsonRecord): Promise<unknown> {
+  const clock = new SimulatedClock();
+  const begin = clock.now();
+  const { state, next } = reading(theCase);
+  class Scripted extends PodManager {
+    override readPod(): Promise<JsonRecord> {
+      return next();
+    }
+  }
+  const manager = new Scripted(stubCluster({}), { clock });
+  const name = textIn(params, 'container_name') ?? 'base';
+  const run = async (): Promise<JsonRecord> => {
+    switch (theCase.input['function']) {
+      case 'await_pod_start': {
+        const limits = {
+          scheduleTimeout: numberIn(params, 'schedule_timeout'),
+          startupTimeout: numberIn(params, 'startup_timeout'),
+          checkInterval: numberIn(params, 'check_interval'),
+        };
+        await manager.awaitPodStart(
+          POD,
+          Object.fromEntries(Object.entries(limits).filter(([, value]) => value !== undefined)),
+        );
+        return {};
+      }
+      case 'await_container_completion':
+        await manager.awaitContainerCompletion(POD, name, numberIn(params, 'polling_time') ?? 1);
+        return {};
+      case 'await_pod_completion': {
+        const ended = await manager.awaitPodCompletion(POD, {
+          istioEnabled: params['istio_enabled'] === true,
+          containerName: name,
+          doXcomPush: params['do_xcom_push'] === true,
+        });
+        return { phase: phaseOf(ended) ?? null };
+      }
+      case '_await_init_container_start':
+        await manager.awaitInitContainerStart(POD, name);
+        return {};
+      default: {
+        const limits = {
+          timeout: numberIn(params, 'timeout') ?? 900,
+          logInterval: numberIn(params, 'log_interval') ?? 30,
+        };
+        await manager.awaitXcomSidecarContainerStart(POD, limits);
+        return {};
+      }
+    }
+  };
+  const seen = () => ({
+    elapsed_seconds: (clock.now() - begin) / 1000,
+    reads: state.reads,
+    sleeps: clock.sleeps,
+    stop_watching_events: manager.stopWatchingEvents,
+  });
+  try {
+    const more = await run();
+    return { ...seen(), ...more, result: 'returned' };
+  } catch (error) {
+    if (error instanceof RangeError) return { result: 'endless' };
+    if (!(error instanceof ReentryError)) throw error;
+    return { ...seen(), result: 'raised' };
+  }
+}
+
+async function followed({ input }: OracleCase): Promise<unknown> {
+  const clock = new SimulatedClock();
+  const progress: string[] = [];
+  const opened: unknown[] = [];
+  const streams = Array.isArray(input['streams']) ? [...input['streams']] : [];
+  const running = Array.isArray(input['running']) ? [...input['running']] : [];
+  let turn = 0;
+  let look = 0;
+  const sinceTime = textIn(input, 'since_time');
+  const follow = input['follow'] === true;
+  const status = fetchContainerLogs(
+    {
+      ...{
+        client: stubCluster({}),
+        pod: { connection: 'o', namespace: 'ns', name: 'pod', uid: 'u' },
+        containerName: 'base',
+        clock,
+        log: SILENT,
+      },
+      callbacks: [{ progressCallback: ({ line }) => void progress.push(line) }],
+      isRunning: () => Promise.resolve((running[Math.min(look++, running.length - 1)] ?? false) === true),
+      async *open({ sinceSeconds }) {
+        opened.push(sinceSeconds ?? null);
+        const items: unknown = streams[Math.min(turn++, streams.length - 1)];
+        await Promise.resolve();
+        for (const item of Array.isArray(items) ? items : []) {
+          if (typeof item === 'number') throw apiError(item);
+          if (typeof item !== 'string' || !item.endsWith('\n')) throw failureOf(item);
+          yield item;
+        }
+      },
+    },
+    { follow, ...(sinceTime === undefined ? {} : { sinceTime: new Date(sinceTime) }) },
+  );
+  try {
+    const { running: still, lastLogTime } = await status;
+    return {
+      result: 'returned',
+      running: still,
+      last_log_time: lastLogTime?.toISOString() ?? null,
+      progress,
+      opened,
+      sleeps: clock.sleeps,
+    };
+  } catch (error) {
+    if (error instanceof KubernetesError) return { result: 'raised', progress, opened, sleeps: clock.sleeps };
+    throw error;
+  }
+}
+
+/** Of a following: what was opened from where, the records, and the end. */
+function followTheirs(output: JsonRecord): JsonRecord {
+  const { opened, last_log_time: last, running, progress, result, sleeps } = output;
+  const from = Array.isArray(opened)
+    ? opened.map((one: unknown) => (isRecord(one) ? one['since_seconds'] || null : one))
+    : [];
+  const more =
+    result === 'returned'
+      ? { running, last_log_time: typeof last === 'string' ? new Date(last).toISOString() : null }
+      : {};
+  return { result, progress, opened: from, sleeps, ...more };
+}
+
+const isReadAs = (theCase: OracleCase, when: (pod: JsonRecord) => boolean): boolean =>
+  recordsIn(theCase.input, 'reads').some(({ pod }) => isRecord(pod) && when(pod));
+const isTerminal = (pod: JsonRecord): boolean => ['Succeeded', 'Failed'].includes(phaseOf(pod) ?? '');
+const reasons = (pod: JsonRecord): string => JSON.stringify(recordIn(pod, 'status'));
+
+compareWithOracle('pod-wait', {
+  only: ({ input }) => input['function'] !== 'extract_xcom',
+  answer: async (theCase) => {
+    const { input } = theCase;
+    return input['function'] === 'fetch_container_logs'
+      ? await followed(theCase)
+      : await waited(theCase, recordIn(input, 'params'));
+  },
+  theirs: (output, { input }) => {
+    if (!isRecord(output)) return output;
+    if (input['function'] === 'fetch_container_logs') return followTheirs(output);
+    return Object.fromEntries(Object.entries(output).filter(([key]) => key !== 'type'));
+  },
+  rules: [
+    {
+      reason: 'a wait for a container ends with its pod (errata 16)',
+      when: (theCase) =>
+        /container_completion|init_container_start|xcom_sidecar/.test(String(theCase.input['function'])) &&
+        isReadAs(theCase, isTerminal),
+    },
+    {
+      reason: 'one look at the pod answers whether its sidecar runs and whether it has ended',
+      when: ({ input }) => input['function'] === 'await_xcom_sidecar_container_start',
+    },
+    {
+      reason:
+        'a stream that begins in the middle of a record begins one, without the word None; lines keep their single newlines (errata 15)',
+      when: ({ input }) => input['function'] === 'fetch_container_logs',
+      instead: (theirs) => {
+        if (!('output' in theirs) || !isRecord(theirs.output)) return theirs;
+        const { progress } = theirs.output;
+        const clean = (text: unknown): string =>
+          String(text)
+            .replace(/^None\n/, '')
+            .replace(/\n+/g, '\n')
+            .replace(/\n$/, '');
+        return { output: { ...theirs.output, progress: Array.isArray(progress) ? progress.map(clean) : [] } };
+      },
+    },
+    {
+      reason: 'a pull that was held back may pass, and so may a registry that does not answer in time (errata 13)',
+      when: (theCase) => isReadAs(theCase, (pod) => /deadline exceeded|no such host|timed out/i.test(reasons(pod))),
+    },
+    {
+      reason:
+        'what waits for ever in the reference does so here, where nothing ends the pod; its caller has the time-out',
+      when: ({ theirs }) => 'output' in theirs && isRecord(theirs.output) && theirs.output['result'] === 'endless',
+    },
+  ],
+});

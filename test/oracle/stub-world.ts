@@ -1,0 +1,87 @@
+/** A world of recorded answers for the library's classes: what is asked of it is written down, in the reference's words. */
+import { recordIn, textIn } from '../../src/core/json.ts';
+import { refusal } from '../../src/kubernetes/errors.ts';
+import { KubernetesError } from '../../src/errors.ts';
+import type { Cluster, Manifest } from '../../src/ports.ts';
+import type { Clock } from '../../src/operator/api-retry.ts';
+import { projectPod } from '../../src/core/project-pod.ts';
+
+/** Where the reference's clocks begin. */
+export const BEGIN_MS = Date.parse('2024-01-02T12:00:00.250Z');
+
+/** Time that moves by sleeping only. `endless` after 10,000 sleeps. */
+export class SimulatedClock implements Clock {
+  readonly sleeps: [number, number][] = [];
+  #now: number;
+  #count = 0;
+
+  constructor(now = BEGIN_MS) {
+    this.#now = now;
+  }
+  now(): number {
+    return this.#now;
+  }
+  sleep(ms: number): Promise<void> {
+    const seconds = ms / 1000;
+    const last = this.sleeps.at(-1);
+    if (last?.[0] === seconds) last[1] += 1;
+    else this.sleeps.push([seconds, 1]);
+    this.#now += ms;
+    this.#count += 1;
+    return this.#count > 10_000 ? Promise.reject(new RangeError('endless')) : Promise.resolve();
+  }
+}
+
+/** The error that an API answer of this status is. */
+export function apiError(status: number, retryAfter?: string): KubernetesError {
+  const attempted = { what: 'call', connection: 'oracle', writes: false };
+  return refusal(attempted, { status, body: '', ...(retryAfter === undefined ? {} : { retryAfter }) });
+}
+
+/** What the reference calls an exception: an HTTP status, or a class. */
+export function failureOf(what: unknown): Error {
+  if (typeof what === 'number') return apiError(what);
+  if (
+    /urllib3\.|KubernetesApiE|HTTPError|ProtocolError|MaxRetryError|Timeout|Connection|OSError|gaierror/.test(
+      String(what),
+    )
+  )
+    return new KubernetesError('unavailable', 'the connection broke', { status: 0, reason: String(what) });
+  return new RangeError(String(what));
+}
+
+const nowhere = (): Promise<never> => Promise.reject(new RangeError('the recorded world has no such call'));
+
+/** A cluster of which only `parts` answer. */
+export function stubCluster(parts: Partial<Cluster>): Cluster {
+  return {
+    connection: 'oracle',
+    namespace: 'ns',
+    watchPods$: () => {
+      throw new RangeError('nothing is watched');
+    },
+    createPod: nowhere,
+    getPod: nowhere,
+    project: (pod) => projectPod('oracle', pod),
+    listPods: nowhere,
+    deletePod: nowhere,
+    patchPod: nowhere,
+    logs: () => {
+      throw new RangeError('nothing is read');
+    },
+    exec: nowhere,
+    podEvents: () => Promise.resolve([]),
+    missingPermissions: () => Promise.resolve([]),
+    version: () => Promise.resolve('0'),
+    requestCounts: () => ({}),
+    [Symbol.asyncDispose]: () => Promise.resolve(),
+    ...parts,
+  };
+}
+
+export const nameIn = (pod: Manifest | undefined): string => textIn(recordIn(pod, 'metadata'), 'name') ?? '';
+
+/** A recorded pod, with the uid that every real one has. */
+export function withUid(pod: Manifest): Manifest {
+  return { ...pod, metadata: { uid: `uid-${nameIn(pod)}`, ...recordIn(pod, 'metadata') } };
+}
