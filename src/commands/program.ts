@@ -10,6 +10,7 @@ import { explainCommand } from './explain.ts';
 import { listCommand } from './list.ts';
 import { logsCommand } from './logs.ts';
 import { queueCommand } from './queue.ts';
+import { recoverCommand } from './recover.ts';
 import { renderCommand } from './render.ts';
 import { resultCommand } from './result.ts';
 import { retryCommand } from './retry.ts';
@@ -45,6 +46,7 @@ const COMMANDS = [
   setupCommand,
   queueCommand,
   dlqCommand,
+  recoverCommand,
   doctorCommand,
   workerCommand,
   triggererCommand,

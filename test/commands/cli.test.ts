@@ -41,6 +41,7 @@ describe('help', () => {
       'setup',
       'queue',
       'dlq',
+      'recover',
       'doctor',
     ])
       expect(stdout).toMatch(new RegExp(`^ {2}${name}\\b`, 'm'));

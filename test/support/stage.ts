@@ -21,6 +21,8 @@ export interface Stage extends AsyncDisposable {
   start(name: RoleName, env?: Readonly<Record<string, string>>): ReentryProcess;
   /** Kills the broker with -9 and starts it again on the same port, with the same streams; resolves when it answers. */
   restartBroker(): Promise<void>;
+  /** Kills the broker, deletes all that it had stored, and starts it again on the same port. */
+  loseBrokerData(): Promise<void>;
   /** Kills one role's process with -9 and starts another in its place. */
   replace(index: number): void;
 }
@@ -64,6 +66,11 @@ export async function aStage(
     },
     async restartBroker() {
       await nats.kill();
+      nats = await startNatsServer({ program, directory, port: nats.port });
+    },
+    async loseBrokerData() {
+      await nats.kill();
+      await rm(join(directory, 'jetstream'), { recursive: true, force: true });
       nats = await startNatsServer({ program, directory, port: nats.port });
     },
     eyes,

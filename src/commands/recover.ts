@@ -1,0 +1,129 @@
+import Table from 'cli-table3';
+import type { Command } from 'commander';
+import { installationSelector } from '../core/labels.ts';
+import { COULD_NOT_KNOW, foundIn, recoveredRequest, recoveredState } from '../core/recovery.ts';
+import type { Found } from '../core/recovery.ts';
+import { lifecycleData, subscriptionOf } from '../core/run-transitions.ts';
+import type { Broker, Cluster } from '../ports.ts';
+import { runRequestSchema } from '../wire/messages.ts';
+import { natsOptions } from './connection.ts';
+import { EXIT_CODES } from './exit-codes.ts';
+import { connectionsOf } from './roles.ts';
+import { action, declare, NATS_SETTINGS } from './shell.ts';
+import type { Finish, Shell } from './shell.ts';
+
+/** Runs recovered at a time. */
+const CONCURRENT = 16;
+
+/** One pod and what became of it. */
+interface Accounted {
+  readonly outcome: 'recovered' | 'known' | 'gone' | Exclude<Found['kind'], 'recoverable'>;
+  readonly connection: string;
+  readonly namespace: string;
+  readonly pod: string;
+  readonly uid: string;
+  readonly tenant?: string | undefined;
+  readonly runId?: string | undefined;
+  readonly attempt?: number | undefined;
+}
+
+/** `reentry recover`: finds runs again from their pods. Needs the NATS user and the cluster access of a worker. */
+export function recoverCommand(shell: Shell, finish: Finish): Command {
+  const command = declare({
+    name: 'recover',
+    says: "find runs again from their pods after the broker's data was lost; deletes nothing, safe to repeat",
+    settings: [
+      ...NATS_SETTINGS,
+      'installation',
+      'queues',
+      'executorQueues',
+      'connections',
+      'kubeconfig',
+      'context',
+      'namespaces',
+    ],
+    examples: [
+      'reentry setup && reentry recover',
+      'reentry recover --dry-run',
+      'reentry recover --json | jq \'.pods[] | select(.outcome == "recovered") | .runId\'',
+    ],
+  }).option('--dry-run', 'only say what would be recovered');
+  return action(command, shell, finish, async ({ config, json }, options) => {
+    const dryRun = options['dryRun'] === true;
+    const [{ openBroker }, { openClusters }] = await Promise.all([
+      import('../nats/broker.ts'),
+      import('../kubernetes/clusters.ts'),
+    ]);
+    const name = `reentry-recover-${String(process.pid)}`;
+    await using broker = await openBroker({ ...natsOptions(config), name, role: 'worker' });
+    await broker.fill(); // says what is missing where `setup` was not run
+    await using clusters = openClusters({ connections: await connectionsOf(config), env: shell.env });
+    const accounted: Accounted[] = [];
+    for (const connection of clusters.names) {
+      const cluster = clusters.get(connection);
+      for (const namespace of config.namespaces ?? [undefined]) {
+        const pods = await cluster.listPods(namespace, installationSelector(config.installation));
+        const found = [...foundIn(pods)];
+        const lane = async () => {
+          for (let next = found.pop(); next !== undefined; next = found.pop())
+            accounted.push(await account(broker, cluster, next, { ...config, dryRun, by: name }));
+        };
+        await Promise.all(Array.from({ length: CONCURRENT }, lane));
+      }
+    }
+    const counts: Record<string, number> = {};
+    for (const { outcome } of accounted) counts[outcome] = (counts[outcome] ?? 0) + 1;
+    if (json) shell.out(JSON.stringify({ dryRun, counts, pods: accounted, couldNotKnow: COULD_NOT_KNOW }));
+    else {
+      const head = ['outcome', 'tenant', 'run', 'attempt', 'pod'];
+      const table = new Table({ head, style: { head: [], border: [], compact: true } });
+      for (const { outcome, tenant = '', runId = '', attempt = '', namespace, pod } of accounted)
+        table.push([outcome, tenant, runId, String(attempt), `${namespace}/${pod}`]);
+      if (accounted.length > 0) shell.out(table.toString());
+      const sums = Object.entries(counts).map(([outcome, count]) => `${String(count)} ${outcome}`);
+      shell.out(
+        `${String(accounted.length)} pods${sums.length === 0 ? '' : `: ${sums.join(', ')}`}${dryRun ? ' (nothing was written)' : ''}`,
+      );
+      shell.out('what could not be known:');
+      for (const what of COULD_NOT_KNOW) shell.out(`  - ${what}`);
+    }
+    return EXIT_CODES.ok;
+  });
+}
+
+/** Writes what brings a run back, in the order of an intake: request, state, event, subscription. Each part stands a repetition. */
+async function account(
+  broker: Broker,
+  cluster: Cluster,
+  found: Found,
+  how: {
+    readonly queues: readonly string[];
+    readonly executorQueues: readonly string[];
+    readonly dryRun: boolean;
+    readonly by: string;
+  },
+): Promise<Accounted> {
+  const { pod } = found;
+  const { connection, namespace, uid, tenant, runId, attempt } = pod;
+  const of = (outcome: Accounted['outcome']): Accounted => ({
+    ...{ outcome, connection, namespace, pod: pod.name, uid, tenant, runId, attempt },
+  });
+  if (found.kind !== 'recoverable') return of(found.kind);
+  const { run } = found;
+  const seen = await broker.runs.read(run, { leader: true });
+  if (seen !== undefined) return of('known');
+  if (how.dryRun) return of('recovered');
+  const manifest = await cluster.getPod(namespace, pod.name);
+  if (manifest === undefined) return of('gone');
+  const queue = pod.queue ?? how.queues[0] ?? 'default';
+  const operator = how.executorQueues.includes(queue) ? 'command' : 'pod';
+  await broker.requests.create(run, runRequestSchema.parse(recoveredRequest(operator, pod, manifest)));
+  const state = { ...recoveredState(pod, { operator, queue, now: broker.now(), by: how.by }), op: `recovered ${uid}` };
+  const written = await broker.runs.write(run, state, 0);
+  if (written.kind !== 'written') return of('known');
+  const why = 'recovered from its pod';
+  await broker.publish.event(run, 'accepted', 0, lifecycleData(run, state, broker.now(), { why }));
+  const waits = subscriptionOf(state, written.revision);
+  if (waits !== undefined) await broker.subscriptions.put(run, waits);
+  return of('recovered');
+}

@@ -1,0 +1,51 @@
+/**
+ * The broker's data deleted under running pods, and `recover`: `KUBECONFIG=… node test/bench/recover.ts [--runs 200]`, on a cluster whose
+ * pods cost nothing (kwok). Every pod has to be accounted for, none deleted, none made twice, every run to end once.
+ */
+import { installationSelector } from '../../src/core/labels.ts';
+import { connect } from '../../src/client/index.ts';
+import { runReentry } from '../support/processes.ts';
+import { aStage } from '../support/stage.ts';
+import { aTarget, numbersAsked, reportOf, targetName } from './report.ts';
+import { completions, onePodRequest, podsLeft, submitAll, until } from './runs.ts';
+
+const { runs, seconds } = numbersAsked({ runs: 200, seconds: 60 });
+await using target = await aTarget();
+await using stage = await aStage(target, { workers: 1, triggerers: 2 });
+await using client = await connect({ servers: stage.nats.url });
+using report = reportOf('recover', targetName());
+const done = completions(stage);
+await submitAll(client, onePodRequest(target, stage, { runForSeconds: seconds }), { prefix: 'run', count: runs });
+await until('all pods', async () => (await podsLeft(target, stage)) === runs);
+const selector = installationSelector(stage.namespace);
+const uids = async () => (await target.cluster.listPods(stage.namespace, selector)).map(({ uid }) => uid);
+const before = new Set(await uids());
+
+await stage.loseBrokerData();
+const setUp = await runReentry(['setup'], stage.env);
+if (setUp.code !== 0) throw new Error(setUp.stderr);
+const startedAt = performance.now();
+const recovered = await runReentry(['recover', '--json'], stage.env);
+const tookSeconds = (performance.now() - startedAt) / 1_000;
+const answer: { counts: Record<string, number> } = JSON.parse(recovered.stdout);
+const after = await uids();
+report.say({ figure: 'time of recover', unit: 's', values: [tookSeconds] });
+report.say({
+  figure: 'pods recovered',
+  unit: 'pods',
+  values: [answer.counts['recovered'] ?? 0],
+  bar: runs,
+  atLeast: true,
+});
+report.say({
+  figure: 'pods gone meanwhile',
+  unit: 'pods',
+  values: [[...before].filter((uid) => !after.includes(uid)).length],
+  bar: 0,
+});
+await until('all ends', () => done.size === runs);
+await until('the end of all pods', async () => (await podsLeft(target, stage)) === 0);
+const succeeded = [...done.values()].filter(({ state }) => state === 'succeeded').length;
+const ownPod = [...done.values()].filter(({ pod }) => pod !== undefined && before.has(pod.uid)).length;
+report.say({ figure: 'runs succeeded', unit: 'runs', values: [succeeded], bar: runs, atLeast: true });
+report.say({ figure: 'runs ended by the pod they had', unit: 'runs', values: [ownPod], bar: runs, atLeast: true });

@@ -1,0 +1,89 @@
+/** The broker's data is deleted under running pods; `recover` finds their runs again. Seen from outside: pods by the API, ends by events. */
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import { expect, test } from 'vitest';
+import { z } from 'zod';
+import { installationSelector } from '../../src/core/labels.ts';
+import { DEFAULT_SUBJECT_ROOT, subjectsUnder } from '../../src/wire/subjects.ts';
+import { TARGETS } from '../support/kubernetes.ts';
+import { runReentry } from '../support/processes.ts';
+import { aStage } from '../support/stage.ts';
+
+const subjects = subjectsUnder(DEFAULT_SUBJECT_ROOT);
+const RUNS = 8;
+const PATIENCE = { timeout: 120_000, interval: 100 };
+const reportSchema = z.looseObject({
+  counts: z.record(z.string(), z.number()),
+  pods: z.array(z.looseObject({ outcome: z.string(), runId: z.string(), uid: z.string() })),
+  couldNotKnow: z.array(z.string()).min(1),
+});
+
+test('every pod is accounted for, none is killed, none is made twice, and every run ends', async () => {
+  const [local] = TARGETS;
+  if (local === undefined) throw new Error('there is no local cluster');
+  await using target = await local.start();
+  await using stage = await aStage(target, { workers: 2, triggerers: 2 });
+  // The pods end when this port answers: the local cluster's containers share the machine's network.
+  const gate = createServer((socket) => socket.end());
+  gate.listen(0, '127.0.0.1');
+  await once(gate, 'listening');
+  const address = gate.address();
+  const port = typeof address === 'object' && address !== null ? address.port : 0;
+  gate.close();
+  await once(gate, 'close');
+  const script = `exec bash -c 'until (exec 3<>/dev/tcp/127.0.0.1/${String(port)}) 2>/dev/null; do sleep 0.2; done; echo done'`;
+  const params = { image: 'alpine', cmds: ['sh', '-c'], arguments: [script], namespace: stage.namespace };
+  const js = stage.eyes.nc.jetstream();
+  const runIds = Array.from({ length: RUNS }, (_, n) => `run-${String(n)}`);
+  const ask = (runId: string) =>
+    js.publish(subjects.run.of('default', { tenant: 'default', runId }), JSON.stringify({ params }));
+  for (const runId of runIds) await ask(runId);
+  const podsNow = async () => target.cluster.listPods(stage.namespace, installationSelector(stage.namespace));
+  const running = async () => (await podsNow()).filter(({ phase }) => phase === 'Running').length;
+  await expect.poll(running, PATIENCE).toBe(RUNS);
+  const before = new Map((await podsNow()).map(({ uid, runId }) => [uid, runId]));
+
+  await stage.loseBrokerData();
+  expect(await runReentry(['setup'], stage.env)).toMatchObject({ code: 0 });
+  const recover = async (...args: readonly string[]) =>
+    reportSchema.parse(JSON.parse((await runReentry(['recover', '--json', ...args], stage.env)).stdout));
+  expect((await recover('--dry-run')).counts).toEqual({ recovered: RUNS });
+  const report = await recover();
+  expect(new Map(report.pods.map(({ uid, runId }) => [uid, runId]))).toEqual(before);
+  expect(report.counts).toEqual({ recovered: RUNS });
+  expect((await recover()).counts).toEqual({ known: RUNS });
+  // Asked for again by a client that knows of nothing: the run is there.
+  await expect
+    .poll(
+      () =>
+        ask('run-0').then(
+          () => true,
+          () => false,
+        ),
+      PATIENCE,
+    )
+    .toBe(true);
+  expect(new Set((await podsNow()).map(({ uid }) => uid))).toEqual(new Set(before.keys()));
+  expect(await running()).toBe(RUNS);
+
+  const opened = createServer((socket) => socket.end());
+  opened.listen(port, '127.0.0.1');
+  await once(opened, 'listening');
+  const jsm = await stage.eyes.nc.jetstreamManager();
+  const completed = async () => {
+    const filter = { subjects_filter: subjects.event.completedOf('default') };
+    return Object.values((await jsm.streams.info('REENTRY_EVENTS', filter)).state.subjects ?? {});
+  };
+  await expect.poll(completed, PATIENCE).toEqual(runIds.map(() => 1));
+  opened.close();
+  const listed = await runReentry(['list', '--json'], stage.env);
+  const { runs } = z
+    .object({
+      runs: z.array(z.looseObject({ phase: z.string(), attempt: z.number(), pod: z.looseObject({ uid: z.string() }) })),
+    })
+    .parse(JSON.parse(listed.stdout));
+  expect(runs.map(({ phase, attempt }) => [phase, attempt])).toEqual(runIds.map(() => ['Succeeded', 1]));
+  expect(new Set(runs.map(({ pod }) => pod.uid))).toEqual(new Set(before.keys()));
+  expect((await runReentry(['logs', 'run-3'], stage.env)).stdout).toContain('done');
+  await expect.poll(podsNow, PATIENCE).toEqual([]);
+});
