@@ -1,8 +1,9 @@
 import { mkdtemp, rm } from 'node:fs/promises';
-import { homedir, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connectNats, type Connection } from '../../src/nats/connection.ts';
-import { findNatsServer, type NatsServer, startNatsServer } from '../../src/local/nats-server.ts';
+import { startNatsServer } from '../../src/local/nats-server.ts';
+import { natsServerProgram } from './nats-server.ts';
 import type { ClusterUnderTest } from './kubernetes.ts';
 import { type ReentryProcess, runReentry, startReentry } from './processes.ts';
 
@@ -11,7 +12,7 @@ export type RoleName = 'worker' | 'triggerer' | 'executor';
 
 /** Broker, cluster and roles, each in a process of its own. */
 export interface Stage extends AsyncDisposable {
-  readonly nats: NatsServer;
+  readonly nats: { readonly url: string };
   /** The test's own eyes on the broker: with no user configured it may do everything. */
   readonly eyes: Connection;
   readonly namespace: string;
@@ -27,29 +28,28 @@ export interface Stage extends AsyncDisposable {
   replace(index: number): void;
 }
 
-/** Starts `workers` and `triggerers` on a server of their own, in a namespace of their own. */
+/** Starts `workers` and `triggerers` on a server of their own, or on `broker`, in a namespace of their own. */
 export async function aStage(
   target: ClusterUnderTest,
   counts: { readonly workers: number; readonly triggerers: number },
+  broker?: { readonly url: string; readonly replicas: number },
 ): Promise<Stage> {
   const directory = await mkdtemp(join(tmpdir(), 'reentry-stage-'));
-  const { program } = await findNatsServer({
-    path: process.env['PATH'] ?? '',
-    cacheDirectory: join(homedir(), '.cache', 'reentry'),
-  });
-  let nats = await startNatsServer({ program, directory });
+  const program = await natsServerProgram();
+  let nats = broker === undefined ? await startNatsServer({ program, directory }) : undefined;
+  const url = nats?.url ?? broker?.url ?? '';
   const namespace = await target.namespace();
   const env = {
-    REENTRY_NATS_URL: nats.url,
+    REENTRY_NATS_URL: url,
     REENTRY_NAMESPACES: namespace,
     REENTRY_INSTALLATION: namespace,
     REENTRY_HTTP_PORT: '0',
     REENTRY_HTTP_HOST: '127.0.0.1',
     KUBECONFIG: target.kubeconfig,
   };
-  const made = await runReentry(['setup'], env);
+  const made = await runReentry(['setup', '--replicas', String(broker?.replicas ?? 1)], env);
   if (made.code !== 0) throw new Error(`setup ended with ${String(made.code)}: ${made.stderr}`);
-  const eyes = await connectNats({ servers: nats.url, name: 'test-eyes', role: 'setup' });
+  const eyes = await connectNats({ servers: url, name: 'test-eyes', role: 'setup' });
 
   const roles: { name: RoleName; process: ReentryProcess }[] = [];
   const start = (name: RoleName, more: Readonly<Record<string, string>> = {}): ReentryProcess => {
@@ -60,19 +60,19 @@ export async function aStage(
   for (let n = 0; n < counts.workers; n += 1) start('worker');
   for (let n = 0; n < counts.triggerers; n += 1) start('triggerer');
 
+  /** The broker killed with -9, and started again on its port. */
+  const again = async (meanwhile: () => Promise<void>): Promise<void> => {
+    if (nats === undefined) throw new TypeError('the broker is not the stage’s own');
+    const { port } = nats;
+    await nats.kill();
+    await meanwhile();
+    nats = await startNatsServer({ program, directory, port });
+  };
+
   return {
-    get nats() {
-      return nats;
-    },
-    async restartBroker() {
-      await nats.kill();
-      nats = await startNatsServer({ program, directory, port: nats.port });
-    },
-    async loseBrokerData() {
-      await nats.kill();
-      await rm(join(directory, 'jetstream'), { recursive: true, force: true });
-      nats = await startNatsServer({ program, directory, port: nats.port });
-    },
+    nats: { url },
+    restartBroker: () => again(() => Promise.resolve()),
+    loseBrokerData: () => again(() => rm(join(directory, 'jetstream'), { recursive: true, force: true })),
     eyes,
     namespace,
     env,
@@ -87,7 +87,7 @@ export async function aStage(
     async [Symbol.asyncDispose]() {
       for (const role of roles) await role.process[Symbol.asyncDispose]();
       await eyes[Symbol.asyncDispose]();
-      await nats.stop();
+      await nats?.stop();
       await rm(directory, { recursive: true, force: true });
     },
   };

@@ -1,0 +1,74 @@
+/** Production's broker: three servers, every stream three times, one server after another killed with -9 while runs go on. */
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { z } from 'zod';
+import { connect } from '../../src/client/index.ts';
+import { assetsUnder, DEFAULT_ASSET_PREFIX } from '../../src/wire/streams.ts';
+import { DEFAULT_SUBJECT_ROOT, subjectsUnder } from '../../src/wire/subjects.ts';
+import { type ClusterUnderTest, TARGETS } from '../support/kubernetes.ts';
+import { aNatsCluster, type TestNatsCluster } from '../support/nats-cluster.ts';
+import { aStage } from '../support/stage.ts';
+
+const assets = assetsUnder(DEFAULT_ASSET_PREFIX);
+const subjects = subjectsUnder(DEFAULT_SUBJECT_ROOT);
+const RUNS_PER_WAVE = 20;
+
+let target: ClusterUnderTest;
+let nats: TestNatsCluster;
+beforeAll(async () => {
+  const local = TARGETS.find(({ name }) => name === 'the local cluster');
+  if (local === undefined) throw new Error('no local cluster');
+  [target, nats] = await Promise.all([local.start(), aNatsCluster()]);
+});
+afterAll(async () => {
+  await Promise.all([target[Symbol.asyncDispose](), nats[Symbol.asyncDispose]()]);
+});
+
+test('runs complete once while one broker after another is killed', async () => {
+  await using stage = await aStage(target, { workers: 2, triggerers: 2 }, { url: nats.url, replicas: 3 });
+  const jsm = await stage.eyes.nc.jetstreamManager();
+  for (const stream of [assets.runs, assets.events, assets.stateBucket.stream, assets.ownershipBucket.stream])
+    expect((await jsm.streams.info(stream)).config.num_replicas).toBe(3);
+
+  await using client = await connect({ servers: nats.url });
+  const wish = target.pod({ runForSeconds: 2 });
+  const request = {
+    params: {
+      image: 'busybox',
+      fullPodSpec: z.record(z.string(), z.json()).parse(wish),
+      namespace: stage.namespace,
+      getLogs: false,
+    },
+  };
+  const asked: string[] = [];
+  const wave = async (name: string): Promise<void> => {
+    const runIds = Array.from({ length: RUNS_PER_WAVE }, (_, n) => `${name}-${String(n)}`);
+    // Without an answer nobody knows what became of the request: asking again with the same id is what the contract allows.
+    await Promise.all(
+      runIds.map((runId) =>
+        expect
+          .poll(() => client.submit(request, { runId }).then(({ runId: taken }) => taken), { timeout: 60_000 })
+          .toBe(runId),
+      ),
+    );
+    asked.push(...runIds);
+  };
+  for (const [n, server] of nats.servers.entries()) {
+    await wave(`wave-${String(n)}`);
+    await server.crash();
+    // The next one goes when this one has caught up: more than one lost of three is no quorum.
+    await expect
+      .poll(
+        async () => {
+          const { cluster } = await jsm.streams.info(assets.stateBucket.stream);
+          return cluster?.replicas?.filter(({ current, offline }) => current && !offline).length;
+        },
+        { timeout: 60_000 },
+      )
+      .toBe(2);
+  }
+  const done = await Promise.all(asked.map((runId) => client.waitFor(runId, { timeoutMs: 90_000 })));
+  expect(done.filter(({ state }) => state !== 'succeeded')).toEqual([]);
+  const { state } = await jsm.streams.info(assets.events, { subjects_filter: subjects.event.completedOf('default') });
+  expect(Object.values(state.subjects ?? {})).toEqual(asked.map(() => 1));
+  await expect.poll(async () => (await jsm.streams.info(assets.steps)).state.messages, { timeout: 60_000 }).toBe(0);
+});

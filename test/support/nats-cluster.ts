@@ -1,0 +1,50 @@
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import { aNatsServer, type TestServer } from './nats-server.ts';
+
+/** Several nats-servers that hold their streams together. */
+export interface TestNatsCluster extends AsyncDisposable {
+  /** All servers' addresses, separated by commas. */
+  readonly url: string;
+  readonly servers: readonly TestServer[];
+}
+
+/** A cluster of `size` servers on loopback; each can be killed and started again on its port. */
+export async function aNatsCluster(size = 3): Promise<TestNatsCluster> {
+  const routes = await freePorts(size);
+  const urls = routes.map((port) => `nats://127.0.0.1:${String(port)}`);
+  const servers = await Promise.all(
+    routes.map((port, n) =>
+      aNatsServer({
+        config: [
+          `server_name: "n${String(n)}"`,
+          `cluster { name: "test", listen: "127.0.0.1:${String(port)}", routes: ${JSON.stringify(urls)} }`,
+        ].join('\n'),
+      }),
+    ),
+  );
+  return {
+    url: servers.map(({ url }) => url).join(','),
+    servers,
+    async [Symbol.asyncDispose]() {
+      await Promise.all(servers.map((server) => server[Symbol.asyncDispose]()));
+    },
+  };
+}
+
+/** Ports that nothing listens on, found by listening on all of them at once. */
+async function freePorts(count: number): Promise<readonly number[]> {
+  const listeners = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'));
+  await Promise.all(listeners.map((listener) => once(listener, 'listening')));
+  const ports = listeners.map((listener) => {
+    const address = listener.address();
+    return typeof address === 'object' && address !== null ? address.port : 0;
+  });
+  await Promise.all(
+    listeners.map(async (listener) => {
+      listener.close();
+      await once(listener, 'close');
+    }),
+  );
+  return ports;
+}
