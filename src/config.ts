@@ -150,7 +150,7 @@ export const configSchema = z.object({
     .default('default')
     .register(facts, { says: 'Id of this reentry installation, on every pod; unique per cluster.', value: 'ID' }),
   connections: text.optional().register(facts, {
-    says: 'YAML or JSON file of named clusters: name → kubeconfig, context, inCluster, namespace.',
+    says: 'YAML or JSON file of named clusters: name → kubeconfig, context, inCluster, namespace, xcomSidecar {image, resources, securityContext}.',
     value: 'FILE',
   }),
   kubeconfig: text.optional().register(facts, {
@@ -413,6 +413,17 @@ const connectionSchema = z.strictObject({
   context: text.optional().describe('context of it; its current one where absent'),
   inCluster: z.boolean().optional().describe("the pod's own service account"),
   namespace: text.optional().describe('namespace of pods that name none'),
+  xcomSidecar: z
+    .strictObject({
+      image: text.optional().describe('image of the sidecar; it needs sh, cat and pgrep'),
+      resources: z
+        .record(z.string(), z.json())
+        .optional()
+        .describe('its requests and limits, replacing the default ones'),
+      securityContext: z.record(z.string(), z.json()).optional().describe('its security context'),
+    })
+    .optional()
+    .describe('how pods of this cluster carry results'),
 });
 /** One named cluster of the connections file. */
 export type ConnectionSettings = z.infer<typeof connectionSchema>;

@@ -1,6 +1,7 @@
 /** What the streams and the protocol need from outside, as interfaces. No code. */
 import type { Observable } from 'rxjs';
 import type { LogCursor } from './core/log-cursor.ts';
+import type { XcomSidecarSettings } from './core/xcom-sidecar.ts';
 import type { PodProjection, PodRef } from './core/pod.ts';
 import type {
   CompletedData,
@@ -466,6 +467,8 @@ export interface Cluster extends AsyncDisposable {
   readonly connection: string;
   /** The connection's default namespace. */
   readonly namespace: string;
+  /** How pods of this cluster carry results; absent: as shipped. */
+  readonly xcomSidecar?: XcomSidecarSettings | undefined;
   /** Never ends, never errors: what goes wrong is said as `lagging` and tried again. One HTTP watch per subscription: share it. */
   watchPods$(scope: { readonly namespace: string | undefined; readonly labelSelector: string }): Observable<PodSignal>;
   /** `exists`: a pod of that name is there (GET done). Unknown outcomes are settled by GET. */

@@ -25,6 +25,7 @@ import { readLogs } from './logs.ts';
 import { createPod, deletePod, getPod, patchPod } from './pods.ts';
 import { missingPermissions, type Permission } from './reviews.ts';
 import { putSecret } from './secrets.ts';
+import type { XcomSidecarSettings } from '../core/xcom-sidecar.ts';
 import type { ConnectionSettings, Tuning } from './settings.ts';
 import { type WatchListMemory, watchPods$ } from './watch.ts';
 
@@ -32,6 +33,7 @@ import { type WatchListMemory, watchPods$ } from './watch.ts';
 export class HttpCluster implements Cluster, SecretWriter {
   readonly connection: string;
   readonly namespace: string;
+  readonly xcomSidecar: XcomSidecarSettings | undefined;
   readonly #http: Http;
   readonly #tuning: Tuning;
   readonly #watchList: WatchListMemory = { refusedUntil: 0 };
@@ -41,6 +43,7 @@ export class HttpCluster implements Cluster, SecretWriter {
     const { server, proxyUrl } = target.cluster;
     this.connection = connection;
     this.namespace = target.namespace;
+    this.xcomSidecar = settings.xcomSidecar;
     this.#tuning = tuning;
     this.#http = new Http(connection, { base: server, proxyUrl }, new Auth(target, env), tuning);
   }

@@ -1,4 +1,5 @@
 /** What is configured about a connection and what may be tuned about talking to it. */
+import type { XcomSidecarSettings } from '../core/xcom-sidecar.ts';
 
 /** How a named connection reaches its cluster. Without `kubeconfig` and `inCluster`: `KUBECONFIG`, else `~/.kube/config`. */
 export interface ConnectionSettings {
@@ -10,6 +11,8 @@ export interface ConnectionSettings {
   readonly inCluster?: boolean | undefined;
   /** Namespace where none is asked for; else the context's, else `default`. */
   readonly namespace?: string | undefined;
+  /** How pods of this cluster carry results; absent: as shipped. */
+  readonly xcomSidecar?: XcomSidecarSettings | undefined;
 }
 
 /** Times and sizes of talking to an API server. */

@@ -24,6 +24,8 @@ export const DEFAULT_CONNECTION = 'kubernetes_default';
 export interface PodRequestOptions {
   /** Default `baseline`. */
   readonly podSecurity?: PodSecurity;
+  /** A template that is one expression gives that expression's value, whatever its type (the seed's `render_template_as_native_obj`). Default false. */
+  readonly renderTemplateAsNativeObj?: boolean;
   /** Manifests that `podTemplateFile` may name. */
   readonly podTemplates?: Readonly<Record<string, Manifest>>;
   /** What each tenant may run, as it is now; absent: what `podSecurity` allows. */
@@ -46,6 +48,7 @@ export type RenderContext = Parameters<Operator<PodParams>['render']>[0];
 /** Makes manifests of run requests. */
 export class PodRequests {
   readonly #podSecurity: PodSecurity;
+  readonly #native: boolean;
   readonly #podTemplates: Readonly<Record<string, Manifest>>;
   readonly #policy: (() => Policy) | undefined;
   readonly #callbacks: CallbackRegistry;
@@ -53,6 +56,7 @@ export class PodRequests {
 
   constructor({
     podSecurity = 'baseline',
+    renderTemplateAsNativeObj = false,
     podTemplates = {},
     policy,
     callbacks = {},
@@ -60,6 +64,7 @@ export class PodRequests {
   }: PodRequestOptions = {}) {
     this.#logFormatters = logFormatters;
     this.#podSecurity = podSecurity;
+    this.#native = renderTemplateAsNativeObj;
     this.#podTemplates = podTemplates;
     this.#policy = policy;
     this.#callbacks = callbacks;
@@ -115,7 +120,9 @@ export class PodRequests {
     params: PodParams,
     attempt: number,
   ): { readonly params: PodParams | undefined; readonly problems: readonly Problem[] } {
-    const { rendered, problems } = renderTemplates(params, templateVariables(run, request, attempt));
+    const { rendered, problems } = renderTemplates(params, templateVariables(run, request, attempt), {
+      native: this.#native,
+    });
     const parsed = podParamsSchema.safeParse(rendered);
     if (parsed.success) return { params: parsed.data, problems };
     const issues = parsed.error.issues.map(({ path, message }) => ({ path: ['params', ...path].join('.'), message }));
@@ -123,7 +130,12 @@ export class PodRequests {
   }
 
   /** The manifest of an attempt's pod, as it is sent. */
-  manifest(context: RenderContext, params: PodParams, attempt: number, cluster: Cluster): Manifest {
+  manifest(
+    context: Pick<RenderContext, 'installation' | 'run' | 'queue' | 'request'>,
+    params: PodParams,
+    attempt: number,
+    cluster: Pick<Cluster, 'namespace' | 'xcomSidecar'>,
+  ): Manifest {
     return podManifest(params, {
       installation: context.installation,
       run: context.run,
@@ -134,7 +146,7 @@ export class PodRequests {
       executionTimeoutSeconds: context.request.executionTimeoutSeconds,
       podSecurity: this.#podSecurity,
       template: this.#template(params),
-      xcomSidecar: XCOM_SIDECAR,
+      xcomSidecar: cluster.xcomSidecar ?? XCOM_SIDECAR,
     });
   }
 

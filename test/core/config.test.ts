@@ -104,6 +104,11 @@ describe('parseConnections', () => {
   });
 
   test('names the field and the nearest valid one', () => {
+    const sidecar = { image: 'mirror/alpine', resources: { limits: { cpu: '1' } }, securityContext: { runAsUser: 9 } };
+    expect(parseConnections('c.json', JSON.stringify({ eu: { xcomSidecar: sidecar } }))).toEqual({
+      eu: { xcomSidecar: sidecar },
+    });
+    expect(() => parseConnections('c.yaml', 'eu: { xcomSidecar: { img: x } }')).toThrow('eu.xcomSidecar');
     const problems = problemsOf(() => parseConnections('c.yaml', 'default: { kubeconfg: /k }'));
     expect(problems[0]?.message).toContain('did you mean kubeconfig?');
   });

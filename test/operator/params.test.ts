@@ -1,5 +1,8 @@
 import { expect, test } from 'vitest';
+import { recordIn, recordsIn } from '../../src/core/json.ts';
+import type { XcomSidecarSettings } from '../../src/core/xcom-sidecar.ts';
 import { PodOperator } from '../../src/operator/pod-operator.ts';
+import { PodRequests } from '../../src/operator/pod-request.ts';
 import { podParamsSchema, type PodParamsInput } from '../../src/operator/params.ts';
 import { runRequestSchema } from '../../src/wire/messages.ts';
 
@@ -37,4 +40,22 @@ test('names the template that does not render', () => {
   expect(check({ image: 'x', arguments: ['{% if %}'] })[0]).toMatch(/^params\.arguments\[0\]: template: /);
   expect(check({ image: 'x', arguments: ['{{ params.n | default: 1 }}', 'awk {print}'] })).toEqual([]);
   expect(check({ image: '{{ params.image }}' }, { params: { image: 'alpine' } })).toEqual([]);
+});
+
+test('the connection says how a pod carries its result', () => {
+  const context = {
+    ...{ run: { tenant: 't', runId: 'r' }, installation: 'i', queue: 'q' },
+    request: runRequestSchema.parse({}),
+  };
+  const sidecar = (connection: XcomSidecarSettings, params: PodParamsInput = {}) => {
+    const parsed = podParamsSchema.parse({ image: 'x', doXcomPush: true, ...params });
+    const manifest = new PodRequests().manifest(context, parsed, 1, { namespace: 'n', xcomSidecar: connection });
+    return recordsIn(recordIn(manifest, 'spec'), 'containers')[1];
+  };
+  expect(sidecar({ image: 'mirror/alpine', securityContext: { runAsUser: 9 } })).toMatchObject({
+    ...{ name: 'airflow-xcom-sidecar', image: 'mirror/alpine', securityContext: { runAsUser: 9 } },
+  });
+  const own = sidecar({ securityContext: { runAsUser: 9 } }, { xcomSidecarContainerSecurityContext: {} });
+  expect(own?.['securityContext'] ?? {}).toEqual({});
+  expect(sidecar({}, { xcomMode: 'message' })).toBeUndefined();
 });
