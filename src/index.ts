@@ -72,6 +72,8 @@ export type {
   PodScene,
   ProgressScene,
 } from './operator/callbacks.ts';
+export { alphanumLower } from './core/names.ts';
+export { KUBE_CONFIG_ENV_VAR } from './kubernetes/settings.ts';
 export { OnFinishAction, OnKillAction } from './core/finish-action.ts';
 export { KubernetesExecutor } from './executor/kubernetes-executor.ts';
 export type { Coordinator, KubernetesExecutorOptions } from './executor/kubernetes-executor.ts';

@@ -11,6 +11,9 @@ const KEPT_NAME = MAX_POD_NAME - SUFFIX_LENGTH - 1;
 const MAX_GIVEN_NAME = 220;
 const BASE32 = 'abcdefghijklmnopqrstuvwxyz234567';
 
+/** Letters and digits of the seed's random suffixes. Ours are not random and use the part of them that base32 does. */
+export const alphanumLower = 'abcdefghijklmnopqrstuvwxyz0123456789';
+
 /** RFC 4648 base32, lower case, of the first `length` five-bit groups. */
 function base32(bytes: Uint8Array, length: number): string {
   let text = '';

@@ -15,7 +15,7 @@ import { parse } from 'yaml';
 import { defaultNamespace } from '../core/namespace.ts';
 import { isRecord, textIn } from '../core/json.ts';
 import { ReentryError } from '../errors.ts';
-import type { ConnectionSettings } from './settings.ts';
+import { type ConnectionSettings, KUBE_CONFIG_ENV_VAR } from './settings.ts';
 
 /** Environment that a kubeconfig is found by and that credential plugins inherit. */
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -73,7 +73,7 @@ interface Entries {
 }
 
 function fromFiles(connection: string, settings: ConnectionSettings, env: Environment): Target {
-  const listed = settings.kubeconfig ?? env['KUBECONFIG'];
+  const listed = settings.kubeconfig ?? env[KUBE_CONFIG_ENV_VAR];
   const paths = listed ? listed.split(delimiter).filter((path) => path !== '') : [join(homedir(), '.kube', 'config')];
   const files = paths.map((path) => entriesOf(connection, path));
   const name = settings.context ?? files.find(({ current }) => current !== undefined)?.current;

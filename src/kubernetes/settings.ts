@@ -1,6 +1,9 @@
 /** What is configured about a connection and what may be tuned about talking to it. */
 import type { XcomSidecarSettings } from '../core/xcom-sidecar.ts';
 
+/** Environment variable that names kubeconfigs where nothing else does. */
+export const KUBE_CONFIG_ENV_VAR = 'KUBECONFIG';
+
 /** How a named connection reaches its cluster. Without `kubeconfig` and `inCluster`: `KUBECONFIG`, else `~/.kube/config`. */
 export interface ConnectionSettings {
   /** Path of a kubeconfig; several, separated like `PATH`, are merged: the first to name a thing wins. */

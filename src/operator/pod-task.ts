@@ -96,7 +96,7 @@ export class PodTask {
       executionTimeoutSeconds,
       podSecurity,
       template: typeof podTemplateFile === 'string' ? podTemplates[podTemplateFile] : undefined,
-      xcomSidecar: {},
+      xcomSidecar: this.client.xcomSidecar ?? {},
     });
   }
 
