@@ -7,6 +7,7 @@ import type { PodRef } from '../core/pod.ts';
 import { type Problem, ReentryError } from '../errors.ts';
 import { admissionOutcome, placeOf } from '../operator/admission.ts';
 import { stopPod } from '../operator/finishing.ts';
+import { followPodLogs } from '../operator/follow-pod-logs.ts';
 import { findManifest, launchManifest } from '../operator/launch.ts';
 import { launchRefused } from '../operator/launch-errors.ts';
 import type { Operator, StepContext, StepOutcome } from '../operator/operator.ts';
@@ -14,7 +15,7 @@ import { type PodParams, podParamsSchema } from '../operator/params.ts';
 import { clusterOf, invalidRequest } from '../operator/pod-request.ts';
 import { type PodStep, podStep } from '../operator/pod-step.ts';
 import { reenter } from '../operator/re-entry.ts';
-import type { Cluster, Manifest } from '../ports.ts';
+import type { Cluster, LiveChunk, Manifest } from '../ports.ts';
 import type { Outcome, RunRequest, TriggerEvent } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
 import { type CommandParams, commandParamsSchema } from './command-params.ts';
@@ -83,21 +84,21 @@ export class CommandOperator implements Operator<CommandParams> {
   }
 
   async execute(context: Context): Promise<StepOutcome> {
-    const { run, request, params, queue, state } = context;
-    // The configuration may have changed since the run was taken in.
-    const problems = this.check(request, params, run);
-    if (problems.length > 0) return over(diagnosisOf('INVALID_REQUEST', { problems }));
-    let made: { readonly manifest: Manifest; readonly cluster: Cluster };
+    const { run, params, queue, state } = context;
+    let cluster: Cluster;
     try {
-      made = this.#manifest(context, state.attempt);
+      cluster = this.#cluster(context);
     } catch (error) {
       if (!(error instanceof ReentryError) || error.code !== 'CONFIG_INVALID') throw error;
       const subject = params.kubernetesConnId ?? undefined;
       return over(diagnosisOf('UNKNOWN_CONNECTION', { subject, message: error.message }));
     }
-    const notAdmitted = this.#pods.refused(made.manifest, placeOf(context, made.cluster));
+    // Checked when it was taken in; but the configuration may have changed since.
+    const made = this.#pods.made(this.#attempt(context, state.attempt, cluster));
+    if ('problems' in made) return over(diagnosisOf('INVALID_REQUEST', { problems: made.problems }));
+    const notAdmitted = this.#pods.refused(made.manifest, placeOf(context, cluster));
     if (notAdmitted !== undefined) return admissionOutcome(notAdmitted);
-    return await launchManifest(this.#asPod(context), made.cluster, made.manifest, {
+    return await launchManifest(this.#asPod(context), cluster, made.manifest, {
       turn: (create) => this.#launcher.run(create),
       refused: (error, namespace, now) => this.#refused(context, error, namespace, now),
       launched: (pod) => this.#options.launched?.(queue, run, pod),
@@ -132,6 +133,11 @@ export class CommandOperator implements Operator<CommandParams> {
     if (cancel === undefined && stopping === undefined && (await hasEnded(context.cluster(pod.connection), pod)))
       return 'gone';
     return await stopPod(this.#step(this.#asPod(context), pod.connection), pod);
+  }
+
+  async followLogs(context: Context, publish: (chunk: LiveChunk) => Promise<void>, signal: AbortSignal): Promise<void> {
+    const { pod } = context.state;
+    if (pod !== undefined) await followPodLogs(this.#step(this.#asPod(context), pod.connection), pod, publish, signal);
   }
 
   /** By the deletion policies; what still runs is never left behind, whatever they say. @see spec executor §5.3 */
@@ -178,17 +184,22 @@ export class CommandOperator implements Operator<CommandParams> {
   }
 
   #manifest(context: RenderContext, attempt: number): { readonly manifest: Manifest; readonly cluster: Cluster } {
-    const { run, installation, queue, request, params } = context;
-    const cluster = clusterOf(context, { ...DEFAULTS, kubernetesConnId: params.kubernetesConnId });
-    const defaultNamespace = cluster.namespace;
-    const manifest = this.#pods.manifest({ run, attempt, installation, queue, request, params, defaultNamespace });
-    return { manifest, cluster };
+    const cluster = this.#cluster(context);
+    return { manifest: this.#pods.manifest(this.#attempt(context, attempt, cluster)), cluster };
   }
 
   /** Commands have no callbacks. */
   #step(asPod: StepContext<PodParams>, connection: string | undefined): PodStep {
     const cluster = connection === undefined ? clusterOf(asPod, asPod.params) : asPod.cluster(connection);
     return podStep({ operator: this, callbacksOf: () => [], isNew: () => false }, asPod, asPod.params, cluster);
+  }
+
+  #cluster(context: RenderContext): Cluster {
+    return clusterOf(context, { ...DEFAULTS, kubernetesConnId: context.params.kubernetesConnId });
+  }
+
+  #attempt({ run, installation, queue, request, params }: RenderContext, attempt: number, cluster: Cluster) {
+    return { run, attempt, installation, queue, request, params, defaultNamespace: cluster.namespace };
   }
 
   /** The run as the operator's common parts know one: what it waits for, its logs and its result. */
@@ -202,7 +213,7 @@ export class CommandOperator implements Operator<CommandParams> {
         getLogs: params.getLogs,
         loggingInterval: params.loggingInterval,
         doXcomPush: params.doXcomPush,
-        xcomMode: 'message',
+        xcomMode: params.xcomMode,
         skipOnExitCode: params.skipOnExitCode,
         startupTimeoutSeconds: params.startupTimeoutSeconds ?? this.#options.queuedTimeoutSeconds ?? 600,
       },

@@ -41,6 +41,7 @@ export const commandParamsSchema = z
     getLogs: z.boolean().default(true),
     loggingInterval: z.number().positive().nullish(),
     doXcomPush: z.boolean().default(false),
+    xcomMode: z.enum(['auto', 'message', 'sidecar']).default('auto'),
     skipOnExitCode: z.union([z.number().int(), z.array(z.number().int())]).nullish(),
     // Refused, with the way out.
     configFile: z.never(NAME_A_CONNECTION).optional(),

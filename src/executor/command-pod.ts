@@ -5,6 +5,7 @@ import { deadlineOf } from '../core/manifest.ts';
 import { reconcilePods } from '../core/merge.ts';
 import { createUniqueId, nameProblem, normalizeName, podName } from '../core/names.ts';
 import { securedSpec } from '../core/pod-security.ts';
+import { addXcomSidecar } from '../core/xcom-sidecar.ts';
 import { type Problem, ReentryError } from '../errors.ts';
 import {
   type AdmissionPlace,
@@ -46,6 +47,12 @@ export interface CommandAttempt {
 /** Stands for a run where none is known yet. */
 const SOME_RUN: RunKey = { tenant: 'default', runId: 'run' };
 
+/** What is known of an attempt before a cluster is chosen. */
+const sketchOf = (request: RunRequest, params: CommandParams, run: RunKey): CommandAttempt => ({
+  ...{ installation: 'i', queue: 'executor', defaultNamespace: '', attempt: 1 },
+  ...{ run, request, params },
+});
+
 const nowhere = ({ tenant }: RunKey): AdmissionPlace => ({
   tenant,
   connection: undefined,
@@ -70,24 +77,15 @@ export class CommandPods {
 
   /** What a schema cannot say of a request; empty when it can run. */
   check(request: RunRequest, params: CommandParams, run: RunKey = SOME_RUN): readonly Problem[] {
-    const made = this.#sketch(request, params, run);
+    const made = this.made(sketchOf(request, params, run));
     if ('problems' in made) return made.problems;
-    const name = textIn(recordIn(podOverrideIn(params.executorConfig), 'metadata'), 'name');
-    const wrongName = name === undefined ? undefined : nameProblem(name);
-    if (wrongName !== undefined)
-      return [{ path: 'params.executorConfig.podOverride.metadata.name', message: wrongName }];
-    const [base] = recordsIn(recordIn(made.manifest, 'spec'), 'containers');
-    if (textIn(base, 'image') === undefined)
-      return [
-        { path: 'params.image', message: 'is required (here, in the override, in the template or of the executor)' },
-      ];
     const refusal = this.refused(made.manifest, nowhere(run));
     return refusal?.code === 'INVALID_REQUEST' ? inRequest(refusal.problems) : [];
   }
 
   /** What the tenant's policy would say at launch, as far as it can be known before a cluster is chosen. */
   admit(request: RunRequest, params: CommandParams, run: RunKey): readonly Problem[] {
-    const made = this.#sketch(request, params, run);
+    const made = this.made(sketchOf(request, params, run));
     return 'problems' in made ? made.problems : inRequest(this.refused(made.manifest, nowhere(run))?.problems ?? []);
   }
 
@@ -97,21 +95,25 @@ export class CommandPods {
     return refusedAtAdmission(manifest, { podSecurity, policy }, place);
   }
 
-  /** The manifest as it would be on a cluster without a default namespace, or why there is none. */
-  #sketch(
-    request: RunRequest,
-    params: CommandParams,
-    run: RunKey,
-  ): { readonly manifest: Manifest } | { readonly problems: readonly Problem[] } {
+  /** The manifest of an attempt's pod, or everything that keeps it from being one, by the request's paths. */
+  made(of: CommandAttempt): { readonly manifest: Manifest } | { readonly problems: readonly Problem[] } {
+    let manifest: Manifest;
     try {
-      const surroundings = { installation: 'i', queue: 'executor', defaultNamespace: '' };
-      return { manifest: this.manifest({ ...surroundings, run, attempt: 1, request, params }) };
+      manifest = this.manifest(of);
     } catch (error) {
       if (!(error instanceof ReentryError)) throw error;
       const problems =
         error.problems.length > 0 ? error.problems : [{ path: 'executorConfig', message: error.message }];
       return { problems: problems.map(({ path, message }) => ({ path: `params.${path}`, message })) };
     }
+    const name = textIn(recordIn(podOverrideIn(of.params.executorConfig), 'metadata'), 'name');
+    const wrong = name === undefined ? undefined : nameProblem(name);
+    if (wrong !== undefined)
+      return { problems: [{ path: 'params.executorConfig.podOverride.metadata.name', message: wrong }] };
+    const [base] = recordsIn(recordIn(manifest, 'spec'), 'containers');
+    if (textIn(base, 'image') !== undefined) return { manifest };
+    const message = 'is required (here, in the override, in the template or of the executor)';
+    return { problems: [{ path: 'params.image', message }] };
   }
 
   /**
@@ -123,7 +125,9 @@ export class CommandPods {
     const override = podOverrideIn(params.executorConfig);
     const ids = [context.dagId, context.taskId].filter((id) => id !== undefined && id !== '').map(String);
     const wanted = textIn(recordIn(override, 'metadata'), 'name');
-    const name = wanted === undefined ? createUniqueId(ids.length === 0 ? ['command'] : ids) : normalizeName(wanted);
+    // An override's name is the name's first part: two attempts are two pods.
+    const first = wanted === undefined ? createUniqueId(ids.length === 0 ? ['command'] : ids) : normalizeName(wanted);
+    const name = podName({ name: first, randomNameSuffix: true }, run, attempt);
     const identity: PodIdentity = { installation, run, attempt, queue, context };
     const pod = constructPod({
       dagId: context.dagId ?? '',
@@ -132,7 +136,7 @@ export class CommandPods {
       tryNumber: attempt,
       mapIndex: context.mapIndex ?? -1,
       owner: queue,
-      podId: podName({ name, randomNameSuffix: true }, run, attempt),
+      podId: name,
       namespace: params.namespace ?? this.#options.namespace ?? defaultNamespace,
       kubeImage: params.image ?? this.#options.image,
       args: commandArgs(params.command, 'any'),
@@ -142,19 +146,19 @@ export class CommandPods {
     });
     const metadata = recordIn(pod, 'metadata');
     const spec = recordIn(pod, 'spec');
+    const hasSidecar = params.doXcomPush && params.xcomMode !== 'message';
     const base = textIn(recordsIn(spec, 'containers')[0], 'name') ?? BASE_CONTAINER;
     return {
       ...pod,
       metadata: {
         ...metadata,
-        // An override's name is the name's first part: two attempts are two pods.
-        name: podName({ name, randomNameSuffix: true }, run, attempt),
+        name,
         generateName: undefined,
         labels: named(recordIn(metadata, 'labels')),
         annotations: { ...named(recordIn(metadata, 'annotations')), ...podAnnotations(identity, base) },
       },
       spec: securedSpec(
-        { ...spec, ...deadlineOf(spec, executionTimeoutSeconds) },
+        { ...(hasSidecar ? addXcomSidecar(spec) : spec), ...deadlineOf(spec, executionTimeoutSeconds) },
         this.#options.podSecurity ?? 'baseline',
       ),
       status: undefined,

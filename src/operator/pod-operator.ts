@@ -9,9 +9,7 @@ import type { RunKey } from '../wire/subjects.ts';
 import { placeOf } from './admission.ts';
 import { cleanUpPod, stopPod } from './finishing.ts';
 import { findManifest, launch } from './launch.ts';
-import { refOf } from './deferral.ts';
-import { followContainers } from './live-log.ts';
-import { wantedContainers } from './logs-of-step.ts';
+import { followPodLogs } from './follow-pod-logs.ts';
 import type { Operator, StepContext, StepOutcome } from './operator.ts';
 import { type PodParams, podParamsSchema } from './params.ts';
 import { clusterOf, invalidRequest, type PodRequestOptions, PodRequests, type RenderContext } from './pod-request.ts';
@@ -96,17 +94,8 @@ export class PodOperator implements Operator<PodParams> {
   }
 
   async followLogs(context: Context, publish: (chunk: LiveChunk) => Promise<void>, signal: AbortSignal): Promise<void> {
-    const { run, state, logs, log } = context;
-    if (state.pod === undefined) return;
-    const { params, cluster, pods, format } = this.#step(context, state.pod.connection);
-    const pod = params.getLogs ? await pods.readPod(state.pod) : undefined;
-    if (pod === undefined) return;
-    const containers = wantedContainers(params, pod, log).map(({ name }) => name);
-    const { attempt, cursors = {} } = state;
-    await followContainers(
-      { cluster, pod: refOf(pod), run, attempt, logs, cursors, log, signal, format, publish },
-      containers,
-    );
+    if (context.state.pod !== undefined)
+      await followPodLogs(this.#step(context, context.state.pod.connection), context.state.pod, publish, signal);
   }
 
   async cleanUp(context: Context, outcome: Outcome, pod: PodRef): Promise<void> {

@@ -31,6 +31,7 @@ import { intakeHandler } from '../worker/intake.ts';
 import { operatorStep } from '../worker/context.ts';
 import { Follows } from '../worker/follows.ts';
 import { HeldPods } from '../worker/held-pods.ts';
+import { KnownRequests } from '../worker/known-requests.ts';
 import { Janitor, LEASE_EVERY_MS } from '../worker/janitor.ts';
 import { laneHandler } from '../worker/lanes.ts';
 import { FULL_AT, answer } from '../worker/services.ts';
@@ -96,6 +97,7 @@ export function worker(deps: WorkerDeps): Work {
       namespaces: settings.namespaces,
       policy: settings.retryPolicy ?? RETRY_POLICY,
       concurrencyLimits: settings.concurrencyLimits ?? {},
+      known: new KnownRequests(),
       held: new HeldPods(settings.installation, broker.nudges$(settings.id).pipe(share()), stop$),
       follows: new Follows({
         ...{ live: broker.live, runs: broker.runs, id: settings.id, log, meter },

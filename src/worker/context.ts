@@ -5,6 +5,7 @@ import type { RunRequest, RunState } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
 import type { Engine } from './engine.ts';
 import type { Holding } from './holding.ts';
+import type { KnownRequest } from './known-requests.ts';
 
 /** A run's operator and what it works with in one step. */
 export interface OperatorStep {
@@ -26,13 +27,25 @@ export async function operatorStep(
       transient: true,
     });
   }
-  const request = storedRequestSchema.parse(await engine.broker.requests.read(run));
+  const { request, params } = engine.known.get(run, state) ?? (await requestOf(engine, run, state, operator));
   const context: StepContext<unknown> = {
-    ...surroundings(engine, run, state.queue, request, operator.paramsSchema.parse(request.params)),
+    ...surroundings(engine, run, state.queue, request, params),
     state,
     checkOwner: () => (holding === undefined ? Promise.resolve({ cancelRequested: false }) : holding.checkOwner()),
   };
   return { operator, context };
+}
+
+async function requestOf(
+  { broker, known }: Engine,
+  run: RunKey,
+  state: RunState,
+  { paramsSchema }: Operator<unknown>,
+): Promise<KnownRequest> {
+  const request = storedRequestSchema.parse(await broker.requests.read(run));
+  const read = { request, params: paramsSchema.parse(request.params) };
+  known.put(run, state, read);
+  return read;
 }
 
 /** What is the same for every step of a run. */

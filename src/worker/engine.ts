@@ -4,6 +4,7 @@ import type { Operator } from '../operator/operator.ts';
 import type { Broker, Clusters, Log, Meter } from '../ports.ts';
 import type { Follows } from './follows.ts';
 import type { HeldPods } from './held-pods.ts';
+import type { KnownRequests } from './known-requests.ts';
 
 /** All that the run protocol needs of the outside, and who carries it out. */
 export interface Engine {
@@ -25,6 +26,8 @@ export interface Engine {
   readonly policy: RetryPolicy;
   /** How many runs of a concurrency key run at once. */
   readonly concurrencyLimits: ConcurrencyLimits;
+  /** Requests lately read. */
+  readonly known: KnownRequests;
   /** Runs that keep their slot while their pod runs. */
   readonly held: HeldPods;
   /** Runs whose log is sent live to whoever listens. */

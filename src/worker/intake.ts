@@ -59,7 +59,9 @@ async function onRequest(
       const stored = await broker.requests.create(run, read.request);
       // Stored by `submit`, or by an intake that died before it wrote the state: that one is the run's.
       const request = stored.kind === 'exists' ? storedRequestSchema.parse(stored.request) : read.request;
-      return accepted(request, { ...facts, requestHash: hashOf(request) });
+      const requestHash = hashOf(request);
+      if (stored.kind === 'created') engine.known.put(run, { requestHash }, { request, params: read.params });
+      return accepted(request, { ...facts, requestHash });
     })();
     const written = await writeOver(broker.runs, run, draft, 0);
     if (written.kind === 'lost') {

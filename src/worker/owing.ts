@@ -74,7 +74,8 @@ export async function subscribeTo(engine: Engine, run: RunKey, seen: Versioned<R
   const { subscriptions } = engine.broker;
   const wanted = subscriptionOf(seen.value, seen.revision);
   if (wanted === undefined) return;
-  let present = await subscriptions.read(run);
+  // A run's first wait has nothing to replace; should there be something all the same, the write says so.
+  let present = seen.value.step <= 1 ? undefined : await subscriptions.read(run);
   for (;;) {
     // Revisions only grow: what was put for a later state is not ours to replace, and the same state's is already there.
     if (present !== undefined && present.value.stateRev >= wanted.stateRev) return;

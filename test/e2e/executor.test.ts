@@ -33,7 +33,7 @@ describe.each(TARGETS)('on $name', ({ start }) => {
     stage.start('executor');
     await using client = await connect({ servers: stage.nats.url });
 
-    const good = commandOf(target, stage, { script: 'echo "to $WHO"; echo 42 > /dev/termination-log' });
+    const good = commandOf(target, stage, { script: 'echo "to $WHO"; echo 42 > /airflow/xcom/return.json' });
     const params = { ...good.params, envVars: { WHO: 'you' }, doXcomPush: true };
     const first = await client.submit({ ...good, params, context: { dagId: 'd', taskId: 't' } });
     expect(first.queue).toBe('executor');

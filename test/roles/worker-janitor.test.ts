@@ -6,6 +6,7 @@ import type { Cluster, Log } from '../../src/ports.ts';
 import type { RunState } from '../../src/wire/messages.ts';
 import { Follows } from '../../src/worker/follows.ts';
 import { HeldPods } from '../../src/worker/held-pods.ts';
+import { KnownRequests } from '../../src/worker/known-requests.ts';
 import type { Engine } from '../../src/worker/engine.ts';
 import { Janitor } from '../../src/worker/janitor.ts';
 import { removeKeptPods } from '../../src/worker/kept-pods.ts';
@@ -42,6 +43,7 @@ async function anEngine(id = 'w1') {
     namespaces: undefined,
     policy: RETRY_POLICY,
     concurrencyLimits: {},
+    known: new KnownRequests(),
     held: new HeldPods('test', NEVER, NEVER),
     follows: new Follows({
       ...{ live: broker.live, runs: broker.runs, id, log: silent },
