@@ -33,6 +33,9 @@ export function ambiguities(manifest: JsonRecord): readonly { readonly path: str
   const open: { readonly path: readonly string[]; readonly value: unknown }[] = [{ path: [], value: manifest }];
   for (let one = open.pop(); one !== undefined && found.length < 20; one = open.pop()) {
     const { path, value } = one;
+    // No program can be given one; some readers end a text there.
+    if (typeof value === 'string' && value.includes('\0'))
+      found.push({ path: shownPath(path), message: 'has a zero character in it' });
     if (typeof value !== 'object' || value === null) continue;
     const isFree = FREE_MAPS.has(path.at(-1) ?? '');
     for (const [key, inner] of Object.entries(value)) {

@@ -120,14 +120,19 @@ class UserOperator<Params> implements Operator<Params> {
     this.#pods = pods;
   }
 
-  check(request: RunRequest, params: Params): readonly Problem[] {
+  check(request: RunRequest, params: Params, run?: RunKey): readonly Problem[] {
     const own = this.#definition.check?.(request, params) ?? [];
     const pod = this.#definition.pod?.(params, request);
     if (pod === undefined) return own;
     const parsed = podParamsSchema.safeParse(pod);
     if (!parsed.success)
       return [...own, ...parsed.error.issues.map(({ path, message }) => ({ path: `pod.${path.join('.')}`, message }))];
-    return [...own, ...this.#pods.check(request, parsed.data)];
+    return [...own, ...this.#pods.check(request, parsed.data, run)];
+  }
+
+  admit(request: RunRequest, params: Params, run: RunKey): readonly Problem[] {
+    const parsed = podParamsSchema.safeParse(this.#definition.pod?.(params, request));
+    return parsed.success ? this.#pods.admit(request, parsed.data, run) : [];
   }
 
   render(context: Omit<StepContext<Params>, 'checkOwner' | 'state'>, attempt: number): Manifest {

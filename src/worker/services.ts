@@ -1,10 +1,12 @@
 /** What any worker answers on `svc.<tenant>.<verb>`. The tenant comes from the subject only. @see spec protocol §11 */
 import { v7 as uuid } from 'uuid';
 import { z } from 'zod';
+import { textIn } from '../core/json.ts';
 import { isTerminal } from '../core/run-state.ts';
 import { diagnoseWait } from '../core/wait-diagnosis.ts';
 import { ReentryError } from '../errors.ts';
 import type { Problem } from '../errors.ts';
+import type { Operator } from '../operator/operator.ts';
 import type { Versioned } from '../ports.ts';
 import {
   WIRE_VERSION,
@@ -17,7 +19,7 @@ import {
   storedRequestSchema,
   submitRequestSchema,
 } from '../wire/messages.ts';
-import type { RunState, RunSummary, ServiceReply } from '../wire/messages.ts';
+import type { RunRequest, RunState, RunSummary, ServiceReply } from '../wire/messages.ts';
 import { keys } from '../wire/subjects.ts';
 import type { RunKey, Verb } from '../wire/subjects.ts';
 import { isTokenText, queueOf } from '../wire/tokens.ts';
@@ -111,7 +113,7 @@ async function submit(engine: Engine, tenant: string, input: unknown): Promise<u
     const message = `${queue} is served by ${other}; operator ${operator} runs on a queue of ${kind} (default queue: ${queueOf(operator)})`;
     throw invalid([{ path: 'queue', message }]);
   }
-  const forbidden = engine.operators.get(read.request.operator)?.admit?.(read.request, read.params, run) ?? [];
+  const forbidden = judge(engine, read.request, read.params)?.admit?.(read.request, read.params, run) ?? [];
   if (forbidden.length > 0) throw invalid(forbidden);
   if (asked.dryRun === true) return { runId: run.runId, queue, dryRun: true };
   if ((await broker.fill()) >= FULL_AT)
@@ -146,6 +148,16 @@ async function retry(engine: Engine, tenant: string, input: unknown): Promise<un
     request: { ...stored.data, parentRunId: runId },
     ...(newRunId === undefined ? {} : { runId: newRunId }),
   });
+}
+
+/** Who can say what the tenant's policy would refuse: not where the pod comes from a template that only the other kind of process has. */
+function judge(
+  { operators, foreign }: Engine,
+  { operator }: RunRequest,
+  params: unknown,
+): Operator<unknown> | undefined {
+  const isPlainPod = operator === 'pod' && textIn(params, 'podTemplateFile') === undefined;
+  return operators.get(operator) ?? (isPlainPod ? foreign.get(operator) : undefined);
 }
 
 async function found(engine: Engine, run: RunKey): Promise<Versioned<RunState>> {

@@ -42,9 +42,13 @@ export function checkRequest(engine: Pick<Engine, 'operators'>, json: unknown, r
   return checkedBy(engine.operators, new Map(), json, run);
 }
 
+/** What another kind of process is configured with, and this one may lack: its templates, and the image where a request names none. */
+const CONFIGURED_ELSEWHERE: ReadonlySet<string> = new Set(['params.image', 'params.podTemplateFile']);
+const holdsElsewhere = ({ path }: Problem): boolean => !CONFIGURED_ELSEWHERE.has(path);
+
 /**
- * The same for a service, which is asked for runs of every queue. Of an operator of the other kind of queue only the parameters' shape is
- * checked: what its processes are configured with (templates, images) is not known here.
+ * The same for a service, which is asked for runs of every queue. Of an operator of the other kind of queue everything is checked but what its
+ * processes are configured with (templates, images), which is not known here.
  */
 export function checkAnyRequest(
   { operators, foreign }: Pick<Engine, 'operators' | 'foreign'>,
@@ -80,7 +84,8 @@ function checkedBy(
     const params = operator.paramsSchema.safeParse(given);
     if (!params.success) problems.push(...problemsOf(params.error, operator.paramsSchema, ['params']));
     if (!envelope.success || !params.success) return refused(...problems);
-    const found = own?.check(envelope.data, params.data, run) ?? [];
+    const objections = operator.check(envelope.data, params.data, run);
+    const found = own === undefined ? objections.filter(holdsElsewhere) : objections;
     if (found.length > 0) return refused(...found);
     return { kind: 'valid', request: envelope.data, params: params.data };
   } catch (error) {
