@@ -16,6 +16,17 @@ const STALL_MS = 60_000;
 /** The runtime's word for a container that it has removed; comes as a log of one line. */
 const REMOVED = 'unable to retrieve container logs for ';
 
+/** Which log is asked for. */
+interface Reading {
+  readonly follow: boolean;
+  readonly previous?: boolean;
+}
+/** An unfinished last line, and what knows its place. */
+interface Rest {
+  readonly bytes: Buffer;
+  readonly order: LogOrder;
+  readonly continues: boolean;
+}
 type ContainerLife = 'gone' | 'ended' | 'living';
 
 /**
@@ -100,12 +111,29 @@ class LogReader {
     }
   }
 
-  /** One reading from the cursor on. `rest`: whether an unfinished last line counts. */
-  async *pass(how: {
-    readonly follow: boolean;
-    readonly rest: 'always' | 'never' | 'if ended';
-    readonly previous?: boolean;
-  }): AsyncGenerator<LogLine, void, undefined> {
+  /**
+   * One reading from the cursor on. `rest`: whether an unfinished last line counts. It does when a second reading ends in the same: a proxy
+   * may end an answer in the middle as properly as a container ends its log without a newline.
+   */
+  async *pass(
+    how: Reading & { readonly rest: 'always' | 'never' | 'if ended' },
+  ): AsyncGenerator<LogLine, void, undefined> {
+    let rest = yield* this.#read(how);
+    if (rest === undefined || how.rest === 'never') return;
+    if (how.rest === 'if ended' && (await this.#life()) === 'living') return;
+    for (;;) {
+      const again = yield* this.#read({ ...how, follow: false });
+      if (again === undefined) return;
+      if (again.bytes.equals(rest.bytes)) {
+        yield* this.#give(again.order, again.bytes, again.continues);
+        return;
+      }
+      rest = again;
+    }
+  }
+
+  /** The lines of one answer, and what follows the last newline. */
+  async *#read(how: Reading): AsyncGenerator<LogLine, Rest | undefined, undefined> {
     const { limitBytes } = this.#options;
     const previous = how.previous ?? this.#options.previous;
     const tailLines = this.#passes === 0 ? this.#options.tailLines : undefined;
@@ -137,13 +165,9 @@ class LogReader {
     }
     this.#seenBefore = how.previous === true && (order.met || this.#cursor !== from);
     const rest = lines.rest();
-    if (rest === undefined) return;
     // Cut by our own limit: the next reading gives it whole.
-    if (limitBytes !== undefined && bytes >= limitBytes) return;
-    if (rest.toString('utf8').startsWith(REMOVED)) return;
-    if (how.rest === 'always' || (how.rest === 'if ended' && (await this.#life()) !== 'living')) {
-      yield* this.#give(order, rest, lines.continues);
-    }
+    if (rest === undefined || (limitBytes !== undefined && bytes >= limitBytes)) return undefined;
+    return rest.toString('utf8').startsWith(REMOVED) ? undefined : { bytes: rest, order, continues: lines.continues };
   }
 
   *#give(order: LogOrder, bytes: Buffer, continues: boolean): Generator<LogLine> {
