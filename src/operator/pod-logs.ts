@@ -1,4 +1,5 @@
 /** Following a container's log, for programs that run a pod themselves. @see spec pod-operator §6.5, §6.12 */
+import { forwarded, isLogGroupMarker, parsedLogLine, parseLogLevel } from '../core/log-records.ts';
 import type { PodRef } from '../core/pod.ts';
 import { KubernetesError } from '../errors.ts';
 import type { Cluster, Log } from '../ports.ts';
@@ -36,23 +37,20 @@ export interface LogFollow {
   open(from: { readonly sinceSeconds?: number }): AsyncIterable<string>;
 }
 
-const TIMED = /^(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:?\d\d))(?: |$)/;
-
 /** Timestamp and text of a line; only RFC 3339 at its start is a time. */
 export function parseLogLine(line: string): { readonly timestamp: Date | undefined; readonly message: string } {
-  const text = line.replace(/\n+$/, '');
-  const found = TIMED.exec(text);
-  const timestamp = found === null ? undefined : new Date(found[1] ?? '');
-  if (found === null || timestamp === undefined || Number.isNaN(timestamp.getTime()))
-    return { timestamp: undefined, message: line };
-  return { timestamp, message: text.slice(found[0].length) };
+  const { nanos, message } = parsedLogLine(line);
+  return { timestamp: nanos === undefined ? undefined : new Date(Number(nanos / 1_000_000n)), message };
 }
+
+/** Levels of our log for those that a line may begin with. */
+const LEVELS = { debug: 'debug', info: 'info', warning: 'warn', error: 'error', critical: 'error' } as const;
 
 /** What the log is told of a record: with a prefix, unless it opens or closes a group. */
 function shown(containerName: string, message: string, options: FetchLogOptions): string {
-  if (/^::(end)?group::/.test(message)) return message;
-  if (options.logFormatter !== undefined) return options.logFormatter(containerName, message);
-  return options.containerNameLogPrefixEnabled === false ? message : `[${containerName}] ${message}`;
+  if (options.logFormatter !== undefined && !isLogGroupMarker(message))
+    return options.logFormatter(containerName, message);
+  return forwarded(message, containerName, options.containerNameLogPrefixEnabled);
 }
 
 interface Consumed {
@@ -92,7 +90,7 @@ async function consume(follow: LogFollow, options: FetchLogOptions, since: Date 
     record = undefined;
     const scene = { line: text, client, mode: ExecutionMode.SYNC, containerName, timestamp, pod };
     await callbacks.fire('progressCallback', scene);
-    log.info({ container: containerName }, shown(containerName, text, options));
+    log[LEVELS[parseLogLevel(text)]]({ container: containerName }, shown(containerName, text, options));
   };
   let broken: unknown;
   try {
