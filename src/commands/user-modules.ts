@@ -4,7 +4,7 @@ import { pathToFileURL } from 'node:url';
 import { z } from 'zod';
 import { ReentryError } from '../errors.ts';
 import type { CallbackRegistry } from '../operator/callbacks.ts';
-import { type DefinedOperator, isDefinedOperator } from '../operator/define-operator.ts';
+import type { DefinedOperator } from '../operator/define-operator.ts';
 
 /**
  * All exports of `files` (relative to `directory`) that `defineOperator` made.
@@ -15,7 +15,10 @@ export async function operatorsFrom(
   directory: string,
 ): Promise<readonly DefinedOperator[]> {
   const found: DefinedOperator[] = [];
-  for (const file of files ?? []) {
+  if (files === undefined || files.length === 0) return found;
+  // Late: a process without operators of its own, as a triggerer is, loads nothing of them.
+  const { isDefinedOperator } = await import('../operator/define-operator.ts');
+  for (const file of files) {
     const operators = Object.values(await exportsOf(file, directory)).filter(isDefinedOperator);
     if (operators.length === 0) throw invalid(`${file} exports no operator; make one with defineOperator`);
     found.push(...operators);
