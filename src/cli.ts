@@ -1,98 +1,23 @@
 #!/usr/bin/env node
-/** The program: reads arguments and environment once, picks a command, turns errors into exit codes. */
-import { readFileSync } from 'node:fs';
+/**
+ * The entry: reads the environment once, and lets Node keep what it compiles. A process that finds its code compiled starts in less
+ * time and some 20 MB smaller, because the compiler of TypeScript is not even loaded. `NODE_COMPILE_CACHE` names another folder.
+ */
+import { enableCompileCache, flushCompileCache } from 'node:module';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { CommanderError } from 'commander';
-import { ReplaySubject } from 'rxjs';
-import { z } from 'zod';
-import { ERROR_CODES, EXIT_CODES } from './commands/exit-codes.ts';
-import type { ExitCode } from './commands/exit-codes.ts';
-import { program } from './commands/program.ts';
-import type { Shell } from './commands/shell.ts';
-import { ReentryError } from './errors.ts';
 
-const stop$ = new ReplaySubject<string>(1);
-let asked = false;
+/** By then a role has loaded all it needs; a process that is killed later leaves it to the next one. */
+const FLUSH_AFTER_MS = 10_000;
 
-function onSignal(signal: string): void {
-  // The first signal drains; whoever asks twice does not want to wait.
-  if (asked) process.exit(signal === 'SIGINT' ? 130 : 143);
-  asked = true;
-  stop$.next(signal);
-  stop$.complete();
-}
+const { env } = process;
+const base = env['XDG_CACHE_HOME'];
+const userCache = join(base === undefined || base === '' ? join(homedir(), '.cache') : base, 'reentry');
+// Where nothing can be written, Node goes on without.
+enableCompileCache(join(userCache, 'compiled'));
+setTimeout(flushCompileCache, FLUSH_AFTER_MS).unref();
 
-function userCache(env: NodeJS.ProcessEnv): string {
-  const base = env['XDG_CACHE_HOME'];
-  return join(base === undefined || base === '' ? join(homedir(), '.cache') : base, 'reentry');
-}
-
-function version(): string {
-  const packageFile = new URL('../package.json', import.meta.url);
-  return z.object({ version: z.string() }).parse(JSON.parse(readFileSync(packageFile, 'utf8'))).version;
-}
-
-async function readStdin(): Promise<string> {
-  process.stdin.setEncoding('utf8');
-  let text = '';
-  for await (const chunk of process.stdin) text += String(chunk);
-  return text;
-}
-
-const shell: Shell = {
-  out: (text) => {
-    process.stdout.write(`${text}\n`);
-  },
-  err: (text) => {
-    process.stderr.write(`${text}\n`);
-  },
-  stderr: process.stderr,
-  outIsTty: process.stdout.isTTY,
-  errIsTty: process.stderr.isTTY,
-  colour: process.stdout.isTTY && (process.env['NO_COLOR'] ?? '') === '',
-  env: { ...process.env },
-  directory: process.cwd(),
-  userCache: userCache(process.env),
-  stdin: readStdin,
-  stop$: stop$.asObservable(),
-  self: [process.execPath, fileURLToPath(import.meta.url)],
-  version: version(),
-};
-
-/** What went wrong, as text and exit code. */
-function failure(error: unknown): { readonly text: string; readonly code: ExitCode } {
-  if (error instanceof CommanderError)
-    return { text: '', code: error.exitCode === 0 ? EXIT_CODES.ok : EXIT_CODES.usage };
-  if (error instanceof ReentryError) {
-    const listed = error.problems.filter(({ message }) => !error.message.includes(message));
-    const lines = listed.map(({ path, message }) => `\n  ${path}: ${message}`);
-    return { text: `reentry: ${error.message}${lines.join('')}`, code: ERROR_CODES[error.code] };
-  }
-  const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
-  return { text: `reentry: this should not have happened: ${text}`, code: EXIT_CODES.failed };
-}
-
-process.on('SIGINT', onSignal);
-process.on('SIGTERM', onSignal);
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  // `reentry logs RUN | head`: the reader has seen enough.
-  if (error.code === 'EPIPE') process.exit(EXIT_CODES.ok);
-  throw error;
-});
-
-try {
-  await program(shell, (code) => {
-    process.exitCode = code;
-  }).parseAsync(process.argv);
-} catch (error) {
-  const { text, code } = failure(error);
-  if (text !== '') shell.err(text);
-  process.exitCode = code;
-}
-process.off('SIGINT', onSignal);
-process.off('SIGTERM', onSignal);
-// Everything is said and closed; what a library's timer still waits for is not worth the user's seconds.
-for (const stream of [process.stdout, process.stderr]) await new Promise((resolve) => stream.write('', resolve));
-process.exit();
+// Late, because what is imported above is compiled before this line.
+const { main } = await import('./main.ts');
+await main({ env, userCache, entry: fileURLToPath(import.meta.url) });

@@ -2,6 +2,8 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 
+/** As the image and the scripts of package.json start it. */
+const FLAGS = ['--max-semi-space-size=2'];
 const CLI = fileURLToPath(new URL('../../src/cli.ts', import.meta.url));
 
 /** One `reentry …` process of a test: its output is kept, and it is gone when the test is. */
@@ -22,7 +24,7 @@ export function startReentry(
   env: Readonly<Record<string, string>> = {},
   cwd?: string,
 ): ReentryProcess {
-  return startNode([CLI, ...args], env, cwd);
+  return startNode([...FLAGS, CLI, ...args], env, cwd);
 }
 
 /** Starts another program of the tests' own, in the same way. */

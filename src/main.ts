@@ -1,0 +1,102 @@
+/** The program behind `cli.ts`: picks a command, turns signals and errors into exit codes. */
+import { readFileSync } from 'node:fs';
+import { CommanderError } from 'commander';
+import { ReplaySubject } from 'rxjs';
+import { z } from 'zod';
+import { ERROR_CODES, EXIT_CODES } from './commands/exit-codes.ts';
+import type { ExitCode } from './commands/exit-codes.ts';
+import { program } from './commands/program.ts';
+import type { Shell } from './commands/shell.ts';
+import { ReentryError } from './errors.ts';
+
+const stop$ = new ReplaySubject<string>(1);
+let asked = false;
+
+function onSignal(signal: string): void {
+  // The first signal drains; whoever asks twice does not want to wait.
+  if (asked) process.exit(signal === 'SIGINT' ? 130 : 143);
+  asked = true;
+  stop$.next(signal);
+  stop$.complete();
+}
+
+function version(): string {
+  const packageFile = new URL('../package.json', import.meta.url);
+  return z.object({ version: z.string() }).parse(JSON.parse(readFileSync(packageFile, 'utf8'))).version;
+}
+
+async function readStdin(): Promise<string> {
+  process.stdin.setEncoding('utf8');
+  let text = '';
+  for await (const chunk of process.stdin) text += String(chunk);
+  return text;
+}
+
+/** What went wrong, as text and exit code. */
+function failure(error: unknown): { readonly text: string; readonly code: ExitCode } {
+  if (error instanceof CommanderError)
+    return { text: '', code: error.exitCode === 0 ? EXIT_CODES.ok : EXIT_CODES.usage };
+  if (error instanceof ReentryError) {
+    const listed = error.problems.filter(({ message }) => !error.message.includes(message));
+    const lines = listed.map(({ path, message }) => `\n  ${path}: ${message}`);
+    return { text: `reentry: ${error.message}${lines.join('')}`, code: ERROR_CODES[error.code] };
+  }
+  const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  return { text: `reentry: this should not have happened: ${text}`, code: EXIT_CODES.failed };
+}
+
+/** What only the entry knows: the environment, and which file it is. */
+export interface Entry {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** The user's cache folder of this machine. */
+  readonly userCache: string;
+  /** Path of the program's file, to start another process of it. */
+  readonly entry: string;
+}
+
+/** Runs the command that the arguments name, and ends the process with its exit code. */
+export async function main({ env, userCache, entry }: Entry): Promise<never> {
+  const shell: Shell = {
+    out: (text) => {
+      process.stdout.write(`${text}\n`);
+    },
+    err: (text) => {
+      process.stderr.write(`${text}\n`);
+    },
+    stderr: process.stderr,
+    outIsTty: process.stdout.isTTY,
+    errIsTty: process.stderr.isTTY,
+    colour: process.stdout.isTTY && (env['NO_COLOR'] ?? '') === '',
+    env: { ...env },
+    directory: process.cwd(),
+    userCache,
+    stdin: readStdin,
+    stop$: stop$.asObservable(),
+    // With the flags of this one, as the memory of a role depends on them.
+    self: [process.execPath, ...process.execArgv, entry],
+    version: version(),
+  };
+
+  process.on('SIGINT', onSignal);
+  process.on('SIGTERM', onSignal);
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    // `reentry logs RUN | head`: the reader has seen enough.
+    if (error.code === 'EPIPE') process.exit(EXIT_CODES.ok);
+    throw error;
+  });
+
+  try {
+    await program(shell, (code) => {
+      process.exitCode = code;
+    }).parseAsync(process.argv);
+  } catch (error) {
+    const { text, code } = failure(error);
+    if (text !== '') shell.err(text);
+    process.exitCode = code;
+  }
+  process.off('SIGINT', onSignal);
+  process.off('SIGTERM', onSignal);
+  // Everything is said and closed; what a library's timer still waits for is not worth the user's seconds.
+  for (const stream of [process.stdout, process.stderr]) await new Promise((resolve) => stream.write('', resolve));
+  process.exit();
+}
