@@ -4,6 +4,7 @@
  */
 import {
   containerIsSucceeded,
+  definePodContainerState,
   detectPodTerminateEarlyIssues,
   exitCodeOf,
   getContainerTerminationMessage,
@@ -176,9 +177,9 @@ export class KubernetesPodOperator extends PodTask {
   ): Promise<TaskReturned | TaskDeferred> {
     const pod = this.pod ?? {};
     const event = { name: nameOf(pod), namespace: namespaceOf(pod) ?? '', lastLogTime: lastLogTime ?? null };
-    const phase = phaseOf(pod);
-    if (phase === PodPhase.SUCCEEDED) return await this.triggerReentry(context, { ...event, status: 'success' });
-    if (phase === PodPhase.FAILED) return await this.triggerReentry(context, { ...event, status: 'failed' });
+    const state = definePodContainerState(pod, this.baseContainerName);
+    if (state === 'terminated') return await this.triggerReentry(context, { ...event, status: 'success' });
+    if (state === 'failed') return await this.triggerReentry(context, { ...event, status: 'failed' });
     const { pollInterval, getLogs, startupTimeoutSeconds, startupCheckIntervalSeconds, scheduleTimeoutSeconds } = this;
     const trigger = {
       podName: event.name,
@@ -225,9 +226,13 @@ export class KubernetesPodOperator extends PodTask {
       await this.#callback('onPodCompletion', context, pod);
       await this.#callback('onPodTeardown', context, pod);
       if (this.doXcomPush) result = await this.extractXcom(pod);
-      if (status !== 'success') throw new TaskFailed(event.stackTrace ?? event.message ?? 'the pod failed', result);
+      if (status !== 'success') {
+        // The result of a failed pod is told once, here; a success returns it.
+        await this.#pushResult(context, result);
+        throw new TaskFailed(event.stackTrace ?? event.message ?? 'the pod failed', result);
+      }
     } finally {
-      await this.#clean(pod, status, context, result);
+      await this.#clean(pod, status, context, status === 'success' ? result : undefined);
     }
     return { kind: 'returned', result: this.doXcomPush ? result : undefined };
   }
@@ -262,8 +267,7 @@ export class KubernetesPodOperator extends PodTask {
     if (phaseOf(remotePod) !== PodPhase.SUCCEEDED || keeps)
       await this.patchAlreadyChecked(remotePod, { reraise: false });
     if (!succeeded) {
-      if (this.doXcomPush && xcomResult !== undefined && xcomResult !== null)
-        await context?.xcomPush?.('return_value', xcomResult);
+      await this.#pushResult(context, xcomResult);
       await this.#logFailure(remotePod);
     }
     await this.processPodDeletion(remotePod, { reraise: false });
@@ -296,6 +300,10 @@ export class KubernetesPodOperator extends PodTask {
       }
     }
     await this.postCompleteAction({ pod, remotePod, context, result });
+  }
+
+  async #pushResult(context: TaskContext | undefined, result: unknown): Promise<void> {
+    if (this.doXcomPush && result !== undefined && result !== null) await context?.xcomPush?.('return_value', result);
   }
 
   /** What the base container has written since; a log that cannot be read is a warning. */

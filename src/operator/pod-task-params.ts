@@ -21,9 +21,11 @@ export interface KubernetesPodOperatorParams extends Omit<
 > {
   /** The cluster; made by `hookOf`, or any object of the protocol. */
   readonly hook: PodOperatorHookProtocol;
+  /** The seed’s older word for a callback’s `progressCallback`; without effect, as there. */
+  readonly progressCallback?: undefined;
   readonly taskId?: string;
   readonly callbacks?: PodCallbacks | readonly PodCallbacks[];
-  readonly logFormatter?: (containerName: string, message: string) => string;
+  readonly logFormatter?: ((containerName: string, message: string) => string) | undefined;
   readonly podSecurity?: PodRequestOptions['podSecurity'];
   readonly podTemplates?: PodRequestOptions['podTemplates'];
   /** Copied into the arguments of the deferral's trigger. */

@@ -40,7 +40,8 @@ export function apiError(status: number, retryAfter?: string): KubernetesError {
 
 /** What the reference calls an exception: an HTTP status, or a class. */
 export function failureOf(what: unknown): Error {
-  if (typeof what === 'number') return apiError(what);
+  const status = Number(what);
+  if (Number.isInteger(status)) return apiError(status);
   if (
     /urllib3\.|KubernetesApiE|HTTPError|ProtocolError|MaxRetryError|Timeout|Connection|OSError|gaierror/.test(
       String(what),

@@ -1,0 +1,373 @@
+import { isRecord, type JsonRecord, numberIn, recordIn, recordsIn, textIn } from '../../src/core/json.ts';
+import type { PodCallbacks } from '../../src/operator/callbacks.ts';
+import { PodNotFoundException, TaskSkipped } from '../../src/operator/exceptions.ts';
+import { hookOf } from '../../src/operator/hook.ts';
+import { KubernetesPodOperator } from '../../src/operator/kubernetes-pod-operator.ts';
+import { podParamsSchema } from '../../src/operator/params.ts';
+import type { FetchLogOptions, PodLoggingStatus } from '../../src/operator/pod-logs.ts';
+import { PodManager, type StartLimits } from '../../src/operator/pod-manager.ts';
+import { podEventSchema } from '../../src/operator/pod-task-params.ts';
+import { camelCase, camelKeys, compareWithOracle, type OracleCase } from './harness.ts';
+import { failureOf, nameIn, SimulatedClock, stubCluster, withUid } from './stub-world.ts';
+
+const NOON_MS = Date.parse('2024-01-02T12:00:00Z');
+const REQUEST = { metadata: { name: 'request', namespace: 'ns' }, spec: { containers: [{ name: 'base' }] } };
+const NO_LOG: PodLoggingStatus = { running: false, lastLogTime: undefined };
+
+/** What a recorded answer is: a pod, no pod, or an error. */
+function podOr(answer: unknown): JsonRecord {
+  if (isRecord(answer)) return withUid(answer);
+  if (answer === null || answer === undefined || Number(answer) === 404) throw new PodNotFoundException('gone');
+  throw failureOf(answer);
+}
+
+/** A manager that does nothing but write down what it was asked. */
+class Recorder extends PodManager {
+  readonly calls: unknown[][] = [];
+  readonly #world: JsonRecord;
+  readonly #clock: SimulatedClock;
+
+  constructor(world: JsonRecord, calls: unknown[][], clock: SimulatedClock) {
+    super(stubCluster({}), { clock });
+    this.#world = world;
+    this.#clock = clock;
+    this.calls = calls;
+  }
+  #failAs(key: string): void {
+    if (key in this.#world) throw failureOf(this.#world[key]);
+  }
+  override createPod(pod: JsonRecord): Promise<JsonRecord> {
+    // The name that the request was recorded under, unless the case is about names.
+    const name = /^my-name-1(?=-)/.exec(nameIn(pod))?.[0] ?? 'request';
+    this.calls.push(['create_pod', name]);
+    return Promise.resolve().then(
+      () => (this.#failAs('create'), withUid({ ...REQUEST, metadata: { name, namespace: 'ns' }, spec: pod['spec'] })),
+    );
+  }
+  override deletePod(pod: JsonRecord): Promise<void> {
+    this.calls.push(['delete_pod', nameIn(pod)]);
+    return Promise.resolve().then(() => {
+      this.#failAs('delete');
+    });
+  }
+  override readPod(): Promise<JsonRecord> {
+    return Promise.resolve().then(() =>
+      podOr(
+        'read_pod' in this.#world ? this.#world['read_pod'] : (this.#world['get_pod'] ?? this.#world['remote_pod']),
+      ),
+    );
+  }
+  override awaitPodStart(_: JsonRecord, limits: StartLimits = {}): Promise<void> {
+    const { checkInterval, scheduleTimeout, startupTimeout } = limits;
+    this.calls.push(['await_pod_start', checkInterval, scheduleTimeout, startupTimeout]);
+    return Promise.resolve().then(() => {
+      this.#failAs('start');
+    });
+  }
+  override watchPodEvents(): Promise<void> {
+    return Promise.resolve();
+  }
+  override fetchRequestedContainerLogs(_: JsonRecord, containers: unknown): Promise<readonly PodLoggingStatus[]> {
+    this.calls.push(['fetch_requested_container_logs', containers]);
+    return Promise.resolve().then(() => (this.#failAs('follow'), []));
+  }
+  override fetchRequestedInitContainerLogs(_: JsonRecord, containers: unknown): Promise<readonly PodLoggingStatus[]> {
+    this.calls.push(['fetch_requested_init_container_logs', containers]);
+    return Promise.resolve([]);
+  }
+  override fetchContainerLogs(
+    _: JsonRecord,
+    container: string,
+    { sinceTime }: FetchLogOptions = {},
+  ): Promise<PodLoggingStatus> {
+    const since = sinceTime === undefined ? null : Math.ceil((this.#clock.now() - sinceTime.getTime()) / 1000);
+    this.calls.push(['log', container, since]);
+    return Promise.resolve().then(() => (this.#failAs('log'), NO_LOG));
+  }
+  override awaitContainerCompletion(): Promise<void> {
+    return Promise.resolve();
+  }
+  override awaitXcomSidecarContainerStart(): Promise<void> {
+    this.calls.push(['await_xcom_sidecar_container_start']);
+    return Promise.resolve().then(() => {
+      this.#failAs('sidecar');
+    });
+  }
+  override extractXcom(): Promise<string> {
+    this.calls.push(['extract_xcom']);
+    const { xcom = '{"a": 1}' } = this.#world;
+    if (typeof xcom !== 'string' || /Error$/.test(xcom)) return Promise.reject(failureOf(xcom));
+    return Promise.resolve(xcom);
+  }
+  override awaitPodCompletion(
+    _: JsonRecord,
+    { istioEnabled = false, containerName = 'base', doXcomPush = false } = {},
+  ): Promise<JsonRecord> {
+    this.calls.push(['await_pod_completion', containerName, doXcomPush, istioEnabled]);
+    return Promise.resolve().then(() => podOr(this.#world['final_pod']));
+  }
+}
+
+const NOT_PARAMETERS = new Set([
+  'multiple_outputs',
+  'callbacks',
+  'trigger_kwargs',
+  'execution_timeout',
+  'cluster_context',
+  'in_cluster',
+  'log_events_on_startup',
+]);
+const HOOKS = [
+  'onPodManifestCreated',
+  'onPodCreation',
+  'onPodStarting',
+  'onPodCompletion',
+  'onPodTeardown',
+  'onPodCleanup',
+] as const;
+
+function ours({ input }: OracleCase) {
+  const calls: unknown[][] = [];
+  const world: JsonRecord = { ...recordIn(input, 'world'), remote_pod: input['remote_pod'] };
+  const clock = new SimulatedClock(NOON_MS);
+  const manager = new Recorder(world, calls, clock);
+  const searches = Array.isArray(world['found']) ? [...world['found']] : [];
+  let search = 0;
+  let found: readonly JsonRecord[] = [];
+  const cluster = stubCluster({
+    listPods: () => {
+      calls.push(['list_pods']);
+      found = recordsIn({ pods: searches[Math.min(search++, searches.length - 1)] ?? [] }, 'pods').map((pod) =>
+        withUid({ ...pod, metadata: { ...recordIn(pod, 'metadata'), name: 'found' } }),
+      );
+      return Promise.resolve(found.map((pod) => stubCluster({}).project(pod)));
+    },
+    // At re-entry the pod is asked for by its name; a search reads what it found.
+    getPod: (_, name) => Promise.resolve(found.find((pod) => nameIn(pod) === name) ?? seen(world['get_pod'])),
+    patchPod: ({ name }) => {
+      calls.push(['patch', name]);
+      return 'patch' in world ? Promise.reject(failureOf(world['patch'])) : Promise.resolve('patched');
+    },
+  });
+  const seen = (answer: unknown): JsonRecord | undefined => {
+    if (isRecord(answer)) return withUid(answer);
+    if (answer === null || answer === undefined || Number(answer) === 404) return undefined;
+    throw failureOf(answer);
+  };
+  class Recorded extends KubernetesPodOperator {
+    override get podManager(): PodManager {
+      return manager;
+    }
+  }
+  const given = recordIn(input, 'params');
+  const params = camelKeys(Object.fromEntries(Object.entries(given).filter(([key]) => !NOT_PARAMETERS.has(key))));
+  const parsed = {
+    ...podParamsSchema.parse({ image: 'i', deferrable: false, ...params }),
+    callbacks: [],
+    logFormatter: undefined,
+    progressCallback: undefined,
+  };
+  const tell = (hook: string, pod: unknown) => calls.push(['callback', hook, isRecord(pod) ? nameIn(pod) : null]);
+  const recording: PodCallbacks = Object.fromEntries(
+    HOOKS.map((hook) => [
+      hook,
+      (scene: JsonRecord) => void tell(hook, hook === 'onPodManifestCreated' ? REQUEST : scene['pod']),
+    ]),
+  );
+  const callbacks = given['callbacks'] === true ? [recording] : [];
+  const operator = new Recorded({ ...parsed, hook: hookOf(cluster), clock, callbacks });
+  return { operator, calls, world };
+}
+
+async function answer(theCase: OracleCase): Promise<unknown> {
+  const { input } = theCase;
+  const pushed: unknown[] = [];
+  const context = { xcomPush: (key: string, value: unknown) => void pushed.push([key, value]) };
+  const { operator, calls } = ours(theCase);
+  const run = async (): Promise<JsonRecord> => {
+    switch (input['function']) {
+      case 'cleanup': {
+        if (input['killed'] === true) await operator.onKill();
+        const remote = input['remote_pod'];
+        const pod = isRecord(remote) ? withUid(remote) : undefined;
+        await operator.cleanup(pod ?? REQUEST, pod, { context, xcomResult: input['xcom_result'] });
+        return { result: 'returned', value: null };
+      }
+      case 'execute': {
+        const done = await operator.execute(context);
+        return done.kind === 'deferred'
+          ? { result: 'deferred', trigger: done.trigger }
+          : { result: 'returned', value: done.result ?? null };
+      }
+      default: {
+        const event = Object.fromEntries(
+          Object.entries(recordIn(input, 'event')).map(([key, value]) => [camelCase(key), value ?? undefined]),
+        );
+        const done = await operator.triggerReentry(context, podEventSchema.parse(event));
+        return done.kind === 'deferred'
+          ? { result: 'deferred', trigger: done.trigger }
+          : { result: 'returned', value: done.result ?? null };
+      }
+    }
+  };
+  try {
+    return { ...(await run()), calls, xcom_pushed: pushed };
+  } catch (error) {
+    return {
+      result: error instanceof TaskSkipped ? 'skipped' : 'failed',
+      calls,
+      xcom_pushed: pushed,
+      ...(error instanceof TypeError ? { crash: error.stack } : {}),
+    };
+  }
+}
+
+/** The reference's calls in the words above. Reading the pod once more (for a mesh, for its state) is not compared. */
+function callOf(call: readonly unknown[]): readonly unknown[] | undefined {
+  const [name, first, second] = call;
+  const facts = isRecord(first) ? first : {};
+  switch (String(name).split('.').at(-1) ?? '') {
+    case 'read_pod':
+    case 'get_pod':
+      return undefined;
+    case 'list_namespaced_pod':
+      return ['list_pods'];
+    case 'patch_namespaced_pod':
+      return ['patch', first];
+    case 'read_namespaced_pod_log': {
+      const of = isRecord(first) ? first : recordIn({ second }, 'second');
+      return ['log', of['container'], of['since_seconds'] ?? null];
+    }
+    case 'callback':
+      return ['callback', camelCase(String(first)), second ?? null];
+    case 'await_pod_start':
+      return ['await_pod_start', facts['check_interval'], facts['schedule_timeout'], facts['startup_timeout']];
+    case 'await_pod_completion':
+      return ['await_pod_completion', facts['container_name'], facts['do_xcom_push'], facts['istio_enabled']];
+    case 'extract_xcom':
+      return ['extract_xcom'];
+    case 'await_xcom_sidecar_container_start':
+      return ['await_xcom_sidecar_container_start'];
+    case 'fetch_requested_container_logs':
+    case 'fetch_requested_init_container_logs':
+      return [String(name).split('.').at(-1), first];
+    default:
+      return [String(name).split('.').at(-1), first];
+  }
+}
+
+const TRIGGER_FIELDS = [
+  'pod_name',
+  'pod_namespace',
+  'base_container_name',
+  'poll_interval',
+  'get_logs',
+  'startup_timeout',
+  'startup_check_interval',
+  'schedule_timeout',
+  'on_finish_action',
+  'on_kill_action',
+  'termination_grace_period',
+  'logging_interval',
+];
+function triggerOf(trigger: unknown): JsonRecord {
+  const fields = recordIn({ trigger }, 'trigger');
+  const kwargs = recordIn(fields, 'trigger_kwargs');
+  const counted = numberIn(kwargs, '_redefer_count') ?? 0;
+  return {
+    ...Object.fromEntries(TRIGGER_FIELDS.map((key) => [camelCase(key), fields[key] ?? null])),
+    redeferCount: counted,
+  };
+}
+
+const isMap = (text: unknown): boolean => text === undefined || (typeof text === 'string' && text.startsWith('{'));
+const statusIn = (input: JsonRecord): string => textIn(recordIn(input, 'event'), 'status') ?? '';
+const status = ({ input }: OracleCase): string => statusIn(input);
+const instead =
+  (change: (output: JsonRecord, theCase: OracleCase) => JsonRecord) =>
+  (theirs: OracleCase['theirs'], theCase: OracleCase) =>
+    'output' in theirs && isRecord(theirs.output) ? { output: change(theirs.output, theCase) } : theirs;
+const listIn = (output: JsonRecord, key: string): readonly unknown[] => {
+  const list = output[key];
+  return Array.isArray(list) ? list : [];
+};
+
+compareWithOracle('reentry', {
+  answer,
+  theirs: (output) => {
+    if (!isRecord(output)) return output;
+    const calls = listIn(output, 'calls')
+      .flatMap((call) => (Array.isArray(call) ? [callOf(call)] : []))
+      .filter((call) => call !== undefined);
+    const { result, value, trigger, xcom_pushed: pushed } = output;
+    return {
+      result,
+      calls,
+      xcom_pushed: pushed,
+      ...(result === 'returned' ? { value } : {}),
+      ...(result === 'deferred' ? { trigger: triggerOf(trigger) } : {}),
+    };
+  },
+  ours: (output) => {
+    if (!isRecord(output) || !isRecord(output['trigger'])) return output;
+    const { trigger } = output;
+    const fields = [...TRIGGER_FIELDS.map(camelCase), 'redeferCount'];
+    return { ...output, trigger: Object.fromEntries(fields.map((key) => [key, trigger[key] ?? null])) };
+  },
+  rules: [
+    {
+      reason: 'a result is told as a whole; taking it apart into several is the platform’s',
+      when: ({ input }) =>
+        recordIn(input, 'params')['multiple_outputs'] === true && isMap(recordIn(input, 'world')['xcom']),
+      instead: instead((output) => ({
+        ...output,
+        xcom_pushed: listIn(output, 'xcom_pushed').filter(
+          (push) => Array.isArray(push) && ['pod_name', 'pod_namespace', 'return_value'].includes(String(push[0])),
+        ),
+      })),
+    },
+    {
+      reason: 'the platform refuses to take apart what is no map; here nothing is taken apart',
+      when: ({ input }) =>
+        recordIn(input, 'params')['multiple_outputs'] === true && !isMap(recordIn(input, 'world')['xcom']),
+    },
+    {
+      reason: 'a failing deferred task tells its result once (errata 11)',
+      when: (theCase) => ['failed', 'error', 'timeout', ''].includes(status(theCase)),
+      instead: instead((output) => ({
+        ...output,
+        xcom_pushed: [...new Map(listIn(output, 'xcom_pushed').map((push) => [JSON.stringify(push), push])).values()],
+      })),
+    },
+    {
+      reason: 'a pod of phase Succeeded has succeeded, whatever is known of its containers',
+      when: ({ input }) => 'base_container_name' in recordIn(input, 'params'),
+    },
+    {
+      reason: 'what of a log cannot be read is a warning: it is not asked for again, and whatever it is fails no task',
+      when: ({ input }) => 'log' in recordIn(input, 'world'),
+    },
+    {
+      reason:
+        'a `running` event reads the log and waits on, as the seed page says: the baseline that was recorded has dropped it',
+      when: (theCase) => status(theCase) === 'running',
+    },
+    {
+      reason: 'a success whose result cannot be read any more is none; without a result to read, it is one (errata 10)',
+      when: ({ input }) => {
+        const { get_pod: pod } = recordIn(input, 'world');
+        return pod === null || Number(pod) === 404;
+      },
+    },
+    {
+      reason: 'a pod that runs is alive, whatever its containers have not said yet',
+      when: ({ input }) =>
+        statusIn(input) === 'error' &&
+        textIn(recordIn(recordIn(recordIn(input, 'world'), 'get_pod'), 'status'), 'phase') === 'Running',
+    },
+    {
+      reason: 'an interval of no length is refused: null is none',
+      when: ({ input }) => recordIn(input, 'params')['logging_interval'] === 0,
+    },
+  ],
+});

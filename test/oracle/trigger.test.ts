@@ -1,0 +1,185 @@
+import { judge } from '../../src/core/judge.ts';
+import { isRecord, type JsonRecord, numberIn, recordIn, recordsIn, textIn } from '../../src/core/json.ts';
+import { projectPod } from '../../src/core/project-pod.ts';
+import { hookOf } from '../../src/operator/hook.ts';
+import { KubernetesPodOperator } from '../../src/operator/kubernetes-pod-operator.ts';
+import { podParamsSchema } from '../../src/operator/params.ts';
+import { aSubscription } from '../support/builders.ts';
+import { camelCase, compareWithOracle, type OracleCase } from './harness.ts';
+import { BEGIN_MS, SimulatedClock, stubCluster, withUid } from './stub-world.ts';
+
+const POD = withUid({ metadata: { name: 'pod', namespace: 'ns' } });
+const ref = { connection: 'oracle', namespace: 'ns', name: 'pod', uid: 'uid-pod' };
+
+/** The containers that a recorded pod without a spec must have had. */
+function withSpec(pod: JsonRecord): JsonRecord {
+  const names = (list: string) => recordsIn(recordIn(pod, 'status'), list).map(({ name }) => ({ name }));
+  const spec = { containers: names('containerStatuses'), initContainers: names('initContainerStatuses') };
+  return withUid({ spec, ...pod });
+}
+
+/** The recorded pods as a watch would tell them, at the times at which the reference looked. What the last one says stays. */
+function watched(theCase: OracleCase): unknown {
+  const params = recordIn(theCase.input, 'params');
+  const seconds = (key: string, otherwise: number): number => (numberIn(params, key) ?? otherwise) * 1000;
+  const scheduleMs = seconds('schedule_timeout', 120);
+  const startMs = seconds('startup_timeout', 120);
+  const deadline = numberIn(theCase.input, 'execution_deadline_in_seconds');
+  const wait = {
+    ...{ terminal: true, from: BEGIN_MS, scheduleBy: BEGIN_MS + scheduleMs, startBy: BEGIN_MS + scheduleMs + startMs },
+    ...(deadline === undefined ? {} : { timeoutAt: BEGIN_MS + deadline * 1000 }),
+  };
+  const subscription = aSubscription({ pod: ref, await: wait });
+  let now = BEGIN_MS;
+  for (const { pod, times } of recordsIn(theCase.input, 'reads')) {
+    // What could not be read tells nothing: the watch goes on from what it knows.
+    if (!isRecord(pod)) continue;
+    const seen = projectPod('oracle', withSpec(pod));
+    const starting = seen.phase === 'Pending' || seen.phase === 'Unknown';
+    for (let n = 0; n < (typeof times === 'number' ? times : 1); n += 1) {
+      const judgement = judge(
+        subscription,
+        { ...seen, baseContainer: textIn(params, 'base_container_name') ?? 'base' },
+        now,
+      );
+      if (judgement.kind === 'fire') return judgement.event.kind;
+      now += starting ? seconds('startup_check_interval', 5) : seconds('poll_interval', 2);
+    }
+  }
+  const last = recordsIn(theCase.input, 'reads').findLast(({ pod }) => isRecord(pod))?.['pod'];
+  if (!isRecord(last)) return 'waits';
+  const judgement = judge(subscription, projectPod('oracle', withSpec(last)), now + 3_600_000);
+  return judgement.kind === 'fire' ? judgement.event.kind : 'waits';
+}
+
+const FIELDS = [
+  'pod_name',
+  'pod_namespace',
+  'base_container_name',
+  'poll_interval',
+  'get_logs',
+  'startup_timeout',
+  'startup_check_interval',
+  'schedule_timeout',
+  'on_finish_action',
+  'on_kill_action',
+  'termination_grace_period',
+  'logging_interval',
+];
+
+async function answer(theCase: OracleCase): Promise<unknown> {
+  const { input } = theCase;
+  switch (input['function']) {
+    case 'run':
+      return watched(theCase);
+    case 'serialize': {
+      const given = recordIn(input, 'params');
+      const of = (key: string): unknown => given[key];
+      const params = {
+        ...podParamsSchema.parse({
+          image: 'i',
+          baseContainerName: of('base_container_name'),
+          pollInterval: of('poll_interval'),
+          getLogs: of('get_logs'),
+          startupTimeoutSeconds: of('startup_timeout'),
+          startupCheckIntervalSeconds: of('startup_check_interval'),
+          scheduleTimeoutSeconds: of('schedule_timeout'),
+          onFinishAction: of('on_finish_action'),
+          onKillAction: of('on_kill_action'),
+          terminationGracePeriod: of('termination_grace_period'),
+          loggingInterval: of('logging_interval'),
+        }),
+        callbacks: [],
+        logFormatter: undefined,
+        progressCallback: undefined,
+      };
+      const operator = new KubernetesPodOperator({
+        ...params,
+        hook: hookOf(stubCluster({})),
+        clock: new SimulatedClock(),
+      });
+      operator.pod = POD;
+      const deferred = await operator.invokeDeferMethod({});
+      const trigger = deferred.kind === 'deferred' ? deferred.trigger : {};
+      return Object.fromEntries(FIELDS.map((key) => [key, trigger[camelCase(key)] ?? null]));
+    }
+    default: {
+      const deletes: unknown[] = [];
+      const cluster = stubCluster({
+        deletePod: ({ name, namespace }, grace) => {
+          deletes.push({ grace_period_seconds: grace ?? null, name, namespace });
+          return Promise.resolve('asked');
+        },
+      });
+      const { onKillAction } = podParamsSchema.parse({ onKillAction: input['on_kill_action'] });
+      const grace = numberIn(input, 'termination_grace_period');
+      const more = grace === undefined ? {} : { terminationGracePeriod: grace };
+      const operator = new KubernetesPodOperator({ image: 'i', hook: hookOf(cluster), onKillAction, ...more });
+      operator.pod = POD;
+      // A run whose event has fired is its worker's; a triggerer that goes away stops nothing.
+      if (input['event_fired'] !== true && input['function'] === 'on_kill') await operator.onKill();
+      return { deletes };
+    }
+  }
+}
+
+const readsFail = ({ input }: OracleCase): boolean => recordsIn(input, 'reads').some(({ pod }) => !isRecord(pod));
+const statusText = ({ input }: OracleCase): string => JSON.stringify(input['reads'] ?? '');
+const eventOf = (output: unknown): unknown => {
+  const [event] = recordsIn(output, 'events');
+  return textIn(event, 'status') ?? 'waits';
+};
+
+compareWithOracle('trigger', {
+  answer,
+  theirs: (output, { input }) => {
+    if (input['function'] === 'run') return eventOf(output);
+    if (input['function'] !== 'serialize' || !isRecord(output)) return output;
+    const fields = recordIn(output, 'fields');
+    return Object.fromEntries(FIELDS.map((key) => [key, fields[key] ?? null]));
+  },
+  rules: [
+    {
+      reason:
+        'a triggerer that goes away deletes nothing: a cancel is a message of its own, and a worker carries it out',
+      when: ({ input }) => input['function'] === 'cleanup',
+      instead: () => ({ output: { deletes: [] } }),
+    },
+    {
+      reason: 'a call that fails tells nothing of the pod: the watch goes on from what it knows',
+      when: (theCase) => theCase.input['function'] === 'run' && readsFail(theCase),
+    },
+    {
+      reason: 'what a caller adds to an event never replaces its status (errata 20)',
+      when: ({ input }) => 'trigger_kwargs' in recordIn(input, 'params'),
+    },
+    {
+      reason: 'a pod that has ended keeps its verdict, though its deadline is over by then',
+      when: ({ input }) =>
+        'execution_deadline_in_seconds' in input && numberIn(input, 'execution_deadline_in_seconds') !== undefined,
+      instead: (theirs, { input }) => {
+        const last = recordIn(recordsIn(input, 'reads').at(-1), 'pod');
+        const phase = textIn(recordIn(last, 'status'), 'phase');
+        return phase === 'Succeeded' ? { output: 'success' } : theirs;
+      },
+    },
+    {
+      reason: 'a pod that cannot start, or failed before any container, has failed, with its reason (errata 9)',
+      when: ({ theirs }) => 'output' in theirs && eventOf(theirs.output) === 'error',
+      instead: () => ({ output: 'failed' }),
+    },
+    {
+      reason:
+        'the time to start begins with the scheduling, which these pods do not tell the time of: it ends later, never sooner',
+      when: (theCase) => theCase.input['function'] === 'run' && statusText(theCase).includes('PodScheduled'),
+    },
+    {
+      reason: 'an interval of no length is refused: null is none',
+      when: ({ input }) => recordIn(input, 'params')['logging_interval'] === 0 && input['function'] === 'serialize',
+    },
+    {
+      reason: 'logs are read by workers: what goes wrong with them is no event of the pod',
+      when: ({ input }) => 'logs' in input,
+    },
+  ],
+});
