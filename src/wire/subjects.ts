@@ -112,6 +112,8 @@ export const keys = {
   /** In `own`. */
   shard: (shard: string) => `s.${shard}`,
   janitor: 'janitor',
+  /** How often the holders of a message died. */
+  crashes: (stream: string, seq: number) => `crash.${stream}.${String(seq)}`,
   /** In `results`. */
   result: ({ tenant, runId }: RunKey, attempt: number, name: string) =>
     `${enc(tenant)}/${enc(runId)}/${String(attempt)}/${enc(name)}`,

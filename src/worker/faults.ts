@@ -8,6 +8,8 @@ import type { Delivery, Versioned } from '../ports.ts';
 import type { RunState } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
 import { operatorStep } from './context.ts';
+import { counted } from './crashes.ts';
+import type { CrashCount } from './crashes.ts';
 import type { Engine, Settled } from './engine.ts';
 import { writeOver } from './holding.ts';
 import { owe } from './owing.ts';
@@ -17,21 +19,13 @@ import { countEnd } from './stopping.ts';
 
 /** Exceptions nobody classified that a run survives. */
 export const MAX_FAULTS = 10;
-/** Deliveries by crash alone that a message survives. */
-export const MAX_CRASHES = 25;
-
-/** Whether the message has come back by crash alone too often: what is not a put-back of ours is a death of its holder. */
-export function crashedTooOften(delivery: Delivery, state: RunState | undefined): boolean {
-  return delivery.deliveries - (state?.naks ?? 0) > MAX_CRASHES;
-}
-
 /** Runs `work` for a delivery and settles it: acknowledged, put back, or left alone where somebody else owns the run by now. */
 export async function settled(
   engine: Engine,
   lane: string,
   run: RunKey | undefined,
   delivery: Delivery,
-  work: () => Promise<Settled>,
+  work: (diedTooOften: boolean) => Promise<Settled>,
 ): Promise<void> {
   const begunAt = performance.now();
   const log = engine.log.child({ lane, ...run, seq: delivery.seq, deliveries: delivery.deliveries });
@@ -39,12 +33,16 @@ export async function settled(
     engine.meter.count('steps_total', { lane, outcome });
     engine.meter.observeMs('step_milliseconds', performance.now() - begunAt, { lane });
   };
+  let crashes: CrashCount | undefined;
   try {
-    const result = await work();
+    crashes = await counted(engine, delivery);
+    const result = await work(crashes.diedTooOften);
+    await crashes.settled();
     if (result.kind === 'ack') await delivery.ack();
     else await delivery.nak(result.delayMs);
     done(result.kind);
   } catch (error) {
+    await crashes?.settled();
     if (error instanceof ReentryError && error.code === 'FENCED') {
       // Not acknowledged: a late ack would take the message from its new owner.
       delivery.abandon();

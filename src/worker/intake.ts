@@ -10,7 +10,7 @@ import { dec } from '../wire/tokens.ts';
 import type { Engine, Settled } from './engine.ts';
 import { audit } from './audit.ts';
 import { ACK } from './engine.ts';
-import { crashedTooOften, settled } from './faults.ts';
+import { settled } from './faults.ts';
 import { writeOver } from './holding.ts';
 import { owe } from './owing.ts';
 import { countEnd } from './stopping.ts';
@@ -20,7 +20,9 @@ import { hashOf, readRequest } from './validate.ts';
 export function intakeHandler(engine: Engine, queue: string): (delivery: Delivery) => Promise<void> {
   return async (delivery) => {
     const { run, problem } = addressed(delivery);
-    await settled(engine, 'intake', run, delivery, () => onRequest(engine, queue, delivery, run, problem));
+    await settled(engine, 'intake', run, delivery, (diedTooOften) =>
+      onRequest(engine, queue, delivery, run, problem, diedTooOften),
+    );
   };
 }
 
@@ -30,6 +32,7 @@ async function onRequest(
   delivery: Delivery,
   run: RunKey,
   badToken: string | undefined,
+  diedTooOften: boolean,
 ): Promise<Settled> {
   const { broker } = engine;
   let seen = await broker.runs.read(run, { leader: delivery.deliveries > 1 });
@@ -49,7 +52,7 @@ async function onRequest(
     const draft = await (async () => {
       if (badToken !== undefined)
         return refusal(diagnosisOf('INVALID_REQUEST', { problems: [{ path: '$', message: badToken }] }));
-      if (crashedTooOften(delivery, undefined)) {
+      if (diedTooOften) {
         const diagnosis = diagnosisOf('DEAD_LETTERED', { message: 'its intake died again and again' });
         await broker.publish.deadLetter('run', run, delivery.data, diagnosis);
         return refusal(diagnosis);

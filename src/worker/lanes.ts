@@ -13,7 +13,7 @@ import { gateOf, releaseSlot } from './admission.ts';
 import { onOrphan } from './orphans.ts';
 import type { Engine, Settled } from './engine.ts';
 import { ACK } from './engine.ts';
-import { crashedTooOften, giveUp, originOf, settled } from './faults.ts';
+import { giveUp, originOf, settled } from './faults.ts';
 import { Holding, writeOver } from './holding.ts';
 import { owe } from './owing.ts';
 import { carryOutCancel, carryOutResume, carryOutStart } from './steps.ts';
@@ -28,7 +28,7 @@ type Parsed =
 export function laneHandler(engine: Engine, lane: Lane): (delivery: Delivery) => Promise<void> {
   return async (delivery) => {
     const run = runOf(delivery);
-    await settled(engine, lane, run, delivery, async () => {
+    await settled(engine, lane, run, delivery, async (diedTooOften) => {
       const parsed = parse(lane, delivery.data);
       if (run === undefined || parsed === undefined) {
         engine.log.error({ subject: delivery.subject }, 'step message not understood');
@@ -37,7 +37,7 @@ export function laneHandler(engine: Engine, lane: Lane): (delivery: Delivery) =>
         return ACK;
       }
       if (parsed.on === 'ctl' && parsed.message.ask === 'orphan') return onOrphan(engine, run, parsed.message);
-      return onStep(engine, lane, run, delivery, parsed);
+      return onStep(engine, lane, run, delivery, parsed, diedTooOften);
     });
   };
 }
@@ -75,7 +75,14 @@ function asked(parsed: Parsed): StepMessage {
   }
 }
 
-async function onStep(engine: Engine, lane: Lane, run: RunKey, delivery: Delivery, parsed: Parsed): Promise<Settled> {
+async function onStep(
+  engine: Engine,
+  lane: Lane,
+  run: RunKey,
+  delivery: Delivery,
+  parsed: Parsed,
+  diedTooOften: boolean,
+): Promise<Settled> {
   const { broker } = engine;
   const stateRev = parsed.on === 'ctl' ? undefined : parsed.message.stateRev;
   // A direct read may be stale; what the message has seen, we see too. A redelivery may own the run: the leader knows.
@@ -84,7 +91,7 @@ async function onStep(engine: Engine, lane: Lane, run: RunKey, delivery: Deliver
     stateRev === undefined || delivery.deliveries > 1 ? { leader: true } : { atLeastRevision: stateRev },
   );
   for (;;) {
-    const tried = await act(engine, lane, run, delivery, parsed, seen);
+    const tried = await act(engine, lane, run, delivery, parsed, diedTooOften, seen);
     if (tried.kind !== 'lost') return tried;
     seen = tried.seen;
   }
@@ -99,6 +106,7 @@ async function act(
   run: RunKey,
   delivery: Delivery,
   parsed: Parsed,
+  diedTooOften: boolean,
   seen: Versioned<RunState> | undefined,
 ): Promise<Tried> {
   const { broker } = engine;
@@ -111,7 +119,7 @@ async function act(
   }
   if (seen === undefined || action === 'ack' || action === 'drop') return ACK;
   const state = seen.value;
-  if (crashedTooOften(delivery, state) && !isTerminal(state.phase)) {
+  if (diedTooOften && !isTerminal(state.phase)) {
     const message = `its worker died ${delivery.deliveries - 1} times`;
     if (await giveUp(engine, run, seen, delivery, lane, message)) return ACK;
     return { kind: 'lost', seen: await broker.runs.read(run, { leader: true }) };

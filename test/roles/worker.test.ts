@@ -5,6 +5,7 @@ import type { Broker, ClientBroker, Log, Meter } from '../../src/ports.ts';
 import { worker } from '../../src/roles/worker.ts';
 import { completedDataSchema } from '../../src/wire/messages.ts';
 import type { CompletedData, ServiceReply } from '../../src/wire/messages.ts';
+import { keys } from '../../src/wire/subjects.ts';
 import type { Verb } from '../../src/wire/subjects.ts';
 import { anInstallation, sharedNatsServer } from '../support/nats-server.ts';
 import { connectNats } from '../../src/nats/connection.ts';
@@ -33,10 +34,14 @@ interface Bench {
 }
 
 /** One worker, triggers, and a client of tenant `t` on an installation of their own. */
-async function aBench(queues: readonly string[] = ['default']): Promise<Bench> {
+async function aBench(
+  queues: readonly string[] = ['default'],
+  before: (parts: Pick<Bench, 'broker' | 'client'>) => Promise<void> = () => Promise.resolve(),
+): Promise<Bench> {
   const installation = await anInstallation(server.url(), { workerQueues: queues });
   const broker = await installation.broker();
   const client = await installation.client('t');
+  await before({ broker, client });
   const world = new PodWorld();
   const cluster = worldCluster(world, () => broker.now());
   const clusters = {
@@ -166,6 +171,38 @@ describe('a worker', () => {
     await publish('r2', '{}');
     await completed('r2');
     expect(await ask('status', { runId: 'r1' })).toMatchObject({ ok: { phase: 'Succeeded', attempt: before.attempt } });
+  });
+});
+
+describe('a request that came often', () => {
+  /** Asks for `r1` and puts it back `times` times, as a worker does that cannot take it in now, or dies with it. */
+  const oftenSeen = (times: number, died: number) => async (parts: Pick<Bench, 'broker' | 'client'>) => {
+    await parts.client.publishRun('default', { tenant: 't', runId: 'r1' }, encoder.encode('{}'));
+    const enough$ = new Subject<void>();
+    const putBack$ = parts.broker.queues.intake$(
+      'default',
+      1,
+      async (delivery) => {
+        if (delivery.deliveries === times && died > 0) {
+          const claim = { owner: 'dead', epoch: died };
+          await parts.broker.membership.claim(keys.crashes(delivery.stream, delivery.seq), claim, 0);
+        }
+        await delivery.nak(0);
+        if (delivery.deliveries >= times) enough$.next();
+      },
+      enough$,
+    );
+    await lastValueFrom(putBack$, { defaultValue: undefined });
+  };
+
+  test('is taken in all the same where it was only put back', async () => {
+    const { completed } = await aBench(['default'], oftenSeen(40, 0));
+    expect(await completed('r1')).toMatchObject({ state: 'succeeded' });
+  });
+
+  test('is given up where its holders died', async () => {
+    const { completed } = await aBench(['default'], oftenSeen(30, 24));
+    expect(await completed('r1')).toMatchObject({ state: 'failed', diagnosis: { code: 'DEAD_LETTERED' } });
   });
 });
 

@@ -103,7 +103,7 @@ export function faultLine(broker: Broker, odds: Odds, stallMs: number, random: (
     });
   };
 
-  const { runs, requests, subscriptions, queues, results } = broker;
+  const { runs, requests, subscriptions, queues, results, membership } = broker;
   const said = broker.publish;
   // The port's overloads tie the data to the type of the event; what comes in one way goes out the same.
   async function event(run: RunKey, type: 'completed', step: number, data: CompletedData): Promise<void>;
@@ -133,6 +133,12 @@ export function faultLine(broker: Broker, odds: Odds, stallMs: number, random: (
       queues: {
         intake$: (queue, credits, handle, stop$) => queues.intake$(queue, credits, guarded(handle), stop$),
         steps$: (queue, lane, credits, handle, stop$) => queues.steps$(queue, lane, credits, guarded(handle), stop$),
+      },
+      // The dead take back no count of deaths.
+      membership: {
+        ...membership,
+        claim: (key, claim, revision) => read(() => membership.claim(key, claim, revision)),
+        readClaim: (key) => read(() => membership.readClaim(key)),
       },
       runs: {
         ...runs,
