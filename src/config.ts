@@ -272,6 +272,14 @@ export const configSchema = z.object({
     .enum(['auto', 'json', 'pretty'])
     .default('auto')
     .register(facts, { says: 'Log lines as JSON or for people; auto: for people on a terminal.', value: 'FORMAT' }),
+  otelEndpoint: z
+    .url({ protocol: /^https?$/, error: 'must be http://HOST:PORT' })
+    .optional()
+    .register(facts, {
+      says: 'OTLP/HTTP collector that traces are sent to (/v1/traces is added); off where absent.',
+      value: 'URL',
+      alsoEnv: 'OTEL_EXPORTER_OTLP_ENDPOINT',
+    }),
   cacheFolder: text
     .optional()
     .register(facts, { says: 'Where dev keeps its installations (else the user cache).', value: 'FOLDER' }),

@@ -50,6 +50,8 @@ export interface Delivery {
   readonly runIdToken: string;
   readonly data: Uint8Array;
   readonly publishedAt: number;
+  /** Header `traceparent`, as it came. */
+  readonly traceparent?: string | undefined;
   ack(): Promise<void>;
   nak(delayMs?: number): Promise<void>;
   /** Stops the heartbeat and neither acks nor naks: for a fenced holder. */
@@ -176,7 +178,7 @@ export interface Publisher {
   event(run: RunKey, type: 'completed', step: number, data: CompletedData): Promise<void>;
   event(run: RunKey, type: Exclude<EventType, 'completed'>, step: number, data: LifecycleData): Promise<void>;
   /** A run request into `RUNS`, as a client would publish it (service `submit`). */
-  run(run: RunKey, queue: string, data: Uint8Array, id: string): Promise<void>;
+  run(run: RunKey, queue: string, data: Uint8Array, id: string, traceparent?: string): Promise<void>;
   start(run: RunKey, queue: string, message: StartMessage, id: string): Promise<void>;
   resume(run: RunKey, queue: string, message: ResumeMessage, id: string): Promise<void>;
   ctl(run: RunKey, queue: string, message: CtlMessage, id: string): Promise<void>;
@@ -527,6 +529,28 @@ export interface Log {
   warn(fields: object, message: string): void;
   error(fields: object, message: string): void;
   child(fields: object): Log;
+}
+
+/** One piece of work in a trace. */
+export interface Span {
+  /** W3C trace context of this span, for what follows; of its parent where nothing is recorded. */
+  readonly traceparent: string | undefined;
+  end(how?: {
+    readonly error?: string;
+    readonly endedAtMs?: number;
+    readonly attributes?: Readonly<Record<string, string | number>>;
+  }): void;
+}
+/** Spans of this process. Never waits, never fails. Times are epoch milliseconds. */
+export interface Tracer {
+  start(
+    name: string,
+    options: {
+      readonly parent: string | undefined;
+      readonly attributes: Readonly<Record<string, string | number>>;
+      readonly startedAtMs?: number;
+    },
+  ): Span;
 }
 
 /** Counters and gauges by name; names and labels are declared once in `telemetry.ts`. */

@@ -30,12 +30,12 @@ export async function beginExecutor(): Promise<(parts: RoleParts) => BegunRole> 
     import('../executor/launch-book.ts'),
     boundOperators(),
   ]);
-  return ({ id, config, broker, clusters, log, meter, operators }) => {
+  return ({ id, config, broker, clusters, log, meter, operators, tracer }) => {
     const { installation, namespaces } = config;
     const launches = new LaunchBook();
     const launcher = new Launcher({ maxInFlight: config.executorLaunchConcurrency, meter });
     const work$ = executor({
-      ...{ broker, clusters, log, meter, launches },
+      ...{ broker, clusters, log, meter, tracer, launches },
       parallelism: config.executorParallelism,
       operators: [commandOperator(config, log, { launcher, launched: launches.created })],
       foreign: podOperators(config, operators, log),

@@ -9,7 +9,7 @@ import type { Config, ConnectionSettings } from '../config.ts';
 import { ReentryError } from '../errors.ts';
 import type { CallbackRegistry } from '../operator/callbacks.ts';
 import type { DefinedOperator } from '../operator/define-operator.ts';
-import type { Broker, Clusters, Log, Meter } from '../ports.ts';
+import type { Broker, Clusters, Log, Meter, Tracer } from '../ports.ts';
 import type { Work } from '../run.ts';
 import { openLog, openTelemetry } from '../telemetry.ts';
 import { natsOptions } from './connection.ts';
@@ -33,6 +33,8 @@ export interface RoleParts {
   readonly clusters: Clusters;
   readonly log: Log;
   readonly meter: Meter;
+  /** Absent: no spans. */
+  readonly tracer?: Tracer | undefined;
   /** Operators of the caller's, beside `pod`. */
   readonly operators: readonly DefinedOperator[];
   /** Pod callbacks of the caller's, beside those of the settings. */
@@ -102,7 +104,22 @@ export async function runRole(
   await assertAllowed(role, clusters, config.namespaces, log, stop$);
   if (waiting.signal.aborted) return;
   const { callbacks = {} } = settings;
-  const { work$, condition } = await begin({ id, config, broker, clusters, log, meter, operators, callbacks });
+  // The library is loaded only where its spans go somewhere: it costs memory.
+  await using tracing =
+    config.otelEndpoint === undefined
+      ? undefined
+      : (await import('../tracing.ts')).openTracer({ endpoint: config.otelEndpoint, role, id });
+  const { work$, condition } = await begin({
+    id,
+    config,
+    broker,
+    clusters,
+    log,
+    meter,
+    operators,
+    callbacks,
+    tracer: tracing,
+  });
   settings.begun(condition);
   log.info(
     {

@@ -79,6 +79,7 @@ export const ROLE_SETTINGS: readonly SettingName[] = [
   'drainSeconds',
   'logLevel',
   'logFormat',
+  'otelEndpoint',
 ];
 
 /** A commander command with its settings as flags, `--json`, `--config` and examples in its help. */

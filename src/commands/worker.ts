@@ -14,11 +14,11 @@ export async function beginWorker(): Promise<(parts: RoleParts) => Promise<Begun
     import('../roles/worker.ts'),
     boundOperators(),
   ]);
-  return async ({ id, config, broker, clusters, log, meter, operators, callbacks }) => {
+  return async ({ id, config, broker, clusters, log, meter, operators, callbacks, tracer }) => {
     const { installation, namespaces, queues } = config;
     const registered = { ...(await callbacksFrom(config.callbacks, process.cwd())), ...callbacks };
     const work$ = worker({
-      ...{ broker, clusters, log, meter },
+      ...{ broker, clusters, log, meter, tracer },
       operators: podOperators(config, operators, log, registered),
       foreign: [commandOperator(config, log)],
       settings: {

@@ -1,3 +1,4 @@
+import { headers } from 'nats';
 import { ReentryError } from '../errors.ts';
 import type { RunKey } from '../wire/subjects.ts';
 import { faultOf } from './errors.ts';
@@ -14,12 +15,23 @@ export async function publishRun(
   queue: string,
   run: RunKey,
   data: Uint8Array,
-  { msgID, unknownQueueMs }: { readonly msgID: string | undefined; readonly unknownQueueMs: number },
+  {
+    msgID,
+    unknownQueueMs,
+    traceparent,
+  }: {
+    readonly msgID: string | undefined;
+    readonly unknownQueueMs: number;
+    readonly traceparent?: string | undefined;
+  },
 ): Promise<{ readonly duplicate: boolean }> {
+  const header = headers();
+  if (traceparent !== undefined) header.set('traceparent', traceparent);
   try {
     const outcome = await publishAcked(link, link.subjects.run.of(queue, run), data, {
       noRespondersPatienceMs: unknownQueueMs,
       ...(msgID === undefined ? {} : { msgID }),
+      ...(traceparent === undefined ? {} : { headers: header }),
     });
     return { duplicate: outcome.kind === 'stored' && outcome.ack.duplicate };
   } catch (error) {

@@ -36,8 +36,8 @@ export function publisher(link: Link, now: () => number): Publisher {
 
   return {
     event,
-    async run(run, queue, data, id) {
-      await publishRun(link, queue, run, data, { msgID: id, unknownQueueMs: UNKNOWN_QUEUE_MS });
+    async run(run, queue, data, id, traceparent) {
+      await publishRun(link, queue, run, data, { msgID: id, unknownQueueMs: UNKNOWN_QUEUE_MS, traceparent });
     },
     start: (run, queue, message, id) => send(subjects.step.of(queue, 'start', run), message, id),
     resume: (run, queue, message, id) => send(subjects.step.of(queue, 'resume', run), message, id),

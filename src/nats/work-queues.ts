@@ -68,6 +68,7 @@ export function workQueues(link: Link): WorkQueues {
         tenantToken: tokens.at(-2) ?? '',
         runIdToken: tokens.at(-1) ?? '',
         data: message.data,
+        ...(message.headers?.has('traceparent') === true ? { traceparent: message.headers.get('traceparent') } : {}),
         ack: () => answer('+ACK'),
         nak: (delayMs) =>
           answer(delayMs === undefined ? '-NAK' : `-NAK ${JSON.stringify({ delay: Math.round(delayMs * 1e6) })}`),

@@ -21,7 +21,7 @@ import type { ConcurrencyLimits } from '../core/concurrency.ts';
 import { RETRY_POLICY } from '../core/retry.ts';
 import type { RetryPolicy } from '../core/retry.ts';
 import type { Operator } from '../operator/operator.ts';
-import type { Broker, Clusters, Delivery, Log, Meter } from '../ports.ts';
+import type { Broker, Clusters, Delivery, Log, Meter, Tracer } from '../ports.ts';
 import type { Work } from '../run.ts';
 import { LANES, VERBS } from '../wire/subjects.ts';
 import type { Lane } from '../wire/subjects.ts';
@@ -34,6 +34,7 @@ import { HeldPods } from '../worker/held-pods.ts';
 import { KnownRequests } from '../worker/known-requests.ts';
 import { Janitor, LEASE_EVERY_MS } from '../worker/janitor.ts';
 import { laneHandler } from '../worker/lanes.ts';
+import { NO_TRACER } from '../worker/tracing.ts';
 import { FULL_AT, answer } from '../worker/services.ts';
 import type { StartGate } from '../worker/start-gate.ts';
 
@@ -49,6 +50,8 @@ export interface WorkerDeps {
   readonly settings: WorkerSettings;
   readonly log: Log;
   readonly meter: Meter;
+  /** Default: no spans. */
+  readonly tracer?: Tracer | undefined;
 }
 
 /** How a worker is set up. */
@@ -108,6 +111,7 @@ export function worker(deps: WorkerDeps): Work {
       }),
       log,
       meter,
+      tracer: deps.tracer ?? NO_TRACER,
     };
     return engine;
   };

@@ -5,6 +5,7 @@
 import { z } from 'zod';
 import type { ContainerProjection, PodProjection, PodRef } from '../core/pod.ts';
 import type { RunKey } from './subjects.ts';
+import { TRACEPARENT } from '../core/trace-context.ts';
 import { WIRE_VERSION } from '../core/version.ts';
 import { isTokenText, QUEUE_PATTERN } from './tokens.ts';
 
@@ -74,6 +75,11 @@ export const runRequestSchema = z.strictObject({
     .refine(isTokenText, 'must be 1 to 128 characters once encoded as a subject token')
     .optional()
     .describe('runs of one tenant with the same key run at most as many at once as REENTRY_CONCURRENCY_LIMITS says'),
+  traceparent: z
+    .string()
+    .regex(TRACEPARENT, 'must be a W3C traceparent')
+    .optional()
+    .describe('the trace that the run belongs to'),
   annotations: z.record(z.string(), z.string()).default({}),
 });
 export type RunRequest = z.infer<typeof runRequestSchema>;
@@ -251,6 +257,8 @@ export const runStateSchema = z.looseObject({
       retry: z.boolean().optional(),
     })
     .optional(),
+  /** Trace context of the run's intake: the parent of all its later spans. */
+  trace: z.string().optional(),
   /** From the request; what a start is judged by without reading that. */
   priority: z.enum(PRIORITIES).optional(),
   concurrencyKey: z.string().optional(),

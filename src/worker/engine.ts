@@ -1,7 +1,7 @@
 import type { ConcurrencyLimits } from '../core/concurrency.ts';
 import type { RetryPolicy } from '../core/retry.ts';
 import type { Operator } from '../operator/operator.ts';
-import type { Broker, Clusters, Log, Meter } from '../ports.ts';
+import type { Broker, Clusters, Log, Meter, Tracer } from '../ports.ts';
 import type { Follows } from './follows.ts';
 import type { HeldPods } from './held-pods.ts';
 import type { KnownRequests } from './known-requests.ts';
@@ -34,6 +34,7 @@ export interface Engine {
   readonly follows: Follows;
   readonly log: Log;
   readonly meter: Meter;
+  readonly tracer: Tracer;
 }
 
 /** What becomes of a delivered message. */

@@ -119,7 +119,7 @@ export async function giveUp(
   engine.meter.count('dead_letters_total', { kind: lane === 'intake' ? 'run' : 'step' });
   await broker.publish.deadLetter(lane === 'intake' ? 'run' : 'step', run, delivery.data, diagnosis);
   await owe(engine, run, written.seen, originOf(lane));
-  countEnd(engine, written.seen.value);
+  countEnd(engine, run, written.seen.value);
   return true;
 }
 

@@ -8,6 +8,8 @@ import type { Diagnosis } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
 import { dec } from '../wire/tokens.ts';
 import type { Engine, Settled } from './engine.ts';
+import { traceparentIn } from '../core/trace-context.ts';
+import { attributesOf, SPANS } from './tracing.ts';
 import { audit } from './audit.ts';
 import { ACK } from './engine.ts';
 import { settled } from './faults.ts';
@@ -49,7 +51,9 @@ async function onRequest(
       now: broker.now(),
     };
     const refusal = (diagnosis: Diagnosis) => refused(diagnosis, { ...facts, operator: 'unknown', requestHash: '' });
-    const draft = await (async () => {
+    const begunAt = broker.now();
+    let parent = traceparentIn(delivery.traceparent);
+    const made = await (async () => {
       if (badToken !== undefined)
         return refusal(diagnosisOf('INVALID_REQUEST', { problems: [{ path: '$', message: badToken }] }));
       if (diedTooOften) {
@@ -64,8 +68,15 @@ async function onRequest(
       const request = stored.kind === 'exists' ? storedRequestSchema.parse(stored.request) : read.request;
       const requestHash = hashOf(request);
       if (stored.kind === 'created') engine.known.put(run, { requestHash }, { request, params: read.params });
+      parent ??= request.traceparent;
       return accepted(request, { ...facts, requestHash });
     })();
+    const span = engine.tracer.start(SPANS.intake, {
+      parent,
+      attributes: attributesOf(run, made),
+      startedAtMs: begunAt,
+    });
+    const draft = span.traceparent === undefined ? made : { ...made, trace: span.traceparent };
     const written = await writeOver(broker.runs, run, draft, 0);
     if (written.kind === 'lost') {
       if (written.seen === undefined) return { kind: 'nak', delayMs: 1_000 };
@@ -79,7 +90,8 @@ async function onRequest(
       problems: draft.outcome?.diagnosis?.problems?.map(({ path }) => path),
     });
     await owe(engine, run, written.seen, 'request');
-    if (refusedNow) countEnd(engine, written.seen.value);
+    span.end();
+    if (refusedNow) countEnd(engine, run, written.seen.value);
     return ACK;
   }
 }

@@ -9,6 +9,7 @@ import type { CtlMessage, ResumeMessage, RunState, StartMessage } from '../wire/
 import type { Lane, RunKey } from '../wire/subjects.ts';
 import { dec } from '../wire/tokens.ts';
 import { audit } from './audit.ts';
+import { runSpan, SPANS, within } from './tracing.ts';
 import { gateOf, releaseSlot } from './admission.ts';
 import { onOrphan } from './orphans.ts';
 import type { Engine, Settled } from './engine.ts';
@@ -148,7 +149,7 @@ async function act(
       const written = await writeOver(broker.runs, run, { ...ended(base, outcome, now), fence }, seen.revision);
       if (written.kind === 'lost') return written;
       await owe(engine, run, written.seen, originOf(lane));
-      countEnd(engine, written.seen.value);
+      countEnd(engine, run, written.seen.value);
       return ACK;
     }
     case 'take':
@@ -200,7 +201,8 @@ async function take(
       }
       const written = await writeOver(broker.runs, run, taken(state, 'Starting', holder), seen.revision);
       if (written.kind === 'lost') return written;
-      return carryOutStart(engine, new Holding(broker.runs, run, written.seen));
+      const span = runSpan(engine.tracer, SPANS.launch, run, written.seen.value);
+      return within(span, () => carryOutStart(engine, new Holding(broker.runs, run, written.seen)));
     }
     case 'resume': {
       const { event } = parsed.message;
@@ -210,13 +212,17 @@ async function take(
       const written = await writeOver(broker.runs, run, next, seen.revision);
       if (written.kind === 'lost') return written;
       const holding = new Holding(broker.runs, run, written.seen);
-      return carryOutResume(engine, holding, event, fresh || (reentry && delivery.deliveries > 1));
+      const { timings } = state;
+      if (reentry) runSpan(engine.tracer, SPANS.wait, run, state, timings.launchedAt ?? timings.acceptedAt).end();
+      const span = runSpan(engine.tracer, SPANS.resume, run, written.seen.value);
+      return within(span, () => carryOutResume(engine, holding, event, fresh || (reentry && delivery.deliveries > 1)));
     }
     case 'ctl': {
       const marked = state.cancel === undefined ? cancelMarked(state, now, parsed.message.reason) : state;
       const written = await writeOver(broker.runs, run, taken(marked, 'Resuming', holder), seen.revision);
       if (written.kind === 'lost') return written;
-      return carryOutCancel(engine, new Holding(broker.runs, run, written.seen));
+      const span = runSpan(engine.tracer, SPANS.cancel, run, written.seen.value);
+      return within(span, () => carryOutCancel(engine, new Holding(broker.runs, run, written.seen)));
     }
   }
 }

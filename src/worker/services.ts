@@ -26,6 +26,7 @@ import { isTokenText, queueOf } from '../wire/tokens.ts';
 import { auditService } from './audit.ts';
 import { surroundings } from './context.ts';
 import type { Engine } from './engine.ts';
+import { attributesOf, SPANS, within } from './tracing.ts';
 import { gateText, placeFor } from './place.ts';
 import { checkAnyRequest, hashOf } from './validate.ts';
 
@@ -127,7 +128,8 @@ async function submit(engine: Engine, tenant: string, input: unknown): Promise<u
   const seen = await broker.runs.read(run, { leader: true });
   if (seen !== undefined) return { runId: run.runId, queue: seen.value.queue, duplicate: true };
   const data = new TextEncoder().encode(JSON.stringify(read.request));
-  await broker.publish.run(run, queue, data, `run:${keys.run(run)}`);
+  const span = engine.tracer.start(SPANS.submit, { parent: read.request.traceparent, attributes: attributesOf(run) });
+  await within(span, () => broker.publish.run(run, queue, data, `run:${keys.run(run)}`, span.traceparent));
   return { runId: run.runId, queue, duplicate: false };
 }
 

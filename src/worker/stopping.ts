@@ -10,6 +10,8 @@ import type { Engine } from './engine.ts';
 import type { Holding } from './holding.ts';
 import type { Origin } from './owing.ts';
 import { owe } from './owing.ts';
+import { runSpan, SPANS } from './tracing.ts';
+import type { RunKey } from '../wire/subjects.ts';
 
 /** One step being carried out. */
 export interface Step extends OperatorStep {
@@ -94,10 +96,20 @@ export async function end(step: Step, outcome: Outcome, facts?: StepFacts): Prom
     await holding.write(next);
   }
   await owe(engine, holding.run, holding.seen, origin);
-  countEnd(engine, holding.state);
+  countEnd(engine, holding.run, holding.state);
 }
 
 /** One more run over. */
-export function countEnd(engine: Engine, state: RunState): void {
+export function countEnd(engine: Engine, run: RunKey, state: RunState): void {
+  const { timings, outcome } = state;
+  const span = runSpan(engine.tracer, SPANS.complete, run, state, timings.resumedAt ?? timings.completedAt);
+  const code = outcome?.diagnosis?.code;
+  span.end({
+    attributes: {
+      'reentry.state': outcome?.state ?? 'failed',
+      ...(code === undefined ? {} : { 'reentry.code': code }),
+    },
+    ...(outcome?.state === 'failed' ? { error: outcome.diagnosis?.summary ?? 'failed' } : {}),
+  });
   engine.meter.count('runs_completed_total', { queue: state.queue, state: state.outcome?.state ?? 'failed' });
 }

@@ -8,6 +8,7 @@ import { Follows } from '../../src/worker/follows.ts';
 import { HeldPods } from '../../src/worker/held-pods.ts';
 import { KnownRequests } from '../../src/worker/known-requests.ts';
 import type { Engine } from '../../src/worker/engine.ts';
+import { NO_TRACER } from '../../src/worker/tracing.ts';
 import { Janitor } from '../../src/worker/janitor.ts';
 import { removeKeptPods } from '../../src/worker/kept-pods.ts';
 import { aContainer, anEndedPod, aPod } from '../support/builders.ts';
@@ -44,6 +45,7 @@ async function anEngine(id = 'w1') {
     policy: RETRY_POLICY,
     concurrencyLimits: {},
     known: new KnownRequests(),
+    tracer: NO_TRACER,
     held: new HeldPods('test', NEVER, NEVER),
     follows: new Follows({
       ...{ live: broker.live, runs: broker.runs, id, log: silent },
