@@ -61,6 +61,8 @@ export type { PodParamsInput } from './operator/params.ts';
 export { PodManager } from './operator/pod-manager.ts';
 export type { Operator, StepContext, StepFacts, StepOutcome } from './operator/operator.ts';
 export { KubernetesPodTrigger } from './trigger/kubernetes-pod-trigger.ts';
+export { openHook } from './commands/open-hook.ts';
+export type { HookOptions } from './commands/open-hook.ts';
 export { runWorker } from './commands/run-worker.ts';
 export type { RunWorkerOptions } from './commands/run-worker.ts';
 export { callbacksIn, ExecutionMode, KubernetesPodOperatorCallback } from './operator/callbacks.ts';

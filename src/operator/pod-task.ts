@@ -23,6 +23,7 @@ import { FoundMoreThanOnePodFailure, PodNotFoundException, TaskFailed } from './
 import type { PodOperatorHookProtocol } from './hook.ts';
 import { type PodParams, podParamsSchema } from './params.ts';
 import { PodManager } from './pod-manager.ts';
+import { DEFAULT_CONNECTION } from './pod-request.ts';
 import { type KubernetesPodOperatorParams, requestParams, type TaskContext } from './pod-task-params.ts';
 
 /** What a mesh's proxy answers when it agrees to quit. */
@@ -57,7 +58,12 @@ export class PodTask {
   constructor(options: KubernetesPodOperatorParams, baseName: string) {
     const { hook, taskId = 'pod', callbacks, log = SILENT, clock = SYSTEM_CLOCK } = options;
     this.params = podParamsSchema.parse({ baseContainerName: baseName, ...requestParams(options) });
-    Object.assign(this, this.params);
+    const { kubernetesConnId, containerLogs, baseContainerName, skipOnExitCode } = this.params;
+    Object.assign(this, this.params, {
+      kubernetesConnId: kubernetesConnId ?? DEFAULT_CONNECTION,
+      containerLogs: containerLogs ?? baseContainerName,
+      skipOnExitCode: typeof skipOnExitCode === 'number' ? [skipOnExitCode] : (skipOnExitCode ?? []),
+    });
     this.own = options;
     this.callbacks = callbacks === undefined ? [] : isList(callbacks) ? callbacks : [callbacks];
     this.hook = hook;
