@@ -9,7 +9,9 @@ export const DEFAULT_CONCURRENCY_LIMIT = 1;
 
 /** The limit that counts: the narrowest name wins. */
 export function limitOf(limits: ConcurrencyLimits, tenant: string, key: string): number {
-  return limits[`${tenant}/${key}`] ?? limits[key] ?? limits['*'] ?? DEFAULT_CONCURRENCY_LIMIT;
+  // A key is anybody's text: `constructor` is no limit.
+  const named = [`${tenant}/${key}`, key, '*'].find((name) => Object.hasOwn(limits, name));
+  return (named === undefined ? undefined : limits[named]) ?? DEFAULT_CONCURRENCY_LIMIT;
 }
 
 /** What asking for a slot comes to. `taken`: to be written over what was read. */

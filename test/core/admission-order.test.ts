@@ -118,6 +118,7 @@ describe('slots of a key', () => {
       4, 3, 2,
     ]);
     expect(limitOf({}, 'x', 'y')).toBe(1);
+    expect(limitOf({}, 'x', 'constructor')).toBe(1);
   });
 
   test('are held once, refused when full, and free again', () => {
