@@ -59,9 +59,12 @@ export function adoptablePodsSelector(owner: string): string {
   return `${LABELS.kubernetesExecutor}=${LABEL_TRUE},${ownedPodsSelector(owner)}`;
 }
 
-/** Selects the pods of owners that are neither this one nor alive; `owners`: this one and its live siblings. @see spec executor §6.3 */
+/**
+ * Selects the pods of owners that are neither this one nor alive; `owners`: this one and its live siblings. Pods of an installation's runs are not
+ * among them: theirs is the run protocol. @see spec executor §6.3
+ */
 export function orphanedPodsSelector(owners: readonly string[]): string {
   const ids = [...new Set(owners)].sort().map(makeSafeLabelValue);
   const filter = ids.length === 1 ? `${LABELS.worker}!=${ids.join('')}` : `${LABELS.worker} notin (${ids.join(',')})`;
-  return `${LABELS.kubernetesExecutor}=${LABEL_TRUE},${filter},${LABELS.executorDone}!=${LABEL_TRUE}`;
+  return `${LABELS.kubernetesExecutor}=${LABEL_TRUE},${filter},${LABELS.executorDone}!=${LABEL_TRUE},!${LABELS.installation}`;
 }

@@ -36,7 +36,7 @@ const lists = (): readonly (string | null)[] =>
 const ownerPatches = () => api.asked('PATCH').map(({ path, body }) => [path.split('/').at(-1), body]);
 const adoptable = (owner: string): string =>
   `kubernetes_executor=True,airflow-worker=${owner},airflow_executor_done!=True`;
-const foreign = 'kubernetes_executor=True,airflow-worker!=5,airflow_executor_done!=True';
+const foreign = 'kubernetes_executor=True,airflow-worker!=5,airflow_executor_done!=True,!reentry.dev/installation';
 
 describe('launched pods', () => {
   test('X79: a task of an earlier owner is looked for by one list, and given back where there is no pod', async () => {
@@ -111,7 +111,9 @@ describe('finished pods of owners that are gone', () => {
   test('X86: are told from those of live siblings', async () => {
     const executor = api.executor({ tasks: { liveOwners: () => Promise.resolve(['9', '7']) } });
     await executor.adoptCompletedPods();
-    expect(lists()).toEqual(['kubernetes_executor=True,airflow-worker notin (5,7,9),airflow_executor_done!=True']);
+    expect(lists()).toEqual([
+      'kubernetes_executor=True,airflow-worker notin (5,7,9),airflow_executor_done!=True,!reentry.dev/installation',
+    ]);
   });
 
   test('X87: where the siblings cannot be known, nothing is taken over, and the rest of the sync goes on', async () => {

@@ -6,6 +6,8 @@ import { DEVIATIONS } from '../../src/core/deviations.ts';
 import { isRecord, recordIn, recordsIn, textIn } from '../../src/core/json.ts';
 import { DIAGNOSES } from '../../src/core/diagnosis.ts';
 import { stateDiagram } from '../../src/core/run-state.ts';
+import { EXECUTOR_DEVIATIONS } from '../../src/executor/deviations.ts';
+import { EXECUTOR_OPTIONS, type ExecutorOption } from '../../src/executor/options.ts';
 import { PARAM_FACTS, type ParamFacts } from '../../src/operator/param-facts.ts';
 import { podParamsSchema } from '../../src/operator/params.ts';
 import { layoutOf, streamTable } from '../../src/wire/streams.ts';
@@ -115,6 +117,19 @@ export function sections(): Readonly<Record<string, string>> {
     deviations: table(
       ['about', 'Airflow', 'here', 'why'],
       DEVIATIONS.map(({ topic, airflow, here, why }) => [topic, airflow, here, why]),
+    ),
+    'executor-deviations': table(
+      ['about', 'Airflow', 'here', 'why'],
+      EXECUTOR_DEVIATIONS.map(({ topic, airflow, here, why }) => [topic, airflow, here, why]),
+    ),
+    'executor-options': table(
+      ['option', 'section', 'default', 'what it is'],
+      Object.entries<ExecutorOption>(EXECUTOR_OPTIONS).map(([name, option]) => [
+        code(name),
+        code(option.section),
+        option.default === undefined || option.default === '' ? '' : code(option.default),
+        option.says,
+      ]),
     ),
     settings: table(
       ['setting', 'flag', 'default', 'what it is'],
