@@ -1,7 +1,7 @@
 /**
  * Commands through an executor: `node test/bench/executor.ts [--runs 3] [--launches 1000] [--total 5000] [--calls 100] [--loops 5]`.
  * Launches: `--launches` commands asked for at once, until the last pod is created; beside it in the same run one pod per second-long loop
- * (as shipped elsewhere) and one raw creation after the other. Completion: `--total` one-second commands until the last `completed`.
+ * (as shipped elsewhere), and raw creations one after the other and 64 at a time. Completion: `--total` one-second commands until the last `completed`.
  * Calls: at a door of our own, and in the server's own metrics.
  */
 import { readFileSync } from 'node:fs';
@@ -14,7 +14,7 @@ import { type ClusterUnderTest, freshName, type PodWish } from '../support/kuber
 import { aStage, type Stage } from '../support/stage.ts';
 import { countedByServer, grown, openApi, openCountingDoor } from './api.ts';
 import { aTarget, numbersAsked, reportOf, targetName } from './report.ts';
-import { completions, submitAll, until } from './runs.ts';
+import { completions, pipelined, submitAll, until } from './runs.ts';
 
 const asked = numbersAsked({ runs: 3, launches: 1_000, total: 5_000, calls: 100, loops: 5 });
 const subjects = subjectsUnder(DEFAULT_SUBJECT_ROOT);
@@ -60,6 +60,7 @@ async function open(under: Pick<ClusterUnderTest, 'kubeconfig'>) {
   const submitted: number[] = [];
   const oneByOne: number[] = [];
   const raw: number[] = [];
+  const wide: number[] = [];
   for (let round = 0; round < asked.runs; round += 1) {
     const [had, ended] = [launched.size, done.size];
     const startedAt = performance.now();
@@ -86,6 +87,9 @@ async function open(under: Pick<ClusterUnderTest, 'kubeconfig'>) {
     const rawAt = performance.now();
     for (let n = 0; n < 200; n += 1) await create();
     raw.push(((performance.now() - rawAt) / 200 / 1_000) * asked.launches);
+    const wideAt = performance.now();
+    await pipelined(asked.launches, 64, create);
+    wide.push((performance.now() - wideAt) / 1_000);
     await target.raw('DELETE', `/api/v1/namespaces/${stage.namespace}/pods?gracePeriodSeconds=0`);
   }
   const more = { launches: asked.launches };
@@ -93,6 +97,10 @@ async function open(under: Pick<ClusterUnderTest, 'kubeconfig'>) {
   report.say({ figure: '  of which asking took', unit: 's', values: submitted });
   report.say({ figure: 'one pod per loop of 1 s (reference, from a few)', unit: 's', values: oneByOne, more });
   report.say({ figure: 'one raw creation after the other (reference, from 200)', unit: 's', values: raw, more });
+
+  report.say({ figure: 'raw creations, 64 at a time (reference)', unit: 's', values: wide, more });
+  const ratios = seconds.map((value, round) => value / (wide[round] ?? Number.NaN));
+  report.say({ figure: 'ours to raw creations, 64 at a time', unit: 'times', values: ratios });
 
   const roles = [executor, ...stage.roles.filter((role) => role.name === 'triggerer').map((role) => role.process)];
   const before = roles.map(({ pid }) => cpuSeconds(pid));

@@ -8,7 +8,7 @@ import { DEFAULT_SUBJECT_ROOT, subjectsUnder } from '../../src/wire/subjects.ts'
 import { assetsUnder, DEFAULT_ASSET_PREFIX } from '../../src/wire/streams.ts';
 import { commandOf } from '../support/commands.ts';
 import { type ClusterUnderTest, TARGETS } from '../support/kubernetes.ts';
-import type { ReentryProcess } from '../support/processes.ts';
+import { slotsOf } from '../support/executor-slots.ts';
 import { aStage, type Stage } from '../support/stage.ts';
 
 const subjects = subjectsUnder(DEFAULT_SUBJECT_ROOT);
@@ -203,12 +203,3 @@ describe.each(TARGETS)('on $name', ({ start }) => {
     };
   }
 });
-
-/** What an executor says of its slots on its own `/metrics`. */
-async function slotsOf(executor: ReentryProcess): Promise<Readonly<Record<string, number>>> {
-  const port = /"port":(\d+)/.exec(executor.stderr())?.[1] ?? '0';
-  const text = await fetch(`http://127.0.0.1:${port}/metrics`).then((reply) => reply.text());
-  const valueOf = (name: string): number =>
-    Number(new RegExp(`^reentry_executor_${name}\\{queue="executor"\\} (\\d+)`, 'm').exec(text)?.[1] ?? Number.NaN);
-  return { open: valueOf('open_slots'), running: valueOf('running_tasks'), executors: valueOf('live_executors') };
-}

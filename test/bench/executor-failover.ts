@@ -1,0 +1,105 @@
+/**
+ * Two executors on one queue, one killed with -9 in the middle: `node test/bench/executor-failover.ts [--commands 1000] [--slots 300]`.
+ * Then the same with the API server restarted in the middle, where RESTART_API holds a shell command that does so.
+ * Throws where a command did not complete once, an attempt had two pods, or one is left.
+ */
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import { Subject, takeUntil } from 'rxjs';
+import { connect } from '../../src/client/index.ts';
+import { executorSelector } from '../../src/core/labels.ts';
+import { assetsUnder, DEFAULT_ASSET_PREFIX } from '../../src/wire/streams.ts';
+import { commandOf } from '../support/commands.ts';
+import { slotsOf } from '../support/executor-slots.ts';
+import { aStage } from '../support/stage.ts';
+import { aTarget, numbersAsked, reportOf, targetName } from './report.ts';
+import { subjects, submitAll, until } from './runs.ts';
+
+const { commands, slots } = numbersAsked({ commands: 1_000, slots: 300 });
+const restart = process.env['RESTART_API'];
+const assets = assetsUnder(DEFAULT_ASSET_PREFIX);
+const SETTINGS = { REENTRY_EXECUTOR_PARALLELISM: String(slots) };
+await using target = await aTarget();
+await using stage = await aStage(target, { workers: 0, triggerers: 1 });
+await using client = await connect({ servers: stage.nats.url });
+using report = reportOf('executor-failover', targetName());
+const jsm = await stage.eyes.nc.jetstreamManager();
+
+const launched = new Set<string>();
+stage.eyes.nc.subscribe(subjects.event.ofTenant('default'), {
+  callback: (_, { subject }) => {
+    const [, , , , runId = '', type] = subject.split('.');
+    if (type === 'launched') launched.add(runId);
+  },
+});
+const uidsOf = new Map<string, Set<string>>();
+const live = new Set<string>();
+const over$ = new Subject<void>();
+let most = 0;
+target.cluster
+  .watchPods$({ namespace: stage.namespace, labelSelector: executorSelector(stage.namespace) })
+  .pipe(takeUntil(over$))
+  .subscribe((signal) => {
+    if (signal.kind === 'gone') live.delete(signal.pod.uid);
+    if (signal.kind !== 'pod') return;
+    const { runId = '?', attempt = 0, uid, phase } = signal.pod;
+    const key = `${runId}/${String(attempt)}`;
+    uidsOf.set(key, (uidsOf.get(key) ?? new Set()).add(uid));
+    if (phase === 'Succeeded' || phase === 'Failed') live.delete(uid);
+    else live.add(uid);
+    most = Math.max(most, live.size);
+  });
+
+const completed = async (): Promise<Readonly<Record<string, number>>> =>
+  (await jsm.streams.info(assets.events, { subjects_filter: subjects.event.completedOf('default') })).state.subjects ??
+  {};
+
+/** Asks for all commands, does `harm` when half of them are launched, and waits for the end. @throws Error where it is not as promised */
+async function round(prefix: string, harm: () => Promise<void>): Promise<number> {
+  const before = launched.size;
+  const ended = Object.keys(await completed()).length;
+  const startedAt = performance.now();
+  await submitAll(client, commandOf(target, stage, { runForSeconds: 2 }, { getLogs: false }), {
+    prefix,
+    count: commands,
+  });
+  await until('half of the launches', () => launched.size >= before + commands / 2);
+  await harm();
+  await until('the end of all commands', async () => Object.keys(await completed()).length >= ended + commands);
+  const seconds = (performance.now() - startedAt) / 1_000;
+  const notOnce = Object.entries(await completed()).filter(([, times]) => times !== 1);
+  const twice = [...uidsOf].filter(([, uids]) => uids.size !== 1);
+  if (notOnce.length + twice.length > 0) throw new Error(JSON.stringify({ notOnce, twice: twice.map(([key]) => key) }));
+  await until('the end of all pods', async () => {
+    const left = await target.cluster.listPods(stage.namespace, executorSelector(stage.namespace));
+    return left.length === 0;
+  });
+  return seconds;
+}
+
+const victim = stage.start('executor', SETTINGS);
+const survivor = stage.start('executor', SETTINGS);
+await until('both executors', async () => (await slotsOf(survivor)).executors === 2);
+
+let rightAfter = Number.NaN;
+const seconds = await round('kill', async () => {
+  victim.kill('SIGKILL');
+  const killedAt = performance.now();
+  await until('slots of one executor that agree with the cluster', async () => {
+    const { running, executors } = await slotsOf(survivor);
+    return executors === 1 && Math.abs(running - live.size) <= Math.max(5, slots / 20);
+  });
+  rightAfter = (performance.now() - killedAt) / 1_000;
+});
+const more = { commands, slots, mostLive: most };
+report.say({ figure: 'killed -9 at half: slots right again', unit: 's', values: [rightAfter], bar: 5, more });
+report.say({ figure: 'killed -9 at half: all completed once', unit: 's', values: [seconds], more });
+
+if (restart !== undefined) {
+  stage.start('executor', SETTINGS);
+  const took = await round('restart', async () => {
+    await promisify(execFile)('sh', ['-c', restart]);
+  });
+  report.say({ figure: 'API server restarted at half: all completed once', unit: 's', values: [took], more });
+}
+over$.next();
