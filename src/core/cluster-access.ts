@@ -53,9 +53,6 @@ export const CLUSTER_ACCESS = {
   triggerer: POD_READS,
 } as const satisfies Readonly<Record<string, readonly ClusterAccess[]>>;
 
-/** A role with permissions of its own in Kubernetes. */
-export type ClusterRole = keyof typeof CLUSTER_ACCESS;
-
 /** A permission as people write it: `create pods/exec`. */
 export function accessText({
   verb,

@@ -33,7 +33,16 @@ const ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount';
 
 /** Resolves a connection. @throws ReentryError CONFIG_INVALID saying which file, context or entry is missing. */
 export function targetOf(connection: string, settings: ConnectionSettings, env: Environment): Target {
-  return settings.inCluster === true ? inCluster(connection, settings, env) : fromFiles(connection, settings, env);
+  return settings.inCluster === true || isOnlyInCluster(settings, env)
+    ? inCluster(connection, settings, env)
+    : fromFiles(connection, settings, env);
+}
+
+/** As other tools do: a pod without any kubeconfig uses its service account. */
+function isOnlyInCluster({ kubeconfig, context, inCluster }: ConnectionSettings, env: Environment): boolean {
+  const named = [kubeconfig, context, env['KUBECONFIG']].some((one) => one !== undefined && one !== '');
+  if (named || inCluster === false || env['KUBERNETES_SERVICE_HOST'] === undefined) return false;
+  return existsSync(`${ACCOUNT}/token`) && !existsSync(join(homedir(), '.kube', 'config'));
 }
 
 function invalid(connection: string, message: string, cause?: unknown): ReentryError {
