@@ -14,6 +14,12 @@ export const FENCED_AFTER_MS = 1_500;
 /** Nobody is declared dead in the first moments of a connection: after a server's restart all come back at different times. */
 export const GRACE_MS = 4_000;
 
+/**
+ * How long a replica that does not see yet leaves the shards of a silent one that did: on a machine so busy that heartbeats are late,
+ * it is late itself, and would only leave a gap.
+ */
+export const BLIND_PATIENCE_MS = 10_000;
+
 /** The owner that the last replica to leave writes: nobody, so that the next one need not wait for a death. */
 export const NOBODY = '';
 
@@ -117,6 +123,9 @@ export function wantedClaims(view: View, now: number): readonly WantedClaim[] {
   if (view.draining || view.connectedAt === undefined) return [];
   const live = liveReplicas(view, now);
   if (!live.includes(view.me)) return [];
+  const isBlind = view.heard.get(view.me)?.ready === false;
+  const sawLately = ({ ready, draining, at }: Heard): boolean => ready && !draining && now - at <= BLIND_PATIENCE_MS;
+  if (isBlind && [...view.heard.values()].some(sawLately)) return [];
   return SHARDS.flatMap((shard) => {
     const held = view.claims.get(shard);
     if (held?.owner === view.me || ownerOf(shard, live) !== view.me) return [];

@@ -56,9 +56,16 @@ async function through(seconds: number, happening: () => Promise<void>): Promise
   await happening();
   const askedAt = await ending;
   lost += await field.untold(chosen);
-  return chosen.map(
-    ({ runId }) => Date.parse(done.get(runId)?.timings['resumedAt'] ?? '') - (askedAt.get(runId) ?? Number.NaN),
-  );
+  const waits = chosen.map(({ runId, shard }) => {
+    const at = askedAt.get(runId) ?? Number.NaN;
+    return { at, shard, ms: Date.parse(done.get(runId)?.timings['resumedAt'] ?? '') - at };
+  });
+  const worst = waits.toSorted((a, b) => b.ms - a.ms)[0];
+  if (worst !== undefined)
+    note(
+      `the longest wait was ${String(worst.ms)} ms, of an end asked for ${((Date.now() - worst.at) / 1_000).toFixed(1)} s ago`,
+    );
+  return waits.map(({ ms }) => ms);
 }
 const figures = new Map<string, number[]>();
 const keep = (figure: string, value: number): void => {

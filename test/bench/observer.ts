@@ -24,6 +24,13 @@ export async function memoryMb(pid: number, which: 'VmRSS' | 'VmHWM' = 'VmRSS'):
   return (Number(new RegExp(`^${which}:\\s+(\\d+) kB$`, 'm').exec(status)?.[1]) * 1024) / 1e6;
 }
 
+/** What a process has for itself: without the program's text, which all processes of one Node share. */
+export async function privateMb(pid: number): Promise<number> {
+  const rollup = await readFile(`/proc/${String(pid)}/smaps_rollup`, 'utf8');
+  const kb = (name: string): number => Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(rollup)?.[1]);
+  return ((kb('Private_Dirty') + kb('Private_Clean')) * 1024) / 1e6;
+}
+
 /** Open file descriptors of a process. */
 export async function handleCount(pid: number): Promise<number> {
   return (await readdir(`/proc/${String(pid)}/fd`)).length;

@@ -1,5 +1,6 @@
 import { expect, suite, test } from 'vitest';
 import {
+  BLIND_PATIENCE_MS,
   DEAD_AFTER_MS,
   FENCED_AFTER_MS,
   GRACE_MS,
@@ -64,6 +65,16 @@ suite('ownership', () => {
     // The ready one dies: better one that sees little than nobody.
     const after = aView({ me: 'c', heard: new Map(heard('a')).set('c', { ...joining, at: NOW + DEAD_AFTER_MS }) });
     expect(liveReplicas(after, NOW + DEAD_AFTER_MS + 1)).toEqual(['c']);
+  });
+
+  test('a replica that does not see yet takes nothing from one that has just fallen silent', () => {
+    const blind = (now: number) => new Map(heard('a')).set('b', { at: now, draining: false, ready: false });
+    const wantedAt = (now: number) => wantedClaims(aView({ me: 'b', heard: blind(now), claims: claimed('a') }), now);
+    expect(wantedAt(NOW + DEAD_AFTER_MS + 1)).toEqual([]);
+    expect(wantedAt(NOW + BLIND_PATIENCE_MS + 1)).toHaveLength(256);
+    const sees = new Map(heard('a')).set('b', { at: NOW + DEAD_AFTER_MS, draining: false, ready: true });
+    const seeing = aView({ me: 'b', heard: sees, claims: claimed('a') });
+    expect(wantedClaims(seeing, NOW + DEAD_AFTER_MS + 1)).toHaveLength(256);
   });
 
   test('declares nobody dead in the grace time of a connection', () => {
