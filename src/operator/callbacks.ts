@@ -194,6 +194,7 @@ export function callbacksIn(exported: Readonly<Record<string, unknown>>): Callba
 
 function isCallbacks(value: unknown): value is PodCallbacks {
   if ((typeof value !== 'object' && typeof value !== 'function') || value === null) return false;
-  const fields = new Map<string, unknown>(CALLBACK_HOOKS.map((hook) => [hook, Reflect.get(value, hook)]));
-  return [...fields.values()].some((hook) => typeof hook === 'function');
+  // Beside hooks there may be a formatter of log lines, which `logFormatter` of a run names.
+  const fields = [...CALLBACK_HOOKS, 'logFormatter'].map((field): unknown => Reflect.get(value, field));
+  return fields.some((field) => typeof field === 'function');
 }

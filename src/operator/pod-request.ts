@@ -62,7 +62,7 @@ export class PodRequests {
     callbacks = {},
     logFormatters = {},
   }: PodRequestOptions = {}) {
-    this.#logFormatters = logFormatters;
+    this.#logFormatters = { ...formattersIn(callbacks), ...logFormatters };
     this.#podSecurity = podSecurity;
     this.#native = renderTemplateAsNativeObj;
     this.#podTemplates = podTemplates;
@@ -208,6 +208,20 @@ function misnamed({ name, baseContainerName, labels, annotations }: PodParams): 
     ),
     ...Object.keys(annotations).flatMap((key) => at(`annotations.${key}`, labelKeyProblem(key))),
   ];
+}
+
+/** Formatters that come with callbacks (a static or own `logFormatter`), by the callbacks' names. */
+function formattersIn(callbacks: CallbackRegistry): Readonly<Record<string, LineFormat>> {
+  const found: Record<string, LineFormat> = {};
+  for (const [name, one] of Object.entries(callbacks)) {
+    const format: unknown = Reflect.get(one, 'logFormatter');
+    if (isFormat(format)) found[name] = format;
+  }
+  return found;
+}
+
+function isFormat(value: unknown): value is LineFormat {
+  return typeof value === 'function';
 }
 
 /** The cluster that the parameters name. @throws ReentryError CONFIG_INVALID for a connection nobody configured */

@@ -52,3 +52,29 @@ test('goes on from the state’s cursor when the stored log was evicted, and kee
   expect(evicted.texts).toEqual([]);
   expect(evicted.reading.cursor).toBe(whole.reading.cursor);
 });
+
+test('stores what the formatter that a run names makes of a line; one that throws leaves the line as it was', async () => {
+  const [local] = TARGETS;
+  if (local === undefined) throw new Error('there is always a local cluster');
+  await using kube = await local.start();
+  await using installation = await anInstallation(nats.url());
+  const broker = await installation.broker();
+  const { pod: manifest } = await kube.cluster.createPod(
+    await kube.namespace(),
+    kube.pod({ script: 'echo one; echo bad; echo two' }),
+  );
+  const pod = await kube.until(kube.cluster.project(manifest), ({ phase }) => phase === 'Succeeded');
+  const run = { tenant: 'default', runId: freshName('run') };
+  const format = (container: string, text: string): string => {
+    if (text === 'bad') throw new Error('bad');
+    return `<${container}> ${text.toUpperCase()}`;
+  };
+  const log = pino({ level: 'silent' });
+  const source = { cluster: kube.cluster, pod, container: 'base', run, attempt: 1, store: broker.logs, log, format };
+  expect(await storeContainerLog(source)).toMatchObject({ complete: true, gaps: 0 });
+  const { chunks } = await broker.logs.read(run, { limit: 10 });
+  const lines = chunks
+    .flatMap(({ text }) => text.trimEnd().split('\n'))
+    .map((line) => line.slice(line.indexOf(' ') + 1));
+  expect(lines).toEqual(['<base> ONE', 'bad', '<base> TWO']);
+});

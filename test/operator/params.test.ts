@@ -29,6 +29,7 @@ test.each<[PodParamsInput, string]>([
   [{ image: 'x', name: 'a@b' }, 'params.name: may contain letters, digits, "_", "." and "-" only'],
   [{ image: 'x', podTemplateFile: 'none.yaml' }, 'params.podTemplateFile: no such template (none is configured)'],
   [{ image: 'x', hostnetwork: true }, 'params.hostnetwork: host namespaces are refused'],
+  [{ image: 'x', logFormatter: 'mine' }, 'params.logFormatter: no such formatter (none is registered)'],
 ])('the operator refuses %j', (params, problem) => {
   expect(check(params)).toEqual([problem]);
 });

@@ -1,0 +1,161 @@
+/**
+ * One log through one run, from the node's API into the stored stream: `node --expose-gc test/bench/logs.ts [--mb 512 --line-bytes 120]`.
+ * Told: lines in and out, MB/s, and the live memory that the stream takes at most (after a collection, every 16 MB), beside that of a
+ * reader who takes the whole log at once, on an eighth of it.
+ */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { pino } from 'pino';
+import { openClusters } from '../../src/kubernetes/clusters.ts';
+import { storeContainerLog } from '../../src/operator/log-reader.ts';
+import type { Clusters, LogStore } from '../../src/ports.ts';
+import { aBroker, aNatsServer } from '../support/nats-server.ts';
+import { numbersAsked, reportOf } from './report.ts';
+
+const { mb, 'line-bytes': lineBytes } = numbersAsked({ mb: 512, 'line-bytes': 120 });
+/** Share of the log that the reference takes whole: an eighth is enough to see it grow with the log. */
+const REFERENCE_SHARE = 8;
+const SAMPLE_BYTES = 16 * 1024 * 1024;
+const MIB = 1024 * 1024;
+
+const collect = globalThis.gc;
+if (collect === undefined) throw new Error('run it with `node --expose-gc`');
+
+/** Memory in use once all garbage is gone, in bytes. */
+function liveBytes(): number {
+  // Twice: what buffers hold outside the heap is given back by the collection after the one that found them unused.
+  collect?.();
+  collect?.();
+  const { heapUsed, external } = process.memoryUsage();
+  return heapUsed + external;
+}
+
+/** A log server in a process of its own. */
+async function aLogServer(megabytes: number) {
+  const script = join(import.meta.dirname, 'log-server.ts');
+  const child = spawn(process.execPath, [script, '--mb', String(megabytes), '--line-bytes', String(lineBytes)], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const said: unknown = JSON.parse(String((await once(createInterface(child.stdout), 'line'))[0]));
+  const { port, lines } = said !== null && typeof said === 'object' && 'port' in said && 'lines' in said ? said : {};
+  return { url: `http://127.0.0.1:${String(port)}`, lines: Number(lines), [Symbol.dispose]: () => void child.kill() };
+}
+
+const RUN = { tenant: 'default', runId: 'bench' };
+
+const configOf = (url: string): string =>
+  JSON.stringify({
+    'current-context': 'c',
+    clusters: [{ name: 'c', cluster: { server: url } }],
+    users: [{ name: 'u', user: {} }],
+    contexts: [{ name: 'c', context: { cluster: 'c', user: 'u' } }],
+  });
+
+/** Reads the log of a server into the store. */
+async function stored(clusters: Clusters, container: string, store: LogStore) {
+  await using opened = clusters;
+  return await storeContainerLog({
+    ...{ cluster: opened.get('bench'), pod: { connection: 'bench', namespace: 'ns', name: 'pod', uid: 'uid' } },
+    ...{ container, run: RUN, attempt: 1, store, log: pino({ level: 'silent' }) },
+  });
+}
+
+using report = reportOf('logs', 'a scripted node and a real broker');
+const directory = await mkdtemp(join(tmpdir(), 'reentry-bench-logs-'));
+try {
+  using node = await aLogServer(mb);
+  await using nats = await aNatsServer();
+  const { broker, installation } = await aBroker(nats.url, { storageBytes: 16 * 1024 * MIB });
+  const kubeconfig = join(directory, 'kubeconfig');
+
+  let storedBytes = 0;
+  let sampledAt = 0;
+  const samples: number[] = [];
+  let baseline = 0;
+  let samplingMs = 0;
+  // Counts what is stored and looks at the memory in between; storing is the real store's.
+  const store: LogStore = {
+    ...broker.logs,
+    async append(...asked) {
+      const outcome = await broker.logs.append(...asked);
+      storedBytes += asked[3].text.length;
+      if (storedBytes - sampledAt >= SAMPLE_BYTES) {
+        sampledAt = storedBytes;
+        const begunAt = performance.now();
+        samples.push(liveBytes());
+        samplingMs += performance.now() - begunAt;
+      }
+      return outcome;
+    },
+  };
+  // A first, small log: code is compiled and connections are open, which is no stream's own.
+  using little = await aLogServer(16);
+  const kubeconfigOf = (url: string) => writeFile(kubeconfig, configOf(url));
+  await kubeconfigOf(little.url);
+  await stored(openClusters({ connections: { bench: { kubeconfig } } }), 'warm', store);
+  await kubeconfigOf(node.url);
+  storedBytes = 0;
+  sampledAt = 0;
+  samples.length = 0;
+  samplingMs = 0;
+  baseline = liveBytes();
+  const rssBefore = process.memoryUsage.rss();
+  const begunAt = performance.now();
+  const reading = await stored(openClusters({ connections: { bench: { kubeconfig } } }), 'base', store);
+  const seconds = (performance.now() - begunAt - samplingMs) / 1000;
+  const rssAfter = process.memoryUsage.rss();
+
+  let lines = 0;
+  let wrong = 0;
+  for (let after = 0; ;) {
+    const page = await broker.logs.read(RUN, { container: 'base', after, limit: 200 });
+    for (const { text } of page.chunks)
+      for (const line of text.split('\n')) {
+        if (line === '') continue;
+        if (!line.includes(` line ${String(lines)} `)) wrong += 1;
+        lines += 1;
+      }
+    if (page.next === undefined || page.chunks.length === 0) break;
+    after = page.next;
+  }
+  await installation[Symbol.asyncDispose]();
+
+  report.say({ figure: 'lines in', unit: 'lines', values: [node.lines] });
+  report.say({ figure: 'lines stored', unit: 'lines', values: [lines], bar: node.lines, atLeast: true });
+  report.say({
+    figure: 'lines missing, repeated or out of order',
+    unit: 'lines',
+    values: [wrong + Math.abs(lines - node.lines)],
+    bar: 0,
+  });
+  report.say({
+    figure: 'through the run',
+    unit: 'MB/s',
+    values: [storedBytes / 1e6 / seconds],
+    more: { seconds, gaps: reading.gaps },
+  });
+  report.say({
+    figure: 'live memory of the stream, at most',
+    unit: 'MiB',
+    values: [Math.max(...samples.map((bytes) => bytes - baseline)) / MIB],
+    bar: 1,
+  });
+  report.say({ figure: 'resident memory, grown', unit: 'MiB', values: [(rssAfter - rssBefore) / MIB] });
+
+  using small = await aLogServer(Math.max(1, mb / REFERENCE_SHARE));
+  const before = liveBytes();
+  const reply = await fetch(`${small.url}/log`);
+  const whole = (await reply.text()).split('\n');
+  report.say({
+    figure: 'reference: read whole, live memory',
+    unit: 'MiB',
+    values: [(liveBytes() - before) / MIB],
+    more: { megabytes: mb / REFERENCE_SHARE, lines: whole.length - 1 },
+  });
+} finally {
+  await rm(directory, { recursive: true, force: true });
+}
