@@ -150,6 +150,18 @@ const ROWS: readonly Row[] = [
     expected: { state: 'succeeded', diagnosis: { code: 'RESULT_INVALID' } },
   },
   {
+    name: 'a result of a megabyte',
+    params: sh(`{ printf '"'; head -c 999998 /dev/zero | tr '\\0' x; printf '"'; } > /airflow/xcom/return.json`, {
+      doXcomPush: true,
+    }),
+    expected: { state: 'succeeded', resultRef: { size: 1_000_000 } },
+  },
+  {
+    name: '100 MB of log',
+    params: sh("yes 'a line of sixty-three characters and one newline, again, again' | head -c 100000000; echo end"),
+    expected: { state: 'succeeded', exitCode: 0 },
+  },
+  {
     name: 'small result',
     params: sh('printf "{\\"n\\": 1}" > /dev/termination-log', { doXcomPush: true, xcomMode: 'message' }),
     expected: { state: 'succeeded', result: { n: 1 } },

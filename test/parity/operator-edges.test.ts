@@ -1,0 +1,515 @@
+/** The edge cases of running a pod, by the numbers of the specification (pod-operator §10, E52–E108), on a world of scripted answers. */
+import { describe, expect, test } from 'vitest';
+import { retryAfterSeconds } from '../../src/core/api-retry.ts';
+import {
+  definePodContainerState,
+  detectPodTerminateEarlyIssues,
+  reconcileRequestedLogContainers,
+} from '../../src/core/containers.ts';
+import { judge } from '../../src/core/judge.ts';
+import { projectPod } from '../../src/core/project-pod.ts';
+import type { Cluster, Manifest } from '../../src/ports.ts';
+import { PodGenerator } from '../../src/executor/pod-generator.ts';
+import { KubernetesPodTrigger } from '../../src/trigger/kubernetes-pod-trigger.ts';
+import { SILENT } from '../../src/operator/api-retry.ts';
+import { TaskFailed, TaskSkipped } from '../../src/operator/exceptions.ts';
+import { hookOf } from '../../src/operator/hook.ts';
+import { KubernetesPodOperator } from '../../src/operator/kubernetes-pod-operator.ts';
+import { fetchContainerLogs, parseLogLine } from '../../src/operator/pod-logs.ts';
+import { PodManager } from '../../src/operator/pod-manager.ts';
+import type { KubernetesPodOperatorParams } from '../../src/operator/pod-task-params.ts';
+import { apiError, failureOf, SimulatedClock, stubCluster } from '../oracle/stub-world.ts';
+import { aPod, aSubscription } from '../support/builders.ts';
+
+interface Wish {
+  readonly phase?: string;
+  readonly exit?: number;
+  readonly message?: string;
+  readonly istio?: boolean;
+  readonly waiting?: string;
+  readonly statuses?: boolean;
+}
+function aPodObject({
+  phase = 'Succeeded',
+  exit,
+  message,
+  istio = false,
+  waiting,
+  statuses = true,
+}: Wish = {}): Manifest {
+  const state =
+    waiting !== undefined
+      ? { waiting: { reason: waiting } }
+      : exit === undefined
+        ? { running: {} }
+        : { terminated: { exitCode: exit, ...(message === undefined ? {} : { message }) } };
+  return {
+    metadata: { name: 'pod', namespace: 'ns', uid: 'u' },
+    spec: { containers: [{ name: 'base' }, ...(istio ? [{ name: 'istio-proxy' }] : [])] },
+    status: { phase, ...(statuses ? { containerStatuses: [{ name: 'base', state }] } : {}) },
+  };
+}
+
+/** An operator over a pod that is as told; what is done to it is written down. */
+function aTask(pod: Manifest, params: Partial<KubernetesPodOperatorParams> = {}, more: Partial<Cluster> = {}) {
+  const done: string[] = [];
+  const pushed: unknown[] = [];
+  const patches: unknown[] = [];
+  const cluster = stubCluster({
+    getPod: () => Promise.resolve(pod),
+    listPods: () => Promise.resolve([]),
+    createPod: (_, request) => (
+      done.push('create'),
+      Promise.resolve({ kind: 'created', pod: { ...pod, spec: request['spec'] } })
+    ),
+    deletePod: () => (done.push('delete'), Promise.resolve('asked')),
+    patchPod: (_, patch) => (done.push('patch'), patches.push(patch), Promise.resolve('patched')),
+    logs: async function* (_, container) {
+      await Promise.resolve();
+      done.push(`log ${container}`);
+      yield { at: { nanos: 1n, lines: 1 }, text: 'line' };
+    },
+    exec: () => (
+      done.push('exec'),
+      Promise.resolve({ kind: 'ended', exitCode: 0, stdout: new TextEncoder().encode('{"a": 1}'), stderr: '' })
+    ),
+    ...more,
+  });
+  const operator = new KubernetesPodOperator({
+    image: 'i',
+    deferrable: false,
+    clock: new SimulatedClock(),
+    hook: hookOf(cluster),
+    ...params,
+  });
+  return {
+    operator,
+    done,
+    pushed,
+    patches,
+    cluster,
+    context: { xcomPush: (key: string, value: unknown) => void pushed.push([key, value]) },
+  };
+}
+const failure = async (work: Promise<unknown>): Promise<unknown> =>
+  work.then(
+    () => undefined,
+    (error: unknown) => error,
+  );
+
+test('E45 a generator takes a pod or a template, and exactly one of them', () => {
+  expect(() => new PodGenerator({})).toThrow('exactly one');
+  expect(() => new PodGenerator({ pod: {}, template: {} })).toThrow('exactly one');
+});
+
+describe('ends', () => {
+  test('E52 the mark is exactly one label', async () => {
+    const { operator, patches } = aTask(aPodObject());
+    await operator.patchAlreadyChecked(aPodObject());
+    expect(patches).toEqual([{ metadata: { labels: { already_checked: 'True' } } }]);
+  });
+
+  test('E53 E54 E104 the pod’s name is told in any case; without doXcomPush the sidecar is not asked; the log is read once', async () => {
+    const { operator, done, pushed, context } = aTask(aPodObject({ exit: 0 }));
+    expect(await operator.execute(context)).toEqual({ kind: 'returned', result: undefined });
+    expect(pushed).toEqual([
+      ['pod_name', 'pod'],
+      ['pod_namespace', 'ns'],
+    ]);
+    expect(done).toEqual(['create', 'log base', 'delete']);
+    const quiet = aTask(aPodObject({ exit: 0 }), { getLogs: false });
+    await quiet.operator.execute(quiet.context);
+    expect(quiet.done).toEqual(['create', 'delete']);
+  });
+
+  test.each([
+    ['delete_pod', ['patch', 'delete']],
+    ['delete_succeeded_pod', ['patch']],
+    ['keep_pod', ['patch']],
+  ] as const)(
+    'E56 E58 an error while waiting: %s, once, and the text is the pod’s own',
+    async (onFinishAction, expected) => {
+      const pod = aPodObject({ phase: 'Failed', exit: 1, message: 'last words' });
+      const { operator, done, context } = aTask(
+        pod,
+        { onFinishAction, getLogs: false },
+        { listPods: () => Promise.resolve([projectPod('c', pod)]) },
+      );
+      operator.pod = pod;
+      operator.awaitPodCompletion = () => Promise.reject(new RangeError('while waiting'));
+      const error = await failure(operator.executeSync(context));
+      expect(error).toBeInstanceOf(TaskFailed);
+      expect(String(error)).toContain('last words');
+      expect(String(error)).not.toContain('while waiting');
+      expect(done).toEqual(expected);
+    },
+  );
+
+  test.each([
+    ['Succeeded', 'keep_pod', ['patch']],
+    ['Succeeded', 'delete_pod', ['delete']],
+    ['Succeeded', 'delete_succeeded_pod', ['delete']],
+    ['Failed', 'delete_pod', ['patch', 'delete']],
+    ['Failed', 'delete_succeeded_pod', ['patch']],
+  ] as const)('E57 %s with %s', async (phase, onFinishAction, expected) => {
+    const pod = aPodObject({ phase, exit: phase === 'Failed' ? 1 : 0 });
+    const { operator, done } = aTask(pod, { onFinishAction });
+    await failure(operator.cleanup(pod, pod));
+    expect(done).toEqual(expected);
+  });
+
+  test.each([
+    [0, 'delete_pod', true],
+    [0, 'delete_succeeded_pod', true],
+    [1, 'delete_pod', true],
+    [1, 'delete_succeeded_pod', false],
+  ] as const)('E59 a mesh’s pod that goes on, base exit %d, %s', async (exit, onFinishAction, deleted) => {
+    const pod = aPodObject({ phase: 'Running', exit, istio: true, message: 'said' });
+    const { operator, done } = aTask(pod, { onFinishAction });
+    const error = await failure(operator.cleanup(pod, pod));
+    expect(done.includes('delete')).toBe(deleted);
+    expect(exit === 0 ? error : String(error)).toEqual(exit === 0 ? undefined : expect.stringContaining('said'));
+  });
+
+  test.each([
+    [null, 0, 'returned'],
+    [null, 100, 'failed'],
+    [100, 0, 'returned'],
+    [100, 100, 'skipped'],
+    [[100], 101, 'failed'],
+    [[100, 102], 101, 'failed'],
+    [0, 0, 'skipped'],
+  ] as const)('E60 E107 skipOnExitCode %j and exit %d', async (skipOnExitCode, exit, expected) => {
+    const pod = aPodObject({ phase: exit === 0 ? 'Succeeded' : 'Failed', exit });
+    const given = skipOnExitCode === null || typeof skipOnExitCode === 'number' ? skipOnExitCode : [...skipOnExitCode];
+    const { operator, context } = aTask(pod, { skipOnExitCode: given });
+    const error = await failure(
+      operator.triggerReentry(context, { status: exit === 0 ? 'success' : 'error', name: 'pod', namespace: 'ns' }),
+    );
+    expect(error === undefined ? 'returned' : error instanceof TaskSkipped ? 'skipped' : 'failed').toBe(expected);
+  });
+
+  test('E61 E103 E108 a result is told of a failed pod, once, and returned by a success', async () => {
+    const bad = aTask(aPodObject({ phase: 'Failed', exit: 1 }), { doXcomPush: true });
+    await failure(bad.operator.triggerReentry(bad.context, { status: 'failed', name: 'pod', namespace: 'ns' }));
+    expect(bad.pushed).toEqual([['return_value', { a: 1 }]]);
+    const good = aTask(aPodObject({ exit: 0 }), { doXcomPush: true });
+    expect(
+      await good.operator.triggerReentry(good.context, { status: 'success', name: 'pod', namespace: 'ns' }),
+    ).toEqual({ kind: 'returned', result: { a: 1 } });
+    const off = aTask(aPodObject({ exit: 0 }));
+    await off.operator.triggerReentry(off.context, { status: 'success', name: 'pod', namespace: 'ns' });
+    expect(off.done).not.toContain('exec');
+  });
+
+  test('E63 E64 containerLogs follow the base name of a subclass; another container’s log does not end the wait for the base', async () => {
+    class Own extends KubernetesPodOperator {
+      static override readonly BASE_CONTAINER_NAME: string = 'main';
+    }
+    expect(new Own({ image: 'i', hook: hookOf(stubCluster({})) }).baseContainerName).toBe('main');
+    const { operator, done, context } = aTask(aPodObject({ exit: 0 }), {
+      containerLogs: ['other'],
+      fullPodSpec: { spec: { containers: [{ name: 'base' }, { name: 'other', image: 'o' }] } },
+    });
+    await operator.execute(context);
+    expect(done).toContain('delete');
+  });
+
+  test('E100 onKill deletes with the pod’s grace or the run’s, or keeps, whatever onFinishAction says; it never throws', async () => {
+    const kept = aTask(aPodObject(), { onKillAction: 'keep_pod', onFinishAction: 'delete_pod' });
+    kept.operator.pod = aPodObject();
+    await kept.operator.onKill();
+    expect(kept.done).toEqual([]);
+    const graces: unknown[] = [];
+    const gone = aTask(
+      aPodObject(),
+      { onFinishAction: 'keep_pod', clock: new SimulatedClock() },
+      { deletePod: (_, grace) => (graces.push(grace ?? null), Promise.reject(apiError(500))) },
+    );
+    gone.operator.pod = aPodObject();
+    await gone.operator.onKill();
+    expect(graces[0]).toBeNull();
+    await gone.operator.cleanup(aPodObject({ phase: 'Failed', exit: 1 }), aPodObject({ phase: 'Failed', exit: 1 }));
+  });
+});
+
+describe('pod manager', () => {
+  test('E65 expired credentials: read anew, then the wait begins again; refused again or another error, not', async () => {
+    const pod = aPodObject({ exit: 0 });
+    let turn = 0;
+    const { operator } = aTask(
+      pod,
+      {},
+      {
+        logs: () => {
+          if (++turn < 3) throw apiError(401);
+          return (async function* () {
+            await Promise.resolve();
+            yield* [];
+          })();
+        },
+      },
+    );
+    operator.pod = pod;
+    await operator.awaitPodCompletion(pod);
+    expect(turn).toBe(3);
+    const other = aTask(
+      pod,
+      {},
+      {
+        logs: () => {
+          throw apiError(403);
+        },
+      },
+    );
+    other.operator.pod = pod;
+    expect(await failure(other.operator.awaitPodCompletion(pod))).toMatchObject({ status: 403 });
+  });
+
+  test('E67 what may be suppressed is logged and passed over, unless it is to be raised', async () => {
+    const { operator } = aTask(
+      aPodObject(),
+      {},
+      { deletePod: () => Promise.reject(new RangeError('no')), patchPod: () => Promise.reject(new RangeError('no')) },
+    );
+    expect(await operator.processPodDeletion(aPodObject(), { reraise: false })).toBe(false);
+    await operator.patchAlreadyChecked(aPodObject(), { reraise: false });
+    await expect(operator.processPodDeletion(aPodObject())).rejects.toThrow('no');
+  });
+
+  test('E68 a line with and without a time', () => {
+    expect(parseLogLine('2024-01-02T03:04:05.123456789Z a text')).toEqual({
+      timestamp: new Date('2024-01-02T03:04:05.123Z'),
+      message: 'a text',
+    });
+    expect(parseLogLine('no time here\n')).toEqual({ timestamp: undefined, message: 'no time here\n' });
+    expect(parseLogLine('2024-01-02T03:04:05Z ').message).toBe('');
+  });
+
+  const followed = async (streams: readonly (readonly string[])[], running: readonly boolean[], more = {}) => {
+    const lines: string[] = [];
+    const opened: unknown[] = [];
+    let turn = 0;
+    let look = 0;
+    const status = await fetchContainerLogs(
+      {
+        ...{ client: stubCluster({}), pod: aPod(), containerName: 'base', clock: new SimulatedClock(), log: SILENT },
+        callbacks: [{ progressCallback: ({ line }) => void lines.push(line) }],
+        isRunning: () => Promise.resolve(running[look++] ?? false),
+        async *open(from) {
+          opened.push(from.sinceSeconds ?? null);
+          await Promise.resolve();
+          for (const line of streams[turn++] ?? []) {
+            if (line === 'broken') throw failureOf('ConnectionError');
+            yield line;
+          }
+        },
+      },
+      { follow: true, ...more },
+    );
+    return { status, lines, opened };
+  };
+  test('E69 E70 E71 records with continuation lines are one each; the last time is the timed one; nothing is told of an empty stream', async () => {
+    const { status, lines } = await followed(
+      [['2024-01-02T11:59:50Z a\n', 'more\n', '2024-01-02T11:59:51Z b\n', '2024-01-02T11:59:52Z c\n', 'end\n']],
+      [false],
+    );
+    expect(lines).toEqual(['a\nmore', 'b', 'c\nend']);
+    expect(status.lastLogTime).toEqual(new Date('2024-01-02T11:59:52Z'));
+    expect((await followed([[]], [false])).lines).toEqual([]);
+  });
+
+  test('E72 goes on after the connection broke, from where it was', async () => {
+    const { status, lines, opened } = await followed(
+      [['2024-01-02T11:59:50Z a\n', 'broken'], ['2024-01-02T11:59:58Z b\n']],
+      [true, false],
+    );
+    expect(lines).toEqual(['a', 'b']);
+    expect(opened).toEqual([null, 12]);
+    expect(status.lastLogTime).toEqual(new Date('2024-01-02T11:59:58Z'));
+  });
+
+  test('E74 follows until the container is done', async () => {
+    const { status, opened } = await followed([[], [], []], [true, true, false]);
+    expect([status.running, opened.length]).toEqual([false, 3]);
+  });
+
+  test('E75 since 5 s ago asks for 5 seconds', async () => {
+    const clock = new SimulatedClock();
+    expect((await followed([[]], [false], { sinceTime: new Date(clock.now() - 5_000) })).opened).toEqual([5]);
+  });
+
+  test.each([
+    [1, []],
+    [null, []],
+    [6.8, []],
+    [false, []],
+    ['base', ['base']],
+    [true, ['base', 'side']],
+    [['side', 'nope'], ['side']],
+  ])('E76 wanted containers %j', (wanted, expected) => {
+    expect(reconcileRequestedLogContainers(wanted, ['base', 'side'])).toEqual(expected);
+  });
+
+  test('E80 E81 patience: 409 or 429 again, 401 never, five calls in all; a broken connection again', () => {
+    expect(retryAfterSeconds(apiError(409), 1)).toBe(1);
+    expect(retryAfterSeconds(apiError(429), 2)).toBe(2);
+    expect(retryAfterSeconds(apiError(401), 1)).toBeUndefined();
+    expect(retryAfterSeconds(apiError(409), 5)).toBeUndefined();
+    expect(retryAfterSeconds({ status: 0, fault: 'unavailable' }, 4)).toBe(8);
+  });
+
+  test('E83 waits through Pending and being scheduled, and stops watching events', async () => {
+    const clock = new SimulatedClock();
+    const reads = ['Pending', 'Pending', 'Pending', 'Succeeded'].map((phase) => aPodObject({ phase, statuses: false }));
+    const manager = new PodManager(stubCluster({ getPod: () => Promise.resolve(reads.shift()) }), { clock });
+    await manager.awaitPodStart(aPodObject(), { checkInterval: 4 });
+    expect(clock.sleeps).toEqual([[4, 3]]);
+    expect(manager.stopWatchingEvents).toBe(true);
+  });
+
+  test.each([
+    ['manifest unknown', true],
+    ['unauthorized', true],
+    ['', true],
+    ['pull QPS exceeded', false],
+    ['toomanyrequests: Too Many Requests', false],
+    ['502 Bad Gateway', false],
+  ])('E84 ErrImagePull with %j', (message, hopeless) => {
+    const pod = {
+      status: { containerStatuses: [{ name: 'base', state: { waiting: { reason: 'ErrImagePull', message } } }] },
+    };
+    expect(detectPodTerminateEarlyIssues(pod) !== undefined).toBe(hopeless);
+  });
+
+  test('E85 each event is told once', async () => {
+    const told: string[] = [];
+    const event = { type: 'Normal', reason: 'R', message: 'm', count: 1, lastSeenAt: 1 };
+    const log = { ...SILENT, info: (_: object, message: string) => void told.push(message) };
+    let looks = 0;
+    const manager = new PodManager(
+      stubCluster({
+        podEvents: () => {
+          if (++looks === 3) manager.stopWatchingEvents = true;
+          return Promise.resolve([event]);
+        },
+      }),
+      { log, clock: new SimulatedClock() },
+    );
+    await manager.watchPodEvents(aPodObject());
+    expect([told, looks]).toEqual([['m'], 3]);
+  });
+
+  test.each([
+    ['running', 'ok'],
+    ['terminated', 'failed'],
+    ['never', 'failed'],
+  ])('E87 the sidecar %s', async (state, expected) => {
+    const states = { running: { running: {} }, terminated: { terminated: { exitCode: 0 } }, never: { waiting: {} } };
+    const pod = {
+      ...aPodObject({ phase: 'Running' }),
+      status: {
+        phase: 'Running',
+        containerStatuses: [
+          { name: 'airflow-xcom-sidecar', state: Object.entries(states).find(([key]) => key === state)?.[1] },
+        ],
+      },
+    };
+    const manager = new PodManager(stubCluster({ getPod: () => Promise.resolve(pod) }), {
+      clock: new SimulatedClock(),
+    });
+    expect((await failure(manager.awaitXcomSidecarContainerStart(pod))) === undefined ? 'ok' : 'failed').toBe(expected);
+  });
+
+  test.each<[Wish, object, boolean]>([
+    [{ phase: 'Succeeded', exit: 0 }, {}, true],
+    [{ phase: 'Running', exit: 0 }, { doXcomPush: true }, true],
+    [{ phase: 'Running', exit: 0 }, { istioEnabled: true }, true],
+    [{ phase: 'Running', exit: 0 }, {}, false],
+    [{ phase: 'Pending', waiting: 'ImagePullBackOff' }, {}, true],
+  ])('E88 awaitPodCompletion of %j with %j', async (wish, options, ends) => {
+    const manager = new PodManager(stubCluster({ getPod: () => Promise.resolve(aPodObject(wish)) }), {
+      clock: new SimulatedClock(),
+    });
+    expect((await failure(manager.awaitPodCompletion(aPodObject(), options))) === undefined).toBe(ends);
+  });
+});
+
+describe('trigger and re-entry', () => {
+  test('E90 a trigger can be made again from what it serializes to', () => {
+    const trigger = new KubernetesPodTrigger({ tenant: 't', runId: 'r' }, aSubscription());
+    const { run, subscription } = trigger.serialize();
+    expect(new KubernetesPodTrigger(run, subscription).serialize()).toEqual({ run, subscription });
+  });
+
+  test.each<[string, Wish, string | undefined]>([
+    ['E91 ended at the start', { exit: 0 }, 'success'],
+    ['E92 waiting', { phase: 'Pending', waiting: 'ContainerCreating' }, undefined],
+    ['E92 running', { phase: 'Running' }, undefined],
+    ['E93 failed', { phase: 'Failed', exit: 1 }, 'failed'],
+    ['E95 already succeeded past the limit', { exit: 0 }, 'success'],
+    ['E95 pending past the limit', { phase: 'Pending', statuses: false }, 'timeout'],
+  ])('%s', (name, wish, kind) => {
+    const pod = projectPod('default', aPodObject(wish));
+    const startBy = name.includes('past') ? 1 : 1e15;
+    const judged = judge(
+      aSubscription({
+        pod: { connection: 'default', namespace: 'ns', name: 'pod', uid: 'u' },
+        await: { terminal: true, startBy },
+      }),
+      pod,
+      1_000,
+    );
+    expect(judged.kind === 'fire' ? judged.event.kind : undefined).toBe(kind);
+  });
+
+  test.each<[Wish, string]>([
+    [{ phase: 'Running' }, 'running'],
+    [{ phase: 'Running', exit: 0 }, 'terminated'],
+    [{ phase: 'Pending', waiting: 'x' }, 'waiting'],
+    [{ phase: 'Failed', waiting: 'x' }, 'failed'],
+    [{ phase: 'Succeeded', statuses: false }, 'terminated'],
+  ])('E98 E99 state of %j', (wish, state) => {
+    expect(definePodContainerState(aPodObject(wish), 'base')).toBe(state);
+  });
+
+  test('E101 deferred: the trigger’s arguments, and two pushes', async () => {
+    const { operator, pushed, context } = aTask(aPodObject({ phase: 'Pending', statuses: false }), {
+      deferrable: true,
+    });
+    expect(await operator.execute(context)).toMatchObject({
+      kind: 'deferred',
+      methodName: 'triggerReentry',
+      trigger: { podName: 'pod', podNamespace: 'ns' },
+    });
+    expect(pushed).toHaveLength(2);
+  });
+
+  test.each(['error', 'failed', 'timeout'] as const)('E102 E106 %s is a failure', async (status) => {
+    const pod = aPodObject({ phase: 'Failed', exit: 1 });
+    const { operator, context, done } = aTask(pod);
+    expect(
+      await failure(operator.triggerReentry(context, { status, name: 'pod', namespace: 'ns', message: 'm' })),
+    ).toBeInstanceOf(TaskFailed);
+    expect(done).toEqual(['log base', 'patch', 'delete']);
+  });
+
+  test('E105 a pod that goes while its log is read: no clean-up, no crash', async () => {
+    let reads = 0;
+    const pod = aPodObject({ exit: 0 });
+    const { operator, context, done } = aTask(
+      pod,
+      {},
+      {
+        getPod: () => Promise.resolve(++reads === 1 ? pod : undefined),
+        logs: () => {
+          throw apiError(404);
+        },
+      },
+    );
+    expect(await operator.triggerReentry(context, { status: 'success', name: 'pod', namespace: 'ns' })).toMatchObject({
+      kind: 'returned',
+    });
+    expect(done).toEqual([]);
+  });
+});
