@@ -1,12 +1,5 @@
 /** What becomes of a pod that has ended, and whether its task gets another one. Pure. @see spec executor §5.3 */
-import {
-  ADOPTED,
-  COMPLETED,
-  type FailureDetails,
-  type PodLaunchAttempt,
-  type ResultState,
-  type TaskState,
-} from './records.ts';
+import { ADOPTED, type FailureDetails, type PodLaunchAttempt, type ResultState, type TaskState } from './records.ts';
 
 /** `keep`: neither deleted nor marked, so that people can look at it. */
 export type PodFate = 'delete' | 'markDone' | 'keep' | 'leave';
@@ -58,9 +51,4 @@ export function decideLaunch(
     return 'end';
   if (attempt.requeuedForPod === result.podName) return 'duplicate';
   return options.maxRetries === -1 || attempt.attempts < options.maxRetries ? 'requeue' : 'end';
-}
-
-/** Whether a result says something final about its task. */
-export function endsTask(state: ResultState): boolean {
-  return state !== ADOPTED && state !== COMPLETED && state !== 'running';
 }
