@@ -71,8 +71,15 @@ export function normalizeName(name: string): string {
 /** One character as ASCII, by sound; empty where there is none. By character: the table's own reader of whole texts skips what looks like UTF-8. */
 const transliterated = (character: string): string => unidecode(character);
 
-/** What HTML writes for characters that a name drops. */
-const ENTITY = /&(?:amp|lt|gt|quot|apos|nbsp|#\d+|#x[0-9a-f]+);/gi;
+/** What HTML writes for characters that a name drops, and for letters with marks. */
+const ENTITY = /&(?:amp|lt|gt|quot|apos|nbsp);/gi;
+const MARKED = /&([a-z])(?:acute|grave|uml|circ|tilde|cedil|ring|slash|caron);/gi;
+const NUMBERED = /&#(?:(\d{1,7})|x([0-9a-f]{1,6}));/gi;
+
+const numbered = (_: string, decimal?: string, hex?: string): string => {
+  const code = decimal === undefined ? Number.parseInt(hex ?? '0', 16) : Number(decimal);
+  return code > 0x10ffff ? '-' : String.fromCodePoint(code);
+};
 
 /**
  * An id as a name: ASCII (other scripts by sound), lower case, words joined by single dashes; empty where nothing is left.
@@ -83,6 +90,10 @@ export function slugify(text: string): string {
   const ascii = Array.from(text.replace(/'+/g, '-').normalize('NFKD'), transliterated).join('');
   return ascii
     .replace(ENTITY, '-')
+    .replace(MARKED, '$1')
+    .replace(NUMBERED, numbered)
+    .normalize('NFKD')
+    .replace(/\p{Mark}+/gu, '')
     .toLowerCase()
     .replace(/'+/g, '')
     .replace(/(?<=\d),(?=\d)/g, '')

@@ -59,6 +59,9 @@ const liquid = new Liquid({
   strictVariables: true,
   strictFilters: true,
   lenientIf: true,
+  // Empty texts and 0 are false, as in the seed's templates.
+  jsTruthy: true,
+  globals: { none: null, None: null, True: true, False: false },
   ownPropertyOnly: true,
   outputEscape: spelled,
   templates: {},
@@ -68,14 +71,21 @@ const liquid = new Liquid({
   memoryLimit: 10_000_000,
 });
 
+const length = (value: unknown): number =>
+  Array.isArray(value) ? value.length : isRecord(value) ? Object.keys(value).length : spelled(value).length;
 /** Filters under the names that templates written for the seed use. */
 const SEED_FILTERS: Readonly<Record<string, (value: unknown) => unknown>> = {
   upper: (value) => spelled(value).toUpperCase(),
   lower: (value) => spelled(value).toLowerCase(),
   trim: (value) => spelled(value).trim(),
   string: spelled,
-  length: (value) =>
-    Array.isArray(value) ? value.length : isRecord(value) ? Object.keys(value).length : spelled(value).length,
+  title: (value) =>
+    spelled(value).replace(/\p{L}+/gu, (word) => `${word.charAt(0).toUpperCase()}${word.slice(1).toLowerCase()}`),
+  int: (value) => Math.trunc(Number(value)) || 0,
+  float: (value) => Number(value) || 0,
+  safe: (value) => value,
+  length,
+  count: length,
   tojson: (value) => JSON.stringify(value),
 };
 for (const [name, filter] of Object.entries(SEED_FILTERS)) liquid.registerFilter(name, filter);
@@ -111,7 +121,8 @@ export function templateVariables(run: RunKey, request: RunRequest, attempt: num
   };
 }
 
-/** What Jinja has and Liquid has not; the first would be read as something else in silence. */
+/** What Jinja has and Liquid has not; the first two would be read as something else in silence. */
+const OPERATOR = /\{[{%][^}]*?[\w\])][+*/~][\w([]/;
 const MEMBERSHIP = /\{%-?\s*(?:if|elsif|unless)\b[^%]*\s(?:not\s+)?in\s/;
 const JINJA = /\{[{%][^}]*(?:\.\w+\(|\|\s*\w+\s*\(|\bmacros\.|\s~\s|\sif\s[^}]*\selse\s)|\{%-?\s*(?:set|elif|macro)\b/;
 const LIQUID =
@@ -190,6 +201,8 @@ class Renderer {
 
   #attempt(text: string, path: string, render: () => unknown): unknown {
     try {
+      if (OPERATOR.test(text.replace(/'[^']*'|"[^"]*"/g, '_')))
+        throw new SyntaxError('there are no operators; filters calculate, as in `n | plus: 1`');
       if (MEMBERSHIP.test(text)) throw new SyntaxError('`a in list` is `list contains a` here');
       return render();
     } catch (error) {

@@ -60,3 +60,20 @@ test('the connection says how a pod carries its result', () => {
   expect(own?.['securityContext'] ?? {}).toEqual({});
   expect(sidecar({}, { xcomMode: 'message' })).toBeUndefined();
 });
+
+test.each([
+  ['{{ params.n+1 }}', 'no operators'],
+  ["{{ ds.replace('-', '') }}", 'no methods'],
+  ["{{ params.n | default('x') }}", 'arguments after a colon'],
+  ['{% if ds in params.days %}x{% endif %}', 'list contains a'],
+  ['{% elif %}', 'elif is elsif'],
+])('a template that Liquid would read otherwise than Jinja is refused with the way to write it: %s', (text, word) => {
+  expect(check({ image: 'x', arguments: [text] }, { params: { n: 1, days: [] } })[0]).toContain(word);
+});
+test('templates know empty texts and 0 as false, and the seed’s words for nothing and truth', () => {
+  const text = '{% if params.a %}a{% endif %}{% if params.b %}b{% endif %}{% if params.c == None %}c{% endif %}';
+  const params = podParamsSchema.parse({ image: 'x', arguments: [text, '{{ params.d | upper }}', '{{ params.e }}'] });
+  const request = runRequestSchema.parse({ context: { params: { a: '', b: 0, c: null, d: 'x', e: { k: [1] } } } });
+  const rendered = new PodRequests().rendered({ tenant: 't', runId: 'r' }, request, params, 1);
+  expect(rendered.params?.arguments).toEqual(['c', 'X', '{"k":[1]}']);
+});

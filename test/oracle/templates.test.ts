@@ -31,11 +31,55 @@ function jsonSpelling(value: unknown): unknown {
   return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, jsonSpelling(item)]));
 }
 
-const JINJA_ONLY =
-  /\{\{[^}]*(\.\w+\(|\|\s*\w+\s*\(|\s[-+*~/%]\s|\sif\s|\[[^\]]*:[^\]]*\]|macros\.)|\{%-?\s*(set|elif|macro|do|block)\b|\bloop\.|\sin\s[^%]*%\}[^]*\{%-?\s*endif/;
+/** Filters that both know, without arguments. */
+const COMMON = [
+  'upper',
+  'lower',
+  'trim',
+  'string',
+  'length',
+  'count',
+  'tojson',
+  'title',
+  'int',
+  'float',
+  'safe',
+  'first',
+  'last',
+];
+const OUTPUT = new RegExp(
+  String.raw`^-?\s*('[^']*'|"[^"]*"|[\w.]+(\[(\d+|'[^']*')\])*(\.\w+)*)(\s*\|\s*(${COMMON.join('|')}))*\s*-?$`,
+);
+const TAG =
+  /^-?\s*(if\s+(not\s+)?[\w.]+|if\s+[\w.]+\s*(==|!=|<|>|<=|>=)\s*[\w.'"]+|else|endif|for\s+\w+\s+in\s+[\w.]+|endfor|raw|endraw)\s*-?$/;
 
-const textual = (by: (text: string) => string) => {
+/** Whether a text keeps to what both languages have: paths, literals, common filters, plain conditions and loops. */
+const isCommon = (text: string): boolean =>
+  [...text.matchAll(/\{\{(.*?)\}\}/gs)].every(([, inner = '']) => OUTPUT.test(inner)) &&
+  [...text.matchAll(/\{%(.*?)%\}/gs)].every(([, inner = '']) => TAG.test(inner)) &&
+  !text.includes('{#');
+
+/** Whether a text speaks of something that its case does not know. */
+function isUnknown(text: string, variables: JsonRecord): boolean {
+  return [...text.matchAll(/\{\{-?\s*([a-zA-Z_][\w.]*)/g)].some(([, path = '']) => {
+    let at: unknown = variables;
+    for (const key of path.split('.')) at = isRecord(at) ? at[key] : undefined;
+    return at === undefined;
+  });
+}
+
+const someText = ({ input }: OracleCase, is: (text: string) => boolean): boolean => {
+  const deep = (value: unknown): boolean => {
+    if (typeof value === 'string') return is(value);
+    if (Array.isArray(value)) return value.some(deep);
+    return isRecord(value) && Object.entries(value).some(([key, item]) => is(key) || deep(item));
+  };
+  return deep(input['params']);
+};
+
+const textual = (by: (text: string) => string, nothing: unknown = null) => {
   const deep = (value: unknown): unknown => {
+    if (value === null) return nothing;
     if (typeof value === 'string') return by(value);
     if (Array.isArray(value)) return value.map(deep);
     if (!isRecord(value)) return value;
@@ -72,13 +116,32 @@ compareWithOracle('templates', {
     {
       reason:
         'Liquid has filters where Jinja has methods, operators and parentheses: no template runs code. Refused, with the hint how it is written',
-      when: (theCase) => JINJA_ONLY.test(textsIn(theCase)),
+      when: (theCase) => someText(theCase, (text) => !isCommon(text) && !text.includes('{#')),
       instead: () => ({ error: 'refused' }),
+    },
+    {
+      reason: 'what is not known is refused: the recordings render it as nothing',
+      when: (theCase) => someText(theCase, (text) => isUnknown(text, recordIn(theCase.input, 'variables'))),
+      instead: () => ({ error: 'refused' }),
+    },
+    {
+      reason: 'Jinja’s comments are left alone: in a shell `${#x}` is no comment',
+      when: (theCase) => someText(theCase, (text) => text.includes('{#')),
+    },
+    {
+      reason: 'a loop over a map gives pairs in Liquid, keys in Jinja',
+      when: (theCase) => someText(theCase, (text) => /\{%-?\s*for\s+\w+\s+in\s+params\.map\b/.test(text)),
+    },
+    {
+      reason: 'only a text of one expression has a value of its own; Jinja reads what several give together as Python',
+      when: (theCase) =>
+        theCase.input['native'] === true &&
+        someText(theCase, (text) => text.includes('{') && !/^\s*\{\{[^{}]*\}\}\s*$/.test(text)),
     },
     {
       reason: 'nothing is rendered as nothing, not as a word for it',
       when: (theCase) => /\{\{[^}]*none/i.test(textsIn(theCase)),
-      instead: textual((text) => text.replace(/\bNone\b/g, '')),
+      instead: textual((text) => text.replace(/\bNone\b/g, ''), ''),
     },
     {
       reason: 'a final newline is part of the text: Jinja drops one',
