@@ -73,13 +73,30 @@ null
 {{ include "reentry.fullname" .root }}-{{ .role }}
 {{- end -}}
 
+{{/* A setting as its environment variable takes it: lists by commas, maps as KEY=VALUE. */}}
+{{- define "reentry.settingText" -}}
+{{- if kindIs "slice" . -}}
+{{- join "," . -}}
+{{- else if kindIs "map" . -}}
+{{- $pairs := list -}}
+{{- range $key, $value := . -}}
+{{- $pairs = append $pairs (printf "%s=%s" $key (include "reentry.settingText" $value)) -}}
+{{- end -}}
+{{- join "," $pairs -}}
+{{- else if and (kindIs "float64" .) (eq (floor .) .) -}}
+{{- int64 . -}}
+{{- else -}}
+{{- toString . -}}
+{{- end -}}
+{{- end -}}
+
 {{/* What a role reads from settings: { root, role, config }. */}}
 {{- define "reentry.env" -}}
 {{- $root := .root -}}
 {{- $settings := mergeOverwrite (deepCopy $root.Values.config) (deepCopy (default dict .config)) -}}
 {{- range $name, $value := $settings }}
 - name: REENTRY_{{ $name | snakecase | upper }}
-  value: {{ ternary ($value | join ",") (ternary ($value | int64 | toString) ($value | toString) (kindIs "float64" $value)) (kindIs "slice" $value) | quote }}
+  value: {{ include "reentry.settingText" $value | quote }}
 {{- end }}
 {{- $namespaces := include "reentry.namespaces" $root | fromJsonArray -}}
 {{- if not $root.Values.clusterWide }}

@@ -68,6 +68,15 @@ describeWithHelm('the chart', () => {
     },
   );
 
+  test('writes lists, maps and large numbers as the settings read them', async () => {
+    const [workload] = workloads(await rendered(matrix([])['policy, clusters and templates'] ?? {}));
+    const [container] = recordsIn(podOf(workload ?? {}), 'containers');
+    const config = parseConfig({ env: envOf(container ?? {}) });
+    expect(config.callbacks).toEqual(['/a.js', '/b.js']);
+    expect(config.concurrencyLimits).toEqual({ 'sales/db': 2, '*': 4 });
+    expect(config.storageBytes).toBe(10 * 1024 ** 3);
+  });
+
   test.each(MATRIX)('gives a role time to drain before it is killed: %s', async (_, values) => {
     for (const workload of kinds(await rendered(values), 'Deployment')) {
       const grace = podOf(workload)['terminationGracePeriodSeconds'];

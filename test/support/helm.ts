@@ -98,6 +98,11 @@ export function matrix(taskNamespaces: readonly string[]): Readonly<Record<strin
     'credentials files': { nats: { auth: { method: 'creds', secret: 'nats-auth' } } },
     'a token': { nats: { auth: { method: 'token', secret: 'nats-auth' } } },
     'policy, clusters and templates': {
+      config: {
+        concurrencyLimits: { 'sales/db': 2, '*': 4 },
+        callbacks: ['/a.js', '/b.js'],
+        storageBytes: 10 * 1024 ** 3,
+      },
       policy: { tenants: { sales: { images: ['registry.example.com/**'] } }, default: { namespaces: ['jobs'] } },
       connections: { default: { inCluster: true }, eu: { kubeconfig: '/etc/reentry/connections/eu/config' } },
       connectionSecrets: ['eu'],
