@@ -42,7 +42,7 @@ const jsonSchema = (schema: z.ZodType, io: 'input' | 'output') =>
 export function requestSchema(params?: { readonly pod: z.ZodType; readonly command: z.ZodType }) {
   const title = 'reentry run request';
   if (params === undefined) return { title, ...jsonSchema(runRequestSchema, 'input') };
-  const pod = runRequestSchema.extend({ operator: z.literal('pod').default('pod'), params: params.pod });
+  const pod = runRequestSchema.extend({ operator: z.literal('pod').default('pod'), params: params.pod.optional() });
   const command = runRequestSchema.extend({ operator: z.literal('command'), params: params.command });
   return { title, ...jsonSchema(z.union([pod, command]), 'input') };
 }
