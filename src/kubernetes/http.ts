@@ -169,6 +169,8 @@ export class Http {
           body: call.body === undefined ? null : JSON.stringify(call.body),
           signal,
           bodyTimeout: bodyTimeoutMs,
+          // A log is read at its reader's pace: what is waiting here is memory of each stream.
+          ...(traffic === 'logs' ? { highWaterMark: 16_384 } : {}),
           headersTimeout: HEADERS_MS,
         });
       } catch (error) {
