@@ -8,8 +8,8 @@ const LOOK_EVERY_MS = 2_000;
 /** Clocks that part by more than this between two looks: one was set, or the machine was suspended. */
 const PARTED_MS = 250;
 /** An answer that took longer says too little of when it was stamped: it is asked for again, this often. */
-const PROMPT_MS = 50;
-const TRIES = 3;
+const PROMPT_MS = 5;
+const TRIES = 5;
 
 /** The broker's clock, measured by its stamp on an answer and the middle of that answer's way. */
 export interface BrokerTime {
@@ -38,6 +38,7 @@ export async function brokerTime(link: Link, signal: AbortSignal, clocks: Clocks
   const parting = () => clocks.wall() - clocks.steady();
   /** What is added to the steady clock. */
   let ahead = parting();
+  let isFirst = true;
   const measure = async () => {
     let best: { readonly tookMs: number; readonly ahead: number } | undefined;
     try {
@@ -53,7 +54,10 @@ export async function brokerTime(link: Link, signal: AbortSignal, clocks: Clocks
       link.log?.debug({ error: String(error) }, "broker's clock not measured");
     }
     if (best === undefined) return false;
-    ({ ahead } = best);
+    // A slow answer that does not contradict what is known says nothing new: believing it would only make time tremble.
+    const agrees = !isFirst && Math.abs(best.ahead - ahead) <= best.tookMs / 2;
+    if (best.tookMs <= PROMPT_MS || !agrees) ({ ahead } = best);
+    isFirst = false;
     return true;
   };
   let isMeasured = await measure();
