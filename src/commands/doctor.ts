@@ -9,6 +9,7 @@ import type { Config } from '../config.ts';
 import { PERMISSION_ROLES } from '../wire/permissions.ts';
 import type { PermissionRole } from '../wire/permissions.ts';
 import { natsOptions, openClient } from './connection.ts';
+import { roleFindings, serverFindings } from './doctor-broker.ts';
 import { EXIT_CODES } from './exit-codes.ts';
 import { paintFor } from './paint.ts';
 import { connectionsOf } from './roles.ts';
@@ -27,7 +28,7 @@ const CLOCK_WARNING_MS = 250;
 
 /** Twice as long as an executor is silent. */
 const LISTEN_MS = 1_200;
-const optionsSchema = z.looseObject({ role: z.enum(PERMISSION_ROLES).optional() });
+const optionsSchema = z.looseObject({ role: z.enum(PERMISSION_ROLES).optional(), monitor: z.url().optional() });
 
 /** `reentry doctor`: looks at all that reentry needs. */
 export function doctorCommand(shell: Shell, finish: Finish): Command {
@@ -49,13 +50,18 @@ export function doctorCommand(shell: Shell, finish: Finish): Command {
       'reentry doctor --role triggerer     # with a role’s credentials: names every permission that it lacks',
       'reentry doctor --json | jq \'.findings[] | select(.state != "ok")\'',
     ],
-  }).addOption(
-    new Option('--role <ROLE>', 'look as this role does, with its credentials').choices([...PERMISSION_ROLES]),
-  );
+  })
+    .addOption(
+      new Option('--role <ROLE>', 'look as this role does, with its credentials').choices([...PERMISSION_ROLES]),
+    )
+    .option('--monitor <URL>', "nats-server's monitoring port, for sync_interval, e.g. http://nats:8222");
   return action(command, shell, finish, async (invocation, options) => {
     const { config, json } = invocation;
-    const { role } = optionsSchema.parse(options);
-    const findings = [...(await brokerFindings(config, role)), ...(await clusterFindings(config, shell.env, role))];
+    const { role, monitor } = optionsSchema.parse(options);
+    const findings = [
+      ...(await brokerFindings(config, role, { monitor, version: shell.version })),
+      ...(await clusterFindings(config, shell.env, role)),
+    ];
     if (json) shell.out(JSON.stringify({ findings }));
     else {
       const paint = paintFor(shell.colour);
@@ -76,12 +82,18 @@ async function looked(what: string, look: () => Promise<Omit<Finding, 'what'> | 
   }
 }
 
-async function brokerFindings(config: Config, role: PermissionRole | undefined): Promise<readonly Finding[]> {
+async function brokerFindings(
+  config: Config,
+  role: PermissionRole | undefined,
+  { monitor, version }: { readonly monitor: string | undefined; readonly version: string },
+): Promise<readonly Finding[]> {
   const permissions = await permissionFindings(config, role ?? 'worker');
   if (permissions.some(({ what }) => what === 'broker')) return permissions;
   return [
     ...(role === 'client' || role === 'setup' ? [] : [await storage(config, role ?? 'worker')]),
     ...permissions,
+    ...(role === undefined ? await serverFindings(config, monitor) : []),
+    ...(role === undefined ? await roleFindings(config, version) : []),
     ...(role === undefined || role === 'client' ? [await workers(config)] : []),
     ...(role === undefined ? [await looked('executors', () => executorsHeard(config))] : []),
   ];
@@ -130,10 +142,10 @@ async function storage(config: Config, role: 'worker' | 'executor' | 'triggerer'
 }
 
 async function workers(config: Config): Promise<Finding> {
-  return await looked('workers', async () => {
+  return await looked('services', async () => {
     await using client = await openClient({ config });
     await client.list({ limit: 1 });
-    return 'at least one answers';
+    return 'a worker answers';
   });
 }
 

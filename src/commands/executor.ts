@@ -30,7 +30,7 @@ export async function beginExecutor(): Promise<(parts: RoleParts) => BegunRole> 
     import('../executor/launch-book.ts'),
     boundOperators(),
   ]);
-  return ({ id, config, broker, clusters, log, meter, operators, tracer }) => {
+  return ({ id, config, broker, clusters, log, meter, operators, tracer, version }) => {
     const { installation, namespaces } = config;
     const launches = new LaunchBook();
     const launcher = new Launcher({ maxInFlight: config.executorLaunchConcurrency, meter });
@@ -40,7 +40,7 @@ export async function beginExecutor(): Promise<(parts: RoleParts) => BegunRole> 
       operators: [commandOperator(config, log, { launcher, launched: launches.created })],
       foreign: podOperators(config, operators, log),
       settings: {
-        ...{ id, installation, namespaces },
+        ...{ id, version, installation, namespaces, role: 'executor' as const },
         queues: config.executorQueues,
         foreignQueues: config.queues,
         credits: {

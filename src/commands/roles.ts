@@ -28,6 +28,8 @@ export type Role = (typeof ROLES)[number];
 /** What a role is begun with. */
 export interface RoleParts {
   readonly id: string;
+  /** Of the program; for people. */
+  readonly version: string;
   readonly config: Config;
   readonly broker: Broker;
   readonly clusters: Clusters;
@@ -64,6 +66,7 @@ export async function runRole(
     readonly config: Config;
     readonly env: Shell['env'];
     readonly stop$: Observable<unknown>;
+    readonly version?: string;
     readonly log: Log;
     readonly meter: Meter;
     readonly operators?: readonly DefinedOperator[];
@@ -119,6 +122,7 @@ export async function runRole(
     operators,
     callbacks,
     tracer: tracing,
+    version: settings.version ?? '',
   });
   settings.begun(condition);
   log.info(
@@ -154,7 +158,7 @@ export async function roleProcess(role: Role, { shell, config, json }: Invocatio
   await using health = await openHealth({ host: config.httpHost, port: config.httpPort, telemetry });
   log.info({ port: health.port }, 'health and metrics are served');
   await runRole(role, {
-    ...{ config, env: shell.env, stop$: shell.stop$, log, meter: telemetry.meter },
+    ...{ config, env: shell.env, stop$: shell.stop$, version: shell.version, log, meter: telemetry.meter },
     begun: (condition) => {
       health.watch(condition);
     },

@@ -7,9 +7,9 @@ import type { Finish, Shell } from './shell.ts';
 /** The triggerer's role, bound to its settings. */
 export async function beginTriggerer(): Promise<(parts: RoleParts) => BegunRole> {
   const { triggerer } = await import('../roles/triggerer.ts');
-  return ({ id, config, broker, clusters, log, meter }) => {
+  return ({ id, version, config, broker, clusters, log, meter }) => {
     const { installation, namespaces, queues, minLoggingEveryMs } = config;
-    const settings = { id, installation, namespaces, defaultQueue: queues[0] ?? 'default', minLoggingEveryMs };
+    const settings = { id, version, installation, namespaces, defaultQueue: queues[0] ?? 'default', minLoggingEveryMs };
     const work$ = triggerer({ broker, clusters, settings, log, meter });
     return { work$, condition: () => work$.health() };
   };

@@ -14,7 +14,7 @@ export async function beginWorker(): Promise<(parts: RoleParts) => Promise<Begun
     import('../roles/worker.ts'),
     boundOperators(),
   ]);
-  return async ({ id, config, broker, clusters, log, meter, operators, callbacks, tracer }) => {
+  return async ({ id, config, broker, clusters, log, meter, operators, callbacks, tracer, version }) => {
     const { installation, namespaces, queues } = config;
     const registered = { ...(await callbacksFrom(config.callbacks, process.cwd())), ...callbacks };
     const work$ = worker({
@@ -22,7 +22,7 @@ export async function beginWorker(): Promise<(parts: RoleParts) => Promise<Begun
       operators: podOperators(config, operators, log, registered),
       foreign: [commandOperator(config, log)],
       settings: {
-        ...{ id, installation, namespaces, queues, foreignQueues: config.executorQueues },
+        ...{ id, version, installation, namespaces, queues, foreignQueues: config.executorQueues },
         credits: {
           intake: config.intakeCredits,
           ctl: config.ctlCredits,

@@ -148,6 +148,46 @@ async function stream(jsm: JetStreamManager, spec: StreamSpec): Promise<SetupSte
   return 'updated';
 }
 
+/** One asset that is not as `setup` would make it. */
+export interface Drift {
+  readonly name: string;
+  readonly says: string;
+}
+
+/** Fields that follow the settings `setup` was called with, which who looks need not know. */
+const SETTING_FIELDS = ['max_bytes', 'max_age', 'num_replicas', 'duplicate_window', 'description'];
+
+/** Compares the server with the table and changes nothing. `replicas`: of the stream that has the fewest. */
+export async function drift(
+  nc: NatsConnection,
+  layout: Layout,
+  settings: StreamSettings,
+): Promise<{ readonly replicas: number; readonly found: readonly Drift[] }> {
+  const jsm = await nc.jetstreamManager({ checkAPI: false, timeout: 10_000 });
+  const table = streamTable(layout, settings);
+  const found: Drift[] = [];
+  let replicas = Infinity;
+  const compare = (name: string, wanted: object, present: object) => {
+    const off = differences(wanted, present).filter(({ field }) => !SETTING_FIELDS.includes(field));
+    if (off.length > 0) found.push({ name, says: told(off) });
+  };
+  for (const spec of table.streams) {
+    const present = await infoOf(() => jsm.streams.info(spec.name), spec.name);
+    if (present === undefined) found.push({ name: spec.name, says: 'is missing' });
+    else {
+      replicas = Math.min(replicas, present.config.num_replicas);
+      const kept = spec.keepsForeignSubjects ? present.config.subjects : [];
+      compare(spec.name, streamConfig(spec, [...new Set([...spec.subjects, ...kept])]), present.config);
+    }
+  }
+  for (const spec of table.consumers) {
+    const present = await infoOf(() => jsm.consumers.info(spec.stream, spec.name), spec.name);
+    if (present === undefined) found.push({ name: spec.name, says: 'is missing' });
+    else compare(spec.name, consumerConfig(spec), present.config);
+  }
+  return { replicas: replicas === Infinity ? 0 : replicas, found };
+}
+
 function consumerConfig(spec: ConsumerSpec) {
   return {
     durable_name: spec.name,

@@ -56,6 +56,8 @@ export interface WorkerDeps {
 
 /** How a worker is set up. */
 export interface WorkerSettings {
+  /** As whom it answers `doctor`. Default `worker`. */
+  readonly role?: 'worker' | 'executor' | undefined;
   /** Version of the program, for `doctor`. */
   readonly version?: string | undefined;
   /** Unique among the live workers. */
@@ -149,8 +151,8 @@ export function worker(deps: WorkerDeps): Work {
       ...services,
       broker.questions
         .answer$('roles', () => {
-          const { id, queues: served, version = '' } = settings;
-          return { role: 'worker', id, version, queues: served, clockOffsetMs: broker.clockOffsetMs() };
+          const { id, queues: served, version = '', role = 'worker' } = settings;
+          return { role, id, version, queues: served, clockOffsetMs: broker.clockOffsetMs() };
         })
         .pipe(takeUntil(stop$)),
       janitor$(engine, settings).pipe(takeUntil(stop$)),

@@ -215,6 +215,17 @@ describe('the command line, in the directory where dev runs', () => {
     const { code, stdout } = await cli('doctor', '--json');
     expect(stdout).not.toContain('broken');
     expect(code).toBe(0);
+    const findings = z.object({
+      findings: z.array(z.object({ what: z.string(), state: z.string(), says: z.string() })),
+    });
+    const found = new Map(
+      findings.parse(JSON.parse(stdout)).findings.map(({ what, state, says }) => [what, `${state} ${says}`]),
+    );
+    expect(found.get('streams')).toBe('ok as setup makes them');
+    expect(found.get('durability')).toContain('warning 1 copy');
+    expect(found.get('workers')).toContain('ok 1 alive');
+    expect(found.get('triggerers')).toMatch(/^ok 1 alive.*watches heard/);
+    expect(found.get('nats-server')).toMatch(/^ok \d+\.\d+/);
   });
 
   test('render shows the pod that the same flags would make, env values redacted', async () => {

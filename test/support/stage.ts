@@ -24,6 +24,8 @@ export interface Stage extends AsyncDisposable {
   restartBroker(): Promise<void>;
   /** Kills the broker, deletes all that it had stored, and starts it again on the same port. */
   loseBrokerData(): Promise<void>;
+  /** Asks one role's process to stop, waits until it has drained, and starts another in its place. Answers its exit code. */
+  restart(index: number): Promise<number | string>;
   /** Kills one role's process with -9 and starts another in its place. */
   replace(index: number): void;
 }
@@ -78,6 +80,14 @@ export async function aStage(
     env,
     roles,
     start,
+    async restart(index) {
+      const role = roles[index];
+      if (role === undefined) throw new RangeError(`no role ${String(index)}`);
+      role.process.kill('SIGTERM');
+      const code = await role.process.ended;
+      role.process = startReentry([role.name], env, directory);
+      return code;
+    },
     replace(index) {
       const role = roles[index];
       if (role === undefined) throw new RangeError(`no role ${String(index)}`);

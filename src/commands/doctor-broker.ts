@@ -1,0 +1,153 @@
+/** What `doctor` finds at the broker beyond its storage: version, durability, drift, roles alive, paused queues. */
+import { z } from 'zod';
+import type { Config } from '../config.ts';
+import { ReentryError } from '../errors.ts';
+import type { Broker } from '../ports.ts';
+import { MAX_REQUEST_BYTES } from '../wire/messages.ts';
+import type { RolePresence } from '../wire/messages.ts';
+import { natsOptions } from './connection.ts';
+import type { Finding } from './doctor.ts';
+
+/** Clocks further from the broker's than this make deadlines look early or late. @see spec protocol §7 */
+const CLOCK_WARNING_MS = 250;
+/** A watch silent for so long is not working. */
+const WATCH_WARNING_MS = 120_000;
+/** Roles answer from memory. */
+const ROLES_WITHIN_MS = 1_000;
+/** Room for a request with its headers. */
+const MIN_PAYLOAD_BYTES = 2 * MAX_REQUEST_BYTES;
+
+const ok = (what: string, says: string): Finding => ({ what, state: 'ok', says });
+const warning = (what: string, says: string): Finding => ({ what, state: 'warning', says });
+const broken = (what: string, says: string): Finding => ({ what, state: 'broken', says });
+
+/** The server, how durable what it acknowledges is, and whether its streams are as `setup` makes them. */
+export async function serverFindings(config: Config, monitor: string | undefined): Promise<readonly Finding[]> {
+  const [{ inspect }, { isAtLeast, MIN_SERVER_VERSION }] = await Promise.all([
+    import('../nats/inspection.ts'),
+    import('../nats/setup.ts'),
+  ]);
+  const options = { ...natsOptions(config), name: `reentry-doctor-${String(process.pid)}`, role: 'worker' } as const;
+  try {
+    const seen = await inspect(options, { workerQueues: config.queues, executorQueues: config.executorQueues });
+    const { version, maxPayloadBytes, servers, replicas } = seen;
+    return [
+      isAtLeast(version, MIN_SERVER_VERSION)
+        ? ok('nats-server', `${version}, ${String(servers)} in its cluster`)
+        : broken(
+            'nats-server',
+            `${version} is older than ${MIN_SERVER_VERSION}, which loses streams or compare-and-sets`,
+          ),
+      maxPayloadBytes < MIN_PAYLOAD_BYTES
+        ? broken(
+            'max_payload',
+            `${String(maxPayloadBytes)} bytes; requests and logs need ${String(MIN_PAYLOAD_BYTES)} or more`,
+          )
+        : ok('max_payload', `${String(maxPayloadBytes)} bytes`),
+      await durability(replicas, monitor),
+      ...(seen.drift.length === 0
+        ? [ok('streams', 'as setup makes them')]
+        : seen.drift.map(({ name, says }) => broken(`stream ${name}`, `${says}; run \`reentry setup\``))),
+    ];
+  } catch (error) {
+    if (!(error instanceof ReentryError)) throw error;
+    if (error.code === 'FORBIDDEN')
+      return [warning('streams', 'not looked at: these credentials may not; those of role setup may')];
+    return [broken('streams', error.message)];
+  }
+}
+
+const varzSchema = z.looseObject({
+  jetstream: z.looseObject({
+    config: z.looseObject({ sync_interval: z.number().optional(), sync_always: z.boolean().optional() }).optional(),
+  }),
+});
+
+async function durability(replicas: number, monitor: string | undefined): Promise<Finding> {
+  const what = 'durability';
+  const copies = replicas === 1 ? '1 copy of each stream' : `${String(replicas)} copies of each stream`;
+  if (monitor === undefined)
+    return replicas > 1
+      ? ok(what, `${copies}; --monitor URL says sync_interval too`)
+      : warning(
+          what,
+          `${copies}: what is acknowledged survives a restart, not a lost disk, and after a power loss only what was synced (sync_interval, 2 min by default; --monitor URL reads it)`,
+        );
+  let config: z.infer<typeof varzSchema>['jetstream']['config'];
+  try {
+    const answer = await fetch(new URL('/varz', monitor));
+    config = varzSchema.parse(await answer.json()).jetstream.config;
+  } catch (error) {
+    return warning(
+      what,
+      `${copies}; ${monitor} does not say more: ${error instanceof Error ? (error.message.split('\n')[0] ?? '') : ''}`,
+    );
+  }
+  const seconds = (config?.sync_interval ?? 0) / 1e9;
+  const synced = config?.sync_always === true ? 'each write is synced' : `synced every ${String(seconds)} s`;
+  return replicas > 1 || config?.sync_always === true
+    ? ok(what, `${copies}, ${synced}`)
+    : warning(
+        what,
+        `${copies}, ${synced}: a power loss may take acknowledged runs; set sync_interval: always, or three replicas`,
+      );
+}
+
+/** Who is alive, in which version, and how they are; queues that are paused. */
+export async function roleFindings(config: Config, version: string): Promise<readonly Finding[]> {
+  const { openBroker } = await import('../nats/broker.ts');
+  const name = `reentry-doctor-${String(process.pid)}`;
+  await using broker = await openBroker({ ...natsOptions(config), name, role: 'worker' });
+  const roles = await broker.questions.roles(ROLES_WITHIN_MS);
+  return [
+    ...presence('workers', 'worker', roles, version),
+    ...presence('triggerers', 'triggerer', roles, version),
+    ...(await paused(broker, config)),
+  ];
+}
+
+function presence(what: string, role: string, roles: readonly RolePresence[], version: string): readonly Finding[] {
+  const members = roles.filter((one) => one.role === role);
+  if (members.length === 0) return [broken(what, `none answers; start one (\`reentry ${role}\`)`)];
+  const versions = [...new Set(members.map((one) => one.version).filter((one) => one !== ''))];
+  const known = versions.length === 0 ? '' : `, version ${versions.join(' and ')}`;
+  const odd = members.flatMap(({ id, clockOffsetMs = 0, watchAgeMs = 0, problems }) => [
+    ...(Math.abs(clockOffsetMs) > CLOCK_WARNING_MS
+      ? [`${id}: its clock is ${clockOffsetMs.toFixed(0)} ms from the broker's`]
+      : []),
+    ...(watchAgeMs > WATCH_WARNING_MS
+      ? [`${id}: its quietest watch was heard ${(watchAgeMs / 1_000).toFixed(0)} s ago`]
+      : []),
+    ...problems.map((problem) => `${id}: ${problem}`),
+  ]);
+  const ages = members.flatMap(({ watchAgeMs }) => (watchAgeMs === undefined ? [] : [watchAgeMs]));
+  const age = ages.length === 0 ? '' : `, watches heard ${(Math.max(...ages) / 1_000).toFixed(1)} s ago at most`;
+  return [
+    ok(what, `${String(members.length)} alive${known}${age}`),
+    ...(versions.some((one) => one !== version)
+      ? [
+          warning(
+            what,
+            `version ${versions.join(', ')} beside this program's ${version}: fine while upgrading, one version apart`,
+          ),
+        ]
+      : []),
+    ...odd.map((says) => warning(what, says)),
+  ];
+}
+
+async function paused(broker: Broker, config: Config): Promise<readonly Finding[]> {
+  const findings: Finding[] = [];
+  for (const queue of [...config.queues, ...config.executorQueues]) {
+    const record = (await broker.gates.queue(queue))?.value;
+    if (record?.paused !== true) continue;
+    const why = record.reason === undefined ? '' : `: ${record.reason}`;
+    findings.push(
+      warning(
+        `queue ${queue}`,
+        `paused since ${new Date(record.at).toISOString()}${why}; \`reentry queue resume ${queue}\``,
+      ),
+    );
+  }
+  return findings;
+}

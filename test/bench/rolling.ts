@@ -1,0 +1,65 @@
+/**
+ * Every role restarted, one after the other, while runs go on: `KUBECONFIG=… node test/bench/rolling.ts [--runs 1000]`.
+ * A restart is SIGTERM and a new process once the old one has drained, as a Deployment does it. Each run has to complete once.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import { connect } from '../../src/client/index.ts';
+import { aStage } from '../support/stage.ts';
+import { aTarget, numbersAsked, percentile, reportOf, targetName } from './report.ts';
+import { completions, onePodRequest, podsLeft, submitAll, subjects, until, warmUp } from './runs.ts';
+
+const READY_MS = 5_000;
+const { runs, seconds, passes } = numbersAsked({ runs: 1_000, seconds: 20, passes: 1 });
+await using target = await aTarget();
+await using stage = await aStage(target, { workers: 2, triggerers: 2 });
+await using client = await connect({ servers: stage.nats.url });
+using report = reportOf('rolling', targetName());
+const done = completions(stage);
+await warmUp(client, target, stage, done);
+const request = onePodRequest(target, stage, { runForSeconds: seconds });
+const submitting = submitAll(client, request, { prefix: 'run', count: runs });
+
+let restarts = 0;
+for (let pass = 0; pass < passes; pass += 1)
+  for (const [index] of stage.roles.entries()) {
+    await stage.restart(index);
+    restarts += 1;
+    // A Deployment waits for readiness and its minReadySeconds.
+    await delay(READY_MS);
+  }
+await submitting;
+await until('all ends', () => done.size === runs + 1);
+await until('the end of all pods', async () => (await podsLeft(target, stage)) === 0);
+
+const ends = [...done.values()].filter(({ runId }) => runId.startsWith('run-'));
+const resumedMs = ends.flatMap(({ timings: { finishedAt, resumedAt } }) =>
+  finishedAt === undefined || resumedAt === undefined ? [] : [Date.parse(resumedAt) - Date.parse(finishedAt)],
+);
+const manager = await stage.eyes.nc.jetstreamManager();
+const { state } = await manager.streams.info('REENTRY_EVENTS', {
+  subjects_filter: subjects.event.completedOf('default'),
+});
+const twice = Object.values(state.subjects ?? {}).filter((times) => times !== 1).length;
+report.say({ figure: 'restarts', unit: 'restarts', values: [restarts] });
+report.say({
+  figure: 'runs succeeded',
+  unit: 'runs',
+  values: [ends.filter(({ state: end }) => end === 'succeeded').length],
+  bar: runs,
+  atLeast: true,
+});
+report.say({ figure: 'runs not completed exactly once', unit: 'runs', values: [twice], bar: 0 });
+report.say({
+  figure: 'attempts beyond the first',
+  unit: 'attempts',
+  values: [ends.reduce((sum, { attempt }) => sum + attempt - 1, 0)],
+  bar: 0,
+});
+// Kubernetes' times are whole seconds, so up to one of them is not ours.
+report.say({
+  figure: 'resumption, 99 %, whole seconds of the cluster included',
+  unit: 'ms',
+  values: [percentile(resumedMs, 99)],
+  bar: 2_000,
+  more: { median: percentile(resumedMs, 50), most: Math.max(...resumedMs) },
+});
