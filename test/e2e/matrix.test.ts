@@ -70,7 +70,11 @@ const ROWS: readonly Row[] = [
     },
   },
   { name: 'skip code', params: sh('exit 77', { skipOnExitCode: [77] }), expected: { state: 'skipped', exitCode: 77 } },
-  { name: 'killed', params: sh('sh -c "kill -9 \\$$$$"'), expected: failed('CONTAINER_FAILED', { exitCode: 137 }) },
+  {
+    name: 'killed',
+    params: sh('sh -c "kill -9 \\$$$$"; exit $?'),
+    expected: failed('CONTAINER_FAILED', { exitCode: 137 }),
+  },
   // The local cluster limits no memory.
   {
     name: 'out of memory',
