@@ -172,6 +172,13 @@ export function triggerer({ broker, clusters, settings, log, meter }: TriggererD
           takeUntil(left$.pipe(delay(LAST_WORDS_MS))),
         ),
         gauges$.pipe(takeUntil(left$)),
+        broker.connected$.pipe(
+          tap((up) => {
+            meter.gauge('broker_connected', up ? 1 : 0);
+          }),
+          ignoreElements(),
+          takeUntil(left$),
+        ),
         answers$.pipe(takeUntil(left$)),
       );
     });

@@ -149,6 +149,13 @@ export function worker(deps: WorkerDeps): Work {
       ),
       ...queues,
       ...services,
+      broker.connected$.pipe(
+        tap((up) => {
+          meter.gauge('broker_connected', up ? 1 : 0);
+        }),
+        ignoreElements(),
+        takeUntil(stop$),
+      ),
       broker.questions
         .answer$('roles', () => {
           const { id, queues: served, version = '', role = 'worker' } = settings;

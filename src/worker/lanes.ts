@@ -213,6 +213,10 @@ async function take(
       if (written.kind === 'lost') return written;
       const holding = new Holding(broker.runs, run, written.seen);
       const { timings } = state;
+      const { pod } = event;
+      const finishedAt = pod?.containers.find(({ name }) => name === pod.baseContainer)?.finishedAt;
+      if (fresh && finishedAt !== undefined)
+        engine.meter.observeMs('resume_milliseconds', Math.max(0, now - finishedAt));
       if (reentry) runSpan(engine.tracer, SPANS.wait, run, state, timings.launchedAt ?? timings.acceptedAt).end();
       const span = runSpan(engine.tracer, SPANS.resume, run, written.seen.value);
       return within(span, () => carryOutResume(engine, holding, event, fresh || (reentry && delivery.deliveries > 1)));
