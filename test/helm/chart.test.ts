@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { parseConfig, parseConnections, SETTINGS } from '../../src/config.ts';
 import { type JsonRecord, recordIn, recordsIn, textIn } from '../../src/core/json.ts';
 import { refusedInSpec } from '../../src/core/pod-security.ts';
@@ -8,7 +8,7 @@ import { parsePolicy } from '../../src/policy-file.ts';
 import { layoutOf } from '../../src/wire/streams.ts';
 import { natsUsers } from '../../src/wire/permissions.ts';
 import { chartFiles, NOT_IN_VALUES } from '../support/chart.ts';
-import { describeWithHelm, lint, matrix, rendered } from '../support/helm.ts';
+import { lint, matrix, rendered } from '../support/helm.ts';
 
 const MATRIX = Object.entries(matrix(['jobs', 'etl']));
 const kinds = (objects: readonly JsonRecord[], kind: string) => objects.filter((one) => one['kind'] === kind);
@@ -42,7 +42,7 @@ test('every setting is in the values, or the chart says which value makes it', (
   expect([...known, ...Object.keys(NOT_IN_VALUES)].sort()).toEqual(SETTINGS.map(({ name }) => name).sort());
 });
 
-describeWithHelm('the chart', () => {
+describe('the chart', () => {
   test.each(MATRIX)(
     'is accepted by lint, and its pods read their settings without a complaint: %s',
     async (_, values) => {

@@ -1,9 +1,8 @@
-import { execFile, execFileSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { describe, test } from 'vitest';
 import { parseAllDocuments } from 'yaml';
 import { isRecord, type JsonRecord } from '../../src/core/json.ts';
 
@@ -11,27 +10,11 @@ const run = promisify(execFile);
 /** The chart's folder. */
 export const CHART = new URL('../../helm', import.meta.url).pathname;
 
-function found(): string | undefined {
-  const program = process.env['REENTRY_HELM'] ?? 'helm';
-  try {
-    execFileSync(program, ['version'], { stdio: 'ignore' });
-    return program;
-  } catch {
-    return undefined;
-  }
-}
-const program = found();
-
-/** A suite that needs helm. Without it, one test says so and is reported as skipped. */
-export function describeWithHelm(name: string, suite: () => void): void {
-  if (program === undefined)
-    test.skip(`NOT RUN: ${name} (no helm found: set REENTRY_HELM, or put helm 3.14 or newer on the PATH)`);
-  else describe(name, suite);
-}
+/** The suites of the chart run where this program is (`.config/vitest.config.ts` says so where it is not). */
+const program = process.env['REENTRY_HELM'] ?? 'helm';
 
 /** Runs helm. Rejects with what it said. */
 export async function helm(...args: readonly string[]): Promise<string> {
-  if (program === undefined) throw new Error('no helm');
   const { stdout } = await run(program, [...args], { maxBuffer: 16 * 1024 ** 2 });
   return stdout;
 }
