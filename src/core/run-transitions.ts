@@ -119,8 +119,8 @@ export function taken(
     phase,
     fence: { ...fence, epoch: state.fence.epoch + 1 },
   };
-  // Before its pod exists, an attempt has neither a wait nor a pod: what is stored there belongs to the attempt before.
-  return phase === 'Starting' ? without(next, 'await', 'pod') : next;
+  // What a waiting run has of wait and pod belongs to the attempt before; what a starting one has, to the attempt that keeps its slot.
+  return phase === 'Starting' && state.phase !== 'Starting' ? without(next, 'await', 'pod') : next;
 }
 
 /** First re-entry of an attempt that is not a log interval: once per attempt. */

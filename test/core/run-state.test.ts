@@ -6,6 +6,7 @@ import {
   completedData,
   deferred,
   ended,
+  held,
   lifecycleData,
   refused,
   retrying,
@@ -58,6 +59,15 @@ describe('decide', () => {
     expect(decide(waiting, start, other, NOW)).toEqual({ action: 'owe' });
     expect(decide(ended(starting, { state: 'failed' }, NOW), start, other, NOW)).toEqual({ action: 'owe' });
     expect(taken(starting, 'Starting', { ...other, by: 'w3' }).fence).toEqual({ ...other, by: 'w3', epoch: 3 });
+  });
+
+  test('a start that is taken over knows the pod of a run that keeps its slot; an attempt that begins knows none', () => {
+    const keeping = held(starting, { pod, await: { terminal: true } }, { now: NOW });
+    expect(taken(keeping, 'Starting', { ...other, by: 'w3' })).toMatchObject({ pod, await: { terminal: true } });
+    const counters = { userFailures: 1, infraFailures: 0, notBefore: NOW, untilGone: false };
+    const again = retrying(keeping, { state: 'failed' }, undefined, counters);
+    const begun = taken(again, 'Starting', { stream: 'STEPS', seq: 8, by: 'w2' });
+    expect([begun.pod, begun.await]).toEqual([undefined, undefined]);
   });
 
   test('a duplicate of the request changes nothing, whatever it says', () => {
