@@ -10,12 +10,15 @@ import { graceOf, type PodStep } from './pod-step.ts';
  * `onKillAction` keeps it; `onFinishAction` plays no part. `gone`: nothing is left to wait for.
  */
 export async function stopPod(step: PodStep, pod: PodRef): Promise<'gone' | 'stopping'> {
-  const { pods, params } = step;
+  const { pods, params, context } = step;
   const present = await pods.readPod(pod);
   if (present === undefined) return 'gone';
   // Asked again while it goes: its log has been read, and one DELETE is enough.
-  if (present.deletedAt !== undefined) return 'stopping';
+  const isGoing = present.deletedAt !== undefined;
+  if (isGoing && context.state.stopping !== undefined) return 'stopping';
   await readLogs(step, present);
+  // Somebody else deleted it.
+  if (isGoing) return 'stopping';
   if (params.onKillAction === 'keep_pod') {
     await pods.patchAlreadyChecked(pod);
     return 'gone';

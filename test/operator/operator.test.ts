@@ -151,6 +151,18 @@ describe('re-entry', () => {
     expect(await operator.stop(context, await podOf(context))).toBe('stopping');
   });
 
+  test('of a pod that somebody else deleted are read by a stop while the node still has them', async () => {
+    const context = await launch(sh('trap "" TERM; echo last words; sleep 600', { terminationGracePeriod: 600 }));
+    await expect.poll(async () => (await podOf(context)).containers[0]?.state, { timeout: 20_000 }).toBe('running');
+    const pod = await podOf(context);
+    await parts.cluster().deletePod(pod);
+    await expect
+      .poll(async () => (await operator.stop(context, pod), await storedLines(context)), { timeout: 10_000 })
+      .toEqual(['last words']);
+    expect(await operator.stop(context, pod)).toBe('stopping');
+    await parts.cluster().deletePod(pod, 0);
+  });
+
   test('by two workers at once stores each line once', async () => {
     const context = await launch(
       sh('i=0; while [ $i -lt 3000 ]; do echo "line $i of a long enough text to fill chunks"; i=$((i+1)); done'),
