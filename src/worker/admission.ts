@@ -14,7 +14,7 @@ import type { Engine } from './engine.ts';
  * A start that has lain in its lane for so long shows that more is asked for than the workers start: from then on order matters, so the run
  * waits for its turn instead. Below, runs start as they come, at no cost.
  */
-const CONGESTED_AFTER_MS = 1_000;
+const CONGESTED_AFTER_MS = 5_000;
 
 /** What keeps the run; `undefined`: it may start, and holds the slot of its key where it has one. Safe to repeat. */
 export async function gateOf(
