@@ -265,6 +265,8 @@ export interface Membership {
   /** Claims `s.<shard>` or `janitor`; the new revision, or undefined where somebody was first. */
   claim(key: string, claim: Claim, expectedRevision: number): Promise<number | undefined>;
   readClaim(key: string): Promise<Versioned<Claim> | undefined>;
+  /** Takes a claim away; false where somebody changed it since `expectedRevision`. */
+  dropClaim(key: string, expectedRevision: number): Promise<boolean>;
 }
 
 /** Which executors are there. */

@@ -63,5 +63,6 @@ export function membership(link: Link): Membership {
       if (entry === undefined || entry.deleted) return undefined;
       return { value: decoded(claimSchema, entry.data, `claim ${key}`), revision: entry.revision };
     },
+    dropClaim: (key, expectedRevision) => owners.delete(key, expectedRevision),
   };
 }

@@ -16,8 +16,8 @@ const TRIES = 5;
 /** What is known of a message's holders while it is worked on. */
 export interface CrashCount {
   readonly diedTooOften: boolean;
-  /** The work has ended in order, whatever it came to. */
-  settled(): Promise<void>;
+  /** The work has ended in order. `isLast`: the message does not come again, and nothing is remembered of it. */
+  settled(isLast: boolean): Promise<void>;
 }
 
 const UNSUSPECTED: CrashCount = { diedTooOften: false, settled: () => Promise.resolve() };
@@ -28,9 +28,9 @@ export async function counted(engine: Engine, delivery: Delivery): Promise<Crash
   const died = await change(engine, delivery, (before) => before + 1);
   return {
     diedTooOften: died > MAX_CRASHES - SUSPECT_AFTER,
-    settled: async () => {
+    settled: async (isLast) => {
       try {
-        await change(engine, delivery, (before) => Math.max(0, before - 1));
+        await change(engine, delivery, (before) => (isLast ? 0 : Math.max(0, before - 1)));
       } catch (error) {
         // Counted as a death, which only means less patience.
         engine.log.warn({ seq: delivery.seq, error: String(error) }, 'a count of deaths could not be taken back');
@@ -39,7 +39,7 @@ export async function counted(engine: Engine, delivery: Delivery): Promise<Crash
   };
 }
 
-/** The count before `next`. */
+/** The count before `next`. A count of 0 is not kept. */
 async function change(
   { broker: { membership }, id }: Engine,
   { stream, seq }: Delivery,
@@ -49,8 +49,10 @@ async function change(
   for (let n = 0; n < TRIES; n += 1) {
     const present = await membership.readClaim(key);
     const before = present?.value.epoch ?? 0;
-    const claim = { owner: id, epoch: next(before) };
-    if ((await membership.claim(key, claim, present?.revision ?? 0)) !== undefined) return before;
+    const epoch = next(before);
+    if (epoch > 0) {
+      if ((await membership.claim(key, { owner: id, epoch }, present?.revision ?? 0)) !== undefined) return before;
+    } else if (present === undefined || (await membership.dropClaim(key, present.revision))) return before;
   }
   return 0;
 }

@@ -37,12 +37,12 @@ export async function settled(
   try {
     crashes = await counted(engine, delivery);
     const result = await work(crashes.diedTooOften);
-    await crashes.settled();
+    await crashes.settled(result.kind === 'ack');
     if (result.kind === 'ack') await delivery.ack();
     else await delivery.nak(result.delayMs);
     done(result.kind);
   } catch (error) {
-    await crashes?.settled();
+    await crashes?.settled(false);
     if (error instanceof ReentryError && error.code === 'FENCED') {
       // Not acknowledged: a late ack would take the message from its new owner.
       delivery.abandon();

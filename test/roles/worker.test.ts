@@ -176,6 +176,7 @@ describe('a worker', () => {
 
 describe('a request that came often', () => {
   /** Asks for `r1` and puts it back `times` times, as a worker does that cannot take it in now, or dies with it. */
+  let counted = '';
   const oftenSeen = (times: number, died: number) => async (parts: Pick<Bench, 'broker' | 'client'>) => {
     await parts.client.publishRun('default', { tenant: 't', runId: 'r1' }, encoder.encode('{}'));
     const enough$ = new Subject<void>();
@@ -183,10 +184,9 @@ describe('a request that came often', () => {
       'default',
       1,
       async (delivery) => {
-        if (delivery.deliveries === times && died > 0) {
-          const claim = { owner: 'dead', epoch: died };
-          await parts.broker.membership.claim(keys.crashes(delivery.stream, delivery.seq), claim, 0);
-        }
+        counted = keys.crashes(delivery.stream, delivery.seq);
+        if (delivery.deliveries === times && died > 0)
+          await parts.broker.membership.claim(counted, { owner: 'dead', epoch: died }, 0);
         await delivery.nak(0);
         if (delivery.deliveries >= times) enough$.next();
       },
@@ -203,6 +203,12 @@ describe('a request that came often', () => {
   test('is given up where its holders died', async () => {
     const { completed } = await aBench(['default'], oftenSeen(30, 24));
     expect(await completed('r1')).toMatchObject({ state: 'failed', diagnosis: { code: 'DEAD_LETTERED' } });
+  });
+
+  test.each([0, 3])('leaves no count behind (%i deaths)', async (died) => {
+    const { completed, broker } = await aBench(['default'], oftenSeen(10, died));
+    expect(await completed('r1')).toMatchObject({ state: 'succeeded' });
+    await expect.poll(() => broker.membership.readClaim(counted)).toBeUndefined();
   });
 });
 

@@ -139,6 +139,7 @@ export function faultLine(broker: Broker, odds: Odds, stallMs: number, random: (
         ...membership,
         claim: (key, claim, revision) => read(() => membership.claim(key, claim, revision)),
         readClaim: (key) => read(() => membership.readClaim(key)),
+        dropClaim: (key, revision) => read(() => membership.dropClaim(key, revision)),
       },
       runs: {
         ...runs,

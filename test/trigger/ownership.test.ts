@@ -43,6 +43,8 @@ class Exchange {
       const held = this.#claims.get(key);
       return Promise.resolve(held === undefined ? undefined : { value: held.claim, revision: held.revision });
     },
+    dropClaim: (key, expectedRevision) =>
+      Promise.resolve(this.#claims.get(key)?.revision === expectedRevision && this.#claims.delete(key)),
   };
 }
 
