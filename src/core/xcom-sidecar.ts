@@ -41,22 +41,24 @@ const listIn = (value: JsonRecord, key: string): readonly unknown[] => {
   return Array.isArray(list) ? list : [];
 };
 
+/** The volume as both containers have it. */
+const XCOM_MOUNT = { name: XCOM.volume, mountPath: XCOM.mountPath } as const;
+
 /** A pod spec with the sidecar: volume and the base container's mount first, the container last. The spec given is left as it was. */
 export function addXcomSidecar(
   spec: JsonRecord,
   { image, resources, securityContext }: XcomSidecarSettings = {},
 ): JsonRecord {
-  const mount = { name: XCOM.volume, mountPath: XCOM.mountPath };
   const sidecar: JsonRecord = {
     name: XCOM.container,
     image: image === undefined || image === '' ? XCOM.image : image,
     command: XCOM.command,
     resources: resources ?? XCOM.resources,
-    volumeMounts: [mount],
+    volumeMounts: [XCOM_MOUNT],
     ...(securityContext === undefined ? {} : { securityContext }),
   };
   const containers = recordsIn(spec, 'containers').map((container, index) =>
-    index === 0 ? { ...container, volumeMounts: [mount, ...listIn(container, 'volumeMounts')] } : container,
+    index === 0 ? { ...container, volumeMounts: [XCOM_MOUNT, ...listIn(container, 'volumeMounts')] } : container,
   );
   return {
     ...spec,
@@ -73,18 +75,25 @@ export function hasXcomSidecar(spec: JsonRecord): boolean {
   return recordsIn(spec, 'containers').some(({ name }) => name === XCOM.container);
 }
 
-/** Whether a container is the sidecar as shipped: then it runs nothing of the user's, whoever wrote it into the manifest. */
-export function isDefaultSidecar({
-  name,
-  image,
-  command,
-  args,
-  env,
-  envFrom,
-  lifecycle,
-  resources,
-}: JsonRecord): boolean {
-  const ours = [XCOM.container, XCOM.image, XCOM.command, XCOM.resources];
-  const foreign = [args, env, envFrom, lifecycle].some((field) => field !== undefined && field !== null);
-  return !foreign && JSON.stringify([name, image, command, resources]) === JSON.stringify(ours);
+/** What the sidecar as shipped has; as which user it runs is the request's to say. */
+const SIDECAR_FIELDS: ReadonlySet<string> = new Set([
+  'name',
+  'image',
+  'command',
+  'resources',
+  'volumeMounts',
+  'securityContext',
+]);
+
+/**
+ * Whether a container is the sidecar as shipped: then it runs nothing of the user's, whoever wrote it into the manifest. Any other field could
+ * make it: a probe and a hook run commands, a mount can stand where its shell is looked for.
+ */
+export function isDefaultSidecar(container: JsonRecord): boolean {
+  const { name, image, command, resources, volumeMounts } = container;
+  const ours = [XCOM.container, XCOM.image, XCOM.command, XCOM.resources, [XCOM_MOUNT]];
+  const isPlain = Object.entries(container).every(
+    ([field, value]) => SIDECAR_FIELDS.has(field) || value === undefined || value === null,
+  );
+  return isPlain && JSON.stringify([name, image, command, resources, volumeMounts]) === JSON.stringify(ours);
 }

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import type { JsonRecord } from '../../src/core/json.ts';
+import { type JsonRecord, recordIn, recordsIn } from '../../src/core/json.ts';
 import { fits, fullImage, type TenantPolicy } from '../../src/core/policy.ts';
 import type { PodSecurity } from '../../src/core/pod-security.ts';
 import { quantityOf } from '../../src/core/quantity.ts';
@@ -170,6 +170,20 @@ describe('a tenant’s rule', () => {
     expect(paths(pod(addXcomSidecar(spec)), { images: ['alpine'], resources: limited })).toEqual([]);
     expect(paths(pod(addXcomSidecar(spec, { image: 'evil' })), { images: ['alpine'] })).toHaveLength(1);
   });
+
+  test.each<[string, object]>([
+    ['a probe that runs a command', { livenessProbe: { exec: { command: ['sh', '-c', 'work'] } } }],
+    ['a hook that runs a command', { lifecycle: { postStart: { exec: { command: ['work'] } } } }],
+    ['a mount where its shell is looked for', { volumeMounts: [{ name: 'mine', mountPath: '/usr/local/sbin' }] }],
+    ['arguments', { args: ['work'] }],
+  ])('meets a container that passes for the result sidecar: %s', (_, more) => {
+    const sidecar = recordsIn(
+      recordIn(pod(addXcomSidecar({ containers: [container(resources(ok))] })), 'spec'),
+      'containers',
+    )[1];
+    const spec = { containers: [container(resources(ok)), { ...sidecar, ...more }] };
+    expect(paths(pod(spec), { images: ['alpine'], resources: limited })).toContain('pod.spec.containers[1].image');
+  });
 });
 
 test('a tenant that the policy does not know may run nothing; names of objects are no tenants', () => {
@@ -256,11 +270,20 @@ test('a namespace that is not watched is said so', () => {
   });
 });
 
+test('a name of the requester’s cannot make a pattern search for minutes', () => {
+  expect(fits('**a**a**a**a**a**b', 'a'.repeat(1_000))).toBe(false);
+  expect(fits('**', 'a'.repeat(300_000))).toBe(false);
+});
+
 test('patterns and image names', () => {
   expect(fits('a.b*', 'axb')).toBe(false);
   expect(fits('*', 'a/b')).toBe(false);
   expect(fits('**', 'a/b')).toBe(true);
   expect(fits('a', 'a\nb')).toBe(false);
+  expect(fits('*/b', 'a/b')).toBe(true);
+  expect(fits('r/*-x*y', 'r/-x-xy')).toBe(true);
+  expect(fits('**/a/*', 'x/y/a/b/a/c')).toBe(true);
+  expect(fits('**/a/*', 'x/a/b/c')).toBe(false);
   expect(fullImage('a/b')).toBe('docker.io/a/b');
   expect(fullImage('localhost/b')).toBe('localhost/b');
   expect(fullImage('r:5000/b')).toBe('r:5000/b');
