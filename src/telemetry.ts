@@ -51,6 +51,11 @@ export const METRICS = {
   },
   resume_milliseconds: { kind: 'milliseconds', says: "Time from a pod's end to its run's resumption.", labels: [] },
   subscriptions: { kind: 'gauge', says: 'Trigger subscriptions this triggerer knows.', labels: [] },
+  subscriptions_owned: {
+    kind: 'gauge',
+    says: 'Those of them in the shards it owns; their sum is what waits.',
+    labels: [],
+  },
   shards_owned: { kind: 'gauge', says: 'Shards this triggerer owns.', labels: [] },
   pods_watched: { kind: 'gauge', says: 'Pods in the shared watch.', labels: ['connection'] },
   watch_lag_milliseconds: { kind: 'gauge', says: 'Time since the watch last said anything.', labels: ['connection'] },

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { firstValueFrom, merge, ReplaySubject, take } from 'rxjs';
 import { z } from 'zod';
+import type { Log } from '../ports.ts';
 import { openLog, openTelemetry } from '../telemetry.ts';
 import { openClient } from './connection.ts';
 import { takeInstallation } from './dev-installation.ts';
@@ -73,7 +74,9 @@ async function dev({ shell, config, json }: Invocation, options: Options): Promi
   });
   await setUp(parts.config);
 
-  const log = openLog({ ...config, logFormat: json ? 'json' : config.logFormat }, 'dev', shell.stderr);
+  const logOf = (role: string): Log =>
+    openLog({ ...config, logFormat: json ? 'json' : config.logFormat }, role, shell.stderr);
+  const log = logOf('dev');
   const telemetry = openTelemetry(log);
   await using health = await openHealth({ host: '127.0.0.1', port: 0, telemetry });
   const failed$ = new ReplaySubject<void>(1);
@@ -91,7 +94,7 @@ async function dev({ shell, config, json }: Invocation, options: Options): Promi
   const stopped = firstValueFrom(stop$, { defaultValue: undefined });
   const roles = ROLES.map((role) =>
     runRole(role, {
-      ...{ config: parts.config, env: shell.env, stop$, log: log.child({ role }), meter: telemetry.meter },
+      ...{ config: parts.config, env: shell.env, stop$, log: logOf(role), meter: telemetry.meter },
       begun: (of) => {
         conditions.push(of);
       },

@@ -59,7 +59,8 @@ export function program(shell: Shell, finish: Finish): Command {
     .description('Kubernetes pods as durable, deferrable tasks over NATS')
     .version(shell.version)
     .addHelpText('after', OVERVIEW)
-    .exitOverride();
+    .exitOverride()
+    .showHelpAfterError('(see --help)');
   for (const make of COMMANDS) {
     const command = make(shell, finish).exitOverride().showHelpAfterError('(see --help)');
     root.addCommand(command);

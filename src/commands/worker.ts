@@ -34,7 +34,7 @@ export async function beginWorker(): Promise<(parts: RoleParts) => Promise<Begun
         keepPodMs: config.keepPodSeconds * 1000,
       },
     });
-    return { work$, condition: () => ({ alive: true, problems: [] }) };
+    return { work$, condition: () => ({ alive: true, problems: work$.problems() }) };
   };
 }
 

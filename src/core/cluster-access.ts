@@ -28,28 +28,22 @@ const POD_WRITES: readonly ClusterAccess[] = [
   { verb: 'list', resource: 'events', why: 'a failure is explained by the pod’s events' },
 ];
 
+// A websocket begins with GET; from 1.35 the API server asks for create as well.
+const RESULT_READS = [
+  { verb: 'get', resource: 'pods', subresource: 'exec', why: 'results are read from the sidecar', onlyFor: 'results' },
+  {
+    verb: 'create',
+    resource: 'pods',
+    subresource: 'exec',
+    why: 'results are read from the sidecar',
+    onlyFor: 'results',
+  },
+] as const satisfies readonly ClusterAccess[];
+
 /** The table. A triggerer only watches: it never creates, changes or deletes a pod. */
 export const CLUSTER_ACCESS = {
-  worker: [
-    ...POD_READS,
-    ...POD_WRITES,
-    // A websocket begins with GET; from 1.35 the API server asks for create as well.
-    {
-      verb: 'get',
-      resource: 'pods',
-      subresource: 'exec',
-      why: 'results are read from the sidecar',
-      onlyFor: 'results',
-    },
-    {
-      verb: 'create',
-      resource: 'pods',
-      subresource: 'exec',
-      why: 'results are read from the sidecar',
-      onlyFor: 'results',
-    },
-  ],
-  executor: [...POD_READS, ...POD_WRITES],
+  worker: [...POD_READS, ...POD_WRITES, ...RESULT_READS],
+  executor: [...POD_READS, ...POD_WRITES, ...RESULT_READS],
   triggerer: POD_READS,
 } as const satisfies Readonly<Record<string, readonly ClusterAccess[]>>;
 

@@ -312,7 +312,7 @@ export const DIAGNOSES = {
     budget: 'none',
     meaning: 'The run’s queue is paused: it takes requests in and starts nothing.',
     summary: (f) => `Queue${about(f)} is paused${saying(f.message)}`,
-    hint: 'Nothing is lost: `reentry queue resume` lets it go on.',
+    hint: 'Nothing is lost: `reentry queue resume QUEUE` lets it go on.',
   },
   QUEUE_TURN: {
     category: 'infrastructure',

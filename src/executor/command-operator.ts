@@ -3,6 +3,7 @@ import { diagnosisOf } from '../core/diagnosis.ts';
 import { redactedManifest } from '../core/manifest.ts';
 import { LABEL_TRUE, LABELS } from '../core/labels.ts';
 import { textIn } from '../core/json.ts';
+import { XCOM } from '../core/xcom-sidecar.ts';
 import type { PodRef } from '../core/pod.ts';
 import { type Problem, ReentryError } from '../errors.ts';
 import { admissionOutcome, placeOf } from '../operator/admission.ts';
@@ -149,7 +150,7 @@ export class CommandOperator implements Operator<CommandParams> {
     if (
       fate === 'delete' ||
       outcome.state === 'cancelled' ||
-      !(outcome.exitCode !== undefined || (await hasEnded(cluster, pod)))
+      (await goesOn(cluster, pod, outcome.exitCode !== undefined))
     ) {
       await cluster.deletePod(pod);
       return;
@@ -225,6 +226,23 @@ const over = (diagnosis: Outcome['diagnosis']): StepOutcome => ({
   kind: 'over',
   outcome: { state: 'failed', diagnosis },
 });
+
+/**
+ * Whether a pod that could be kept would run on, and keep its slot: containers beside the base container, such as an injected proxy, outlive it.
+ * The result's sidecar has been told to go. `baseHasEnded`: its node may say so before it says it of the pod.
+ */
+async function goesOn(cluster: Cluster, pod: PodRef, baseHasEnded: boolean): Promise<boolean> {
+  const found = await cluster.getPod(pod.namespace, pod.name);
+  const seen = found === undefined ? undefined : cluster.project(found);
+  if (seen?.uid !== pod.uid || seen.phase === 'Succeeded' || seen.phase === 'Failed') return false;
+  return (
+    !baseHasEnded ||
+    seen.containers.some(
+      ({ name, kind, state }) =>
+        kind === 'main' && name !== seen.baseContainer && name !== XCOM.container && state !== 'terminated',
+    )
+  );
+}
 
 /** Whether the pod itself is over. */
 async function hasEnded(cluster: Cluster, pod: PodRef): Promise<boolean> {

@@ -149,7 +149,7 @@ function connectError(options: ConnectOptions, error: unknown): ReentryError {
     });
   const hint =
     options.tls === undefined && !tls
-      ? 'is it running, and is REENTRY_NATS_URL right?'
+      ? `is it running${where === '127.0.0.1:4222' ? ' (`reentry dev` starts one for its directory)' : ''}, and is REENTRY_NATS_URL right?`
       : 'is it running with TLS, does its certificate fit the CA file, and does it ask for a client certificate?';
   return new ReentryError('UNREACHABLE', `no NATS server answers at ${where}: ${said}; ${hint}`, {
     transient: true,

@@ -38,7 +38,7 @@ export async function publishRun(
     if (error instanceof ReentryError && faultOf(error.cause) === 'noResponders')
       throw new ReentryError(
         'NOT_FOUND',
-        `no stream takes runs of queue ${queue}; check the queue's name, or make it with \`reentry setup --queue ${queue}\``,
+        `no stream takes runs of queue ${queue}; check its name (\`reentry queue list\`), or make it with \`reentry setup --queues\` and start a worker with it`,
         { transient: false, cause: error },
       );
     throw error;

@@ -92,6 +92,7 @@ export function executor({ parallelism, launches, ...deps }: ExecutorDeps): Exec
       ),
     ),
   );
+  const engine$ = worker({ ...deps, gateOf: (queue) => gates.get(queue) });
   const work$ = (stop$: Observable<unknown>): Observable<never> => {
     const goodbye$ = stop$.pipe(
       take(1),
@@ -103,9 +104,10 @@ export function executor({ parallelism, launches, ...deps }: ExecutorDeps): Exec
         });
       }),
     );
-    const engine$ = worker({ ...deps, gateOf: (queue) => gates.get(queue) })(stop$);
     const around$ = merge(watches$, connection$, heard$, beats$, launching$).pipe(takeUntil(stop$));
-    return merge(engine$, merge(around$, goodbye$).pipe(ignoreElements()));
+    return merge(engine$(stop$), merge(around$, goodbye$).pipe(ignoreElements()));
   };
-  return Object.assign(work$, { problems: () => [...gates.values()].flatMap(({ problems }) => problems) });
+  return Object.assign(work$, {
+    problems: () => [...engine$.problems(), ...[...gates.values()].flatMap(({ problems }) => problems)],
+  });
 }

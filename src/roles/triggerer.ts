@@ -99,6 +99,7 @@ export function triggerer({ broker, clusters, settings, log, meter }: TriggererD
         meter.gauge(TRIGGER_METRICS.loopDelayMs, loopDelay.p50, { percentile: '50' });
         meter.gauge(TRIGGER_METRICS.loopDelayMs, loopDelay.p99, { percentile: '99' });
         meter.gauge(TRIGGER_METRICS.waiting, runs.size);
+        meter.gauge(TRIGGER_METRICS.waitingHere, runs.sizeOf(ownership.held));
         meter.gauge(TRIGGER_METRICS.unsent, unsent.size);
         for (const connection of clusters.names) {
           const watches = health().watches.filter((watch) => watch.connection === connection);

@@ -86,8 +86,11 @@ const LOOK_AT_FILL_MS = 5_000;
 const RETENTION_MS = 7 * 24 * 3_600_000;
 const KEEP_POD_MS = 24 * 3_600_000;
 
+/** A worker's work, and why it cannot do it now (empty: it can). */
+export type Worker = Work & { readonly problems: () => readonly string[] };
+
 /** A worker: intake and three lanes per queue, services, janitor. Ends, after `stop$`, when the last step it had begun is settled. */
-export function worker(deps: WorkerDeps): Work {
+export function worker(deps: WorkerDeps): Worker {
   const { broker, clusters, operators, foreign = [], gateOf, settings, log, meter } = deps;
   const engineUntil = (stop$: Observable<unknown>): Engine => {
     const engine: Engine = {
@@ -118,7 +121,8 @@ export function worker(deps: WorkerDeps): Work {
     return engine;
   };
   const credits = { ...CREDITS, ...settings.credits };
-  return (stop$) => {
+  let isConnected = false;
+  const work$ = (stop$: Observable<unknown>): Observable<never> => {
     const stopped$ = stop$.pipe(take(1), shareReplay({ bufferSize: 1, refCount: false }));
     const engine = engineUntil(stopped$);
     const queues = settings.queues.map((queue) => {
@@ -151,6 +155,7 @@ export function worker(deps: WorkerDeps): Work {
       ...services,
       broker.connected$.pipe(
         tap((up) => {
+          isConnected = up;
           meter.gauge('broker_connected', up ? 1 : 0);
         }),
         ignoreElements(),
@@ -165,6 +170,7 @@ export function worker(deps: WorkerDeps): Work {
       janitor$(engine, settings).pipe(takeUntil(stop$)),
     );
   };
+  return Object.assign(work$, { problems: () => (isConnected ? [] : ['is not connected to NATS']) });
 }
 
 /** Start messages in the order of their slots: what has none waits here, under way, or goes back when this process stops. */

@@ -1,6 +1,7 @@
 /** Names of the triggerer's metrics. */
 export const TRIGGER_METRICS = {
   waiting: 'subscriptions',
+  waitingHere: 'subscriptions_owned',
   owned: 'shards_owned',
   pods: 'pods_watched',
   watchAgeMs: 'watch_lag_milliseconds',

@@ -84,6 +84,10 @@ export class WaitingRuns {
   get size(): number {
     return this.#waits.size;
   }
+  /** Runs of some shards only. */
+  sizeOf(shards: ReadonlySet<string>): number {
+    return [...shards].reduce((total, shard) => total + (this.#byShard.get(shard)?.size ?? 0), 0);
+  }
   /** Logging intervals stretched since the start: to keep the rate of `running` events, and to the least interval. */
   get stretched(): { readonly rate: number; readonly floor: number } {
     return { rate: this.#postponed, floor: this.#floored };

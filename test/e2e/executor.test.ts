@@ -71,6 +71,17 @@ describe.each(TARGETS)('on $name', ({ start }) => {
     expect(await client.explain(third.runId)).toMatchObject({ operator: 'command', queue: 'executor' });
   });
 
+  test('a failed pod that a proxy keeps alive is not kept: it would keep its slot', async () => {
+    await using stage = await aStage(target, { workers: 0, triggerers: 1 });
+    const executor = stage.start('executor');
+    await using client = await connect({ servers: stage.nats.url });
+    const proxy = { name: 'proxy', image: 'busybox', command: ['sh', '-c', 'sleep 3600'] };
+    const { runId } = await client.submit(commandOf(target, stage, { script: 'exit 3' }, {}, [proxy]));
+    expect(await client.waitFor(runId)).toMatchObject({ state: 'failed', exitCode: 3 });
+    await expect.poll(() => podsOf(stage), SOON).toEqual([]);
+    await expect.poll(() => slotsOf(executor), SOON).toMatchObject({ open: 32, running: 0 });
+  });
+
   test('a request of the other kind is refused, by name of the right queue', async () => {
     await using stage = await aStage(target, { workers: 1, triggerers: 1 });
     stage.start('executor');

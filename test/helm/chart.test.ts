@@ -107,6 +107,8 @@ describe('the chart', () => {
           (access) => `${access.verb} ${access.resource}${'subresource' in access ? `/${access.subresource}` : ''}`,
         );
         expect(granted.sort()).toEqual(wanted.sort());
+        // Both launch pods with a result's sidecar, and read it.
+        if (which !== 'triggerer') expect(granted.includes('create pods/exec')).toBe(!isWide);
         if (which === 'triggerer') expect(granted.join()).not.toMatch(/delete|create|patch|exec/);
       }
     },

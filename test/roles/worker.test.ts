@@ -7,7 +7,7 @@ import { completedDataSchema } from '../../src/wire/messages.ts';
 import type { CompletedData, ServiceReply } from '../../src/wire/messages.ts';
 import { keys } from '../../src/wire/subjects.ts';
 import type { Verb } from '../../src/wire/subjects.ts';
-import { anInstallation, sharedNatsServer } from '../support/nats-server.ts';
+import { anInstallation, aNatsServer, sharedNatsServer } from '../support/nats-server.ts';
 import { connectNats } from '../../src/nats/connection.ts';
 import { levelTriggers } from '../support/level-triggers.ts';
 import { PodWorld, scriptedOperator, worldCluster } from '../support/pod-world.ts';
@@ -172,6 +172,29 @@ describe('a worker', () => {
     await completed('r2');
     expect(await ask('status', { runId: 'r1' })).toMatchObject({ ok: { phase: 'Succeeded', attempt: before.attempt } });
   });
+});
+
+test('a worker without its broker is not ready, and is again once it is back', async () => {
+  await using own = await aNatsServer();
+  await using installation = await anInstallation(own.url);
+  const broker = await installation.broker();
+  const world = new PodWorld();
+  const clusters = {
+    names: ['sim'],
+    get: () => worldCluster(world, () => broker.now()),
+    [Symbol.asyncDispose]: () => Promise.resolve(),
+  };
+  const settings = { id: 'w1', queues: ['default'], installation: 'test' };
+  const work$ = worker({ broker, clusters, operators: [scriptedOperator(world)], settings, log: silent, meter });
+  const stop$ = new Subject<void>();
+  const work = lastValueFrom(work$(stop$), { defaultValue: undefined });
+  await expect.poll(work$.problems).toEqual([]);
+  await own.kill();
+  await expect.poll(work$.problems).toEqual(['is not connected to NATS']);
+  await own.start();
+  await expect.poll(work$.problems, { timeout: 10_000 }).toEqual([]);
+  stop$.next();
+  await work;
 });
 
 describe('a request that came often', () => {

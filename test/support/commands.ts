@@ -3,17 +3,22 @@ import type { RunRequestInput } from '../../src/wire/messages.ts';
 import type { ClusterUnderTest, PodWish } from './kubernetes.ts';
 import type { Stage } from './stage.ts';
 
-/** A `command` run whose pod lives as told. */
+/** A `command` run whose pod lives as told; `beside`: further containers. */
 export function commandOf(
   target: ClusterUnderTest,
   stage: Pick<Stage, 'namespace'>,
   wish: PodWish,
   more: Readonly<Record<string, unknown>> = {},
+  beside: readonly Readonly<Record<string, unknown>>[] = [],
 ): RunRequestInput {
   const pod: Readonly<Record<string, unknown>> = target.pod(wish);
   const override = {
     metadata: { annotations: recordIn(pod['metadata'], 'annotations') },
-    spec: { nodeSelector: recordIn(pod['spec'], 'nodeSelector'), terminationGracePeriodSeconds: 1 },
+    spec: {
+      nodeSelector: recordIn(pod['spec'], 'nodeSelector'),
+      terminationGracePeriodSeconds: 1,
+      ...(beside.length === 0 ? {} : { containers: [{}, ...beside] }),
+    },
   };
   const command = wish.script === undefined ? ['true'] : ['sh', '-c', wish.script];
   return {

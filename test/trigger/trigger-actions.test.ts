@@ -343,6 +343,16 @@ suite('triggerActions$', () => {
     expect(runs.stretched.rate).toBeGreaterThan(700);
   });
 
+  test('what waits is counted by shard: the replicas, each knowing all, add up to it', () => {
+    const runs = new WaitingRuns(new PodBook([SCOPE]), new Ownership(), 0);
+    const puts = Array.from({ length: 50 }, (_, n) => aPut({}, { runId: `r${n}` }));
+    for (const put of puts) runs.subscription(put, 0);
+    const here = new Set(SHARDS.slice(0, 100));
+    const there = new Set(SHARDS.slice(100));
+    expect(runs.sizeOf(here)).toBe(puts.filter(({ shard }) => here.has(shard)).length);
+    expect(runs.sizeOf(here) + runs.sizeOf(there)).toBe(50);
+  });
+
   test('a GET that says absent, or another uid, is a gone; one that fails says nothing', () => {
     const book = new PodBook([SCOPE]);
     const ownership = new Ownership();
