@@ -42,13 +42,18 @@ export function checkRequest(engine: Pick<Engine, 'operators'>, json: unknown, r
   return checkedBy(engine.operators, new Map(), json, run);
 }
 
-/** What another kind of process is configured with, and this one may lack: its templates, and the image where a request names none. */
-const CONFIGURED_ELSEWHERE: ReadonlySet<string> = new Set(['params.image', 'params.podTemplateFile']);
+/** What another kind of process is configured with, and this one may lack: its templates, callbacks and formatters, and the image where a request names none. */
+const CONFIGURED_ELSEWHERE: ReadonlySet<string> = new Set([
+  'params.image',
+  'params.podTemplateFile',
+  'params.callbacks',
+  'params.logFormatter',
+]);
 const holdsElsewhere = ({ path }: Problem): boolean => !CONFIGURED_ELSEWHERE.has(path);
 
 /**
  * The same for a service, which is asked for runs of every queue. Of an operator of the other kind of queue everything is checked but what its
- * processes are configured with (templates, images), which is not known here.
+ * processes are configured with (templates, callbacks, images), which is not known here.
  */
 export function checkAnyRequest(
   { operators, foreign }: Pick<Engine, 'operators' | 'foreign'>,

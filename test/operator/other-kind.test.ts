@@ -1,0 +1,18 @@
+import { expect, test } from 'vitest';
+import { CommandOperator } from '../../src/executor/command-operator.ts';
+import { PodOperator } from '../../src/operator/pod-operator.ts';
+import { checkAnyRequest } from '../../src/worker/validate.ts';
+
+const pod = new Map([['pod', new PodOperator()]]);
+const command = new Map([['command', new CommandOperator()]]);
+const run = { tenant: 't', runId: 'r' };
+
+test.each([
+  ['callbacks', { callbacks: ['notify'] }],
+  ['a log formatter', { logFormatter: 'short' }],
+  ['a template', { podTemplateFile: 'big' }],
+])('an executor that answers a submit cannot know %s of the workers', (_, params) => {
+  const request = { operator: 'pod', params: { image: 'alpine', ...params } };
+  expect(checkAnyRequest({ operators: command, foreign: pod }, request, run).kind).toBe('valid');
+  expect(checkAnyRequest({ operators: pod, foreign: command }, request, run).kind).toBe('refused');
+});
