@@ -1,11 +1,10 @@
 import type { Command } from 'commander';
+import { ENGINE_SETTINGS, engineSettings } from './engine-settings.ts';
 import { boundOperators } from './operators.ts';
 import { roleProcess } from './roles.ts';
 import type { BegunRole, RoleParts } from './roles.ts';
 import { action, declare, ROLE_SETTINGS } from './shell.ts';
 import type { Finish, Shell } from './shell.ts';
-
-const DAY_MS = 24 * 3_600_000;
 
 /** Settings that say how pods of commands are made and kept. */
 export const EXECUTOR_SETTINGS = [
@@ -31,7 +30,6 @@ export async function beginExecutor(): Promise<(parts: RoleParts) => BegunRole> 
     boundOperators(),
   ]);
   return ({ id, config, broker, clusters, log, meter, operators, tracer, version }) => {
-    const { installation, namespaces } = config;
     const launches = new LaunchBook();
     const launcher = new Launcher({ maxInFlight: config.executorLaunchConcurrency, meter });
     const work$ = executor({
@@ -40,16 +38,8 @@ export async function beginExecutor(): Promise<(parts: RoleParts) => BegunRole> 
       operators: [commandOperator(config, log, { launcher, launched: launches.created })],
       foreign: podOperators(config, operators, log),
       settings: {
-        ...{ id, version, installation, namespaces, role: 'executor' as const },
-        queues: config.executorQueues,
-        foreignQueues: config.queues,
-        credits: {
-          intake: config.intakeCredits,
-          ctl: config.ctlCredits,
-          resume: config.resumeCredits,
-          start: config.startCredits,
-        },
-        retentionMs: config.runRetentionDays * DAY_MS,
+        ...engineSettings(config),
+        ...{ id, version, role: 'executor' as const, queues: config.executorQueues, foreignQueues: config.queues },
       },
     });
     return { work$, condition: () => ({ alive: true, problems: work$.problems() }) };
@@ -61,18 +51,7 @@ export function executorCommand(shell: Shell, finish: Finish): Command {
   const command = declare({
     name: 'executor',
     says: 'run commands (operator "command") each in a pod of its own, within slots; many may run',
-    settings: [
-      ...ROLE_SETTINGS,
-      ...EXECUTOR_SETTINGS,
-      'intakeCredits',
-      'startCredits',
-      'resumeCredits',
-      'ctlCredits',
-      'podSecurity',
-      'policy',
-      'templateFolder',
-      'runRetentionDays',
-    ],
+    settings: [...ROLE_SETTINGS, ...EXECUTOR_SETTINGS, ...ENGINE_SETTINGS],
     examples: [
       'reentry executor --executor-parallelism 200',
       'reentry executor --executor-pod-template-file pod.yaml --executor-delete-worker-pods-on-failure true',
