@@ -2,7 +2,7 @@
 import { type JsonRecord, recordIn, recordsIn } from './json.ts';
 import { CONTAINER_LISTS } from './pod-security.ts';
 import { quantityOf } from './quantity.ts';
-import { isDefaultSidecar } from './xcom-sidecar.ts';
+import { isOwnSidecar, type XcomSidecarSettings } from './xcom-sidecar.ts';
 
 /** Ceilings by resource name (`cpu`, `memory`, `nvidia.com/gpu`), as Kubernetes quantities. */
 export type Ceilings = Readonly<Record<string, string | number>>;
@@ -43,17 +43,18 @@ interface Excess {
   readonly rule: string;
 }
 
-/** What of the pod is over its ceilings. `rule`: what the ceilings are called. */
+/** What of the pod is over its ceilings. `rule`: what the ceilings are called; `sidecar`: how the connection has results carried. */
 export function overCeilings(
   spec: JsonRecord,
   ceilings: { readonly perContainer?: Ceilings | undefined; readonly perPod?: Ceilings | undefined },
   rule: string,
+  sidecar?: XcomSidecarSettings,
 ): readonly Excess[] {
   const { perContainer = {}, perPod = {} } = ceilings;
   const found: Excess[] = [];
   const containers = CONTAINER_LISTS.flatMap((list) =>
     recordsIn(spec, list).flatMap((value, index) =>
-      isDefaultSidecar(value) ? [] : [{ value, path: `pod.spec.${list}[${String(index)}]` }],
+      isOwnSidecar(value, sidecar) ? [] : [{ value, path: `pod.spec.${list}[${String(index)}]` }],
     ),
   );
   for (const resource of new Set([...Object.keys(perContainer), ...Object.keys(perPod)])) {

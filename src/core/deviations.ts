@@ -159,8 +159,14 @@ export const DEVIATIONS: readonly Deviation[] = [
   {
     topic: '`trigger_kwargs`',
     airflow: 'can replace an event’s status',
-    here: 'never do',
+    here: 'carried by the event that `onOperatorResuming` is told of; never replace a field of its own',
     why: 'a parameter must not turn a failure into a success',
+  },
+  {
+    topic: '`progress_callback`',
+    airflow: 'called with every raw line in older releases; stored and never called in newer ones',
+    here: 'names registered callbacks, whose `progressCallback` hook alone is called, with the line without its time',
+    why: 'what is accepted should happen; a request cannot carry code',
   },
   {
     topic: 'labels `airflow_version`, `airflow_kpo_in_cluster`',

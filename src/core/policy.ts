@@ -5,7 +5,7 @@
  */
 import { type JsonRecord, recordIn, recordsIn, textIn } from './json.ts';
 import { CONTAINER_LISTS, type HostThing, NOBODY } from './pod-security.ts';
-import { isDefaultSidecar } from './xcom-sidecar.ts';
+import { isOwnSidecar, type XcomSidecarSettings } from './xcom-sidecar.ts';
 import { shownPath } from './ambiguity.ts';
 import { type Ceilings, overCeilings } from './ceilings.ts';
 
@@ -195,11 +195,11 @@ function referencesOf(spec: JsonRecord, kind: 'secret' | 'configMap'): readonly 
   return found;
 }
 
-function imagesOf(spec: JsonRecord): readonly Named[] {
+function imagesOf(spec: JsonRecord, sidecar: XcomSidecarSettings | undefined): readonly Named[] {
   return [
-    // The sidecar is the installation's own, whoever wrote it into the manifest.
+    // The sidecar is the installation's own, and so is an image that the connection gives it.
     ...containersOf(spec)
-      .filter(({ value }) => !isDefaultSidecar(value))
+      .filter(({ value }) => !isOwnSidecar(value, sidecar))
       .flatMap(({ value, path }) => named(value, 'image', path)),
     ...volumesOf(spec).flatMap(({ value, path }) => named(recordIn(value, 'image'), 'reference', `${path}.image`)),
   ];
@@ -281,11 +281,15 @@ function unlisted(
 
 /**
  * What of a final manifest the tenant's policy does not allow; host things are judged with the Pod Security level, in `operator/admission.ts`.
- * `where.namespace` and `where.connection` are what the pod will really get.
+ * `where.namespace` and `where.connection` are what the pod will really get; `where.sidecar` is how that connection has results carried.
  */
 export function refusedByPolicy(
   manifest: JsonRecord,
-  where: { readonly namespace: string | undefined; readonly connection: string | undefined },
+  where: {
+    readonly namespace: string | undefined;
+    readonly connection: string | undefined;
+    readonly sidecar?: XcomSidecarSettings | undefined;
+  },
   { rules, name }: { readonly rules: TenantPolicy; readonly name: string },
 ): readonly PolicyRefusal[] {
   const spec = recordIn(manifest, 'spec');
@@ -305,11 +309,11 @@ export function refusedByPolicy(
     ...unlisted(place('kubernetesConnId', where.connection), rules.connections, `${name}.connections`),
     ...unlisted(place('pod.metadata.namespace', where.namespace), rules.namespaces, `${name}.namespaces`),
     ...unlisted(accounts, rules.serviceAccounts, `${name}.serviceAccounts`),
-    ...unlisted(imagesOf(spec), rules.images, `${name}.images`, fullImage),
+    ...unlisted(imagesOf(spec, where.sidecar), rules.images, `${name}.images`, fullImage),
     ...unlisted(referencesOf(spec, 'secret'), rules.secrets, `${name}.secrets`),
     ...unlisted(referencesOf(spec, 'configMap'), rules.configMaps, `${name}.configMaps`),
     ...unlisted(named(spec, 'priorityClassName', 'pod.spec'), rules.priorityClasses, `${name}.priorityClasses`),
-    ...(rules.resources === undefined ? [] : overCeilings(spec, rules.resources, `${name}.resources`)),
+    ...(rules.resources === undefined ? [] : overCeilings(spec, rules.resources, `${name}.resources`, where.sidecar)),
     ...(rules.fields === undefined ? [] : refusedFields(manifest, rules.fields, `${name}.fields`)),
   ];
 }

@@ -4,7 +4,7 @@ import type { RunRequest, RunState } from '../wire/messages.ts';
 import { isTerminal } from './run-state.ts';
 
 /** Annotation of a replayed run: the run that it repeats. */
-export const REPLAY_OF = 'reentry.dev/replay-of';
+const REPLAY_OF = 'reentry.dev/replay-of';
 
 /** Run ids longer than this keep only a digest of themselves in the replay's id; the limit is on encoded characters. */
 const MAX_KEPT_LENGTH = 60;

@@ -36,6 +36,8 @@ export interface XcomSidecarSettings {
   readonly securityContext?: JsonRecord | undefined;
 }
 
+const imageOf = ({ image }: XcomSidecarSettings): string => (image === undefined || image === '' ? XCOM.image : image);
+
 const listIn = (value: JsonRecord, key: string): readonly unknown[] => {
   const list: unknown = value[key];
   return Array.isArray(list) ? list : [];
@@ -51,7 +53,7 @@ export function addXcomSidecar(
 ): JsonRecord {
   const sidecar: JsonRecord = {
     name: XCOM.container,
-    image: image === undefined || image === '' ? XCOM.image : image,
+    image: imageOf({ image }),
     command: XCOM.command,
     resources: resources ?? XCOM.resources,
     volumeMounts: [XCOM_MOUNT],
@@ -75,7 +77,7 @@ export function hasXcomSidecar(spec: JsonRecord): boolean {
   return recordsIn(spec, 'containers').some(({ name }) => name === XCOM.container);
 }
 
-/** What the sidecar as shipped has; as which user it runs is the request's to say. */
+/** What a sidecar of ours has; as which user it runs is the request's to say. */
 const SIDECAR_FIELDS: ReadonlySet<string> = new Set([
   'name',
   'image',
@@ -86,14 +88,22 @@ const SIDECAR_FIELDS: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Whether a container is the sidecar as shipped: then it runs nothing of the user's, whoever wrote it into the manifest. Any other field could
- * make it: a probe and a hook run commands, a mount can stand where its shell is looked for.
+ * Whether a container is the sidecar as shipped or as the connection configures it: then it runs nothing of the user's, whoever wrote it into
+ * the manifest. Any other field could make it: a probe and a hook run commands, a mount can stand where its shell is looked for.
  */
-export function isDefaultSidecar(container: JsonRecord): boolean {
-  const { name, image, command, resources, volumeMounts } = container;
-  const ours = [XCOM.container, XCOM.image, XCOM.command, XCOM.resources, [XCOM_MOUNT]];
+export function isOwnSidecar(container: JsonRecord, configured: XcomSidecarSettings = {}): boolean {
   const isPlain = Object.entries(container).every(
     ([field, value]) => SIDECAR_FIELDS.has(field) || value === undefined || value === null,
   );
-  return isPlain && JSON.stringify([name, image, command, resources, volumeMounts]) === JSON.stringify(ours);
+  const { name, image, command, resources, volumeMounts } = container;
+  const its = JSON.stringify([name, image, command, resources, volumeMounts]);
+  return isPlain && [{}, configured].some((settings) => its === JSON.stringify(partsOf(settings)));
 }
+
+const partsOf = (settings: XcomSidecarSettings): readonly unknown[] => [
+  XCOM.container,
+  imageOf(settings),
+  XCOM.command,
+  settings.resources ?? XCOM.resources,
+  [XCOM_MOUNT],
+];

@@ -7,6 +7,7 @@ import { diagnosisOf } from '../core/diagnosis.ts';
 import { type JsonRecord, recordIn, textIn } from '../core/json.ts';
 import { allowsHost, type Policy, refusedByPolicy, tenantPolicy } from '../core/policy.ts';
 import { type PodSecurity, refusedInMetadata, refusedInSpec } from '../core/pod-security.ts';
+import type { XcomSidecarSettings } from '../core/xcom-sidecar.ts';
 import type { Problem } from '../errors.ts';
 import type { Cluster } from '../ports.ts';
 import type { StepContext, StepOutcome } from './operator.ts';
@@ -27,14 +28,16 @@ export interface AdmissionPlace {
   readonly defaultNamespace: string | undefined;
   /** Namespaces the installation watches; `undefined`: all. */
   readonly watched: readonly string[] | undefined;
+  /** How the connection has results carried: what it configures is the installation's. Absent: as shipped, or not known yet. */
+  readonly sidecar?: XcomSidecarSettings | undefined;
 }
 
 /** The place of a run's pod on a cluster. */
 export function placeOf(
   { run, namespaces }: Pick<StepContext<unknown>, 'run' | 'namespaces'>,
-  { connection, namespace }: Pick<Cluster, 'connection' | 'namespace'>,
+  { connection, namespace, xcomSidecar }: Pick<Cluster, 'connection' | 'namespace' | 'xcomSidecar'>,
 ): AdmissionPlace {
-  return { tenant: run.tenant, connection, defaultNamespace: namespace, watched: namespaces };
+  return { tenant: run.tenant, connection, defaultNamespace: namespace, watched: namespaces, sidecar: xcomSidecar };
 }
 
 /** Why a pod is not admitted. */
@@ -54,7 +57,7 @@ const ruled = ({ path, message, rule }: { path: string; message: string; rule: s
 export function refusedAtAdmission(
   manifest: JsonRecord,
   { podSecurity, policy }: AdmissionRules,
-  { tenant, connection, defaultNamespace, watched }: AdmissionPlace,
+  { tenant, connection, defaultNamespace, watched, sidecar }: AdmissionPlace,
 ): AdmissionRefusal | undefined {
   const unclear = ambiguities(manifest);
   if (unclear.length > 0) return { code: 'INVALID_REQUEST', problems: unclear };
@@ -73,7 +76,7 @@ export function refusedAtAdmission(
           ...refusedInMetadata(metadata, 'pod.metadata'),
         ].filter(({ thing }) => thing === undefined || !allowsHost(own?.rules.host, thing));
   const namespace = textIn(metadata, 'namespace') ?? defaultNamespace;
-  const forbidden = own === undefined ? [] : refusedByPolicy(manifest, { namespace, connection }, own);
+  const forbidden = own === undefined ? [] : refusedByPolicy(manifest, { namespace, connection, sidecar }, own);
   if (unsafe.length > 0 || forbidden.length > 0) {
     const level = `podSecurity.${podSecurity}`;
     const problems = [

@@ -39,6 +39,7 @@ import {
   type TaskReturned,
 } from './pod-task-params.ts';
 import { TEMPLATE_FIELDS } from './templates.ts';
+import { withKwargs } from './trigger-kwargs.ts';
 
 /** How often an `error` event may find the pod alive and wait again. */
 const MAX_REDEFER_ATTEMPTS = 3;
@@ -178,8 +179,11 @@ export class KubernetesPodOperator extends PodTask {
     const pod = this.pod ?? {};
     const event = { name: nameOf(pod), namespace: namespaceOf(pod) ?? '', lastLogTime: lastLogTime ?? null };
     const state = definePodContainerState(pod, this.baseContainerName);
-    if (state === 'terminated') return await this.triggerReentry(context, { ...event, status: 'success' });
-    if (state === 'failed') return await this.triggerReentry(context, { ...event, status: 'failed' });
+    const { triggerKwargs } = this;
+    if (state === 'terminated' || state === 'failed') {
+      const ended: PodEvent = { ...event, status: state === 'failed' ? 'failed' : 'success' };
+      return await this.triggerReentry(context, withKwargs(ended, triggerKwargs, podEventSchema.shape));
+    }
     const { pollInterval, getLogs, startupTimeoutSeconds, startupCheckIntervalSeconds, scheduleTimeoutSeconds } = this;
     const trigger = {
       podName: event.name,
@@ -198,6 +202,7 @@ export class KubernetesPodOperator extends PodTask {
       terminationGracePeriod: this.terminationGracePeriod ?? null,
       lastLogTime: event.lastLogTime,
       loggingInterval: this.loggingInterval ?? null,
+      triggerKwargs,
       redeferCount,
     };
     return { kind: 'deferred', methodName: 'triggerReentry', trigger };

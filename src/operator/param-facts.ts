@@ -110,7 +110,9 @@ export const PARAM_FACTS = {
   isDeleteOperatorPod: { says: 'Older: without `onFinishAction`, `false` keeps the pod.' },
   onKillAction: { says: 'What becomes of the pod when the run is cancelled: `delete_pod` or `keep_pod`.' },
   skipOnExitCode: { says: 'Exit codes that make the run `skipped`; 0 may be one.' },
-  triggerKwargs: { says: 'Values that events to callbacks carry along; they never replace an event’s own.' },
+  triggerKwargs: {
+    says: 'Values that the event of `onOperatorResuming` carries along; they never replace an event’s own.',
+  },
   // logs and results
   getLogs: { says: 'Store the containers’ output.' },
   containerLogs: { says: 'Whose: a name, names, or `true` for all; else the base container.' },
@@ -131,5 +133,7 @@ export const PARAM_FACTS = {
     lands: 'spec.containers[-1].securityContext',
   },
   callbacks: { says: 'Names of registered callbacks, called in this order.' },
-  progressCallback: { says: 'Accepted; use `callbacks`.' },
+  progressCallback: {
+    says: 'Older: the registered callbacks whose `progressCallback` alone is called; use `callbacks`.',
+  },
 } as const satisfies Readonly<Record<keyof PodParams, ParamFacts>>;

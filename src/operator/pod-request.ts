@@ -71,10 +71,12 @@ export class PodRequests {
   }
 
   /** The callbacks that a run names, in its order. Unknown ones, which `check` refuses, are left out. */
-  callbacksOf(params: PodParams): readonly PodCallbacks[] {
-    return namesIn(params.callbacks).flatMap((name) =>
-      Object.hasOwn(this.#callbacks, name) ? (this.#callbacks[name] ?? []) : [],
-    );
+  callbacksOf({ callbacks, progressCallback }: PodParams): readonly PodCallbacks[] {
+    const progress = this.#registered(progressCallback ?? '');
+    return [
+      ...namesIn(callbacks).flatMap((name) => this.#registered(name) ?? []),
+      ...(progress === undefined ? [] : [progressOnly(progress)]),
+    ];
   }
 
   /** What a schema cannot say of a request: templates, names, what policy refuses; empty when it can run. */
@@ -93,12 +95,7 @@ export class PodRequests {
       found.push({ path: 'params.podTemplateFile', message: `no such template (${known})` });
     } else if (this.#imageOf(rendered) === undefined)
       found.push({ path: 'params.image', message: 'is required (here, in fullPodSpec or in the template)' });
-    for (const callback of namesIn(rendered.callbacks)) {
-      const known = Object.keys(this.#callbacks).join(', ') || 'none is registered';
-      if (!Object.hasOwn(this.#callbacks, callback))
-        found.push({ path: 'params.callbacks', message: `no callbacks named ${callback} (${known})` });
-    }
-    return found;
+    return [...found, ...this.#unknownCallbacks(rendered)];
   }
 
   /** The parameters with templates rendered; those of a stored request render, since it was checked. */
@@ -176,6 +173,24 @@ export class PodRequests {
       .map(({ path, message }) => ({ path, message }));
   }
 
+  #registered(name: string): PodCallbacks | undefined {
+    return Object.hasOwn(this.#callbacks, name) ? this.#callbacks[name] : undefined;
+  }
+
+  /** Callbacks that the request names and nobody registered, or that have not the hook they are named for. */
+  #unknownCallbacks({ callbacks, progressCallback: progress }: PodParams): readonly Problem[] {
+    const known = Object.keys(this.#callbacks).join(', ') || 'none is registered';
+    const unknown = (path: string, name: string): readonly Problem[] =>
+      this.#registered(name) === undefined ? [{ path, message: `no callbacks named ${name} (${known})` }] : [];
+    const found = namesIn(callbacks).flatMap((name) => unknown('params.callbacks', name));
+    if (typeof progress !== 'string') return found;
+    const path = 'params.progressCallback';
+    const owner = this.#registered(progress);
+    if (owner !== undefined && typeof owner.progressCallback !== 'function')
+      return [...found, { path, message: `${progress} has no progressCallback` }];
+    return [...found, ...unknown(path, progress)];
+  }
+
   #template({ podTemplateFile }: PodParams): JsonRecord | undefined {
     return typeof podTemplateFile === 'string' ? this.#podTemplates[podTemplateFile] : undefined;
   }
@@ -193,6 +208,11 @@ export class PodRequests {
     return Array.isArray(containers) ? textIn(containers[0], 'image') : undefined;
   }
 }
+
+/** The one hook, called as its owner's. */
+const progressOnly = (callbacks: PodCallbacks): PodCallbacks => ({
+  progressCallback: (scene) => callbacks.progressCallback?.(scene),
+});
 
 const namesIn = (names: string | readonly string[] | null | undefined): readonly string[] =>
   typeof names === 'string' ? [names] : (names ?? []);

@@ -21,8 +21,8 @@ export interface KubernetesPodOperatorParams extends Omit<
 > {
   /** The cluster; made by `hookOf`, or any object of the protocol. */
   readonly hook: PodOperatorHookProtocol;
-  /** The seed’s older word for a callback’s `progressCallback`; without effect, as there. */
-  readonly progressCallback?: undefined;
+  /** The seed’s older word for a callback’s `progressCallback`: called for each line after all `callbacks`. */
+  readonly progressCallback?: PodCallbacks['progressCallback'] | undefined;
   readonly taskId?: string;
   readonly callbacks?: PodCallbacks | readonly PodCallbacks[];
   readonly logFormatter?: ((containerName: string, message: string) => string) | undefined;
@@ -63,6 +63,7 @@ const OWN: readonly string[] = [
   'hook',
   'taskId',
   'callbacks',
+  'progressCallback',
   'logFormatter',
   'podSecurity',
   'podTemplates',

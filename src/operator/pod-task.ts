@@ -31,7 +31,7 @@ export const QUIT_AGREED = 'HTTP/1.1 200';
 
 // Every parameter is an attribute, as in the seed.
 // eslint-disable-next-line @typescript-eslint/no-unsafe-declaration-merging, @typescript-eslint/no-empty-object-type -- assigned in the constructor, all of them
-export interface PodTask extends Omit<PodParams, 'callbacks'> {}
+export interface PodTask extends Omit<PodParams, 'callbacks' | 'progressCallback'> {}
 
 /** One configured task, and what can be done with its pods. */
 // eslint-disable-next-line @typescript-eslint/no-unsafe-declaration-merging -- as above
@@ -43,6 +43,7 @@ export class PodTask {
   /** The pod as the server last showed it. */
   remotePod: Manifest | undefined;
   readonly callbacks: readonly PodCallbacks[];
+  readonly progressCallback: PodCallbacks['progressCallback'];
   readonly hook: PodOperatorHookProtocol;
   readonly taskId: string;
   protected readonly params: PodParams;
@@ -50,13 +51,15 @@ export class PodTask {
   protected readonly calls: RunCallbacks;
   protected readonly taskLog: Log;
   protected readonly clock: Clock;
+  /** The callbacks, and the progress callback as the last of them. */
+  readonly #called: readonly PodCallbacks[];
   readonly #runId = randomUUID();
   protected manager: PodManager | undefined;
   protected isKilled = false;
 
   /** @throws ZodError naming every parameter that is wrong */
   constructor(options: KubernetesPodOperatorParams, baseName: string) {
-    const { hook, taskId = 'pod', callbacks, log = SILENT, clock = SYSTEM_CLOCK } = options;
+    const { hook, taskId = 'pod', callbacks, progressCallback, log = SILENT, clock = SYSTEM_CLOCK } = options;
     this.params = podParamsSchema.parse({ baseContainerName: baseName, ...requestParams(options) });
     const { kubernetesConnId, containerLogs, baseContainerName, skipOnExitCode } = this.params;
     Object.assign(this, this.params, {
@@ -70,6 +73,8 @@ export class PodTask {
     this.taskId = taskId;
     this.taskLog = log;
     this.clock = clock;
+    this.progressCallback = progressCallback;
+    this.#called = progressCallback === undefined ? this.callbacks : [...this.callbacks, { progressCallback }];
     this.calls = new RunCallbacks(this.callbacks, this.taskLog);
   }
 
@@ -81,7 +86,7 @@ export class PodTask {
   /** Made once; anew after credentials were renewed. */
   get podManager(): PodManager {
     if (this.manager === undefined) {
-      this.manager = new PodManager(this.client, { callbacks: this.callbacks, log: this.taskLog, clock: this.clock });
+      this.manager = new PodManager(this.client, { callbacks: this.#called, log: this.taskLog, clock: this.clock });
       void this.calls.fire('onSyncClientCreation', { client: this.client, operator: this });
     }
     return this.manager;

@@ -2,10 +2,11 @@
 import { textIn } from '../core/json.ts';
 import type { PodRef } from '../core/pod.ts';
 import type { Cluster, Manifest } from '../ports.ts';
-import type { TriggerEvent } from '../wire/messages.ts';
+import { type TriggerEvent, triggerEventSchema } from '../wire/messages.ts';
 import { type CallbackScene, ExecutionMode, type PodCallbacks, RunCallbacks } from './callbacks.ts';
 import type { StepContext } from './operator.ts';
 import type { PodParams } from './params.ts';
+import { withKwargs } from './trigger-kwargs.ts';
 
 /** Hooks about a pod that need nothing else. */
 type PodHook = 'onPodCreation' | 'onPodStarting' | 'onPodCompletion' | 'onPodTeardown' | 'onPodCleanup';
@@ -23,10 +24,12 @@ export class StepCallbacks {
   readonly calls: RunCallbacks;
   readonly #host: CallbackHost;
   readonly #scene: CallbackScene;
+  readonly #kwargs: PodParams['triggerKwargs'];
 
   constructor(host: CallbackHost, context: StepContext<PodParams>, params: PodParams, client: Cluster) {
     this.calls = new RunCallbacks(host.callbacksOf(params), context.log);
     this.#host = host;
+    this.#kwargs = params.triggerKwargs;
     this.#scene = { client, operator: host.operator, mode: ExecutionMode.SYNC, context };
   }
 
@@ -48,10 +51,12 @@ export class StepCallbacks {
     for (const hook of hooks) await this.calls.fire(hook, { ...this.#scene, pod });
   }
 
+  /** The event carries what the run's `triggerKwargs` say. */
   async resuming(ref: PodRef | undefined, event: TriggerEvent): Promise<void> {
     if (this.calls.isEmpty || event.kind === 'running') return;
     const pod = ref === undefined ? undefined : await this.#read(ref);
-    await this.calls.fire('onOperatorResuming', { ...this.#scene, pod, event });
+    const carrying = withKwargs(event, this.#kwargs, triggerEventSchema.shape);
+    await this.calls.fire('onOperatorResuming', { ...this.#scene, pod, event: carrying });
   }
 
   /** The pod's object; a callback is no reason to fail. */

@@ -3,7 +3,7 @@ import { type JsonRecord, recordIn, recordsIn } from '../../src/core/json.ts';
 import { fits, fullImage, type TenantPolicy } from '../../src/core/policy.ts';
 import type { PodSecurity } from '../../src/core/pod-security.ts';
 import { quantityOf } from '../../src/core/quantity.ts';
-import { addXcomSidecar } from '../../src/core/xcom-sidecar.ts';
+import { addXcomSidecar, type XcomSidecarSettings } from '../../src/core/xcom-sidecar.ts';
 import { ReentryError } from '../../src/errors.ts';
 import { refusedAtAdmission } from '../../src/operator/admission.ts';
 import { parsePolicy } from '../../src/policy-file.ts';
@@ -19,13 +19,17 @@ const pod = (spec: object = {}, metadata: object = {}): JsonRecord => ({
 function refused(
   manifest: JsonRecord,
   rules: TenantPolicy | undefined,
-  { podSecurity = 'baseline', watched }: { podSecurity?: PodSecurity; watched?: readonly string[] } = {},
+  {
+    podSecurity = 'baseline',
+    watched,
+    sidecar,
+  }: { podSecurity?: PodSecurity; watched?: readonly string[]; sidecar?: XcomSidecarSettings } = {},
 ) {
   const policy = rules === undefined ? undefined : () => ({ tenants: { sales: rules } });
   return refusedAtAdmission(
     manifest,
     { podSecurity, policy },
-    { tenant: 'sales', connection: 'eu', defaultNamespace: 'home', watched },
+    { tenant: 'sales', connection: 'eu', defaultNamespace: 'home', watched, sidecar },
   );
 }
 const paths = (...given: Parameters<typeof refused>) => refused(...given)?.problems.map(({ path }) => path) ?? [];
@@ -165,10 +169,18 @@ describe('a tenant’s rule', () => {
     });
   });
 
-  test('does not meet the result sidecar as shipped, but one that was changed', () => {
+  test('does not meet the result sidecar as shipped or configured, but one that was changed', () => {
     const spec = { containers: [container(resources(ok))] };
-    expect(paths(pod(addXcomSidecar(spec)), { images: ['alpine'], resources: limited })).toEqual([]);
+    const rules = { images: ['alpine'], resources: limited };
+    expect(paths(pod(addXcomSidecar(spec)), rules)).toEqual([]);
     expect(paths(pod(addXcomSidecar(spec, { image: 'evil' })), { images: ['alpine'] })).toHaveLength(1);
+    const sidecar = { image: 'mirror.test/alpine:3', resources: { limits: { memory: '64Mi' } } };
+    const configured = pod(addXcomSidecar(spec, sidecar));
+    expect(paths(configured, rules, { sidecar })).toEqual([]);
+    expect(paths(pod(addXcomSidecar(spec)), rules, { sidecar })).toEqual([]);
+    expect(paths(configured, rules, { sidecar: { image: 'mirror.test/other:3' } })).toContain(
+      'pod.spec.containers[1].image',
+    );
   });
 
   test.each<[string, object]>([
@@ -177,12 +189,15 @@ describe('a tenant’s rule', () => {
     ['a mount where its shell is looked for', { volumeMounts: [{ name: 'mine', mountPath: '/usr/local/sbin' }] }],
     ['arguments', { args: ['work'] }],
   ])('meets a container that passes for the result sidecar: %s', (_, more) => {
-    const sidecar = recordsIn(
-      recordIn(pod(addXcomSidecar({ containers: [container(resources(ok))] })), 'spec'),
-      'containers',
-    )[1];
-    const spec = { containers: [container(resources(ok)), { ...sidecar, ...more }] };
-    expect(paths(pod(spec), { images: ['alpine'], resources: limited })).toContain('pod.spec.containers[1].image');
+    for (const sidecar of [{}, { image: 'mirror.test/alpine:3' }]) {
+      const own = recordsIn(
+        recordIn(pod(addXcomSidecar({ containers: [container(resources(ok))] }, sidecar)), 'spec'),
+        'containers',
+      )[1];
+      const spec = { containers: [container(resources(ok)), { ...own, ...more }] };
+      const rules = { images: ['alpine'], resources: limited };
+      expect(paths(pod(spec), rules, { sidecar })).toContain('pod.spec.containers[1].image');
+    }
   });
 });
 

@@ -41,6 +41,7 @@ class Recording extends KubernetesPodOperatorCallback {
   }
   static override onOperatorResuming({ event }: CallbackScenes['onOperatorResuming']): void {
     calls.push(`resuming ${event.kind}`);
+    seen['event'] = event;
   }
   static override progressCallback({ line, containerName, timestamp, pod }: ProgressScene): void {
     calls.push(`progress ${containerName} ${line} ${timestamp instanceof Date} ${pod.uid !== ''}`);
@@ -56,7 +57,7 @@ const throwing: PodCallbacks = {
   },
 };
 const { operator, aContext, podOf, toTheEnd, cluster, storedLines } = podRuns({
-  callbacks: { recording: Recording, throwing },
+  callbacks: { recording: Recording, throwing, hookless: { onPodCreation: () => undefined } },
 });
 
 describe('callbacks', () => {
@@ -126,10 +127,34 @@ describe('callbacks', () => {
     await cluster().deletePod(await podOf(context), 0);
   });
 
+  test('E73 `progressCallback` names whose hook alone is called', async () => {
+    calls.length = 0;
+    const { context, outcome } = await toTheEnd(sh('echo one', { progressCallback: 'recording' }));
+    await operator.cleanUp(context, outcome, await podOf(context));
+    expect(calls).toEqual(['progress base one true true']);
+    const problemsOf = async (progressCallback: string) =>
+      over(await operator.execute(aContext({ progressCallback }))).diagnosis?.problems;
+    expect(await problemsOf('nobody')).toMatchObject([{ path: 'params.progressCallback' }]);
+    expect(await problemsOf('hookless')).toEqual([
+      { path: 'params.progressCallback', message: 'hookless has no progressCallback' },
+    ]);
+  });
+
+  test('are told of `triggerKwargs` with the event, whose own fields they never replace', async () => {
+    const triggerKwargs = { team: '{{ params.team }}', kind: 'success', message: 'all is well', pod: null };
+    const params = sh('exit 1', { callbacks: 'recording', triggerKwargs });
+    const { context, outcome } = await toTheEnd(params, { context: { params: { team: 'a' } } });
+    expect(outcome).toMatchObject({ state: 'failed', exitCode: 1 });
+    const told = recordIn(seen, 'event');
+    expect(told).toMatchObject({ team: 'a', kind: 'failed', pod: { name: context.state.pod?.name } });
+    expect(told['message']).not.toBe('all is well');
+    await cluster().deletePod(await podOf(context), 0);
+  });
+
   test('that nobody registered are refused by name', async () => {
     expect(over(await operator.execute(aContext({ callbacks: 'nobody' }))).diagnosis).toMatchObject({
       code: 'INVALID_REQUEST',
-      problems: [{ path: 'params.callbacks', message: 'no callbacks named nobody (recording, throwing)' }],
+      problems: [{ path: 'params.callbacks', message: 'no callbacks named nobody (recording, throwing, hookless)' }],
     });
   });
 });

@@ -1,8 +1,15 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { pino } from 'pino';
-import { expect, test } from 'vitest';
-import { formatCursor, formatNanos, parseCursor } from '../../src/core/log-cursor.ts';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { formatCursor, formatNanos, LOG_GAP_TEXT, parseCursor } from '../../src/core/log-cursor.ts';
 import { storeContainerLog } from '../../src/operator/log-reader.ts';
-import { freshName, TARGETS } from '../support/kubernetes.ts';
+import type { Clusters } from '../../src/ports.ts';
+import type { PodProjection } from '../../src/core/pod.ts';
+import { openClusters } from '../../src/kubernetes/clusters.ts';
+import { startLocalCluster } from '../../src/local/cluster.ts';
+import { freshName, nameOf, TARGETS } from '../support/kubernetes.ts';
 import { anInstallation, sharedNatsServer } from '../support/nats-server.ts';
 
 const nats = sharedNatsServer();
@@ -77,4 +84,114 @@ test('stores what the formatter that a run names makes of a line; one that throw
     .flatMap(({ text }) => text.trimEnd().split('\n'))
     .map((line) => line.slice(line.indexOf(' ') + 1));
   expect(lines).toEqual(['<base> ONE', 'bad', '<base> TWO']);
+});
+
+describe('a container that is started again', () => {
+  let directory: string;
+  let local: Awaited<ReturnType<typeof startLocalCluster>>;
+  let clusters: Clusters;
+  beforeAll(async () => {
+    directory = await mkdtemp(join(tmpdir(), 'reentry-restarts-'));
+    local = await startLocalCluster({ directory, restartBackoffMs: 50 });
+    clusters = openClusters({ connections: { local: { kubeconfig: local.kubeconfigPath } } });
+  });
+  afterAll(async () => {
+    await clusters[Symbol.asyncDispose]();
+    await local[Symbol.asyncDispose]();
+    await rm(directory, { recursive: true, force: true });
+  });
+
+  /** Fails twice, then succeeds; run `n` ends when told to. */
+  const SCRIPT = `n=$(($(cat /v/n 2>/dev/null || echo 0) + 1)); echo $n >/v/n
+echo "run $n begins"; until [ -e /v/go$n ]; do sleep 0.02; done; echo "run $n ends"; [ $n -ge 3 ]`;
+
+  async function aRestarting() {
+    const installation = await anInstallation(nats.url());
+    const broker = await installation.broker();
+    const cluster = clusters.get('local');
+    const { pod: manifest } = await cluster.createPod('default', {
+      ...{ apiVersion: 'v1', kind: 'Pod', metadata: { name: freshName('again') } },
+      spec: {
+        restartPolicy: 'OnFailure',
+        volumes: [{ name: 'v', emptyDir: {} }],
+        containers: [
+          {
+            ...{ name: 'base', image: 'busybox', command: ['sh', '-c', SCRIPT] },
+            volumeMounts: [{ name: 'v', mountPath: '/v' }],
+          },
+        ],
+      },
+    });
+    const run = { tenant: 'default', runId: freshName('run') };
+    const present = async (): Promise<PodProjection> => {
+      const found = await cluster.getPod('default', nameOf(manifest));
+      if (found === undefined) throw new Error('the pod is there');
+      return cluster.project(found);
+    };
+    let gaps = 0;
+    const stored = async (): Promise<readonly string[]> => {
+      const pod = await present();
+      const restartCount = pod.containers[0]?.restartCount;
+      const reading = await storeContainerLog({
+        ...{ cluster, pod, container: 'base', run, attempt: 1, store: broker.logs, restartCount },
+        log: pino({ level: 'silent' }),
+      });
+      gaps += reading.gaps;
+      const { chunks } = await broker.logs.read(run, { limit: 100 });
+      const lines = chunks.flatMap(({ text }) => text.trimEnd().split('\n'));
+      return lines.map((line) => line.slice(line.indexOf(' ') + 1));
+    };
+    return {
+      stored,
+      gaps: () => gaps,
+      /** Until run `n` is there and has begun to write. */
+      begun: async (n: number) => {
+        const seen = async () => {
+          const [base] = (await present()).containers;
+          if (base?.restartCount !== n - 1 || base.state !== 'running') return [];
+          return (await Array.fromAsync(cluster.logs(await present(), 'base', {}))).map(({ text }) => text);
+        };
+        await expect.poll(seen, { timeout: 20_000, interval: 20 }).toEqual([`run ${String(n)} begins`]);
+      },
+      end: async (n: number) => {
+        const command = ['touch', `/v/go${String(n)}`];
+        await cluster.exec(await present(), { container: 'base', command });
+      },
+      over: () => expect.poll(async () => (await present()).phase, { timeout: 20_000 }).toBe('Succeeded'),
+      [Symbol.asyncDispose]: () => installation[Symbol.asyncDispose](),
+    };
+  }
+
+  test('gives the rest of the run before first, each line once', async () => {
+    await using pod = await aRestarting();
+    await pod.begun(1);
+    expect(await pod.stored()).toEqual(['run 1 begins']);
+    await pod.end(1);
+    await pod.begun(2);
+    expect(await pod.stored()).toEqual(['run 1 begins', 'run 1 ends', 'run 2 begins']);
+    expect(await pod.stored()).toHaveLength(3);
+    await pod.end(2);
+    await pod.begun(3);
+    await pod.end(3);
+    await pod.over();
+    const all = [1, 2, 3].flatMap((n) => [`run ${String(n)} begins`, `run ${String(n)} ends`]);
+    expect(await pod.stored()).toEqual(all);
+    expect(pod.gaps()).toBe(0);
+  });
+
+  test('that ran twice unread has a gap where the node has dropped a run, said and counted', async () => {
+    await using pod = await aRestarting();
+    await pod.begun(1);
+    expect(await pod.stored()).toEqual(['run 1 begins']);
+    for (const n of [1, 2]) {
+      await pod.end(n);
+      await pod.begun(n + 1);
+    }
+    const kept = ['run 2 begins', 'run 2 ends', 'run 3 begins'];
+    expect(await pod.stored()).toEqual(['run 1 begins', LOG_GAP_TEXT, ...kept]);
+    await pod.end(3);
+    await pod.over();
+    expect(await pod.stored()).toEqual(['run 1 begins', LOG_GAP_TEXT, ...kept, 'run 3 ends']);
+    expect(pod.gaps()).toBe(1);
+  });
 });

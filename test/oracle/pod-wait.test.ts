@@ -1,6 +1,8 @@
 import { isRecord, type JsonRecord, numberIn, recordIn, recordsIn, textIn } from '../../src/core/json.ts';
 import { phaseOf } from '../../src/core/containers.ts';
+import { XCOM } from '../../src/core/xcom-sidecar.ts';
 import { KubernetesError, ReentryError } from '../../src/errors.ts';
+import type { ExecOutcome } from '../../src/ports.ts';
 import { PodManager } from '../../src/operator/pod-manager.ts';
 import { fetchContainerLogs } from '../../src/operator/pod-logs.ts';
 import { SILENT } from '../../src/operator/api-retry.ts';
@@ -138,6 +140,51 @@ async function followed({ input }: OracleCase): Promise<unknown> {
   }
 }
 
+/** What a command that tells the sidecar to end comes to, in the words of the recording. */
+function killed(attempt: unknown): Promise<ExecOutcome> {
+  if (typeof attempt === 'number') return Promise.reject(apiError(attempt));
+  if (attempt === 'closed')
+    return Promise.reject(
+      new KubernetesError('unknownOutcome', 'the connection was closed', { status: 0, reason: attempt }),
+    );
+  const said = (text: string, on: unknown): Uint8Array => new TextEncoder().encode(attempt === on ? text : '');
+  const failed = attempt === 'stderr' || attempt === 'stderr-twice';
+  return Promise.resolve({
+    kind: 'ended',
+    exitCode: failed ? 1 : 0,
+    stdout: said('done', 'stdout'),
+    stderr: failed ? 'kill: no such process' : '',
+  });
+}
+
+async function extracted({ input }: OracleCase): Promise<unknown> {
+  const execs: unknown[] = [];
+  const attempts = Array.isArray(input['kill_attempts']) ? [...input['kill_attempts']] : [];
+  const cluster = stubCluster({
+    getPod: () => Promise.resolve(withUid(recordIn(input, 'sidecar'))),
+    exec: (_, { container, command }) => {
+      const kind = command.some((word) => word.includes('return.json')) ? 'read' : 'kill';
+      execs.push({ kind, container });
+      if (kind === 'kill') return killed(attempts.shift());
+      const stdout = new TextEncoder().encode(textIn(input, 'json_stdout') ?? '');
+      return Promise.resolve({ kind: 'ended', exitCode: 0, stdout, stderr: '' });
+    },
+  });
+  try {
+    const value = await new PodManager(cluster).extractXcom(withUid(recordIn(input, 'sidecar')));
+    return { result: 'returned', execs, value };
+  } catch (error) {
+    if (!(error instanceof ReentryError)) throw error;
+    return { result: 'raised', execs };
+  }
+}
+
+/** Of an extraction: who was asked for what, and the text. */
+function extractTheirs({ execs, result, value }: JsonRecord): JsonRecord {
+  const asked = recordsIn({ execs }, 'execs').map(({ kind, container }) => ({ kind, container }));
+  return { result, execs: asked, ...(result === 'returned' ? { value } : {}) };
+}
+
 /** Of a following: what was opened from where, the records, and the end. */
 function followTheirs(output: JsonRecord): JsonRecord {
   const { opened, last_log_time: last, running, progress, result, sleeps } = output;
@@ -151,15 +198,16 @@ function followTheirs(output: JsonRecord): JsonRecord {
   return { result, progress, opened: from, sleeps, ...more };
 }
 
+const firstOf = (list: unknown): unknown => (Array.isArray(list) ? list[0] : undefined);
 const isReadAs = (theCase: OracleCase, when: (pod: JsonRecord) => boolean): boolean =>
   recordsIn(theCase.input, 'reads').some(({ pod }) => isRecord(pod) && when(pod));
 const isTerminal = (pod: JsonRecord): boolean => ['Succeeded', 'Failed'].includes(phaseOf(pod) ?? '');
 const reasons = (pod: JsonRecord): string => JSON.stringify(recordIn(pod, 'status'));
 
 compareWithOracle('pod-wait', {
-  only: ({ input }) => input['function'] !== 'extract_xcom',
   answer: async (theCase) => {
     const { input } = theCase;
+    if (input['function'] === 'extract_xcom') return await extracted(theCase);
     return input['function'] === 'fetch_container_logs'
       ? await followed(theCase)
       : await waited(theCase, recordIn(input, 'params'));
@@ -167,6 +215,7 @@ compareWithOracle('pod-wait', {
   theirs: (output, { input }) => {
     if (!isRecord(output)) return output;
     if (input['function'] === 'fetch_container_logs') return followTheirs(output);
+    if (input['function'] === 'extract_xcom') return extractTheirs(output);
     return Object.fromEntries(Object.entries(output).filter(([key]) => key !== 'type'));
   },
   rules: [
@@ -194,6 +243,24 @@ compareWithOracle('pod-wait', {
             .replace(/\n$/, '');
         return { output: { ...theirs.output, progress: Array.isArray(progress) ? progress.map(clean) : [] } };
       },
+    },
+    {
+      reason: 'a result that was read stands, whether or not its sidecar can still be told to end',
+      when: ({ input }) => input['function'] === 'extract_xcom' && typeof firstOf(input['kill_attempts']) === 'number',
+      instead: (theirs, { input }) => ({
+        output: {
+          ...('output' in theirs ? recordIn(theirs, 'output') : {}),
+          result: 'returned',
+          value: input['json_stdout'],
+        },
+      }),
+    },
+    {
+      reason: 'no text is no result: the sentinel says so, as for an empty file',
+      when: ({ input }) => input['json_stdout'] === '',
+      instead: (theirs) => ({
+        output: { ...('output' in theirs ? recordIn(theirs, 'output') : {}), value: XCOM.emptyResult },
+      }),
     },
     {
       reason: 'a pull that was held back may pass, and so may a registry that does not answer in time (errata 13)',

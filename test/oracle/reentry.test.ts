@@ -111,7 +111,6 @@ class Recorder extends PodManager {
 const NOT_PARAMETERS = new Set([
   'multiple_outputs',
   'callbacks',
-  'trigger_kwargs',
   'execution_timeout',
   'cluster_context',
   'in_cluster',
@@ -274,7 +273,10 @@ function triggerOf(trigger: unknown): JsonRecord {
   const fields = recordIn({ trigger }, 'trigger');
   const kwargs = recordIn(fields, 'trigger_kwargs');
   const counted = numberIn(kwargs, '_redefer_count') ?? 0;
+  // What is the user's; the reference keeps its own counters beside it, under a leading underscore.
+  const triggerKwargs = Object.fromEntries(Object.entries(kwargs).filter(([key]) => !key.startsWith('_')));
   return {
+    triggerKwargs,
     ...Object.fromEntries(TRIGGER_FIELDS.map((key) => [camelCase(key), fields[key] ?? null])),
     redeferCount: counted,
   };
@@ -311,7 +313,7 @@ compareWithOracle('reentry', {
   ours: (output) => {
     if (!isRecord(output) || !isRecord(output['trigger'])) return output;
     const { trigger } = output;
-    const fields = [...TRIGGER_FIELDS.map(camelCase), 'redeferCount'];
+    const fields = [...TRIGGER_FIELDS.map(camelCase), 'redeferCount', 'triggerKwargs'];
     return { ...output, trigger: Object.fromEntries(fields.map((key) => [key, trigger[key] ?? null])) };
   },
   rules: [

@@ -277,6 +277,34 @@ describe('pod manager', () => {
     await expect(operator.processPodDeletion(aPodObject())).rejects.toThrow('no');
   });
 
+  test('`progressCallback` is told each line after the callbacks', async () => {
+    const told: string[] = [];
+    const { operator } = aTask(aPodObject({ exit: 0 }), {
+      callbacks: { progressCallback: ({ line }) => void told.push(`callbacks ${line}`) },
+      progressCallback: ({ line }) => void told.push(`own ${line}`),
+    });
+    await operator.podManager.fetchContainerLogs(aPodObject({ exit: 0 }), 'base');
+    expect(told).toEqual(['callbacks line', 'own line']);
+  });
+
+  test('`triggerKwargs` travel with the deferral and its event, and replace nothing of it', async () => {
+    const triggerKwargs = { team: 'a', status: 'success', message: 'all is well', redeferCount: 'x' };
+    const seen: unknown[] = [];
+    class Seen extends KubernetesPodOperator {
+      override triggerReentry(...[context, event]: Parameters<KubernetesPodOperator['triggerReentry']>) {
+        seen.push(event);
+        return super.triggerReentry(context, event);
+      }
+    }
+    const { cluster, context } = aTask(aPodObject({ phase: 'Failed', exit: 1 }));
+    const operator = new Seen({ image: 'i', hook: hookOf(cluster), clock: new SimulatedClock(), triggerKwargs });
+    operator.pod = aPodObject({ phase: 'Running' });
+    expect(await operator.invokeDeferMethod(context)).toMatchObject({ kind: 'deferred', trigger: { triggerKwargs } });
+    operator.pod = aPodObject({ phase: 'Failed', exit: 1 });
+    expect(await failure(operator.invokeDeferMethod(context))).toBeInstanceOf(TaskFailed);
+    expect(seen).toEqual([{ team: 'a', status: 'failed', name: 'pod', namespace: 'ns', lastLogTime: null }]);
+  });
+
   test('E68 a line with and without a time', () => {
     expect(parseLogLine('2024-01-02T03:04:05.123456789Z a text')).toEqual({
       timestamp: new Date('2024-01-02T03:04:05.123Z'),

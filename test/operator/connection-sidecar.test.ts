@@ -1,0 +1,50 @@
+/** What a connection of the connections file says about result sidecars, from the file to the pod. */
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { recordIn, recordsIn } from '../../src/core/json.ts';
+import { XCOM } from '../../src/core/xcom-sidecar.ts';
+import { parseConnections } from '../../src/config.ts';
+import { openClusters } from '../../src/kubernetes/clusters.ts';
+import type { Clusters, Manifest } from '../../src/ports.ts';
+import { type Context, over, podRuns, sh } from '../support/pod-runs.ts';
+
+const SIDECAR = {
+  image: 'mirror.test/tools/alpine:3',
+  resources: { requests: { cpu: '2m' }, limits: { memory: '20Mi' } },
+  securityContext: { readOnlyRootFilesystem: true },
+};
+const rules = { images: ['docker.io/library/alpine'], resources: { perContainer: { memory: '16Mi' } } };
+const { operator, aContext, launch, event, kube, podOf } = podRuns({
+  policy: () => ({ tenants: { default: rules } }),
+});
+let clusters: Clusters;
+beforeAll(() => {
+  const file = JSON.stringify({ mirror: { kubeconfig: kube().kubeconfig, xcomSidecar: SIDECAR } });
+  clusters = openClusters({ connections: parseConnections('connections.json', file) });
+});
+afterAll(async () => {
+  await clusters[Symbol.asyncDispose]();
+});
+
+const onMirror = (): Partial<Context> => ({ cluster: () => clusters.get('mirror') });
+const ASKING = { doXcomPush: true, xcomMode: 'sidecar', containerResources: { limits: { memory: '16Mi' } } } as const;
+
+test('the pod has the connection’s sidecar, which the tenant’s rules do not meet, and the result comes through it', async () => {
+  const script = `printf '{"n": 1}' > ${XCOM.resultFile}; until [ -e ${XCOM.mountPath}/go ]; do sleep 0.05; done`;
+  const context = await launch(sh(script, ASKING), {}, onMirror());
+  const { namespace, name } = await podOf(context);
+  const manifest: Manifest = (await kube().cluster.getPod(namespace, name)) ?? {};
+  const [, sidecar] = recordsIn(recordIn(manifest, 'spec'), 'containers');
+  expect(sidecar).toMatchObject({ name: XCOM.container, ...SIDECAR });
+  const pod = await kube().until(await podOf(context), ({ phase }) => phase === 'Running');
+  await kube().cluster.exec(pod, { container: 'base', command: ['touch', `${XCOM.mountPath}/go`] });
+  const outcome = over(await operator.triggerReentry(context, await event(context)));
+  expect(outcome).toMatchObject({ state: 'succeeded', result: { n: 1 } });
+});
+
+test('the tenant itself may not use the connection’s image', async () => {
+  const context = aContext(sh('true', { ...ASKING, image: SIDECAR.image }), {}, onMirror());
+  expect(over(await operator.execute(context)).diagnosis).toMatchObject({
+    code: 'POLICY_REFUSED',
+    problems: [{ path: 'pod.spec.containers[0].image' }],
+  });
+});
