@@ -229,9 +229,9 @@ function jsonPairs(given: readonly string[] | undefined, problems: Problem[]): R
 function number(flag: string, given: string | undefined, problems: Problem[]): number | undefined {
   if (given === undefined) return undefined;
   const value = Number(given);
-  if (given.trim() === '' || !Number.isFinite(value))
-    problems.push({ path: flag, message: `must be a number, not ${JSON.stringify(given)}` });
-  return value;
+  if (given.trim() !== '' && Number.isFinite(value)) return value;
+  problems.push({ path: flag, message: `must be a number, not ${JSON.stringify(given)}` });
+  return undefined;
 }
 
 function problemsOf(issue: z.core.$ZodIssue): readonly Problem[] {

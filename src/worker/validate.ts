@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { closest, distance } from 'fastest-levenshtein';
 import { z } from 'zod';
-import { isRecord, recordIn, recordsIn } from '../core/json.ts';
+import { isRecord, recordIn, recordsIn, textIn } from '../core/json.ts';
 import type { Problem } from '../errors.ts';
 import { MAX_REQUEST_BYTES, runRequestSchema } from '../wire/messages.ts';
 import type { RunRequest } from '../wire/messages.ts';
@@ -42,18 +42,21 @@ export function checkRequest(engine: Pick<Engine, 'operators'>, json: unknown, r
   return checkedBy(engine.operators, new Map(), json, run);
 }
 
-/** What another kind of process is configured with, and this one may lack: its templates, callbacks and formatters, and the image where a request names none. */
+/** What another kind of process is configured with, and this one may lack. */
 const CONFIGURED_ELSEWHERE: ReadonlySet<string> = new Set([
-  'params.image',
   'params.podTemplateFile',
   'params.callbacks',
   'params.logFormatter',
 ]);
-const holdsElsewhere = ({ path }: Problem): boolean => !CONFIGURED_ELSEWHERE.has(path);
+/** An image may come from there as well: from a named template, and for other operators than `pod` from their own configuration. */
+function holdsElsewhere({ path }: Problem, operator: string, params: unknown): boolean {
+  if (path === 'params.image') return operator === 'pod' && textIn(params, 'podTemplateFile') === undefined;
+  return !CONFIGURED_ELSEWHERE.has(path);
+}
 
 /**
  * The same for a service, which is asked for runs of every queue. Of an operator of the other kind of queue everything is checked but what its
- * processes are configured with (templates, callbacks, images), which is not known here.
+ * processes are configured with (templates, images, callbacks), which is not known here.
  */
 export function checkAnyRequest(
   { operators, foreign }: Pick<Engine, 'operators' | 'foreign'>,
@@ -90,7 +93,7 @@ function checkedBy(
     if (!params.success) problems.push(...problemsOf(params.error, operator.paramsSchema, ['params']));
     if (!envelope.success || !params.success) return refused(...problems);
     const objections = operator.check(envelope.data, params.data, run);
-    const found = own === undefined ? objections.filter(holdsElsewhere) : objections;
+    const found = own === undefined ? objections.filter((one) => holdsElsewhere(one, name, params.data)) : objections;
     if (found.length > 0) return refused(...found);
     return { kind: 'valid', request: envelope.data, params: params.data };
   } catch (error) {
