@@ -85,7 +85,7 @@ export const DEVIATIONS: readonly Deviation[] = [
   },
   {
     topic: '`execution_timeout` while deferred',
-    airflow: 'not enforced in the releases of the seed',
+    airflow: 'not enforced in the releases compared',
     here: 'enforced, and mirrored to `activeDeadlineSeconds`',
     why: 'a run that nobody watches still ends',
   },
