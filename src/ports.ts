@@ -205,7 +205,7 @@ export interface LogStore {
     chunk: { readonly text: string; readonly to: LogCursor },
     expectedSequence: number,
   ): Promise<{ readonly kind: 'stored'; readonly sequence: number } | { readonly kind: 'wrongSequence' }>;
-  /** History in stream order. */
+  /** History in stream order. `maxBytes`: of the page's texts as JSON; a page that would be larger ends earlier, but has one chunk at least. */
   read(
     run: RunKey,
     options: {
@@ -213,6 +213,7 @@ export interface LogStore {
       readonly container?: string;
       readonly after?: number;
       readonly limit: number;
+      readonly maxBytes?: number;
     },
   ): Promise<{ readonly chunks: readonly StoredLogChunk[]; readonly next: number | undefined }>;
 }

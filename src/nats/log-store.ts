@@ -39,11 +39,12 @@ export function logStore(link: Link): LogStore {
       const outcome = await publishAcked(link, subject, text, { headers: header, expect: expectedSequence });
       return outcome.kind === 'stored' ? { kind: 'stored', sequence: outcome.ack.seq } : outcome;
     },
-    async read(run, { attempt, container, after, limit }) {
+    async read(run, { attempt, container, after, limit, maxBytes = Infinity }) {
       const all = subjects.log.ofRun(run);
       const filter = `${all.slice(0, -1)}${attempt === undefined ? '*' : String(attempt)}.${container === undefined ? '*' : enc(container)}`;
       const chunks: StoredLogChunk[] = [];
       let from = (after ?? 0) + 1;
+      let bytes = 0;
       while (chunks.length < limit) {
         const message = await patiently(`reading ${filter}`, () =>
           directGet(link, assets.logs, { nextOf: filter, from }),
@@ -51,7 +52,10 @@ export function logStore(link: Link): LogStore {
         if (message === undefined) return { chunks, next: undefined };
         if (message.seq < from)
           throw new ReentryError('INTERNAL', `log stream went backwards at ${from}`, { transient: true });
-        chunks.push(logChunkOf(message.subject, message.seq, message.data));
+        const chunk = logChunkOf(message.subject, message.seq, message.data);
+        bytes += Buffer.byteLength(JSON.stringify(chunk.text));
+        if (bytes > maxBytes && chunks.length > 0) break;
+        chunks.push(chunk);
         from = message.seq + 1;
       }
       return { chunks, next: from - 1 };

@@ -34,6 +34,8 @@ import { checkAnyRequest, hashOf } from './validate.ts';
 export const FULL_AT = 0.8;
 /** Bytes of a result object per answer. */
 const RESULT_CHUNK_BYTES = 128 * 1024;
+/** Text of one page of logs, as JSON: well below what a NATS server takes as one message (1 MiB), however much of it has to be escaped. */
+const LOG_PAGE_BYTES = 512 * 1024;
 
 type Service = (engine: Engine, tenant: string, input: unknown) => unknown;
 
@@ -253,6 +255,7 @@ async function logs(engine: Engine, tenant: string, input: unknown): Promise<unk
   const live = follow === undefined ? undefined : await engine.follows.ask(run, follow === 'join');
   const page = await engine.broker.logs.read(run, {
     limit,
+    maxBytes: LOG_PAGE_BYTES,
     ...(attempt === undefined ? {} : { attempt }),
     ...(container === undefined ? {} : { container }),
     ...(after === undefined ? {} : { after }),

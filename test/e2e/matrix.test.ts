@@ -21,6 +21,15 @@ interface Hands {
 interface Ran {
   readonly done: CompletedData;
   readonly lines: readonly string[];
+  readonly long: LongLog | undefined;
+  readonly result: unknown;
+}
+/** A log too long to be kept here. */
+interface LongLog {
+  readonly lines: number;
+  readonly last: number;
+  /** The first lines that do not follow the one before: repeated, out of order, or after one that is not there. */
+  readonly wrong: readonly string[];
 }
 /** One way to end. */
 interface Row {
@@ -30,8 +39,14 @@ interface Row {
   readonly expected: object;
   readonly meddle?: (hands: Hands) => Promise<unknown>;
   readonly log?: (lines: readonly string[]) => void;
+  /** A long log: its lines begin with their number, from 1 to this; each is to be stored, once, on a node that kept them. */
+  readonly numbered?: number;
+  /** What `client.result` gives. */
+  readonly result?: (result: unknown) => void;
   /** Only here; the reason stands beside the row. */
   readonly only?: 'local' | 'real';
+  /** Only deferred: how a run waits has no part in it, and it takes its time. */
+  readonly once?: true;
 }
 
 const sh = (script: string, more: PodParamsInput = {}): PodParamsInput => ({
@@ -42,6 +57,9 @@ const sh = (script: string, more: PodParamsInput = {}): PodParamsInput => ({
 const failed = (code: string, more: object = {}): object => ({ state: 'failed', diagnosis: { code }, ...more });
 /** Waits only in its first attempt. */
 const FIRST_WAITS = 'if [ {{ try_number }} = 1 ]; then sleep 300; fi; echo second';
+
+/** 100 MB in lines of 64 bytes. */
+const LONG_LINES = 1_562_500;
 
 const ROWS: readonly Row[] = [
   {
@@ -159,11 +177,19 @@ const ROWS: readonly Row[] = [
       doXcomPush: true,
     }),
     expected: { state: 'succeeded', resultRef: { size: 1_000_000 } },
+    result: (result) => {
+      expect(result).toHaveLength(999_998);
+      expect(result === 'x'.repeat(999_998)).toBe(true);
+    },
   },
   {
     name: '100 MB of log',
-    params: sh("yes 'a line of sixty-three characters and one newline, again, again' | head -c 100000000; echo end"),
+    params: sh(
+      `awk 'BEGIN { for (n = 1; n <= ${String(LONG_LINES)}; n++) printf "%07d of a log whose lines have sixty-four bytes, newline and all.\\n", n }'`,
+    ),
     expected: { state: 'succeeded', exitCode: 0 },
+    numbered: LONG_LINES,
+    once: true,
   },
   {
     name: 'small result',
@@ -190,7 +216,8 @@ describe.each(TARGETS)('on $name', ({ name: targetName, start }) => {
   let stage: Stage;
   let client: Client;
   beforeAll(async () => {
-    target = await start();
+    // A node gives of a log what it has not put aside: here all of the longest.
+    target = await start({ logMaxBytes: 256 * 1024 * 1024 });
     stage = await aStage(target, { workers: 1, triggerers: 1 });
     client = await connect({ servers: stage.nats.url });
   });
@@ -214,7 +241,19 @@ describe.each(TARGETS)('on $name', ({ name: targetName, start }) => {
     const done = await client.waitFor(runId, { timeoutMs: 120_000 });
     const lines: string[] = [];
     if (row.log !== undefined) for await (const { text } of client.logs(runId)) lines.push(text);
-    return { done, lines };
+    const long = row.numbered === undefined || isReal ? undefined : await longLog(runId);
+    return { done, lines, long, result: row.result === undefined ? undefined : await client.result(runId) };
+  }
+
+  async function longLog(runId: string): Promise<LongLog> {
+    const wrong: string[] = [];
+    let [lines, last] = [0, 0];
+    for await (const { text } of client.logs(runId)) {
+      const number = Number(text.slice(0, 7));
+      if (number !== last + 1 && wrong.length < 5) wrong.push(`${String(last)}, then ${text}`);
+      [lines, last] = [lines + 1, number];
+    }
+    return { lines, last, wrong };
   }
 
   async function runningPod(runId: string): Promise<PodProjection> {
@@ -234,7 +273,9 @@ describe.each(TARGETS)('on $name', ({ name: targetName, start }) => {
   }
 
   const variants = (['deferred', 'keeping its slot'] as const).flatMap((how) =>
-    ROWS.filter(({ only }) => only === undefined || (only === 'real') === isReal).map((row) => ({ ...row, how })),
+    ROWS.filter(({ only }) => only === undefined || (only === 'real') === isReal)
+      .filter(({ once }) => once === undefined || how === 'deferred')
+      .map((row) => ({ ...row, how })),
   );
   // All at once: the tests below only look at what came of each.
   const runs = new Map<string, Promise<Ran>>();
@@ -245,10 +286,14 @@ describe.each(TARGETS)('on $name', ({ name: targetName, start }) => {
       runs.set(`${row.name} ${row.how}`, run);
     }
   });
-  test.each(variants)('$name, $how', async ({ name, how, expected, log }) => {
+  test.each(variants)('$name, $how', async ({ name, how, expected, log, numbered, result }) => {
     const come = await runs.get(`${name} ${how}`);
     expect(come?.done, JSON.stringify(come?.done)).toMatchObject(expected);
     log?.(come?.lines ?? []);
+    result?.(come?.result);
+    if (numbered === undefined || isReal) return;
+    expect(come?.done.logs).toEqual({ complete: true, gaps: 0 });
+    expect(come?.long).toEqual({ lines: numbered, last: numbered, wrong: [] });
   });
 
   test('nothing is left', async () => {

@@ -199,6 +199,30 @@ describe('logs', () => {
       ['retry', 2, 'base'],
     ]);
   });
+
+  test('a page ends before it is larger than one message may be, counted as JSON', async () => {
+    await using installation = await anInstallation(url());
+    const { logs } = await installation.broker();
+    // Each of these characters takes six bytes in JSON.
+    const texts = ['a', 'b', 'c'].map((letter) => letter + '\u0001'.repeat(1000));
+    let sequence = 0;
+    for (const text of texts) {
+      const stored = await logs.append(run, 1, 'base', chunk(text, 1n), sequence);
+      if (stored.kind === 'stored') sequence = stored.sequence;
+    }
+    const sizes: number[] = [];
+    const seen: string[] = [];
+    let after: number | undefined;
+    do {
+      const page = await logs.read(run, { limit: 10, maxBytes: 13_000, ...(after === undefined ? {} : { after }) });
+      sizes.push(page.chunks.length);
+      seen.push(...page.chunks.map(({ text }) => text));
+      after = page.next;
+    } while (after !== undefined);
+    expect(sizes).toEqual([2, 1]);
+    expect(seen).toEqual(texts);
+    expect((await logs.read(run, { limit: 10, maxBytes: 1 })).chunks).toHaveLength(1);
+  });
 });
 
 describe('results', () => {

@@ -61,17 +61,26 @@ export interface PodWish {
   readonly spec?: Manifest;
 }
 
+/** What a test needs of a cluster, where it can be told. */
+interface TargetWish {
+  /** Size at which the local cluster's node puts a log aside, which nobody can read after that; default 10 MiB. */
+  readonly logMaxBytes?: number;
+}
+
 /** Where the contracts are tried: always on the local cluster, and on the Kubernetes of `KUBECONFIG` where one is given. */
-export const TARGETS: readonly { readonly name: string; readonly start: () => Promise<ClusterUnderTest> }[] = [
+export const TARGETS: readonly {
+  readonly name: string;
+  readonly start: (wish?: TargetWish) => Promise<ClusterUnderTest>;
+}[] = [
   { name: 'the local cluster', start: startLocal },
   ...(process.env['KUBECONFIG'] === undefined || process.env['KUBECONFIG'] === ''
     ? []
     : [{ name: 'the Kubernetes of KUBECONFIG', start: startGiven(process.env['KUBECONFIG']) }]),
 ];
 
-async function startLocal(): Promise<ClusterUnderTest> {
+async function startLocal(wish: TargetWish = {}): Promise<ClusterUnderTest> {
   const directory = await mkdtemp(join(tmpdir(), 'reentry-contract-'));
-  const local = await startLocalCluster({ directory });
+  const local = await startLocalCluster({ directory, ...wish });
   return underTest(local.kubeconfigPath, 'local', local.faults, async () => {
     await local[Symbol.asyncDispose]();
     await rm(directory, { recursive: true, force: true });
