@@ -423,7 +423,7 @@ const connectionSchema = z.strictObject({
   namespace: text.optional().describe('namespace of pods that name none'),
   xcomSidecar: z
     .strictObject({
-      image: text.optional().describe('image of the sidecar; it needs sh, cat and pgrep'),
+      image: text.optional().describe('image of the sidecar; it needs sh, cat, wc and tr'),
       resources: z
         .record(z.string(), z.json())
         .optional()
