@@ -8,6 +8,7 @@ export const LISTEN_MS = 2 * HEARTBEAT_MS + 100;
 interface Word {
   readonly at: number;
   readonly launching: number;
+  readonly draining: boolean;
 }
 
 /** The live executors of a queue, this one included, and the launches under way at the others. */
@@ -31,9 +32,9 @@ export class Presence {
   }
 
   heard(executor: string, { draining, launching }: { draining: boolean; launching: number }, now: number): void {
-    // One that leaves takes nothing more; what it was about to take is seen in the watch by the time it is gone.
-    if (draining) this.#heard.delete(executor);
-    else this.#heard.set(executor, { at: now, launching });
+    // One that leaves takes no share any more, but finishes the launches it has begun.
+    if (draining && launching === 0) this.#heard.delete(executor);
+    else this.#heard.set(executor, { at: now, launching, draining });
     for (const [id, { at }] of this.#heard) if (now - at > 10 * DEAD_AFTER_MS) this.#heard.delete(id);
   }
 
@@ -47,7 +48,7 @@ export class Presence {
       if (id === this.#me) continue;
       // After a reconnection nobody is taken for dead at once: all come back at different times.
       if (now - word.at > DEAD_AFTER_MS && !(now - since < GRACE_MS && word.at < since)) continue;
-      executors += 1;
+      if (!word.draining) executors += 1;
       launching += word.launching;
     }
     return { executors, launching };

@@ -1,5 +1,16 @@
 /** The executor: a worker whose queues take `command` runs, whose launches are rationed by slots, and whose slots are counted from the shared watch. */
-import { distinctUntilChanged, ignoreElements, merge, take, takeUntil, tap, throttleTime, timer } from 'rxjs';
+import {
+  distinctUntilChanged,
+  finalize,
+  ignoreElements,
+  merge,
+  ReplaySubject,
+  take,
+  takeUntil,
+  tap,
+  throttleTime,
+  timer,
+} from 'rxjs';
 import type { Observable } from 'rxjs';
 import { HEARTBEAT_MS } from '../core/ownership.ts';
 import { executorSelector } from '../core/labels.ts';
@@ -104,8 +115,15 @@ export function executor({ parallelism, launches, ...deps }: ExecutorDeps): Exec
         });
       }),
     );
-    const around$ = merge(watches$, connection$, heard$, beats$, launching$).pipe(takeUntil(stop$));
-    return merge(engine$(stop$), merge(around$, goodbye$).pipe(ignoreElements()));
+    const over$ = new ReplaySubject<void>(1);
+    const steps$ = engine$(stop$).pipe(
+      finalize(() => {
+        over$.next();
+      }),
+    );
+    // Launches that have begun are watched and told of to their end: until then their slots are not the siblings'.
+    const around$ = merge(watches$, connection$, heard$, beats$, launching$).pipe(takeUntil(over$));
+    return merge(steps$, merge(around$, goodbye$).pipe(ignoreElements()));
   };
   return Object.assign(work$, {
     problems: () => [...engine$.problems(), ...[...gates.values()].flatMap(({ problems }) => problems)],

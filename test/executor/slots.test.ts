@@ -108,6 +108,16 @@ test('executors are counted once all have had time to speak, and no longer after
   expect(presence.siblings(2_601)?.executors).toBe(1);
 });
 
+test('one that drains takes no share, but the slots of the launches it finishes are not free', () => {
+  const presence = new Presence('me');
+  presence.connected(true, 0);
+  presence.heard('other', { draining: false, launching: 5 }, 1_000);
+  presence.heard('other', { draining: true, launching: 4 }, 1_100);
+  expect(presence.siblings(LISTEN_MS)).toEqual({ executors: 1, launching: 4 });
+  presence.heard('other', { draining: true, launching: 0 }, 1_600);
+  expect(presence.siblings(1_600)).toEqual({ executors: 1, launching: 0 });
+});
+
 test('after a reconnection siblings known before count for the grace time', () => {
   const presence = new Presence('me');
   presence.connected(true, 0);
