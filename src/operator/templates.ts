@@ -49,6 +49,9 @@ const RENDERINGS = {
 /** The parameters that are rendered: the seed's `template_fields`. */
 export const TEMPLATE_FIELDS: readonly string[] = Object.keys(RENDERINGS);
 
+/** How long all templates of a request together may render, in milliseconds: thousands of them, each within a limit of its own, would occupy a worker as well. */
+const RENDER_BUDGET_MS = 500;
+
 /** What a value is in a text: maps and lists as JSON, nothing as nothing. */
 function spelled(value: unknown): string {
   if (value === undefined || value === null) return '';
@@ -65,9 +68,8 @@ const liquid = new Liquid({
   ownPropertyOnly: true,
   outputEscape: spelled,
   templates: {},
-  // In characters, milliseconds and allocations: a template of a request must not be able to occupy a worker. No files.
+  // In characters and allocations: a template of a request must not be able to occupy a worker. No files.
   parseLimit: 1_000_000,
-  renderLimit: 500,
   memoryLimit: 10_000_000,
 });
 
@@ -121,10 +123,39 @@ export function templateVariables(run: RunKey, request: RunRequest, attempt: num
   };
 }
 
-/** What Jinja has and Liquid has not; the first two would be read as something else in silence. */
-const OPERATOR = /\{[{%][^}]*?[\w\])][+*/~][\w([]/;
-const MEMBERSHIP = /\{%-?\s*(?:if|elsif|unless)\b[^%]*\s(?:not\s+)?in\s/;
-const JINJA = /\{[{%][^}]*(?:\.\w+\(|\|\s*\w+\s*\(|\bmacros\.|\s~\s|\sif\s[^}]*\selse\s)|\{%-?\s*(?:set|elif|macro)\b/;
+/**
+ * What Jinja has and Liquid has not; the first two would be read as something else in silence. Looked for tag by tag: an expression that goes on
+ * from each brace to the next one's end takes minutes for a few kilobytes that somebody chose well.
+ */
+const hasOperator = (text: string): boolean =>
+  insides(text.replace(/'[^']*'|"[^"]*"/g, '_')).some((inside) => /[\w\])][+*/~][\w([]/.test(inside));
+
+function hasMembership(text: string): boolean {
+  const [before = '', ...pieces] = text.split('%');
+  let opens = before.endsWith('{');
+  return pieces.some((piece) => {
+    const [condition] = (opens ? /^-?\s*(?:if|elsif|unless)\b/.exec(piece) : undefined) ?? [];
+    opens = piece.endsWith('{');
+    return condition !== undefined && /\s(?:not\s+)?in\s/.test(piece.slice(condition.length));
+  });
+}
+
+function isJinja(text: string): boolean {
+  if (/\{%-?\s*(?:set|elif|macro)\b/.test(text)) return true;
+  return insides(text).some((inside) => {
+    if (/\.\w+\(|\|\s*\w+\s*\(|\bmacros\.|\s~\s/.test(inside)) return true;
+    const from = /\sif\s/.exec(inside)?.index;
+    return from !== undefined && /\selse\s/.test(inside.slice(from + 4));
+  });
+}
+
+/** What stands in tags: from where one opens to the next closing brace. */
+function insides(text: string): readonly string[] {
+  return text.split('}').flatMap((part) => {
+    const from = /\{[{%]/.exec(part)?.index;
+    return from === undefined ? [] : [part.slice(from + 2)];
+  });
+}
 const LIQUID =
   'templates are Liquid: filters take their arguments after a colon, there are no methods, and elif is elsif';
 
@@ -133,6 +164,7 @@ const isTemplate = (text: string): boolean => text.includes('{{') || text.includ
 /** Renders values; what goes wrong is collected with its path, and the text stays as it was. */
 class Renderer {
   readonly problems: Problem[] = [];
+  #leftMs = RENDER_BUDGET_MS;
   readonly #variables: JsonRecord;
   readonly #native: boolean;
 
@@ -195,19 +227,24 @@ class Renderer {
   }
 
   #rendered(text: string): string {
-    const rendered: unknown = liquid.parseAndRenderSync(text, this.#variables);
-    return String(rendered);
+    const begunAt = performance.now();
+    try {
+      if (this.#leftMs <= 0) throw new RangeError('render limit exceeded by the templates before this one');
+      const rendered: unknown = liquid.parseAndRenderSync(text, this.#variables, { renderLimit: this.#leftMs });
+      return String(rendered);
+    } finally {
+      this.#leftMs -= performance.now() - begunAt;
+    }
   }
 
   #attempt(text: string, path: string, render: () => unknown): unknown {
     try {
-      if (OPERATOR.test(text.replace(/'[^']*'|"[^"]*"/g, '_')))
-        throw new SyntaxError('there are no operators; filters calculate, as in `n | plus: 1`');
-      if (MEMBERSHIP.test(text)) throw new SyntaxError('`a in list` is `list contains a` here');
+      if (hasOperator(text)) throw new SyntaxError('there are no operators; filters calculate, as in `n | plus: 1`');
+      if (hasMembership(text)) throw new SyntaxError('`a in list` is `list contains a` here');
       return render();
     } catch (error) {
       const why = error instanceof Error ? (error.message.split('\n')[0] ?? '') : String(error);
-      this.problems.push({ path, message: `template: ${why}${JINJA.test(text) ? `; ${LIQUID}` : ''}` });
+      this.problems.push({ path, message: `template: ${why}${isJinja(text) ? `; ${LIQUID}` : ''}` });
       return text;
     }
   }

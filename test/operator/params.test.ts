@@ -70,6 +70,21 @@ test.each([
 ])('a template that Liquid would read otherwise than Jinja is refused with the way to write it: %s', (text, word) => {
   expect(check({ image: 'x', arguments: [text] }, { params: { n: 1, days: [] } })[0]).toContain(word);
 });
+
+test.each(['{% if ', '{{a if ', '{%- if a in', '{{ "a'])(
+  'half a template, over and over, is refused at once: %s',
+  (part) => {
+    expect(check({ image: 'x', arguments: [part.repeat(10_000)] })[0]).toContain('not closed');
+  },
+);
+
+test('all templates of a request together render for a moment at most', () => {
+  const loop = '{% for i in (1..1000) %}{% for j in (1..1000) %}{% if i == j %}{% endif %}{% endfor %}{% endfor %}';
+  const problems = check({ image: 'x', arguments: Array<string>(500).fill(loop) });
+  expect(problems).toHaveLength(500);
+  expect(problems[499]).toContain('render limit exceeded');
+});
+
 test('templates know empty texts and 0 as false, and the seed’s words for nothing and truth', () => {
   const text = '{% if params.a %}a{% endif %}{% if params.b %}b{% endif %}{% if params.c == None %}c{% endif %}';
   const params = podParamsSchema.parse({ image: 'x', arguments: [text, '{{ params.d | upper }}', '{{ params.e }}'] });
