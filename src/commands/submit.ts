@@ -42,7 +42,7 @@ export function submitCommand(shell: Shell, finish: Finish): Command {
       'many requests: JSON Lines, YAML documents or a list, with runId and queue beside their fields; - reads standard input',
     )
     .option('-w, --wait', 'wait until it is over; exit code: 0 succeeded, 1 failed, 3 skipped, 4 cancelled')
-    .option('--logs', 'with --wait: print the log lines on stdout as they are stored')
+    .option('--logs', 'with --wait: print the log lines on stdout as they are written')
     .option('--no-check', 'publish at once; a wrong request then ends as a failed run');
   return action(command, shell, finish, async (invocation, options, args) => {
     const { runId, queue, batch, wait, logs, check } = optionsSchema.parse(options);

@@ -50,6 +50,8 @@ async function followContainer(source: LiveSource, container: string): Promise<v
       await chunks.flush();
       if (hasEnded(await presentPod(cluster, pod), container)) return;
     } catch (error) {
+      // Its pod was cleaned up in the middle of a look: the log is over, and stored.
+      if (error instanceof KubernetesError && error.fault === 'notFound') return chunks.flush();
       if (!(error instanceof KubernetesError) || !error.transient) throw error;
       log.debug({ container, pod: pod.name, err: error }, 'live log interrupted; asked again');
     }

@@ -1,0 +1,48 @@
+import { expect, test } from 'vitest';
+import { followContainers, type LiveSource } from '../../src/operator/live-log.ts';
+import type { Log, LogStore } from '../../src/ports.ts';
+import { podObject, scriptedServer, sendJson, sendStatus } from '../support/scripted-server.ts';
+
+const silent: Log = {
+  debug: () => undefined,
+  info: () => undefined,
+  warn: () => undefined,
+  error: () => undefined,
+  child: () => silent,
+};
+const nothingStored: LogStore = {
+  end: () => Promise.resolve({ cursor: undefined, sequence: 0 }),
+  append: () => Promise.resolve({ kind: 'wrongSequence' }),
+  read: () => Promise.resolve({ chunks: [], next: undefined }),
+};
+
+test('a pod that is cleaned up while its log is followed has told all it had: that is an end, and no fault', async () => {
+  let followed = false;
+  await using server = await scriptedServer((asked, response) => {
+    if (!asked.path.endsWith('/log')) {
+      const state = { terminated: { exitCode: 0 } };
+      sendJson(
+        response,
+        200,
+        podObject('one', 'u1', '5', { status: { containerStatuses: [{ name: 'base', state }] } }),
+      );
+    } else if (followed) sendStatus(response, 404, 'NotFound', 'pods "one" not found');
+    else {
+      followed = true;
+      response.end('2026-01-01T00:00:10Z hello\n');
+    }
+  });
+  const heard: string[] = [];
+  const source: LiveSource = {
+    cluster: await server.cluster({ backoffMs: [5, 20] }),
+    pod: { connection: 'scripted', namespace: 'ns', name: 'one', uid: 'u1' },
+    run: { tenant: 't', runId: 'r' },
+    ...{ attempt: 1, logs: nothingStored, cursors: {}, log: silent, signal: new AbortController().signal },
+    publish: ({ text }) => {
+      heard.push(text);
+      return Promise.resolve();
+    },
+  };
+  await followContainers(source, ['base']);
+  expect(heard.join('')).toContain('hello');
+});
