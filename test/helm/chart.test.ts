@@ -114,6 +114,17 @@ describe('the chart', () => {
     },
   );
 
+  test('tells nats-server its users before setup, one of them, connects', async () => {
+    const objects = await rendered(matrix([])['passwords, TLS and users'] ?? {});
+    const hookOf = (kind: string, suffix: string) => {
+      const found = kinds(objects, kind).find((one) => nameOf(one).endsWith(suffix));
+      const annotations = recordIn(recordIn(found, 'metadata'), 'annotations');
+      return [annotations['helm.sh/hook'], Number(annotations['helm.sh/hook-weight'] ?? 0)];
+    };
+    expect(hookOf('ConfigMap', 'nats-users')).toEqual(['pre-install,pre-upgrade', -10]);
+    expect(hookOf('Job', 'setup')).toEqual(['pre-install,pre-upgrade', 0]);
+  });
+
   test('makes the users of NATS that the table of permissions makes', async () => {
     const objects = await rendered(matrix([])['passwords, TLS and users'] ?? {});
     const conf = textIn(
