@@ -32,7 +32,7 @@ const LEVELS: Readonly<Record<string, LogLevel>> = {
 
 /** The level that a message begins with, in brackets or not; `info` where it names none. */
 export function parseLogLevel(message: string): LogLevel {
-  const word = /^\s*\[?\s*(critical|fatal|error|warning|warn|debug|info)/i.exec(message)?.[1];
+  const word = /^\s*(?:\[\s*)?(critical|fatal|error|warning|warn|debug|info)/i.exec(message)?.[1];
   return LEVELS[word?.toLowerCase() ?? 'info'] ?? 'info';
 }
 

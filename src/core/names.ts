@@ -62,10 +62,13 @@ export function containerNameProblem(name: string): string | undefined {
 
 /** A given name as Kubernetes takes it: lower case, every other run of characters one dash, none at the ends (ours: the seed leaves those). */
 export function normalizeName(name: string): string {
-  return name
-    .toLowerCase()
-    .replace(/[^a-z0-9-]+/g, '-')
-    .replace(/^-+|-+$/g, '');
+  return (
+    name
+      .toLowerCase()
+      .replace(/[^a-z0-9-]+/g, '-')
+      // The look behind: else each dash of a name of dashes begins a search of its own.
+      .replace(/^-+|(?<!-)-+$/g, '')
+  );
 }
 
 /** One character as ASCII, by sound; empty where there is none. By character: the table's own reader of whole texts skips what looks like UTF-8. */

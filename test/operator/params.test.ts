@@ -71,6 +71,10 @@ test.each([
   expect(check({ image: 'x', arguments: [text] }, { params: { n: 1, days: [] } })[0]).toContain(word);
 });
 
+test('a name of dashes is refused at once', () => {
+  expect(check({ image: 'x', name: `a${'-'.repeat(2_000_000)}a` })[0]).toContain('longer than 220');
+});
+
 test.each(['{% if ', '{{a if ', '{%- if a in', '{{ "a'])(
   'half a template, over and over, is refused at once: %s',
   (part) => {
