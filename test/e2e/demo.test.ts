@@ -31,7 +31,7 @@ async function processesOf(folder: string): Promise<readonly string[]> {
     if (!/^\d+$/.test(pid) || Number(pid) === process.pid) continue;
     const read = (file: string) => readFile(`/proc/${pid}/${file}`, 'utf8').catch(() => '');
     if ((await read('environ')).includes(folder) || (await read('cmdline')).includes(folder))
-      found.push(`${pid} ${(await read('cmdline')).replaceAll('\0', ' ').slice(0, 80)}`);
+      found.push(`${pid} ${(await read('cmdline')).replaceAll('\0', ' ')}`);
   }
   return found;
 }
