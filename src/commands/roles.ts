@@ -9,7 +9,7 @@ import type { Config, ConnectionSettings } from '../config.ts';
 import { ReentryError } from '../errors.ts';
 import type { CallbackRegistry } from '../operator/callbacks.ts';
 import type { DefinedOperator } from '../operator/define-operator.ts';
-import type { Broker, Clusters, Log, Meter, Tracer } from '../ports.ts';
+import type { Broker, Cluster, Clusters, Log, Meter, Tracer } from '../ports.ts';
 import type { Work } from '../run.ts';
 import { openLog, openTelemetry } from '../telemetry.ts';
 import { natsOptions } from './connection.ts';
@@ -103,8 +103,9 @@ export async function runRole(
       ? new ReentryError('DRAIN_OVERDUE', 'stopped while it waited for NATS', { transient: false, cause: error })
       : error;
   });
-  await assertSetUp(broker);
-  await assertAllowed(role, clusters, config.namespaces, log, stop$);
+  await patiently(() => assertSetUp(broker), log, stop$);
+  for (const connection of clusters.names)
+    await patiently(() => assertAllowed(role, clusters.get(connection), config.namespaces, log), log, stop$);
   if (waiting.signal.aborted) return;
   const { callbacks = {} } = settings;
   // The library is loaded only where its spans go somewhere: it costs memory.
@@ -186,37 +187,38 @@ async function assertSetUp(broker: Broker): Promise<void> {
 /** @throws ReentryError FORBIDDEN naming every permission that is missing, and where */
 async function assertAllowed(
   role: Role,
-  clusters: Clusters,
+  cluster: Cluster,
   namespaces: readonly string[] | undefined,
   log: Log,
-  stop$: Observable<unknown>,
 ): Promise<void> {
-  for (const connection of clusters.names) {
-    const wanted = (namespaces ?? [undefined]).flatMap((namespace) =>
-      CLUSTER_ACCESS[role].map((access) => ({ ...access, ...(namespace === undefined ? {} : { namespace }) })),
-    );
-    for (let pauseMs = 250; ; pauseMs = Math.min(pauseMs * 2, 5_000)) {
-      try {
-        const lacking = new Set(await clusters.get(connection).missingPermissions(wanted));
-        const spared = wanted.filter((access) => access.onlyFor === 'results').map(accessText);
-        const missing = [...lacking].filter((text) => !spared.includes(text));
-        if (missing.length < lacking.size)
-          log.warn(
-            { connection, missing: [...lacking] },
-            'results cannot be read from sidecars; xcomMode message works',
-          );
-        if (missing.length === 0) break;
-        const where = namespaces === undefined ? 'in all namespaces' : `in ${namespaces.join(', ')}`;
-        throw new ReentryError(
-          'FORBIDDEN',
-          `connection ${connection} lacks permissions ${where} that a ${role} needs: ${missing.join(', ')}; grant them by a Role or ClusterRole, or name fewer namespaces in REENTRY_NAMESPACES`,
-          { transient: false },
-        );
-      } catch (error) {
-        if (!(error instanceof ReentryError) || !error.transient) throw error;
-        log.warn({ connection, code: error.code }, `${error.message}; trying again in ${String(pauseMs)} ms`);
-        if ((await firstValueFrom(merge(timer(pauseMs), stop$), { defaultValue: 0 })) !== 0) return;
-      }
+  const { connection } = cluster;
+  const wanted = (namespaces ?? [undefined]).flatMap((namespace) =>
+    CLUSTER_ACCESS[role].map((access) => ({ ...access, ...(namespace === undefined ? {} : { namespace }) })),
+  );
+  const lacking = new Set(await cluster.missingPermissions(wanted));
+  const spared = wanted.filter((access) => access.onlyFor === 'results').map(accessText);
+  const missing = [...lacking].filter((text) => !spared.includes(text));
+  if (missing.length < lacking.size)
+    log.warn({ connection, missing: [...lacking] }, 'results cannot be read from sidecars; xcomMode message works');
+  if (missing.length === 0) return;
+  const where = namespaces === undefined ? 'in all namespaces' : `in ${namespaces.join(', ')}`;
+  throw new ReentryError(
+    'FORBIDDEN',
+    `connection ${connection} lacks permissions ${where} that a ${role} needs: ${missing.join(', ')}; grant them by a Role or ClusterRole, or name fewer namespaces in REENTRY_NAMESPACES`,
+    { transient: false },
+  );
+}
+
+/** What a role looks at before it begins. What passes (a broker that elects its leader, an API that restarts) is waited for: ending would only be a crash loop. */
+async function patiently(look: () => Promise<void>, log: Log, stop$: Observable<unknown>): Promise<void> {
+  for (let pauseMs = 250; ; pauseMs = Math.min(pauseMs * 2, 5_000)) {
+    try {
+      await look();
+      return;
+    } catch (error) {
+      if (!(error instanceof ReentryError) || !error.transient) throw error;
+      log.warn({ code: error.code }, `${error.message}; trying again in ${String(pauseMs)} ms`);
+      if ((await firstValueFrom(merge(timer(pauseMs), stop$), { defaultValue: 0 })) !== 0) return;
     }
   }
 }
