@@ -28,7 +28,7 @@ import { surroundings } from './context.ts';
 import type { Engine } from './engine.ts';
 import { attributesOf, SPANS, within } from './tracing.ts';
 import { gateText, placeFor } from './place.ts';
-import { checkAnyRequest, hashOf } from './validate.ts';
+import { checkAnyRequest, hashOf, structureProblem } from './validate.ts';
 
 /** From here on a bucket's room is kept for finishing what has begun. @see spec protocol §2 */
 export const FULL_AT = 0.8;
@@ -88,11 +88,15 @@ export async function answer(engine: Engine, verb: Verb, tenant: string, data: U
 }
 
 function parsed(data: Uint8Array): unknown {
+  let json: unknown;
   try {
-    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(data));
+    json = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(data));
   } catch {
     throw new ReentryError('INVALID_REQUEST', 'the request is not JSON', { transient: false });
   }
+  const problem = structureProblem(json);
+  if (problem !== undefined) throw invalid([problem]);
+  return json;
 }
 
 function invalid(problems: readonly Problem[]): ReentryError {

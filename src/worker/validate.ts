@@ -116,9 +116,13 @@ function canonical(value: unknown): string {
   return `{${fields.join(',')}}`;
 }
 
-/** Depth and names, looked at without recursion: what is checked here may be deeper than the stack. */
+/** Depth and names of a request. */
 function shapeProblem(json: unknown): Problem | undefined {
-  if (!isRecord(json)) return { path: '$', message: 'is not an object' };
+  return isRecord(json) ? structureProblem(json, RESERVED) : { path: '$', message: 'is not an object' };
+}
+
+/** What no schema may be asked of, since it looks with recursion: nesting deeper than any request's, and `reserved` names. */
+export function structureProblem(json: unknown, reserved: ReadonlySet<string> = new Set()): Problem | undefined {
   let level: readonly { readonly path: string; readonly value: unknown }[] = [{ path: '', value: json }];
   for (let depth = 0; level.length > 0; depth += 1) {
     if (depth > MAX_DEPTH)
@@ -128,7 +132,7 @@ function shapeProblem(json: unknown): Problem | undefined {
       if (typeof value !== 'object' || value === null) continue;
       for (const [key, inner] of Object.entries(value)) {
         const at = path === '' ? key : `${path}.${key}`;
-        if (RESERVED.has(key)) return { path: at, message: 'is a reserved name' };
+        if (reserved.has(key)) return { path: at, message: 'is a reserved name' };
         if (typeof inner === 'object') next.push({ path: at, value: inner });
       }
     }

@@ -333,6 +333,16 @@ describe('hostile requests end as INVALID_REQUEST with their paths', () => {
   });
 });
 
+test('a service says of a request that is nested too deeply what is wrong with it', async () => {
+  const { client } = await aBench();
+  const deep: unknown = JSON.parse(`${'['.repeat(3_000)}${']'.repeat(3_000)}`);
+  const problems = [{ message: expect.stringContaining('nested deeper') }];
+  for (const verb of ['submit', 'render'] as const)
+    expect(await client.request('t', verb, { request: { params: { a: deep } } }, 5_000)).toMatchObject({
+      error: { code: 'INVALID_REQUEST', problems },
+    });
+});
+
 describe('runs with names of any characters', () => {
   test.each([
     ['a line end', 'a\nb'],
