@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { z } from 'zod';
+import { isTerminal } from '../core/run-state.ts';
 import { openClient } from './connection.ts';
 import { EXIT_CODES, FATE_CODES } from './exit-codes.ts';
 import { action, CLIENT_SETTINGS, declare, oneArgument } from './shell.ts';
@@ -24,7 +25,9 @@ export function cancelCommand(shell: Shell, finish: Finish): Command {
     await using client = await openClient(invocation);
     const answer = await client.cancel(runId, reason);
     if (!wait) {
-      shell.out(invocation.json ? JSON.stringify({ runId, ...answer }) : `${runId}: cancel asked for`);
+      const isOver = answer.phase !== undefined && isTerminal(answer.phase);
+      const says = isOver ? `${runId} is over already: ${answer.phase}` : `${runId}: cancel asked for`;
+      shell.out(invocation.json ? JSON.stringify({ runId, ...answer }) : says);
       return EXIT_CODES.ok;
     }
     const done = await client.waitFor(runId);

@@ -8,7 +8,7 @@ import { runRequestSchema } from '../wire/messages.ts';
 import { natsOptions } from './connection.ts';
 import { EXIT_CODES } from './exit-codes.ts';
 import { diagnosisLines, paintFor, span } from './paint.ts';
-import { action, declare, family, NATS_SETTINGS, oneArgument } from './shell.ts';
+import { action, declare, family, NATS_SETTINGS, oneArgument, wholeNumber } from './shell.ts';
 import type { Finish, Invocation, Shell } from './shell.ts';
 
 /** Longest part of a letter's own text that people are shown. */
@@ -16,8 +16,8 @@ const SHOWN_LENGTH = 2_000;
 
 const listOptions = z.looseObject({
   tenant: z.string().optional(),
-  limit: z.coerce.number().int().min(1).max(500).catch(100),
-  after: z.coerce.number().int().optional(),
+  limit: z.number(),
+  after: z.number().optional(),
 });
 
 /** `reentry dlq`: messages that were given up. Needs the NATS user of `setup`. */
@@ -52,8 +52,8 @@ function listCommand(shell: Shell, finish: Finish): Command {
     examples: ['reentry dlq list', "reentry dlq list --json | jq -r '.letters[].runId'"],
   })
     .option('--tenant <TENANT>', 'only this tenant (else all)')
-    .option('--limit <N>', 'letters on a page, at most 500', '100')
-    .option('--after <N>', 'go on after this place (`next` of the page before)');
+    .option('--limit <N>', 'letters on a page, at most 500', wholeNumber(1, 500), 100)
+    .option('--after <N>', 'go on after this place (`next` of the page before)', wholeNumber(0));
   return action(command, shell, finish, async (invocation, options) => {
     const { tenant, limit, after } = listOptions.parse(options);
     await using installation = await openInstallation(invocation);

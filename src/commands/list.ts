@@ -7,13 +7,13 @@ import { PHASES } from '../wire/messages.ts';
 import { openClient } from './connection.ts';
 import { EXIT_CODES } from './exit-codes.ts';
 import { paintFor, span, state } from './paint.ts';
-import { action, CLIENT_SETTINGS, declare } from './shell.ts';
+import { action, CLIENT_SETTINGS, declare, wholeNumber } from './shell.ts';
 import type { Finish, Shell } from './shell.ts';
 
 const optionsSchema = z.looseObject({
   phase: z.string().optional(),
-  limit: z.coerce.number().int().min(1).max(500).catch(100),
-  after: z.coerce.number().int().optional(),
+  limit: z.number(),
+  after: z.number().optional(),
 });
 
 /** `reentry list`: a page of a tenant's runs. */
@@ -25,8 +25,8 @@ export function listCommand(shell: Shell, finish: Finish): Command {
     examples: ['reentry list', 'reentry list --phase Deferred --limit 20', 'reentry list --json | jq -r .runs[].runId'],
   })
     .option('--phase <PHASE>', `only runs in this phase: ${PHASES.join(', ')}`)
-    .option('--limit <N>', 'runs on a page, at most 500', '100')
-    .option('--after <N>', 'go on after this place (`next` of the page before)');
+    .option('--limit <N>', 'runs on a page, at most 500', wholeNumber(1, 500), 100)
+    .option('--after <N>', 'go on after this place (`next` of the page before)', wholeNumber(0));
   return action(command, shell, finish, async (invocation, options) => {
     const { phase, limit, after } = optionsSchema.parse(options);
     const wanted = phase === undefined ? {} : { phase: phaseOf(phase) };

@@ -2,12 +2,12 @@ import type { Command } from 'commander';
 import { z } from 'zod';
 import { openClient } from './connection.ts';
 import { EXIT_CODES } from './exit-codes.ts';
-import { action, CLIENT_SETTINGS, declare, oneArgument } from './shell.ts';
+import { action, CLIENT_SETTINGS, declare, oneArgument, wholeNumber } from './shell.ts';
 import type { Finish, Shell } from './shell.ts';
 
 const optionsSchema = z.looseObject({
   follow: z.boolean().default(false),
-  attempt: z.coerce.number().int().min(1).optional(),
+  attempt: z.number().optional(),
   container: z.string().optional(),
   timestamps: z.boolean().default(false),
 });
@@ -26,7 +26,7 @@ export function logsCommand(shell: Shell, finish: Finish): Command {
   })
     .argument('<run>', 'run id')
     .option('-f, --follow', 'go on until the run is over')
-    .option('--attempt <N>', 'only this attempt')
+    .option('--attempt <N>', 'only this attempt', wholeNumber(1))
     .option('--container <NAME>', 'only this container')
     .option('-t, --timestamps', "begin each line with the node's time");
   return action(command, shell, finish, async (invocation, options, args) => {

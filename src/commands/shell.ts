@@ -2,13 +2,24 @@
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Command, Option } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import type { Observable } from 'rxjs';
 import { z } from 'zod';
 import { CONFIG_FILE_ENV, parseConfig, parseYamlFile, SETTINGS } from '../config.ts';
 import type { Config, SettingName } from '../config.ts';
 import { ReentryError } from '../errors.ts';
 import type { ExitCode } from './exit-codes.ts';
+
+/** Reads an option that is a whole number; the flag is named where it is none. */
+export function wholeNumber(least: number, most = Number.MAX_SAFE_INTEGER): (value: string) => number {
+  return (value) => {
+    const number = /^\d+$/.test(value) ? Number(value) : Number.NaN;
+    if (number >= least && number <= most) return number;
+    const range =
+      most === Number.MAX_SAFE_INTEGER ? `from ${String(least)} on` : `from ${String(least)} to ${String(most)}`;
+    throw new InvalidArgumentError(`It must be a whole number ${range}.`);
+  };
+}
 
 /** A process's surroundings, read once by `cli.ts`. */
 export interface Shell {

@@ -170,7 +170,8 @@ function judge(
 
 async function found(engine: Engine, run: RunKey): Promise<Versioned<RunState>> {
   const seen = await engine.broker.runs.read(run, { leader: true });
-  if (seen === undefined) throw new ReentryError('NOT_FOUND', `no run ${run.runId}`, { transient: false });
+  if (seen === undefined)
+    throw new ReentryError('NOT_FOUND', `no run ${run.runId} of tenant ${run.tenant}`, { transient: false });
   return seen;
 }
 

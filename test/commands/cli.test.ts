@@ -62,6 +62,8 @@ describe('wrong usage ends with 2 and says what was meant', () => {
     ['an unknown phase', ['list', '--phase', 'Defered'], 'Deferred'],
     ['an unknown diagnosis', ['explain', 'OOM_KILED'], 'OOM_KILLED'],
     ['a number that is none', ['submit', '--image', 'alpine', '--retries', 'two'], '--retries'],
+    ['a page of no runs', ['list', '--limit', '0'], 'from 1 to 500'],
+    ['an attempt that is no number', ['logs', 'r', '--attempt', 'x'], '--attempt'],
     ['a pair that is none', ['submit', '--image', 'alpine', '--env', 'DAY'], 'NAME=VALUE'],
     ['a setting that does not fit', ['status', 'r', '--nats-url', 'not a url'], '--nats-url'],
   ])('%s', async (_name, args, said) => {
