@@ -158,7 +158,12 @@ export class CommandPods {
         annotations: { ...named(recordIn(metadata, 'annotations')), ...podAnnotations(identity, base) },
       },
       spec: securedSpec(
-        { ...(hasSidecar ? addXcomSidecar(spec) : spec), ...deadlineOf(spec, executionTimeoutSeconds) },
+        {
+          ...(hasSidecar ? addXcomSidecar(spec) : spec),
+          ...deadlineOf(spec, executionTimeoutSeconds),
+          // Whatever override or template say: an attempt is repeated by the run's own policy only.
+          restartPolicy: 'Never',
+        },
         this.#options.podSecurity ?? 'baseline',
       ),
       status: undefined,

@@ -95,6 +95,13 @@ describe('the pod of a command', () => {
     expect(namespaceOf({ command: ['x'] }, {})).toBe('jobs');
   });
 
+  test('is never restarted by Kubernetes, whatever override or template say', () => {
+    const spec = { restartPolicy: 'Always' };
+    const overridden = manifest({ command: ['x'], image: 'i', executorConfig: { podOverride: { spec } } }, {});
+    const templated = manifest({ command: ['x'], image: 'i' }, { podTemplate: { spec } });
+    for (const made of [overridden, templated]) expect(recordIn(made, 'spec')['restartPolicy']).toBe('Never');
+  });
+
   test('cannot be given another identity by an override', () => {
     const labels = { 'reentry.dev/run': 'forged', kubernetes_executor: 'False', 'reentry.dev/installation': 'other' };
     const annotations = { 'reentry.dev/tenant': 'other' };
