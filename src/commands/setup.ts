@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { z } from 'zod';
 import { ReentryError } from '../errors.ts';
@@ -17,6 +18,10 @@ const optionsSchema = z.looseObject({
 });
 const collect = (value: string, before: readonly string[] | undefined): readonly string[] => [...(before ?? []), value];
 
+/** A cluster of brokers that has just started, or lost a member, takes this long at most to elect its leaders, in milliseconds. */
+const ELECTED_WITHIN_MS = 60_000;
+const AGAIN_AFTER_MS = 500;
+
 /** Makes the broker match the table of streams. Idempotent; the command, `dev` and `demo` call it. */
 export async function setUp(
   config: Config,
@@ -33,7 +38,7 @@ export async function setUp(
     name: `reentry-setup-${String(process.pid)}`,
     role: 'setup',
   });
-  return await setup(connection.nc, layoutFrom(options), {
+  const settings = {
     workerQueues: config.queues,
     executorQueues: more.executorQueues ?? config.executorQueues,
     subscribers: more.subscribers ?? [],
@@ -41,7 +46,17 @@ export async function setUp(
     storageBytes: config.storageBytes,
     runRetentionSeconds: config.runRetentionDays * 24 * 3600,
     logRetentionSeconds: config.logRetentionDays * 24 * 3600,
-  });
+  };
+  const giveUpAt = Date.now() + ELECTED_WITHIN_MS;
+  for (;;) {
+    try {
+      return await setup(connection.nc, layoutFrom(options), settings);
+    } catch (error) {
+      // It is idempotent: what was made stays, the rest is made now.
+      if (!(error instanceof ReentryError) || !error.transient || Date.now() > giveUpAt) throw error;
+      await pause(AGAIN_AFTER_MS);
+    }
+  }
 }
 
 /** `reentry setup`: streams, buckets, consumers and durable feeds. */

@@ -68,7 +68,11 @@ test('runs complete once while one broker after another is killed', async () => 
   }
   const done = await Promise.all(asked.map((runId) => client.waitFor(runId, { timeoutMs: 90_000 })));
   expect(done.filter(({ state }) => state !== 'succeeded')).toEqual([]);
-  const { state } = await jsm.streams.info(assets.events, { subjects_filter: subjects.event.completedOf('default') });
-  expect(Object.values(state.subjects ?? {})).toEqual(asked.map(() => 1));
+  // An event is heard as soon as it is sent; that it is stored may come a moment later.
+  const stored = async (): Promise<readonly number[]> => {
+    const info = await jsm.streams.info(assets.events, { subjects_filter: subjects.event.completedOf('default') });
+    return Object.values(info.state.subjects ?? {});
+  };
+  await expect.poll(stored, { timeout: 30_000 }).toEqual(asked.map(() => 1));
   await expect.poll(async () => (await jsm.streams.info(assets.steps)).state.messages, { timeout: 60_000 }).toBe(0);
 });
