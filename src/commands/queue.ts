@@ -9,7 +9,7 @@ import { WIRE_VERSION } from '../wire/messages.ts';
 import { openInstallation } from './dlq.ts';
 import { EXIT_CODES } from './exit-codes.ts';
 import { paintFor, span } from './paint.ts';
-import { action, declare, family, NATS_SETTINGS, oneArgument, wholeNumber } from './shell.ts';
+import { action, declare, family, NATS_SETTINGS, oneArgument, seconds } from './shell.ts';
 import type { Finish, Shell } from './shell.ts';
 
 const POLL_MS = 500;
@@ -147,7 +147,7 @@ function drainCommand(shell: Shell, finish: Finish): Command {
   })
     .argument('<queue>', 'its name')
     .option('--reason <TEXT>', 'shown by status and explain of the runs that wait')
-    .option('--timeout <SECONDS>', 'stop waiting after so long (exit code 1); the queue stays paused', wholeNumber(1));
+    .option('--timeout <SECONDS>', 'stop waiting after so long (exit code 1); the queue stays paused', seconds);
   return action(command, shell, finish, async (invocation, options, args) => {
     const { reason, timeout } = drainOptions.parse(options);
     const queue = oneArgument(args);

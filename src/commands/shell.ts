@@ -21,6 +21,13 @@ export function wholeNumber(least: number, most = Number.MAX_SAFE_INTEGER): (val
   };
 }
 
+/** Reads a flag's value as a span in seconds, fractions too; a wrong one is a usage error. */
+export function seconds(value: string): number {
+  const number = Number(value);
+  if (value.trim() !== '' && Number.isFinite(number) && number > 0) return number;
+  throw new InvalidArgumentError('It must be a number of seconds above 0.');
+}
+
 /** A process's surroundings, read once by `cli.ts`. */
 export interface Shell {
   /** Writes an answer: one text, a line feed is added. */
