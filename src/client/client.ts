@@ -184,7 +184,7 @@ export function clientOver(broker: ClientBroker, tenant: string): Client {
         });
         if (reply !== undefined) {
           const answer = answerOf(reply, submitReplySchema);
-          return { runId: answer.runId ?? runId, queue, duplicate: answer.duplicate ?? false };
+          return { runId: answer.runId ?? runId, queue: answer.queue ?? queue, duplicate: answer.duplicate ?? false };
         }
       }
       const data = new TextEncoder().encode(JSON.stringify(request));

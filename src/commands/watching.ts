@@ -40,8 +40,8 @@ export async function watched(
   return FATE_CODES[done.state];
 }
 
-async function printLogs({ shell }: Invocation, client: Client, runId: string): Promise<void> {
-  for await (const line of client.logs(runId, { follow: true })) shell.out(line.text);
+async function printLogs({ shell, json }: Invocation, client: Client, runId: string): Promise<void> {
+  for await (const line of client.logs(runId, { follow: true })) shell.out(json ? JSON.stringify(line) : line.text);
 }
 
 function print({ shell, json }: Invocation, done: CompletedData): void {

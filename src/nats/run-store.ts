@@ -42,7 +42,13 @@ export function runStore(link: Link): RunStore {
         from = entry.revision + 1;
         const [tenantToken, runIdToken] = entry.key.split('.');
         const run = rawRunOf(tenantToken ?? '', runIdToken ?? '');
-        if (!entry.deleted) runs.push({ ...run, ...versioned(entry) });
+        if (entry.deleted) continue;
+        try {
+          runs.push({ ...run, ...versioned(entry) });
+        } catch (error) {
+          // One state that nobody can read must not hide the others, nor stop the janitor that lists them.
+          link.log?.error({ ...run, error: String(error) }, 'a stored state cannot be read; left out');
+        }
       }
       return { runs, next: from - 1 };
     },

@@ -2,6 +2,7 @@
  * The one place where a pod is judged before it is created, whoever made it: on the final manifest, so that no template, full pod spec,
  * override or trick of JSON gets around it. Operators and executors pass through here. @see design §5 "Security"
  */
+import { restartsInSpec } from '../core/container-restarts.ts';
 import { ambiguities } from '../core/ambiguity.ts';
 import { diagnosisOf } from '../core/diagnosis.ts';
 import { type JsonRecord, recordIn, textIn } from '../core/json.ts';
@@ -59,7 +60,7 @@ export function refusedAtAdmission(
   { podSecurity, policy }: AdmissionRules,
   { tenant, connection, defaultNamespace, watched, sidecar }: AdmissionPlace,
 ): AdmissionRefusal | undefined {
-  const unclear = ambiguities(manifest);
+  const unclear = [...ambiguities(manifest), ...restartsInSpec(manifest['spec'])];
   if (unclear.length > 0) return { code: 'INVALID_REQUEST', problems: unclear };
   const current = policy?.();
   const own = current === undefined ? undefined : tenantPolicy(current, tenant);

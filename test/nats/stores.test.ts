@@ -117,6 +117,9 @@ describe('run states', () => {
       code: 'INTERNAL',
       message: expect.stringMatching(/sales\.load=2E1.*phase/),
     });
+    // The others are listed all the same.
+    await runs.write({ tenant: 'sales', runId: 'fine' }, aState(), 0);
+    expect((await runs.list({ limit: 10 })).runs.map(({ runId }) => runId)).toEqual(['fine']);
   });
 });
 
