@@ -5,9 +5,14 @@ import { natsError } from './errors.ts';
 import type { Link } from './link.ts';
 import { streamInfo } from './stream-info.ts';
 
+/** How long an object that was read may be given again, in milliseconds. */
+const KEPT_MS = 10_000;
+
 /** Results over 4 KiB, as objects with a SHA-256 digest. Putting the same name again replaces it. */
 export function resultStore(link: Link): ResultStore {
   let opened: Promise<ObjectStore> | undefined;
+  /** The object read last: clients take a large one in many parts. Held weakly, so that memory is given back where it is needed. */
+  let last: { readonly key: string; readonly at: number; readonly data: WeakRef<Uint8Array> } | undefined;
   const store = async () => {
     // The library would make a missing bucket with its own defaults; so look first.
     opened ??= streamInfo(link, link.assets.resultBucket.stream).then(() =>
@@ -23,6 +28,7 @@ export function resultStore(link: Link): ResultStore {
   return {
     async put(run, attempt, name, data) {
       const key = keys.result(run, attempt, name);
+      last = undefined;
       try {
         const objects = await store();
         const info = await objects.putBlob({ name: key }, data);
@@ -33,9 +39,13 @@ export function resultStore(link: Link): ResultStore {
     },
     async get(run, attempt, name) {
       const key = keys.result(run, attempt, name);
+      const kept = last?.key === key && performance.now() - last.at < KEPT_MS ? last.data.deref() : undefined;
+      if (kept !== undefined) return kept;
       try {
         const objects = await store();
-        return (await objects.getBlob(key)) ?? undefined;
+        const data = (await objects.getBlob(key)) ?? undefined;
+        last = data === undefined ? undefined : { key, at: performance.now(), data: new WeakRef(data) };
+        return data;
       } catch (error) {
         throw natsError(`reading result ${key}`, error);
       }

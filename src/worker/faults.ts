@@ -42,7 +42,9 @@ export async function settled(
     else await delivery.nak(result.delayMs);
     done(result.kind);
   } catch (error) {
-    await crashes?.settled(false);
+    const classified = error instanceof ReentryError && (error.transient || error.code === 'FENCED');
+    // An exception nobody classified stays counted beside the deaths: met before a message owns its run, it stands in no state.
+    if (classified) await crashes?.settled(false);
     if (error instanceof ReentryError && error.code === 'FENCED') {
       // Not acknowledged: a late ack would take the message from its new owner.
       delivery.abandon();
@@ -61,8 +63,10 @@ export async function settled(
     if (transient) log.warn(problem, 'not possible now; put back');
     else log.error(problem, 'a step failed');
     const over = run !== undefined && (await noted(engine, run, delivery, lane, transient, String(error)));
-    if (over) await delivery.ack();
-    else await delivery.nak(delayMs);
+    if (over) {
+      await crashes?.settled(true);
+      await delivery.ack();
+    } else await delivery.nak(delayMs);
     done(over ? 'deadLettered' : 'nak');
   }
 }
