@@ -4,14 +4,22 @@ import { defineConfig } from 'vitest/config';
 /** One project per folder of `test/`: what a test needs is its folder. */
 const project = (
   name: string,
-  options: { readonly testTimeout?: number; readonly fileParallelism?: boolean; readonly exclude?: string[] } = {},
+  options: {
+    readonly testTimeout?: number;
+    readonly hookTimeout?: number;
+    readonly exclude?: string[];
+    readonly maxWorkers?: number;
+    readonly sequence?: { readonly groupOrder: number };
+  } = {},
 ) => ({
   extends: true as const,
   test: { name, include: [`test/${name}/**/*.test.ts`], ...options },
 });
 
-/** Tests that start real servers or processes share the machine: one file at a time, with patience for a slow start. */
-const real = { testTimeout: 60_000, hookTimeout: 120_000, fileParallelism: false };
+/** Tests that start real servers wait more than they work: some files at a time, each with servers of its own, and patience for a slow start. */
+const real = { testTimeout: 60_000, hookTimeout: 120_000, maxWorkers: 3, sequence: { groupOrder: 1 } };
+/** Whole installations, killed and restarted, want the machine for themselves: last, one file at a time. */
+const whole = { ...real, testTimeout: 300_000, maxWorkers: 1, sequence: { groupOrder: 2 } };
 
 /** Suites that need what this machine may not have. They are left out as a whole, and it is said; CI brings what they need. */
 const notRun = (what: string, why: string): [] => {
@@ -49,8 +57,8 @@ export default defineConfig({
       project('roles', real),
       project('commands', real),
       ...chart,
-      project('contracts', real),
-      project('e2e', { ...real, testTimeout: 300_000 }),
+      project('contracts', whole),
+      project('e2e', whole),
     ],
   },
 });
