@@ -1,35 +1,19 @@
 /** The `command` operator on a local cluster whose API misbehaves on order. */
 import { pino } from 'pino';
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { KubernetesError } from '../../src/errors.ts';
 import { CommandOperator, type CommandOperatorOptions } from '../../src/executor/command-operator.ts';
 import { type CommandParams, type CommandParamsInput, commandParamsSchema } from '../../src/executor/command-params.ts';
 import type { Fault } from '../../src/local/cluster.ts';
 import type { StepContext, StepOutcome } from '../../src/operator/operator.ts';
-import type { Broker } from '../../src/ports.ts';
 import { runRequestSchema, type Outcome, type RunState } from '../../src/wire/messages.ts';
-import { type ClusterUnderTest, freshName, TARGETS } from '../support/kubernetes.ts';
-import { aBroker, type Installation, sharedNatsServer } from '../support/nats-server.ts';
+import { freshName } from '../support/kubernetes.ts';
+import { operatorStage } from '../support/operator-stage.ts';
 
-const [local] = TARGETS;
-const nats = sharedNatsServer();
-let kube: ClusterUnderTest;
-let broker: Broker;
-let installation: Installation;
-let namespace: string;
+const stage = operatorStage();
 
-beforeAll(async () => {
-  if (local === undefined) throw new Error('there is always a local cluster');
-  kube = await local.start();
-  ({ broker, installation } = await aBroker(nats.url()));
-  namespace = await kube.namespace();
-});
-afterAll(async () => {
-  await installation[Symbol.asyncDispose]();
-  await kube[Symbol.asyncDispose]();
-});
 beforeEach(() => {
-  kube.faults?.order({ fault: 'clear' });
+  stage.kube.faults?.order({ fault: 'clear' });
 });
 
 const fence = { stream: 'STEPS', seq: 1, epoch: 0, by: 'e' };
@@ -47,13 +31,13 @@ function aContext(
     installation: 'test',
     queue: 'executor',
     request: runRequestSchema.parse({ operator: 'command' }),
-    params: commandParamsSchema.parse({ command: ['true'], image: 'alpine', namespace, ...input }),
+    params: commandParamsSchema.parse({ command: ['true'], image: 'alpine', namespace: stage.namespace, ...input }),
     state: STATE,
-    now: () => broker.now(),
-    cluster: () => kube.cluster,
+    now: () => stage.broker.now(),
+    cluster: () => stage.kube.cluster,
     namespaces: undefined,
-    logs: broker.logs,
-    results: broker.results,
+    logs: stage.broker.logs,
+    results: stage.broker.results,
     log: pino({ level: 'silent' }),
     checkOwner: () => Promise.resolve({ cancelRequested: false }),
     ...more,
@@ -131,26 +115,26 @@ describe('a refused creation (executor §3.7, §10 1–12)', () => {
     ],
     ['501', failsWith(501, 'what'), ['failed API_UNAVAILABLE'], ['failed API_UNAVAILABLE']],
   ])('%s', async (_, fault, without, withOne) => {
-    kube.faults?.order(fault);
+    stage.kube.faults?.order(fault);
     expect(await launched({ publishRetries: 0 }, 3)).toEqual(without);
-    kube.faults?.order({ fault: 'clear' });
-    kube.faults?.order(fault);
+    stage.kube.faults?.order({ fault: 'clear' });
+    stage.kube.faults?.order(fault);
     expect(await launched({ publishRetries: 1 }, 3)).toEqual(withOne);
   });
 
   test('3. retries are counted over the attempts of one launch, and end', async () => {
-    kube.faults?.order(failsWith(403, QUOTA, { count: 3 }));
+    stage.kube.faults?.order(failsWith(403, QUOTA, { count: 3 }));
     expect(await launched({ publishRetries: 2 }, 5)).toEqual([
       'again QUOTA_EXCEEDED',
       'again QUOTA_EXCEEDED',
       'failed QUOTA_EXCEEDED',
     ]);
-    kube.faults?.order(failsWith(403, QUOTA, { count: 4 }));
+    stage.kube.faults?.order(failsWith(403, QUOTA, { count: 4 }));
     expect(await launched({}, 5)).toEqual([...Array.from({ length: 4 }, () => 'again QUOTA_EXCEEDED'), 'launched']);
   });
 
   test('6. 429 with Retry-After puts the run off for so long', async () => {
-    kube.faults?.order(failsWith(429, 'slow down', { retryAfterSeconds: 7 }));
+    stage.kube.faults?.order(failsWith(429, 'slow down', { retryAfterSeconds: 7 }));
     const context = aContext();
     const outcome = await new CommandOperator().execute(context);
     if (outcome.kind !== 'later') throw new Error(told(outcome));
@@ -159,10 +143,10 @@ describe('a refused creation (executor §3.7, §10 1–12)', () => {
   });
 
   test('12. a lost reply makes no second pod', async () => {
-    kube.faults?.order({ fault: 'loseReply', verb: 'create', resource: 'pods' });
+    stage.kube.faults?.order({ fault: 'loseReply', verb: 'create', resource: 'pods' });
     const context = aContext();
     expect(told(await new CommandOperator().execute(context))).toBe('launched');
-    const pods = await kube.cluster.listPods(namespace, 'kubernetes_executor=True');
+    const pods = await stage.kube.cluster.listPods(stage.namespace, 'kubernetes_executor=True');
     expect(pods.filter(({ runId }) => runId === context.run.runId)).toHaveLength(1);
   });
 
@@ -201,7 +185,7 @@ describe('a launch', () => {
     const operator = new CommandOperator();
     const pod = await operator.dryRun(aContext({ command: ['echo', 'x'] }), 1);
     expect(pod['spec']).toMatchObject({ containers: [{ name: 'base', args: ['echo', 'x'] }] });
-    kube.faults?.order(failsWith(422, 'Pod is invalid'));
+    stage.kube.faults?.order(failsWith(422, 'Pod is invalid'));
     await expect(operator.dryRun(aContext(), 1)).rejects.toBeInstanceOf(KubernetesError);
   });
 });
@@ -228,7 +212,7 @@ describe('the pod of a decided attempt (executor §5.3)', () => {
     const { pod } = made;
     await operator.cleanUp(context, outcome, pod);
     await operator.cleanUp(context, outcome, pod);
-    const found = await kube.cluster.getPod(pod.namespace, pod.name);
+    const found = await stage.kube.cluster.getPod(pod.namespace, pod.name);
     const { metadata } = { metadata: {}, ...found };
     const is = (label: string) => JSON.stringify(metadata).includes(`"${label}":"True"`);
     const going = JSON.stringify(metadata).includes('deletionTimestamp');

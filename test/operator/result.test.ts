@@ -1,5 +1,5 @@
 import { pino } from 'pino';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { judge } from '../../src/core/judge.ts';
 import type { PodProjection } from '../../src/core/pod.ts';
 import { XCOM } from '../../src/core/xcom-sidecar.ts';
@@ -7,38 +7,27 @@ import { PodOperator } from '../../src/operator/pod-operator.ts';
 import type { StepContext } from '../../src/operator/operator.ts';
 import { type PodParams, podParamsSchema, type PodParamsInput } from '../../src/operator/params.ts';
 import { extractXcom, extractXcomJson, extractXcomKill } from '../../src/operator/xcom.ts';
-import type { Broker } from '../../src/ports.ts';
 import { type Outcome, runRequestSchema, type RunState, type TriggerEvent } from '../../src/wire/messages.ts';
-import { type ClusterUnderTest, freshName, TARGETS } from '../support/kubernetes.ts';
-import { aBroker, type Installation, sharedNatsServer } from '../support/nats-server.ts';
+import { freshName } from '../support/kubernetes.ts';
+import { operatorStage } from '../support/operator-stage.ts';
 import { frame, POD, scriptedExec, SUCCESS } from '../support/scripted-exec.ts';
 
-const [local] = TARGETS;
-const nats = sharedNatsServer();
+const stage = operatorStage();
 const log = pino({ level: 'silent' });
 const operator = new PodOperator();
-let kube: ClusterUnderTest;
-let broker: Broker;
-let installation: Installation;
-let namespace: string;
-
-beforeAll(async () => {
-  if (local === undefined) throw new Error('there is always a local cluster');
-  kube = await local.start();
-  ({ broker, installation } = await aBroker(nats.url()));
-  namespace = await kube.namespace();
-});
-afterAll(async () => {
-  await installation[Symbol.asyncDispose]();
-  await kube[Symbol.asyncDispose]();
-});
 
 const WAIT = { terminal: true } as const;
 
 /** A run whose pod has been made; it asks for its result. */
 async function launched(script: string, more: PodParamsInput = {}): Promise<StepContext<PodParams>> {
   const params = podParamsSchema.parse({
-    ...{ image: 'alpine', namespace, cmds: ['sh', '-c', script], doXcomPush: true, terminationGracePeriod: 1 },
+    ...{
+      image: 'alpine',
+      namespace: stage.namespace,
+      cmds: ['sh', '-c', script],
+      doXcomPush: true,
+      terminationGracePeriod: 1,
+    },
     ...more,
   });
   const state: RunState = {
@@ -49,10 +38,10 @@ async function launched(script: string, more: PodParamsInput = {}): Promise<Step
   const context: StepContext<PodParams> = {
     ...{ run: { tenant: 'default', runId: freshName('run') }, installation: 'test', queue: 'default', params, state },
     ...{ request: runRequestSchema.parse({}), namespaces: undefined, log },
-    now: () => broker.now(),
-    cluster: () => kube.cluster,
-    logs: broker.logs,
-    results: broker.results,
+    now: () => stage.broker.now(),
+    cluster: () => stage.kube.cluster,
+    logs: stage.broker.logs,
+    results: stage.broker.results,
     checkOwner: () => Promise.resolve({ cancelRequested: false }),
   };
   const outcome = await operator.execute(context);
@@ -61,9 +50,9 @@ async function launched(script: string, more: PodParamsInput = {}): Promise<Step
 }
 
 async function podOf({ state }: StepContext<PodParams>): Promise<PodProjection> {
-  const found = state.pod && (await kube.cluster.getPod(state.pod.namespace, state.pod.name));
+  const found = state.pod && (await stage.kube.cluster.getPod(state.pod.namespace, state.pod.name));
   if (found === undefined) throw new Error('the pod is gone');
-  return kube.cluster.project(found);
+  return stage.kube.cluster.project(found);
 }
 
 /** What a triggerer would say once it has something to say. */
@@ -81,8 +70,11 @@ async function event(context: StepContext<PodParams>): Promise<TriggerEvent> {
     then: 'resume',
   } as const;
   for (;;) {
-    const present = await kube.until(await podOf(context), (one) => judge(waiting, one, broker.now()).kind === 'fire');
-    const judgement = judge(waiting, present, broker.now());
+    const present = await stage.kube.until(
+      await podOf(context),
+      (one) => judge(waiting, one, stage.broker.now()).kind === 'fire',
+    );
+    const judgement = judge(waiting, present, stage.broker.now());
     if (judgement.kind === 'fire') return judgement.event;
   }
 }
@@ -96,13 +88,13 @@ async function reentered(context: StepContext<PodParams>): Promise<Outcome> {
 const ended = async (script: string, more: PodParamsInput = {}): Promise<Outcome> =>
   reentered(await launched(script, more));
 const write = (text: string): string => `printf '%s' '${text}' > ${XCOM.resultFile}`;
-const execs = (): number => kube.cluster.requestCounts()['exec'] ?? 0;
+const execs = (): number => stage.kube.cluster.requestCounts()['exec'] ?? 0;
 
 describe('a result in the sidecar’s file', () => {
   test('is the run’s, though the pod goes on; then the sidecar is told to end', async () => {
     const context = await launched(write('{"rows": 7}\n'), { onFinishAction: 'keep_pod' });
     expect(await reentered(context)).toMatchObject({ state: 'succeeded', exitCode: 0, result: { rows: 7 } });
-    const left = await kube.until(await podOf(context), ({ phase }) => phase === 'Succeeded');
+    const left = await stage.kube.until(await podOf(context), ({ phase }) => phase === 'Succeeded');
     expect(left.containers.map(({ name, exitCode }) => [name, exitCode])).toEqual([
       ['base', 0],
       [XCOM.container, 0],
@@ -114,7 +106,7 @@ describe('a result in the sidecar’s file', () => {
     const context = await launched(script);
     const outcome = await reentered(context);
     expect(outcome).toMatchObject({ state: 'succeeded', resultRef: { name: 'return_value', size: 1_000_004 } });
-    const data = await broker.results.get(context.run, 1, 'return_value');
+    const data = await stage.broker.results.get(context.run, 1, 'return_value');
     expect(Buffer.from(data ?? []).toString()).toBe(`["${'x'.repeat(1_000_000)}"]`);
   });
 
@@ -182,21 +174,21 @@ describe('a result in the sidecar’s file', () => {
 describe('a sidecar', () => {
   test('that died before it was asked fails the run, by name', async () => {
     const context = await launched(`until [ -e ${XCOM.mountPath}/go ]; do sleep 0.05; done`);
-    const running = await kube.until(await podOf(context), ({ containers }) =>
+    const running = await stage.kube.until(await podOf(context), ({ containers }) =>
       containers.every(({ state }) => state === 'running'),
     );
-    await extractXcomKill({ cluster: kube.cluster, pod: running });
-    await kube.until(running, ({ containers }) => containers[1]?.state === 'terminated');
-    await kube.cluster.exec(running, { container: 'base', command: ['touch', `${XCOM.mountPath}/go`] });
+    await extractXcomKill({ cluster: stage.kube.cluster, pod: running });
+    await stage.kube.until(running, ({ containers }) => containers[1]?.state === 'terminated');
+    await stage.kube.cluster.exec(running, { container: 'base', command: ['touch', `${XCOM.mountPath}/go`] });
     const outcome = await reentered(context);
     expect(outcome).toMatchObject({ state: 'failed', exitCode: 0, diagnosis: { code: 'RESULT_UNREADABLE' } });
     expect(outcome.diagnosis?.summary).toContain('the result sidecar ended with 0 before it was asked');
   });
 
   test('that may not be asked fails the run and says what is lacking', async () => {
-    kube.faults?.order({ fault: 'deny', verb: 'create', resource: 'pods/exec' });
+    stage.kube.faults?.order({ fault: 'deny', verb: 'create', resource: 'pods/exec' });
     const outcome = await ended(write('1'));
-    kube.faults?.order({ fault: 'clear' });
+    stage.kube.faults?.order({ fault: 'clear' });
     expect(outcome).toMatchObject({
       state: 'failed',
       diagnosis: { code: 'RESULT_UNREADABLE', category: 'infrastructure' },
@@ -210,7 +202,7 @@ describe('a sidecar', () => {
   ] as const)('that %s for a moment makes the step wait, not fail', async (_, fault) => {
     const context = await launched(write('[2]'));
     const fired = await event(context);
-    kube.faults?.order(fault);
+    stage.kube.faults?.order(fault);
     await expect(operator.triggerReentry(context, fired)).rejects.toMatchObject({ transient: true });
     const again = await operator.triggerReentry(context, fired);
     expect(again).toMatchObject({ outcome: { state: 'succeeded', result: [2] } });
@@ -219,9 +211,9 @@ describe('a sidecar', () => {
   test('that can never be asked ends the patience of its run', async () => {
     const context = await launched(write('[2]'));
     const fired = await event(context);
-    kube.faults?.order({ fault: 'failNext', verb: 'create', resource: 'pods/exec', status: 502, count: 2 });
+    stage.kube.faults?.order({ fault: 'failNext', verb: 'create', resource: 'pods/exec', status: 502, count: 2 });
     const outcome = await operator.triggerReentry({ ...context, state: { ...context.state, naks: 5 } }, fired);
-    kube.faults?.order({ fault: 'clear' });
+    stage.kube.faults?.order({ fault: 'clear' });
     expect(outcome).toMatchObject({ outcome: { state: 'failed', diagnosis: { code: 'RESULT_UNREADABLE' } } });
   });
 });

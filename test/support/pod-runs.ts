@@ -1,15 +1,15 @@
 import { pino } from 'pino';
-import { afterAll, beforeAll, expect } from 'vitest';
+import { expect } from 'vitest';
 import { judge } from '../../src/core/judge.ts';
 import { projectPod } from '../../src/core/project-pod.ts';
 import type { PodProjection, PodRef } from '../../src/core/pod.ts';
 import type { StepContext, StepOutcome } from '../../src/operator/operator.ts';
 import { type PodParams, podParamsSchema, type PodParamsInput } from '../../src/operator/params.ts';
 import { PodOperator, type PodOperatorOptions } from '../../src/operator/pod-operator.ts';
-import type { Broker, Cluster } from '../../src/ports.ts';
+import type { Cluster } from '../../src/ports.ts';
 import { type RunRequestInput, runRequestSchema, type RunState, type TriggerEvent } from '../../src/wire/messages.ts';
-import { type ClusterUnderTest, freshName, TARGETS } from './kubernetes.ts';
-import { aBroker, type Installation, sharedNatsServer } from './nats-server.ts';
+import { freshName } from './kubernetes.ts';
+import { operatorStage } from './operator-stage.ts';
 
 export type Context = StepContext<PodParams>;
 /** A deferral that waits for a pod. */
@@ -49,23 +49,8 @@ export function after(context: Context, { pod, await: wait, facts }: Deferred): 
 
 /** The pod operator over a real cluster and broker, without the engine: a step at a time. For one test file. */
 export function podRuns(options: PodOperatorOptions = {}) {
-  const [local] = TARGETS;
-  const nats = sharedNatsServer();
+  const stage = operatorStage();
   const operator = new PodOperator(options);
-  let kube: ClusterUnderTest;
-  let broker: Broker;
-  let installation: Installation;
-  let namespace: string;
-  beforeAll(async () => {
-    if (local === undefined) throw new Error('there is always a local cluster');
-    kube = await local.start();
-    ({ broker, installation } = await aBroker(nats.url()));
-    namespace = await kube.namespace();
-  });
-  afterAll(async () => {
-    await installation[Symbol.asyncDispose]();
-    await kube[Symbol.asyncDispose]();
-  });
 
   function aContext(
     input: PodParamsInput,
@@ -77,13 +62,13 @@ export function podRuns(options: PodOperatorOptions = {}) {
       installation: 'test',
       queue: 'default',
       request: runRequestSchema.parse(envelope),
-      params: podParamsSchema.parse({ image: 'alpine', namespace, ...input }),
+      params: podParamsSchema.parse({ image: 'alpine', namespace: stage.namespace, ...input }),
       state: aState(),
-      now: () => broker.now(),
-      cluster: () => kube.cluster,
+      now: () => stage.broker.now(),
+      cluster: () => stage.kube.cluster,
       namespaces: undefined,
-      logs: broker.logs,
-      results: broker.results,
+      logs: stage.broker.logs,
+      results: stage.broker.results,
       log: pino({ level: 'silent' }),
       checkOwner: () => Promise.resolve({ cancelRequested: false }),
       ...more,
@@ -92,7 +77,7 @@ export function podRuns(options: PodOperatorOptions = {}) {
 
   async function podOf(context: Context): Promise<PodProjection> {
     const pod = context.state.pod;
-    const found = pod && (await kube.cluster.getPod(pod.namespace, pod.name));
+    const found = pod && (await stage.kube.cluster.getPod(pod.namespace, pod.name));
     if (found === undefined) throw new Error('the pod is gone');
     return projectPod('test', found);
   }
@@ -114,7 +99,7 @@ export function podRuns(options: PodOperatorOptions = {}) {
     await expect
       .poll(
         async () => {
-          const judgement = judge(subscription, await podOf(context), broker.now());
+          const judgement = judge(subscription, await podOf(context), stage.broker.now());
           if (judgement.kind === 'fire') fired = judgement.event;
           return judgement.kind;
         },
@@ -136,7 +121,7 @@ export function podRuns(options: PodOperatorOptions = {}) {
   }
 
   async function storedLines({ run }: Context, container = 'base'): Promise<readonly string[]> {
-    const { chunks } = await broker.logs.read(run, { container, limit: 100 });
+    const { chunks } = await stage.broker.logs.read(run, { container, limit: 100 });
     const lines = chunks.flatMap(({ text }) => text.split('\n')).filter((line) => line !== '');
     return lines.map((line) => line.slice(line.indexOf(' ') + 1));
   }
@@ -147,10 +132,10 @@ export function podRuns(options: PodOperatorOptions = {}) {
 
   return {
     operator,
-    kube: () => kube,
-    cluster: (): Cluster => kube.cluster,
-    broker: () => broker,
-    namespace: () => namespace,
+    kube: () => stage.kube,
+    cluster: (): Cluster => stage.kube.cluster,
+    broker: () => stage.broker,
+    namespace: () => stage.namespace,
     ...{ aContext, podOf, event, launch, toTheEnd, storedLines, untilGone },
   };
 }

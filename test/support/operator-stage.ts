@@ -1,0 +1,35 @@
+import { afterAll, beforeAll } from 'vitest';
+import type { Broker } from '../../src/ports.ts';
+import { type ClusterUnderTest, TARGETS } from './kubernetes.ts';
+import { aBroker, type Installation, sharedNatsServer } from './nats-server.ts';
+
+/** What an operator works on without the engine: a local cluster with a namespace, and a broker. For the tests of one file. */
+export function operatorStage() {
+  const [local] = TARGETS;
+  const nats = sharedNatsServer();
+  let kube: ClusterUnderTest;
+  let broker: Broker;
+  let installation: Installation;
+  let namespace: string;
+  beforeAll(async () => {
+    if (local === undefined) throw new Error('there is always a local cluster');
+    kube = await local.start();
+    ({ broker, installation } = await aBroker(nats.url()));
+    namespace = await kube.namespace();
+  });
+  afterAll(async () => {
+    await installation[Symbol.asyncDispose]();
+    await kube[Symbol.asyncDispose]();
+  });
+  return {
+    get kube() {
+      return kube;
+    },
+    get broker() {
+      return broker;
+    },
+    get namespace() {
+      return namespace;
+    },
+  };
+}
