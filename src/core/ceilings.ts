@@ -36,6 +36,9 @@ function wholePod(spec: JsonRecord, resource: string): number {
   return Math.max(main + sidecars, initPeak);
 }
 
+/** Whether an amount is more than a ceiling. Tenths do not add up exactly: 100m and 200m are 300m. */
+const isOver = (amount: number, ceiling: number): boolean => amount > ceiling * (1 + 1e-12);
+
 /** One thing that is over its ceiling, or has none of its own to hold it. */
 interface Excess {
   readonly path: string;
@@ -70,7 +73,7 @@ export function overCeilings(
         const number = quantityOf(given);
         const at = `${path}.resources.${side}.${resource}`;
         if (number === undefined || number < 0) found.push({ path: at, message: 'is no quantity', rule: ceiling.rule });
-        else if (number > ceiling.most)
+        else if (isOver(number, ceiling.most))
           found.push({
             path: at,
             message: `${String(given)} is more than ${String(ceiling.shown)}`,
@@ -92,7 +95,7 @@ export function overCeilings(
           rule: ofContainer.rule,
         });
     }
-    if (wholePod(spec, resource) > whole)
+    if (isOver(wholePod(spec, resource), whole))
       found.push({
         path: 'pod.spec',
         message: `its containers' ${resource} together is more than ${String(ofPod.shown)}`,

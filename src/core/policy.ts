@@ -75,14 +75,26 @@ export function tenantPolicy(
   return policy.default === undefined ? undefined : { rules: policy.default, name: 'default' };
 }
 
-/** An image reference in full: `alpine` → `docker.io/library/alpine`. Patterns that begin with `*` are left alone. */
+/** Names of the one registry that is meant where none is named. */
+const DEFAULT_REGISTRIES: ReadonlySet<string> = new Set(['docker.io', 'index.docker.io']);
+
+/**
+ * An image reference in full, as container runtimes read it: `alpine` and `docker.io/alpine` → `docker.io/library/alpine`. No repository has
+ * capitals, so a first part with one is a registry's name. Patterns that begin with `*` are left alone.
+ * @see https://github.com/distribution/reference (splitDockerDomain)
+ */
 export function fullImage(reference: string): string {
   if (reference.startsWith('*')) return reference;
   const slash = reference.indexOf('/');
   if (slash < 0) return `docker.io/library/${reference}`;
   const first = reference.slice(0, slash);
-  const isRegistry = first.includes('.') || first.includes(':') || first === 'localhost';
-  return isRegistry ? reference : `docker.io/${reference}`;
+  const isRegistry =
+    first.includes('.') || first.includes(':') || first === 'localhost' || first !== first.toLowerCase();
+  if (!isRegistry) return `docker.io/${reference}`;
+  if (!DEFAULT_REGISTRIES.has(first)) return reference;
+  const rest = reference.slice(slash + 1);
+  // In a pattern `**` stands for more than one part.
+  return rest.includes('/') || rest.includes('**') ? `docker.io/${rest}` : `docker.io/library/${rest}`;
 }
 
 /** Whether the host rules allow the thing. */

@@ -140,6 +140,33 @@ describe('a tenant’s rule', () => {
       ['pod.spec.containers[0].resources.limits.nvidia.com/gpu', 'pod.spec'],
     ],
     [
+      'adds tenths up as people do',
+      { resources: { perPod: { cpu: '300m' } } },
+      pod({ containers: [container(resources({ cpu: '100m' })), container(resources({ cpu: '200m' }))] }),
+      [],
+    ],
+    [
+      'sees what is a little more',
+      { resources: { perPod: { cpu: '300m' } } },
+      pod({ containers: [container(resources({ cpu: '100m' })), container(resources({ cpu: '200001u' }))] }),
+      ['pod.spec'],
+    ],
+    [
+      'takes a first part with capitals as the registry that it is',
+      { images: ['docker.io/**'] },
+      pod({ containers: [container({ image: 'Intranet/evil' })] }),
+      ['pod.spec.containers[0].image'],
+    ],
+    [
+      'knows the default registry by its names',
+      { images: ['alpine', 'docker.io/sales/**'] },
+      pod({
+        initContainers: [container({ name: 'i', image: 'index.docker.io/library/alpine' })],
+        containers: [container({ image: 'docker.io/alpine' }), container({ name: 's', image: 'sales/etl/load:1' })],
+      }),
+      [],
+    ],
+    [
       'refuses what is no quantity',
       { resources: { perPod: { cpu: 1 } } },
       pod({ containers: [container(resources({ cpu: '-1' }))] }),
@@ -303,6 +330,8 @@ test('patterns and image names', () => {
   expect(fullImage('a/b')).toBe('docker.io/a/b');
   expect(fullImage('localhost/b')).toBe('localhost/b');
   expect(fullImage('r:5000/b')).toBe('r:5000/b');
+  expect(fullImage('docker.io/b')).toBe('docker.io/library/b');
+  expect(fullImage('docker.io/**')).toBe('docker.io/**');
 });
 
 test.each([
