@@ -197,7 +197,9 @@ export type SubscriptionChange =
       readonly revision: number;
     }
   | { readonly kind: 'deleted'; readonly run: RunKey; readonly shard: string }
-  | { readonly kind: 'synced' };
+  | { readonly kind: 'synced' }
+  /** About once a second: nothing that was written before is still on its way. */
+  | { readonly kind: 'alive' };
 
 /** What roles say to the world and to each other. All publishes retry for 15 s with the same id. */
 export interface Publisher {
@@ -290,14 +292,18 @@ export interface ResultStore {
   get(run: RunKey, attempt: number, name: string): Promise<Uint8Array | undefined>;
 }
 
+/** What becomes of claims. */
+export type ClaimChange =
+  | { readonly kind: 'put'; readonly key: string; readonly claim: Claim; readonly revision: number }
+  | { readonly kind: 'deleted'; readonly key: string }
+  | { readonly kind: 'synced' };
+
 /** Who is alive and who owns which shard. */
 export interface Membership {
   beat(heartbeat: Heartbeat): void;
   heartbeats$: Observable<Heartbeat>;
-  /** All claims, then each change. */
-  claims$(): Observable<
-    { readonly key: string; readonly claim: Claim; readonly revision: number } | { readonly kind: 'synced' }
-  >;
+  /** All claims, then each change. `deleted`: there is no claim on this key any more, or none of a bucket that was made anew. */
+  claims$(): Observable<ClaimChange>;
   /** Claims `s.<shard>` or `janitor`; the new revision, or undefined where somebody was first. */
   claim(key: string, claim: Claim, expectedRevision: number): Promise<number | undefined>;
   readClaim(key: string): Promise<Versioned<Claim> | undefined>;

@@ -15,7 +15,7 @@ import { streamInfo } from './stream-info.ts';
 const BEACON_EVERY_MS = 1_000;
 /** A beacon unseen for so long: the watch is dead. */
 const BEACON_LOST_MS = 2_500;
-/** After a silence like this deletion markers may have been swept, so everything is read again. Sweeping waits longer. */
+/** After a silence like this, by the broker's clock, deletion markers may have been swept, so everything is read again. Sweeping waits longer. */
 const SILENT_TOO_LONG_MS = 5 * 60_000;
 const RESTART_PAUSE_MS = 250;
 
@@ -24,7 +24,9 @@ export type WatchSignal =
   | { readonly kind: 'put'; readonly key: string; readonly data: Uint8Array; readonly revision: number }
   | { readonly kind: 'deleted'; readonly key: string; readonly revision: number }
   /** All that stood there when the watch (re)started has been said. */
-  | { readonly kind: 'synced' };
+  | { readonly kind: 'synced' }
+  /** The own beacon came back, about once a second: what this watch says is not older. */
+  | { readonly kind: 'alive' };
 
 /**
  * Every key of a bucket, then each change; never completes, never errors. Beacons are not shown.
@@ -38,14 +40,22 @@ export function liveWatch$(link: Link, bucket: Bucket, replica: string): Observa
     /** Keys said to exist, so that a full re-read can say which are gone. */
     const known = new Set<string>();
     let lastRevision = 0;
+    /** When the broker stored what was seen last. */
+    let lastStoredAt = 0;
+    /** When the stream was made whose whole content is known; empty: of none. */
     let madeAt = '';
+    let isWhole = false;
     let lastSignAt = performance.now();
     let entries: QueuedIterator<KvEntry> | undefined;
     let generation = 0;
 
     const take = (entry: KvEntry) => {
-      if (entry.key === beacon) lastSignAt = performance.now();
       lastRevision = Math.max(lastRevision, entry.revision);
+      lastStoredAt = Math.max(lastStoredAt, entry.created.getTime());
+      if (entry.key === beacon) {
+        lastSignAt = performance.now();
+        subscriber.next({ kind: 'alive' });
+      }
       if (entry.key.startsWith(beaconKeys.prefix)) return;
       if (entry.operation === 'PUT') {
         known.add(entry.key);
@@ -54,42 +64,62 @@ export function liveWatch$(link: Link, bucket: Bucket, replica: string): Observa
         subscriber.next({ kind: 'deleted', key: entry.key, revision: entry.revision });
     };
 
+    const sayBeacon = () => {
+      // One try: the next beacon is only a second away.
+      js.publish(bucket.subject(beacon), '{}', { timeout: BEACON_EVERY_MS }).catch((error: unknown) => {
+        log?.debug({ error: String(error) }, 'beacon not stored');
+      });
+    };
+
     /** One watch from start to its end. */
     const watchOnce = async (mine: number) => {
       const kv = await js.views.kv(bucket.bucket, { bindOnly: true, allow_direct: true });
-      const { lastSequence, created } = await streamInfo(link, bucket.stream);
+      const { lastSequence, created, serverTimeMs } = await streamInfo(link, bucket.stream);
+      const isRemade = madeAt !== '' && created !== madeAt;
       // A stream that ends before what we have seen was made anew or restored: what we know may be wrong.
       const full =
-        lastRevision === 0 ||
-        created !== madeAt ||
-        lastSequence < lastRevision ||
-        performance.now() - lastSignAt > SILENT_TOO_LONG_MS;
-      madeAt = created;
-      const seen = full ? new Set<string>() : undefined;
-      if (full) lastRevision = 0;
+        !isWhole || isRemade || lastSequence < lastRevision || serverTimeMs - lastStoredAt > SILENT_TOO_LONG_MS;
+      // What this reading has said; only until it is whole, or every key there ever was would stay here.
+      let seen = full ? new Set<string>() : undefined;
+      if (full) {
+        isWhole = false;
+        lastRevision = 0;
+        lastStoredAt = serverTimeMs;
+      }
       lastSignAt = performance.now();
-      const iterator = await kv.watch({
-        ...(full ? {} : { resumeFromRevision: lastRevision + 1 }),
-        initializedFn: () => {
-          if (mine !== generation) return;
-          if (seen !== undefined)
-            for (const key of known)
-              if (!seen.has(key)) {
-                known.delete(key);
-                subscriber.next({ kind: 'deleted', key, revision: lastRevision });
-              }
-          subscriber.next({ kind: 'synced' });
-        },
-      });
+      const complete = () => {
+        if (seen !== undefined)
+          for (const key of known)
+            if (!seen.has(key)) {
+              known.delete(key);
+              subscriber.next({ kind: 'deleted', key, revision: lastRevision });
+            }
+        seen = undefined;
+        madeAt = created;
+        isWhole = true;
+        subscriber.next({ kind: 'synced' });
+      };
+      const iterator = await kv.watch(full ? {} : { resumeFromRevision: lastRevision + 1 });
       if (mine !== generation) {
         iterator.stop();
         return;
       }
       entries = iterator;
+      // Not by the library's word for it: it counts on the server's figure of what is pending, which is too low while keys are rewritten.
+      let isOwed = lastSequence > lastRevision;
+      if (!isOwed) complete();
+      // What stood last may be gone by now; then nothing but this comes after it.
+      else sayBeacon();
       for await (const entry of iterator) {
         if (mine !== generation) return;
+        // Revisions begin again with the stream: what is known by an old one would be taken for the same.
+        if (isRemade && seen?.has(entry.key) === false && known.delete(entry.key))
+          subscriber.next({ kind: 'deleted', key: entry.key, revision: entry.revision });
         seen?.add(entry.key);
         take(entry);
+        if (!isOwed || entry.revision < lastSequence) continue;
+        isOwed = false;
+        complete();
       }
     };
 
@@ -114,10 +144,7 @@ export function liveWatch$(link: Link, bucket: Bucket, replica: string): Observa
 
     const beat = setInterval(() => {
       if (!link.isConnected() || link.nc.isClosed() || link.nc.isDraining()) return;
-      // One try: the next beacon is only a second away.
-      js.publish(bucket.subject(beacon), '{}', { timeout: BEACON_EVERY_MS }).catch((error: unknown) => {
-        log?.debug({ error: String(error) }, 'beacon not stored');
-      });
+      sayBeacon();
       if (performance.now() - lastSignAt > BEACON_LOST_MS) {
         lastSignAt = Math.max(lastSignAt, performance.now() - BEACON_LOST_MS + BEACON_EVERY_MS);
         restart('beacon lost');
@@ -141,7 +168,7 @@ export function liveWatch$(link: Link, bucket: Bucket, replica: string): Observa
       clearInterval(beat);
       reconnects.unsubscribe();
       entries?.stop();
-      // Others would otherwise read our last beacon for ever. Best effort: the sweep takes the rest.
+      // Others would otherwise read our last beacon until it is swept.
       if (link.isConnected() && !link.nc.isClosed() && !link.nc.isDraining())
         link.nc.publish(bucket.subject(beacon), new Uint8Array(), { headers: deletion() });
     };

@@ -1,17 +1,13 @@
 import { EMPTY, concatMap, of, share } from 'rxjs';
 import type { Observable } from 'rxjs';
-import type { Membership } from '../ports.ts';
+import type { ClaimChange, Membership } from '../ports.ts';
 import { type Heartbeat, heartbeatSchema } from '../wire/heartbeat.ts';
 import { claimSchema } from '../wire/messages.ts';
-import type { Claim } from '../wire/messages.ts';
 import { decoded } from './codec.ts';
 import { heard$ } from './core-messages.ts';
 import { keyValues } from './key-values.ts';
 import type { Link } from './link.ts';
 import { liveWatch$ } from './live-watch.ts';
-
-type ClaimSignal =
-  { readonly key: string; readonly claim: Claim; readonly revision: number } | { readonly kind: 'synced' };
 
 /** Every triggerer's heartbeats, from now on. */
 export function heartbeats$(link: Link): Observable<Heartbeat> {
@@ -32,11 +28,12 @@ export function membership(link: Link): Membership {
     claims$: () =>
       liveWatch$(link, owners.bucket, link.name).pipe(
         concatMap((signal) => {
-          if (signal.kind === 'synced') return of<ClaimSignal>(signal);
-          if (signal.kind === 'deleted') return EMPTY;
+          if (signal.kind === 'alive') return EMPTY;
+          if (signal.kind === 'synced') return of<ClaimChange>(signal);
+          if (signal.kind === 'deleted') return of<ClaimChange>({ kind: 'deleted', key: signal.key });
           try {
             const claim = decoded(claimSchema, signal.data, `claim ${signal.key}`);
-            return of<ClaimSignal>({ key: signal.key, claim, revision: signal.revision });
+            return of<ClaimChange>({ kind: 'put', key: signal.key, claim, revision: signal.revision });
           } catch (error) {
             log?.warn({ key: signal.key, error: String(error) }, 'claim not understood');
             return EMPTY;

@@ -43,7 +43,7 @@ export function subscriptionStore(link: Link): SubscriptionStore {
     changes$: (replica) =>
       liveWatch$(link, bucket, replica).pipe(
         concatMap((signal) => {
-          if (signal.kind === 'synced') return of<SubscriptionChange | GateChange>(signal);
+          if (signal.kind === 'synced' || signal.kind === 'alive') return of<SubscriptionChange | GateChange>(signal);
           const [shard, tenantToken, runIdToken] = signal.key.split('.');
           if (shard === 'q' || shard === 'k') {
             const change = gateChange(signal);

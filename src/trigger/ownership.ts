@@ -151,10 +151,11 @@ export function takenOverShards$(ownership: Ownership, inputs: OwnershipInputs):
     );
     const claims$ = membership.claims$().pipe(
       tap((change) => {
-        if ('kind' in change) isSynced = true;
+        if (change.kind === 'synced') isSynced = true;
         else if (change.key.startsWith(SHARD_KEY_PREFIX)) {
-          const { owner, epoch } = change.claim;
-          see(change.key.slice(SHARD_KEY_PREFIX.length), { owner, epoch, revision: change.revision });
+          const shard = change.key.slice(SHARD_KEY_PREFIX.length);
+          if (change.kind === 'deleted') claims.delete(shard);
+          else see(shard, { owner: change.claim.owner, epoch: change.claim.epoch, revision: change.revision });
         }
       }),
     );
@@ -181,6 +182,8 @@ export function takenOverShards$(ownership: Ownership, inputs: OwnershipInputs):
         if (revision !== undefined) see(shard, { owner, epoch, revision });
         else {
           const current = await membership.readClaim(keys.shard(shard));
+          // The refused revision is not the last one: a bucket that was lost has none, or begins again with lower ones.
+          if (claims.get(shard)?.revision === expectedRevision) claims.delete(shard);
           if (current !== undefined) see(shard, { ...current.value, revision: current.revision });
         }
         return undefined;

@@ -61,6 +61,7 @@ export function triggerActions$(
       isComplete = true;
       return runs.complete(now());
     }
+    if (change.kind === 'alive') return [];
     const before = runs.podOf(change.run);
     const actions = runs.subscription(change, now());
     const released = before === undefined || runs.isWaitedFor(before) ? undefined : book.pod(before);

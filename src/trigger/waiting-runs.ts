@@ -100,7 +100,7 @@ export class WaitingRuns {
 
   /** A subscription came, changed or ended. */
   subscription(change: SubscriptionChange, now: number): readonly Action[] {
-    if (change.kind === 'synced') return [];
+    if (change.kind === 'synced' || change.kind === 'alive') return [];
     const key = runKeyText(change.run);
     const known = this.#waits.get(key);
     if (change.kind === 'deleted') {

@@ -1,4 +1,8 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { describe, expect, test } from 'vitest';
+import { headers } from 'nats';
+import { filter, firstValueFrom, tap } from 'rxjs';
 import { connectNats } from '../../src/nats/connection.ts';
 import { layoutFrom } from '../../src/nats/options.ts';
 import type { Broker, SubscriptionChange } from '../../src/ports.ts';
@@ -20,8 +24,10 @@ const subscription = (step: number): Subscription => ({
 function following(broker: Broker, replica: string) {
   const known = new Map<string, number>();
   let synced = 0;
+  let alive = 0;
   const take = (change: SubscriptionChange) => {
     if (change.kind === 'synced') synced += 1;
+    else if (change.kind === 'alive') alive += 1;
     else if (change.kind === 'put') known.set(change.run.runId, change.subscription.step);
     else known.delete(change.run.runId);
   };
@@ -31,6 +37,7 @@ function following(broker: Broker, replica: string) {
   return {
     known: () => Object.fromEntries([...known].sort()),
     synced: () => synced,
+    alive: () => alive,
     stop: () => {
       subscribed.unsubscribe();
     },
@@ -119,6 +126,75 @@ describe('LiveWatch', () => {
     await broker.subscriptions.put(run('b'), subscription(5));
     await expect.poll(view.known, { timeout: 15_000 }).toEqual({ b: 5 });
     view.stop();
+  });
+
+  test('keeps nothing of what came and went', async () => {
+    await using installation = await anInstallation(url());
+    const view = following(await installation.broker('triggerer'), 'r1');
+    await expect.poll(view.synced).toBe(1);
+    await using connection = await connectNats({ ...installation.options, role: 'setup', name: 'mass' });
+    const { nc } = connection;
+    const { subscriptionBucket } = layoutFrom(installation.options).assets;
+    const marker = headers();
+    marker.set('KV-Operation', 'DEL');
+    const comeAndGo = async (count: number, round: string) => {
+      for (let n = 0; n < count; n += 1) {
+        const subject = subscriptionBucket.subject(`00.t.${`${round}-${String(n)}-`.padEnd(120, 'x')}`);
+        nc.publish(subject, JSON.stringify(subscription(1)));
+        nc.publish(subject, new Uint8Array(), { headers: marker });
+      }
+      nc.publish(subscriptionBucket.subject(`00.t.${round}`), JSON.stringify(subscription(1)));
+      await expect.poll(() => Object.keys(view.known()), { timeout: 20_000 }).toContain(round);
+    };
+    setFlagsFromString('--expose-gc');
+    const inUse = (): number => {
+      for (let n = 0; n < 2; n += 1) runInNewContext('gc()');
+      return process.memoryUsage().heapUsed;
+    };
+    await comeAndGo(1_000, 'first');
+    const before = inUse();
+    const count = 10_000;
+    await comeAndGo(count, 'second');
+    await expect.poll(() => inUse() - before, { timeout: 10_000 }).toBeLessThan(60 * count);
+    view.stop();
+  });
+
+  test('says that it is alive as often as its beacon comes back', async () => {
+    await using installation = await anInstallation(url());
+    const view = following(await installation.broker('triggerer'), 'r1');
+    await expect.poll(view.alive, { timeout: 5_000 }).toBeGreaterThan(1);
+    view.stop();
+  });
+
+  test('says that it has said all only after it has, also while others write', async () => {
+    await using installation = await anInstallation(url());
+    const broker = await installation.broker('triggerer');
+    const ids = Array.from({ length: 5 }, (_, n) => `a${String(n)}`);
+    for (const id of ids) await broker.subscriptions.put(run(id), subscription(1));
+    await using connection = await connectNats({ ...installation.options, role: 'setup', name: 'busy' });
+    const { subscriptionBucket } = layoutFrom(installation.options).assets;
+    const writing = setInterval(() => {
+      for (let n = 0; n < 200; n += 1)
+        connection.nc.publish(subscriptionBucket.subject('00.t.busy'), JSON.stringify(subscription(n)));
+    }, 1);
+    try {
+      for (let round = 0; round < 100; round += 1) {
+        const seen: string[] = [];
+        const synced = firstValueFrom(
+          broker.subscriptions.changes$(`r${String(round)}`).pipe(
+            tap((change) => {
+              if (change.kind === 'put') seen.push(change.run.runId);
+            }),
+            filter(({ kind }) => kind === 'synced'),
+          ),
+          { defaultValue: undefined },
+        );
+        await synced;
+        expect(seen).toEqual(expect.arrayContaining(ids));
+      }
+    } finally {
+      clearInterval(writing);
+    }
   });
 
   test('brokers of workers write no beacon, and a watch that ended leaves none', async () => {

@@ -31,6 +31,7 @@ export function levelTriggers(
       room.gate(change);
       return;
     }
+    if (change.kind === 'alive') return;
     const key = keys.run(change.run);
     if (change.kind === 'deleted') {
       waiting.delete(key);

@@ -2,7 +2,7 @@ import { concat, NEVER, of, Subject } from 'rxjs';
 import { afterEach, beforeEach, expect, suite, test, vi } from 'vitest';
 import { DEAD_AFTER_MS, FENCED_AFTER_MS, GRACE_MS, HEARTBEAT_MS } from '../../src/core/ownership.ts';
 import { SHARD_COUNT, SHARDS } from '../../src/core/shard.ts';
-import type { Log, Membership, Meter } from '../../src/ports.ts';
+import type { ClaimChange, Log, Membership, Meter } from '../../src/ports.ts';
 import { HAND_OVER_MS, Ownership, takenOverShards$ } from '../../src/trigger/ownership.ts';
 import type { Heartbeat } from '../../src/wire/heartbeat.ts';
 import type { Claim } from '../../src/wire/messages.ts';
@@ -18,10 +18,17 @@ class Exchange {
   deliver(heartbeat: Heartbeat): void {
     this.#heartbeats$.next(heartbeat);
   }
-  readonly #changes$ = new Subject<{ readonly key: string; readonly claim: Claim; readonly revision: number }>();
+  readonly #changes$ = new Subject<ClaimChange>();
   readonly #claims = new Map<string, { readonly claim: Claim; readonly revision: number }>();
   #revision = 0;
 
+  /** The bucket is lost and made anew, empty; `told`: the watches have read it again. */
+  wipe(told: boolean): void {
+    const keys = [...this.#claims.keys()];
+    this.#claims.clear();
+    this.#revision = 0;
+    if (told) for (const key of keys) this.#changes$.next({ kind: 'deleted', key });
+  }
   readonly membership: Membership = {
     beat: (heartbeat) => {
       this.#heartbeats$.next(heartbeat);
@@ -29,14 +36,16 @@ class Exchange {
     heartbeats$: this.#heartbeats$,
     claims$: () =>
       concat(
-        of(...[...this.#claims].map(([key, held]) => ({ key, ...held })), { kind: 'synced' } as const),
+        of<ClaimChange[]>(...[...this.#claims].map(([key, held]) => ({ kind: 'put', key, ...held }) as const), {
+          kind: 'synced',
+        }),
         this.#changes$,
       ),
     claim: (key, claim, expectedRevision) => {
       if ((this.#claims.get(key)?.revision ?? 0) !== expectedRevision) return Promise.resolve(undefined);
       this.#revision += 1;
       this.#claims.set(key, { claim, revision: this.#revision });
-      this.#changes$.next({ key, claim, revision: this.#revision });
+      this.#changes$.next({ kind: 'put', key, claim, revision: this.#revision });
       return Promise.resolve(this.#revision);
     },
     readClaim: (key) => {
@@ -230,6 +239,19 @@ suite('takenOverShards$', () => {
     const two = start('b', exchange);
     await vi.advanceTimersByTimeAsync(HEARTBEAT_MS);
     expect(two.acts).toHaveLength(SHARD_COUNT);
+  });
+
+  test.each([true, false])('claims that are lost with their bucket are made again (told: %s)', async (told) => {
+    const exchange = new Exchange();
+    const [a, b] = [start('a', exchange), start('b', exchange)];
+    await vi.advanceTimersByTimeAsync(GRACE_MS + 1_000);
+    exchange.wipe(told);
+    b.kill();
+    await vi.advanceTimersByTimeAsync(DEAD_AFTER_MS + 2_000);
+    expect(a.acts).toEqual(SHARDS);
+    const c = start('c', exchange);
+    await vi.advanceTimersByTimeAsync(2_000);
+    expect([...a.acts, ...c.acts].sort()).toEqual(SHARDS);
   });
 
   test('a claim that fails is tried again, and ends nothing', async () => {
