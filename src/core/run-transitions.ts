@@ -287,6 +287,11 @@ export function ended(state: Draft, outcome: Outcome, now: number, facts?: Learn
   };
 }
 
+/** The end of a run that waits, with no pod of its present attempt: what it has of one is the attempt's before, which was told of and dealt with. */
+export function unlaunched(state: Draft, outcome: Outcome, now: number): Draft {
+  return ended(without(state, 'pod', 'launchStep'), outcome, now);
+}
+
 /** States stay under 8 KiB: what is said beside code and summary gives way. @see spec protocol §2 */
 const MAX_DIAGNOSIS_LENGTH = 2_500;
 

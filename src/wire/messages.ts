@@ -444,7 +444,9 @@ export const submitRequestSchema = z.strictObject({
   request: z.json(),
   dryRun: z.boolean().optional(),
 });
-export const runQuerySchema = z.looseObject({ runId: z.string().min(1) });
+export const runQuerySchema = z.strictObject({ runId: z.string().min(1) });
+/** `svc.result`: of a result object, the part from `offset`. */
+export const resultRequestSchema = runQuerySchema.extend({ offset: count.default(0) });
 export const listRequestSchema = z.strictObject({
   after: count.optional(),
   limit: z.number().int().min(1).max(500).default(100),

@@ -7,6 +7,7 @@ import {
   logsRequestSchema,
   renderRequestSchema,
   retryRequestSchema,
+  resultRequestSchema,
   runQuerySchema,
   runRequestSchema,
   serviceReplySchema,
@@ -22,7 +23,7 @@ const SERVICE_REQUESTS = {
   list: listRequestSchema,
   cancel: cancelRequestSchema,
   logs: logsRequestSchema,
-  result: runQuerySchema,
+  result: resultRequestSchema,
   explain: runQuerySchema,
   render: renderRequestSchema,
 } as const satisfies Record<Verb, z.ZodType>;

@@ -2,7 +2,7 @@
 import { diagnosisOf } from '../core/diagnosis.ts';
 import type { StepMessage } from '../core/run-state.ts';
 import { decide, isTerminal } from '../core/run-state.ts';
-import { cancelMarked, ended, gated, resumed, taken } from '../core/run-transitions.ts';
+import { cancelMarked, gated, resumed, taken, unlaunched } from '../core/run-transitions.ts';
 import type { Delivery, Versioned } from '../ports.ts';
 import { ctlMessageSchema, resumeMessageSchema, startMessageSchema } from '../wire/messages.ts';
 import type { CtlMessage, ResumeMessage, RunState, StartMessage } from '../wire/messages.ts';
@@ -16,7 +16,7 @@ import type { Engine, Settled } from './engine.ts';
 import { ACK } from './engine.ts';
 import { giveUp, originOf, settled } from './faults.ts';
 import { Holding, writeOver } from './holding.ts';
-import { owe } from './owing.ts';
+import { cleanUp, owe } from './owing.ts';
 import { carryOutCancel, carryOutResume, carryOutStart } from './steps.ts';
 import { cancelOf, countEnd } from './stopping.ts';
 
@@ -146,10 +146,12 @@ async function act(
         ? { state: 'cancelled' as const, diagnosis: cancelOf(base).diagnosis }
         : { state: 'failed' as const, diagnosis: diagnosisOf('EXPIRED') };
       const fence = { ...holder, epoch: state.fence.epoch + 1 };
-      const written = await writeOver(broker.runs, run, { ...ended(base, outcome, now), fence }, seen.revision);
+      const written = await writeOver(broker.runs, run, { ...unlaunched(base, outcome, now), fence }, seen.revision);
       if (written.kind === 'lost') return written;
       await owe(engine, run, written.seen, originOf(lane));
       countEnd(engine, run, written.seen.value);
+      // Whoever failed the attempt before may have died before its clean-up.
+      await cleanUp(engine, run, { ...state, attempt: state.attempt - 1 });
       return ACK;
     }
     case 'take':

@@ -17,7 +17,7 @@ export type Origin = 'request' | 'start' | 'resume' | 'cancel';
 /** Does what the state of the owning message owes: events, clean-up, subscription or the next message. */
 export async function owe(engine: Engine, run: RunKey, seen: Versioned<RunState>, origin: Origin): Promise<void> {
   const { value: state } = seen;
-  if (isTerminal(state.phase)) return oweEnd(engine, run, state);
+  if (isTerminal(state.phase)) return oweEnd(engine, run, state, origin);
   if (state.phase === 'Queued') return oweQueued(engine, run, seen);
   if (state.phase !== 'Deferred') return;
   if (state.stopping === undefined) {
@@ -45,15 +45,31 @@ async function oweQueued(engine: Engine, run: RunKey, seen: Versioned<RunState>)
   await publish.start(run, state.queue, message, `start:${keys.run(run)}:${state.attempt}:${state.step}`);
 }
 
-async function oweEnd(engine: Engine, run: RunKey, state: RunState): Promise<void> {
+async function oweEnd(engine: Engine, run: RunKey, state: RunState, origin: Origin): Promise<void> {
   const { broker } = engine;
   // A run that ends before anything else was said of it was accepted all the same, and never after its end.
-  if (state.step === 0 && state.requestHash !== '')
+  if (state.step === 0 && state.requestHash !== '' && !(await saidAccepted(engine, run, origin)))
     await broker.publish.event(run, 'accepted', 0, lifecycleData(run, state, broker.now()));
   await broker.publish.event(run, 'completed', state.step, completedData(run, state));
   await cleanUp(engine, run, state);
   await releaseSlot(engine, run, state);
   await broker.subscriptions.delete(run);
+}
+
+/**
+ * Whether `accepted` was said, where the run's end can know: its intake says it before it publishes the start or puts a wait. A second one is not
+ * stored, but whoever listens without a stream hears it again.
+ */
+async function saidAccepted({ broker }: Engine, run: RunKey, origin: Origin): Promise<boolean> {
+  switch (origin) {
+    case 'start':
+    case 'resume':
+      return true;
+    case 'cancel':
+      return (await broker.subscriptions.read(run)) !== undefined;
+    case 'request':
+      return false;
+  }
 }
 
 /** The pod by policy. What no second try can cure is said and left to the search for orphans. */

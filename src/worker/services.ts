@@ -10,6 +10,7 @@ import {
   listRequestSchema,
   logsRequestSchema,
   renderRequestSchema,
+  resultRequestSchema,
   runQuerySchema,
 } from '../wire/messages.ts';
 import type { RunState, RunSummary, ServiceReply } from '../wire/messages.ts';
@@ -22,7 +23,7 @@ import type { Engine } from './engine.ts';
 import { found } from './known-run.ts';
 import { gateText, placeFor } from './place.ts';
 import { retry, submit } from './submit.ts';
-import { checkAnyRequest, invalid, structureProblem } from './validate.ts';
+import { checkAnyRequest, invalid, problemsIn, structureProblem } from './validate.ts';
 
 /** Bytes of a result object per answer. */
 const RESULT_CHUNK_BYTES = 128 * 1024;
@@ -60,7 +61,7 @@ export async function answer(engine: Engine, verb: Verb, tenant: string, data: U
     return { ok };
   } catch (error) {
     if (error instanceof z.ZodError) {
-      const problems = error.issues.map(({ path, message }) => ({ path: path.map(String).join('.') || '$', message }));
+      const problems = problemsIn(error).map((problem) => ({ ...problem }));
       answered('INVALID_REQUEST', undefined, problems);
       return { error: { code: 'INVALID_REQUEST', message: 'the request is not as it should be', problems } };
     }
@@ -206,11 +207,9 @@ async function namesContainers(engine: Engine, run: RunKey, state: RunState): Pr
   }
 }
 
-const resultQuerySchema = runQuerySchema.extend({ offset: z.number().int().nonnegative().default(0) });
-
 /** The whole of an inline result; of an object the part from `offset`, base64, and where the next begins. */
 async function result(engine: Engine, tenant: string, input: unknown): Promise<unknown> {
-  const { runId, offset } = resultQuerySchema.parse(input);
+  const { runId, offset } = resultRequestSchema.parse(input);
   const run = { tenant, runId };
   const { value: state } = await found(engine, run);
   const { outcome, attempt } = state;

@@ -3,8 +3,9 @@ import type { PodRef } from '../core/pod.ts';
 import { deferred, held, lifecycleData, postponed } from '../core/run-transitions.ts';
 import type { Stopping } from '../core/run-transitions.ts';
 import { KubernetesError, ReentryError } from '../errors.ts';
-import type { StepOutcome } from '../operator/operator.ts';
-import type { TriggerEvent } from '../wire/messages.ts';
+import { timesOf } from '../operator/deferral.ts';
+import type { StepFacts, StepOutcome } from '../operator/operator.ts';
+import type { RunState, TriggerEvent } from '../wire/messages.ts';
 import { operatorStep } from './context.ts';
 import type { Engine, Settled } from './engine.ts';
 import { ACK } from './engine.ts';
@@ -40,7 +41,7 @@ export async function carryOutResume(
   const { state } = holding;
   if (state.stopping !== undefined || state.cancel !== undefined) {
     const why = state.cancel === undefined && state.stopping !== undefined ? state.stopping : cancelOf(state);
-    if (event.kind === 'gone') await conclude(step, why);
+    if (event.kind === 'gone') await conclude(step, why, factsOf(event, state));
     else await stop(step, undefined, why);
     return ACK;
   }
@@ -53,6 +54,11 @@ export async function carryOutResume(
     await engine.broker.publish.event(holding.run, 'resumed', state.step, data);
   }
   return settle(step, await step.operator.triggerReentry(step.context, event), event);
+}
+
+/** When a stopped pod began and ended, as it was last seen. */
+function factsOf({ pod }: TriggerEvent, { pod: stopped }: RunState): StepFacts | undefined {
+  return pod === undefined || pod.uid !== stopped?.uid ? undefined : timesOf(pod);
 }
 
 /** Lane `ctl`, owned: a cancel stops the pod. */

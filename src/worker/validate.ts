@@ -162,6 +162,15 @@ function problemsOf(error: z.ZodError, schema: z.ZodType, base: readonly string[
   });
 }
 
+/** What a schema found wrong with a service's request. */
+export function problemsIn(error: z.ZodError): readonly Problem[] {
+  return error.issues.flatMap(({ path, message, ...issue }): Problem[] =>
+    issue.code === 'unrecognized_keys'
+      ? issue.keys.map((key) => ({ path: [...path, key].map(String).join('.'), message: 'unknown field' }))
+      : [{ path: path.map(String).join('.') || '$', message }],
+  );
+}
+
 /** The nearest known name, where one is near enough to be a slip. */
 function near(name: string, known: readonly string[]): string {
   if (known.length === 0) return '';

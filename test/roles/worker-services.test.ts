@@ -50,6 +50,18 @@ test('a page of runs with large results ends before it is larger than one messag
   expect(pages).toBe(3);
 });
 
+test.each<[Verb, object, string]>([
+  ['status', { runId: 'r1', runid: 'r2' }, 'runid'],
+  ['result', { runId: 'r1', ofset: 1 }, 'ofset'],
+  ['explain', { runId: 'r1', verbose: true }, 'verbose'],
+  ['submit', { params: {}, request: {} }, 'params'],
+])('%s names a field that it does not know', async (verb, request, path) => {
+  using service = await aService();
+  expect(await service.ask(verb, request)).toEqual({
+    error: expect.objectContaining({ code: 'INVALID_REQUEST', problems: [{ path, message: 'unknown field' }] }),
+  });
+});
+
 describe('submit', () => {
   const run = { tenant: 't', runId: 'r1' };
   const asked = (retries: number, queue = 'default') => ({ runId: 'r1', queue, request: { params: {}, retries } });

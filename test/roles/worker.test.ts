@@ -123,6 +123,46 @@ describe('a worker', () => {
     expect(world.alive(broker.now())).toEqual([]);
   });
 
+  test('leaves the pod of a failed attempt to that attempt, when the run is cancelled before the next', async () => {
+    const { publish, completed, ask, world } = await aBench();
+    await publish('r1', JSON.stringify({ params: { exits: [1] }, retries: 1, retryDelaySeconds: 600 }));
+    await expect.poll(() => ask('status', { runId: 'r1' })).toMatchObject({ ok: { attempt: 2, phase: 'Queued' } });
+    await ask('cancel', { runId: 'r1' });
+    const end = await completed('r1');
+    expect(end).toMatchObject({ state: 'cancelled', attempt: 2 });
+    expect(end).not.toHaveProperty('pod');
+    await expect.poll(() => world.cleanUps.length).toBe(2);
+    expect(new Set(world.cleanUps)).toEqual(new Set(['r1/1: failed']));
+  });
+
+  test('says of a stopped pod when it began and ended', async () => {
+    const { publish, completed, ask, world } = await aBench();
+    await publish('r1', JSON.stringify({ params: { runMs: 400, goneMs: 1_000 } }));
+    await expect.poll(() => world.creations.size).toBe(1);
+    await ask('cancel', { runId: 'r1' });
+    const { state, timings } = await completed('r1');
+    expect(state).toBe('cancelled');
+    expect(timings).toHaveProperty('finishedAt');
+  });
+
+  test('says accepted once to whoever listens without a stream', async () => {
+    const { publish, completed, ask, root, broker } = await aBench();
+    await using connection = await connectNats({ servers: server.url(), role: 'setup', name: 'listener' });
+    const heard: string[] = [];
+    connection.nc.subscribe(`${root}.ev.t.*.accepted`, {
+      callback: (_, { subject }) => heard.push(subject.split('.').at(-2) ?? ''),
+    });
+    await connection.nc.flush();
+    const later = new Date(broker.now() + 600_000).toISOString();
+    await publish('held', JSON.stringify({ params: { keepsSlot: true } }));
+    await publish('later', JSON.stringify({ startAfter: later }));
+    await publish('expired', JSON.stringify({ params: { refusals: 1_000 }, expireSeconds: 0.2 }));
+    await expect.poll(() => broker.subscriptions.read({ tenant: 't', runId: 'later' })).toBeDefined();
+    await ask('cancel', { runId: 'later' });
+    for (const runId of ['held', 'later', 'expired']) await completed(runId);
+    expect(heard.toSorted()).toEqual(['expired', 'held', 'later']);
+  });
+
   test('says why a run cannot go on: a start put off, a pod that does not go away', async () => {
     const { publish, ask, world, completed, broker } = await aBench();
     await publish('refused', JSON.stringify({ params: { refusals: 1_000 } }));

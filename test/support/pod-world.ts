@@ -42,6 +42,8 @@ interface Pod {
 export class PodWorld {
   /** Every creation, by `tenant/run/attempt`. */
   readonly creations = new Map<string, number>();
+  /** Clean-ups, as `run/attempt: state`. */
+  readonly cleanUps: string[] = [];
   /** Pods that were made while another run's pod of the same concurrency key lived. */
   readonly keyShared: string[] = [];
   readonly #keys = new Map<string, string>();
@@ -219,7 +221,8 @@ export function scriptedOperator(
       return Promise.resolve(pod === undefined ? undefined : ref(pod));
     },
     stop: (context, pod) => Promise.resolve(world.remove(pod, context.now()) ? 'stopping' : 'gone'),
-    cleanUp: (context, _outcome, pod) => {
+    cleanUp: (context, outcome, pod) => {
+      world.cleanUps.push(`${context.run.runId}/${String(context.state.attempt)}: ${outcome.state}`);
       world.remove(pod, context.now());
       return Promise.resolve();
     },
