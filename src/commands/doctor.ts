@@ -2,12 +2,11 @@ import { Option } from 'commander';
 import type { Command } from 'commander';
 import { lastValueFrom, takeUntil, timer, toArray } from 'rxjs';
 import { z } from 'zod';
-import { accessText, CLUSTER_ACCESS } from '../core/cluster-access.ts';
-import type { ClusterAccess } from '../core/cluster-access.ts';
+import { accessOf, accessText } from '../core/cluster-access.ts';
 import { ReentryError } from '../errors.ts';
 import type { Config } from '../config.ts';
 import { PERMISSION_ROLES } from '../wire/permissions.ts';
-import type { PermissionRole } from '../wire/permissions.ts';
+import type { PermissionRole, ProcessRole } from '../wire/permissions.ts';
 import { natsOptions, openClient } from './connection.ts';
 import { roleFindings, serverFindings } from './doctor-broker.ts';
 import { EXIT_CODES } from './exit-codes.ts';
@@ -28,7 +27,10 @@ const CLOCK_WARNING_MS = 250;
 
 /** Twice as long as an executor is silent. */
 const LISTEN_MS = 1_200;
-const optionsSchema = z.looseObject({ role: z.enum(PERMISSION_ROLES).optional(), monitor: z.url().optional() });
+const optionsSchema = z.looseObject({
+  role: z.array(z.enum(PERMISSION_ROLES)).optional(),
+  monitor: z.url().optional(),
+});
 
 /** `reentry doctor`: looks at all that reentry needs. */
 export function doctorCommand(shell: Shell, finish: Finish): Command {
@@ -48,19 +50,23 @@ export function doctorCommand(shell: Shell, finish: Finish): Command {
     examples: [
       'reentry doctor',
       'reentry doctor --role triggerer     # with a role’s credentials: names every permission that it lacks',
+      'reentry doctor --role worker triggerer   # as `reentry serve` is both, with one user and one account',
       'reentry doctor --json | jq \'.findings[] | select(.state != "ok")\'',
     ],
   })
     .addOption(
-      new Option('--role <ROLE>', 'look as this role does, with its credentials').choices([...PERMISSION_ROLES]),
+      new Option('--role <ROLE...>', 'look as this role does, or a process of several, with its credentials').choices([
+        ...PERMISSION_ROLES,
+      ]),
     )
     .option('--monitor <URL>', "nats-server's monitoring port, for sync_interval, e.g. http://nats:8222");
   return action(command, shell, finish, async (invocation, options) => {
     const { config, json } = invocation;
-    const { role, monitor } = optionsSchema.parse(options);
+    const { role: asked, monitor } = optionsSchema.parse(options);
+    const roles = asked === undefined ? undefined : [...new Set(asked)];
     const findings = [
-      ...(await brokerFindings(config, role, { monitor, version: shell.version })),
-      ...(await clusterFindings(config, shell.env, role)),
+      ...(await brokerFindings(config, roles, { monitor, version: shell.version })),
+      ...(await clusterFindings(config, shell.env, roles)),
     ];
     if (json) shell.out(JSON.stringify({ findings }));
     else {
@@ -84,30 +90,42 @@ async function looked(what: string, look: () => Promise<Omit<Finding, 'what'> | 
 
 async function brokerFindings(
   config: Config,
-  role: PermissionRole | undefined,
+  asked: readonly PermissionRole[] | undefined,
   { monitor, version }: { readonly monitor: string | undefined; readonly version: string },
 ): Promise<readonly Finding[]> {
-  const permissions = await permissionFindings(config, role ?? 'worker');
+  const roles = asked ?? USUAL;
+  const permissions = await permissionFindings(config, roles);
   if (permissions.some(({ what }) => what === 'broker')) return permissions;
+  const [first] = processRoles(roles);
   return [
-    ...(role === 'client' || role === 'setup' ? [] : [await storage(config, role ?? 'worker')]),
+    ...(first === undefined ? [] : [await storage(config, first)]),
     ...permissions,
-    ...(role === undefined ? await serverFindings(config, monitor) : []),
-    ...(role === undefined ? await roleFindings(config, version) : []),
-    ...(role === undefined || role === 'client' ? [await workers(config)] : []),
-    ...(role === undefined ? [await looked('executors', () => executorsHeard(config))] : []),
+    ...(asked === undefined ? await serverFindings(config, monitor) : []),
+    ...(asked === undefined ? await roleFindings(config, version) : []),
+    ...(asked === undefined || asked.includes('client') ? [await workers(config)] : []),
+    ...(asked === undefined ? [await looked('executors', () => executorsHeard(config))] : []),
   ];
 }
 
-/** Each subject of the role's rows, tried. */
-async function permissionFindings(config: Config, role: PermissionRole): Promise<readonly Finding[]> {
+/** As whom doctor looks where nobody is named: the role that needs most. */
+const USUAL: readonly PermissionRole[] = ['worker'];
+
+/** Those of the roles that are processes of the installation. */
+function processRoles(roles: readonly PermissionRole[]): readonly ProcessRole[] {
+  return roles.filter((role) => role !== 'client' && role !== 'setup');
+}
+
+/** Each subject of the roles' rows, tried. */
+async function permissionFindings(config: Config, roles: readonly PermissionRole[]): Promise<readonly Finding[]> {
   const { refusedSubjects } = await import('../nats/probe.ts');
-  const what = `NATS permissions of a ${role}`;
+  const what = `NATS permissions of a ${roles.join('+')}`;
   try {
-    const { tenant } = config;
-    const queues = role === 'executor' ? config.executorQueues : config.queues;
-    const options = { ...natsOptions(config), name: `reentry-doctor-${String(process.pid)}`, role };
-    const refused = await refusedSubjects({ ...options, ...(role === 'client' ? { tenant } : {}) }, { tenant, queues });
+    const { tenant, queues, executorQueues } = config;
+    const name = `reentry-doctor-${String(process.pid)}`;
+    // The inbox of one role is enough: those of the others are among what is tried.
+    const options = { ...natsOptions(config), name, role: roles[0] ?? 'worker' };
+    const own = options.role === 'client' ? { tenant } : {};
+    const refused = await refusedSubjects(roles, { ...options, ...own }, { tenant, queues, executorQueues });
     if (refused.length === 0) return [{ what, state: 'ok', says: 'every subject is allowed' }];
     return refused.map((one) => ({
       what,
@@ -120,7 +138,7 @@ async function permissionFindings(config: Config, role: PermissionRole): Promise
   }
 }
 
-async function storage(config: Config, role: 'worker' | 'executor' | 'triggerer'): Promise<Finding> {
+async function storage(config: Config, role: ProcessRole): Promise<Finding> {
   const { openBroker } = await import('../nats/broker.ts');
   return await looked('broker', async () => {
     const name = `reentry-doctor-${String(process.pid)}`;
@@ -169,13 +187,14 @@ async function executorsHeard(config: Config): Promise<Omit<Finding, 'what'> | s
     .join('; ');
 }
 
-/** What a role's credentials find on each cluster: whether it answers, and each permission that is missing, by name. */
+/** What the credentials of a process with these roles find on each cluster: whether it answers, and each permission that is missing, by name. */
 export async function clusterFindings(
   config: Config,
   env: Shell['env'],
-  role: PermissionRole = 'worker',
+  asked: readonly PermissionRole[] = USUAL,
 ): Promise<readonly Finding[]> {
-  if (role === 'client' || role === 'setup') return [];
+  const roles = processRoles(asked);
+  if (roles.length === 0) return [];
   const { openClusters } = await import('../kubernetes/clusters.ts');
   const findings: Finding[] = [];
   const opened = await looked('connections', async () => {
@@ -187,10 +206,10 @@ export async function clusterFindings(
       if (found.state !== 'ok') continue;
       for (const namespace of config.namespaces ?? [undefined]) {
         const where = namespace === undefined ? 'in all namespaces' : `in namespace ${namespace}`;
-        const wanted: readonly ClusterAccess[] = CLUSTER_ACCESS[role];
+        const wanted = accessOf(roles);
         const asked = wanted.map((access) => ({ ...access, ...(namespace === undefined ? {} : { namespace }) }));
         findings.push(
-          await looked(`permissions of a ${role} ${where} of ${connection}`, async () => {
+          await looked(`permissions of a ${roles.join('+')} ${where} of ${connection}`, async () => {
             const missing = await clusters.get(connection).missingPermissions(asked);
             if (missing.length === 0) return 'all are granted';
             const lacking = wanted.filter((access) => missing.includes(accessText(access)));

@@ -1,4 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises';
+import { Option } from 'commander';
 import type { Command } from 'commander';
 import { z } from 'zod';
 import { ReentryError } from '../errors.ts';
@@ -6,6 +7,8 @@ import type { Config } from '../config.ts';
 import type { Subscriber } from '../wire/streams.ts';
 import { natsOptions } from './connection.ts';
 import { EXIT_CODES } from './exit-codes.ts';
+import { ROLES } from './role.ts';
+import type { Role } from './role.ts';
 import { action, declare, NATS_SETTINGS } from './shell.ts';
 import type { Finish, Invocation, Shell } from './shell.ts';
 
@@ -15,6 +18,7 @@ const optionsSchema = z.looseObject({
   executorQueue: z.array(z.string()).optional(),
   permissions: z.boolean().default(false),
   client: texts,
+  serve: z.array(z.enum(ROLES)).default([]),
 });
 const collect = (value: string, before: readonly string[] | undefined): readonly string[] => [...(before ?? []), value];
 
@@ -79,16 +83,23 @@ export function setupCommand(shell: Shell, finish: Finish): Command {
       'reentry setup --executor-queues executor,nightly   # queues that executors serve',
       'reentry setup --subscriber default/billing    # a durable feed of completed events',
       'reentry setup --permissions --client sales --client ops > reentry-users.conf    # for nats-server',
+      'reentry setup --permissions --serve worker triggerer    # one user for `reentry serve`, in the place of its roles’ own',
     ],
   })
     .option('--subscriber <TENANT/NAME>', "durable feed of a tenant's completed events; repeatable", collect)
     .option('--executor-queue <QUEUE>', 'the same as --executor-queues, one by one', collect)
     .option('--permissions', 'only print the users and permissions that nats-server must know, one for each role')
+    .addOption(
+      new Option('--serve <ROLE...>', 'with --permissions: one user for a process that has these roles').choices([
+        ...ROLES,
+      ]),
+    )
     .option('--client <TENANT>', 'with --permissions: a user for the clients of this tenant; repeatable', collect);
   return action(command, shell, finish, async (invocation, options) => {
-    const { subscriber, executorQueue, permissions, client } = optionsSchema.parse(options);
+    const { subscriber, executorQueue, permissions, client, serve } = optionsSchema.parse(options);
     if (permissions) {
-      await printPermissions(invocation, subscriber.map(subscriberOf), executorQueue, client);
+      const feeds = subscriber.map(subscriberOf);
+      await printPermissions(invocation, { feeds, executorQueues: executorQueue, clients: client, serve });
       return EXIT_CODES.ok;
     }
     const steps = await setUp(invocation.config, {
@@ -101,20 +112,29 @@ export function setupCommand(shell: Shell, finish: Finish): Command {
   });
 }
 
-/** What `nats-server` must be told, so that each role may do what it needs and no more. */
+/** What `nats-server` must be told, so that each process may do what it needs and no more. */
 async function printPermissions(
   { shell, config, json }: Invocation,
-  feeds: readonly Subscriber[],
-  executorQueues: readonly string[] = config.executorQueues,
-  clients: readonly string[],
+  wanted: {
+    readonly feeds: readonly Subscriber[];
+    readonly executorQueues: readonly string[] | undefined;
+    readonly clients: readonly string[];
+    /** Roles that run in one process. */
+    readonly serve: readonly Role[];
+  },
 ): Promise<void> {
+  const { feeds, executorQueues = config.executorQueues, clients, serve } = wanted;
   const { layoutFrom } = await import('../nats/options.ts');
   const { natsConfiguration, natsUsers } = await import('../wire/permissions.ts');
   const tenants = [...new Set([...clients, ...feeds.map(({ tenant }) => tenant)])].map((tenant) => ({
     tenant,
     feeds: feeds.filter((feed) => feed.tenant === tenant).map(({ name }) => name),
   }));
-  const users = natsUsers(layoutFrom(natsOptions(config)), { queues: config.queues, executorQueues, tenants });
+  const alone = ROLES.filter((role) => !serve.includes(role)).map((role) => [role]);
+  const users = natsUsers(layoutFrom(natsOptions(config)), {
+    ...{ queues: config.queues, executorQueues, tenants },
+    processes: serve.length === 0 ? alone : [[...new Set(serve)], ...alone],
+  });
   shell.out(json ? JSON.stringify({ users }) : natsConfiguration(users).trimEnd());
 }
 

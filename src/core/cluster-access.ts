@@ -47,6 +47,12 @@ export const CLUSTER_ACCESS = {
   triggerer: POD_READS,
 } as const satisfies Readonly<Record<string, readonly ClusterAccess[]>>;
 
+/** What a process with these roles must be allowed to do: the union of their rows, each once, in the table's order. */
+export function accessOf(roles: readonly (keyof typeof CLUSTER_ACCESS)[]): readonly ClusterAccess[] {
+  const all = roles.flatMap((role): readonly ClusterAccess[] => CLUSTER_ACCESS[role]);
+  return [...new Map(all.map((access) => [accessText(access), access])).values()];
+}
+
 /** A permission as people write it: `create pods/exec`. */
 export function accessText({
   verb,

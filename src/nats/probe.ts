@@ -1,7 +1,7 @@
 /** Tries, without leaving a trace, every subject that a role needs. */
 import { headers } from 'nats';
 import type { NatsConnection } from 'nats';
-import { PERMISSIONS, permissionsOf } from '../wire/permissions.ts';
+import { PERMISSIONS, permissionsOf, rowSubjects } from '../wire/permissions.ts';
 import type { PermissionRole, PermissionScope } from '../wire/permissions.ts';
 import { connectNats, pause } from './connection.ts';
 import { PROBE_HEADER } from './core-messages.ts';
@@ -38,17 +38,17 @@ async function settled(nc: NatsConnection): Promise<void> {
 }
 
 /**
- * Tries each subject of the role's rows with the credentials given. Nothing is stored and nobody disturbed: a stream refuses the messages by their
+ * Tries each subject of the roles' rows with the credentials given. Nothing is stored and nobody disturbed: a stream refuses the messages by their
  * header, the JetStream API by their body, and our own roles pass over them.
  * @throws ReentryError UNREACHABLE, UNAUTHORIZED or CONFIG_INVALID
  */
 export async function refusedSubjects(
-  options: BrokerOptions & { readonly role: PermissionRole },
+  roles: readonly PermissionRole[],
+  options: BrokerOptions,
   scope: Partial<PermissionScope> = {},
 ): Promise<readonly RefusedSubject[]> {
   const layout = layoutFrom(options);
-  const { role, tenant } = options;
-  const whole = { tenant: tenant ?? 'default', queues: ['default'], feeds: [], ...scope };
+  const whole = { tenant: options.tenant ?? 'default', ...scope };
   await using connection = await connectNats(options);
   const { nc } = connection;
   const refused = { publish: new Set<string>(), subscribe: new Set<string>() };
@@ -60,19 +60,17 @@ export async function refusedSubjects(
   const header = headers();
   header.set('Nats-Expected-Stream', 'reentry-probe');
   header.set(PROBE_HEADER, '1');
-  const wanted = permissionsOf(role, layout, whole);
+  const wanted = permissionsOf(roles, layout, whole);
   for (const subject of wanted.publish) nc.publish(sample(subject), 'probe', { headers: header });
   const subscriptions = wanted.subscribe.map((subject) => nc.subscribe(subject, { callback: () => undefined }));
   await settled(nc);
 
   const found: RefusedSubject[] = [];
   for (const side of ['publish', 'subscribe'] as const)
-    for (const row of PERMISSIONS) {
-      if (!row[side].some((one) => one === role)) continue;
-      for (const subject of row.subjects(layout, whole))
+    for (const row of PERMISSIONS)
+      for (const subject of rowSubjects(row, side, roles, layout, whole))
         if (refused[side].has(side === 'publish' ? sample(subject) : subject))
           found.push({ side, subject, what: row.what });
-    }
   // A question that reaches one connection twice uses up the one answer that it may give.
   for (const subscription of subscriptions) subscription.unsubscribe();
   if (wanted.responses && !(await mayAnswer(nc, options, refused.publish, layout.subjects.nudge.of('probe'))))

@@ -12,8 +12,10 @@ export type PermissionRole = (typeof PERMISSION_ROLES)[number];
 export interface PermissionScope {
   /** Tenant of a client. */
   readonly tenant: string;
-  /** Queues that a worker or executor serves. */
+  /** Queues that a worker serves; in a row, those that the role it is made for serves. */
   readonly queues: readonly string[];
+  /** Queues that an executor serves. */
+  readonly executorQueues: readonly string[];
   /** Names of the client's durable feeds. */
   readonly feeds: readonly string[];
 }
@@ -266,23 +268,36 @@ export interface RolePermissions {
   readonly responses: boolean;
 }
 
-/** A role's permissions. */
+/** The subjects of one row that a process of these roles may use on that side; empty where none of them has the row. */
+export function rowSubjects(
+  row: PermissionRow,
+  side: 'publish' | 'subscribe',
+  roles: readonly PermissionRole[],
+  layout: Layout,
+  scope: Partial<PermissionScope> = {},
+): readonly string[] {
+  const { tenant = 'default', queues = ['default'], executorQueues = ['executor'], feeds = [] } = scope;
+  const having = roles.filter((role) => row[side].some((one) => one === role));
+  const found = having.flatMap((role) =>
+    row.subjects(layout, { tenant, queues: role === 'executor' ? executorQueues : queues, executorQueues, feeds }),
+  );
+  return [...new Set(found)];
+}
+
+/** Permissions of a process that has these roles: the union of their rows, and no more. */
 export function permissionsOf(
-  role: PermissionRole,
+  roles: readonly PermissionRole[],
   layout: Layout,
   scope: Partial<PermissionScope> = {},
 ): RolePermissions {
-  const whole: PermissionScope = {
-    tenant: scope.tenant ?? 'default',
-    queues: scope.queues ?? ['default'],
-    feeds: scope.feeds ?? [],
-  };
   const of = (side: 'publish' | 'subscribe') => [
-    ...new Set(
-      PERMISSIONS.filter((row) => row[side].some((one) => one === role)).flatMap((row) => row.subjects(layout, whole)),
-    ),
+    ...new Set(PERMISSIONS.flatMap((row) => rowSubjects(row, side, roles, layout, scope))),
   ];
-  return { publish: of('publish'), subscribe: of('subscribe'), responses: role !== 'client' && role !== 'setup' };
+  return {
+    publish: of('publish'),
+    subscribe: of('subscribe'),
+    responses: roles.some((role) => role !== 'client' && role !== 'setup'),
+  };
 }
 
 /** Permissions as a server's configuration takes them (JSON is valid there), for one user. */
@@ -295,7 +310,19 @@ export function natsUserPermissions({ publish, subscribe, responses }: RolePermi
   };
 }
 
-/** A user of the broker: a role's, or a tenant's client. */
+/** Roles that a process of the installation may have, alone or together. */
+export type ProcessRole = Exclude<PermissionRole, 'client' | 'setup'>;
+
+/** Every role in a process of its own. */
+const APART: readonly (readonly ProcessRole[])[] = [['worker'], ['executor'], ['triggerer']];
+
+/** What a process is called by whoever grants it something: its role, or `serve` where it has several. */
+export function processName(roles: readonly ProcessRole[]): ProcessRole | 'serve' {
+  const [first, ...rest] = roles;
+  return first === undefined || rest.length > 0 ? 'serve' : first;
+}
+
+/** A user of the broker: a process's, or a tenant's client. */
 export interface NatsUser {
   readonly user: string;
   /** Variable of nats-server's environment that its password comes from. */
@@ -303,27 +330,27 @@ export interface NatsUser {
   readonly permissions: ReturnType<typeof natsUserPermissions>;
 }
 
-/** One user for each role, and one client for each tenant. */
+/** One user for each kind of process, and one client for each tenant. */
 export function natsUsers(
   layout: Layout,
   settings: {
     readonly queues: readonly string[];
     readonly executorQueues: readonly string[];
     readonly tenants: readonly { readonly tenant: string; readonly feeds: readonly string[] }[];
+    /** Which roles run together; those of `serve` need no users of their own. Default: each alone. */
+    readonly processes?: readonly (readonly ProcessRole[])[];
   },
 ): readonly NatsUser[] {
-  const named = (user: string, role: PermissionRole, scope: Partial<PermissionScope>): NatsUser => ({
+  const named = (user: string, roles: readonly PermissionRole[], scope: Partial<PermissionScope>): NatsUser => ({
     user: `reentry-${user}`,
     passwordFrom: `REENTRY_NATS_PASSWORD_${user.toUpperCase().replace(/[^A-Z0-9]/g, '_')}`,
-    permissions: natsUserPermissions(permissionsOf(role, layout, scope)),
+    permissions: natsUserPermissions(permissionsOf(roles, layout, scope)),
   });
-  const { queues, executorQueues, tenants } = settings;
+  const { queues, executorQueues, tenants, processes = APART } = settings;
   return [
-    named('setup', 'setup', {}),
-    named('worker', 'worker', { queues }),
-    named('executor', 'executor', { queues: executorQueues }),
-    named('triggerer', 'triggerer', {}),
-    ...tenants.map(({ tenant, feeds }) => named(`client-${enc(tenant)}`, 'client', { tenant, feeds })),
+    named('setup', ['setup'], {}),
+    ...processes.map((roles) => named(processName(roles), roles, { queues, executorQueues })),
+    ...tenants.map(({ tenant, feeds }) => named(`client-${enc(tenant)}`, ['client'], { tenant, feeds })),
   ];
 }
 
@@ -334,7 +361,7 @@ export function natsConfiguration(users: readonly NatsUser[]): string {
       `    { user: ${JSON.stringify(user)}, password: $${passwordFrom},\n      permissions: ${JSON.stringify(permissions)} }`,
   );
   return [
-    '# Users of reentry, one for each role and tenant. Passwords come from the environment of nats-server.',
+    '# Users of reentry, one for each kind of process and each tenant. Passwords come from the environment of nats-server.',
     'authorization {',
     '  users: [',
     lines.join('\n'),

@@ -293,7 +293,7 @@ function suite(start: () => Promise<ClusterUnderTest>): void {
           let says = '';
           // What `doctor --role` looks at, without a process for each verb.
           const named = async () => {
-            const found = await clusterFindings(parseConfig({ env: env[role] ?? {} }), {}, role);
+            const found = await clusterFindings(parseConfig({ env: env[role] ?? {} }), {}, [role]);
             return (says = found.flatMap((one) => (one.state === 'ok' ? [] : [one.says])).join());
           };
           await expect.poll(named, { timeout: 20_000 }).toContain(text);

@@ -5,23 +5,37 @@ import { openClientBroker } from '../../src/nats/client-broker.ts';
 import { connectNats } from '../../src/nats/connection.ts';
 import { layoutFrom } from '../../src/nats/options.ts';
 import { setup } from '../../src/nats/setup.ts';
-import { PERMISSIONS, PERMISSION_ROLES, natsUserPermissions, permissionsOf } from '../../src/wire/permissions.ts';
+import {
+  PERMISSIONS,
+  PERMISSION_ROLES,
+  natsUserPermissions,
+  permissionsOf,
+  rowSubjects,
+} from '../../src/wire/permissions.ts';
 import type { PermissionRole, PermissionScope } from '../../src/wire/permissions.ts';
 import type { RunState } from '../../src/wire/messages.ts';
 import { covers, refusedSubjects } from '../../src/nats/probe.ts';
 import { sharedNatsServer } from '../support/nats-server.ts';
 
 const layout = layoutFrom({});
-const scope: PermissionScope = { tenant: 'sales', queues: ['default'], feeds: ['billing'] };
+const scope: PermissionScope = {
+  ...{ tenant: 'sales', queues: ['default'], executorQueues: ['executor'], feeds: ['billing'] },
+};
+/** Who has a user: each role alone, and one process of several (`reentry serve`). */
+const USERS: Readonly<Record<string, readonly PermissionRole[]>> = {
+  ...Object.fromEntries(PERMISSION_ROLES.map((role) => [role, [role]])),
+  serve: ['worker', 'triggerer', 'executor'],
+};
+const rolesOf = (name: string): readonly PermissionRole[] => USERS[name] ?? [];
 const user = (name: string, permissions: object) => ({ user: name, password: name, permissions });
-/** Each role without one of its subjects. */
-const curtailed = PERMISSION_ROLES.flatMap((role) => {
-  const whole = permissionsOf(role, layout, scope);
+/** Each user without one of its subjects. */
+const curtailed = Object.entries(USERS).flatMap(([owner, roles]) => {
+  const whole = permissionsOf(roles, layout, scope);
   return (['publish', 'subscribe'] as const).flatMap((side) =>
     whole[side].map((subject, index) => {
       const rest = whole[side].filter((_, n) => n !== index);
       return {
-        ...{ role, side, subject, name: `${role}-${side}-${index}` },
+        ...{ owner, side, subject, name: `${owner}-${side}-${index}` },
         isCovered: rest.some((other) => covers(other, subject)),
         // An empty list would allow everything.
         permissions: natsUserPermissions({ ...whole, [side]: rest.length === 0 ? ['none'] : rest }),
@@ -32,13 +46,15 @@ const curtailed = PERMISSION_ROLES.flatMap((role) => {
 const { url } = sharedNatsServer({
   // JSON is valid in the server's configuration.
   config: `authorization { users: ${JSON.stringify([
-    ...PERMISSION_ROLES.map((role) => user(role, natsUserPermissions(permissionsOf(role, layout, scope)))),
+    ...Object.entries(USERS).map(([name, roles]) =>
+      user(name, natsUserPermissions(permissionsOf(roles, layout, scope))),
+    ),
     { user: 'god', password: 'god' },
     ...curtailed.map(({ name, permissions }) => user(name, permissions)),
-    user('mute', natsUserPermissions({ ...permissionsOf('worker', layout, scope), responses: false })),
+    user('mute', natsUserPermissions({ ...permissionsOf(['worker'], layout, scope), responses: false })),
   ])} }`,
 });
-const as = (name: PermissionRole | 'god', role: PermissionRole = name === 'god' ? 'setup' : name) => ({
+const as = (name: string, role: PermissionRole = rolesOf(name)[0] ?? 'setup') => ({
   servers: url(),
   user: name,
   pass: name,
@@ -50,13 +66,13 @@ const as = (name: PermissionRole | 'god', role: PermissionRole = name === 'god' 
 /** A subject that a pattern matches, with tokens of its own where the pattern has wildcards. */
 const sample = (pattern: string) => pattern.replace(/\*/g, 'x').replace(/>/g, 'x');
 
-/** What a role was refused, of the subjects it tried to publish or subscribe. */
+/** What a user was refused, of the subjects it tried to publish or subscribe. */
 async function refusals(
-  role: PermissionRole,
+  name: string,
   side: 'publish' | 'subscribe',
   subjects: readonly string[],
 ): Promise<readonly string[]> {
-  await using connection = await connectNats(as(role));
+  await using connection = await connectNats(as(name));
   const { nc } = connection;
   const refused = new Set<string>();
   const follow = async () => {
@@ -79,37 +95,48 @@ describe('each row of the table', () => {
   for (const row of PERMISSIONS)
     for (const side of ['publish', 'subscribe'] as const) {
       if (row[side].length === 0) continue;
-      for (const role of PERMISSION_ROLES) {
-        const subjects = row.subjects(layout, scope);
-        const whole = permissionsOf(role, layout, scope)[side];
-        const allowed = row[side].some((one) => one === role);
-        // A role without the row may still have some of its subjects from another one.
-        const foreign = subjects.filter((subject) => !whole.some((own) => covers(own, subject)));
-        if (allowed)
-          test(`${role} may ${side}: ${row.what}`, async () => {
-            expect(await refusals(role, side, side === 'publish' ? subjects.map(sample) : subjects)).toEqual([]);
+      for (const [name, roles] of Object.entries(USERS)) {
+        const whole = permissionsOf(roles, layout, scope)[side];
+        const own = rowSubjects(row, side, roles, layout, scope);
+        // A user without the row may still have some of its subjects from another one; queues of the other kind are nobody's.
+        const foreign = rowSubjects(row, side, PERMISSION_ROLES, layout, scope).filter(
+          (subject) => !whole.some((allowed) => covers(allowed, subject)),
+        );
+        if (own.length > 0)
+          test(`${name} may ${side}: ${row.what}`, async () => {
+            expect(await refusals(name, side, side === 'publish' ? own.map(sample) : own)).toEqual([]);
           });
-        else if (foreign.length > 0)
-          test(`${role} may not ${side}: ${row.what}`, async () => {
+        if (foreign.length > 0)
+          test(`${name} may not ${side}: ${row.what}${own.length > 0 ? ', of others' : ''}`, async () => {
             const tried = side === 'publish' ? foreign.map(sample) : foreign;
-            expect([...(await refusals(role, side, tried))].sort()).toEqual([...new Set(tried)].sort());
+            expect([...(await refusals(name, side, tried))].sort()).toEqual([...new Set(tried)].sort());
           });
       }
     }
 });
 
 describe('the probe that doctor makes', () => {
-  const probe = (role: PermissionRole, name: string) =>
-    refusedSubjects({ ...as(role), user: name, pass: name, role }, scope);
+  const probe = (owner: string, name: string) =>
+    refusedSubjects(rolesOf(owner), { ...as(owner), user: name, pass: name }, scope);
 
-  test.each(PERMISSION_ROLES)('finds nothing missing for a %s with its own permissions', async (role) => {
-    expect(await probe(role, role)).toEqual([]);
+  test.each(Object.keys(USERS))('finds nothing missing for a %s with its own permissions', async (name) => {
+    expect(await probe(name, name)).toEqual([]);
+  });
+
+  test.each(['worker', 'triggerer', 'executor'])('names what the user of a %s lacks to be all three', async (name) => {
+    const lacking = (side: 'publish' | 'subscribe') => {
+      const own = permissionsOf(rolesOf(name), layout, scope)[side];
+      const wanted = permissionsOf(rolesOf('serve'), layout, scope)[side];
+      return wanted.filter((subject) => !own.some((allowed) => covers(allowed, subject)));
+    };
+    const found = (await probe('serve', name)).map(({ subject }) => subject);
+    expect(new Set(found)).toEqual(new Set([...lacking('publish'), ...lacking('subscribe')]));
   });
 
   test('names any one subject that is taken away', async () => {
-    for (const { role, side, subject, name, isCovered } of curtailed) {
+    for (const { owner, side, subject, name, isCovered } of curtailed) {
       const found = [
-        ...new Set((await probe(role, name)).filter((one) => one.side !== 'answer').map((one) => one.subject)),
+        ...new Set((await probe(owner, name)).filter((one) => one.side !== 'answer').map((one) => one.subject)),
       ];
       expect({ name, found }).toEqual({ name, found: isCovered ? [] : [subject] });
       expect(side).toMatch(/publish|subscribe/);
@@ -129,7 +156,7 @@ describe('the probe that doctor makes', () => {
       return streams.map(({ config, state }) => [config.name, state.messages, state.last_seq, state.consumer_count]);
     };
     const before = await stored();
-    for (const role of PERMISSION_ROLES) await probe(role, role);
+    for (const name of Object.keys(USERS)) await probe(name, name);
     expect(await stored()).toEqual(before);
   });
 });

@@ -177,10 +177,10 @@ export function clusterAccessRules(): Readonly<Record<string, readonly object[]>
 /** NATS permissions with placeholders, which the chart fills in: `ROOT__`, `PREFIX__`, `TENANT__`, `QUEUE__`, `FEED__`. */
 export function natsPermissionTemplates(): Readonly<Record<string, object>> {
   const layout = layoutOf('ROOT__', 'PREFIX__');
-  const scope = { tenant: 'TENANT__', queues: ['QUEUE__'], feeds: ['FEED__'] };
+  const scope = { tenant: 'TENANT__', queues: ['QUEUE__'], executorQueues: ['QUEUE__'], feeds: ['FEED__'] };
   return Object.fromEntries(
     PERMISSION_ROLES.map((role) => {
-      const { publish, subscribe, allow_responses } = natsUserPermissions(permissionsOf(role, layout, scope));
+      const { publish, subscribe, allow_responses } = natsUserPermissions(permissionsOf([role], layout, scope));
       const responses = allow_responses === undefined ? {} : { allow_responses };
       return [role, { publish: publish.allow, subscribe: subscribe.allow, ...responses }];
     }),
