@@ -42,35 +42,43 @@ null
 {{- end -}}
 {{- end -}}
 
-{{/* The Deployments, as a JSON list of { name, role, pool (defaults merged in) }. */}}
+{{/*
+The Deployments, as a JSON list of { name, component, roles, queues, key, pool (defaults merged in) }. A component is what has an account, a NATS
+user and a key of the Secret of its own: a role, or serve, which has several. `queues` are those of each of its roles that has some.
+*/}}
 {{- define "reentry.deployments" -}}
 {{- $all := list -}}
 {{- $root := . -}}
-{{- range $role, $pools := dict "worker" .Values.workers "executor" .Values.executors "triggerer" (dict "" .Values.triggerer) -}}
+{{- $served := ternary .Values.serve.roles list .Values.serve.enabled -}}
+{{- $components := dict "worker" .Values.workers "executor" .Values.executors "triggerer" (dict "default" .Values.triggerer) "serve" (dict "default" .Values.serve) -}}
+{{- range $component, $pools := $components -}}
 {{- range $key, $pool := $pools -}}
-{{- if and $pool (ne (toString (dig "enabled" true $pool)) "false") -}}
+{{- $isServed := and (eq $key "default") (has $component $served) -}}
+{{- if and $pool (ne (toString (dig "enabled" true $pool)) "false") (not $isServed) -}}
 {{- $whole := mergeOverwrite (deepCopy $root.Values.defaults) (deepCopy $pool) -}}
-{{- $suffix := ternary $role (printf "%s-%s" $role $key) (or (eq $key "") (eq $key "default")) -}}
-{{- $all = append $all (dict "name" (printf "%s-%s" (include "reentry.fullname" $root) $suffix) "role" $role "key" (default "default" $key) "pool" $whole) -}}
+{{- $suffix := ternary $component (printf "%s-%s" $component $key) (eq $key "default") -}}
+{{- $roles := default (list $component) $pool.roles -}}
+{{- $queues := dict -}}
+{{- if has "worker" $roles -}}{{- $_ := set $queues "worker" $pool.queues -}}{{- end -}}
+{{- if has "executor" $roles -}}{{- $_ := set $queues "executor" (default $pool.queues $pool.executorQueues) -}}{{- end -}}
+{{- $all = append $all (dict "name" (printf "%s-%s" (include "reentry.fullname" $root) $suffix) "component" $component "roles" $roles "queues" $queues "key" $key "pool" $whole) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 {{- $all | toJson -}}
 {{- end -}}
 
-{{/* Queues of all pools of one kind, as JSON. */}}
+{{/* Queues of one kind (role: worker or executor) that some Deployments serve, as JSON: { deployments, role }. Without any: the role's usual one. */}}
 {{- define "reentry.queues" -}}
 {{- $queues := list -}}
-{{- range $pool := . -}}
-{{- if and $pool (ne (toString (dig "enabled" true $pool)) "false") -}}
-{{- $queues = concat $queues $pool.queues -}}
+{{- range .deployments -}}
+{{- $queues = concat $queues (default list (index .queues $.role)) -}}
 {{- end -}}
-{{- end -}}
-{{- $queues | uniq | toJson -}}
+{{- default (list (ternary "executor" "default" (eq .role "executor"))) $queues | uniq | toJson -}}
 {{- end -}}
 
 {{- define "reentry.serviceAccount" -}}
-{{ include "reentry.fullname" .root }}-{{ .role }}
+{{ include "reentry.fullname" .root }}-{{ .component }}
 {{- end -}}
 
 {{/* A setting as its environment variable takes it: lists by commas, maps as KEY=VALUE. */}}
@@ -90,7 +98,7 @@ null
 {{- end -}}
 {{- end -}}
 
-{{/* What a role reads from settings: { root, role, config }. */}}
+{{/* What a process reads from settings: { root, component, roles, queues, config }. */}}
 {{- define "reentry.env" -}}
 {{- $root := .root -}}
 {{- $settings := mergeOverwrite (deepCopy $root.Values.config) (deepCopy (default dict .config)) -}}
@@ -103,11 +111,19 @@ null
 - name: REENTRY_NAMESPACES
   value: {{ $namespaces | join "," | quote }}
 {{- end }}
-{{- if ne .role "setup" }}
+{{- with .queues.worker }}
+- name: REENTRY_QUEUES
+  value: {{ join "," . | quote }}
+{{- end }}
+{{- with .queues.executor }}
+- name: REENTRY_EXECUTOR_QUEUES
+  value: {{ join "," . | quote }}
+{{- end }}
+{{- if ne .component "setup" }}
 - name: REENTRY_CONNECTIONS
   value: /etc/reentry/config/connections.yaml
 {{- end }}
-{{- if or (eq .role "worker") (eq .role "executor") }}
+{{- if or (has "worker" .roles) (has "executor" .roles) }}
 {{- if $root.Values.policy }}
 - name: REENTRY_POLICY
   value: /etc/reentry/config/policy.yaml
@@ -120,7 +136,7 @@ null
 {{- with $root.Values.nats.auth }}
 {{- if eq .method "password" }}
 - name: REENTRY_NATS_USER
-  value: reentry-{{ $.role }}
+  value: reentry-{{ $.component }}
 - name: REENTRY_NATS_PASS_FILE
   value: /etc/reentry/nats/secret
 {{- else if eq .method "creds" }}
@@ -145,13 +161,13 @@ null
 
 {{- define "reentry.volumeMounts" -}}
 - { name: tmp, mountPath: /tmp }
-{{- if ne .role "setup" }}
+{{- if ne .component "setup" }}
 - { name: config, mountPath: /etc/reentry/config, readOnly: true }
 {{- range .root.Values.connectionSecrets }}
 - { name: connection-{{ . }}, mountPath: /etc/reentry/connections/{{ . }}, readOnly: true }
 {{- end }}
 {{- end }}
-{{- if and .root.Values.templates (or (eq .role "worker") (eq .role "executor")) }}
+{{- if and .root.Values.templates (or (has "worker" .roles) (has "executor" .roles)) }}
 - { name: templates, mountPath: /etc/reentry/templates, readOnly: true }
 {{- end }}
 {{- if ne .root.Values.nats.auth.method "none" }}
@@ -165,7 +181,7 @@ null
 {{- define "reentry.volumes" -}}
 - name: tmp
   emptyDir: { sizeLimit: 64Mi }
-{{- if ne .role "setup" }}
+{{- if ne .component "setup" }}
 - name: config
   configMap: { name: {{ include "reentry.fullname" .root }} }
 {{- range .root.Values.connectionSecrets }}
@@ -173,16 +189,16 @@ null
   secret: { secretName: {{ . }} }
 {{- end }}
 {{- end }}
-{{- if and .root.Values.templates (or (eq .role "worker") (eq .role "executor")) }}
+{{- if and .root.Values.templates (or (has "worker" .roles) (has "executor" .roles)) }}
 - name: templates
   configMap: { name: {{ include "reentry.fullname" .root }}-templates }
 {{- end }}
 {{- if ne .root.Values.nats.auth.method "none" }}
 - name: nats
   secret:
-    secretName: {{ required "nats.auth.secret names the Secret with one key for each role" .root.Values.nats.auth.secret }}
-    # Each role sees its own key only.
-    items: [{ key: {{ .role }}, path: secret }]
+    secretName: {{ required "nats.auth.secret names the Secret with one key for each kind of process" .root.Values.nats.auth.secret }}
+    # Each sees its own key only.
+    items: [{ key: {{ .component }}, path: secret }]
 {{- end }}
 {{- if .root.Values.nats.tls.secret }}
 - name: nats-tls

@@ -1,5 +1,6 @@
 /** The generated files of the chart, from the tables in code that they describe. */
 import { z } from 'zod';
+import { ROLES } from '../../src/commands/role.ts';
 import { configSchema, SETTINGS } from '../../src/config.ts';
 import type { SettingName } from '../../src/config.ts';
 import { CLUSTER_ACCESS } from '../../src/core/cluster-access.ts';
@@ -23,8 +24,8 @@ export const NOT_IN_VALUES: Readonly<Partial<Record<SettingName, string>>> = {
   context: 'connections',
   connections: 'connections',
   namespaces: 'namespaces, clusterWide',
-  queues: 'workers.<pool>.queues',
-  executorQueues: 'executors.<pool>.queues',
+  queues: 'workers.<pool>.queues, serve.queues',
+  executorQueues: 'executors.<pool>.queues, serve.executorQueues',
   policy: 'policy',
   templateFolder: 'templates',
 };
@@ -142,6 +143,15 @@ export function valuesSchema(): JsonSchema {
       templates: map,
       setup: object({ enabled: flag, hook: text, config, resources: map }),
       defaults: object(pod),
+      serve: object({
+        enabled: flag,
+        // One alone is a pool of its own kind, or the triggerer.
+        roles: { type: 'array', minItems: 2, uniqueItems: true, items: { enum: [...ROLES] } },
+        queues,
+        executorQueues: queues,
+        config,
+        ...pod,
+      }),
       workers: pools,
       executors: pools,
       triggerer: object({ enabled: flag, config, ...pod }),

@@ -48,7 +48,7 @@ export async function rendered(values: object, namespace = 'reentry'): Promise<r
 }
 
 /** Values that together use everything in the chart. `taskNamespaces` must exist where the objects are tried on a server. */
-export function matrix(taskNamespaces: readonly string[]): Readonly<Record<string, object>> {
+export function matrix(taskNamespaces: readonly string[]): Readonly<Record<string, JsonRecord>> {
   return {
     defaults: {},
     'several namespaces, queues and executors': {
@@ -63,6 +63,29 @@ export function matrix(taskNamespaces: readonly string[]): Readonly<Record<strin
       },
     },
     'cluster-wide, without exec': { clusterWide: true, results: { exec: false } },
+    'one process of several roles': {
+      namespaces: taskNamespaces,
+      serve: { enabled: true, replicas: 1, config: { drainSeconds: 40 } },
+      nats: { auth: { method: 'password', secret: 'nats-auth' }, users: { enabled: true } },
+    },
+    'one process of all roles, and pools beside it': {
+      clusterWide: true,
+      results: { exec: false },
+      serve: {
+        ...{
+          enabled: true,
+          roles: ['worker', 'triggerer', 'executor'],
+          queues: ['small'],
+          executorQueues: ['nightly'],
+        },
+        autoscaling: { enabled: true },
+      },
+      workers: { gpu: { queues: ['gpu'], autoscaling: { enabled: true } } },
+      executors: { default: { enabled: true, queues: ['executor'] } },
+      nats: { auth: { method: 'creds', secret: 'nats-auth' }, users: { enabled: true } },
+      policy: { default: { namespaces: ['jobs'] } },
+      templates: { small: { spec: { containers: [{ name: 'base', image: 'busybox' }] } } },
+    },
     'only a triggerer': { workers: { default: { enabled: false } }, setup: { enabled: false } },
     'without triggerer and rights': { triggerer: { enabled: false }, rbac: { create: false } },
     'passwords, TLS and users': {
