@@ -70,6 +70,8 @@ export type Credits =
 
 /** Work queues. `handle` decides ack, nak or abandon itself; a rejection of it is a nak with back-off. */
 export interface WorkQueues {
+  /** Requests and steps of a queue that no process has been given yet. @throws ReentryError NOT_FOUND for a queue that was not set up */
+  ungiven(queue: string): Promise<number>;
   /** Takes run requests of a queue, `credits` at a time; completes when `stop$` emitted and all begun is done. */
   intake$(
     queue: string,
@@ -484,6 +486,7 @@ export interface Tracer {
 /** Counters and gauges by name; names and labels are declared once in `telemetry.ts`. */
 export interface Meter {
   count(name: string, labels?: Readonly<Record<string, string>>, by?: number): void;
-  gauge(name: string, value: number, labels?: Readonly<Record<string, string>>): void;
+  /** `undefined`: not known now; nothing is told of it until it is again. */
+  gauge(name: string, value: number | undefined, labels?: Readonly<Record<string, string>>): void;
   observeMs(name: string, ms: number, labels?: Readonly<Record<string, string>>): void;
 }

@@ -23,6 +23,11 @@ export const METRICS = {
     says: 'Starts put back to wait for their turn, a paused queue or a concurrency key.',
     labels: ['queue', 'why'],
   },
+  queue_waiting: {
+    kind: 'gauge',
+    says: 'What waits in a queue that this process serves: requests and steps that no worker has yet (worker), and runs kept by their turn, a concurrency key or a pause. Every worker of the queue tells the whole: take the largest, not the sum.',
+    labels: ['queue', 'why'],
+  },
   runs_completed_total: { kind: 'counter', says: 'Runs ended, by final state.', labels: ['queue', 'state'] },
   runs_retried_total: { kind: 'counter', says: 'Further attempts, by whose fault.', labels: ['queue', 'category'] },
   steps_total: {
@@ -175,7 +180,8 @@ export function openTelemetry(log: Log): Telemetry {
       },
       gauge(name, value, labels = {}) {
         safely(name, () => {
-          gauges.get(name)?.set(labels, value);
+          if (value === undefined) gauges.get(name)?.remove(labels);
+          else gauges.get(name)?.set(labels, value);
           return gauges.has(name);
         });
       },

@@ -37,6 +37,7 @@ import { laneHandler } from '../worker/lanes.ts';
 import { NO_TRACER } from '../worker/tracing.ts';
 import { answer } from '../worker/services.ts';
 import { FULL_AT } from '../worker/submit.ts';
+import { queueWaiting$ } from '../worker/queue-waiting.ts';
 import type { StartGate } from '../worker/start-gate.ts';
 
 /** What a worker is given. */
@@ -68,6 +69,8 @@ export interface WorkerSettings {
   readonly foreignQueues?: readonly string[] | undefined;
   /** Messages held at a time, per queue: a worker full of starts still serves `ctl` and `resume`. Default `CREDITS`. */
   readonly credits?: Readonly<Partial<Record<Lane | 'intake', number>>> | undefined;
+  /** How often it tells what waits in its queues. Default 15 s. */
+  readonly lookAtQueuesMs?: number | undefined;
   readonly installation: string;
   /** Namespaces the installation watches; absent: all. */
   readonly namespaces?: readonly string[] | undefined;
@@ -169,6 +172,7 @@ export function worker(deps: WorkerDeps): Worker {
         })
         .pipe(takeUntil(stop$)),
       janitor$(engine, settings).pipe(takeUntil(stop$)),
+      queueWaiting$(engine, settings.queues, settings.lookAtQueuesMs).pipe(takeUntil(stop$)),
     );
   };
   return Object.assign(work$, { problems: () => (isConnected ? [] : ['is not connected to NATS']) });

@@ -19,6 +19,11 @@ export function queueLoads(room: WaitingRoom, waits: Iterable<Pick<Wait, 'subscr
   }
   return [...loads].map(([queue, load]) => {
     const { paused = false, at, reason } = room.recordOf(queue) ?? {};
-    return { queue, paused, ...(at === undefined ? {} : { at }), ...(reason === undefined ? {} : { reason }), ...load };
+    const kept = room.keptOf(queue) ?? { turn: 0, key: 0, paused: 0 };
+    return {
+      ...{ queue, paused, ...load, kept },
+      ...(at === undefined ? {} : { at }),
+      ...(reason === undefined ? {} : { reason }),
+    };
   });
 }

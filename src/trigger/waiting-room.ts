@@ -4,12 +4,16 @@ import type { GateChange } from '../ports.ts';
 import type { QueuePlace, QueueRecord, Slots, Subscription } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
 
+/** Runs of a queue by what keeps them. */
+type Kept = Readonly<Record<Exclude<Place<Gated>['verdict'], 'admitted'>, number>>;
+
 interface Room {
   readonly gated: Map<string, Gated>;
   record: QueueRecord | undefined;
   /** In order; as of `orderedAt`. */
   places: readonly Place<Gated>[];
   admitted: ReadonlySet<string>;
+  kept: Kept;
   orderedAt: number;
   isStale: boolean;
 }
@@ -34,6 +38,7 @@ export class WaitingRoom {
         record: undefined,
         places: [],
         admitted: new Set(),
+        kept: { turn: 0, key: 0, paused: 0 },
         orderedAt: -Infinity,
         isStale: false,
       };
@@ -114,6 +119,9 @@ export class WaitingRoom {
     });
     const admitted = room.places.flatMap(({ gated, verdict }) => (verdict === 'admitted' ? [gated.id] : []));
     room.admitted = new Set(admitted);
+    const kept = { turn: 0, key: 0, paused: 0 };
+    for (const { verdict } of room.places) if (verdict !== 'admitted') kept[verdict] += 1;
+    room.kept = kept;
     room.orderedAt = now;
     room.isStale = false;
     return { opened: admitted.filter((id) => !before.has(id)) };
@@ -129,6 +137,11 @@ export class WaitingRoom {
     const { position, verdict } = place;
     const reason = room.record?.reason;
     return { position, of: room.gated.size, why: verdict, ...(reason === undefined ? {} : { reason }) };
+  }
+
+  /** How many runs of a queue are kept by what, as of when it was last put in order. */
+  keptOf(queue: string): Kept | undefined {
+    return this.#rooms.get(queue)?.kept;
   }
 
   /** A queue's gate as told. */

@@ -367,6 +367,8 @@ export const queueLoadSchema = z.looseObject({
   reason: z.string().optional(),
   /** Runs that wait for their turn. */
   waiting: count,
+  /** How many of them are kept by what; those that may start, and wait for a worker only, are in none. Absent from earlier versions. */
+  kept: z.looseObject({ turn: count, key: count, paused: count }).optional(),
   /** Runs that wait for a time: `startAfter`, a retry, a quota. */
   delayed: count,
   /** Runs with a pod. */

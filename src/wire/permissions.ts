@@ -125,6 +125,16 @@ export const PERMISSIONS: readonly PermissionRow[] = [
     subscribe: [],
   },
   {
+    what: 'how much waits in the queues that are served',
+    subjects: ({ assets }, { queues }) =>
+      queues.flatMap((queue) => [
+        `$JS.API.CONSUMER.INFO.${assets.runs}.${consumers.intake(queue)}`,
+        ...LANES.map((lane) => `$JS.API.CONSUMER.INFO.${assets.steps}.${consumers.step(lane, queue)}`),
+      ]),
+    publish: WORKERS,
+    subscribe: [],
+  },
+  {
     what: 'run requests on behalf of submit, and of replayed dead letters',
     subjects: ({ subjects }) => [`${subjects.root}.run.>`],
     publish: [...WORKERS, 'setup'],

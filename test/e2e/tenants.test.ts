@@ -17,6 +17,7 @@ const layout = layoutFrom({});
 const users = natsUsers(layout, {
   queues: ['default'],
   executorQueues: ['executor'],
+  processes: [['worker'], ['triggerer'], ['worker', 'triggerer']],
   tenants: ['sales', 'ops'].map((tenant) => ({ tenant, feeds: [] })),
 });
 // On a server of its own the passwords come from the environment.
@@ -26,6 +27,7 @@ const config = users.reduce(
 );
 
 let folder: string;
+let env: (role: string) => Record<string, string>;
 let nats: TestServer;
 let cluster: LocalCluster;
 const roles: ReentryProcess[] = [];
@@ -45,7 +47,7 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'reentry-tenants-'));
   cluster = await startLocalCluster({ directory: join(folder, 'cluster') });
   nats = await aNatsServer({ config });
-  const env = (role: string) => ({
+  env = (role) => ({
     REENTRY_NATS_URL: nats.url.replace('//', `//reentry-${role}:of-reentry-${role}@`),
     REENTRY_KUBECONFIG: cluster.kubeconfigPath,
     REENTRY_CACHE_FOLDER: folder,
@@ -132,4 +134,31 @@ test('another tenant neither hears, reads, forges nor asks for anything of the f
   for (const subject of subscribed) nc.subscribe(subject, { callback: () => undefined });
   await nc.flush();
   await expect.poll(() => [...refused].sort()).toEqual([...published, ...subscribed].sort());
+});
+
+test('one process of both roles works with the union of their permissions, and doctor names what one of them lacks', async () => {
+  const whole = ['--role', 'worker', 'triggerer'];
+  expect(await runReentry(['doctor', ...whole], env('serve'))).toMatchObject({ code: 0 });
+  const { code, stdout } = await runReentry(['doctor', ...whole], env('worker'));
+  expect(code).not.toBe(0);
+  expect(stdout).toContain('NATS permissions of a worker+triggerer: may not publish');
+  expect(stdout).toContain('claims of shards');
+  expect(stdout).not.toContain('messages of the queues that are served');
+
+  for (const role of roles.splice(0)) {
+    role.kill('SIGTERM');
+    expect(await role.ended).toBe(0);
+  }
+  const serve = startReentry(['serve', 'worker', 'triggerer'], env('serve'));
+  roles.push(serve);
+  for (const role of ['worker', 'triggerer'])
+    await vi.waitUntil(() => serve.stderr().includes(`${role} begins`), { timeout: 60_000 });
+  const own = { tenant: 'sales', runId: 'served' };
+  await client('sales').publishRun('default', own, body('sleep 0.1'), 'run:served');
+  const ended = async () => (await client('sales').lastEvent(own, 'completed'))?.data;
+  await expect.poll(ended, { timeout: 60_000 }).toMatchObject({ state: 'succeeded' });
+  const port = /"port":(\d+)/.exec(serve.stderr())?.[1] ?? '';
+  const metrics = async () => (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+  await expect.poll(metrics, { timeout: 60_000 }).toContain('reentry_queue_waiting{queue="default",why="worker"} 0\n');
+  expect(serve.stderr()).not.toContain('FORBIDDEN');
 });

@@ -140,7 +140,7 @@ describe('the chart', () => {
       expect(kinds(objects, kind).map((one) => nameOf(one).replace(/-doctor$/, ''))).toContain('demo-reentry-serve');
     const doctor = kinds(objects, 'Pod').find((one) => nameOf(one) === 'demo-reentry-serve-doctor');
     const [asked] = recordsIn(recordIn(doctor, 'spec'), 'containers');
-    expect(asked?.['args']).toEqual(['doctor', '--role', ...(wanted['demo-reentry-serve'] ?? []).slice(1)]);
+    expect(asked?.['args']).toEqual(['doctor', '--role', ...wanted['demo-reentry-serve'].slice(1)]);
   });
 
   test('sets up the queues that are served, by one process or several', async () => {

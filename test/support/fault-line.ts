@@ -131,6 +131,7 @@ export function faultLine(broker: Broker, odds: Odds, stallMs: number, random: (
       ...broker,
       [Symbol.asyncDispose]: () => broker[Symbol.asyncDispose](),
       queues: {
+        ...queues,
         intake$: (queue, credits, handle, stop$) => queues.intake$(queue, credits, guarded(handle), stop$),
         steps$: (queue, lane, credits, handle, stop$) => queues.steps$(queue, lane, credits, guarded(handle), stop$),
       },

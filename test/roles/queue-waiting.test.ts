@@ -1,0 +1,124 @@
+import { Subject, lastValueFrom } from 'rxjs';
+import { expect, onTestFinished, test } from 'vitest';
+import { SILENT } from '../../src/operator/api-retry.ts';
+import { triggerer } from '../../src/roles/triggerer.ts';
+import { worker } from '../../src/roles/worker.ts';
+import type { Work } from '../../src/run.ts';
+import { openTelemetry } from '../../src/telemetry.ts';
+import { anInstallation, sharedNatsServer } from '../support/nats-server.ts';
+import { PodWorld, scriptedOperator, worldCluster } from '../support/pod-world.ts';
+
+const server = sharedNatsServer();
+const PATIENCE = { timeout: 30_000, interval: 20 };
+const QUEUES = ['default', 'other'];
+
+/** An installation, and workers that serve its queues and tell what waits there as `/metrics` does. */
+async function aBench() {
+  const installation = await anInstallation(server.url(), { workerQueues: [...QUEUES, 'foreign'] });
+  const broker = await installation.broker();
+  const world = new PodWorld();
+  const cluster = worldCluster(world, () => broker.now());
+  const clusters = { names: ['sim'], get: () => cluster, [Symbol.asyncDispose]: () => Promise.resolve() };
+  const ends: (() => Promise<unknown>)[] = [];
+  const begin = (work$: Work) => {
+    const stop$ = new Subject<void>();
+    const done = lastValueFrom(work$(stop$), { defaultValue: undefined });
+    const end = () => {
+      stop$.next();
+      return done;
+    };
+    ends.push(end);
+    return end;
+  };
+  onTestFinished(async () => {
+    await Promise.all(ends.map((end) => end()));
+    await installation[Symbol.asyncDispose]();
+  });
+  let started = 0;
+  /** `intake` and `start`: how much it takes at a time. */
+  const startWorker = async (credits: { readonly intake?: number; readonly start?: number } = {}) => {
+    const id = `w${(started += 1)}`;
+    const telemetry = openTelemetry(SILENT);
+    const own = await installation.broker('worker', id);
+    const settings = { id, queues: QUEUES, installation: 'test', credits, lookAtQueuesMs: 50 };
+    const operators = [scriptedOperator(world)];
+    const end = begin(worker({ broker: own, clusters, operators, settings, log: SILENT, meter: telemetry.meter }));
+    /** What it tells of its queues: `queue why` → number. */
+    const told = async () => {
+      const lines = (await telemetry.text()).matchAll(/^reentry_queue_waiting\{queue="(\w+)",why="(\w+)"\} (\d+)$/gm);
+      return Object.fromEntries([...lines].map(([, queue, why, count]) => [`${queue} ${why}`, Number(count)]));
+    };
+    return { told, end };
+  };
+  const startTriggerer = async () => {
+    const id = `t${(started += 1)}`;
+    const own = await installation.broker('triggerer', id);
+    const settings = { id, installation: 'test', namespaces: undefined, defaultQueue: 'default' };
+    const { meter } = openTelemetry(SILENT);
+    return begin(triggerer({ broker: own, clusters, log: SILENT, meter, settings }));
+  };
+  const submit = async (count: number, queue: string, request: object = {}) => {
+    for (let n = 0; n < count; n += 1) {
+      const run = { tenant: 't', runId: `${queue}-${(started += 1)}` };
+      await broker.publish.run(run, queue, new TextEncoder().encode(JSON.stringify(request)), run.runId);
+    }
+  };
+  const pause = async (queue: string, paused: boolean) => {
+    const present = await broker.gates.queue(queue);
+    const record = paused ? { v: 1, paused, at: broker.now() } : undefined;
+    expect(await broker.gates.setQueue(queue, record, present?.revision ?? 0)).toBe(true);
+  };
+  return { startWorker, startTriggerer, submit, pause };
+}
+
+/** All that is told where nothing waits but this. */
+const only = (waiting: Readonly<Record<string, number>>, whys = ['worker', 'turn', 'key', 'paused']) => ({
+  ...Object.fromEntries(QUEUES.flatMap((queue) => whys.map((why) => [`${queue} ${why}`, 0]))),
+  ...waiting,
+});
+
+test('requests that no worker takes are told, the same by every worker of the queue, until one takes them', async () => {
+  const { startWorker, startTriggerer, submit } = await aBench();
+  await startTriggerer();
+  const workers = [await startWorker({ intake: 0 }), await startWorker({ intake: 0 })];
+  await submit(7, 'default');
+  await submit(2, 'other');
+  // Of a queue that they do not serve, they tell nothing.
+  await submit(4, 'foreign');
+  for (const { told } of workers)
+    await expect.poll(told, PATIENCE).toEqual(only({ 'default worker': 7, 'other worker': 2 }));
+  workers.push(await startWorker());
+  for (const { told } of workers) await expect.poll(told, PATIENCE).toEqual(only({}));
+});
+
+test('starts that a busy worker has not taken wait for a worker, and what it holds does not', async () => {
+  const { startWorker, startTriggerer, submit } = await aBench();
+  await startTriggerer();
+  const { told } = await startWorker({ start: 1 });
+  await submit(6, 'default', { params: { keepsSlot: true, exits: [null] } });
+  await expect.poll(told, PATIENCE).toEqual(only({ 'default worker': 5 }));
+});
+
+test('runs of a paused queue, and of a concurrency key without a slot, are told apart from what a further worker would take', async () => {
+  const { startWorker, startTriggerer, submit, pause } = await aBench();
+  await startTriggerer();
+  const { told } = await startWorker();
+  await pause('default', true);
+  await submit(5, 'default');
+  await submit(4, 'other', { concurrencyKey: 'db', params: { exits: [null] } });
+  await expect.poll(told, PATIENCE).toEqual(only({ 'default paused': 5, 'other key': 3 }));
+  await pause('default', false);
+  await expect.poll(told, PATIENCE).toEqual(only({ 'other key': 3 }));
+});
+
+test('what nobody answers is not told: gates without a triggerer, anything once the worker stops', async () => {
+  const { startWorker, startTriggerer, submit } = await aBench();
+  const endTriggerer = await startTriggerer();
+  const { told, end } = await startWorker({ intake: 0 });
+  await submit(3, 'default');
+  await expect.poll(told, PATIENCE).toEqual(only({ 'default worker': 3 }));
+  await endTriggerer();
+  await expect.poll(told, PATIENCE).toEqual(only({ 'default worker': 3 }, ['worker']));
+  await end();
+  expect(await told()).toEqual({});
+});
