@@ -28,13 +28,19 @@ const notRun = (what: string, why: string): [] => {
 };
 const hasHelm = spawnSync(process.env['REENTRY_HELM'] ?? 'helm', ['version'], { stdio: 'ignore' }).status === 0;
 const hasCluster = (process.env['KUBECONFIG'] ?? '') !== '';
+const hasImage = hasCluster && process.env['REENTRY_TEST_IMAGE'] !== undefined;
 const chart = hasHelm
   ? [
       project('helm', {
         ...real,
-        exclude: hasCluster
-          ? []
-          : ['test/helm/cluster.test.ts', ...notRun('the chart on a real Kubernetes', 'no KUBECONFIG')],
+        exclude: [
+          ...(hasCluster
+            ? []
+            : ['test/helm/cluster.test.ts', ...notRun('the chart on a real Kubernetes', 'no KUBECONFIG')]),
+          ...(hasImage
+            ? []
+            : ['test/helm/install.test.ts', ...notRun('the image and its release', 'no REENTRY_TEST_IMAGE')]),
+        ],
       }),
     ]
   : notRun('the tests of the chart', 'no helm: set REENTRY_HELM, or put helm 3.14 or newer on the PATH');

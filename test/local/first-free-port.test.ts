@@ -1,12 +1,13 @@
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { type AddressInfo, connect, createServer, type Server } from 'node:net';
+import { connect, createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { onFirstFreePort } from '../../src/local/first-free-port.ts';
 import { startNatsServer } from '../../src/local/nats-server.ts';
 import { natsServerProgram } from '../support/nats-server.ts';
+import { freePorts, portOf } from '../support/ports.ts';
 
 let directory: string;
 let taken: Server;
@@ -25,19 +26,8 @@ async function aListener(port = 0, host = '127.0.0.1'): Promise<Server> {
   await once(server, 'listening');
   return server;
 }
-function portOf(server: Server): number {
-  const address: AddressInfo | string | null = server.address();
-  if (address === null || typeof address === 'string') throw new TypeError('it listens on a port');
-  return address.port;
-}
 /** A port that was free just now. */
-async function freePort(): Promise<number> {
-  const server = await aListener();
-  const port = portOf(server);
-  server.close();
-  await once(server, 'close');
-  return port;
-}
+const freePort = async (): Promise<number> => (await freePorts(1))[0] ?? 0;
 const tried = (ports: readonly number[]) => onFirstFreePort(ports, (port) => Promise.resolve(port));
 
 describe('a server on the first free port', () => {

@@ -1,6 +1,5 @@
-import { once } from 'node:events';
-import { createServer } from 'node:net';
 import { aNatsServer, type TestServer } from './nats-server.ts';
+import { freePorts } from './ports.ts';
 
 /** Several nats-servers that hold their streams together. */
 export interface TestNatsCluster extends AsyncDisposable {
@@ -30,21 +29,4 @@ export async function aNatsCluster(size = 3): Promise<TestNatsCluster> {
       await Promise.all(servers.map((server) => server[Symbol.asyncDispose]()));
     },
   };
-}
-
-/** Ports that nothing listens on, found by listening on all of them at once. */
-async function freePorts(count: number): Promise<readonly number[]> {
-  const listeners = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'));
-  await Promise.all(listeners.map((listener) => once(listener, 'listening')));
-  const ports = listeners.map((listener) => {
-    const address = listener.address();
-    return typeof address === 'object' && address !== null ? address.port : 0;
-  });
-  await Promise.all(
-    listeners.map(async (listener) => {
-      listener.close();
-      await once(listener, 'close');
-    }),
-  );
-  return ports;
 }
