@@ -31,7 +31,9 @@ const REFUSALS: readonly { readonly fault: KubernetesFault; readonly when: (refu
   { fault: 'quota', when: ({ status, message }) => status === 403 && message.includes('status unknown for quota') },
   { fault: 'invalid', when: ({ status, message }) => status === 403 && /admission webhook .* denied/.test(message) },
   { fault: 'forbidden', when: ({ status }) => status === 403 },
-  { fault: 'notFound', when: ({ status }) => status === 404 },
+  { fault: 'notFound', when: ({ status, reason }) => status === 404 && reason === 'NotFound' },
+  // A page of a proxy or a balancer says nothing of an object: an absence is believed of the API server only.
+  { fault: 'unavailable', when: ({ status }) => status === 404 },
   { fault: 'alreadyExists', when: ({ status, reason }) => status === 409 && reason === 'AlreadyExists' },
   // Bursts of creations race for the quota object. @see https://github.com/kubernetes/kubernetes/issues/67761
   { fault: 'quota', when: ({ status, kind }) => status === 409 && kind === 'resourcequotas' },

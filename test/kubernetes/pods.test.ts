@@ -62,6 +62,18 @@ describe('createPod', () => {
   });
 });
 
+describe('getPod', () => {
+  test('believes an absence of the API server only, not of a proxy that knows no such page', async () => {
+    await using server = await scriptedServer((asked, response) => {
+      if (asked.index > 0) sendStatus(response, 404, 'NotFound', 'pods "one" not found');
+      else response.writeHead(404, { 'content-type': 'text/html' }).end('<h1>404 page not found</h1>');
+    });
+    const cluster = await server.cluster();
+    expect(await errorOf(cluster.getPod('ns', 'one'))).toMatchObject({ fault: 'unavailable', transient: true });
+    expect(await cluster.getPod('ns', 'one')).toBeUndefined();
+  });
+});
+
 describe('deletePod', () => {
   test('repeats a deletion whose answer was lost', async () => {
     await using server = await scriptedServer((asked, response) => {
