@@ -74,7 +74,12 @@ export interface Cluster extends AsyncDisposable {
   /** How pods of this cluster carry results; absent: as shipped. */
   readonly xcomSidecar?: XcomSidecarSettings | undefined;
   /** Never ends, never errors: what goes wrong is said as `lagging` and tried again. One HTTP watch per subscription: share it. */
-  watchPods$(scope: { readonly namespace: string | undefined; readonly labelSelector: string }): Observable<PodSignal>;
+  watchPods$(scope: {
+    readonly namespace: string | undefined;
+    readonly labelSelector: string;
+    /** `false`: pods that vanish without a sign of their deletion are told as not confirmed at once, instead of after a GET each. */
+    readonly confirms?: boolean;
+  }): Observable<PodSignal>;
   /** `exists`: a pod of that name is there (GET done). Unknown outcomes are settled by GET. */
   createPod(namespace: string, manifest: Manifest, options?: { readonly dryRun?: boolean }): Promise<CreateOutcome>;
   getPod(namespace: string, name: string): Promise<Manifest | undefined>;

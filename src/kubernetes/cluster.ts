@@ -20,14 +20,14 @@ import { podEvents } from './events.ts';
 import { execInPod } from './exec.ts';
 import { Http } from './http.ts';
 import { type Environment, targetOf } from './kubeconfig.ts';
-import { listPods, type PodScope } from './list.ts';
+import { listPods } from './list.ts';
 import { readLogs } from './logs.ts';
 import { createPod, deletePod, getPod, patchPod } from './pods.ts';
 import { missingPermissions, type Permission } from './reviews.ts';
 import { putSecret } from './secrets.ts';
 import type { XcomSidecarSettings } from '../core/xcom-sidecar.ts';
 import type { ConnectionSettings, Tuning } from './settings.ts';
-import { type WatchListMemory, watchPods$ } from './watch.ts';
+import { type WatchedPods, type WatchListMemory, watchPods$ } from './watch.ts';
 
 /** A cluster reached over HTTP. Opening it reads files and sends nothing. */
 export class HttpCluster implements Cluster, SecretWriter {
@@ -48,7 +48,7 @@ export class HttpCluster implements Cluster, SecretWriter {
     this.#http = new Http(connection, { base: server, proxyUrl }, new Auth(target, env, tuning.pluginMs), tuning);
   }
 
-  watchPods$(scope: PodScope): Observable<PodSignal> {
+  watchPods$(scope: WatchedPods): Observable<PodSignal> {
     return watchPods$(this.#http, scope, this.#tuning, this.#watchList);
   }
 

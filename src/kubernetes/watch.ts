@@ -13,9 +13,15 @@ import { podsPath } from './paths.ts';
 import { getPod } from './pods.ts';
 import type { Tuning } from './settings.ts';
 
-/** What all watches of a cluster know together: until when WatchList need not be tried, epoch milliseconds. */
+/** What all watches of a cluster know together: until when WatchList need not be tried, by this process's steady clock. */
 export interface WatchListMemory {
   refusedUntil: number;
+}
+
+/** Which pods, and whether one that vanished without a sign of its deletion is asked for. */
+export interface WatchedPods extends PodScope {
+  /** `false`: told as not confirmed at once; whoever waits for it asks. Default true. */
+  readonly confirms?: boolean | undefined;
 }
 
 /** Longest event; etcd takes objects of 1.5 MiB. */
@@ -26,6 +32,8 @@ const ALIVE_MS = 1000;
 const SPREAD_MS = 1000;
 /** Longest wait while connections are refused. */
 const REFUSED_MOST_MS = 3_000;
+/** A stream that ended without an event or a bookmark, so often in a row: the server no longer knows the place, and does not say so. */
+const BARREN_MOST = 2;
 /** GETs at once that confirm what vanished. */
 const CONFIRMATIONS = 4;
 const END_MARK = 'k8s.io/initial-events-end';
@@ -33,7 +41,7 @@ const END_MARK = 'k8s.io/initial-events-end';
 /** Watches the pods of a scope until unsubscription, or the end of the cluster's connection. Never completes, never errors. */
 export function watchPods$(
   http: Http,
-  scope: PodScope,
+  scope: WatchedPods,
   tuning: Tuning,
   memory: WatchListMemory,
 ): Observable<PodSignal> {
@@ -60,7 +68,7 @@ type StreamEnd = 'resume' | 'relist';
 
 class PodWatch {
   readonly #http: Http;
-  readonly #scope: PodScope;
+  readonly #scope: WatchedPods;
   readonly #tuning: Tuning;
   readonly #memory: WatchListMemory;
   readonly #stop: AbortSignal;
@@ -72,11 +80,14 @@ class PodWatch {
   #confirming = 0;
   /** Where a watch may go on; undefined: everything must be listed first. */
   #version: string | undefined;
-  #aliveAt = 0;
+  /** By the steady clock; undefined: not said since the watch was down. */
+  #aliveAt: number | undefined;
+  /** How many events and bookmarks have been heard. */
+  #heard = 0;
 
   constructor(
     http: Http,
-    scope: PodScope,
+    scope: WatchedPods,
     tuning: Tuning,
     memory: WatchListMemory,
     stop: AbortSignal,
@@ -106,11 +117,13 @@ class PodWatch {
     const [first, most] = this.#tuning.backoffMs;
     let bound = first;
     let listBound = first;
+    let barren = 0;
     while (!this.#stopped()) {
       const begunAt = performance.now();
       const livedMs = (): number => performance.now() - begunAt;
       let end: StreamEnd | undefined;
       let failure: unknown;
+      const heardBefore = this.#heard;
       try {
         end = await this.#once();
       } catch (error) {
@@ -118,6 +131,8 @@ class PodWatch {
         failure = error;
         if (error instanceof KubernetesError && error.fault === 'expired') end = 'relist';
       }
+      barren = end === 'resume' && this.#heard === heardBefore ? barren + 1 : 0;
+      if (barren >= BARREN_MOST) end = 'relist';
       if (livedMs() >= this.#tuning.healthyMs) bound = first;
       if (livedMs() > SPREAD_MS) listBound = first;
       let waitMs: number;
@@ -129,7 +144,7 @@ class PodWatch {
         waitMs = again ? Math.random() * listBound : 0;
         if (again) listBound = Math.min(listBound * 2, most);
       } else {
-        this.#say({ kind: 'lagging', why: failure instanceof Error ? failure.message : String(failure) });
+        this.#lag(failure instanceof Error ? failure.message : String(failure));
         // Nobody listens there: asking costs nobody anything, and every moment after the server's return counts.
         const limit = failure instanceof KubernetesError && failure.reason === 'ECONNREFUSED' ? REFUSED_MOST_MS : most;
         waitMs = Math.random() * Math.min(bound, limit);
@@ -142,17 +157,23 @@ class PodWatch {
 
   #expired(): void {
     this.#version = undefined;
-    this.#say({ kind: 'lagging', why: `${this.#attempted.what}: the place to go on from has expired; listing anew` });
+    this.#lag(`${this.#attempted.what}: the place to go on from has expired; listing anew`);
+  }
+
+  #lag(why: string): void {
+    // However soon it is back: that has to be said.
+    this.#aliveAt = undefined;
+    this.#say({ kind: 'lagging', why });
   }
 
   async #once(): Promise<StreamEnd> {
     if (this.#version !== undefined) return await this.#stream(this.#version);
-    if (Date.now() >= this.#memory.refusedUntil) {
+    if (performance.now() >= this.#memory.refusedUntil) {
       try {
         return await this.#stream(undefined);
       } catch (error) {
         if (!(error instanceof NoEndMark) && !isWatchListRefused(error)) throw error;
-        this.#memory.refusedUntil = Date.now() + this.#tuning.watchListAgainMs;
+        this.#memory.refusedUntil = performance.now() + this.#tuning.watchListAgainMs;
       }
     }
     const list = await listPods(this.#http, this.#scope, this.#tuning.pageSize, this.#stop);
@@ -240,6 +261,7 @@ class PodWatch {
     const event: unknown = JSON.parse(line.toString('utf8'));
     const object = recordIn(event, 'object');
     const version = textIn(recordIn(object, 'metadata'), 'resourceVersion');
+    this.#heard += 1;
     switch (textIn(event, 'type')) {
       case 'ADDED':
       case 'MODIFIED': {
@@ -290,10 +312,10 @@ class PodWatch {
     this.#say({ kind: 'synced' });
   }
 
-  /** A pod with a deletion timestamp went for good; any other may only have left the selection, which a GET decides. */
+  /** A pod with a deletion timestamp went for good; any other may only have left the selection, which a GET decides where it is wanted. */
   #gone(pod: PodProjection): void {
-    if (pod.deletedAt !== undefined) {
-      this.#say({ kind: 'gone', pod, confirmed: true });
+    if (pod.deletedAt !== undefined || this.#scope.confirms === false) {
+      this.#say({ kind: 'gone', pod, confirmed: pod.deletedAt !== undefined });
       return;
     }
     this.#vanished.push(pod);
@@ -317,8 +339,9 @@ class PodWatch {
   }
 
   #alive(): void {
-    const now = Date.now();
-    if (now - this.#aliveAt < ALIVE_MS) return;
+    // Not the wall clock, which may be set back.
+    const now = performance.now();
+    if (this.#aliveAt !== undefined && now - this.#aliveAt < ALIVE_MS) return;
     this.#aliveAt = now;
     this.#say({ kind: 'alive' });
   }

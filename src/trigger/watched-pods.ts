@@ -36,7 +36,8 @@ export function watchedPods$(
   return merge(
     ...scopes.map((scope) =>
       clusterOf(scope.connection)
-        .watchPods$({ namespace: scope.namespace, labelSelector })
+        // Most that vanish behind a watch are nobody's any more; those that are waited for are asked for, within their rate.
+        .watchPods$({ namespace: scope.namespace, labelSelector, confirms: false })
         .pipe(map((signal): WatchSignal => ({ scope, signal }))),
     ),
   ).pipe(

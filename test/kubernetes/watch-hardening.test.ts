@@ -3,7 +3,7 @@ import { writeFile } from 'node:fs/promises';
 import type { ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import type { Subscription } from 'rxjs';
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import type { Cluster, Manifest, PodSignal } from '../../src/ports.ts';
 import { type Asked, podObject, scriptedServer, sendJson, sendStatus } from '../support/scripted-server.ts';
 
@@ -210,6 +210,76 @@ describe('a watch', () => {
     await expect.poll(() => server.asked.filter(isWatchList).length, { timeout: 20_000 }).toBeGreaterThanOrEqual(5);
     expect(performance.now() - startedAt).toBeGreaterThan(100);
     expect(server.asked.length).toBeLessThan(20);
+  });
+
+  test('that broke just after it had spoken says that it is up again as soon as it is', async () => {
+    await using server = await scriptedServer((asked, response) => {
+      if (asked.index > 0) begin(response);
+      else begin(response, mark('7'));
+      response.flushHeaders();
+      if (asked.index > 0) return;
+      // Another chunk: the first one ends the list.
+      setTimeout(() => response.write(line('ADDED', podObject('one', 'u1', '8')), () => response.destroy()), 20);
+    });
+    const said = watching(await server.cluster(QUICK));
+    await expect.poll(() => said.map(({ kind }) => kind)).toContain('lagging');
+    await expect.poll(() => said.at(-1)?.kind).toBe('alive');
+  });
+
+  test('says that it is alive also after the clock of the machine was set back', async () => {
+    vi.useFakeTimers({ toFake: ['Date'] });
+    try {
+      await using server = await scriptedServer((_asked, response) => {
+        begin(response, mark('7'));
+        const talking = setInterval(() => response.write(line('BOOKMARK', { metadata: { resourceVersion: '8' } })), 50);
+        response.once('close', () => {
+          clearInterval(talking);
+        });
+      });
+      const said = watching(await server.cluster(QUICK));
+      const alive = (): number => said.filter(({ kind }) => kind === 'alive').length;
+      await expect.poll(alive).toBe(1);
+      vi.setSystemTime(Date.now() - 3_600_000);
+      await expect.poll(alive, { timeout: 5_000 }).toBeGreaterThan(1);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
+  test('that is ended again and again without a word lists anew: a server may forget a place without saying so', async () => {
+    await using server = await scriptedServer((asked, response) => {
+      const isFirst = asked.index === 0;
+      begin(
+        response,
+        ...(isWatchList(asked) ? [line('ADDED', podObject('x', isFirst ? 'u1' : 'u2', '5')), mark('7')] : []),
+      );
+      response.flushHeaders();
+      if (isFirst || !isWatchList(asked)) response.end();
+    });
+    const said = watching(await server.cluster(QUICK));
+    await expect.poll(() => told(said, 'u2'), { timeout: 10_000 }).toBeDefined();
+    expect(server.asked.filter(isWatchList)).toHaveLength(2);
+    expect(server.asked.filter(isWatch)).toHaveLength(4);
+  });
+
+  test('whose listener asks for itself tells of pods that vanished at once, and sends no request', async () => {
+    const pods = Array.from({ length: 30 }, (_, n) => line('ADDED', podObject(`p${n}`, `u${n}`, '5')));
+    await using server = await scriptedServer((asked, response) => {
+      if (asked.index === 0) begin(response, ...pods, mark('7'));
+      else if (isWatchList(asked)) begin(response, mark('9'));
+      else begin(response, line('ERROR', { kind: 'Status', code: 410, reason: 'Expired' }));
+      if (!isWatchList(asked) || asked.index === 0) response.end();
+    });
+    const cluster = await server.cluster(QUICK);
+    const gone: PodSignal[] = [];
+    running.push(
+      cluster.watchPods$({ namespace: 'ns', labelSelector: 'a=b', confirms: false }).subscribe((signal) => {
+        if (signal.kind === 'gone') gone.push(signal);
+      }),
+    );
+    await expect.poll(() => gone.length, { timeout: 5_000 }).toBe(30);
+    expect(gone).toContainEqual(expect.objectContaining({ confirmed: false }));
+    expect(server.asked.filter((asked) => !isWatch(asked))).toEqual([]);
   });
 
   test('whose WatchList is cut before its end goes on with a list in pages', async () => {
