@@ -1,6 +1,7 @@
 /** What waits in the queues of a worker, told as a gauge: what its number should follow. */
 import { catchError, exhaustMap, finalize, forkJoin, from, ignoreElements, of, tap, timer } from 'rxjs';
 import type { Observable } from 'rxjs';
+import { ReentryError } from '../errors.ts';
 import type { Broker, Log, Meter } from '../ports.ts';
 import type { Gate } from '../wire/messages.ts';
 
@@ -27,14 +28,25 @@ export function queueWaiting$(
   const tell = (queue: string, counts: Readonly<Partial<Record<(typeof WHYS)[number], number>>>) => {
     for (const why of WHYS) meter.gauge('queue_waiting', counts[why], { queue, why });
   };
+  const refused = new Set<string>();
   const unknown = (queue: string) => (error: unknown) => {
+    if (error instanceof ReentryError && error.code === 'FORBIDDEN' && !refused.has(queue)) {
+      // Users of an earlier version: the work goes on, and the server's log and ours are not filled with what does not change by itself.
+      refused.add(queue);
+      log.warn(
+        { queue },
+        'not allowed to ask NATS what waits in the queue, so it is not told; `reentry setup --permissions` prints what the server must allow',
+      );
+    }
     log.debug({ queue, error: String(error) }, 'what waits in the queue is not known now');
     return of(undefined);
   };
+  const ungiven$ = (queue: string): Observable<number | undefined> =>
+    refused.has(queue) ? of(undefined) : from(broker.queues.ungiven(queue)).pipe(catchError(unknown(queue)));
   const look$ = (): Observable<unknown> =>
     forkJoin({
       loads: from(broker.questions.queues()).pipe(catchError(unknown(queues.join()))),
-      given: forkJoin(queues.map((queue) => from(broker.queues.ungiven(queue)).pipe(catchError(unknown(queue))))),
+      given: forkJoin(queues.map(ungiven$)),
     }).pipe(
       tap(({ loads, given }) => {
         for (const [n, queue] of queues.entries()) {

@@ -1,11 +1,17 @@
-import { Subject, lastValueFrom } from 'rxjs';
+import { Subject, count, firstValueFrom, lastValueFrom, take } from 'rxjs';
 import { expect, onTestFinished, test } from 'vitest';
+import { openBroker } from '../../src/nats/broker.ts';
+import { connectNats } from '../../src/nats/connection.ts';
+import { layoutFrom } from '../../src/nats/options.ts';
+import { setup } from '../../src/nats/setup.ts';
 import { SILENT } from '../../src/operator/api-retry.ts';
 import { triggerer } from '../../src/roles/triggerer.ts';
 import { worker } from '../../src/roles/worker.ts';
 import type { Work } from '../../src/run.ts';
 import { openTelemetry } from '../../src/telemetry.ts';
-import { anInstallation, sharedNatsServer } from '../support/nats-server.ts';
+import { natsUserPermissions, permissionsOf } from '../../src/wire/permissions.ts';
+import { queueWaiting$ } from '../../src/worker/queue-waiting.ts';
+import { aNatsServer, anInstallation, sharedNatsServer } from '../support/nats-server.ts';
 import { PodWorld, scriptedOperator, worldCluster } from '../support/pod-world.ts';
 
 const server = sharedNatsServer();
@@ -70,6 +76,39 @@ async function aBench() {
   };
   return { startWorker, startTriggerer, submit, pause };
 }
+
+test('a worker whose user may not ask works on, and says so once for each queue', async () => {
+  const layout = layoutFrom({});
+  const { publish, ...rest } = permissionsOf(['worker'], layout, { queues: QUEUES });
+  const older = publish.filter((subject) => !/^\$JS\.API\.CONSUMER\.INFO\.REENTRY_(RUNS|STEPS)\./.test(subject));
+  expect(older.length).toBeLessThan(publish.length);
+  const users = [
+    { user: 'god', password: 'god' },
+    { user: 'old', password: 'old', permissions: natsUserPermissions({ publish: older, ...rest }) },
+  ];
+  await using limited = await aNatsServer({ config: `authorization { users: ${JSON.stringify(users)} }` });
+  const as = (user: string) => ({ servers: limited.url, user, pass: user, name: user, role: 'worker' as const });
+  {
+    await using connection = await connectNats(as('god'));
+    await setup(connection.nc, layout, { workerQueues: QUEUES, storageBytes: 512 * 1024 ** 2 });
+  }
+  await using broker = await openBroker(as('old'));
+  const told: string[] = [];
+  const log = { ...SILENT, warn: (fields: object) => void told.push(JSON.stringify(fields)) };
+  const looks$ = new Subject<void>();
+  const meter = {
+    count: () => undefined,
+    gauge: () => {
+      looks$.next();
+    },
+    observeMs: () => undefined,
+  };
+  const looked = firstValueFrom(looks$.pipe(take(8 * 5), count()), { defaultValue: 0 });
+  const asking = queueWaiting$({ broker, log, meter }, QUEUES, 20).subscribe();
+  await looked;
+  asking.unsubscribe();
+  expect(told.sort()).toEqual(QUEUES.map((queue) => JSON.stringify({ queue })));
+});
 
 /** All that is told where nothing waits but this. */
 const only = (waiting: Readonly<Record<string, number>>, whys = ['worker', 'turn', 'key', 'paused']) => ({
