@@ -86,7 +86,7 @@ const secret = z.preprocess(
   z.instanceof(Secret),
 );
 const natsUrl = text.refine(
-  (value) => value.split(',').every((part) => /^(?:(?:nats|tls|ws|wss):\/\/)?[^\s/]+$/.test(part.trim())),
+  (value) => value.split(',').every((part) => /^(?:(?:nats|tls):\/\/)?[^\s/]+$/.test(part.trim())),
   'must be nats://HOST:PORT (or tls://…), several separated by commas',
 );
 
@@ -370,7 +370,7 @@ export function parseConfig(sources: ConfigSources): Config {
   const parsed = configSchema.safeParse(chosen);
   for (const issue of parsed.error?.issues ?? []) {
     const name = names.find((candidate) => candidate === issue.path[0]);
-    problems.push({ path: name === undefined ? '$' : (origin[name] ?? name), message: issue.message });
+    problems.push({ path: name === undefined ? '$' : (origin[name] ?? name), message: withinValue(issue) });
   }
   if (!parsed.success || problems.length > 0) {
     const lines = problems.map(({ path, message }) => `  ${path}: ${message}`);
@@ -380,6 +380,12 @@ export function parseConfig(sources: ConfigSources): Config {
     });
   }
   return Object.freeze(parsed.data);
+}
+
+/** What is wrong, and where in a value of several parts. */
+function withinValue({ path: [, part], message }: z.core.$ZodIssue): string {
+  if (part === undefined) return message;
+  return `${typeof part === 'number' ? `part ${String(part + 1)}` : String(part)}: ${message}`;
 }
 
 function filled(value: string | undefined): string | undefined {
@@ -454,14 +460,4 @@ export function parseConnections(name: string, content: string): Readonly<Record
     transient: false,
     problems,
   });
-}
-
-/** A NATS URL without its password, for people and logs. */
-export function shownUrl(url: string): string {
-  return url.replace(/(^|,)((?:[a-z]+:\/\/)?)[^@,/]*@/g, '$1$2***@');
-}
-
-/** All settings as they may be shown: secrets hidden. */
-export function shownConfig(config: Config): Readonly<Record<string, unknown>> {
-  return { ...config, natsUrl: shownUrl(config.natsUrl) };
 }

@@ -60,12 +60,24 @@ function parsed(servers: ConnectOptions['servers']) {
   return {
     servers: urls.map(({ host, port }) => (port === '' ? `${host}:4222` : host)),
     tls: urls.some(({ protocol }) => protocol === 'tls:'),
-    user: withUser === undefined ? undefined : decodeURIComponent(withUser.username),
-    pass: withUser === undefined || withUser.password === '' ? undefined : decodeURIComponent(withUser.password),
+    user: withUser === undefined ? undefined : decoded(withUser.username),
+    pass: withUser === undefined || withUser.password === '' ? undefined : decoded(withUser.password),
   };
 }
 
-const redacted = (text: string) => text.replace(/\/\/[^@/]*@/, '//…@');
+/** What stands encoded in a URL. A `%` that encodes nothing is itself: passwords are pasted as they are. */
+function decoded(text: string): string {
+  return text.replace(/(?:%[0-9A-Fa-f]{2})+/g, (encoded) => {
+    try {
+      return decodeURIComponent(encoded);
+    } catch {
+      return encoded;
+    }
+  });
+}
+
+/** Whatever stands before the last `@` may be a password. */
+const redacted = (text: string) => text.replace(/^((?:[a-z]+:\/\/)?).*@/is, '$1…@');
 
 function readable(file: string): Buffer {
   try {

@@ -51,6 +51,24 @@ describe('a server with a token', () => {
   });
 });
 
+describe('a password with signs that URLs encode', () => {
+  const { url } = sharedNatsServer({ config: 'authorization { users: [ { user: "a", password: "100%@zü" } ] }' });
+
+  test.each(['100%@zü', '100%25%40z%C3%BC', '100%%40zü'])('works as %s', async (password) => {
+    await using connection = await connectNats({ ...base, servers: url().replace('//', `//a:${password}@`) });
+    await connection.nc.flush();
+  });
+
+  test.each(['a:hunter2@', 'http://a:hunter2@x', 'http://a:hun/hunter2@x', 'nats://a:x@hunter2@'])(
+    'is not shown where the address is none: %s',
+    async (servers) => {
+      const failure = connectNats({ ...base, servers });
+      await expect(failure).rejects.toMatchObject({ code: 'CONFIG_INVALID' });
+      await expect(failure).rejects.not.toMatchObject({ message: expect.stringContaining('hunter2') });
+    },
+  );
+});
+
 describe('no server', () => {
   test('is said at once, with its address', async () => {
     await expect(connectNats({ ...base, servers: 'nats://127.0.0.1:1' })).rejects.toMatchObject({
