@@ -5,6 +5,7 @@ import { ReplaySubject } from 'rxjs';
 import { z } from 'zod';
 import { ERROR_CODES, EXIT_CODES, signalCode } from './commands/exit-codes.ts';
 import type { ExitCode } from './commands/exit-codes.ts';
+import { plain } from './commands/paint.ts';
 import { program } from './commands/program.ts';
 import type { Shell } from './commands/shell.ts';
 import { ReentryError } from './errors.ts';
@@ -91,7 +92,7 @@ export async function main({ env, userCache, entry }: Entry): Promise<never> {
     }).parseAsync(process.argv);
   } catch (error) {
     const { text, code } = failure(error);
-    if (text !== '') shell.err(text);
+    if (text !== '') shell.err(plain(text));
     process.exitCode = code;
   }
   process.off('SIGINT', onSignal);

@@ -10,7 +10,7 @@ import type { Phase } from '../wire/messages.ts';
 import { keys } from '../wire/subjects.ts';
 import { natsOptions } from './connection.ts';
 import { EXIT_CODES } from './exit-codes.ts';
-import { diagnosisLines, paintFor, span } from './paint.ts';
+import { diagnosisLines, paintFor, plain, span } from './paint.ts';
 import { action, declare, family, NATS_SETTINGS, oneArgument, wholeNumber } from './shell.ts';
 import type { Finish, Invocation, Shell } from './shell.ts';
 
@@ -100,7 +100,14 @@ function listCommand(shell: Shell, finish: Finish): Command {
     for (const { sequence, kind, run, at, why } of letters) {
       const phase = onward.get(keys.run(run));
       const said = `${phase === undefined ? '' : `(${onwardText(phase)}) `}${why.summary}`;
-      table.push([String(sequence), kind, run.tenant, run.runId, span(Date.now() - at), said.slice(0, 80)]);
+      table.push([
+        String(sequence),
+        kind,
+        plain(run.tenant),
+        plain(run.runId),
+        span(Date.now() - at),
+        plain(said.slice(0, 80)),
+      ]);
     }
     shell.out(letters.length === 0 ? 'no dead letters' : table.toString());
     if (next !== undefined) shell.err(`more: reentry dlq list --after ${String(next)}`);
@@ -167,13 +174,13 @@ function showCommand(shell: Shell, finish: Finish): Command {
     shell.out(
       [
         `${paint.dim('letter ')} ${String(letter.sequence)} (${kind}), ${span(Date.now() - at)} ago`,
-        `${paint.dim('run    ')} ${run.tenant}/${run.runId}, ${state?.phase ?? 'no state any more'}`,
+        `${paint.dim('run    ')} ${plain(`${run.tenant}/${run.runId}`)}, ${state?.phase ?? 'no state any more'}`,
         ...(diagnosis === undefined || onward !== undefined
-          ? [`${paint.bold(why.code)} (${why.category}): ${why.summary}`]
+          ? [`${paint.bold(why.code)} (${why.category}): ${plain(why.summary)}`]
           : diagnosisLines(paint, diagnosis)),
         `${paint.dim('replay ')} ${replayText(letter, onward, request !== undefined)}`,
         paint.dim('message'),
-        message.slice(0, SHOWN_LENGTH),
+        plain(message.slice(0, SHOWN_LENGTH)),
       ].join('\n'),
     );
     return EXIT_CODES.ok;
@@ -183,7 +190,7 @@ function showCommand(shell: Shell, finish: Finish): Command {
 /** What `show` says of a replay. */
 function replayText({ sequence, run }: DeadLetter, onward: Phase | undefined, hasRequest: boolean): string {
   if (onward !== undefined && isTerminal(onward))
-    return `not replayed: the run went on and ended as ${onward}; \`reentry retry ${run.runId}\` runs it again on purpose`;
+    return `not replayed: the run went on and ended as ${onward}; \`reentry retry ${plain(run.runId)}\` runs it again on purpose`;
   if (onward !== undefined) return `not replayed: the run goes on by itself (${onward})`;
   return hasRequest ? `reentry dlq replay ${String(sequence)}` : 'not possible: the request is past its retention';
 }

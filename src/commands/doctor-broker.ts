@@ -14,6 +14,8 @@ const CLOCK_WARNING_MS = 250;
 const WATCH_WARNING_MS = 120_000;
 /** Roles answer from memory. */
 const ROLES_WITHIN_MS = 1_000;
+/** How long a monitoring port may take to answer. */
+const MONITOR_WITHIN_MS = 5_000;
 /** Room for a request with its headers. */
 const MIN_PAYLOAD_BYTES = 2 * MAX_REQUEST_BYTES;
 
@@ -75,7 +77,7 @@ async function durability(replicas: number, monitor: string | undefined): Promis
         );
   let config: z.infer<typeof varzSchema>['jetstream']['config'];
   try {
-    const answer = await fetch(new URL('/varz', monitor));
+    const answer = await fetch(new URL('/varz', monitor), { signal: AbortSignal.timeout(MONITOR_WITHIN_MS) });
     config = varzSchema.parse(await answer.json()).jetstream.config;
   } catch (error) {
     return warning(

@@ -1,4 +1,4 @@
-import { Option } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
 import { lastValueFrom, takeUntil, timer, toArray } from 'rxjs';
 import { z } from 'zod';
@@ -29,8 +29,15 @@ const CLOCK_WARNING_MS = 250;
 const LISTEN_MS = 1_200;
 const optionsSchema = z.looseObject({
   role: z.array(z.enum(PERMISSION_ROLES)).optional(),
-  monitor: z.url().optional(),
+  monitor: z.string().optional(),
 });
+
+/** Reads a monitoring address; what is none is a usage error. */
+function monitoring(value: string): string {
+  const url = URL.parse(value);
+  if (url !== null && /^https?:$/.test(url.protocol)) return value;
+  throw new InvalidArgumentError('It must be http://HOST:PORT.');
+}
 
 /** `reentry doctor`: looks at all that reentry needs. */
 export function doctorCommand(shell: Shell, finish: Finish): Command {
@@ -59,7 +66,7 @@ export function doctorCommand(shell: Shell, finish: Finish): Command {
         ...PERMISSION_ROLES,
       ]),
     )
-    .option('--monitor <URL>', "nats-server's monitoring port, for sync_interval, e.g. http://nats:8222");
+    .option('--monitor <URL>', "nats-server's monitoring port, for sync_interval, e.g. http://nats:8222", monitoring);
   return action(command, shell, finish, async (invocation, options) => {
     const { config, json } = invocation;
     const { role: asked, monitor } = optionsSchema.parse(options);

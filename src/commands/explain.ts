@@ -3,7 +3,7 @@ import { nearest } from '../config.ts';
 import { DIAGNOSES, isDiagnosisCode } from '../core/diagnosis.ts';
 import { openClient } from './connection.ts';
 import { EXIT_CODES } from './exit-codes.ts';
-import { diagnosisLines, paintFor, statusLines } from './paint.ts';
+import { diagnosisLines, paintFor, plain, statusLines } from './paint.ts';
 import { action, CLIENT_SETTINGS, declare, oneArgument } from './shell.ts';
 import type { Finish, Shell } from './shell.ts';
 import { ReentryError } from '../errors.ts';
@@ -64,7 +64,7 @@ export function explainCommand(shell: Shell, finish: Finish): Command {
       ...(stopping === undefined ? [] : ['', ...diagnosisLines(paint, stopping)]),
       ...(warnings.length === 0
         ? []
-        : ['', ...warnings.map(({ reason, message }) => `${paint.dim('event')} ${reason}: ${message}`)]),
+        : ['', ...warnings.map(({ reason, message }) => `${paint.dim('event')} ${plain(`${reason}: ${message}`)}`)]),
     ];
     shell.out(lines.join('\n'));
     return EXIT_CODES.ok;

@@ -6,7 +6,7 @@ import { ReentryError } from '../errors.ts';
 import { PHASES } from '../wire/messages.ts';
 import { openClient } from './connection.ts';
 import { EXIT_CODES } from './exit-codes.ts';
-import { paintFor, span, state } from './paint.ts';
+import { paintFor, plain, span, state } from './paint.ts';
 import { action, CLIENT_SETTINGS, declare, wholeNumber } from './shell.ts';
 import type { Finish, Shell } from './shell.ts';
 
@@ -47,7 +47,7 @@ export function listCommand(shell: Shell, finish: Finish): Command {
     });
     for (const run of page.runs) {
       const age = run.timings['acceptedAt'] === undefined ? '' : span(Date.now() - run.timings['acceptedAt']);
-      table.push([run.runId, state(paint, run.phase), String(run.attempt), age, run.pod?.name ?? '']);
+      table.push([plain(run.runId), state(paint, run.phase), String(run.attempt), age, run.pod?.name ?? '']);
     }
     shell.out(table.toString());
     if (page.next !== undefined) shell.err(`more: reentry list --after ${String(page.next)}`);

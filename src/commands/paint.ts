@@ -11,6 +11,15 @@ export function paintFor(colour: boolean): Paint {
   return colours.createColors(colour);
 }
 
+/** Signs that a terminal obeys instead of showing them (all controls but line feed and tab), and those that turn the direction of a line. */
+
+const COMMANDS = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+
+/** A text that came from elsewhere, safe to print: whoever names a run or writes a message must not write to the reader's terminal. */
+export function plain(text: string): string {
+  return text.replace(COMMANDS, (sign) => `\\u${sign.charCodeAt(0).toString(16).padStart(4, '0')}`);
+}
+
 /** A state or phase, in its colour. */
 export function state(paint: Paint, word: string): string {
   switch (word.toLowerCase()) {
@@ -38,9 +47,9 @@ export function span(ms: number): string {
 /** The "why", in full. */
 export function diagnosisLines(paint: Paint, diagnosis: Diagnosis): readonly string[] {
   return [
-    `${paint.bold(diagnosis.code)} (${diagnosis.category}): ${diagnosis.summary}`,
-    ...(diagnosis.problems ?? []).map(({ path, message }) => `  ${path}: ${message}`),
-    ...diagnosis.evidence.map(({ kind, text }) => `  ${paint.dim(`${kind}:`)} ${text}`),
+    `${paint.bold(diagnosis.code)} (${diagnosis.category}): ${plain(diagnosis.summary)}`,
+    ...(diagnosis.problems ?? []).map(({ path, message }) => plain(`  ${path}: ${message}`)),
+    ...diagnosis.evidence.map(({ kind, text }) => `  ${paint.dim(`${kind}:`)} ${plain(text)}`),
     ...(diagnosis.hint === undefined ? [] : [`  ${paint.dim('hint:')} ${diagnosis.hint}`]),
   ];
 }
@@ -51,19 +60,19 @@ export function statusLines(paint: Paint, run: RunStatus, now: number): readonly
     value === undefined ? [] : [`${paint.dim(name.padEnd(9))} ${value}`];
   const { outcome, pod, timings } = run;
   return [
-    ...fact('run', run.runId),
+    ...fact('run', plain(run.runId)),
     ...fact(
       'phase',
       state(paint, run.phase) + (run.cancelRequested === true ? paint.yellow(' (cancel asked for)') : ''),
     ),
-    ...fact('operator', `${run.operator} on queue ${run.queue}`),
+    ...fact('operator', plain(`${run.operator} on queue ${run.queue}`)),
     ...fact('attempt', String(run.attempt)),
     ...fact('priority', run.priority),
-    ...fact('key', run.concurrencyKey),
-    ...fact('waits for', run.waitingFor),
+    ...fact('key', run.concurrencyKey === undefined ? undefined : plain(run.concurrencyKey)),
+    ...fact('waits for', run.waitingFor === undefined ? undefined : plain(run.waitingFor)),
     ...fact('pod', pod === undefined ? undefined : `${pod.namespace}/${pod.name} (${pod.connection})`),
     ...fact('exit code', outcome?.exitCode === undefined ? undefined : String(outcome.exitCode)),
-    ...fact('result', outcome?.result === undefined ? undefined : JSON.stringify(outcome.result)),
+    ...fact('result', outcome?.result === undefined ? undefined : plain(JSON.stringify(outcome.result))),
     ...fact('accepted', timings['acceptedAt'] === undefined ? undefined : `${span(now - timings['acceptedAt'])} ago`),
     ...fact(
       'completed',

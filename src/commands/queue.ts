@@ -1,5 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import Table from 'cli-table3';
+import { InvalidArgumentError } from 'commander';
 import type { Command } from 'commander';
 import { z } from 'zod';
 import { nearest } from '../config.ts';
@@ -8,7 +9,7 @@ import type { Operations } from '../ports.ts';
 import { WIRE_VERSION } from '../wire/messages.ts';
 import { openInstallation } from './dlq.ts';
 import { EXIT_CODES } from './exit-codes.ts';
-import { paintFor, span } from './paint.ts';
+import { paintFor, plain, span } from './paint.ts';
 import { action, declare, family, NATS_SETTINGS, oneArgument, seconds } from './shell.ts';
 import type { Finish, Shell } from './shell.ts';
 
@@ -86,7 +87,7 @@ function listCommand(shell: Shell, finish: Finish): Command {
     const table = new Table({ head, style: { head: [], border: [], compact: true } });
     for (const { queue, kind, paused, pausedAt, reason, requests, waiting, delayed, running, steps } of queues) {
       const since = pausedAt === undefined ? '' : ` for ${span(Date.now() - Date.parse(pausedAt))}`;
-      const gate = paused ? paint.yellow(`paused${since}${reason === undefined ? '' : `: ${reason}`}`) : 'open';
+      const gate = paused ? paint.yellow(`paused${since}${reason === undefined ? '' : `: ${plain(reason)}`}`) : 'open';
       table.push([queue, `${kind}s`, gate, ...[requests, waiting, delayed, running, steps].map(String)]);
     }
     shell.out(table.toString());
@@ -94,8 +95,13 @@ function listCommand(shell: Shell, finish: Finish): Command {
   });
 }
 
-/** Shuts or opens a gate; says whether that changed it. @throws ReentryError NOT_FOUND for a queue nobody set up */
-async function setGate(installation: Operations, queue: string, paused: boolean, reason: string | undefined) {
+/** Shuts or opens a gate; says whether that changed it, or its reason. @throws ReentryError NOT_FOUND for a queue nobody set up */
+async function setGate(
+  installation: Operations,
+  queue: string,
+  paused: boolean,
+  reason: string | undefined,
+): Promise<boolean | 'reason'> {
   const known = (await installation.queues()).map((lanes) => lanes.queue);
   if (!known.includes(queue)) {
     const near = nearest(queue, known);
@@ -104,14 +110,26 @@ async function setGate(installation: Operations, queue: string, paused: boolean,
   }
   for (;;) {
     const present = await installation.gates.queue(queue);
-    if ((present?.value.paused === true) === paused) return false;
+    const was = present?.value;
+    const already = (was?.paused === true) === paused;
+    if (already && (!paused || reason === undefined || reason === was?.reason)) return false;
     const said = reason === undefined ? {} : { reason };
-    const record = paused ? { v: WIRE_VERSION, paused, at: Date.now(), ...said } : undefined;
-    if (await installation.gates.setQueue(queue, record, present?.revision ?? 0)) return true;
+    // Who says why of a pause that stands does not begin it anew.
+    const at = already ? (was?.at ?? Date.now()) : Date.now();
+    const record = paused ? { v: WIRE_VERSION, paused, at, ...said } : undefined;
+    if (await installation.gates.setQueue(queue, record, present?.revision ?? 0)) return already ? 'reason' : true;
   }
 }
 
-const reasonOption = z.looseObject({ reason: z.string().max(200).optional() });
+/** Longest reason, in characters. */
+const MAX_REASON_LENGTH = 200;
+const reasonOption = z.looseObject({ reason: z.string().optional() });
+
+/** Reads the reason of a pause; a longer one is a usage error. */
+function shortText(value: string): string {
+  if (value.length <= MAX_REASON_LENGTH) return value;
+  throw new InvalidArgumentError(`It may be ${String(MAX_REASON_LENGTH)} characters long.`);
+}
 
 function gateCommand(shell: Shell, finish: Finish, name: string, says: string, paused: boolean): Command {
   const command = declare({
@@ -121,7 +139,7 @@ function gateCommand(shell: Shell, finish: Finish, name: string, says: string, p
       ...(paused ? ['reentry queue pause gpu --reason "driver update"'] : []),
     ],
   }).argument('<queue>', 'its name');
-  if (paused) command.option('--reason <TEXT>', 'shown by status and explain of the runs that wait');
+  if (paused) command.option('--reason <TEXT>', 'shown by status and explain of the runs that wait', shortText);
   return action(command, shell, finish, async (invocation, options, args) => {
     const queue = oneArgument(args);
     await using installation = await openInstallation(invocation);
@@ -129,8 +147,10 @@ function gateCommand(shell: Shell, finish: Finish, name: string, says: string, p
     const now = paused ? 'paused' : 'open';
     shell.out(
       invocation.json
-        ? JSON.stringify({ queue, paused, changed })
-        : `${queue}: ${changed ? now : `was ${now} already`}`,
+        ? JSON.stringify({ queue, paused, changed: changed !== false })
+        : plain(
+            `${queue}: ${changed === true ? now : `was ${now} already`}${changed === 'reason' ? ', with another reason' : ''}`,
+          ),
     );
     return EXIT_CODES.ok;
   });
@@ -146,7 +166,7 @@ function drainCommand(shell: Shell, finish: Finish): Command {
     examples: ['reentry queue drain default', 'reentry queue drain gpu --timeout 600 && reentry queue resume gpu'],
   })
     .argument('<queue>', 'its name')
-    .option('--reason <TEXT>', 'shown by status and explain of the runs that wait')
+    .option('--reason <TEXT>', 'shown by status and explain of the runs that wait', shortText)
     .option('--timeout <SECONDS>', 'stop waiting after so long (exit code 1); the queue stays paused', seconds);
   return action(command, shell, finish, async (invocation, options, args) => {
     const { reason, timeout } = drainOptions.parse(options);

@@ -9,6 +9,7 @@ import { runRequestSchema } from '../wire/messages.ts';
 import { queueOfPod, runOfPod } from '../wire/pod-address.ts';
 import { natsOptions } from './connection.ts';
 import { EXIT_CODES } from './exit-codes.ts';
+import { plain } from './paint.ts';
 import { connectionsOf } from './roles.ts';
 import { action, declare, NATS_SETTINGS } from './shell.ts';
 import type { Finish, Shell } from './shell.ts';
@@ -79,7 +80,7 @@ export function recoverCommand(shell: Shell, finish: Finish): Command {
       const head = ['outcome', 'tenant', 'run', 'attempt', 'pod'];
       const table = new Table({ head, style: { head: [], border: [], compact: true } });
       for (const { outcome, tenant = '', runId = '', attempt = '', namespace, pod } of accounted)
-        table.push([outcome, tenant, runId, String(attempt), `${namespace}/${pod}`]);
+        table.push([outcome, plain(tenant), plain(runId), String(attempt), `${namespace}/${pod}`]);
       if (accounted.length > 0) shell.out(table.toString());
       const sums = Object.entries(counts).map(([outcome, count]) => `${String(count)} ${outcome}`);
       shell.out(

@@ -7,7 +7,7 @@ import { ReentryError } from '../errors.ts';
 import type { CompletedData } from '../wire/messages.ts';
 import { EXIT_CODES, FATE_CODES } from './exit-codes.ts';
 import type { ExitCode } from './exit-codes.ts';
-import { diagnosisLines, paintFor, span, state } from './paint.ts';
+import { diagnosisLines, paintFor, plain, span, state } from './paint.ts';
 import type { Invocation } from './shell.ts';
 
 /** A run that was just asked for is taken in well within this, in milliseconds. */
@@ -48,7 +48,7 @@ export async function watched(
   const beganAt = Date.now();
   const say = (event: StoredEvent): void => {
     if (json) return;
-    const why = 'why' in event.data && typeof event.data.why === 'string' ? ` ${paint.dim(event.data.why)}` : '';
+    const why = 'why' in event.data && typeof event.data.why === 'string' ? ` ${paint.dim(plain(event.data.why))}` : '';
     const attempt = event.data.attempt > 1 ? paint.dim(` attempt ${String(event.data.attempt)}`) : '';
     shell.err(`${paint.dim(span(Date.now() - beganAt).padStart(8))}  ${event.type}${attempt}${why}`);
   };

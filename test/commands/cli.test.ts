@@ -65,6 +65,8 @@ describe('wrong usage ends with 2 and says what was meant', () => {
     ['a page of no runs', ['list', '--limit', '0'], 'from 1 to 500'],
     ['an attempt that is no number', ['logs', 'r', '--attempt', 'x'], '--attempt'],
     ['a pair that is none', ['submit', '--image', 'alpine', '--env', 'DAY'], 'NAME=VALUE'],
+    ['a reason that is too long', ['queue', 'pause', 'default', '--reason', 'x'.repeat(201)], '--reason'],
+    ['a monitor that is no URL', ['doctor', '--monitor', 'nats'], '--monitor'],
     ['a setting of setup, asked of a worker', ['worker', '--log-retention-days', '9'], '--log-retention-days'],
     ['a setting of setup, asked of several roles', ['serve', '--log-retention-days', '9'], '--log-retention-days'],
     ['traces, asked of who makes none', ['triggerer', '--otel-endpoint', 'http://127.0.0.1:1'], '--otel-endpoint'],

@@ -145,4 +145,21 @@ describe('reentry dlq', () => {
     expect(going.stderr).toContain('has not ended');
     expect((await cli('replay', '4')).stderr).toContain('retention');
   });
+
+  test('obeys nothing that a tenant wrote: no name and no message commands the terminal', async () => {
+    const hostile = { tenant: '\u001b]0;mine\u0007', runId: '\u001b[2Jx\u202e' };
+    await broker.publish.deadLetter('run', hostile, new TextEncoder().encode('\u001b[31m\u009b1m\nend'), why, {
+      stream: 'RUNS',
+      seq: 2,
+    });
+    const { stdout: list } = await cli('list');
+    expect(list).toContain('\\u001b[2Jx\\u202e');
+    expect(list).toContain('\\u001b]0;mine\\u0007');
+    const letter = /│ (\d+) +│ run +│ \\u001b/.exec(list)?.[1] ?? '';
+    const { stdout: shown } = await cli('show', letter);
+    expect(shown).toContain('\\u001b[31m\\u009b1m\nend');
+    const { stderr: refused } = await cli('replay', letter);
+
+    expect(list + shown + refused).not.toMatch(/[\u001b\u009b\u0007\u202e]/);
+  });
 });

@@ -126,10 +126,13 @@ test('a paused queue takes requests in and starts nothing, through restarts; wha
     },
   });
   expect((await cli('explain', 'first')).stdout).toContain('new nodes');
+  expect(await cli('queue', 'pause', 'default', '--reason', 'older nodes')).toMatchObject({
+    stdout: 'default: was paused already, with another reason\n',
+  });
   const listed: unknown = JSON.parse((await cli('queue', 'list', '--json')).stdout);
   expect(listed).toMatchObject({
     queues: expect.arrayContaining([
-      expect.objectContaining({ queue: 'default', paused: true, reason: 'new nodes', waiting: 2 }),
+      expect.objectContaining({ queue: 'default', paused: true, reason: 'older nodes', waiting: 2 }),
       expect.objectContaining({ queue: 'other', paused: false, kind: 'worker' }),
     ]),
   });
