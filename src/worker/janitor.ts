@@ -19,6 +19,12 @@ const TOMBSTONES_AFTER_MS = 10 * 60_000;
 /** A timer this late was missed by every triggerer. */
 const OVERDUE_MS = 10 * 60_000;
 const PAGE = 500;
+/** From the beginning again: for a bucket that was lost and made anew, whose places begin anew as well. */
+const FROM_THE_BEGINNING_AFTER_MS = 3_600_000;
+/** Runs that one sweep forgets or passes by at most. */
+const FORGET_AT_MOST = 10_000;
+/** Ended runs that are to be kept, before it is believed that so are all that follow: workers' clocks may differ. */
+const YOUNG_ENOUGH = 10;
 
 /** Settings of the janitor. */
 export interface JanitorSettings {
@@ -37,8 +43,13 @@ export class Janitor {
   #owning = false;
   #sweptAt = Number.NEGATIVE_INFINITY;
   #keptLookedAt = Number.NEGATIVE_INFINITY;
-  /** Waits and states as the last sweep saw them: what is the same twice, at least a minute apart, is not merely in between. */
-  #suspects = new Map<string, number>();
+  /** Runs that wait, as they were last written: what is the same in the next sweep, a minute later, is not merely in between. */
+  readonly #waiting = new Map<string, { readonly run: RunKey; readonly revision: number }>();
+  /** States up to this place of the bucket have been met. What changes is written anew, behind it. */
+  #past = 0;
+  /** Ended runs up to this place have been forgotten. */
+  #forgottenPast = 0;
+  #begunAt = Number.NEGATIVE_INFINITY;
   /** Concurrency keys that this sweep has looked at. */
   #keysSeen = new Set<string>();
 
@@ -75,48 +86,102 @@ export class Janitor {
     return this.#owning;
   }
 
-  /** Looks at every run once, and at some of the requests. */
+  /** Looks at what was written since the last sweep, at all that waits, at what was kept for long enough, and at some of the requests. */
   async sweep(): Promise<void> {
     const { broker } = this.#engine;
-    const before = this.#suspects;
-    this.#suspects = new Map();
+    const now = broker.now();
+    if (this.#begunAt + FROM_THE_BEGINNING_AFTER_MS <= now) {
+      this.#begunAt = now;
+      this.#past = 0;
+      this.#forgottenPast = 0;
+    }
     this.#keysSeen = new Set();
-    let after: number | undefined;
-    do {
-      const page = await broker.runs.list({ limit: PAGE, ...(after === undefined ? {} : { after }) });
-      for (const { value, revision, ...run } of page.runs) {
-        try {
-          await this.#look(run, value, revision, before);
-        } catch (error) {
-          // One run that cannot be mended now must not keep the others from it.
-          this.#engine.log.warn({ ...run, error: String(error) }, 'the janitor could not mend a run; tried again');
-        }
-      }
-      after = page.next;
-    } while (after !== undefined);
+    const before = [...this.#waiting];
+    await this.#meet();
+    for (const [key, { run, revision }] of before) {
+      // Written since: it is on its way.
+      if (this.#waiting.get(key)?.revision !== revision) continue;
+      await this.#carefully(run, async () => {
+        const seen = await broker.runs.read(run, { atLeastRevision: revision });
+        if (seen?.revision === revision) await this.#mend(run, seen.value, revision);
+        // What it is now was written behind the place up to which states have been met.
+        else this.#waiting.delete(key);
+      });
+    }
+    await this.#forget(now);
     await this.#unclaimed.sweep();
     await broker.sweep({ olderThanMs: TOMBSTONES_AFTER_MS, limit: 10_000 });
   }
 
-  async #look(run: RunKey, state: RunState, revision: number, before: ReadonlyMap<string, number>): Promise<void> {
+  /** One run that cannot be mended now must not keep the others from it. */
+  async #carefully(run: RunKey, look: () => Promise<void>): Promise<boolean> {
+    try {
+      await look();
+      return true;
+    } catch (error) {
+      this.#engine.log.warn({ ...run, error: String(error) }, 'the janitor could not mend a run; tried again');
+      return false;
+    }
+  }
+
+  /** Notes who waits, of the states written since the last sweep: each state is met once, however long it is kept. */
+  async #meet(): Promise<void> {
+    for (let more = true; more;) {
+      const page = await this.#engine.broker.runs.list({ limit: PAGE, after: this.#past });
+      for (const { value, revision, ...run } of page.runs) {
+        const key = keys.run(run);
+        if (value.phase === 'Deferred' || value.phase === 'Queued') {
+          this.#waiting.set(key, { run, revision });
+          await this.#carefully(run, () => this.#freeKey(run, value));
+        } else this.#waiting.delete(key);
+        this.#past = revision;
+      }
+      more = page.next !== undefined;
+      this.#past = page.next ?? this.#past;
+    }
+  }
+
+  /** Deletes the runs that ended long enough ago: an end is a state's last write, so they stand in the order of their ends. */
+  async #forget(now: number): Promise<void> {
+    const { runs, requests, subscriptions } = this.#engine.broker;
+    let past = this.#forgottenPast;
+    let kept: number | undefined;
+    let young = 0;
+    for (let looked = 0; looked < FORGET_AT_MOST && young < YOUNG_ENOUGH; looked += 1) {
+      const [entry] = (await runs.list({ limit: 1, after: past })).runs;
+      if (entry === undefined) break;
+      const { value, revision, ...run } = entry;
+      if (isTerminal(value.phase)) {
+        const isDue = (value.timings.completedAt ?? now) + this.#settings.retentionMs <= now;
+        if (!isDue) young += 1;
+        const gone =
+          isDue &&
+          (await this.#carefully(run, async () => {
+            await subscriptions.delete(run);
+            await requests.delete(run);
+            await runs.delete(run, revision);
+          }));
+        if (!gone) kept ??= past;
+      }
+      past = revision;
+    }
+    this.#forgottenPast = kept ?? past;
+  }
+
+  /** Gives back what runs that are over still hold of the key that this one waits for; each key once a sweep. */
+  async #freeKey(run: RunKey, state: RunState): Promise<void> {
+    const waitsForKey = state.await?.gate?.concurrencyKey;
+    if (waitsForKey === undefined || this.#keysSeen.has(`${run.tenant}/${waitsForKey}`)) return;
+    this.#keysSeen.add(`${run.tenant}/${waitsForKey}`);
+    await freeSlots(this.#engine, run.tenant, waitsForKey);
+  }
+
+  /** A run that has waited unchanged since the last sweep: its message or subscription may be lost. */
+  async #mend(run: RunKey, state: RunState, revision: number): Promise<void> {
     const { broker, log } = this.#engine;
     const now = broker.now();
-    if (isTerminal(state.phase)) {
-      if ((state.timings.completedAt ?? now) + this.#settings.retentionMs > now) return;
-      await broker.subscriptions.delete(run);
-      await broker.requests.delete(run);
-      await broker.runs.delete(run, revision);
-      return;
-    }
-    if (state.phase !== 'Deferred' && state.phase !== 'Queued') return;
-    const waitsForKey = state.await?.gate?.concurrencyKey;
-    if (waitsForKey !== undefined && !this.#keysSeen.has(`${run.tenant}/${waitsForKey}`)) {
-      this.#keysSeen.add(`${run.tenant}/${waitsForKey}`);
-      await freeSlots(this.#engine, run.tenant, waitsForKey);
-    }
+    await this.#freeKey(run, state);
     const key = keys.run(run);
-    this.#suspects.set(key, revision);
-    if (before.get(key) !== revision) return;
     if (state.await === undefined) {
       // Its start message may be lost; a second one finds the run no longer queued.
       const message = { v: WIRE_VERSION, attempt: state.attempt, stateRev: revision };

@@ -38,6 +38,43 @@ test('ended runs go when their retention is over, and not before', async () => {
   expect(await broker.runs.read(run)).toBeUndefined();
 });
 
+test('a sweep meets what was written since the last one, and no ended run again while it is kept', async () => {
+  const { engine, broker, waiting } = await anEngine(server.url());
+  const put = (runId: string, state: typeof waiting) =>
+    broker.runs.write({ tenant: 't', runId }, { ...state, op: runId }, 0);
+  const old = ended(waiting, { state: 'succeeded' }, broker.now() - 120_000);
+  const kept = ended(waiting, { state: 'succeeded' }, broker.now());
+  for (let n = 0; n < 40; n += 1) await put(`kept-${String(n)}`, kept);
+  let met = 0;
+  const list: typeof broker.runs.list = async (options) => {
+    const page = await broker.runs.list(options);
+    met += page.runs.length;
+    return page;
+  };
+  const counting = { ...engine, broker: { ...broker, runs: { ...broker.runs, list } } };
+  const janitor = new Janitor(counting, { retentionMs: 60_000 });
+  await janitor.sweep();
+  expect(met).toBeGreaterThanOrEqual(40);
+  await put('waits', waiting);
+  met = 0;
+  await janitor.sweep();
+  expect(met).toBeLessThan(20);
+  await janitor.sweep();
+  expect(await broker.subscriptions.read({ tenant: 't', runId: 'waits' })).toBeDefined();
+
+  // One that waits and one of a clock that runs ahead are passed by.
+  const again = await anEngine(server.url());
+  const runs = again.broker.runs;
+  const order = { waits: waiting, old, ahead: kept, older: old } as const;
+  for (const [runId, state] of Object.entries(order))
+    await runs.write({ tenant: 't', runId }, { ...state, op: runId }, 0);
+  const other = new Janitor(again.engine, { retentionMs: 60_000 });
+  await other.sweep();
+  await other.sweep();
+  const left = (await runs.list({ limit: 10 })).runs.map(({ runId }) => runId);
+  expect(left).toEqual(['waits', 'ahead']);
+});
+
 test('one janitor at a time: the lease is free when it was not renewed for 15 s', async () => {
   const { engine, broker } = await anEngine(server.url());
   const first = new Janitor(engine, { retentionMs: 1e9 });
