@@ -7,6 +7,7 @@ import { ambiguities } from '../core/ambiguity.ts';
 import { diagnosisOf } from '../core/diagnosis.ts';
 import { type JsonRecord, recordIn, textIn } from '../core/json.ts';
 import { allowsHost, type Policy, refusedByPolicy, tenantPolicy } from '../core/policy.ts';
+import { shortProblem, shortText } from '../core/short-text.ts';
 import { type PodSecurity, refusedInMetadata, refusedInSpec } from '../core/pod-security.ts';
 import type { XcomSidecarSettings } from '../core/xcom-sidecar.ts';
 import type { Problem } from '../errors.ts';
@@ -49,10 +50,13 @@ export interface AdmissionRefusal {
   readonly problems: readonly Problem[];
 }
 
-const ruled = ({ path, message, rule }: { path: string; message: string; rule: string }): Problem => ({
-  path,
-  message: `${message} (rule ${rule})`,
-});
+/** Problems told at a time: a pod of a thousand containers has thousands, and they are kept with the run. */
+const MAX_PROBLEMS = 20;
+
+const ruled = ({ path, message, rule }: { path: string; message: string; rule: string }): Problem => {
+  const told = shortProblem({ path, message: shortText(message) });
+  return { ...told, message: `${told.message} (rule ${rule})` };
+};
 
 /** Judges a final manifest: everything that is wrong with it at once, or `undefined`. Pure but for reading the policy. */
 export function refusedAtAdmission(
@@ -61,7 +65,8 @@ export function refusedAtAdmission(
   { tenant, connection, defaultNamespace, watched, sidecar }: AdmissionPlace,
 ): AdmissionRefusal | undefined {
   const unclear = [...ambiguities(manifest), ...restartsInSpec(manifest['spec'])];
-  if (unclear.length > 0) return { code: 'INVALID_REQUEST', problems: unclear };
+  if (unclear.length > 0)
+    return { code: 'INVALID_REQUEST', problems: unclear.slice(0, MAX_PROBLEMS).map(shortProblem) };
   const current = policy?.();
   const own = current === undefined ? undefined : tenantPolicy(current, tenant);
   if (current !== undefined && own === undefined) {
@@ -85,7 +90,10 @@ export function refusedAtAdmission(
       ...unsafe.map(({ path, message }) => ruled({ path, message, rule: level })),
       ...forbidden.map(ruled),
     ];
-    return { code: forbidden.length > 0 ? 'POLICY_REFUSED' : 'INVALID_REQUEST', problems };
+    return {
+      code: forbidden.length > 0 ? 'POLICY_REFUSED' : 'INVALID_REQUEST',
+      problems: problems.slice(0, MAX_PROBLEMS),
+    };
   }
   if (namespace !== undefined && watched !== undefined && !watched.includes(namespace))
     return { code: 'NAMESPACE_NOT_WATCHED', subject: namespace, problems: [] };

@@ -1,7 +1,11 @@
 import { isRecord, textIn } from '../core/json.ts';
+import { shortText } from '../core/short-text.ts';
 import type { Problem } from '../errors.ts';
 import type { Log } from '../ports.ts';
 import type { RunKey } from '../wire/subjects.ts';
+
+/** Longest reason that a cancel may have. @see cancelRequestSchema */
+const MAX_REASON_LENGTH = 500;
 
 /** Who asked for what, and what came of it. */
 export interface AuditEntry {
@@ -25,11 +29,13 @@ export interface AuditEntry {
  */
 export function audit(log: Log, { run, problems, ...entry }: AuditEntry): void {
   const { tenant, runId } = run;
-  const said = Object.fromEntries(Object.entries(entry).filter(([, value]) => value !== undefined));
-  log.info(
-    { tenant, runId, ...said, ...(problems === undefined || problems.length === 0 ? {} : { problems }) },
-    'audit',
-  );
+  const { reason, queue, ...rest } = entry;
+  // What was refused is as long as its writer liked, and so would be the line.
+  const told = { queue: queue && shortText(queue), ...rest, reason: reason && shortText(reason, MAX_REASON_LENGTH) };
+  const said = Object.fromEntries(Object.entries(told).filter(([, value]) => value !== undefined));
+  const paths =
+    problems === undefined || problems.length === 0 ? {} : { problems: problems.map((path) => shortText(path)) };
+  log.info({ tenant, runId: shortText(runId), ...said, ...paths }, 'audit');
 }
 
 /** A service's request and answer as a line. A dry run asks for nothing and is none. */

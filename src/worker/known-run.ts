@@ -1,4 +1,5 @@
 /** The run that a client names. */
+import { shortText } from '../core/short-text.ts';
 import { ReentryError } from '../errors.ts';
 import type { Versioned } from '../ports.ts';
 import type { RunState } from '../wire/messages.ts';
@@ -11,6 +12,6 @@ export async function found(engine: Engine, run: RunKey): Promise<Versioned<RunS
   // What cannot be a run's id is none: nobody need be asked, and no subject be made of it.
   const seen = isTokenText(run.runId) ? await engine.broker.runs.read(run, { leader: true }) : undefined;
   if (seen === undefined)
-    throw new ReentryError('NOT_FOUND', `no run ${run.runId} of tenant ${run.tenant}`, { transient: false });
+    throw new ReentryError('NOT_FOUND', `no run ${shortText(run.runId)} of tenant ${run.tenant}`, { transient: false });
   return seen;
 }

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { closest, distance } from 'fastest-levenshtein';
 import { z } from 'zod';
 import { isRecord, recordIn, recordsIn, textIn } from '../core/json.ts';
+import { shortProblem } from '../core/short-text.ts';
 import { type Problem, ReentryError } from '../errors.ts';
 import { MAX_REQUEST_BYTES, runRequestSchema } from '../wire/messages.ts';
 import type { RunRequest } from '../wire/messages.ts';
@@ -21,7 +22,7 @@ const RESERVED: ReadonlySet<string> = new Set(['__proto__', 'constructor', 'prot
 
 const refused = (...problems: readonly Problem[]): Read => ({
   kind: 'refused',
-  problems: problems.slice(0, MAX_PROBLEMS),
+  problems: problems.slice(0, MAX_PROBLEMS).map(shortProblem),
 });
 
 /** Reads the bytes of a run request. Never throws: hostile input is a refusal like any other. */
@@ -219,7 +220,8 @@ function child(node: unknown, part: string): readonly unknown[] {
 
 /** The refusal that names the first of these problems, and carries all. */
 export function invalid(problems: readonly Problem[]): ReentryError {
-  const first = problems[0];
+  const told = problems.map(shortProblem);
+  const first = told[0];
   const message = first === undefined ? 'the request cannot run' : `${first.path} ${first.message}`;
-  return new ReentryError('INVALID_REQUEST', message, { transient: false, problems });
+  return new ReentryError('INVALID_REQUEST', message, { transient: false, problems: told });
 }

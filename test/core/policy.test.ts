@@ -318,6 +318,23 @@ test('a name of the requester’s cannot make a pattern search for minutes', () 
   expect(fits('**', 'a'.repeat(300_000))).toBe(false);
 });
 
+test('a refusal is short, however long and many the things that are refused', () => {
+  const huge = 'x'.repeat(100_000);
+  const containers = Array.from({ length: 1_000 }, () =>
+    container({
+      image: huge,
+      resources: { limits: { cpu: huge } },
+      securityContext: { privileged: true, capabilities: { add: [huge] }, seccompProfile: { type: huge } },
+    }),
+  );
+  const rules = { images: ['a'], resources: { perPod: { cpu: 1 } } };
+  const annotations = { [`container.apparmor.security.beta.kubernetes.io/${huge}`]: huge };
+  const metadata = refused(pod({}, { annotations }), rules)?.problems ?? [];
+  expect(metadata.some(({ path }) => path.startsWith('pod.metadata.annotations'))).toBe(true);
+  for (const manifest of [pod({ containers }), pod({}, { annotations }), pod({ [huge]: [{ Image: 1 }] })])
+    expect(JSON.stringify(refused(manifest, rules)).length).toBeLessThan(12_000);
+});
+
 test('patterns and image names', () => {
   expect(fits('a.b*', 'axb')).toBe(false);
   expect(fits('*', 'a/b')).toBe(false);

@@ -76,4 +76,21 @@ test('every submit, retry and cancel leaves a line: who, what, when and what cam
   expect(lines('dry')).toEqual([]);
   await expect.poll(() => lines('bad')).toMatchObject([{ said: 'sales submit subject refused', problems: ['retrys'] }]);
   expect(written.join('')).not.toContain('hunter2');
+
+  // A line is short, however long what was refused is; so is the answer.
+  const before = written.length;
+  const huge = 'x'.repeat(250_000);
+  const answers = [
+    await ask('cancel', { runId: huge, reason: huge }),
+    await ask('cancel', { runId: huge }),
+    await ask('submit', { runId: huge, queue: huge, request: {} }),
+    await ask('submit', { request: { [huge]: 1 } }),
+  ];
+  await client.publishRun('default', { tenant: 'sales', runId: 'long' }, new TextEncoder().encode(`{"${huge}": 1}`));
+  await expect.poll(() => lines('long')).toMatchObject([{ said: 'sales submit subject refused' }]);
+  expect(written.slice(before).filter((line) => line.includes('"audit"')).length).toBeGreaterThanOrEqual(5);
+  for (const text of [...written, ...answers.map((one) => JSON.stringify(one))])
+    expect(text.length).toBeLessThan(6_000);
+  const kept = await broker.runs.read({ tenant: 'sales', runId: 'long' }, { leader: true });
+  expect(JSON.stringify(kept?.value).length).toBeLessThan(6_000);
 });
