@@ -76,10 +76,11 @@ export function triggerer({ broker, clusters, settings, log, meter }: TriggererD
   const unsent = new Map<string, Word>();
   let loopDelay: LoopDelay = { p50: 0, p99: 0 };
   let knowsAll = false;
+  let waitsHeardAt = since;
   const health = (): TriggererHealth => {
     const { rate, floor } = runs.stretched;
     return triggererHealth({
-      ...{ book, ownership, knowsAll, loopDelay },
+      ...{ book, ownership, knowsAll, waitsHeardAt, loopDelay },
       waiting: runs.size,
       unsent: unsent.size,
       stretched: rate + floor,
@@ -109,9 +110,9 @@ export function triggerer({ broker, clusters, settings, log, meter }: TriggererD
         for (const connection of clusters.names) {
           const watches = health().watches.filter((watch) => watch.connection === connection);
           meter.gauge(TRIGGER_METRICS.pods, sum(watches.map(({ pods }) => pods)), { connection });
-          meter.gauge(TRIGGER_METRICS.watchAgeMs, Math.max(0, ...watches.map(({ ageMs }) => ageMs ?? 0)), {
-            connection,
-          });
+          // A watch that has never been heard is as old as the process.
+          const agesMs = watches.map(({ ageMs }) => ageMs ?? now() - since);
+          meter.gauge(TRIGGER_METRICS.watchAgeMs, Math.max(0, ...agesMs), { connection });
         }
         for (const why of ['rate', 'floor'] as const) {
           const more = runs.stretched[why] - told[why];
@@ -158,6 +159,7 @@ export function triggerer({ broker, clusters, settings, log, meter }: TriggererD
           subscriptions$: broker.subscriptions.changes$(settings.id).pipe(
             tap(({ kind }) => {
               knowsAll ||= kind === 'synced';
+              if (kind === 'synced' || kind === 'alive') waitsHeardAt = now();
             }),
           ),
           pods$: watchedPods$(scopes, (connection) => clusters.get(connection), settings.installation, book, {
@@ -181,6 +183,7 @@ export function triggerer({ broker, clusters, settings, log, meter }: TriggererD
         broker.connected$.pipe(
           tap((up) => {
             meter.gauge('broker_connected', up ? 1 : 0);
+            if (up) waitsHeardAt = now();
           }),
           ignoreElements(),
           takeUntil(left$),

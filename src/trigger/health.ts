@@ -12,6 +12,8 @@ const SILENT_AFTER_MS = 120_000;
 const SLOW_LOOP_MS = 1_000;
 /** A watch behind for so long: another replica may see more. Reconnecting and listing take less. */
 const BLIND_AFTER_MS = 10_000;
+/** Nothing heard of the bucket of subscriptions for so long, while connected: its beacon comes each second, and its watch starts again after 2.5 s. */
+const DEAF_AFTER_MS = 5_000;
 /** Words that wait for the broker, beyond what a burst leaves for a moment. */
 const MANY_UNSENT = 1_000;
 
@@ -19,7 +21,7 @@ const MANY_UNSENT = 1_000;
 export interface TriggererHealth {
   /** The process is worth keeping: at least its own heartbeat comes back, or it has not started yet. */
   readonly alive: boolean;
-  /** It does its work: every watch has its first list and is heard, it knows who waits, and it is a member. */
+  /** It does its work: every watch has its first list and is heard, it knows who waits and hears of changes, and it is a member. */
   readonly ready: boolean;
   /** It sees all pods and knows all that waits: it may be given shards, which others act on meanwhile. */
   readonly sees: boolean;
@@ -52,6 +54,8 @@ export interface HealthInputs {
   readonly waiting: number;
   /** All subscriptions have been read once. */
   readonly knowsAll: boolean;
+  /** When the watch of subscriptions was last known to be up to date; a new connection begins anew. */
+  readonly waitsHeardAt: number;
   readonly loopDelay: LoopDelay;
   readonly unsent: number;
   readonly stretched: number;
@@ -60,7 +64,7 @@ export interface HealthInputs {
 
 /** The health of a triggerer as of `now`. */
 export function triggererHealth(inputs: HealthInputs): TriggererHealth {
-  const { book, ownership, waiting, knowsAll, loopDelay, unsent, stretched, now } = inputs;
+  const { book, ownership, waiting, knowsAll, waitsHeardAt, loopDelay, unsent, stretched, now } = inputs;
   const watches = book.watches.map(({ scope, syncedAt, lagging, heardAt, pods }) => ({
     ...scope,
     isSynced: syncedAt !== undefined,
@@ -69,9 +73,12 @@ export function triggererHealth(inputs: HealthInputs): TriggererHealth {
     pods,
   }));
   const fenced = isFenced(ownership.lastEchoAt, now);
+  const deafMs = now - waitsHeardAt;
+  const isDeaf = knowsAll && deafMs > DEAF_AFTER_MS;
   const problems = [
     ...(fenced ? ['does not hear its own heartbeat, so it acts on nothing'] : []),
     ...(knowsAll ? [] : ['has not read all subscriptions yet']),
+    ...(isDeaf && !fenced ? [`has not heard of subscriptions for ${deafMs} ms`] : []),
     ...watches.flatMap(({ connection, namespace, isSynced, lagging, ageMs }) => {
       const name = `watch ${connection}/${namespace ?? '*'}`;
       if (!isSynced) return [`${name} has no first list yet${lagging === undefined ? '' : `: ${lagging}`}`];
@@ -88,6 +95,7 @@ export function triggererHealth(inputs: HealthInputs): TriggererHealth {
     ready: problems.length === 0,
     sees:
       knowsAll &&
+      !isDeaf &&
       book.watches.every(
         ({ syncedAt, laggingSince }) =>
           syncedAt !== undefined && (laggingSince === undefined || now - laggingSince < BLIND_AFTER_MS),

@@ -57,6 +57,8 @@ export class Ownership {
   #held: ReadonlySet<string> = new Set();
   #lastEchoAt: number | undefined;
   #actingSince = 0;
+  /** Somebody was told no since the last update, for being fenced: what he would have done has to be looked at again. */
+  #hasRefused = false;
 
   /** Shards whose last seen claim names this replica. */
   get held(): ReadonlySet<string> {
@@ -73,14 +75,21 @@ export class Ownership {
   }
 
   mayAct(shard: string, now: number): boolean {
-    return this.#held.has(shard) && !isFenced(this.#lastEchoAt, now);
+    if (!this.#held.has(shard)) return false;
+    const fenced = isFenced(this.#lastEchoAt, now);
+    this.#hasRefused ||= fenced;
+    return !fenced;
   }
 
   /** Takes in the newest view; gives the shards that may be acted on now and could not be before. */
   update(held: ReadonlySet<string>, lastEchoAt: number | undefined, now: number): ReadonlySet<string> {
-    const wasFenced = isFenced(this.#lastEchoAt, now);
+    // By what was said too: the clock may have been set back a little in between.
+    const wasFenced = this.#hasRefused || isFenced(this.#lastEchoAt, now);
     const before = wasFenced ? new Set<string>() : this.#held;
-    if (wasFenced && !isFenced(lastEchoAt, now)) this.#actingSince = now;
+    if (!isFenced(lastEchoAt, now)) {
+      if (wasFenced) this.#actingSince = now;
+      this.#hasRefused = false;
+    }
     this.#held = held;
     this.#lastEchoAt = lastEchoAt;
     return isFenced(lastEchoAt, now) ? new Set() : held.difference(before);
@@ -228,6 +237,9 @@ export function takenOverShards$(ownership: Ownership, inputs: OwnershipInputs):
       }),
       tap(() => {
         forgetLongDead(heard, now());
+        settleHeard(heard, now());
+        lastEchoAt = notAfter(lastEchoAt, now());
+        connectedAt = notAfter(connectedAt, now());
         meter.gauge(TRIGGER_METRICS.owned, ownership.held.size);
       }),
       takeWhile(({ isLeft }) => !isLeft),
@@ -250,6 +262,14 @@ export function takenOverShards$(ownership: Ownership, inputs: OwnershipInputs):
     );
   });
 }
+
+/** After the clock was set back, what was heard would count as fresh until then, and a death would go unnoticed. */
+function settleHeard(heard: Map<string, Heard>, now: number): void {
+  for (const [replica, last] of heard) if (last.at > now) heard.set(replica, { ...last, at: now });
+}
+
+const notAfter = (at: number | undefined, now: number): number | undefined =>
+  at === undefined ? undefined : Math.min(at, now);
 
 /** A replica that is long dead is no longer remembered; the map is bounded by those heard within a minute. */
 function forgetLongDead(heard: Map<string, Heard>, now: number): void {

@@ -262,4 +262,14 @@ suite('triggerer on a real broker and a Kubernetes API', () => {
     await expect.poll(() => eventsOf('broker'), PATIENCE).toEqual(['success']);
     expect(one?.error).toBeUndefined();
   });
+
+  test('says that it does not work where the subscriptions cannot be watched, though all else answers', async () => {
+    const [one] = replicas;
+    if (one === undefined) throw new Error('no replica runs');
+    await expect.poll(() => one.work$.health().ready, PATIENCE).toBe(true);
+    await using admin = await connectNats({ servers: server.url, name: 'vandal', role: 'setup' });
+    await (await admin.nc.jetstreamManager()).streams.delete(layoutFrom({}).assets.subscriptionBucket.stream);
+    await expect.poll(() => one.work$.health().problems.join(), PATIENCE).toContain('has not heard of subscriptions');
+    expect(one.work$.health()).toMatchObject({ alive: true, ready: false, sees: false });
+  });
 });

@@ -22,7 +22,8 @@ function working(
   for (const scope of [A, B]) book.apply({ scope, signal: { kind: 'synced' } }, 1_000);
   for (const [scope, signal] of told) book.apply({ scope, signal }, 1_000);
   const loopDelay = { p50: 0, p99: 1 };
-  return { book, ownership, waiting: 7, knowsAll: true, loopDelay, unsent: 0, stretched: 0, now: 1_000, ...facts };
+  const known = { knowsAll: true, waitsHeardAt: 1_000 };
+  return { book, ownership, waiting: 7, ...known, loopDelay, unsent: 0, stretched: 0, now: 1_000, ...facts };
 }
 
 suite('triggererHealth', () => {
@@ -52,11 +53,21 @@ suite('triggererHealth', () => {
       'watch b/jobs is behind: HTTP 403',
     ],
     ['subscriptions not read', working([], { knowsAll: false }), 'has not read all subscriptions yet'],
+    [
+      'subscriptions not heard of any more',
+      working([], { waitsHeardAt: -4_500 }),
+      'has not heard of subscriptions for 5500 ms',
+    ],
     ['a blocked event loop', working([], { loopDelay: { p50: 3, p99: 2_500 } }), 'its event loop is 2500 ms late'],
     ['a broker that takes nothing', working([], { unsent: 5_000 }), '5000 events wait for the broker to take them'],
     ['no echo', working([], { now: 3_000 }), 'does not hear its own heartbeat, so it acts on nothing'],
   ])('says what is wrong, while the process lives: %s', (_, inputs, problem) => {
     expect(triggererHealth(inputs)).toMatchObject({ alive: true, ready: false, problems: [problem] });
+  });
+
+  test('gives its shards away where it does not hear who waits', () => {
+    expect(triggererHealth(working()).sees).toBe(true);
+    expect(triggererHealth(working([], { waitsHeardAt: -4_500 })).sees).toBe(false);
   });
 
   test('wants a restart after minutes without an echo', () => {

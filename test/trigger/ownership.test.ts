@@ -104,6 +104,15 @@ class Replica {
   }
 }
 
+test('what was refused while fenced is looked at again, though the clock was set back a little since', () => {
+  const ownership = new Ownership();
+  const held = new Set(['00', '01']);
+  ownership.update(held, 0, 0);
+  expect(ownership.mayAct('00', FENCED_AFTER_MS + 1)).toBe(false);
+  expect(ownership.update(held, FENCED_AFTER_MS - 100, FENCED_AFTER_MS - 10)).toEqual(held);
+  expect(ownership.update(held, FENCED_AFTER_MS, FENCED_AFTER_MS)).toEqual(new Set());
+});
+
 suite('takenOverShards$', () => {
   let replicas: Replica[] = [];
   const start = (id: string, exchange: Exchange, membership?: Partial<Membership>): Replica => {
@@ -252,6 +261,18 @@ suite('takenOverShards$', () => {
     const c = start('c', exchange);
     await vi.advanceTimersByTimeAsync(2_000);
     expect([...a.acts, ...c.acts].sort()).toEqual(SHARDS);
+  });
+
+  test('a death is noticed after the clock was set back', async () => {
+    const exchange = new Exchange();
+    const [a, b] = [start('a', exchange), start('b', exchange)];
+    await vi.advanceTimersByTimeAsync(GRACE_MS + 1_000);
+    vi.setSystemTime(Date.now() - 60_000);
+    await vi.advanceTimersByTimeAsync(HEARTBEAT_MS);
+    b.kill();
+    // A connection that seems to have come up only then has its grace.
+    await vi.advanceTimersByTimeAsync(GRACE_MS + 1_500);
+    expect(a.acts).toEqual(SHARDS);
   });
 
   test('a claim that fails is tried again, and ends nothing', async () => {
