@@ -181,7 +181,7 @@ export class CommandOperator implements Operator<CommandParams> {
     const refusal = launchRefused(error, namespace, now);
     if (refusal?.kind !== 'later') return refusal;
     const failure = publishFailure(error);
-    // Credentials that are refused, and a name that was taken a moment ago, are ours: they pass, or are capped.
+    // Credentials that are refused, and a name that was taken a moment ago, are ours: they pass.
     if (failure.kind === 'api' && (failure.fault === 'unauthorized' || failure.fault === 'alreadyExists'))
       return refusal;
     const retries = typeof state.memo?.['publishRetries'] === 'number' ? state.memo['publishRetries'] : 0;

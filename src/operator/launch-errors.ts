@@ -4,23 +4,17 @@ import { KubernetesError, type KubernetesFault } from '../errors.ts';
 import type { StepOutcome } from './operator.ts';
 
 type Answer = { readonly code: DiagnosisCode } & (
-  | { readonly over: true }
-  /** `infrastructure`: counts against the run's own cap, since time alone does not cure it. */
-  | { readonly over: false; readonly delayMs: number; readonly infrastructure: boolean }
+  { readonly over: true } | { readonly over: false; readonly delayMs: number }
 );
 
-const later = (code: DiagnosisCode, delayMs: number, infrastructure = false): Answer => ({
-  code,
-  over: false,
-  delayMs,
-  infrastructure,
-});
+const later = (code: DiagnosisCode, delayMs: number): Answer => ({ code, over: false, delayMs });
 
 const ANSWERS: Readonly<Record<Exclude<KubernetesFault, 'unknownOutcome'>, Answer>> = {
   invalid: { code: 'INVALID_REQUEST', over: true },
   forbidden: { code: 'PERMISSION_DENIED', over: true },
   notFound: { code: 'NAMESPACE_NOT_FOUND', over: true },
-  unauthorized: later('API_UNAUTHORIZED', 10_000, true),
+  // Whoever renews the connection's credentials may take a while; the run is not to blame. @see lessons H1
+  unauthorized: later('API_UNAUTHORIZED', 10_000),
   quota: later('QUOTA_EXCEEDED', 30_000),
   throttled: later('API_THROTTLED', 2_000),
   unavailable: later('API_UNAVAILABLE', 5_000),
@@ -46,5 +40,5 @@ export function launchRefused(error: unknown, namespace: string, now: number): S
   });
   if (answer.over) return { kind: 'over', outcome: { state: 'failed', diagnosis: why } };
   const delayMs = Math.max(answer.delayMs, error.retryAfterMs ?? 0);
-  return { kind: 'later', notBefore: now + delayMs, why, infrastructure: answer.infrastructure };
+  return { kind: 'later', notBefore: now + delayMs, why, infrastructure: false };
 }

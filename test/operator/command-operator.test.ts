@@ -133,6 +133,36 @@ describe('a refused creation (executor §3.7, §10 1–12)', () => {
     expect(await launched({}, 5)).toEqual([...Array.from({ length: 4 }, () => 'again QUOTA_EXCEEDED'), 'launched']);
   });
 
+  test('credentials that are refused are waited for, whatever the retries, and spend none of the run', async () => {
+    // Twice each: the connection reads its credentials anew and asks again.
+    stage.kube.faults?.order(failsWith(401, 'expired', { count: 14 }));
+    expect(await launched({ publishRetries: 0 }, 10)).toEqual([
+      ...Array.from({ length: 7 }, () => 'again API_UNAUTHORIZED'),
+      'launched',
+    ]);
+    stage.kube.faults?.order(failsWith(401, 'expired', { count: 2 }));
+    expect(await new CommandOperator().execute(aContext())).toMatchObject({ kind: 'later', infrastructure: false });
+  });
+
+  test.each<[string, Pick<Fault & { fault: 'failNext' }, 'verb' | 'resource'>]>([
+    ['stop', { verb: 'get', resource: 'pods' }],
+    ['clean-up', { verb: 'delete', resource: 'pods' }],
+    ['find', { verb: 'get', resource: 'pods' }],
+  ])('credentials that are refused to a %s put its message back', async (step, where) => {
+    const operator = new CommandOperator();
+    const context = aContext();
+    const { pod } = await operator.execute(context).then((made) => ('pod' in made ? made : { pod: undefined }));
+    if (pod === undefined) throw new Error('not launched');
+    const act = (): Promise<unknown> => {
+      if (step === 'stop') return operator.stop({ ...context, state: { ...STATE, cancel: { at: 1 } } }, pod);
+      return step === 'find' ? operator.find(context) : operator.cleanUp(context, { state: 'cancelled' }, pod);
+    };
+    stage.kube.faults?.order(failsWith(401, 'expired', { ...where, count: 2 }));
+    await expect(act()).rejects.toMatchObject({ code: 'UNAUTHORIZED', transient: true });
+    await act();
+    await stage.kube.cluster.deletePod(pod, 0);
+  });
+
   test('6. 429 with Retry-After puts the run off for so long', async () => {
     stage.kube.faults?.order(failsWith(429, 'slow down', { retryAfterSeconds: 7 }));
     const context = aContext();
