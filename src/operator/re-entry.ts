@@ -70,7 +70,9 @@ async function endedByNow(step: PodStep, event: TriggerEvent): Promise<StepOutco
   if (pod === undefined) return await ended(step, event);
   const judgement = judgePod(context.state.await ?? { terminal: true }, pod, context.now());
   if (judgement.kind === 'fire') return await ended(step, judgement.event);
-  if (event.kind === 'failed' || hasStarted(pod)) return again(context, pod);
+  // Pending is also a pod whose base container has ended while its result sidecar has yet to start.
+  const hasBegun = hasStarted(pod) || podVerdict(pod).kind !== 'open';
+  if (event.kind === 'failed' || hasBegun) return again(context, pod);
   return await ended(step, event);
 }
 

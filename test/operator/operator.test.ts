@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { XCOM } from '../../src/core/xcom-sidecar.ts';
 import { KubernetesError } from '../../src/errors.ts';
 import type { PodParamsInput } from '../../src/operator/params.ts';
 import { freshName } from '../support/kubernetes.ts';
@@ -94,6 +95,41 @@ describe('an event that is older than what the pod is now', () => {
     expect(over(await operator.triggerReentry(context, stale))).toMatchObject({ state: 'succeeded', exitCode: 0 });
   });
 });
+
+test.each([
+  ['failed', 'IMAGE_PULL_FAILED'],
+  ['timeout', 'STARTUP_TIMEOUT'],
+] as const)(
+  'an event %s is nothing to a pod that ended well and whose result sidecar still starts',
+  async (kind, reason) => {
+    const name = freshName('late-sidecar');
+    const { pod } = await cluster().createPod(parts.namespace(), {
+      ...{ apiVersion: 'v1', kind: 'Pod', metadata: { name, labels: { 'reentry.dev/installation': 'test' } } },
+      spec: {
+        nodeName: 'nowhere',
+        containers: ['base', XCOM.container].map((of) => ({ name: of, image: 'alpine', command: ['true'] })),
+      },
+    });
+    const status = (of: string, state: object) => ({
+      ...{ name: of, image: 'alpine', imageID: '', ready: false, restartCount: 0, state },
+    });
+    const containerStatuses = [
+      status('base', { terminated: { exitCode: 0, reason: 'Completed', finishedAt: new Date().toISOString() } }),
+      status(XCOM.container, { waiting: { reason: 'ContainerCreating' } }),
+    ];
+    const path = `/api/v1/namespaces/${parts.namespace()}/pods/${name}/status`;
+    // As a kubelet has it: a pod is Pending while one of its containers has yet to start.
+    const body = { status: { phase: 'Pending', containerStatuses } };
+    await kube().raw('PATCH', path, body, 'application/merge-patch+json');
+    const now = cluster().project(pod);
+    const then = { ...now, containers: [{ name: 'base', kind: 'main', restartCount: 0, state: 'waiting' } as const] };
+    const { connection, namespace, uid } = now;
+    const state = aState({ phase: 'Resuming', pod: { connection, namespace, name, uid }, await: { terminal: true } });
+    const context = aContext(sh('true', { doXcomPush: true }), {}, { state });
+    expect(await operator.triggerReentry(context, { kind, reason, at: 0, pod: then })).toMatchObject({ kind: 'defer' });
+    await cluster().deletePod(now, 0);
+  },
+);
 
 describe('launching', () => {
   test('twice meets the same pod', async () => {
@@ -220,6 +256,20 @@ describe('re-entry', () => {
     expect(over(await operator.triggerReentry(context, { kind: 'error', at: 1 })).state).toBe('failed');
     await cluster().deletePod(await podOf(context), 0);
   });
+});
+
+test('a pod that is stopped between two attempts has its log under its own attempt only', async () => {
+  const context = await launch(sh('echo one; sleep 600', { terminationGracePeriod: 0, loggingInterval: 5 }));
+  const running = { kind: 'running', at: 1 } as const;
+  await expect
+    .poll(async () => (await operator.triggerReentry(context, running), await storedLines(context)), {
+      timeout: 20_000,
+    })
+    .toEqual(['one']);
+  const between = { ...context, state: aState({ pod: { ...(await podOf(context)) }, attempt: 2 }) };
+  expect(await operator.stop(between, await podOf(context))).toBe('stopping');
+  expect(await parts.broker().logs.read(context.run, { attempt: 2, limit: 10 })).toEqual({ chunks: [] });
+  await untilGone(context);
 });
 
 test('a stopped pod that is to be kept is kept, whatever onFinishAction says', async () => {
