@@ -353,8 +353,8 @@ export interface Broker extends AsyncDisposable {
   /** What `now` adds to the local clock, in milliseconds. */
   clockOffsetMs(): number;
   /**
-   * Removes deletion markers older than `olderThanMs` (10 min or more: watches must have seen them), looking at up to `limit` entries of each
-   * bucket and going on there next time. The number removed. For the janitor.
+   * Removes deletion markers older than `olderThanMs` (10 min or more: watches must have seen them), and beacons that nobody renews, looking at
+   * up to `limit` entries of each bucket and going on there next time. The number removed. For the janitor.
    */
   sweep(options: { readonly olderThanMs: number; readonly limit: number }): Promise<number>;
 }

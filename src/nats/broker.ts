@@ -70,7 +70,7 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
         throw natsError('measuring the fill of the buckets', error);
       }
     },
-    sweep: sweeper(link),
+    sweep: sweeper(link, time.now),
     async [Symbol.asyncDispose]() {
       abort.abort();
       await connection[Symbol.asyncDispose]();

@@ -331,21 +331,6 @@ describe('results', () => {
   });
 });
 
-describe('sweeping', () => {
-  test('takes deletion markers and nothing else', async () => {
-    await using installation = await anInstallation(url());
-    const broker = await installation.broker();
-    await broker.subscriptions.put(run, aSubscription(1));
-    await broker.subscriptions.put({ ...run, runId: 'stays' }, aSubscription(1));
-    await broker.subscriptions.delete(run);
-    expect(await broker.sweep({ olderThanMs: 3_600_000, limit: 100 })).toBe(0);
-    expect(await broker.sweep({ olderThanMs: 0, limit: 100 })).toBe(1);
-    expect(await broker.subscriptions.read({ ...run, runId: 'stays' })).toBeDefined();
-    // Without its marker the key is as if it had never been.
-    expect((await broker.subscriptions.put(run, aSubscription(1), 0)).kind).toBe('written');
-  });
-});
-
 describe('broker', () => {
   test('its clock is close to that of a server on this machine, and the fill is a share', async () => {
     await using installation = await anInstallation(url());
