@@ -12,6 +12,8 @@ interface MetricFacts {
   /** One sentence. */
   readonly says: string;
   readonly labels: readonly string[];
+  /** Values of a counter's one label that stand at 0 from the start: to Prometheus, what appears with 1 has not increased. */
+  readonly from0?: readonly string[];
 }
 
 /** Every metric of the service, without its prefix `reentry_`. */
@@ -41,11 +43,20 @@ export const METRICS = {
     says: 'Steps put back because of a fault of ours or of a server.',
     labels: ['code'],
   },
-  dead_letters_total: { kind: 'counter', says: 'Messages given up after too many faults.', labels: ['kind'] },
+  dead_letters_total: {
+    kind: 'counter',
+    says: 'Messages given up, of which `reentry dlq list` has copies: requests (run) and steps (step).',
+    labels: ['kind'],
+    from0: ['run', 'step'],
+  },
   fenced_total: { kind: 'counter', says: 'Steps left because another worker owns them.', labels: [] },
   pods_created_total: { kind: 'counter', says: 'Pods created.', labels: ['connection'] },
-  pods_adopted_total: { kind: 'counter', says: 'Pods found to be there already.', labels: ['connection'] },
-  pods_deleted_total: { kind: 'counter', says: 'Pods deleted.', labels: ['connection'] },
+  pods_adopted_total: {
+    kind: 'counter',
+    says: 'Creations that found a pod of the name there already: what an owner before had made.',
+    labels: ['connection'],
+  },
+  pods_deleted_total: { kind: 'counter', says: 'Deletions of pods that the API server took.', labels: ['connection'] },
   log_lines_total: { kind: 'counter', says: 'Log lines stored.', labels: [] },
   log_gaps_total: { kind: 'counter', says: 'Gaps that rotation made in logs.', labels: [] },
   live_follows: { kind: 'gauge', says: 'Runs whose log this worker follows live for somebody.', labels: [] },
@@ -147,9 +158,13 @@ export function openTelemetry(log: Log): Telemetry {
   const counters = new Map<string, Counter>();
   const gauges = new Map<string, Gauge>();
   const histograms = new Map<string, Histogram>();
-  for (const [name, { kind, says, labels }] of Object.entries<MetricFacts>(METRICS)) {
+  for (const [name, { kind, says, labels, from0 = [] }] of Object.entries<MetricFacts>(METRICS)) {
     const settings = { name: `reentry_${name}`, help: says, labelNames: labels, registers: [registry] };
-    if (kind === 'counter') counters.set(name, new Counter(settings));
+    if (kind === 'counter') {
+      const counter = new Counter(settings);
+      counters.set(name, counter);
+      for (const label of labels) for (const value of from0) counter.inc({ [label]: value }, 0);
+    }
     if (kind === 'gauge') gauges.set(name, new Gauge(settings));
     if (kind === 'milliseconds') histograms.set(name, new Histogram({ ...settings, buckets: BUCKETS_MS }));
   }

@@ -63,7 +63,12 @@ export async function runRole(
   const stopped = firstValueFrom(stop$.pipe(take(1)), { defaultValue: undefined }).then(() => {
     waiting.abort();
   });
-  await using clusters = openClusters({ connections: await connectionsOf(config), env, log });
+  await using clusters = openClusters({
+    ...{ connections: await connectionsOf(config), env, log },
+    onPod: (became, connection) => {
+      meter.count(`pods_${became}_total`, { connection });
+    },
+  });
   const options = natsOptions(config);
   const opening = openBroker({
     ...options,

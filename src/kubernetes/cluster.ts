@@ -29,6 +29,9 @@ import type { XcomSidecarSettings } from '../core/xcom-sidecar.ts';
 import type { ConnectionSettings, Tuning } from './settings.ts';
 import { type WatchedPods, type WatchListMemory, watchPods$ } from './watch.ts';
 
+/** What an answer of the API server made of a pod: `adopted` was there already. */
+export type PodBecame = 'created' | 'adopted' | 'deleted';
+
 /** A cluster reached over HTTP. Opening it reads files and sends nothing. */
 export class HttpCluster implements Cluster, SecretWriter {
   readonly connection: string;
@@ -38,7 +41,16 @@ export class HttpCluster implements Cluster, SecretWriter {
   readonly #tuning: Tuning;
   readonly #watchList: WatchListMemory = { refusedUntil: 0 };
 
-  constructor(connection: string, settings: ConnectionSettings, tuning: Tuning, env: Environment) {
+  readonly #onPod: (became: PodBecame) => void;
+
+  constructor(
+    connection: string,
+    settings: ConnectionSettings,
+    tuning: Tuning,
+    env: Environment,
+    onPod: (became: PodBecame) => void = () => undefined,
+  ) {
+    this.#onPod = onPod;
     const target = targetOf(connection, settings, env);
     const { server, proxyUrl } = target.cluster;
     this.connection = connection;
@@ -57,7 +69,9 @@ export class HttpCluster implements Cluster, SecretWriter {
     manifest: Manifest,
     options?: { readonly dryRun?: boolean },
   ): Promise<CreateOutcome> {
-    return await createPod(this.#http, namespace, manifest, options);
+    const outcome = await createPod(this.#http, namespace, manifest, options);
+    if (options?.dryRun !== true) this.#onPod(outcome.kind === 'created' ? 'created' : 'adopted');
+    return outcome;
   }
 
   async getPod(namespace: string, name: string): Promise<Manifest | undefined> {
@@ -74,7 +88,9 @@ export class HttpCluster implements Cluster, SecretWriter {
   }
 
   async deletePod(pod: PodRef, gracePeriodSeconds?: number): Promise<'asked' | 'gone'> {
-    return await deletePod(this.#http, pod, gracePeriodSeconds);
+    const outcome = await deletePod(this.#http, pod, gracePeriodSeconds);
+    if (outcome === 'asked') this.#onPod('deleted');
+    return outcome;
   }
 
   async patchPod(pod: PodRef, patch: Manifest): Promise<'patched' | 'gone'> {

@@ -2,7 +2,7 @@
 import { env as processEnvironment } from 'node:process';
 import { ReentryError } from '../errors.ts';
 import type { Cluster, Clusters, Log } from '../ports.ts';
-import { HttpCluster } from './cluster.ts';
+import { HttpCluster, type PodBecame } from './cluster.ts';
 import type { Environment } from './kubeconfig.ts';
 import { type ConnectionSettings, TUNING, type Tuning } from './settings.ts';
 
@@ -18,11 +18,16 @@ export function openClusters(options: {
   readonly log?: Log | undefined;
   readonly env?: Environment;
   readonly tuning?: Partial<Tuning>;
+  /** Told of each pod that was created, found to be there already, or deleted. */
+  readonly onPod?: ((became: PodBecame, connection: string) => void) | undefined;
 }): Clusters {
   const env = options.env ?? processEnvironment;
   const tuning = { ...TUNING, ...options.tuning };
   const opened = new Map<string, Cluster>(
-    Object.entries(options.connections).map(([name, settings]) => [name, new HttpCluster(name, settings, tuning, env)]),
+    Object.entries(options.connections).map(([name, settings]) => {
+      const onPod = (became: PodBecame) => options.onPod?.(became, name);
+      return [name, new HttpCluster(name, settings, tuning, env, onPod)];
+    }),
   );
   options.log?.debug({ connections: [...opened.keys()] }, 'cluster connections are configured');
   return {

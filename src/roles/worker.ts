@@ -26,6 +26,7 @@ import type { Work } from '../run.ts';
 import { LANES, VERBS } from '../wire/subjects.ts';
 import type { Lane } from '../wire/subjects.ts';
 import { dec } from '../wire/tokens.ts';
+import { countedLogs } from '../worker/counted-logs.ts';
 import type { Engine } from '../worker/engine.ts';
 import { intakeHandler } from '../worker/intake.ts';
 import { operatorStep } from '../worker/context.ts';
@@ -98,7 +99,7 @@ export function worker(deps: WorkerDeps): Worker {
   const { broker, clusters, operators, foreign = [], gateOf, settings, log, meter } = deps;
   const engineUntil = (stop$: Observable<unknown>): Engine => {
     const engine: Engine = {
-      broker,
+      broker: { ...broker, logs: countedLogs(broker.logs, meter) },
       clusters,
       operators: new Map(operators.map((operator) => [operator.name, operator])),
       foreign: new Map(foreign.map((operator) => [operator.name, operator])),

@@ -10,6 +10,7 @@ import type { RunKey } from '../wire/subjects.ts';
 import { operatorStep } from './context.ts';
 import { counted } from './crashes.ts';
 import type { CrashCount } from './crashes.ts';
+import { deadLetter } from './dead-letters.ts';
 import type { Engine, Settled } from './engine.ts';
 import { writeOver } from './holding.ts';
 import { owe } from './owing.ts';
@@ -118,12 +119,11 @@ export async function giveUp(
   }
   const kind = lane === 'intake' ? 'run' : 'step';
   // Before the state: once that says Failed, no redelivery comes back here to write the letter.
-  await broker.publish.deadLetter(kind, run, delivery.data, diagnosis, delivery);
+  await deadLetter(engine, kind, run, delivery, diagnosis);
   const fence = { stream, seq, epoch: seen.value.fence.epoch + 1, by: engine.id };
   const draft = { ...ended(seen.value, { state: 'failed', diagnosis }, broker.now()), fence };
   const written = await writeOver(broker.runs, run, draft, seen.revision);
   if (written.kind === 'lost') return false;
-  engine.meter.count('dead_letters_total', { kind });
   await owe(engine, run, written.seen, originOf(lane));
   countEnd(engine, run, written.seen.value);
   return true;

@@ -11,6 +11,7 @@ import type { Engine, Settled } from './engine.ts';
 import { traceparentIn } from '../core/trace-context.ts';
 import { attributesOf, SPANS } from './tracing.ts';
 import { audit } from './audit.ts';
+import { deadLetter } from './dead-letters.ts';
 import { ACK } from './engine.ts';
 import { settled } from './faults.ts';
 import { writeOver } from './holding.ts';
@@ -58,7 +59,7 @@ async function onRequest(
         return refusal(diagnosisOf('INVALID_REQUEST', { problems: [{ path: '$', message: badToken }] }));
       if (diedTooOften) {
         const diagnosis = diagnosisOf('DEAD_LETTERED', { message: 'its intake died again and again' });
-        await broker.publish.deadLetter('run', run, delivery.data, diagnosis, delivery);
+        await deadLetter(engine, 'run', run, delivery, diagnosis);
         return refusal(diagnosis);
       }
       const read = readRequest(engine, delivery.data, run);

@@ -9,6 +9,7 @@ import type { CtlMessage, ResumeMessage, RunState, StartMessage } from '../wire/
 import type { Lane, RunKey } from '../wire/subjects.ts';
 import { dec } from '../wire/tokens.ts';
 import { audit } from './audit.ts';
+import { deadLetter } from './dead-letters.ts';
 import { runSpan, SPANS, within } from './tracing.ts';
 import { gateOf, releaseSlot } from './admission.ts';
 import { onOrphan } from './orphans.ts';
@@ -34,7 +35,7 @@ export function laneHandler(engine: Engine, lane: Lane): (delivery: Delivery) =>
       if (run === undefined || parsed === undefined) {
         engine.log.error({ subject: delivery.subject }, 'step message not understood');
         const why = diagnosisOf('DEAD_LETTERED', { message: 'step message not understood' });
-        if (run !== undefined) await engine.broker.publish.deadLetter('step', run, delivery.data, why, delivery);
+        if (run !== undefined) await deadLetter(engine, 'step', run, delivery, why);
         return ACK;
       }
       if (parsed.on === 'ctl' && parsed.message.ask === 'orphan') return onOrphan(engine, run, parsed.message);

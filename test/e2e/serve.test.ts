@@ -22,6 +22,22 @@ test('one process is worker, triggerer and executor; it drains as a whole', asyn
   });
   for (const { runId } of [pod, command]) expect(await client.waitFor(runId)).toMatchObject({ state: 'succeeded' });
 
+  const [, port = ''] = /"port":(\d+),"msg":"health and metrics are served"/.exec(whole.stderr()) ?? [];
+  const figures = async () => {
+    const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+    const of = (name: string) =>
+      Number(new RegExp(`^reentry_${name}(?:{connection="default"})? (\\d+)$`, 'm').exec(text)?.[1]);
+    return Object.fromEntries(
+      ['pods_created_total', 'pods_deleted_total', 'log_lines_total', 'broker_connected'].map((name) => [
+        name,
+        of(name),
+      ]),
+    );
+  };
+  await expect
+    .poll(figures, { timeout: 20_000 })
+    .toEqual({ pods_created_total: 2, pods_deleted_total: 2, log_lines_total: 1, broker_connected: 1 });
+
   whole.kill('SIGTERM');
   expect(await whole.ended).toBe(0);
   for (const role of ['worker', 'triggerer', 'executor']) expect(whole.stderr()).toContain(`${role} has stopped`);

@@ -2,7 +2,13 @@ import { expect, test } from 'vitest';
 import { taken } from '../../src/core/run-transitions.ts';
 import type { Delivery } from '../../src/ports.ts';
 import { openOperations } from '../../src/nats/operations.ts';
+import { openTelemetry, type Telemetry } from '../../src/telemetry.ts';
+import { keys } from '../../src/wire/subjects.ts';
+import { MAX_CRASHES } from '../../src/worker/crashes.ts';
 import { giveUp } from '../../src/worker/faults.ts';
+import { intakeHandler } from '../../src/worker/intake.ts';
+import { laneHandler } from '../../src/worker/lanes.ts';
+import { SILENT } from '../../src/operator/api-retry.ts';
 import { sharedNatsServer } from '../support/nats-server.ts';
 import { anEngine, run } from '../support/worker-engine.ts';
 
@@ -15,6 +21,26 @@ const delivery = (deliveries: number): Delivery => ({
   ack: () => Promise.resolve(),
   nak: () => Promise.resolve(),
   abandon: () => undefined,
+});
+
+const letterCounts = async (telemetry: Telemetry) =>
+  [...(await telemetry.text()).matchAll(/^reentry_dead_letters_total\{kind="(\w+)"\} (\d+)$/gm)].map(
+    ([, kind = '', count]) => `${kind} ${String(count)}`,
+  );
+
+test('every dead letter is counted, whoever wrote it, from a 0 that an alert can see grow', async () => {
+  const { engine, broker, installation } = await anEngine(server.url());
+  await using operations = await openOperations({ ...installation.options, name: 'look' });
+  const telemetry = openTelemetry(SILENT);
+  const counting = { ...engine, meter: telemetry.meter };
+  expect(await letterCounts(telemetry)).toEqual(['run 0', 'step 0']);
+  const data = new TextEncoder().encode('nonsense');
+  await laneHandler(counting, 'start')({ ...delivery(1), data });
+  expect(await letterCounts(telemetry)).toEqual(['run 0', 'step 1']);
+  await broker.membership.claim(keys.crashes('RUNS', 7), { owner: 'dead', epoch: MAX_CRASHES }, 0);
+  await intakeHandler(counting, 'default')({ ...delivery(100), stream: 'RUNS', data, runIdToken: 'killer' });
+  expect(await letterCounts(telemetry)).toEqual(['run 1', 'step 1']);
+  expect((await operations.deadLetters.list({ limit: 10 })).letters).toHaveLength(2);
 });
 
 test('a worker that dies while it gives a run up leaves the letter, and the next one writes no second', async () => {

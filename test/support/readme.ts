@@ -10,6 +10,7 @@ import { EXECUTOR_DEVIATIONS } from '../../src/executor/deviations.ts';
 import { EXECUTOR_OPTIONS, type ExecutorOption } from '../../src/executor/options.ts';
 import { PARAM_FACTS, type ParamFacts } from '../../src/operator/param-facts.ts';
 import { podParamsSchema } from '../../src/operator/params.ts';
+import { METRICS } from '../../src/telemetry.ts';
 import { layoutOf, streamTable } from '../../src/wire/streams.ts';
 import { DEFAULT_SUBJECT_ROOT } from '../../src/wire/subjects.ts';
 
@@ -137,6 +138,15 @@ export function sections(): Readonly<Record<string, string>> {
         code(`${row.flag} ${row.value}`),
         row.default === undefined ? '' : code(row.default),
         row.says,
+      ]),
+    ),
+    metrics: table(
+      ['metric', 'type', 'labels', 'what it is'],
+      Object.entries(METRICS).map(([name, { kind, labels, says }]) => [
+        code(`reentry_${name}`),
+        kind === 'milliseconds' ? 'histogram' : kind,
+        labels.map(code).join(' '),
+        says,
       ]),
     ),
     figures: figures(),
