@@ -125,7 +125,7 @@ function processRoles(roles: readonly PermissionRole[]): readonly ProcessRole[] 
 /** Each subject of the roles' rows, tried. */
 async function permissionFindings(config: Config, roles: readonly PermissionRole[]): Promise<readonly Finding[]> {
   const { refusedSubjects } = await import('../nats/probe.ts');
-  const what = `NATS permissions of a ${roles.join('+')}`;
+  const what = `NATS permissions as ${roles.join(' and ')}`;
   try {
     const { tenant, queues, executorQueues } = config;
     const name = `reentry-doctor-${String(process.pid)}`;
@@ -216,7 +216,7 @@ export async function clusterFindings(
         const wanted = accessOf(roles);
         const asked = wanted.map((access) => ({ ...access, ...(namespace === undefined ? {} : { namespace }) }));
         findings.push(
-          await looked(`permissions of a ${roles.join('+')} ${where} of ${connection}`, async () => {
+          await looked(`permissions as ${roles.join(' and ')} ${where} of ${connection}`, async () => {
             const missing = await clusters.get(connection).missingPermissions(asked);
             if (missing.length === 0) return 'all are granted';
             const lacking = wanted.filter((access) => missing.includes(accessText(access)));

@@ -141,7 +141,7 @@ test('one process of both roles works with the union of their permissions, and d
   expect(await runReentry(['doctor', ...whole], env('serve'))).toMatchObject({ code: 0 });
   const { code, stdout } = await runReentry(['doctor', ...whole], env('worker'));
   expect(code).not.toBe(0);
-  expect(stdout).toContain('NATS permissions of a worker+triggerer: may not publish');
+  expect(stdout).toContain('NATS permissions as worker and triggerer: may not publish');
   expect(stdout).toContain('claims of shards');
   expect(stdout).not.toContain('messages of the queues that are served');
 
