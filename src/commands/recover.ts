@@ -1,7 +1,7 @@
 import Table from 'cli-table3';
 import type { Command } from 'commander';
 import { installationSelector } from '../core/labels.ts';
-import { COULD_NOT_KNOW, foundIn, recoveredRequest, recoveredState } from '../core/recovery.ts';
+import { COULD_NOT_KNOW, foundIn, operatorOfPod, recoveredRequest, recoveredState } from '../core/recovery.ts';
 import type { Found } from '../core/recovery.ts';
 import { lifecycleData, subscriptionOf } from '../core/run-transitions.ts';
 import type { Broker, Cluster } from '../ports.ts';
@@ -27,6 +27,8 @@ interface Accounted {
   readonly tenant?: string | undefined;
   readonly runId?: string | undefined;
   readonly attempt?: number | undefined;
+  /** Of a run that is recovered. */
+  readonly queue?: string | undefined;
 }
 
 /** `reentry recover`: finds runs again from their pods. Needs the NATS user and the cluster access of a worker. */
@@ -89,8 +91,20 @@ export function recoverCommand(shell: Shell, finish: Finish): Command {
       shell.out('what could not be known:');
       for (const what of COULD_NOT_KNOW) shell.out(`  - ${what}`);
     }
+    for (const [queue, runs] of unserved(accounted, [...config.queues, ...config.executorQueues]))
+      shell.err(
+        `queue ${queue} of ${String(runs)} recovered runs is in neither --queues nor --executor-queues: they go on once \`reentry setup\` has made it and somebody serves it`,
+      );
     return EXIT_CODES.ok;
   });
+}
+
+/** Queues of recovered runs that the settings do not name, and how many runs each has. */
+function unserved(accounted: readonly Accounted[], known: readonly string[]): ReadonlyMap<string, number> {
+  const found = new Map<string, number>();
+  for (const { queue } of accounted)
+    if (queue !== undefined && !known.includes(queue)) found.set(queue, (found.get(queue) ?? 0) + 1);
+  return found;
 }
 
 /** Writes what brings a run back, in the order of an intake: request, state, event, subscription. Each part stands a repetition. */
@@ -100,7 +114,6 @@ async function account(
   found: Found,
   how: {
     readonly queues: readonly string[];
-    readonly executorQueues: readonly string[];
     readonly dryRun: boolean;
     readonly by: string;
   },
@@ -116,11 +129,11 @@ async function account(
   if (run === undefined) return { ...of('unnamed'), tenant: undefined, runId: undefined };
   const seen = await broker.runs.read(run, { leader: true });
   if (seen !== undefined) return of('known');
-  if (how.dryRun) return of('recovered');
+  const queue = queueOfPod(pod, how.queues[0] ?? 'default');
+  if (how.dryRun) return { ...of('recovered'), queue };
   const manifest = await cluster.getPod(namespace, pod.name);
   if (manifest === undefined) return of('gone');
-  const queue = queueOfPod(pod, how.queues[0] ?? 'default');
-  const operator = how.executorQueues.includes(queue) ? 'command' : 'pod';
+  const operator = operatorOfPod(pod);
   await broker.requests.claim(run, runRequestSchema.parse(recoveredRequest(operator, pod, manifest)));
   const state = { ...recoveredState(pod, { operator, queue, now: broker.now(), by: how.by }), op: `recovered ${uid}` };
   const written = await broker.runs.write(run, state, 0);
@@ -129,5 +142,5 @@ async function account(
   await broker.publish.event(run, 'accepted', 0, lifecycleData(run, state, broker.now(), { why }));
   const waits = subscriptionOf(state, written.revision);
   if (waits !== undefined) await broker.subscriptions.put(run, waits);
-  return of('recovered');
+  return { ...of('recovered'), queue };
 }

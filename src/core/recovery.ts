@@ -73,6 +73,11 @@ export function recoveredState(
   };
 }
 
+/** Who made the pod: an executor's says so itself, whatever its queue is called. */
+export function operatorOfPod(pod: PodProjection): 'command' | 'pod' {
+  return pod.executor === undefined ? 'pod' : 'command';
+}
+
 /** A request that the recovered run's re-entry can read: as much of the old one as its pod shows. */
 export function recoveredRequest(operator: string, pod: PodProjection, manifest: JsonRecord) {
   const containers = recordsIn(recordIn(manifest, 'spec'), 'containers');

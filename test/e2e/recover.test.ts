@@ -56,6 +56,10 @@ test('every pod is accounted for, none is killed, none is made twice, and every 
   const recover = async (...args: readonly string[]) =>
     reportSchema.parse(JSON.parse((await runReentry(['recover', '--json', ...args], stage.env)).stdout));
   expect((await recover('--dry-run')).counts).toEqual({ recovered: RUNS, unnamed: 1 });
+  // Whoever forgot a queue hears of it: nobody would go on with its runs.
+  expect((await runReentry(['recover', '--dry-run', '--queues', 'other'], stage.env)).stderr).toContain(
+    `queue default of ${String(RUNS)} recovered runs`,
+  );
   const report = await recover();
   const recovered = report.pods.filter(({ outcome }) => outcome === 'recovered');
   expect(new Map(recovered.map(({ uid, runId }) => [uid, runId]))).toEqual(before);
