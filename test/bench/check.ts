@@ -1,6 +1,6 @@
 /**
  * Compares `results.json` with `thresholds.json`: `npm run bench:check [-- --update]`. Exit code 1 where a threshold is broken or its figure is
- * missing. `--update` sets the drifting ones anew: the mean of what was measured, and 20 % for the worse.
+ * missing. `--update` sets the drifting ones anew: the mean of what was measured, and 20 % for the worse; and takes in the bars of figures that are new.
  */
 import Table from 'cli-table3';
 import { keepThresholds, readResults, readThresholds, type Threshold } from './results.ts';
@@ -30,7 +30,13 @@ if (process.argv.includes('--update')) {
       ? { ...rest, atLeast: rounded(mean(found.values) * (1 - DRIFT)) }
       : { ...rest, atMost: rounded(mean(found.values) * (1 + DRIFT)) };
   });
-  await keepThresholds(updated);
+  const known = new Set(updated.map(({ bench, figure }) => `${bench}/${figure}`));
+  const fresh = results.figures.flatMap(({ bench, figure, bar, atLeast }): Threshold[] => {
+    if (bar === undefined || known.has(`${bench}/${figure}`)) return [];
+    known.add(`${bench}/${figure}`);
+    return [{ bench, figure, kind: 'bar', ...(atLeast === true ? { atLeast: bar } : { atMost: bar }) }];
+  });
+  await keepThresholds([...updated, ...fresh]);
 }
 
 const table = new Table({
