@@ -54,9 +54,17 @@ export function nameProblem(name: string): string | undefined {
   return undefined;
 }
 
+const DNS_LABEL = /^(?=.{1,63}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?$/;
+
+/** What is wrong with a namespace's name (a DNS-1123 label); `undefined` when nothing is. It is part of paths of the API. */
+export function namespaceProblem(name: string): string | undefined {
+  if (DNS_LABEL.test(name)) return undefined;
+  return 'is no namespace: up to 63 lower-case letters, digits and "-", a letter or digit at both ends';
+}
+
 /** What is wrong with a container's name (a DNS-1123 label); `undefined` when nothing is. */
 export function containerNameProblem(name: string): string | undefined {
-  if (/^(?=.{1,63}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?$/.test(name)) return undefined;
+  if (DNS_LABEL.test(name)) return undefined;
   return 'is no container name: up to 63 lower-case letters, digits and "-", a letter or digit at both ends';
 }
 

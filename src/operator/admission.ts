@@ -6,6 +6,7 @@ import { restartsInSpec } from '../core/container-restarts.ts';
 import { ambiguities } from '../core/ambiguity.ts';
 import { diagnosisOf } from '../core/diagnosis.ts';
 import { type JsonRecord, recordIn, textIn } from '../core/json.ts';
+import { namespaceProblem } from '../core/names.ts';
 import { allowsHost, type Policy, refusedByPolicy, tenantPolicy } from '../core/policy.ts';
 import { shortProblem, shortText } from '../core/short-text.ts';
 import { type PodSecurity, refusedInMetadata, refusedInSpec } from '../core/pod-security.ts';
@@ -67,13 +68,17 @@ export function refusedAtAdmission(
   const unclear = [...ambiguities(manifest), ...restartsInSpec(manifest['spec'])];
   if (unclear.length > 0)
     return { code: 'INVALID_REQUEST', problems: unclear.slice(0, MAX_PROBLEMS).map(shortProblem) };
+  const metadata = recordIn(manifest, 'metadata');
+  const named = textIn(metadata, 'namespace') ?? '';
+  const misnamed = named === '' ? undefined : namespaceProblem(named);
+  if (misnamed !== undefined)
+    return { code: 'INVALID_REQUEST', problems: [{ path: 'pod.metadata.namespace', message: misnamed }] };
   const current = policy?.();
   const own = current === undefined ? undefined : tenantPolicy(current, tenant);
   if (current !== undefined && own === undefined) {
     const message = `tenant ${tenant} has no rules in the policy, and there is no default (rule default)`;
     return { code: 'POLICY_REFUSED', problems: [{ path: '$', message }] };
   }
-  const metadata = recordIn(manifest, 'metadata');
   const unsafe =
     podSecurity === 'privileged'
       ? []

@@ -1,7 +1,7 @@
 /** From a run request to the manifest of its pod: templates rendered, parameters checked, the manifest built and looked at as a whole. Pure. */
 import { podManifest, refusedInParams } from '../core/manifest.ts';
 import { labelKeyProblem, labelValueProblem } from '../core/labels.ts';
-import { containerNameProblem, nameProblem } from '../core/names.ts';
+import { containerNameProblem, nameProblem, namespaceProblem } from '../core/names.ts';
 import { type JsonRecord, recordIn, textIn } from '../core/json.ts';
 import { type Policy, allowsHost, tenantPolicy } from '../core/policy.ts';
 import type { PodSecurity } from '../core/pod-security.ts';
@@ -217,11 +217,12 @@ const progressOnly = (callbacks: PodCallbacks): PodCallbacks => ({
 const namesIn = (names: string | readonly string[] | null | undefined): readonly string[] =>
   typeof names === 'string' ? [names] : (names ?? []);
 /** Names and labels that Kubernetes would refuse, each at its place. */
-function misnamed({ name, baseContainerName, labels, annotations }: PodParams): readonly Problem[] {
+function misnamed({ name, namespace, baseContainerName, labels, annotations }: PodParams): readonly Problem[] {
   const at = (path: string, message: string | undefined): readonly Problem[] =>
     message === undefined ? [] : [{ path: `params.${path}`, message }];
   return [
     ...(typeof name === 'string' ? at('name', nameProblem(name)) : []),
+    ...(typeof namespace === 'string' && namespace !== '' ? at('namespace', namespaceProblem(namespace)) : []),
     ...at('baseContainerName', containerNameProblem(baseContainerName)),
     ...Object.entries(labels).flatMap(([key, value]) =>
       at(`labels.${key}`, labelKeyProblem(key) ?? labelValueProblem(value ?? '')),

@@ -180,6 +180,14 @@ describe('a refused creation (executor §3.7, §10 1–12)', () => {
     expect(pods.filter(({ runId }) => runId === context.run.runId)).toHaveLength(1);
   });
 
+  test('a namespace that leads elsewhere is refused before anything is asked', async () => {
+    const context = aContext({ namespace: '..' });
+    expect(new CommandOperator().check(context.request, context.params)).toHaveLength(1);
+    expect(told(await new CommandOperator().execute(context))).toBe('failed INVALID_REQUEST');
+    for (const name of ['.', '..'])
+      await expect(stage.kube.cluster.getPod(name, 'p')).rejects.toMatchObject({ fault: 'invalid' });
+  });
+
   test('22. a bare pod as executor config is said, nothing is created', async () => {
     const { params } = aContext();
     const context = aContext(

@@ -164,6 +164,13 @@ describe('launching', () => {
 
   test.each<[string, PodParamsInput, Partial<Context>, string]>([
     ['a namespace nobody watches', {}, { namespaces: ['other'] }, 'NAMESPACE_NOT_WATCHED'],
+    ['a namespace that leads elsewhere', { namespace: '..' }, {}, 'INVALID_REQUEST'],
+    [
+      'one in its full spec',
+      { fullPodSpec: { metadata: { namespace: '.' } }, namespace: undefined },
+      {},
+      'INVALID_REQUEST',
+    ],
     ['a namespace that is not there', { namespace: 'nowhere' }, {}, 'NAMESPACE_NOT_FOUND'],
     ['a manifest the API refuses', { volumeMounts: [{ name: 'none', mountPath: '/x' }] }, {}, 'INVALID_REQUEST'],
     ['a host path', { volumes: [{ name: 'v', hostPath: { path: '/' } }] }, {}, 'INVALID_REQUEST'],

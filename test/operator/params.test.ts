@@ -27,6 +27,10 @@ test.each([
 test.each<[PodParamsInput, string]>([
   [{}, 'params.image: is required (here, in fullPodSpec or in the template)'],
   [{ image: 'x', name: 'a@b' }, 'params.name: may contain letters, digits, "_", "." and "-" only'],
+  ...['..', '.', 'a/b', 'A', '-a', 'a'.repeat(64)].map((namespace): [PodParamsInput, string] => [
+    { image: 'x', namespace },
+    'params.namespace: is no namespace: up to 63 lower-case letters, digits and "-", a letter or digit at both ends',
+  ]),
   [{ image: 'x', podTemplateFile: 'none.yaml' }, 'params.podTemplateFile: no such template (none is configured)'],
   [{ image: 'x', hostnetwork: true }, 'params.hostnetwork: host namespaces are refused'],
   [{ image: 'x', logFormatter: 'mine' }, 'params.logFormatter: no such formatter (none is registered)'],
