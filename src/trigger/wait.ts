@@ -36,7 +36,8 @@ export interface Wait {
   /** As a GET showed it, where no watch does or the watch may be behind. */
   checked: Seen | undefined;
   absentConfirmed: boolean;
-  checking: boolean;
+  /** The GET under way: what the watch had told when it was sent. */
+  checking: (Pick<Wait, 'departed'> & { readonly shown: PodProjection | undefined }) | undefined;
   /** No GET before. */
   checkAt: number | undefined;
   /** `checkAt` is a place in the rate of GETs. */

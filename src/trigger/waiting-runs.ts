@@ -125,7 +125,7 @@ export class WaitingRuns {
       departed: (samePod ? known?.departed : undefined) ?? (uid === undefined ? undefined : this.#book.departed(uid)),
       checked: samePod ? known?.checked : undefined,
       absentConfirmed: samePod && known?.absentConfirmed === true,
-      checking: samePod && known?.checking === true,
+      checking: samePod ? known?.checking : undefined,
       checkAt: undefined,
       checkReserved: false,
       checks: 0,
@@ -210,13 +210,17 @@ export class WaitingRuns {
     const key = runKeyText(run);
     const wait = this.#waits.get(key);
     if (wait?.subscription.pod?.uid !== uid) return [];
-    wait.checking = false;
+    const { checking } = wait;
+    wait.checking = undefined;
     wait.checks += 1;
     wait.checkAt = now + Math.min(this.#absentAfterMs * 2 ** Math.min(wait.checks - 1, 10), CHECK_AGAIN_AT_MOST_MS);
     if (answer.kind === 'there') {
       const over = this.#book.pod(uid);
-      wait.checked = { pod: answer.pod, at: now, over };
-      wait.departed = undefined;
+      // What the watch has told since the GET was sent may be newer than its answer.
+      if (checking?.shown === over && checking?.departed === wait.departed) {
+        wait.checked = { pod: answer.pod, at: now, over };
+        wait.departed = undefined;
+      }
       // Asked about a deadline only: the watch goes on telling of this pod.
       if (over !== undefined) {
         wait.checkAt = undefined;
@@ -289,7 +293,7 @@ export class WaitingRuns {
     const missingSince = watch === undefined ? wait.arrivedAt : Math.max(wait.arrivedAt, watch.syncedAt ?? Infinity);
     const checkAt = wait.checkAt ?? (wait.departed === undefined ? missingSince + this.#absentAfterMs : now);
     const until = Math.min(judgement.until ?? Infinity, checkAt);
-    if (wait.checking || watch?.lagging !== undefined || checkAt > now) {
+    if (wait.checking !== undefined || watch?.lagging !== undefined || checkAt > now) {
       // A lagging watch does not say absent; its next list is a reason to look, and so is this.
       const next = checkAt > now ? until : Math.min(judgement.until ?? Infinity, now + this.#absentAfterMs);
       this.#schedule(key, next);
@@ -308,7 +312,7 @@ export class WaitingRuns {
   }
 
   #checkWhenFree(key: string, wait: Wait, at: number, now: number): readonly Action[] {
-    if (!wait.checking && at <= now) return this.#check(key, wait, now);
+    if (wait.checking === undefined && at <= now) return this.#check(key, wait, now);
     this.#schedule(key, at > now ? at : now + this.#absentAfterMs);
     return [];
   }
@@ -325,7 +329,7 @@ export class WaitingRuns {
       this.#schedule(key, free);
       return [];
     }
-    wait.checking = true;
+    wait.checking = { shown: this.#book.pod(pod.uid), departed: wait.departed };
     wait.checkReserved = false;
     this.#checksUnderWay += 1;
     this.#schedule(key, now + this.#absentAfterMs);

@@ -370,6 +370,35 @@ suite('triggerActions$', () => {
     expect(gone.map(short)).toEqual(['resume gone POD_DELETED']);
   });
 
+  test('what the watch told while a GET was under way is newer than its answer', () => {
+    const book = new PodBook([SCOPE]);
+    const ownership = new Ownership();
+    ownership.update(ALL, Infinity, 0);
+    const runs = new WaitingRuns(book, ownership, 0);
+    const tell = (signal: PodSignal, now: number): readonly string[] => {
+      book.apply({ scope: SCOPE, signal }, now);
+      return runs.pod({ scope: SCOPE, signal }, now).map(short);
+    };
+    const put = aPut({ await: { terminal: true, timeoutAt: 1_000 } });
+    const running = aPod({ uid: 'u1' });
+    const there = { run: put.run, uid: 'u1', answer: { kind: 'there', pod: running } } as const;
+    tell({ kind: 'synced' }, 0);
+    tell({ kind: 'pod', pod: running }, 0);
+    runs.subscription(put, 0);
+    expect(runs.due(runs.wheel.turn(2_000), 2_000).map(short)).toEqual(['get r1-pod']);
+    expect(tell({ kind: 'pod', pod: anEndedPod(0, { uid: 'u1' }) }, 2_050)).toEqual(['resume success']);
+    expect(runs.checked(there, 2_100)).toEqual([]);
+
+    runs.subscription(
+      { ...put, revision: put.revision + 1, subscription: { ...put.subscription, await: { gone: true } } },
+      3_000,
+    );
+    tell({ kind: 'gone', pod: running, confirmed: false }, 3_100);
+    expect(tell({ kind: 'gone', pod: running, confirmed: true }, 3_200)).toEqual(['resume gone']);
+    expect(runs.checked(there, 3_300)).toEqual([]);
+    expect(runs.due(runs.wheel.turn(64_000), 64_000).map(short)).toEqual(['resume gone']);
+  });
+
   test('at most 20 GETs a second, whatever the number of missing pods, and all of them in the end', () => {
     const book = new PodBook([SCOPE]);
     const ownership = new Ownership();
