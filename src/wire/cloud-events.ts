@@ -13,7 +13,7 @@ const cloudEventType = (type: EventType) => `dev.reentry.run.${type}.v1`;
 const envelope = {
   specversion: z.literal('1.0'),
   id: z.string().min(1).describe('<tenant>/<runId>/<step>/<type>, the same when it is delivered twice'),
-  source: z.string().min(1).describe('reentry/<tenant>'),
+  source: z.string().min(1).describe('reentry/<tenant>, percent-encoded'),
   subject: z.string().min(1).describe('the run id'),
   time: z.iso.datetime(),
   datacontenttype: z.literal('application/json'),
@@ -50,7 +50,8 @@ export function cloudEvent(
   return {
     specversion: '1.0',
     id: eventId(run, step, type),
-    source: `reentry/${run.tenant}`,
+    // A URI reference, by CloudEvents 1.0; a tenant is any text.
+    source: `reentry/${encodeURIComponent(run.tenant)}`,
     type: cloudEventType(type),
     subject: run.runId,
     time: new Date(atMs).toISOString(),

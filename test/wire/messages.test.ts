@@ -51,6 +51,14 @@ describe('CloudEvents', () => {
     });
   });
 
+  test('the source is a URI reference, whatever the tenant is called', () => {
+    const tenant = 'Søren & söner %/';
+    const data = { tenant, runId: 'r', attempt: 1, step: 0, at: new Date(at).toISOString() };
+    const { source } = cloudEvent({ tenant, runId: 'r' }, 'accepted', 0, data, at);
+    expect(source).toMatch(/^reentry\/[!-~]+$/);
+    expect(decodeURIComponent(source)).toBe(`reentry/${tenant}`);
+  });
+
   test.each(EVENT_TYPES)('%s is read back by its schema', (type) => {
     const data =
       type === 'completed'
