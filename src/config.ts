@@ -367,6 +367,9 @@ export function parseConfig(sources: ConfigSources): Config {
     if (first === undefined) continue;
     [origin[setting.name], chosen[setting.name]] = first;
   }
+  for (const [one, other] of TOGETHER)
+    if (chosen[one] !== undefined && chosen[other] === undefined)
+      problems.push({ path: origin[one] ?? one, message: `needs ${nameOf(other)} beside it` });
   const parsed = configSchema.safeParse(chosen);
   for (const issue of parsed.error?.issues ?? []) {
     const name = names.find((candidate) => candidate === issue.path[0]);
@@ -381,6 +384,14 @@ export function parseConfig(sources: ConfigSources): Config {
   }
   return Object.freeze(parsed.data);
 }
+
+/** Settings that mean nothing without the other. */
+const TOGETHER: readonly (readonly [SettingName, SettingName])[] = [
+  ['natsTlsCert', 'natsTlsKey'],
+  ['natsTlsKey', 'natsTlsCert'],
+];
+
+const nameOf = (name: SettingName): string => SETTINGS.find((setting) => setting.name === name)?.env ?? name;
 
 /** What is wrong, and where in a value of several parts. */
 function withinValue({ path: [, part], message }: z.core.$ZodIssue): string {

@@ -30,7 +30,8 @@ export async function placeFor(
   if (why === 'admitted') return { ...(place === undefined ? {} : { place }), waitingFor: 'a worker' };
   const key = wait.gate.concurrencyKey;
   const standing = place === undefined ? '' : ` (${place.position} of ${place.of})`;
-  const message = [place?.reason, standing.trim()].filter((part) => part !== undefined && part !== '').join(' ');
+  const alone = place === undefined ? '' : `place ${place.position} of ${place.of}`;
+  const message = place?.reason === undefined || place.reason === '' ? alone : `${place.reason}${standing}`;
   const facts = { subject: why === 'key' ? (key ?? '') : queue, ...(message === '' ? {} : { message }) };
   return {
     waitingFor: `${gateText(why, queue, key)}${standing}`,

@@ -84,6 +84,13 @@ describe('parseConfig', () => {
     ]);
   });
 
+  test('wants a certificate and its key together', () => {
+    const problems = problemsOf(() => parseConfig({ flags: { natsTlsCert: '/c' }, env: { REENTRY_HTTP_PORT: 'x' } }));
+    expect(problems.map(({ path }) => path).sort()).toEqual(['--nats-tls-cert', 'REENTRY_HTTP_PORT']);
+    expect(problems[0]?.message).toContain('REENTRY_NATS_TLS_KEY');
+    expect(problemsOf(() => parseConfig({ flags: { natsTlsCert: '/c', natsTlsKey: '/k' } }))).toEqual([]);
+  });
+
   test('knows only servers that a role can speak to', () => {
     expect(problemsOf(() => parseConfig({ flags: { natsUrl: 'nats://a, tls://b:1' } }))).toEqual([]);
     expect(problemsOf(() => parseConfig({ flags: { natsUrl: 'wss://a' } })).map(({ path }) => path)).toEqual([
