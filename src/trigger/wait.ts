@@ -1,8 +1,9 @@
 /** What a triggerer remembers of one subscription. */
 import type { PodProjection } from '../core/pod.ts';
-import type { Subscription, TriggerEvent } from '../wire/messages.ts';
+import type { Subscription } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
 import type { Departed } from './pod-book.ts';
+import type { Repeats } from './repeats.ts';
 
 /** A pod as a GET showed it. */
 interface Seen {
@@ -12,13 +13,6 @@ interface Seen {
   readonly over: PodProjection | undefined;
 }
 
-/** That an event of one kind was fired. */
-interface Fired {
-  count: number;
-  againAt: number;
-  backoffMs: number;
-}
-
 /** One subscription. Ends when the subscription is deleted. */
 export interface Wait {
   readonly run: RunKey;
@@ -26,8 +20,8 @@ export interface Wait {
   subscription: Subscription;
   revision: number;
   arrivedAt: number;
-  /** By kind of event; of the present revision. */
-  fired: Map<TriggerEvent['kind'], Fired>;
+  /** Of the present revision. */
+  fired: Repeats;
   /** Step that a `running` event was fired for. */
   loggedStep: number | undefined;
   loggingAt: number | undefined;

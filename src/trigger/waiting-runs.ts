@@ -14,15 +14,11 @@ import { firing, travelling } from './firing.ts';
 import { floorMs, nextLoggingAt } from './logging-interval.ts';
 import type { PodBook, WatchSignal } from './pod-book.ts';
 import { Rate } from './rate.ts';
+import { Repeats } from './repeats.ts';
 import type { Wait } from './wait.ts';
 import { queueLoads } from './queue-loads.ts';
 import { WaitingRoom } from './waiting-room.ts';
 
-/** An unchanged subscription fires again after this long, then after twice as long, up to the second figure. */
-const AGAIN_AFTER_MS = 60_000;
-const AGAIN_AFTER_AT_MOST_MS = 600_000;
-/** After a publish that failed in spite of its own retries. */
-const AGAIN_AFTER_FAILURE_MS = 5_000;
 /** At most this many GETs under way. */
 const CHECKS_UNDER_WAY = 20;
 const CHECK_AGAIN_AT_MOST_MS = 60_000;
@@ -119,7 +115,7 @@ export class WaitingRuns {
       subscription,
       revision,
       arrivedAt: now,
-      fired: new Map(),
+      fired: new Repeats(),
       loggedStep: known?.loggedStep === subscription.step ? known.loggedStep : undefined,
       loggingAt: undefined,
       departed: (samePod ? known?.departed : undefined) ?? (uid === undefined ? undefined : this.#book.departed(uid)),
@@ -235,15 +231,14 @@ export class WaitingRuns {
   unpublished({ run, revision, event }: Firing, now: number): void {
     const key = runKeyText(run);
     const wait = this.#waits.get(key);
-    const fired = wait?.fired.get(event.kind);
-    if (wait?.revision !== revision || fired === undefined) return;
-    fired.count -= 1;
-    fired.againAt = now + AGAIN_AFTER_FAILURE_MS;
+    if (wait?.revision !== revision) return;
+    const againAt = wait.fired.takeBack(event.kind, now);
+    if (againAt === undefined) return;
     if (event.kind === 'running') {
       wait.loggedStep = undefined;
-      wait.loggingAt = fired.againAt;
+      wait.loggingAt = againAt;
     }
-    this.wheel.schedule(key, fired.againAt);
+    this.wheel.schedule(key, againAt);
   }
 
   #lookAtAll(now: number, which: (wait: Wait) => boolean): readonly Action[] {
@@ -378,19 +373,9 @@ export class WaitingRuns {
   }
 
   #fire(key: string, wait: Wait, event: TriggerEvent, now: number): readonly Action[] {
-    const before = wait.fired.get(event.kind);
-    if (before !== undefined && now < before.againAt) {
-      this.#schedule(key, before.againAt);
-      return [];
-    }
-    const backoffMs =
-      before === undefined || before.count < 0
-        ? AGAIN_AFTER_MS
-        : Math.min(before.backoffMs * 2, AGAIN_AFTER_AT_MOST_MS);
-    const count = before === undefined ? 0 : before.count + 1;
-    wait.fired.set(event.kind, { count, againAt: now + backoffMs, backoffMs });
-    this.#schedule(key, now + backoffMs);
-    return [firing(wait, event, count)];
+    const { count, againAt } = wait.fired.fire(event.kind, now);
+    this.#schedule(key, againAt);
+    return count === undefined ? [] : [firing(wait, event, count)];
   }
 
   #schedule(key: string, at: number | undefined): void {
