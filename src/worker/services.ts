@@ -213,11 +213,12 @@ async function result(engine: Engine, tenant: string, input: unknown): Promise<u
   const run = { tenant, runId };
   const { value: state } = await found(engine, run);
   const { outcome, attempt } = state;
+  // Between two attempts, the failed one's: a result that it left is not the run's.
+  if (!isTerminal(state.phase)) throw new ReentryError('NOT_FOUND', `run ${runId} has not ended`, { transient: true });
   const ref = outcome?.resultRef;
   if (ref === undefined) {
     if (outcome?.result !== undefined) return { result: outcome.result };
-    const message = isTerminal(state.phase) ? `run ${runId} left no result` : `run ${runId} has not ended`;
-    throw new ReentryError('NOT_FOUND', message, { transient: !isTerminal(state.phase) });
+    throw new ReentryError('NOT_FOUND', `run ${runId} left no result`, { transient: false });
   }
   const data = await engine.broker.results.get(run, attempt, ref.name);
   if (data === undefined)

@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { diagnosisOf } from '../../src/core/diagnosis.ts';
-import { ended, refused } from '../../src/core/run-transitions.ts';
+import { ended, refused, retrying } from '../../src/core/run-transitions.ts';
 import { runRequestSchema } from '../../src/wire/messages.ts';
 import { VERBS } from '../../src/wire/subjects.ts';
 import type { Verb } from '../../src/wire/subjects.ts';
@@ -61,6 +61,19 @@ test.each<[Verb, object, string]>([
     error: expect.objectContaining({ code: 'INVALID_REQUEST', problems: [{ path, message: 'unknown field' }] }),
   });
 });
+
+test.each([{ result: 1 }, { resultRef: { name: 'return_value', size: 5_000 } }])(
+  'what a failed attempt left is no result of the run that tries again: %j',
+  async (left) => {
+    using service = await aService();
+    const { store, waiting, broker, ask } = service;
+    const again = { userFailures: 1, infraFailures: 0, notBefore: broker.now() + 60_000, untilGone: false };
+    await store(retrying(waiting, { state: 'failed', ...left }, undefined, again));
+    expect(await ask('result', { runId: 'r1' })).toEqual({
+      error: { code: 'NOT_FOUND', message: 'run r1 has not ended' },
+    });
+  },
+);
 
 describe('submit', () => {
   const run = { tenant: 't', runId: 'r1' };
