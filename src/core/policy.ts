@@ -168,6 +168,10 @@ function referencesOf(spec: JsonRecord, kind: 'secret' | 'configMap'): readonly 
     for (const [driver, settings] of Object.entries(value)) {
       for (const field of ['secretRef', 'nodePublishSecretRef'])
         found.push(...named(recordIn(settings, field), 'name', `${path}.${driver}.${field}`));
+      // Those of CSI in attributes of their own, which their nodes look up: `secretName` of file.csi.azure.com, smb.csi.k8s.io …
+      for (const [key, name] of Object.entries(recordIn(settings, 'volumeAttributes')))
+        if (typeof name === 'string' && /secret-?name$/i.test(key))
+          found.push({ path: `${path}.${driver}.volumeAttributes.${key}`, name });
       if (driver === 'azureFile') found.push(...named(settings, 'secretName', `${path}.${driver}`));
     }
   }

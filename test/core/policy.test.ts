@@ -94,6 +94,7 @@ describe('a tenant’s rule', () => {
           { name: 'a', secret: { secretName: 'x' } },
           { name: 'b', projected: { sources: [{ secret: { name: 'sales-ok' } }, { secret: { name: 'x' } }] } },
           { name: 'c', csi: { driver: 'd', nodePublishSecretRef: { name: 'x' } } },
+          { name: 'd', csi: { driver: 'file.csi.azure.com', volumeAttributes: { secretName: 'x', shareName: 'y' } } },
         ],
         containers: [
           container({
@@ -108,6 +109,7 @@ describe('a tenant’s rule', () => {
         'pod.spec.volumes[0].secret.secretName',
         'pod.spec.volumes[1].projected.sources[1].secret.name',
         'pod.spec.volumes[2].csi.nodePublishSecretRef.name',
+        'pod.spec.volumes[3].csi.volumeAttributes.secretName',
         'pod.spec.imagePullSecrets[0].name',
       ],
     ],
