@@ -22,6 +22,7 @@ export const runSummarySchema = z.looseObject({
   blocked: diagnosisSchema.optional(),
   pod: z.looseObject({ connection: z.string(), namespace: z.string(), name: z.string(), uid: z.string() }).optional(),
   outcome: outcomeSchema.optional(),
+  lastOutcome: outcomeSchema.optional(),
   timings: z.record(z.string(), instant.optional()),
   cancelRequested: z.boolean().optional(),
   priority: z.enum(PRIORITIES).optional(),

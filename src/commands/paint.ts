@@ -58,7 +58,7 @@ export function diagnosisLines(paint: Paint, diagnosis: Diagnosis): readonly str
 export function statusLines(paint: Paint, run: RunStatus, now: number): readonly string[] {
   const fact = (name: string, value: string | undefined): string[] =>
     value === undefined ? [] : [`${paint.dim(name.padEnd(9))} ${value}`];
-  const { outcome, pod, timings } = run;
+  const { outcome, lastOutcome, pod, timings } = run;
   return [
     ...fact('run', plain(run.runId)),
     ...fact(
@@ -80,5 +80,8 @@ export function statusLines(paint: Paint, run: RunStatus, now: number): readonly
     ),
     ...(run.blocked === undefined ? [] : ['', ...diagnosisLines(paint, run.blocked)]),
     ...(outcome?.diagnosis === undefined ? [] : ['', ...diagnosisLines(paint, outcome.diagnosis)]),
+    ...(lastOutcome?.diagnosis === undefined
+      ? []
+      : ['', 'the attempt before:', ...diagnosisLines(paint, lastOutcome.diagnosis)]),
   ];
 }

@@ -489,7 +489,10 @@ export interface RunSummary extends RunKey {
   /** Why it cannot go on now: its start was put off, no node takes its pod, its pod does not go away. */
   readonly blocked?: Diagnosis;
   readonly pod?: PodRef;
+  /** How it ended; only of a run that has. */
   readonly outcome?: Outcome;
+  /** How the attempt before ended; only of a run that waits for its next one. */
+  readonly lastOutcome?: Outcome;
   readonly timings: Timings;
   readonly cancelRequested?: boolean;
   readonly priority?: Priority;

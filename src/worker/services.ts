@@ -111,7 +111,7 @@ function summary({ tenant, runId }: RunKey, state: RunState, now: number): RunSu
     ...(waitingFor === undefined ? {} : { waitingFor }),
     ...(state.blocked === undefined || isTerminal(phase) ? {} : { blocked: state.blocked }),
     ...(pod === undefined ? {} : { pod }),
-    ...(outcome === undefined ? {} : { outcome }),
+    ...(outcome === undefined ? {} : isTerminal(phase) ? { outcome } : { lastOutcome: outcome }),
     ...(state.cancel === undefined || isTerminal(phase) ? {} : { cancelRequested: true }),
     ...(state.priority === undefined ? {} : { priority: state.priority }),
     ...(state.concurrencyKey === undefined ? {} : { concurrencyKey: state.concurrencyKey }),

@@ -72,6 +72,9 @@ test.each([{ result: 1 }, { resultRef: { name: 'return_value', size: 5_000 } }])
     expect(await ask('result', { runId: 'r1' })).toEqual({
       error: { code: 'NOT_FOUND', message: 'run r1 has not ended' },
     });
+    const status = await ask('status', { runId: 'r1' });
+    expect(status).toMatchObject({ ok: { phase: 'Queued', lastOutcome: { state: 'failed', ...left } } });
+    expect(status).not.toHaveProperty('ok.outcome');
   },
 );
 
