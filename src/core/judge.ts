@@ -252,6 +252,12 @@ function withoutGateTime(wanted: Await, pod: PodProjection): Await {
   };
 }
 
+/** By when this pod must have been scheduled and started, all told. */
+export function startDeadlines(wanted: Await, pod: PodProjection): Pick<Await, 'scheduleBy' | 'startBy'> {
+  const ungated = withoutGateTime(wanted, pod);
+  return { scheduleBy: ungated.scheduleBy, startBy: startLimit(ungated, pod) };
+}
+
 /** How long the word of who killed a container may come after its exit code, in milliseconds. */
 const SETTLE_MS = 10_000;
 
@@ -300,9 +306,8 @@ export function judgePod(wanted: Await, pod: PodProjection, now: number): Judgem
   // Not looked at by the scheduler yet: neither deadline is about that.
   if (pod.gates !== undefined) return wait([wanted.timeoutAt]);
   const unscheduled = pod.scheduledAt === undefined && pod.node === undefined;
-  const { scheduleBy, startBy: latest } = withoutGateTime(wanted, pod);
+  const { scheduleBy, startBy } = startDeadlines(wanted, pod);
   if (unscheduled && isOver(scheduleBy, now)) return timeout('SCHEDULE_TIMEOUT', now, pod);
-  const startBy = startLimit({ ...wanted, scheduleBy, startBy: latest }, pod);
   if (isOver(startBy, now)) {
     if (pullThrottled(pod)) return timeout('IMAGE_PULL_THROTTLED', now, pod);
     return timeout(unscheduled ? 'SCHEDULE_TIMEOUT' : 'STARTUP_TIMEOUT', now, pod);

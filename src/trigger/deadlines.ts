@@ -2,17 +2,27 @@
  * Deadlines of pods are believed only when the pod has been seen after them: it may have started or ended in time while the watch was
  * down, or while this process stood still. A stale look must not end a run.
  */
-import type { Judgement } from '../core/judge.ts';
+import { type Judgement, startDeadlines } from '../core/judge.ts';
+import type { PodProjection } from '../core/pod.ts';
 import type { Subscription } from '../wire/messages.ts';
 import type { WatchState } from './pod-book.ts';
 
-/** The deadline behind a time-out of a pod, epoch milliseconds; undefined where a judgement is none, or needs no look at a pod. */
-export function deadlineOf(subscription: Subscription, judgement: Judgement, now: number): number | undefined {
+/**
+ * The deadline behind a time-out of a pod, epoch milliseconds; undefined where a judgement is none, or needs no look at a pod.
+ * `pod`: what was judged; a start's deadline depends on it.
+ */
+export function deadlineOf(
+  subscription: Subscription,
+  judgement: Judgement,
+  pod: PodProjection | undefined,
+  now: number,
+): number | undefined {
   if (judgement.kind !== 'fire' || judgement.event.kind !== 'timeout') return undefined;
-  const { pod, await: wanted } = subscription;
+  const { await: wanted } = subscription;
   // A wait for absence, or for a time alone, expires by the clock.
-  if (pod === undefined || wanted.terminal !== true || wanted.gone === true) return undefined;
-  const passed = [wanted.timeoutAt, wanted.startBy, wanted.scheduleBy].filter((at) => at !== undefined && at <= now);
+  if (subscription.pod === undefined || wanted.terminal !== true || wanted.gone === true) return undefined;
+  const { startBy, scheduleBy } = pod === undefined ? wanted : startDeadlines(wanted, pod);
+  const passed = [wanted.timeoutAt, startBy, scheduleBy].filter((at) => at !== undefined && at <= now);
   return Math.max(...passed.map((at) => at ?? 0));
 }
 

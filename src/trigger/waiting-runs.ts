@@ -261,7 +261,7 @@ export class WaitingRuns {
     const pod = checked ?? shown ?? wait.departed?.pod;
     if (ref === undefined || shown !== undefined) {
       const judgement = judge(subscription, pod, now, this.#room.admits(key));
-      return this.#isOverdue(wait, judgement, now)
+      return this.#isOverdue(wait, judgement, pod, now)
         ? this.#checkWhenFree(key, wait, wait.checkAt ?? now, now)
         : this.#conclude(key, wait, judgement, pod, now);
     }
@@ -281,7 +281,7 @@ export class WaitingRuns {
     }
     const judgement = judge(subscription, pod, now);
     if (judgement.kind === 'fire') {
-      if (!this.#isOverdue(wait, judgement, now)) return this.#conclude(key, wait, judgement, undefined, now);
+      if (!this.#isOverdue(wait, judgement, pod, now)) return this.#conclude(key, wait, judgement, undefined, now);
       return this.#checkWhenFree(key, wait, wait.checkAt ?? now, now);
     }
     // A pod that left only the selection is asked for at once; one never seen may still be on its way.
@@ -298,8 +298,8 @@ export class WaitingRuns {
   }
 
   /** Whether this judgement is a deadline's, and the world has not been seen since. */
-  #isOverdue({ subscription, checked }: Wait, judgement: Judgement, now: number): boolean {
-    const deadline = deadlineOf(subscription, judgement, now);
+  #isOverdue({ subscription, checked }: Wait, judged: Judgement, pod: PodProjection | undefined, now: number): boolean {
+    const deadline = deadlineOf(subscription, judged, pod, now);
     if (deadline === undefined || subscription.pod === undefined) return false;
     if (checked !== undefined && checked.at >= deadline) return false;
     const watch = this.#book.watchOf(subscription.pod);

@@ -147,6 +147,25 @@ suite('triggerActions$', () => {
     });
   });
 
+  test('a start that is late from its scheduling, though not yet by the latest time, is looked at as every deadline', () => {
+    const facts = {
+      phase: 'Pending',
+      createdAt: 0,
+      scheduledAt: 0,
+      containers: [aContainer({ state: 'waiting' })],
+    } as const;
+    const wanted = { terminal: true, from: 0, scheduleBy: 60_000, startBy: 65_000 };
+    const running = { kind: 'there', pod: aPod() } as const;
+    marbles(({ hot$, cold$, expectObservable, now }) => {
+      const subscriptions$ = hot$('p', { p: aPut({ await: wanted }) });
+      // The watch speaks last a second before the deadline.
+      const pods$ = hot$<PodSignal>('(ps) 4996ms A', { ...signals, p: pod(aPod(facts)), A: { kind: 'alive' } });
+      const expected = '              6000ms c';
+      const out$ = drawn$(now, { subscriptions$, pods$, never$: cold$('-'), get$: () => of(running) }).pipe(map(short));
+      expectObservable(out$, '30s !').toBe(expected, { c: 'get r1-pod' });
+    });
+  });
+
   test('a deadline that passes while neither watch nor GET answers ends nothing, and is told when one does', () => {
     let isUp = false;
     marbles(({ hot$, cold$, expectObservable, now }) => {
