@@ -211,11 +211,9 @@ export function openTelemetry(log: Log): Telemetry {
 }
 
 /** Fields that never reach a log, wherever they stand. */
-const REDACTED = ['password', 'token', 'creds', 'nkey', 'env', 'envVars', 'authorization'].flatMap((name) => [
-  name,
-  `*.${name}`,
-  `*.*.${name}`,
-]);
+const REDACTED = [
+  ...['password', 'pass', 'secret', 'token', 'creds', 'nkey', 'env', 'envVars', 'authorization', 'Authorization'],
+].flatMap((name) => [name, `*.${name}`, `*.*.${name}`]);
 
 /**
  * The process's log, on stderr: stdout belongs to answers. JSON, or for people where stderr is a terminal.
