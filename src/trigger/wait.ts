@@ -8,6 +8,7 @@ import type { Repeats } from './repeats.ts';
 /** A pod as a GET showed it. */
 interface Seen {
   readonly pod: PodProjection;
+  /** When it was asked for: the answer is not older. */
   readonly at: number;
   /** What the watch had shown until then: as soon as it shows something else, that is newer. */
   readonly over: PodProjection | undefined;
@@ -30,8 +31,8 @@ export interface Wait {
   /** As a GET showed it, where no watch does or the watch may be behind. */
   checked: Seen | undefined;
   absentConfirmed: boolean;
-  /** The GET under way: what the watch had told when it was sent. */
-  checking: (Pick<Wait, 'departed'> & { readonly shown: PodProjection | undefined }) | undefined;
+  /** The GET under way: when it was sent, and what the watch had told by then. */
+  checking: (Pick<Wait, 'departed'> & { readonly at: number; readonly shown: PodProjection | undefined }) | undefined;
   /** No GET before. */
   checkAt: number | undefined;
   /** `checkAt` is a place in the rate of GETs. */

@@ -214,7 +214,7 @@ export class WaitingRuns {
       const over = this.#book.pod(uid);
       // What the watch has told since the GET was sent may be newer than its answer.
       if (checking?.shown === over && checking?.departed === wait.departed) {
-        wait.checked = { pod: answer.pod, at: now, over };
+        wait.checked = { pod: answer.pod, at: checking?.at ?? now, over };
         wait.departed = undefined;
       }
       // Asked about a deadline only: the watch goes on telling of this pod.
@@ -324,7 +324,7 @@ export class WaitingRuns {
       this.#schedule(key, free);
       return [];
     }
-    wait.checking = { shown: this.#book.pod(pod.uid), departed: wait.departed };
+    wait.checking = { at: now, shown: this.#book.pod(pod.uid), departed: wait.departed };
     wait.checkReserved = false;
     this.#checksUnderWay += 1;
     this.#schedule(key, now + this.#absentAfterMs);

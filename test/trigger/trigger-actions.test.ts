@@ -418,6 +418,21 @@ suite('triggerActions$', () => {
     expect(runs.due(runs.wheel.turn(64_000), 64_000).map(short)).toEqual(['resume gone']);
   });
 
+  test('a GET that was sent before a deadline says nothing of it, however late its answer comes', () => {
+    const book = new PodBook([SCOPE]);
+    const ownership = new Ownership();
+    ownership.update(ALL, Infinity, 0);
+    const runs = new WaitingRuns(book, ownership, 0);
+    const put = aPut({ await: { terminal: true, timeoutAt: 11_000 } });
+    const there = { run: put.run, uid: 'u1', answer: { kind: 'there', pod: aPod({ uid: 'u1' }) } } as const;
+    book.apply({ scope: SCOPE, signal: { kind: 'synced' } }, 0);
+    runs.subscription(put, 0);
+    expect(runs.due(runs.wheel.turn(10_100), 10_100).map(short)).toEqual(['get r1-pod']);
+    expect(runs.checked(there, 12_000)).toEqual([]);
+    expect(runs.due(runs.wheel.turn(22_100), 22_100).map(short)).toEqual(['get r1-pod']);
+    expect(runs.checked(there, 22_200).map(short)).toEqual(['resume timeout EXECUTION_TIMEOUT']);
+  });
+
   test('at most 20 GETs a second, whatever the number of missing pods, and all of them in the end', () => {
     const book = new PodBook([SCOPE]);
     const ownership = new Ownership();
