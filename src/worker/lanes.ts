@@ -17,7 +17,7 @@ import type { Engine, Settled } from './engine.ts';
 import { ACK } from './engine.ts';
 import { giveUp, originOf, settled } from './faults.ts';
 import { Holding, writeOver } from './holding.ts';
-import { cleanUp, owe } from './owing.ts';
+import { cleanUpBefore, owe } from './owing.ts';
 import { carryOutCancel, carryOutResume, carryOutStart } from './steps.ts';
 import { cancelOf, countEnd } from './stopping.ts';
 
@@ -147,12 +147,14 @@ async function act(
         ? { state: 'cancelled' as const, diagnosis: cancelOf(base).diagnosis }
         : { state: 'failed' as const, diagnosis: diagnosisOf('EXPIRED') };
       const fence = { ...holder, epoch: state.fence.epoch + 1 };
+      // Whoever failed the attempt before may have died before its clean-up, and the end's state names no pod: now, or the search for orphans.
+      await cleanUpBefore(engine, run, state).catch((error: unknown) => {
+        engine.log.warn({ ...run, error: String(error) }, 'clean-up of the attempt before failed');
+      });
       const written = await writeOver(broker.runs, run, { ...unlaunched(base, outcome, now), fence }, seen.revision);
       if (written.kind === 'lost') return written;
       await owe(engine, run, written.seen, originOf(lane));
       countEnd(engine, run, written.seen.value);
-      // Whoever failed the attempt before may have died before its clean-up.
-      await cleanUp(engine, run, { ...state, attempt: state.attempt - 1 });
       return ACK;
     }
     case 'take':

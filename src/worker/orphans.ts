@@ -22,7 +22,8 @@ export async function onOrphan(engine: Engine, run: RunKey, { pod }: CtlMessage)
   const second = state.phase === 'Deferred' && state.pod !== undefined && state.pod.uid !== uid;
   if (isTerminal(state.phase) || old || second) {
     engine.log.info({ ...run, pod: name, namespace, attempt: pod.attempt }, 'orphaned pod of a decided attempt');
-    const outcome = state.outcome ?? { state: 'failed' as const };
+    // An attempt that another one followed has failed, however the run ended.
+    const outcome = old || state.outcome === undefined ? { state: 'failed' as const } : state.outcome;
     await cleanUp(engine, run, {
       ...state,
       attempt: pod.attempt ?? state.attempt,

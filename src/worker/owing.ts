@@ -38,7 +38,7 @@ async function oweQueued(engine: Engine, run: RunKey, seen: Versioned<RunState>)
     const why = diagnosis?.summary ?? 'the attempt failed';
     const more = { why, diagnosis, notBefore: state.await?.notBefore };
     await publish.event(run, 'retrying', state.step, lifecycleData(run, state, now(), more));
-    await cleanUp(engine, run, { ...state, attempt: state.attempt - 1 });
+    await cleanUpBefore(engine, run, state);
   }
   if (state.await !== undefined) return subscribeTo(engine, run, seen);
   const message = { v: WIRE_VERSION, attempt: state.attempt, stateRev: revision };
@@ -83,6 +83,11 @@ export async function cleanUp(engine: Engine, run: RunKey, state: RunState): Pro
     if (error instanceof ReentryError && error.transient) throw error;
     engine.log.error({ ...run, pod: pod.name, error: String(error) }, 'clean-up failed');
   }
+}
+
+/** The pod of the attempt before, which a run that waits for its next attempt still names. */
+export async function cleanUpBefore(engine: Engine, run: RunKey, state: RunState): Promise<void> {
+  await cleanUp(engine, run, { ...state, attempt: state.attempt - 1 });
 }
 
 /** Puts the subscription of a waiting state, unless a later one is there. */

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { taken } from '../../src/core/run-transitions.ts';
+import { retrying, taken } from '../../src/core/run-transitions.ts';
 import type { Delivery } from '../../src/ports.ts';
 import { openOperations } from '../../src/nats/operations.ts';
 import { openTelemetry, type Telemetry } from '../../src/telemetry.ts';
@@ -59,4 +59,16 @@ test('a worker that dies while it gives a run up leaves the letter, and the next
   expect(await broker.runs.read(run)).toMatchObject({
     value: { phase: 'Failed', outcome: { diagnosis: { code: 'DEAD_LETTERED' } } },
   });
+});
+
+test('a worker that dies right after it ended a run between two attempts leaves no pod of the first', async () => {
+  const { engine, broker, waiting, store, world } = await anEngine(server.url());
+  const again = { userFailures: 1, infraFailures: 0, notBefore: broker.now() + 600_000, untilGone: false };
+  await store(retrying(waiting, { state: 'failed' }, undefined, again));
+  const publish = { ...broker.publish, event: () => Promise.reject(new Error('killed')) };
+  const cancel = { data: new TextEncoder().encode('{"v":1,"ask":"cancel"}') };
+  await laneHandler({ ...engine, broker: { ...broker, publish } }, 'ctl')({ ...delivery(1), ...cancel });
+  expect(await broker.runs.read(run)).toMatchObject({ value: { phase: 'Cancelled', attempt: 2 } });
+  await laneHandler({ ...engine, id: 'w2' }, 'ctl')({ ...delivery(2), ...cancel });
+  expect(world.cleanUps).toEqual(['r1/1: failed']);
 });

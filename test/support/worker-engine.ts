@@ -56,5 +56,5 @@ export async function anEngine(servers: string, id = 'w1') {
     if (outcome.kind !== 'written') throw new Error('not stored');
     return outcome.revision;
   };
-  return { engine, broker, installation, queued, waiting, store };
+  return { engine, broker, installation, world, queued, waiting, store };
 }
