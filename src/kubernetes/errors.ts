@@ -17,6 +17,8 @@ interface Refusal {
   readonly reason: string;
   readonly message: string;
   readonly kind: string;
+  /** Said in a `Status`, as only an API server does. */
+  readonly isStatus: boolean;
   readonly writes: boolean;
 }
 
@@ -31,7 +33,7 @@ const REFUSALS: readonly { readonly fault: KubernetesFault; readonly when: (refu
   { fault: 'quota', when: ({ status, message }) => status === 403 && message.includes('status unknown for quota') },
   { fault: 'invalid', when: ({ status, message }) => status === 403 && /admission webhook .* denied/.test(message) },
   { fault: 'forbidden', when: ({ status }) => status === 403 },
-  { fault: 'notFound', when: ({ status, reason }) => status === 404 && reason === 'NotFound' },
+  { fault: 'notFound', when: ({ status, isStatus }) => status === 404 && isStatus },
   // A page of a proxy or a balancer says nothing of an object: an absence is believed of the API server only.
   { fault: 'unavailable', when: ({ status }) => status === 404 },
   { fault: 'alreadyExists', when: ({ status, reason }) => status === 409 && reason === 'AlreadyExists' },
@@ -111,7 +113,9 @@ function refusalOf(
   const details = recordIn(said, 'details');
   const reason = textIn(said, 'reason') ?? 'Unknown';
   const message = textIn(said, 'message') ?? text.trim().slice(0, 1024);
-  const facts = { status, reason, message, kind: textIn(details, 'kind') ?? '', writes: attempted.writes };
+  const kind = textIn(details, 'kind') ?? '';
+  const isStatus = textIn(said, 'kind') === 'Status';
+  const facts = { status, reason, message, kind, isStatus, writes: attempted.writes };
   const fault = REFUSALS.find(({ when }) => when(facts))?.fault ?? 'unavailable';
   const waitSeconds = headerSeconds ?? wholeIn(details, 'retryAfterSeconds');
   const problems = [...causesIn(details), ...unknownFieldsIn(message)];
