@@ -6,19 +6,11 @@ import { filter, firstValueFrom, tap } from 'rxjs';
 import { connectNats } from '../../src/nats/connection.ts';
 import { layoutFrom } from '../../src/nats/options.ts';
 import type { Broker, SubscriptionChange } from '../../src/ports.ts';
-import type { Subscription } from '../../src/wire/messages.ts';
 import { aNatsServer, anInstallation, sharedNatsServer } from '../support/nats-server.ts';
+import { aSubscription } from '../support/builders.ts';
 
 const { url } = sharedNatsServer();
-const subscription = (step: number): Subscription => ({
-  v: 1,
-  queue: 'default',
-  attempt: 1,
-  step,
-  stateRev: step,
-  await: { terminal: true },
-  then: 'resume',
-});
+const atStep = (step: number) => aSubscription({ step, stateRev: step });
 
 /** What a triggerer would know from the changes. */
 function following(broker: Broker, replica: string) {
@@ -49,12 +41,12 @@ describe('LiveWatch', () => {
   test('says what is there, then that it is all, then each change', async () => {
     await using installation = await anInstallation(url());
     const broker = await installation.broker('triggerer');
-    await broker.subscriptions.put(run('a'), subscription(1));
+    await broker.subscriptions.put(run('a'), atStep(1));
     const view = following(broker, 'r1');
     await expect.poll(view.synced).toBe(1);
     expect(view.known()).toEqual({ a: 1 });
-    await broker.subscriptions.put(run('b'), subscription(1));
-    await broker.subscriptions.put(run('a'), subscription(2));
+    await broker.subscriptions.put(run('b'), atStep(1));
+    await broker.subscriptions.put(run('a'), atStep(2));
     await broker.subscriptions.delete(run('b'));
     await expect.poll(view.known).toEqual({ a: 2 });
     view.stop();
@@ -71,7 +63,7 @@ describe('LiveWatch', () => {
     await using installation = await anInstallation(url());
     const broker = await installation.broker('triggerer');
     const views = [following(broker, 'r1'), following(await installation.broker('triggerer', 'two'), 'r2')];
-    await broker.subscriptions.put(run('a'), subscription(1));
+    await broker.subscriptions.put(run('a'), atStep(1));
     for (const view of views) await expect.poll(view.known).toEqual({ a: 1 });
     for (const view of views) view.stop();
   });
@@ -80,18 +72,15 @@ describe('LiveWatch', () => {
     await using server = await aNatsServer();
     await using installation = await anInstallation(server.url);
     const broker = await installation.broker('triggerer');
-    for (const id of ['a', 'b', 'c']) await broker.subscriptions.put(run(id), subscription(1));
+    for (const id of ['a', 'b', 'c']) await broker.subscriptions.put(run(id), atStep(1));
     const view = following(broker, 'r1');
     await expect.poll(view.synced).toBe(1);
     await server.kill();
     // Written while the watch is certainly down: these wait for the broker.
-    const writes = Promise.all([
-      broker.subscriptions.delete(run('b')),
-      broker.subscriptions.put(run('d'), subscription(7)),
-    ]);
+    const writes = Promise.all([broker.subscriptions.delete(run('b')), broker.subscriptions.put(run('d'), atStep(7))]);
     await server.start();
     await writes;
-    await broker.subscriptions.put(run('a'), subscription(2));
+    await broker.subscriptions.put(run('a'), atStep(2));
     await expect.poll(view.known, { timeout: 10_000 }).toEqual({ a: 2, c: 1, d: 7 });
     expect(view.synced()).toBeGreaterThan(1);
     view.stop();
@@ -106,7 +95,7 @@ describe('LiveWatch', () => {
     const jsm = await connection.nc.jetstreamManager();
     const { stream } = layoutFrom(installation.options).assets.subscriptionBucket;
     for await (const { name } of jsm.consumers.list(stream)) await jsm.consumers.delete(stream, name);
-    await broker.subscriptions.put(run('a'), subscription(1));
+    await broker.subscriptions.put(run('a'), atStep(1));
     await expect.poll(view.known, { timeout: 10_000 }).toEqual({ a: 1 });
     view.stop();
   });
@@ -114,7 +103,7 @@ describe('LiveWatch', () => {
   test('a bucket made anew is read anew: what is gone is said', async () => {
     await using installation = await anInstallation(url());
     const broker = await installation.broker('triggerer');
-    for (const id of ['a', 'b', 'c']) await broker.subscriptions.put(run(id), subscription(1));
+    for (const id of ['a', 'b', 'c']) await broker.subscriptions.put(run(id), atStep(1));
     const view = following(broker, 'r1');
     await expect.poll(view.known).toEqual({ a: 1, b: 1, c: 1 });
     await using connection = await connectNats({ ...installation.options, role: 'setup', name: 'vandal' });
@@ -123,7 +112,7 @@ describe('LiveWatch', () => {
     const { config } = await jsm.streams.info(stream);
     await jsm.streams.delete(stream);
     await jsm.streams.add(config);
-    await broker.subscriptions.put(run('b'), subscription(5));
+    await broker.subscriptions.put(run('b'), atStep(5));
     await expect.poll(view.known, { timeout: 15_000 }).toEqual({ b: 5 });
     view.stop();
   });
@@ -140,10 +129,10 @@ describe('LiveWatch', () => {
     const comeAndGo = async (count: number, round: string) => {
       for (let n = 0; n < count; n += 1) {
         const subject = subscriptionBucket.subject(`00.t.${`${round}-${String(n)}-`.padEnd(120, 'x')}`);
-        nc.publish(subject, JSON.stringify(subscription(1)));
+        nc.publish(subject, JSON.stringify(atStep(1)));
         nc.publish(subject, new Uint8Array(), { headers: marker });
       }
-      nc.publish(subscriptionBucket.subject(`00.t.${round}`), JSON.stringify(subscription(1)));
+      nc.publish(subscriptionBucket.subject(`00.t.${round}`), JSON.stringify(atStep(1)));
       await expect.poll(() => Object.keys(view.known()), { timeout: 20_000 }).toContain(round);
     };
     setFlagsFromString('--expose-gc');
@@ -170,12 +159,12 @@ describe('LiveWatch', () => {
     await using installation = await anInstallation(url());
     const broker = await installation.broker('triggerer');
     const ids = Array.from({ length: 5 }, (_, n) => `a${String(n)}`);
-    for (const id of ids) await broker.subscriptions.put(run(id), subscription(1));
+    for (const id of ids) await broker.subscriptions.put(run(id), atStep(1));
     await using connection = await connectNats({ ...installation.options, role: 'setup', name: 'busy' });
     const { subscriptionBucket } = layoutFrom(installation.options).assets;
     const writing = setInterval(() => {
       for (let n = 0; n < 200; n += 1)
-        connection.nc.publish(subscriptionBucket.subject('00.t.busy'), JSON.stringify(subscription(n)));
+        connection.nc.publish(subscriptionBucket.subject('00.t.busy'), JSON.stringify(atStep(n)));
     }, 1);
     try {
       for (let round = 0; round < 100; round += 1) {
@@ -200,7 +189,7 @@ describe('LiveWatch', () => {
   test('brokers of workers write no beacon, and a watch that ended leaves none', async () => {
     await using installation = await anInstallation(url());
     const worker = await installation.broker('worker');
-    await worker.subscriptions.put(run('a'), subscription(1));
+    await worker.subscriptions.put(run('a'), atStep(1));
     const triggerer = await installation.broker('triggerer');
     const view = following(triggerer, 'r1');
     await using connection = await connectNats({ ...installation.options, role: 'setup', name: 'look' });

@@ -1,11 +1,13 @@
 import { describe, expect, test } from 'vitest';
 import { connectNats } from '../../src/nats/connection.ts';
 import { layoutFrom } from '../../src/nats/options.ts';
-import type { RunState, Subscription } from '../../src/wire/messages.ts';
+import type { RunState } from '../../src/wire/messages.ts';
 import { keys } from '../../src/wire/subjects.ts';
 import { aNatsServer, anInstallation, sharedNatsServer } from '../support/nats-server.ts';
+import { aSubscription } from '../support/builders.ts';
 
 const { url } = sharedNatsServer();
+const atStep = (step: number) => aSubscription({ step, stateRev: step });
 const run = { tenant: 'sales', runId: 'load.1' };
 const aState = (more: Partial<RunState> = {}): RunState => ({
   v: 1,
@@ -22,15 +24,6 @@ const aState = (more: Partial<RunState> = {}): RunState => ({
   timings: {},
   requestHash: 'h',
   ...more,
-});
-const aSubscription = (step: number): Subscription => ({
-  v: 1,
-  queue: 'default',
-  attempt: 1,
-  step,
-  stateRev: step,
-  await: { terminal: true },
-  then: 'resume',
 });
 
 describe('run states', () => {
@@ -229,10 +222,10 @@ describe('subscriptions', () => {
   test('a stale writer is refused', async () => {
     await using installation = await anInstallation(url());
     const { subscriptions } = await installation.broker();
-    const first = await subscriptions.put(run, aSubscription(1));
+    const first = await subscriptions.put(run, atStep(1));
     const stale = first.kind === 'written' ? first.revision : 0;
-    expect((await subscriptions.put(run, aSubscription(2))).kind).toBe('written');
-    expect(await subscriptions.put(run, aSubscription(1), stale)).toMatchObject({
+    expect((await subscriptions.put(run, atStep(2))).kind).toBe('written');
+    expect(await subscriptions.put(run, atStep(1), stale)).toMatchObject({
       kind: 'conflict',
       current: { value: { step: 2 } },
     });

@@ -1,40 +1,32 @@
 import { describe, expect, test } from 'vitest';
 import { connectNats } from '../../src/nats/connection.ts';
 import { layoutFrom } from '../../src/nats/options.ts';
-import type { Subscription } from '../../src/wire/messages.ts';
 import { anInstallation, sharedNatsServer } from '../support/nats-server.ts';
+import { aSubscription } from '../support/builders.ts';
 
 const { url } = sharedNatsServer();
+const atStep = (step: number) => aSubscription({ step, stateRev: step });
 const run = { tenant: 'sales', runId: 'load.1' };
-const aSubscription = (step: number): Subscription => ({
-  v: 1,
-  queue: 'default',
-  attempt: 1,
-  step,
-  stateRev: step,
-  await: { terminal: true },
-  then: 'resume',
-});
 
 describe('sweeping', () => {
   test('takes deletion markers and nothing else', async () => {
     await using installation = await anInstallation(url());
     const broker = await installation.broker();
-    await broker.subscriptions.put(run, aSubscription(1));
-    await broker.subscriptions.put({ ...run, runId: 'stays' }, aSubscription(1));
+    await broker.subscriptions.put(run, atStep(1));
+    await broker.subscriptions.put({ ...run, runId: 'stays' }, atStep(1));
     await broker.subscriptions.delete(run);
     expect(await broker.sweep({ olderThanMs: 3_600_000, limit: 100 })).toBe(0);
     expect(await broker.sweep({ olderThanMs: 0, limit: 100 })).toBe(1);
     expect(await broker.subscriptions.read({ ...run, runId: 'stays' })).toBeDefined();
     // Without its marker the key is as if it had never been.
-    expect((await broker.subscriptions.put(run, aSubscription(1), 0)).kind).toBe('written');
+    expect((await broker.subscriptions.put(run, atStep(1), 0)).kind).toBe('written');
   });
 
   test('reads each message once, and none again that cannot have become a marker', async () => {
     await using installation = await anInstallation(url());
     const broker = await installation.broker();
     const runs = Array.from({ length: 20 }, (_, n) => ({ ...run, runId: `r${String(n)}` }));
-    for (const one of runs) await broker.subscriptions.put(one, aSubscription(1));
+    for (const one of runs) await broker.subscriptions.put(one, atStep(1));
     await using connection = await connectNats({ ...installation.options, role: 'setup', name: 'bystander' });
     const { subscriptionBucket } = layoutFrom(installation.options).assets;
     let reads = 0;
@@ -60,7 +52,7 @@ describe('sweeping', () => {
   test('begins again with a bucket that was made anew, and takes the beacons of the dead', async () => {
     await using installation = await anInstallation(url());
     const broker = await installation.broker();
-    for (let n = 0; n < 5; n += 1) await broker.subscriptions.put({ ...run, runId: `r${String(n)}` }, aSubscription(1));
+    for (let n = 0; n < 5; n += 1) await broker.subscriptions.put({ ...run, runId: `r${String(n)}` }, atStep(1));
     await broker.sweep({ olderThanMs: 0, limit: 100 });
     await using connection = await connectNats({ ...installation.options, role: 'setup', name: 'vandal' });
     const { stream, subject } = layoutFrom(installation.options).assets.subscriptionBucket;
@@ -68,7 +60,7 @@ describe('sweeping', () => {
     const { config } = await jsm.streams.info(stream);
     await jsm.streams.delete(stream);
     await jsm.streams.add(config);
-    await broker.subscriptions.put(run, aSubscription(1));
+    await broker.subscriptions.put(run, atStep(1));
     await broker.subscriptions.delete(run);
     await connection.nc.jetstream().publish(subject('beacon.dead'), '{}');
     expect(await broker.sweep({ olderThanMs: 0, limit: 100 })).toBe(2);
