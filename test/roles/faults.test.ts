@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { retrying, taken } from '../../src/core/run-transitions.ts';
+import { retrying, taken, unlaunched } from '../../src/core/run-transitions.ts';
 import type { Delivery } from '../../src/ports.ts';
 import { openOperations } from '../../src/nats/operations.ts';
 import { openTelemetry, type Telemetry } from '../../src/telemetry.ts';
@@ -10,7 +10,8 @@ import { intakeHandler } from '../../src/worker/intake.ts';
 import { laneHandler } from '../../src/worker/lanes.ts';
 import { SILENT } from '../../src/operator/api-retry.ts';
 import { sharedNatsServer } from '../support/nats-server.ts';
-import { anEngine, run } from '../support/worker-engine.ts';
+import { aPod } from '../support/builders.ts';
+import { anEngine, pod, run } from '../support/worker-engine.ts';
 
 const server = sharedNatsServer();
 
@@ -70,5 +71,15 @@ test('a worker that dies right after it ended a run between two attempts leaves 
   await laneHandler({ ...engine, broker: { ...broker, publish } }, 'ctl')({ ...delivery(1), ...cancel });
   expect(await broker.runs.read(run)).toMatchObject({ value: { phase: 'Cancelled', attempt: 2 } });
   await laneHandler({ ...engine, id: 'w2' }, 'ctl')({ ...delivery(2), ...cancel });
+  expect(world.cleanUps).toEqual(['r1/1: failed']);
+});
+
+test('an orphaned pod of an attempt that another one followed is a failed one’s, however the run ended', async () => {
+  const { engine, broker, waiting, store, world } = await anEngine(server.url());
+  const again = { userFailures: 1, infraFailures: 0, notBefore: broker.now(), untilGone: false };
+  const second = retrying(waiting, { state: 'failed' }, undefined, again);
+  await store(unlaunched(second, { state: 'cancelled' }, broker.now()));
+  const data = new TextEncoder().encode(JSON.stringify({ v: 1, ask: 'orphan', pod: aPod({ ...pod, attempt: 1 }) }));
+  await laneHandler(engine, 'ctl')({ ...delivery(1), data });
   expect(world.cleanUps).toEqual(['r1/1: failed']);
 });
