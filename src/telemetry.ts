@@ -5,7 +5,7 @@ import type { DestinationStream, Logger } from 'pino';
 import pinoPretty from 'pino-pretty';
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client';
 import type { Config } from './config.ts';
-import type { Log, Meter } from './ports.ts';
+import type { Log, Meter } from './ports/ambient.ts';
 
 interface MetricFacts {
   readonly kind: 'counter' | 'gauge' | 'milliseconds';

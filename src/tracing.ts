@@ -4,7 +4,7 @@ import type { Context } from '@opentelemetry/api';
 import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-http';
 import { defaultResource, resourceFromAttributes } from '@opentelemetry/resources';
 import { BatchSpanProcessor, TracerProvider } from '@opentelemetry/sdk-trace';
-import type { Tracer } from './ports.ts';
+import type { Tracer } from './ports/ambient.ts';
 
 /** How long a span may wait for others to go out with. */
 const EXPORT_EVERY_MS = 1_000;

@@ -27,7 +27,7 @@ import type { Observable } from 'rxjs';
 import { v7 as uuidV7 } from 'uuid';
 import { z } from 'zod';
 import { ReentryError } from '../errors.ts';
-import type { ClientBroker, StoredEvent } from '../ports.ts';
+import type { ClientBroker, StoredEvent } from '../ports/client.ts';
 import { completedDataSchema } from '../wire/messages.ts';
 import type { CompletedData, Phase, RunRequestInput } from '../wire/messages.ts';
 import { EVENT_TYPES } from '../wire/subjects.ts';

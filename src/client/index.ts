@@ -44,7 +44,7 @@ export type { Client, LogOptions, Receipt, RunWish, SubmitOptions, WishAnswer } 
 export type { LogText } from './log-lines.ts';
 export type { Explanation, RunPage, RunStatus } from './replies.ts';
 export type { Triggerers } from './triggerers.ts';
-export type { StoredEvent } from '../ports.ts';
+export type { StoredEvent } from '../ports/client.ts';
 export type { CompletedData, Diagnosis, FinalState, LifecycleData, Phase, RunRequestInput } from '../wire/messages.ts';
 export { ReentryError } from '../errors.ts';
 export type { ErrorCode, Problem } from '../errors.ts';

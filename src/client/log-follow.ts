@@ -1,7 +1,7 @@
 /** Stored and live text of a run as one log: each line once, each container's in its order. @see spec protocol §9 "live follow" */
-import { isBehind, type LogCursor, type PlacedLine, LogPlaces, placedLines } from '../core/log-cursor.ts';
-import type { LiveChunk } from '../ports.ts';
-import { prefixOf } from '../core/log-records.ts';
+import { isBehind, type LogCursor, type PlacedLine, LogPlaces, placedLines } from '../core/log/cursor.ts';
+import type { LiveChunk } from '../ports/broker.ts';
+import { prefixOf } from '../core/log/records.ts';
 import { isNote, type LogText, type StoredText } from './log-lines.ts';
 
 /** Live chunks that wait while history is read; more are dropped, and asked for again. */

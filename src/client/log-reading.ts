@@ -3,7 +3,7 @@ import { filter, firstValueFrom, fromEvent, interval, map, merge, of, scan, shar
 import type { Observable } from 'rxjs';
 import type { z } from 'zod';
 import { ReentryError } from '../errors.ts';
-import type { ClientBroker } from '../ports.ts';
+import type { ClientBroker } from '../ports/client.ts';
 import type { RunKey } from '../wire/subjects.ts';
 import { LogMerge } from './log-follow.ts';
 import type { LogText } from './log-lines.ts';

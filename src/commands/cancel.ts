@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { z } from 'zod';
-import { isTerminal } from '../core/run-state.ts';
+import { isTerminal } from '../core/run/transitions.ts';
 import { openClient } from './connection.ts';
 import { EXIT_CODES, FATE_CODES } from './exit-codes.ts';
 import { action, CLIENT_SETTINGS, declare, oneArgument } from './shell.ts';

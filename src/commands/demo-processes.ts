@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import type { Config } from '../config.ts';
 import { ReentryError } from '../errors.ts';
-import type { Role } from './role.ts';
+import type { Role } from '../process/role.ts';
 import type { Shell } from './shell.ts';
 
 /** How long a role may take to begin on a slow machine, in milliseconds. */

@@ -1,10 +1,10 @@
 import Table from 'cli-table3';
 import type { Command } from 'commander';
 import { z } from 'zod';
-import { replayOf, wentOn } from '../core/replay.ts';
-import { isTerminal } from '../core/run-state.ts';
+import { replayOf, wentOn } from '../core/run/replay.ts';
+import { isTerminal } from '../core/run/transitions.ts';
 import { ReentryError } from '../errors.ts';
-import type { DeadLetter, Operations } from '../ports.ts';
+import type { DeadLetter, Operations } from '../ports/operations.ts';
 import { runRequestSchema, storedRequestSchema } from '../wire/messages.ts';
 import type { Phase } from '../wire/messages.ts';
 import { keys } from '../wire/subjects.ts';

@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import type { Config } from '../config.ts';
 import { ReentryError } from '../errors.ts';
-import type { Broker } from '../ports.ts';
+import type { Broker } from '../ports/broker.ts';
 import { MAX_REQUEST_BYTES } from '../wire/messages.ts';
 import type { RolePresence } from '../wire/messages.ts';
 import { natsOptions } from './connection.ts';

@@ -11,7 +11,7 @@ import { natsOptions, openClient } from './connection.ts';
 import { roleFindings, serverFindings } from './doctor-broker.ts';
 import { EXIT_CODES } from './exit-codes.ts';
 import { paintFor } from './paint.ts';
-import { connectionsOf } from './roles.ts';
+import { connectionsOf } from '../process/roles.ts';
 import { action, declare, NATS_SETTINGS } from './shell.ts';
 import type { Finish, Shell } from './shell.ts';
 

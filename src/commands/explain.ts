@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { nearest } from '../config.ts';
-import { DIAGNOSES, isDiagnosisCode } from '../core/diagnosis.ts';
+import { DIAGNOSES, isDiagnosisCode } from '../core/run/diagnosis.ts';
 import { openClient } from './connection.ts';
 import { EXIT_CODES } from './exit-codes.ts';
 import { diagnosisLines, paintFor, plain, statusLines } from './paint.ts';

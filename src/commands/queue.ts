@@ -5,7 +5,7 @@ import type { Command } from 'commander';
 import { z } from 'zod';
 import { nearest } from '../config.ts';
 import { ReentryError } from '../errors.ts';
-import type { Operations } from '../ports.ts';
+import type { Operations } from '../ports/operations.ts';
 import { WIRE_VERSION } from '../wire/messages.ts';
 import { openInstallation } from './dlq.ts';
 import { EXIT_CODES } from './exit-codes.ts';

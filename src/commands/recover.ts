@@ -1,16 +1,17 @@
 import Table from 'cli-table3';
 import type { Command } from 'commander';
-import { installationSelector } from '../core/labels.ts';
-import { COULD_NOT_KNOW, foundIn, operatorOfPod, recoveredRequest, recoveredState } from '../core/recovery.ts';
-import type { Found } from '../core/recovery.ts';
-import { lifecycleData, subscriptionOf } from '../core/run-transitions.ts';
-import type { Broker, Cluster } from '../ports.ts';
+import { installationSelector } from '../core/pod/labels.ts';
+import { COULD_NOT_KNOW, foundIn, operatorOfPod, recoveredRequest, recoveredState } from '../core/run/recovery.ts';
+import type { Found } from '../core/run/recovery.ts';
+import { lifecycleData, subscriptionOf } from '../core/run/state-changes.ts';
+import type { Broker } from '../ports/broker.ts';
+import type { Cluster } from '../ports/cluster.ts';
 import { runRequestSchema } from '../wire/messages.ts';
 import { queueOfPod, runOfPod } from '../wire/pod-address.ts';
 import { natsOptions } from './connection.ts';
 import { EXIT_CODES } from './exit-codes.ts';
 import { plain } from './paint.ts';
-import { connectionsOf } from './roles.ts';
+import { connectionsOf } from '../process/roles.ts';
 import { action, declare, NATS_SETTINGS } from './shell.ts';
 import type { Finish, Shell } from './shell.ts';
 

@@ -23,7 +23,7 @@ export function schemaCommand(shell: Shell, finish: Finish): Command {
 async function requests() {
   const [{ podParamsSchema }, { commandParamsSchema }] = await Promise.all([
     import('../operator/params.ts'),
-    import('../executor/command-params.ts'),
+    import('../operator/command-params.ts'),
   ]);
   return requestSchema({ pod: podParamsSchema, command: commandParamsSchema });
 }

@@ -1,11 +1,11 @@
 import { Argument } from 'commander';
 import type { Command } from 'commander';
 import { z } from 'zod';
-import { ENGINE_SETTINGS } from './engine-settings.ts';
+import { ENGINE_SETTINGS } from '../process/engine-settings.ts';
 import { EXECUTOR_SETTINGS } from './executor.ts';
-import { ROLES } from './role.ts';
-import type { Role } from './role.ts';
-import { roleProcess } from './roles.ts';
+import { ROLES } from '../process/role.ts';
+import type { Role } from '../process/role.ts';
+import { roleProcess } from '../process/roles.ts';
 import { action, declare, ROLE_SETTINGS } from './shell.ts';
 import type { Finish, Shell } from './shell.ts';
 

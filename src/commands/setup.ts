@@ -7,8 +7,8 @@ import type { Config } from '../config.ts';
 import type { Subscriber } from '../wire/streams.ts';
 import { natsOptions } from './connection.ts';
 import { EXIT_CODES } from './exit-codes.ts';
-import { ROLES } from './role.ts';
-import type { Role } from './role.ts';
+import { ROLES } from '../process/role.ts';
+import type { Role } from '../process/role.ts';
 import { action, declare, NATS_SETTINGS } from './shell.ts';
 import type { Finish, Invocation, Shell } from './shell.ts';
 

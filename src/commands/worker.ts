@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
-import { ENGINE_SETTINGS } from './engine-settings.ts';
-import { roleProcess } from './roles.ts';
+import { ENGINE_SETTINGS } from '../process/engine-settings.ts';
+import { roleProcess } from '../process/roles.ts';
 import { action, declare, ROLE_SETTINGS } from './shell.ts';
 import type { Finish, Shell } from './shell.ts';
 

@@ -1,8 +1,8 @@
 /** One cluster: the port `Cluster`, put together. */
 import type { Observable } from 'rxjs';
 import { textIn } from '../core/json.ts';
-import { projectPod } from '../core/project-pod.ts';
-import type { PodProjection, PodRef } from '../core/pod.ts';
+import { projectPod } from '../core/pod/project-pod.ts';
+import type { PodProjection, PodRef } from '../core/pod/pod.ts';
 import type {
   Cluster,
   CreateOutcome,
@@ -14,7 +14,7 @@ import type {
   PodEventLine,
   PodSignal,
   SecretWriter,
-} from '../ports.ts';
+} from '../ports/cluster.ts';
 import { Auth } from './auth.ts';
 import { podEvents } from './events.ts';
 import { execInPod } from './exec.ts';
@@ -25,7 +25,7 @@ import { readLogs } from './logs.ts';
 import { createPod, deletePod, getPod, patchPod } from './pods.ts';
 import { missingPermissions, type Permission } from './reviews.ts';
 import { putSecret } from './secrets.ts';
-import type { XcomSidecarSettings } from '../core/xcom-sidecar.ts';
+import type { XcomSidecarSettings } from '../core/pod/xcom-sidecar.ts';
 import type { ConnectionSettings, Tuning } from './settings.ts';
 import { type WatchedPods, type WatchListMemory, watchPods$ } from './watch.ts';
 

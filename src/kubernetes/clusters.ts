@@ -1,7 +1,8 @@
 /** Named connections to clusters: the port `Clusters`. */
 import { env as processEnvironment } from 'node:process';
 import { ReentryError } from '../errors.ts';
-import type { Cluster, Clusters, Log } from '../ports.ts';
+import type { Log } from '../ports/ambient.ts';
+import type { Cluster, Clusters } from '../ports/cluster.ts';
 import { HttpCluster, type PodBecame } from './cluster.ts';
 import type { Environment } from './kubeconfig.ts';
 import { type ConnectionSettings, TUNING, type Tuning } from './settings.ts';

@@ -1,7 +1,7 @@
 /** What the cluster says about one pod: its Events, the newest last. */
 import { instantIn, numberIn, recordIn, recordsIn, textIn } from '../core/json.ts';
-import type { PodRef } from '../core/pod.ts';
-import type { PodEventLine } from '../ports.ts';
+import type { PodRef } from '../core/pod/pod.ts';
+import type { PodEventLine } from '../ports/cluster.ts';
 import type { Http } from './http.ts';
 
 /** A pod has a handful; a crash loop's are counted up, not repeated. */

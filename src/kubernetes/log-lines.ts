@@ -1,6 +1,6 @@
 /** The order of a container's log: which line is where, and which ones a reader has had. */
-import { isBehind, type LogCursor, stampOf } from '../core/log-cursor.ts';
-import type { LogLine } from '../ports.ts';
+import { isBehind, type LogCursor, stampOf } from '../core/log/cursor.ts';
+import type { LogLine } from '../ports/cluster.ts';
 
 /**
  * Numbers the lines of one reading and drops those that are behind `from`.

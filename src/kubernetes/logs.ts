@@ -1,8 +1,9 @@
 /** Reads a container's log from a cursor on, in bounded memory, as often interrupted as it may be. @see spec kubernetes-notes §7 */
-import { projectPod } from '../core/project-pod.ts';
-import type { PodRef } from '../core/pod.ts';
+import { projectPod } from '../core/pod/project-pod.ts';
+import type { PodRef } from '../core/pod/pod.ts';
 import { KubernetesError } from '../errors.ts';
-import type { LogCursor, LogLine, LogReadOptions } from '../ports.ts';
+import type { LogLine, LogReadOptions } from '../ports/cluster.ts';
+import type { LogCursor } from '../ports/stores.ts';
 import { brokenConnection, isLogNotThereYet } from './errors.ts';
 import { type Call, chunksOf, type Http, pause } from './http.ts';
 import { LineSplitter } from './lines.ts';

@@ -1,5 +1,5 @@
 /** What is configured about a connection and what may be tuned about talking to it. */
-import type { XcomSidecarSettings } from '../core/xcom-sidecar.ts';
+import type { XcomSidecarSettings } from '../core/pod/xcom-sidecar.ts';
 
 /** Environment variable that names kubeconfigs where nothing else does. */
 export const KUBE_CONFIG_ENV_VAR = 'KUBECONFIG';

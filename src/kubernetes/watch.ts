@@ -1,10 +1,10 @@
 /** The shared pod watch: one HTTP stream that is renewed for ever, told as signals. @see spec kubernetes-notes §3.5, §5 */
 import { Observable } from 'rxjs';
 import { type JsonRecord, numberIn, recordIn, textIn } from '../core/json.ts';
-import { projectPod } from '../core/project-pod.ts';
-import type { PodProjection } from '../core/pod.ts';
+import { projectPod } from '../core/pod/project-pod.ts';
+import type { PodProjection } from '../core/pod/pod.ts';
 import { KubernetesError } from '../errors.ts';
-import type { PodSignal } from '../ports.ts';
+import type { PodSignal } from '../ports/cluster.ts';
 import { type Attempted, brokenConnection, isWatchListRefused, streamRefusal } from './errors.ts';
 import { chunksOf, type Http, pause } from './http.ts';
 import { LineSplitter } from './lines.ts';

@@ -1,4 +1,4 @@
-import type { Broker } from '../ports.ts';
+import type { Broker } from '../ports/broker.ts';
 import { runQuestionSchema } from '../wire/messages.ts';
 import { filledBuckets } from '../wire/streams.ts';
 import { brokerTime } from './broker-time.ts';

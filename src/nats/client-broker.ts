@@ -1,6 +1,6 @@
 import { EMPTY, concatMap, map, of } from 'rxjs';
 import { ReentryError } from '../errors.ts';
-import type { ClientBroker, StoredEvent } from '../ports.ts';
+import type { ClientBroker, StoredEvent } from '../ports/client.ts';
 import { cloudEventSchema, eventStepOf, eventTypeOf } from '../wire/cloud-events.ts';
 import { serviceReplySchema } from '../wire/messages.ts';
 import { decoded, rawRunOf } from './codec.ts';

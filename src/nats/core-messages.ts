@@ -1,7 +1,7 @@
 import type { Msg, NatsConnection } from 'nats';
 import { EMPTY, Observable, concatMap, of } from 'rxjs';
 import type { z } from 'zod';
-import type { Log } from '../ports.ts';
+import type { Log } from '../ports/ambient.ts';
 import { decoded } from './codec.ts';
 
 /** Header of messages that only try a permission; nobody acts on them. */

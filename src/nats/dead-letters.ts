@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { DeadLetter, DeadLetters } from '../ports.ts';
+import type { DeadLetter, DeadLetters } from '../ports/operations.ts';
 import { patiently } from './publish.ts';
 import { rawRunOf } from './codec.ts';
 import { natsError } from './errors.ts';

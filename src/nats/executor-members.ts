@@ -1,5 +1,5 @@
 import { share } from 'rxjs';
-import type { ExecutorMembers } from '../ports.ts';
+import type { ExecutorMembers } from '../ports/broker.ts';
 import { executorBeatSchema } from '../wire/executor-beat.ts';
 import { heard$ } from './core-messages.ts';
 import type { Link } from './link.ts';

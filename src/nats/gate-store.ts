@@ -1,4 +1,4 @@
-import type { GateStore, Versioned } from '../ports.ts';
+import type { GateStore, Versioned } from '../ports/stores.ts';
 import { queueRecordSchema, slotsSchema } from '../wire/messages.ts';
 import { keys } from '../wire/subjects.ts';
 import type { z } from 'zod';

@@ -1,7 +1,7 @@
 /** What every part of the adapter shares: one connection, its JetStream, the installation's layout. */
 import type { JetStreamClient, JetStreamManager, NatsConnection } from 'nats';
 import type { Observable } from 'rxjs';
-import type { Log } from '../ports.ts';
+import type { Log } from '../ports/ambient.ts';
 import type { Layout } from '../wire/streams.ts';
 import type { Connection } from './connection.ts';
 import { inboxPrefixOf, layoutFrom } from './options.ts';

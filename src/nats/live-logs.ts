@@ -1,8 +1,8 @@
 import { headers } from 'nats';
 import type { Msg, MsgHdrs } from 'nats';
 import { z } from 'zod';
-import { formatCursor, parseCursor } from '../core/log-cursor.ts';
-import type { LiveChunk, LiveLogs } from '../ports.ts';
+import { formatCursor, parseCursor } from '../core/log/cursor.ts';
+import type { LiveChunk, LiveLogs } from '../ports/broker.ts';
 import { dec } from '../wire/tokens.ts';
 import { coreMessages$ } from './core-messages.ts';
 import { faultOf, natsError } from './errors.ts';

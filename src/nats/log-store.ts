@@ -1,7 +1,7 @@
 import { headers } from 'nats';
-import { formatCursor, parseCursor } from '../core/log-cursor.ts';
+import { formatCursor, parseCursor } from '../core/log/cursor.ts';
 import { ReentryError } from '../errors.ts';
-import type { LogStore, StoredLogChunk } from '../ports.ts';
+import type { LogStore, StoredLogChunk } from '../ports/stores.ts';
 import { dec, enc } from '../wire/tokens.ts';
 import type { Link } from './link.ts';
 import { patiently, publishAcked } from './publish.ts';

@@ -1,6 +1,6 @@
 import { EMPTY, concatMap, of, share } from 'rxjs';
 import type { Observable } from 'rxjs';
-import type { ClaimChange, Membership } from '../ports.ts';
+import type { ClaimChange, Membership } from '../ports/broker.ts';
 import { type Heartbeat, heartbeatSchema } from '../wire/heartbeat.ts';
 import { claimSchema } from '../wire/messages.ts';
 import { decoded } from './codec.ts';

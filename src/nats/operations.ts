@@ -1,4 +1,4 @@
-import type { Operations } from '../ports.ts';
+import type { Operations } from '../ports/operations.ts';
 import { connectNats } from './connection.ts';
 import { deadLetters } from './dead-letters.ts';
 import { gateStore } from './gate-store.ts';

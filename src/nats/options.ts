@@ -2,7 +2,7 @@ import { DEFAULT_ASSET_PREFIX, layoutOf } from '../wire/streams.ts';
 import type { Layout } from '../wire/streams.ts';
 import { DEFAULT_SUBJECT_ROOT } from '../wire/subjects.ts';
 import { enc } from '../wire/tokens.ts';
-import type { Log } from '../ports.ts';
+import type { Log } from '../ports/ambient.ts';
 
 /** What a connection is for: decides the inbox and, with the server's permissions, what it may do. */
 export type NatsRole = 'worker' | 'triggerer' | 'executor' | 'client' | 'setup';

@@ -1,5 +1,5 @@
 import { headers } from 'nats';
-import type { Publisher } from '../ports.ts';
+import type { Publisher } from '../ports/broker.ts';
 import { CLOUD_EVENT_CONTENT_TYPE, cloudEvent } from '../wire/cloud-events.ts';
 import type { EventType, RunKey } from '../wire/subjects.ts';
 import { keys } from '../wire/subjects.ts';

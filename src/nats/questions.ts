@@ -1,7 +1,7 @@
 import type { Msg } from 'nats';
 import { EMPTY, catchError, concatMap, defer } from 'rxjs';
 import { z } from 'zod';
-import type { Questions } from '../ports.ts';
+import type { Questions } from '../ports/broker.ts';
 import { queueLoadSchema, queuePlaceSchema, rolePresenceSchema } from '../wire/messages.ts';
 import type { Question } from '../wire/subjects.ts';
 import { decoded } from './codec.ts';

@@ -1,5 +1,5 @@
 /** How many messages stand in a queue's consumers, as the broker counts them. */
-import type { QueueLanes } from '../ports.ts';
+import type { QueueLanes } from '../ports/operations.ts';
 import { consumers } from '../wire/streams.ts';
 import { LANES } from '../wire/subjects.ts';
 import type { Lane } from '../wire/subjects.ts';

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { RequestStore } from '../ports.ts';
+import type { RequestStore } from '../ports/stores.ts';
 import { keys } from '../wire/subjects.ts';
 import { decoded, rawRunOf } from './codec.ts';
 import { keyValues } from './key-values.ts';

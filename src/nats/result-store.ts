@@ -1,5 +1,5 @@
 import type { ObjectStore } from 'nats';
-import type { ResultStore } from '../ports.ts';
+import type { ResultStore } from '../ports/stores.ts';
 import { keys } from '../wire/subjects.ts';
 import { natsError } from './errors.ts';
 import type { Link } from './link.ts';

@@ -1,4 +1,4 @@
-import type { RunStore, Versioned } from '../ports.ts';
+import type { RunStore, Versioned } from '../ports/stores.ts';
 import { runStateSchema } from '../wire/messages.ts';
 import type { RunState } from '../wire/messages.ts';
 import { keys } from '../wire/subjects.ts';

@@ -3,7 +3,7 @@ import { EMPTY, defer, finalize, ignoreElements, mergeMap } from 'rxjs';
 import { z } from 'zod';
 import { ReentryError } from '../errors.ts';
 import type { Problem } from '../errors.ts';
-import type { ServiceHost } from '../ports.ts';
+import type { ServiceHost } from '../ports/broker.ts';
 import type { ServiceReply } from '../wire/messages.ts';
 import { dec } from '../wire/tokens.ts';
 import { coreMessages$ } from './core-messages.ts';

@@ -1,6 +1,6 @@
 import { EMPTY, concatMap, of } from 'rxjs';
 import { shardOf } from '../core/shard.ts';
-import type { GateChange, SubscriptionChange, SubscriptionStore } from '../ports.ts';
+import type { GateChange, SubscriptionChange, SubscriptionStore } from '../ports/stores.ts';
 import { queueRecordSchema, slotsSchema, subscriptionSchema } from '../wire/messages.ts';
 import { keys } from '../wire/subjects.ts';
 import { dec } from '../wire/tokens.ts';

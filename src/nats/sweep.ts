@@ -1,4 +1,4 @@
-import type { Broker } from '../ports.ts';
+import type { Broker } from '../ports/broker.ts';
 import { beaconKeys } from '../wire/streams.ts';
 import { keyValues } from './key-values.ts';
 import type { Link } from './link.ts';

@@ -1,6 +1,6 @@
 import type { Msg } from 'nats';
 import { Observable, take } from 'rxjs';
-import type { Credits, Delivery, WorkQueues } from '../ports.ts';
+import type { Credits, Delivery, WorkQueues } from '../ports/broker.ts';
 import { ReentryError } from '../errors.ts';
 import { WORKING_EVERY_MS, consumers } from '../wire/streams.ts';
 import { CALL_TIMEOUT_MS } from './link.ts';

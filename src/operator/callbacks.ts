@@ -1,9 +1,10 @@
 /** What users may have done along a pod's life: the seed's callback class, and who calls it. @see spec pod-operator §4.3 */
 import { firstValueFrom, from, timeout } from 'rxjs';
-import { ANNOTATIONS, LABELS } from '../core/labels.ts';
+import { ANNOTATIONS, LABELS } from '../core/pod/labels.ts';
 import { recordIn } from '../core/json.ts';
-import type { PodRef } from '../core/pod.ts';
-import type { Cluster, Log, LogLine, Manifest } from '../ports.ts';
+import type { PodRef } from '../core/pod/pod.ts';
+import type { Log } from '../ports/ambient.ts';
+import type { Cluster, LogLine, Manifest } from '../ports/cluster.ts';
 import type { TriggerEvent } from '../wire/messages.ts';
 
 /** How a callback is called. As in the seed only `sync` is ever sent; every hook may be an async function all the same. */

@@ -1,9 +1,11 @@
 /** Operators of the user's own: a run that does something around its pod, several things after it, or only waits. */
 import { z } from 'zod';
-import { diagnosisOf } from '../core/diagnosis.ts';
-import type { PodRef } from '../core/pod.ts';
+import { diagnosisOf } from '../core/run/diagnosis.ts';
+import type { PodRef } from '../core/pod/pod.ts';
 import { type Problem, ReentryError } from '../errors.ts';
-import type { LiveChunk, Log, Manifest } from '../ports.ts';
+import type { Log } from '../ports/ambient.ts';
+import type { LiveChunk } from '../ports/broker.ts';
+import type { Manifest } from '../ports/cluster.ts';
 import type { Outcome, RunRequest, TriggerEvent } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
 import type { Operator, StepContext, StepOutcome } from './operator.ts';

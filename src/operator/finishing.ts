@@ -1,9 +1,9 @@
 /** The end of an attempt's pod: stopped, deleted or kept and marked. @see spec pod-operator §5.8, §7 */
-import type { PodPhase, PodProjection, PodRef } from '../core/pod.ts';
-import { deletesPod } from '../core/finish-action.ts';
-import { XCOM } from '../core/xcom-sidecar.ts';
+import type { PodPhase, PodProjection, PodRef } from '../core/pod/pod.ts';
+import { deletesPod } from '../core/pod/finish-action.ts';
+import { XCOM } from '../core/pod/xcom-sidecar.ts';
 import type { Outcome } from '../wire/messages.ts';
-import { readLogs } from './logs-of-step.ts';
+import { readLogs } from './logs/logs-of-step.ts';
 import type { PodParams } from './params.ts';
 import { graceOf, type PodStep } from './pod-step.ts';
 import { endSidecar } from './xcom.ts';

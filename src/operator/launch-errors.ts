@@ -1,5 +1,5 @@
 /** What a refusal of the API at launch means for the run. @see spec protocol §5 "Create refused" */
-import { diagnosisOf, type DiagnosisCode } from '../core/diagnosis.ts';
+import { diagnosisOf, type DiagnosisCode } from '../core/run/diagnosis.ts';
 import { KubernetesError, type KubernetesFault } from '../errors.ts';
 import type { StepOutcome } from './operator.ts';
 

@@ -1,11 +1,11 @@
 /** Lane `start`: the attempt's pod is made or met again. @see spec pod-operator §3, §4.2, §5.1 */
-import { diagnosisOf, type DiagnosisCode, type DiagnosisFacts } from '../core/diagnosis.ts';
-import { podVerdict } from '../core/judge.ts';
+import { diagnosisOf, type DiagnosisCode, type DiagnosisFacts } from '../core/run/diagnosis.ts';
+import { podVerdict } from '../core/pod/judge.ts';
 import { recordIn, textIn } from '../core/json.ts';
 import { ReentryError } from '../errors.ts';
-import type { PodProjection, PodRef } from '../core/pod.ts';
-import type { Cluster, Manifest } from '../ports.ts';
-import { admissionOutcome, placeOf } from './admission.ts';
+import type { PodProjection, PodRef } from '../core/pod/pod.ts';
+import type { Cluster, Manifest } from '../ports/cluster.ts';
+import { admissionOutcome, placeOf } from '../policy/admission.ts';
 import { launched, refOf } from './deferral.ts';
 import { launchRefused } from './launch-errors.ts';
 import type { StepContext, StepOutcome } from './operator.ts';

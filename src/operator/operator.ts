@@ -3,9 +3,12 @@
  * retries and events; an operator owns what a run *does*: its pod, its logs, its result.
  */
 import type { z } from 'zod';
-import type { PodRef } from '../core/pod.ts';
-import type { Learnt } from '../core/run-transitions.ts';
-import type { Cluster, LiveChunk, Log, LogStore, Manifest, ResultStore } from '../ports.ts';
+import type { PodRef } from '../core/pod/pod.ts';
+import type { Learnt } from '../core/run/state-changes.ts';
+import type { Log } from '../ports/ambient.ts';
+import type { LiveChunk } from '../ports/broker.ts';
+import type { Cluster, Manifest } from '../ports/cluster.ts';
+import type { LogStore, ResultStore } from '../ports/stores.ts';
 import type { Await, Diagnosis, Outcome, RunRequest, RunState, TriggerEvent } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
 
@@ -43,7 +46,7 @@ export type StepOutcome =
       /** Kept until the attempt's pod is there. */
       readonly memo?: RunState['memo'];
     }
-  /** The attempt is over. The engine decides about another attempt by the diagnosis (`core/retry.ts`). */
+  /** The attempt is over. The engine decides about another attempt by the diagnosis (`core/run/retry.ts`). */
   | { readonly kind: 'over'; readonly outcome: Outcome; readonly facts?: StepFacts };
 
 /** What a step learnt, kept in state. */

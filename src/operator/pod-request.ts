@@ -1,18 +1,18 @@
 /** From a run request to the manifest of its pod: templates rendered, parameters checked, the manifest built and looked at as a whole. Pure. */
-import { podManifest, refusedInParams } from '../core/manifest.ts';
-import { labelKeyProblem, labelValueProblem } from '../core/labels.ts';
-import { containerNameProblem, nameProblem, namespaceProblem } from '../core/names.ts';
+import { podManifest, refusedInParams } from '../core/pod/manifest.ts';
+import { labelKeyProblem, labelValueProblem } from '../core/pod/labels.ts';
+import { containerNameProblem, nameProblem, namespaceProblem } from '../core/pod/names.ts';
 import { type JsonRecord, recordIn, textIn } from '../core/json.ts';
-import { type Policy, allowsHost, tenantPolicy } from '../core/policy.ts';
-import type { PodSecurity } from '../core/pod-security.ts';
-import type { XcomSidecarSettings } from '../core/xcom-sidecar.ts';
+import { type Policy, allowsHost, tenantPolicy } from '../policy/policy.ts';
+import type { PodSecurity } from '../core/pod/pod-security.ts';
+import type { XcomSidecarSettings } from '../core/pod/xcom-sidecar.ts';
 import { type Problem, ReentryError } from '../errors.ts';
-import type { Cluster, Manifest } from '../ports.ts';
+import type { Cluster, Manifest } from '../ports/cluster.ts';
 import type { RunRequest } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
-import { type AdmissionPlace, type AdmissionRefusal, refusedAtAdmission } from './admission.ts';
+import { type AdmissionPlace, type AdmissionRefusal, refusedAtAdmission } from '../policy/admission.ts';
 import type { CallbackRegistry, PodCallbacks } from './callbacks.ts';
-import type { LineFormat } from './log-reader.ts';
+import type { LineFormat } from './logs/log-reader.ts';
 import type { Operator, StepContext } from './operator.ts';
 import { type PodParams, podParamsSchema } from './params.ts';
 import { renderTemplates, templateVariables } from './templates.ts';

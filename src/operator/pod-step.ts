@@ -1,6 +1,6 @@
 /** What one step of a pod run works with: its parameters, its cluster, its pods, its callbacks. */
-import type { Cluster } from '../ports.ts';
-import type { LineFormat } from './log-reader.ts';
+import type { Cluster } from '../ports/cluster.ts';
+import type { LineFormat } from './logs/log-reader.ts';
 import type { StepContext } from './operator.ts';
 import type { PodParams } from './params.ts';
 import { podsOf, type RunPods } from './run-pods.ts';

@@ -1,10 +1,10 @@
 /** Lane `resume`: what a trigger's event means for the run. @see spec pod-operator §5.7 */
-import { diagnose, diagnosisOf } from '../core/diagnosis.ts';
-import { hasStarted, judgePod, podVerdict } from '../core/judge.ts';
-import type { PodProjection } from '../core/pod.ts';
+import { diagnose, diagnosisOf } from '../core/run/diagnosis.ts';
+import { hasStarted, judgePod, podVerdict } from '../core/pod/judge.ts';
+import type { PodProjection } from '../core/pod/pod.ts';
 import type { TriggerEvent } from '../wire/messages.ts';
 import { again, baseOf, factsOf, timesOf } from './deferral.ts';
-import { readLogs, storeFailure } from './logs-of-step.ts';
+import { readLogs, storeFailure } from './logs/logs-of-step.ts';
 import type { StepFacts, StepOutcome } from './operator.ts';
 import type { PodParams } from './params.ts';
 import type { PodStep } from './pod-step.ts';

@@ -1,6 +1,6 @@
 /** Where a run's result goes: small ones into state and event, larger ones into an object. @see spec protocol §9 */
 import { z } from 'zod';
-import type { ResultStore } from '../ports.ts';
+import type { ResultStore } from '../ports/stores.ts';
 import { MAX_INLINE_RESULT_BYTES, type ResultRef } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
 

@@ -1,13 +1,15 @@
 /** What is done with one pod: make or adopt it, read its logs and result, mark and remove it. @see spec pod-operator §6 */
 import { isRecord, recordsIn, textIn } from '../core/json.ts';
-import { runSelector, LABEL_TRUE, LABELS } from '../core/labels.ts';
-import { formatNanos } from '../core/log-cursor.ts';
-import type { ContainerProjection, PodProjection, PodRef } from '../core/pod.ts';
-import { XCOM } from '../core/xcom-sidecar.ts';
-import type { Cluster, Log, LogStore, Manifest, PodEventLine } from '../ports.ts';
+import { runSelector, LABEL_TRUE, LABELS } from '../core/pod/labels.ts';
+import { formatNanos } from '../core/log/cursor.ts';
+import type { ContainerProjection, PodProjection, PodRef } from '../core/pod/pod.ts';
+import { XCOM } from '../core/pod/xcom-sidecar.ts';
+import type { Log } from '../ports/ambient.ts';
+import type { Cluster, Manifest, PodEventLine } from '../ports/cluster.ts';
+import type { LogStore } from '../ports/stores.ts';
 import { MAX_LOG_CHUNK_BYTES } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
-import { type LineFormat, type LogSource, storeContainerLog } from './log-reader.ts';
+import { type LineFormat, type LogSource, storeContainerLog } from './logs/log-reader.ts';
 import type { StepContext } from './operator.ts';
 
 /** `containerLogs` and `initContainerLogs`: which containers' logs are wanted. */

@@ -1,7 +1,7 @@
 /** The callbacks of a step: who is called, and with what. */
 import { textIn } from '../core/json.ts';
-import type { PodRef } from '../core/pod.ts';
-import type { Cluster, Manifest } from '../ports.ts';
+import type { PodRef } from '../core/pod/pod.ts';
+import type { Cluster, Manifest } from '../ports/cluster.ts';
 import { type TriggerEvent, triggerEventSchema } from '../wire/messages.ts';
 import { type CallbackScene, ExecutionMode, type PodCallbacks, RunCallbacks } from './callbacks.ts';
 import type { StepContext } from './operator.ts';

@@ -1,9 +1,9 @@
 /** What a run gives back: from the termination message, or from the sidecar's file. @see design §5 "Results", spec pod-operator §6.9 */
-import { diagnosisOf } from '../core/diagnosis.ts';
-import type { DiagnosisCode } from '../core/diagnosis.ts';
+import { diagnosisOf } from '../core/run/diagnosis.ts';
+import type { DiagnosisCode } from '../core/run/diagnosis.ts';
 import { jsonProblem } from '../core/json-problem.ts';
-import type { ContainerProjection, PodProjection } from '../core/pod.ts';
-import { XCOM } from '../core/xcom-sidecar.ts';
+import type { ContainerProjection, PodProjection } from '../core/pod/pod.ts';
+import { XCOM } from '../core/pod/xcom-sidecar.ts';
 import { KubernetesError } from '../errors.ts';
 import type { Outcome } from '../wire/messages.ts';
 import { baseOf, refOf } from './deferral.ts';

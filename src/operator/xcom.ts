@@ -1,9 +1,10 @@
 /** The exchange with the XCom sidecar: its result file is read over exec, then it is told to go. @see spec pod-operator §6.9 */
 import { jsonProblem } from '../core/json-problem.ts';
-import type { ContainerProjection, PodRef } from '../core/pod.ts';
-import { XCOM } from '../core/xcom-sidecar.ts';
+import type { ContainerProjection, PodRef } from '../core/pod/pod.ts';
+import { XCOM } from '../core/pod/xcom-sidecar.ts';
 import { KubernetesError, ReentryError } from '../errors.ts';
-import type { Cluster, ExecOutcome, Log } from '../ports.ts';
+import type { Log } from '../ports/ambient.ts';
+import type { Cluster, ExecOutcome } from '../ports/cluster.ts';
 
 /** Largest result that is read from a sidecar, in bytes. */
 export const MAX_RESULT_BYTES = 16 * 1024 * 1024;

@@ -13,9 +13,9 @@ import {
 } from 'rxjs';
 import type { Observable } from 'rxjs';
 import { HEARTBEAT_MS } from '../core/ownership.ts';
-import { executorSelector } from '../core/labels.ts';
-import { SlotGate } from '../executor/gate.ts';
-import type { LaunchBook } from '../executor/launch-book.ts';
+import { executorSelector } from '../core/pod/labels.ts';
+import { SlotGate } from '../slots/gate.ts';
+import type { LaunchBook } from '../slots/launch-book.ts';
 import type { Work } from '../run.ts';
 import { watchScopes } from '../trigger/watched-pods.ts';
 import { CREDITS, worker } from './worker.ts';

@@ -12,8 +12,10 @@ import {
   takeUntil,
   tap,
 } from 'rxjs';
-import type { PodProjection } from '../core/pod.ts';
-import type { Broker, Clusters, Log, Meter } from '../ports.ts';
+import type { PodProjection } from '../core/pod/pod.ts';
+import type { Log, Meter } from '../ports/ambient.ts';
+import type { Broker } from '../ports/broker.ts';
+import type { Clusters } from '../ports/cluster.ts';
 import type { Work } from '../run.ts';
 import type { Check, Checked, Word } from '../trigger/actions.ts';
 import { heartbeatFacts, triggererHealth, type TriggererHealth } from '../trigger/health.ts';

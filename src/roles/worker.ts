@@ -17,29 +17,31 @@ import {
   timer,
 } from 'rxjs';
 import type { Observable } from 'rxjs';
-import type { ConcurrencyLimits } from '../core/concurrency.ts';
-import { RETRY_POLICY } from '../core/retry.ts';
-import type { RetryPolicy } from '../core/retry.ts';
+import type { ConcurrencyLimits } from '../queue/concurrency.ts';
+import { RETRY_POLICY } from '../core/run/retry.ts';
+import type { RetryPolicy } from '../core/run/retry.ts';
 import type { Operator } from '../operator/operator.ts';
-import type { Broker, Clusters, Delivery, Log, Meter, Tracer } from '../ports.ts';
+import type { Log, Meter, Tracer } from '../ports/ambient.ts';
+import type { Broker, Delivery } from '../ports/broker.ts';
+import type { Clusters } from '../ports/cluster.ts';
 import type { Work } from '../run.ts';
 import { LANES, VERBS } from '../wire/subjects.ts';
 import type { Lane } from '../wire/subjects.ts';
 import { dec } from '../wire/tokens.ts';
-import { countedLogs } from '../worker/counted-logs.ts';
-import type { Engine } from '../worker/engine.ts';
-import { intakeHandler } from '../worker/intake.ts';
-import { operatorStep } from '../worker/context.ts';
-import { Follows } from '../worker/follows.ts';
-import { HeldPods } from '../worker/held-pods.ts';
-import { KnownRequests } from '../worker/known-requests.ts';
-import { Janitor, LEASE_EVERY_MS } from '../worker/janitor.ts';
-import { laneHandler } from '../worker/lanes.ts';
-import { NO_TRACER } from '../worker/tracing.ts';
-import { answer } from '../worker/services.ts';
-import { FULL_AT } from '../worker/submit.ts';
-import { queueWaiting$ } from '../worker/queue-waiting.ts';
-import type { StartGate } from '../worker/start-gate.ts';
+import { countedLogs } from '../worker/protocol/counted-logs.ts';
+import type { Engine } from '../worker/protocol/engine.ts';
+import { intakeHandler } from '../worker/protocol/intake.ts';
+import { operatorStep } from '../worker/protocol/context.ts';
+import { Follows } from '../worker/live-logs.ts';
+import { HeldPods } from '../worker/protocol/held-pods.ts';
+import { KnownRequests } from '../worker/protocol/known-requests.ts';
+import { Janitor, LEASE_EVERY_MS } from '../worker/upkeep/janitor.ts';
+import { laneHandler } from '../worker/protocol/lanes.ts';
+import { NO_TRACER } from '../worker/protocol/tracing.ts';
+import { answer } from '../worker/services/services.ts';
+import { FULL_AT } from '../worker/services/submit.ts';
+import { queueWaiting$ } from '../worker/upkeep/queue-waiting.ts';
+import type { StartGate } from '../worker/protocol/start-gate.ts';
 
 /** What a worker is given. */
 export interface WorkerDeps {

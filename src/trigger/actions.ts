@@ -1,5 +1,5 @@
 /** What the triggerer does about the world, as values. */
-import type { PodProjection, PodRef } from '../core/pod.ts';
+import type { PodProjection, PodRef } from '../core/pod/pod.ts';
 import type { ResumeMessage, StartMessage, TriggerEvent } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
 

@@ -2,8 +2,8 @@
  * Deadlines of pods are believed only when the pod has been seen after them: it may have started or ended in time while the watch was
  * down, or while this process stood still. A stale look must not end a run.
  */
-import { type Judgement, startDeadlines } from '../core/judge.ts';
-import type { PodProjection } from '../core/pod.ts';
+import { type Judgement, startDeadlines } from '../core/pod/judge.ts';
+import type { PodProjection } from '../core/pod/pod.ts';
 import type { Subscription } from '../wire/messages.ts';
 import type { WatchState } from './pod-book.ts';
 

@@ -37,7 +37,8 @@ import {
   type WantedClaim,
   wantedClaims,
 } from '../core/ownership.ts';
-import type { Log, Membership, Meter } from '../ports.ts';
+import type { Log, Meter } from '../ports/ambient.ts';
+import type { Membership } from '../ports/broker.ts';
 import { WIRE_VERSION } from '../wire/messages.ts';
 import { keys } from '../wire/subjects.ts';
 import type { HeartbeatFacts } from './health.ts';

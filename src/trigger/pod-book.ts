@@ -1,6 +1,6 @@
 /** What the shared watches have said, put together: the newest projection of each pod, and how far each watch can be believed. */
-import type { PodProjection, PodRef } from '../core/pod.ts';
-import type { PodSignal } from '../ports.ts';
+import type { PodProjection, PodRef } from '../core/pod/pod.ts';
+import type { PodSignal } from '../ports/cluster.ts';
 
 /** What one watch sees: a namespace of a connection, or (undefined) all of them. */
 export interface WatchScope {

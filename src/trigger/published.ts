@@ -1,5 +1,6 @@
 import { catchError, defer, EMPTY, expand, ignoreElements, map, mergeMap, type Observable, of, tap } from 'rxjs';
-import type { Log, Meter, Publisher } from '../ports.ts';
+import type { Log, Meter } from '../ports/ambient.ts';
+import type { Publisher } from '../ports/broker.ts';
 import { WIRE_VERSION } from '../wire/messages.ts';
 import { runKeyText, type Firing, type Word } from './actions.ts';
 import { TRIGGER_METRICS } from './metrics.ts';

@@ -10,7 +10,7 @@ import {
   type ObservableInput,
   of,
 } from 'rxjs';
-import type { GateChange, SubscriptionChange } from '../ports.ts';
+import type { GateChange, SubscriptionChange } from '../ports/stores.ts';
 import type { Action, Check, Checked } from './actions.ts';
 import { dueBatches$ } from './due-batches.ts';
 import type { Orphans } from './orphans.ts';

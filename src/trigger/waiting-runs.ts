@@ -2,10 +2,10 @@
  * The triggerer's memory and judgement: every subscription, compared with the world as often as anything says "look again".
  * Time comes in as an argument and what is to be done goes out as values, so that the pipeline around it only merges streams.
  */
-import { judge, judgeAbsence, type Judgement } from '../core/judge.ts';
-import type { PodProjection } from '../core/pod.ts';
+import { judge, judgeAbsence, type Judgement } from '../core/pod/judge.ts';
+import type { PodProjection } from '../core/pod/pod.ts';
 import { TimingWheel } from '../core/timing-wheel.ts';
-import type { GateChange, SubscriptionChange } from '../ports.ts';
+import type { GateChange, SubscriptionChange } from '../ports/stores.ts';
 import type { QueueLoad, QueuePlace, TriggerEvent } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
 import { type Action, type Checked, type Firing, runKeyText } from './actions.ts';
@@ -16,8 +16,8 @@ import type { PodBook, WatchSignal } from './pod-book.ts';
 import { Rate } from './rate.ts';
 import { Repeats } from './repeats.ts';
 import type { Wait } from './wait.ts';
-import { queueLoads } from './queue-loads.ts';
-import { WaitingRoom } from './waiting-room.ts';
+import { queueLoads } from '../queue/loads.ts';
+import { WaitingRoom } from '../queue/waiting-room.ts';
 
 /** At most this many GETs under way. */
 const CHECKS_UNDER_WAY = 20;

@@ -1,6 +1,7 @@
 import { map, merge, type Observable, tap } from 'rxjs';
-import { installationSelector } from '../core/labels.ts';
-import type { Cluster, Meter } from '../ports.ts';
+import { installationSelector } from '../core/pod/labels.ts';
+import type { Meter } from '../ports/ambient.ts';
+import type { Cluster } from '../ports/cluster.ts';
 import { TRIGGER_METRICS } from './metrics.ts';
 import type { PodBook, WatchScope, WatchSignal } from './pod-book.ts';
 

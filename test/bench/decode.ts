@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { filter, map, share, type Observable, type Subscription as Running } from 'rxjs';
 import { SHARDS } from '../../src/core/shard.ts';
 import { openClusters } from '../../src/kubernetes/clusters.ts';
-import type { PodSignal } from '../../src/ports.ts';
+import type { PodSignal } from '../../src/ports/cluster.ts';
 import { Orphans } from '../../src/trigger/orphans.ts';
 import { Ownership } from '../../src/trigger/ownership.ts';
 import { PodBook } from '../../src/trigger/pod-book.ts';

@@ -1,7 +1,7 @@
 /** For `decode`: a server of one watch, whose stream of changes is as fast as its reader. Prints its URL. Arguments: pods, changes. */
 import { once } from 'node:events';
 import { createServer } from 'node:http';
-import { podLabels } from '../../src/core/labels.ts';
+import { podLabels } from '../../src/core/pod/labels.ts';
 
 const [pods = 0, changes = 0] = process.argv.slice(2).map(Number);
 

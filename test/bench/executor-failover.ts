@@ -5,7 +5,7 @@
  */
 import { Subject, takeUntil } from 'rxjs';
 import { connect } from '../../src/client/index.ts';
-import { executorSelector } from '../../src/core/labels.ts';
+import { executorSelector } from '../../src/core/pod/labels.ts';
 import { assetsUnder, DEFAULT_ASSET_PREFIX } from '../../src/wire/streams.ts';
 import { breakerOf } from '../support/breaker.ts';
 import { commandOf } from '../support/commands.ts';

@@ -6,7 +6,7 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { connect } from '../../src/client/index.ts';
-import { executorSelector } from '../../src/core/labels.ts';
+import { executorSelector } from '../../src/core/pod/labels.ts';
 import { DEFAULT_SUBJECT_ROOT, subjectsUnder } from '../../src/wire/subjects.ts';
 import { commandOf } from '../support/commands.ts';
 import { type ClusterUnderTest, freshName, type PodWish } from '../support/kubernetes.ts';

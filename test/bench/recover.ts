@@ -2,7 +2,7 @@
  * The broker's data deleted under running pods, and `recover`: `KUBECONFIG=… node test/bench/recover.ts [--runs 200]`, on a cluster whose
  * pods cost nothing (kwok). Every pod has to be accounted for, none deleted, none made twice, every run to end once.
  */
-import { installationSelector } from '../../src/core/labels.ts';
+import { installationSelector } from '../../src/core/pod/labels.ts';
 import { connect } from '../../src/client/index.ts';
 import { runReentry } from '../support/processes.ts';
 import { aStage } from '../support/stage.ts';

@@ -1,7 +1,7 @@
 /** Runs as a bench asks for them, and their ends. */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Client } from '../../src/client/index.ts';
-import { installationSelector } from '../../src/core/labels.ts';
+import { installationSelector } from '../../src/core/pod/labels.ts';
 import { type CompletedData, completedDataSchema, type RunRequestInput } from '../../src/wire/messages.ts';
 import { DEFAULT_SUBJECT_ROOT, subjectsUnder } from '../../src/wire/subjects.ts';
 import type { ClusterUnderTest, PodWish } from '../support/kubernetes.ts';

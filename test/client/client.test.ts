@@ -6,7 +6,7 @@ import { openBroker } from '../../src/nats/broker.ts';
 import { connectNats } from '../../src/nats/connection.ts';
 import { layoutFrom } from '../../src/nats/options.ts';
 import { setup } from '../../src/nats/setup.ts';
-import type { Broker } from '../../src/ports.ts';
+import type { Broker } from '../../src/ports/broker.ts';
 import { aNatsServer } from '../support/nats-server.ts';
 import type { TestServer } from '../support/nats-server.ts';
 

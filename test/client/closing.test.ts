@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { connect } from '../../src/client/index.ts';
 import type { Client } from '../../src/client/index.ts';
 import { openBroker } from '../../src/nats/broker.ts';
-import type { Broker } from '../../src/ports.ts';
+import type { Broker } from '../../src/ports/broker.ts';
 import { aNatsServer, setUp } from '../support/nats-server.ts';
 import type { TestServer } from '../support/nats-server.ts';
 import { startScript } from '../support/processes.ts';

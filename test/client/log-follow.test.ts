@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { LogMerge } from '../../src/client/log-follow.ts';
 import { shownText } from '../../src/client/log-lines.ts';
-import { formatNanos, LOG_GAP_TEXT, type LogCursor, LogPlaces } from '../../src/core/log-cursor.ts';
+import { formatNanos, LOG_GAP_TEXT, type LogCursor, LogPlaces } from '../../src/core/log/cursor.ts';
 
 const START = 1_700_000_000_000_000_000n;
 

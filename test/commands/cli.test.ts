@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
-import { DIAGNOSES } from '../../src/core/diagnosis.ts';
+import { DIAGNOSES } from '../../src/core/run/diagnosis.ts';
 import { runReentry } from '../support/processes.ts';
 
 /** A loopback port that nothing listens on. */

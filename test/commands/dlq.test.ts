@@ -1,10 +1,10 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
-import { replayOf } from '../../src/core/replay.ts';
-import { diagnosisOf } from '../../src/core/diagnosis.ts';
-import { accepted, ended } from '../../src/core/run-transitions.ts';
+import { replayOf } from '../../src/core/run/replay.ts';
+import { diagnosisOf } from '../../src/core/run/diagnosis.ts';
+import { accepted, ended } from '../../src/core/run/state-changes.ts';
 import { runRequestSchema } from '../../src/wire/messages.ts';
-import type { Broker } from '../../src/ports.ts';
+import type { Broker } from '../../src/ports/broker.ts';
 import { anInstallation, sharedNatsServer, type Installation } from '../support/nats-server.ts';
 import { runReentry } from '../support/processes.ts';
 

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { PodProjection } from '../../src/core/pod.ts';
-import type { ExecOptions } from '../../src/ports.ts';
+import type { PodProjection } from '../../src/core/pod/pod.ts';
+import type { ExecOptions } from '../../src/ports/cluster.ts';
 import { type ClusterUnderTest, TARGETS } from '../support/kubernetes.ts';
 
 describe.each(TARGETS)('commands in containers on $name', ({ start }) => {

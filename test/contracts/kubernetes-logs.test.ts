@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { PodProjection } from '../../src/core/pod.ts';
-import type { LogLine, LogReadOptions } from '../../src/ports.ts';
+import type { PodProjection } from '../../src/core/pod/pod.ts';
+import type { LogLine, LogReadOptions } from '../../src/ports/cluster.ts';
 import { type ClusterUnderTest, TARGETS } from '../support/kubernetes.ts';
 
 describe.each(TARGETS)('logs on $name', ({ start }) => {

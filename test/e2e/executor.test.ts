@@ -2,8 +2,8 @@
 import { Subject, takeUntil } from 'rxjs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { connect } from '../../src/client/index.ts';
-import { executorSelector } from '../../src/core/labels.ts';
-import type { PodProjection } from '../../src/core/pod.ts';
+import { executorSelector } from '../../src/core/pod/labels.ts';
+import type { PodProjection } from '../../src/core/pod/pod.ts';
 import { DEFAULT_SUBJECT_ROOT, subjectsUnder } from '../../src/wire/subjects.ts';
 import { assetsUnder, DEFAULT_ASSET_PREFIX } from '../../src/wire/streams.ts';
 import { commandOf } from '../support/commands.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { installationSelector } from '../../src/core/labels.ts';
+import { installationSelector } from '../../src/core/pod/labels.ts';
 import { localStage } from '../support/local-stage.ts';
 
 describe('pods that are kept', () => {

@@ -4,7 +4,7 @@
  */
 import { interval, takeUntil, Subject } from 'rxjs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { installationSelector } from '../../src/core/labels.ts';
+import { installationSelector } from '../../src/core/pod/labels.ts';
 import { DEFAULT_SUBJECT_ROOT, subjectsUnder } from '../../src/wire/subjects.ts';
 import { assetsUnder, DEFAULT_ASSET_PREFIX } from '../../src/wire/streams.ts';
 import { type ClusterUnderTest, TARGETS } from '../support/kubernetes.ts';

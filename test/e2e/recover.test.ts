@@ -4,7 +4,7 @@ import { createServer } from 'node:net';
 import { expect, test } from 'vitest';
 import { z } from 'zod';
 import { recordIn } from '../../src/core/json.ts';
-import { ANNOTATIONS, installationSelector, LABELS } from '../../src/core/labels.ts';
+import { ANNOTATIONS, installationSelector, LABELS } from '../../src/core/pod/labels.ts';
 import { DEFAULT_SUBJECT_ROOT, subjectsUnder } from '../../src/wire/subjects.ts';
 import { TARGETS } from '../support/kubernetes.ts';
 import { runReentry } from '../support/processes.ts';

@@ -6,7 +6,7 @@ import { type LocalCluster, startLocalCluster } from '../../src/local/cluster.ts
 import { openClientBroker } from '../../src/nats/client-broker.ts';
 import { connectNats } from '../../src/nats/connection.ts';
 import { layoutFrom } from '../../src/nats/options.ts';
-import type { ClientBroker } from '../../src/ports.ts';
+import type { ClientBroker } from '../../src/ports/client.ts';
 import { natsConfiguration, natsUsers } from '../../src/wire/permissions.ts';
 import { VERBS } from '../../src/wire/subjects.ts';
 import { aNatsServer, type TestServer } from '../support/nats-server.ts';

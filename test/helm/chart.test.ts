@@ -1,12 +1,12 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
-import { ROLES } from '../../src/commands/role.ts';
+import { ROLES } from '../../src/process/role.ts';
 import { parseConfig, parseConnections, SETTINGS } from '../../src/config.ts';
 import { type JsonRecord, recordIn, recordsIn, textIn } from '../../src/core/json.ts';
-import { refusedInSpec } from '../../src/core/pod-security.ts';
+import { refusedInSpec } from '../../src/core/pod/pod-security.ts';
 import { accessOf, accessText } from '../../src/core/cluster-access.ts';
-import { parsePolicy } from '../../src/policy-file.ts';
+import { parsePolicy } from '../../src/policy/file.ts';
 import { layoutOf } from '../../src/wire/streams.ts';
 import { natsUsers } from '../../src/wire/permissions.ts';
 import { chartFiles, NOT_IN_VALUES } from '../support/chart.ts';

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { chmod, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { Manifest, PodSignal } from '../../src/ports.ts';
+import type { Manifest, PodSignal } from '../../src/ports/cluster.ts';
 import { podObject, scriptedServer, type ScriptedServer, sendJson } from '../support/scripted-server.ts';
 
 const GRANTED = JSON.stringify({ kind: 'ExecCredential', status: { token: 'granted' } });

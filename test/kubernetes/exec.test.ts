@@ -2,7 +2,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { describe, expect, test } from 'vitest';
 import type { WebSocket } from 'ws';
-import type { Clusters } from '../../src/ports.ts';
+import type { Clusters } from '../../src/ports/cluster.ts';
 import { type ClusterUnderTest, TARGETS } from '../support/kubernetes.ts';
 import { frame, POD, scriptedExec, SUCCESS } from '../support/scripted-exec.ts';
 

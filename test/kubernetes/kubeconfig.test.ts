@@ -10,7 +10,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { JsonRecord } from '../../src/core/json.ts';
 import { type ConnectionSettings, openClusters } from '../../src/kubernetes/clusters.ts';
 import { targetOf } from '../../src/kubernetes/kubeconfig.ts';
-import type { Clusters } from '../../src/ports.ts';
+import type { Clusters } from '../../src/ports/cluster.ts';
 
 /** What a request came with. */
 interface Got {

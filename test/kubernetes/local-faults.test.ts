@@ -1,7 +1,7 @@
 import type { Subscription } from 'rxjs';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import type { PodProjection } from '../../src/core/pod.ts';
-import type { Cluster, PodSignal } from '../../src/ports.ts';
+import type { PodProjection } from '../../src/core/pod/pod.ts';
+import type { Cluster, PodSignal } from '../../src/ports/cluster.ts';
 import { type ClusterUnderTest, freshName, TARGETS } from '../support/kubernetes.ts';
 
 /** Faults ordered from the local cluster, whose store and life go on behind them. */

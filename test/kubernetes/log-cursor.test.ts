@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { formatNanos } from '../../src/core/log-cursor.ts';
+import { formatNanos } from '../../src/core/log/cursor.ts';
 import { KubernetesError } from '../../src/errors.ts';
-import type { LogCursor } from '../../src/ports.ts';
+import type { LogCursor } from '../../src/ports/stores.ts';
 import { podObject, type ScriptedServer, scriptedServer, sendJson } from '../support/scripted-server.ts';
 
 const START = 1_700_000_000_000_000_000n;

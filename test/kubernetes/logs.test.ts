@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import type { Cluster, LogLine, LogReadOptions } from '../../src/ports.ts';
+import type { Cluster, LogLine, LogReadOptions } from '../../src/ports/cluster.ts';
 import { type Asked, podObject, scriptedServer, sendJson, sendStatus } from '../support/scripted-server.ts';
 
 const QUICK = { backoffMs: [5, 20] } as const;

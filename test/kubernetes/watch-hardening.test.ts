@@ -4,7 +4,7 @@ import type { ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import type { Subscription } from 'rxjs';
 import { afterEach, describe, expect, test, vi } from 'vitest';
-import type { Cluster, Manifest, PodSignal } from '../../src/ports.ts';
+import type { Cluster, Manifest, PodSignal } from '../../src/ports/cluster.ts';
 import { type Asked, podObject, scriptedServer, sendJson, sendStatus } from '../support/scripted-server.ts';
 
 /** What happens to watches in the field, as bytes on a real socket. The same against whole clusters: contracts/kubernetes-outages. */

@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import type { Subscription } from 'rxjs';
 import { afterEach, describe, expect, test } from 'vitest';
-import type { Cluster, Manifest, PodSignal } from '../../src/ports.ts';
+import type { Cluster, Manifest, PodSignal } from '../../src/ports/cluster.ts';
 import { type Asked, podObject, scriptedServer, sendJson, sendStatus } from '../support/scripted-server.ts';
 
 const QUICK = { backoffMs: [5, 20], healthyMs: 60_000 } as const;

@@ -5,7 +5,8 @@ import { headers } from 'nats';
 import { filter, firstValueFrom, tap } from 'rxjs';
 import { connectNats } from '../../src/nats/connection.ts';
 import { layoutFrom } from '../../src/nats/options.ts';
-import type { Broker, SubscriptionChange } from '../../src/ports.ts';
+import type { Broker } from '../../src/ports/broker.ts';
+import type { SubscriptionChange } from '../../src/ports/stores.ts';
 import { aNatsServer, anInstallation, sharedNatsServer } from '../support/nats-server.ts';
 import { aSubscription } from '../support/builders.ts';
 

@@ -3,7 +3,7 @@ import { headers } from 'nats';
 import { connectNats } from '../../src/nats/connection.ts';
 import { layoutFrom } from '../../src/nats/options.ts';
 import { ReentryError } from '../../src/errors.ts';
-import type { StoredEvent } from '../../src/ports.ts';
+import type { StoredEvent } from '../../src/ports/client.ts';
 import { ANSWER_WORTH_MS, WaitingRequests } from '../../src/nats/waiting-requests.ts';
 import { QUESTIONS } from '../../src/wire/subjects.ts';
 import { anInstallation, sharedNatsServer } from '../support/nats-server.ts';

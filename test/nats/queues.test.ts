@@ -2,7 +2,7 @@ import { Subject } from 'rxjs';
 import type { Observable } from 'rxjs';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { nakDelayMs } from '../../src/nats/work-queues.ts';
-import type { Broker, Delivery } from '../../src/ports.ts';
+import type { Broker, Delivery } from '../../src/ports/broker.ts';
 import { aNatsServer, anInstallation, sharedNatsServer } from '../support/nats-server.ts';
 import type { Installation } from '../support/nats-server.ts';
 

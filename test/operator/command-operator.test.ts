@@ -2,8 +2,8 @@
 import { pino } from 'pino';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { KubernetesError } from '../../src/errors.ts';
-import { CommandOperator, type CommandOperatorOptions } from '../../src/executor/command-operator.ts';
-import { type CommandParams, type CommandParamsInput, commandParamsSchema } from '../../src/executor/command-params.ts';
+import { CommandOperator, type CommandOperatorOptions } from '../../src/operator/command-operator.ts';
+import { type CommandParams, type CommandParamsInput, commandParamsSchema } from '../../src/operator/command-params.ts';
 import type { Fault } from '../../src/local/cluster.ts';
 import type { StepContext, StepOutcome } from '../../src/operator/operator.ts';
 import { runRequestSchema, type Outcome, type RunState } from '../../src/wire/messages.ts';

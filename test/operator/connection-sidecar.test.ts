@@ -1,13 +1,13 @@
 /** What a connection of the connections file says about result sidecars, from the file to the pod. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { recordIn, recordsIn } from '../../src/core/json.ts';
-import { XCOM } from '../../src/core/xcom-sidecar.ts';
+import { XCOM } from '../../src/core/pod/xcom-sidecar.ts';
 import { parseConnections } from '../../src/config.ts';
-import { CommandOperator } from '../../src/executor/command-operator.ts';
-import { type CommandParams, type CommandParamsInput, commandParamsSchema } from '../../src/executor/command-params.ts';
+import { CommandOperator } from '../../src/operator/command-operator.ts';
+import { type CommandParams, type CommandParamsInput, commandParamsSchema } from '../../src/operator/command-params.ts';
 import { openClusters } from '../../src/kubernetes/clusters.ts';
 import type { StepContext } from '../../src/operator/operator.ts';
-import type { Clusters, Manifest } from '../../src/ports.ts';
+import type { Clusters, Manifest } from '../../src/ports/cluster.ts';
 import { type Context, deferred, over, podRuns, sh } from '../support/pod-runs.ts';
 
 const SIDECAR = {

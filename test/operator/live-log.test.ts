@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
-import { followContainers, type LiveSource } from '../../src/operator/live-log.ts';
-import type { LogStore } from '../../src/ports.ts';
+import { followContainers, type LiveSource } from '../../src/operator/logs/live-log.ts';
+import type { LogStore } from '../../src/ports/stores.ts';
 import { podObject, scriptedServer, sendJson, sendStatus } from '../support/scripted-server.ts';
-import { SILENT } from '../../src/operator/api-retry.ts';
+import { SILENT } from '../../src/airflow/api-retry.ts';
 
 const nothingStored: LogStore = {
   end: () => Promise.resolve({ cursor: undefined, sequence: 0 }),

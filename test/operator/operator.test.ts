@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { XCOM } from '../../src/core/xcom-sidecar.ts';
+import { XCOM } from '../../src/core/pod/xcom-sidecar.ts';
 import { KubernetesError } from '../../src/errors.ts';
 import type { PodParamsInput } from '../../src/operator/params.ts';
 import { freshName } from '../support/kubernetes.ts';

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
-import { CommandOperator } from '../../src/executor/command-operator.ts';
+import { CommandOperator } from '../../src/operator/command-operator.ts';
 import { PodOperator } from '../../src/operator/pod-operator.ts';
-import { checkAnyRequest } from '../../src/worker/validate.ts';
+import { checkAnyRequest } from '../../src/worker/services/validate.ts';
 
 const pod = new Map([['pod', new PodOperator()]]);
 const command = new Map([['command', new CommandOperator()]]);

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { recordIn, recordsIn } from '../../src/core/json.ts';
-import type { XcomSidecarSettings } from '../../src/core/xcom-sidecar.ts';
+import type { XcomSidecarSettings } from '../../src/core/pod/xcom-sidecar.ts';
 import { PodOperator } from '../../src/operator/pod-operator.ts';
 import { PodRequests } from '../../src/operator/pod-request.ts';
 import { podParamsSchema, type PodParamsInput } from '../../src/operator/params.ts';

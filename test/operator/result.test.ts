@@ -1,8 +1,8 @@
 import { pino } from 'pino';
 import { describe, expect, test } from 'vitest';
-import { judge } from '../../src/core/judge.ts';
-import type { PodProjection } from '../../src/core/pod.ts';
-import { XCOM } from '../../src/core/xcom-sidecar.ts';
+import { judge } from '../../src/core/pod/judge.ts';
+import type { PodProjection } from '../../src/core/pod/pod.ts';
+import { XCOM } from '../../src/core/pod/xcom-sidecar.ts';
 import { PodOperator } from '../../src/operator/pod-operator.ts';
 import type { StepContext } from '../../src/operator/operator.ts';
 import { type PodParams, podParamsSchema, type PodParamsInput } from '../../src/operator/params.ts';

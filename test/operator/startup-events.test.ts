@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { isStartToTell } from '../../src/operator/startup-events.ts';
+import { isStartToTell } from '../../src/operator/logs/startup-events.ts';
 import type { TriggerEvent } from '../../src/wire/messages.ts';
 import { aPod } from '../support/builders.ts';
 import { after, type Context, deferred, over, podRuns, sh } from '../support/pod-runs.ts';

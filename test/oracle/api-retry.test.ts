@@ -1,11 +1,11 @@
-import { API_RETRY_POLICY } from '../../src/core/api-retry.ts';
+import { API_RETRY_POLICY } from '../../src/airflow/api-retry-rules.ts';
 import { isRecord, numberIn, type JsonRecord, recordIn, recordsIn, textIn } from '../../src/core/json.ts';
 import { KubernetesError } from '../../src/errors.ts';
-import { genericApiRetry } from '../../src/operator/api-retry.ts';
-import { hookOf } from '../../src/operator/hook.ts';
-import { KubernetesPodOperator } from '../../src/operator/kubernetes-pod-operator.ts';
-import { PodManager } from '../../src/operator/pod-manager.ts';
-import type { PodLoggingStatus } from '../../src/operator/pod-logs.ts';
+import { genericApiRetry } from '../../src/airflow/api-retry.ts';
+import { hookOf } from '../../src/airflow/hook.ts';
+import { KubernetesPodOperator } from '../../src/airflow/kubernetes-pod-operator.ts';
+import { PodManager } from '../../src/airflow/pod-manager.ts';
+import type { PodLoggingStatus } from '../../src/airflow/pod-logs.ts';
 import { compareWithOracle, type OracleCase } from './harness.ts';
 import { apiError, failureOf, SimulatedClock, stubCluster, withUid } from './stub-world.ts';
 

@@ -1,19 +1,19 @@
 import { parse } from 'yaml';
 import { isRecord, type JsonRecord, recordIn } from '../../src/core/json.ts';
-import { commandArgs } from '../../src/executor/command.ts';
+import { commandArgs } from '../../src/operator/command.ts';
 import {
   constructPod,
   executorPodName,
   PodGenerator,
   podOverrideIn,
   podTemplateFileIn,
-} from '../../src/executor/pod-generator.ts';
+} from '../../src/airflow/pod-generator.ts';
 import {
   buildLabelsForK8sExecutorPod,
   buildSelectorForK8sExecutorPod,
   type ExecutorPodIdentity,
-} from '../../src/executor/pod-labels.ts';
-import { getBasePodFromTemplate } from '../../src/executor/pod-template.ts';
+} from '../../src/airflow/pod-labels.ts';
+import { getBasePodFromTemplate } from '../../src/airflow/pod-template.ts';
 import { compareWithOracle, normalisedPod, type OracleCase } from './harness.ts';
 
 const text = (value: unknown): string | undefined => {

@@ -16,14 +16,14 @@ import {
   PodPhase,
   reconcileRequestedLogContainers,
   shouldWait,
-} from '../../src/core/containers.ts';
-import { OnFinishAction, OnKillAction } from '../../src/core/finish-action.ts';
+} from '../../src/airflow/containers.ts';
+import { OnFinishAction, OnKillAction } from '../../src/core/pod/finish-action.ts';
 import { isRecord, type JsonRecord, recordIn, recordsIn, textIn } from '../../src/core/json.ts';
-import { hookOf } from '../../src/operator/hook.ts';
-import { KubernetesPodOperator } from '../../src/operator/kubernetes-pod-operator.ts';
-import { PodManager } from '../../src/operator/pod-manager.ts';
-import type { PodLoggingStatus } from '../../src/operator/pod-logs.ts';
-import type { KubernetesPodOperatorParams } from '../../src/operator/pod-task-params.ts';
+import { hookOf } from '../../src/airflow/hook.ts';
+import { KubernetesPodOperator } from '../../src/airflow/kubernetes-pod-operator.ts';
+import { PodManager } from '../../src/airflow/pod-manager.ts';
+import type { PodLoggingStatus } from '../../src/airflow/pod-logs.ts';
+import type { KubernetesPodOperatorParams } from '../../src/airflow/pod-task-params.ts';
 import { podParamsSchema } from '../../src/operator/params.ts';
 import { compareWithOracle, type OracleCase } from './harness.ts';
 import { apiError, nameIn, SimulatedClock, stubCluster, withUid } from './stub-world.ts';

@@ -1,9 +1,9 @@
 import { afterAll, beforeAll } from 'vitest';
 import { z } from 'zod';
 import { isRecord, type JsonRecord, textIn } from '../../src/core/json.ts';
-import { KubeConfig } from '../../src/executor/kube-config.ts';
-import type { FailureDetails, ResultState, TaskState } from '../../src/executor/records.ts';
-import { keyText } from '../../src/executor/task-key.ts';
+import { KubeConfig } from '../../src/airflow/kube-config.ts';
+import type { FailureDetails, ResultState, TaskState } from '../../src/airflow/records.ts';
+import { keyText } from '../../src/airflow/task-key.ts';
 import { aKey, type PodApi, podApi } from '../support/pod-api.ts';
 import { compareWithOracle, type OracleCase } from './harness.ts';
 

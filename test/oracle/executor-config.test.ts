@@ -1,7 +1,7 @@
 import { recordIn } from '../../src/core/json.ts';
-import { MAX_POD_NAME } from '../../src/core/names.ts';
-import { KubeConfig } from '../../src/executor/kube-config.ts';
-import { EXECUTOR_OPTIONS, type ExecutorOption } from '../../src/executor/options.ts';
+import { MAX_POD_NAME } from '../../src/core/pod/names.ts';
+import { KubeConfig } from '../../src/airflow/kube-config.ts';
+import { EXECUTOR_OPTIONS, type ExecutorOption } from '../../src/airflow/executor-options.ts';
 import { TUNING } from '../../src/kubernetes/settings.ts';
 import { compareWithOracle, type OracleCase } from './harness.ts';
 

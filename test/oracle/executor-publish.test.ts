@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { recordIn, textIn } from '../../src/core/json.ts';
 import { secondsAsked } from '../../src/core/retry-after.ts';
-import { decidePublish, type PublishFailure, publishMessage } from '../../src/executor/publish-decision.ts';
+import { decidePublish, type PublishFailure, publishMessage } from '../../src/operator/publish-decision.ts';
 import { compareWithOracle, type OracleCase } from './harness.ts';
 
 /** Exceptions of the reference's libraries and of the operating system that mean a broken connection. */

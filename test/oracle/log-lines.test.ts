@@ -7,7 +7,7 @@ import {
   logsAvailable,
   parseLogLevel,
   parsedLogLine,
-} from '../../src/core/log-records.ts';
+} from '../../src/core/log/records.ts';
 import { LineSplitter } from '../../src/kubernetes/lines.ts';
 import { type Answer, compareWithOracle, type OracleCase, type OracleRule } from './harness.ts';
 

@@ -8,7 +8,7 @@ import {
   reconcilePods,
   reconcileSpecs,
   unionMaps,
-} from '../../src/core/merge.ts';
+} from '../../src/core/pod/merge.ts';
 import { compareWithOracle, type OracleCase } from './harness.ts';
 
 const recordOrNone = (value: unknown): JsonRecord | undefined => (isRecord(value) ? value : undefined);

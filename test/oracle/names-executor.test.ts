@@ -1,7 +1,7 @@
 import { isRecord, recordIn } from '../../src/core/json.ts';
 import { ReentryError } from '../../src/errors.ts';
-import { datetimeToLabelSafeDatestring, labelSafeDatestringToDatetime } from '../../src/executor/label-dates.ts';
-import { annotationsToKey } from '../../src/executor/task-key.ts';
+import { datetimeToLabelSafeDatestring, labelSafeDatestringToDatetime } from '../../src/airflow/label-dates.ts';
+import { annotationsToKey } from '../../src/airflow/task-key.ts';
 import { compareWithOracle, type OracleCase } from './harness.ts';
 
 const EXECUTOR_FUNCTIONS: ReadonlySet<unknown> = new Set([

@@ -1,6 +1,6 @@
-import { findPodSelector, makeSafeLabelValue, normalizeLabels, taskLabels } from '../../src/core/labels.ts';
+import { findPodSelector, makeSafeLabelValue, normalizeLabels, taskLabels } from '../../src/core/pod/labels.ts';
 import { recordIn, textIn, numberIn } from '../../src/core/json.ts';
-import { addSuffix, createUniqueId, nameProblem, normalizeName } from '../../src/core/names.ts';
+import { addSuffix, createUniqueId, nameProblem, normalizeName } from '../../src/core/pod/names.ts';
 import { ReentryError } from '../../src/errors.ts';
 import type { RunContext } from '../../src/wire/messages.ts';
 import { compareWithOracle, type OracleCase } from './harness.ts';

@@ -1,11 +1,11 @@
-import { XCOM } from '../../src/core/xcom-sidecar.ts';
+import { XCOM } from '../../src/core/pod/xcom-sidecar.ts';
 import { parseYamlFile } from '../../src/config.ts';
 import { isRecord, type JsonRecord, numberIn, recordIn, recordsIn, textIn } from '../../src/core/json.ts';
-import { taskLabels } from '../../src/core/labels.ts';
-import { podManifest } from '../../src/core/manifest.ts';
-import { attemptSuffix, isPodName, normalizeName, slugify } from '../../src/core/names.ts';
-import { defaultNamespace } from '../../src/core/namespace.ts';
-import type { XcomSidecarSettings } from '../../src/core/xcom-sidecar.ts';
+import { taskLabels } from '../../src/core/pod/labels.ts';
+import { podManifest } from '../../src/core/pod/manifest.ts';
+import { attemptSuffix, isPodName, normalizeName, slugify } from '../../src/core/pod/names.ts';
+import { defaultNamespace } from '../../src/core/pod/namespace.ts';
+import type { XcomSidecarSettings } from '../../src/core/pod/xcom-sidecar.ts';
 import { ReentryError } from '../../src/errors.ts';
 import { podParamsSchema } from '../../src/operator/params.ts';
 import { PodRequests } from '../../src/operator/pod-request.ts';

@@ -1,11 +1,11 @@
 import { isRecord, type JsonRecord, numberIn, recordIn, recordsIn, textIn } from '../../src/core/json.ts';
-import { phaseOf } from '../../src/core/containers.ts';
-import { XCOM } from '../../src/core/xcom-sidecar.ts';
+import { phaseOf } from '../../src/airflow/containers.ts';
+import { XCOM } from '../../src/core/pod/xcom-sidecar.ts';
 import { KubernetesError, ReentryError } from '../../src/errors.ts';
-import type { ExecOutcome } from '../../src/ports.ts';
-import { PodManager } from '../../src/operator/pod-manager.ts';
-import { fetchContainerLogs } from '../../src/operator/pod-logs.ts';
-import { SILENT } from '../../src/operator/api-retry.ts';
+import type { ExecOutcome } from '../../src/ports/cluster.ts';
+import { PodManager } from '../../src/airflow/pod-manager.ts';
+import { fetchContainerLogs } from '../../src/airflow/pod-logs.ts';
+import { SILENT } from '../../src/airflow/api-retry.ts';
 import { compareWithOracle, type OracleCase } from './harness.ts';
 import { apiError, failureOf, SimulatedClock, stubCluster, withUid } from './stub-world.ts';
 

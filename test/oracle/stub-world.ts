@@ -2,9 +2,9 @@
 import { recordIn, textIn } from '../../src/core/json.ts';
 import { refusal } from '../../src/kubernetes/errors.ts';
 import { KubernetesError } from '../../src/errors.ts';
-import type { Cluster, Manifest } from '../../src/ports.ts';
-import type { Clock } from '../../src/operator/api-retry.ts';
-import { projectPod } from '../../src/core/project-pod.ts';
+import type { Cluster, Manifest } from '../../src/ports/cluster.ts';
+import type { Clock } from '../../src/airflow/api-retry.ts';
+import { projectPod } from '../../src/core/pod/project-pod.ts';
 
 /** Where the reference's clocks begin. */
 export const BEGIN_MS = Date.parse('2024-01-02T12:00:00.250Z');

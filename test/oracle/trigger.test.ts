@@ -1,8 +1,8 @@
-import { judge } from '../../src/core/judge.ts';
+import { judge } from '../../src/core/pod/judge.ts';
 import { isRecord, type JsonRecord, numberIn, recordIn, recordsIn, textIn } from '../../src/core/json.ts';
-import { projectPod } from '../../src/core/project-pod.ts';
-import { hookOf } from '../../src/operator/hook.ts';
-import { KubernetesPodOperator } from '../../src/operator/kubernetes-pod-operator.ts';
+import { projectPod } from '../../src/core/pod/project-pod.ts';
+import { hookOf } from '../../src/airflow/hook.ts';
+import { KubernetesPodOperator } from '../../src/airflow/kubernetes-pod-operator.ts';
 import { podParamsSchema } from '../../src/operator/params.ts';
 import { aSubscription } from '../support/builders.ts';
 import { camelCase, compareWithOracle, type OracleCase } from './harness.ts';

@@ -1,9 +1,9 @@
 import { z } from 'zod';
 import { isRecord, type JsonRecord, recordIn, recordsIn, textIn } from '../../src/core/json.ts';
-import { KubernetesJobWatcher } from '../../src/executor/kubernetes-job-watcher.ts';
-import type { FailureDetails, KubernetesWatch } from '../../src/executor/records.ts';
-import { TaskQueue } from '../../src/executor/task-queue.ts';
-import { annotationsToKey } from '../../src/executor/task-key.ts';
+import { KubernetesJobWatcher } from '../../src/airflow/kubernetes-job-watcher.ts';
+import type { FailureDetails, KubernetesWatch } from '../../src/airflow/records.ts';
+import { TaskQueue } from '../../src/airflow/task-queue.ts';
+import { annotationsToKey } from '../../src/airflow/task-key.ts';
 import { compareWithOracle, type OracleCase } from './harness.ts';
 
 const detailsOf = (details: FailureDetails | undefined): JsonRecord | null =>

@@ -1,17 +1,17 @@
 /** The edge cases of building a pod, by the numbers of the specification (pod-operator §10, E1–E45): what goes in, what stands in the pod. */
 import { describe, expect, test } from 'vitest';
 import { isRecord, type JsonRecord, recordIn, recordsIn, textIn } from '../../src/core/json.ts';
-import { findPodSelector, LABELS, makeSafeLabelValue, normalizeLabels } from '../../src/core/labels.ts';
+import { findPodSelector, LABELS, makeSafeLabelValue, normalizeLabels } from '../../src/core/pod/labels.ts';
 import {
   extendField,
   mergeObjects,
   reconcileContainers,
   reconcileInitContainers,
   reconcileSpecs,
-} from '../../src/core/merge.ts';
-import { addSuffix, createUniqueId, isPodName, MAX_POD_NAME } from '../../src/core/names.ts';
-import { defaultNamespace } from '../../src/core/namespace.ts';
-import { podManifest } from '../../src/core/manifest.ts';
+} from '../../src/core/pod/merge.ts';
+import { addSuffix, createUniqueId, isPodName, MAX_POD_NAME } from '../../src/core/pod/names.ts';
+import { defaultNamespace } from '../../src/core/pod/namespace.ts';
+import { podManifest } from '../../src/core/pod/manifest.ts';
 import { type PodParamsInput, podParamsSchema } from '../../src/operator/params.ts';
 import { PodRequests } from '../../src/operator/pod-request.ts';
 import { type RunContext, runRequestSchema } from '../../src/wire/messages.ts';

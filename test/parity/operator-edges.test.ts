@@ -1,23 +1,23 @@
 /** The edge cases of running a pod, by the numbers of the specification (pod-operator §10, E52–E108), on a world of scripted answers. */
 import { describe, expect, test } from 'vitest';
-import { retryAfterSeconds } from '../../src/core/api-retry.ts';
+import { retryAfterSeconds } from '../../src/airflow/api-retry-rules.ts';
 import {
   definePodContainerState,
   detectPodTerminateEarlyIssues,
   reconcileRequestedLogContainers,
-} from '../../src/core/containers.ts';
-import { judge } from '../../src/core/judge.ts';
-import { projectPod } from '../../src/core/project-pod.ts';
-import type { Cluster, Manifest } from '../../src/ports.ts';
-import { PodGenerator } from '../../src/executor/pod-generator.ts';
-import { KubernetesPodTrigger } from '../../src/trigger/kubernetes-pod-trigger.ts';
-import { SILENT } from '../../src/operator/api-retry.ts';
-import { TaskFailed, TaskSkipped } from '../../src/operator/exceptions.ts';
-import { hookOf } from '../../src/operator/hook.ts';
-import { KubernetesPodOperator } from '../../src/operator/kubernetes-pod-operator.ts';
-import { fetchContainerLogs, parseLogLine } from '../../src/operator/pod-logs.ts';
-import { PodManager } from '../../src/operator/pod-manager.ts';
-import type { KubernetesPodOperatorParams } from '../../src/operator/pod-task-params.ts';
+} from '../../src/airflow/containers.ts';
+import { judge } from '../../src/core/pod/judge.ts';
+import { projectPod } from '../../src/core/pod/project-pod.ts';
+import type { Cluster, Manifest } from '../../src/ports/cluster.ts';
+import { PodGenerator } from '../../src/airflow/pod-generator.ts';
+import { KubernetesPodTrigger } from '../../src/airflow/kubernetes-pod-trigger.ts';
+import { SILENT } from '../../src/airflow/api-retry.ts';
+import { TaskFailed, TaskSkipped } from '../../src/airflow/exceptions.ts';
+import { hookOf } from '../../src/airflow/hook.ts';
+import { KubernetesPodOperator } from '../../src/airflow/kubernetes-pod-operator.ts';
+import { fetchContainerLogs, parseLogLine } from '../../src/airflow/pod-logs.ts';
+import { PodManager } from '../../src/airflow/pod-manager.ts';
+import type { KubernetesPodOperatorParams } from '../../src/airflow/pod-task-params.ts';
 import { apiError, failureOf, SimulatedClock, stubCluster } from '../oracle/stub-world.ts';
 import { aPod, aSubscription } from '../support/builders.ts';
 

@@ -1,9 +1,9 @@
 /** Each parameter of the seed's operator is accepted, has the seed's default, and lands where the specification says. @see spec pod-operator §1 */
 import { expect, test } from 'vitest';
-import { DEVIATIONS } from '../../src/core/deviations.ts';
+import { DEVIATIONS } from '../support/airflow-operator-differences.ts';
 import { isRecord, type JsonRecord } from '../../src/core/json.ts';
-import { podManifest } from '../../src/core/manifest.ts';
-import { PARAM_FACTS, type ParamFacts } from '../../src/operator/param-facts.ts';
+import { podManifest } from '../../src/core/pod/manifest.ts';
+import { PARAM_FACTS, type ParamFacts } from '../support/param-facts.ts';
 import { podParamsSchema } from '../../src/operator/params.ts';
 import { ourNames, seedSymbols } from './symbols.ts';
 

@@ -1,6 +1,6 @@
 /** Each public name of the seed's pages has a counterpart in the package's public face, with a docblock. */
 import { expect, test } from 'vitest';
-import { PARAM_FACTS } from '../../src/operator/param-facts.ts';
+import { PARAM_FACTS } from '../support/param-facts.ts';
 import { exportedNames } from './exported.ts';
 import * as reentry from '../../src/index.ts';
 import { ourName, ourNames, type SeedSymbol, seedSymbols } from './symbols.ts';

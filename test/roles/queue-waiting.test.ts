@@ -4,13 +4,13 @@ import { openBroker } from '../../src/nats/broker.ts';
 import { connectNats } from '../../src/nats/connection.ts';
 import { layoutFrom } from '../../src/nats/options.ts';
 import { setup } from '../../src/nats/setup.ts';
-import { SILENT } from '../../src/operator/api-retry.ts';
+import { SILENT } from '../../src/airflow/api-retry.ts';
 import { triggerer } from '../../src/roles/triggerer.ts';
 import { worker } from '../../src/roles/worker.ts';
 import type { Work } from '../../src/run.ts';
 import { openTelemetry } from '../../src/telemetry.ts';
 import { natsUserPermissions, permissionsOf } from '../../src/wire/permissions.ts';
-import { queueWaiting$ } from '../../src/worker/queue-waiting.ts';
+import { queueWaiting$ } from '../../src/worker/upkeep/queue-waiting.ts';
 import { aNatsServer, anInstallation, sharedNatsServer } from '../support/nats-server.ts';
 import { PodWorld, scriptedOperator, worldCluster } from '../support/pod-world.ts';
 

@@ -1,6 +1,7 @@
 import { Subject, lastValueFrom } from 'rxjs';
 import { expect, onTestFinished, test } from 'vitest';
-import type { Broker, Log, Meter } from '../../src/ports.ts';
+import type { Log, Meter } from '../../src/ports/ambient.ts';
+import type { Broker } from '../../src/ports/broker.ts';
 import { triggerer } from '../../src/roles/triggerer.ts';
 import { worker } from '../../src/roles/worker.ts';
 import type { Work } from '../../src/run.ts';

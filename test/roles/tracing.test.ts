@@ -3,7 +3,7 @@ import { createServer } from 'node:http';
 import { Subject, lastValueFrom } from 'rxjs';
 import { expect, onTestFinished, test } from 'vitest';
 import { z } from 'zod';
-import type { Log, Meter } from '../../src/ports.ts';
+import type { Log, Meter } from '../../src/ports/ambient.ts';
 import { worker } from '../../src/roles/worker.ts';
 import { openTracer } from '../../src/tracing.ts';
 import { levelTriggers } from '../support/level-triggers.ts';

@@ -2,12 +2,12 @@
 import { Subject } from 'rxjs';
 import { expect, test } from 'vitest';
 import { recordIn } from '../../src/core/json.ts';
-import { ANNOTATIONS, LABELS } from '../../src/core/labels.ts';
+import { ANNOTATIONS, LABELS } from '../../src/core/pod/labels.ts';
 import { SHARD_COUNT } from '../../src/core/shard.ts';
 import { openClusters } from '../../src/kubernetes/clusters.ts';
 import { connectNats } from '../../src/nats/connection.ts';
 import { layoutFrom } from '../../src/nats/options.ts';
-import type { Log, Meter } from '../../src/ports.ts';
+import type { Log, Meter } from '../../src/ports/ambient.ts';
 import { triggerer } from '../../src/roles/triggerer.ts';
 import { ctlMessageSchema } from '../../src/wire/messages.ts';
 import { freshName, TARGETS } from '../support/kubernetes.ts';

@@ -1,11 +1,12 @@
 import { Subject, lastValueFrom } from 'rxjs';
 import { expect, onTestFinished, test } from 'vitest';
-import { RETRY_POLICY } from '../../src/core/retry.ts';
-import { isTerminal } from '../../src/core/run-state.ts';
-import { subscriptionOf } from '../../src/core/run-transitions.ts';
+import { RETRY_POLICY } from '../../src/core/run/retry.ts';
+import { isTerminal } from '../../src/core/run/transitions.ts';
+import { subscriptionOf } from '../../src/core/run/state-changes.ts';
 import { layoutFrom } from '../../src/nats/options.ts';
 import { connectNats } from '../../src/nats/connection.ts';
-import type { Broker, Log, Meter } from '../../src/ports.ts';
+import type { Log, Meter } from '../../src/ports/ambient.ts';
+import type { Broker } from '../../src/ports/broker.ts';
 import { worker } from '../../src/roles/worker.ts';
 import { runStateSchema } from '../../src/wire/messages.ts';
 import { corpus } from '../support/corpus.ts';

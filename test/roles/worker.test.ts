@@ -1,7 +1,9 @@
 import { Subject, lastValueFrom } from 'rxjs';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { RETRY_POLICY } from '../../src/core/retry.ts';
-import type { Broker, ClientBroker, Meter } from '../../src/ports.ts';
+import { RETRY_POLICY } from '../../src/core/run/retry.ts';
+import type { Meter } from '../../src/ports/ambient.ts';
+import type { Broker } from '../../src/ports/broker.ts';
+import type { ClientBroker } from '../../src/ports/client.ts';
 import { worker } from '../../src/roles/worker.ts';
 import { completedDataSchema } from '../../src/wire/messages.ts';
 import type { CompletedData, ServiceReply } from '../../src/wire/messages.ts';
@@ -11,7 +13,7 @@ import { anInstallation, aNatsServer, sharedNatsServer } from '../support/nats-s
 import { connectNats } from '../../src/nats/connection.ts';
 import { levelTriggers } from '../support/level-triggers.ts';
 import { PodWorld, scriptedOperator, worldCluster } from '../support/pod-world.ts';
-import { SILENT } from '../../src/operator/api-retry.ts';
+import { SILENT } from '../../src/airflow/api-retry.ts';
 
 const server = sharedNatsServer();
 const meter: Meter = { count: () => undefined, gauge: () => undefined, observeMs: () => undefined };

@@ -1,6 +1,6 @@
-import type { ContainerProjection, PodProjection } from '../../src/core/pod.ts';
+import type { ContainerProjection, PodProjection } from '../../src/core/pod/pod.ts';
 import { shardOf } from '../../src/core/shard.ts';
-import type { SubscriptionChange } from '../../src/ports.ts';
+import type { SubscriptionChange } from '../../src/ports/stores.ts';
 import type { Subscription } from '../../src/wire/messages.ts';
 
 /** A pod's main container. */

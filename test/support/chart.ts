@@ -1,6 +1,6 @@
 /** The generated files of the chart, from the tables in code that they describe. */
 import { z } from 'zod';
-import { ROLES } from '../../src/commands/role.ts';
+import { ROLES } from '../../src/process/role.ts';
 import { configSchema, SETTINGS } from '../../src/config.ts';
 import type { SettingName } from '../../src/config.ts';
 import { CLUSTER_ACCESS } from '../../src/core/cluster-access.ts';

@@ -1,6 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { ReentryError } from '../../src/errors.ts';
-import type { Broker, Delivery } from '../../src/ports.ts';
+import type { Broker, Delivery } from '../../src/ports/broker.ts';
 import type { CompletedData, LifecycleData } from '../../src/wire/messages.ts';
 import type { EventType, RunKey } from '../../src/wire/subjects.ts';
 

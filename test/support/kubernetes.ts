@@ -5,12 +5,12 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Agent, request } from 'undici';
 import { z } from 'zod';
 import { textIn } from '../../src/core/json.ts';
-import type { PodProjection } from '../../src/core/pod.ts';
+import type { PodProjection } from '../../src/core/pod/pod.ts';
 import { Auth } from '../../src/kubernetes/auth.ts';
 import { openClusters, type Tuning } from '../../src/kubernetes/clusters.ts';
 import { targetOf } from '../../src/kubernetes/kubeconfig.ts';
 import { type Fault, startLocalCluster } from '../../src/local/cluster.ts';
-import type { Cluster, Manifest } from '../../src/ports.ts';
+import type { Cluster, Manifest } from '../../src/ports/cluster.ts';
 
 /** A reply of the API as it came. */
 export interface RawReply {

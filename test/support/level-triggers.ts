@@ -1,8 +1,8 @@
-import { judge, judgeAbsence } from '../../src/core/judge.ts';
-import type { Broker } from '../../src/ports.ts';
+import { judge, judgeAbsence } from '../../src/core/pod/judge.ts';
+import type { Broker } from '../../src/ports/broker.ts';
 import type { Subscription } from '../../src/wire/messages.ts';
 import { keys, type RunKey } from '../../src/wire/subjects.ts';
-import { WaitingRoom } from '../../src/trigger/waiting-room.ts';
+import { WaitingRoom } from '../../src/queue/waiting-room.ts';
 import type { PodWorld } from './pod-world.ts';
 
 /** Fires what is true of the world of pods, again and again: a triggerer without watch, ownership or manners. */

@@ -10,7 +10,8 @@ import { connectNats } from '../../src/nats/connection.ts';
 import { layoutFrom } from '../../src/nats/options.ts';
 import type { BrokerOptions, NatsRole } from '../../src/nats/options.ts';
 import { setup } from '../../src/nats/setup.ts';
-import type { Broker, ClientBroker } from '../../src/ports.ts';
+import type { Broker } from '../../src/ports/broker.ts';
+import type { ClientBroker } from '../../src/ports/client.ts';
 import type { StreamSettings } from '../../src/wire/streams.ts';
 
 /** The nats-server of this machine, by the same search that `reentry dev` makes; brought into the user's cache once. */

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll } from 'vitest';
-import type { Broker } from '../../src/ports.ts';
+import type { Broker } from '../../src/ports/broker.ts';
 import { type ClusterUnderTest, TARGETS } from './kubernetes.ts';
 import { aBroker, type Installation, sharedNatsServer } from './nats-server.ts';
 

@@ -1,12 +1,12 @@
 import { pino } from 'pino';
 import { expect } from 'vitest';
-import { judge } from '../../src/core/judge.ts';
-import { projectPod } from '../../src/core/project-pod.ts';
-import type { PodProjection, PodRef } from '../../src/core/pod.ts';
+import { judge } from '../../src/core/pod/judge.ts';
+import { projectPod } from '../../src/core/pod/project-pod.ts';
+import type { PodProjection, PodRef } from '../../src/core/pod/pod.ts';
 import type { StepContext, StepOutcome } from '../../src/operator/operator.ts';
 import { type PodParams, podParamsSchema, type PodParamsInput } from '../../src/operator/params.ts';
 import { PodOperator, type PodOperatorOptions } from '../../src/operator/pod-operator.ts';
-import type { Cluster } from '../../src/ports.ts';
+import type { Cluster } from '../../src/ports/cluster.ts';
 import { type RunRequestInput, runRequestSchema, type RunState, type TriggerEvent } from '../../src/wire/messages.ts';
 import { freshName } from './kubernetes.ts';
 import { operatorStage } from './operator-stage.ts';

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type WebSocket, WebSocketServer } from 'ws';
 import { openClusters } from '../../src/kubernetes/clusters.ts';
-import type { Clusters } from '../../src/ports.ts';
+import type { Clusters } from '../../src/ports/cluster.ts';
 
 /** A pod of it. */
 export const POD = { connection: 'scripted', namespace: 'ns', name: 'pod', uid: 'uid' };

@@ -3,7 +3,7 @@ import { createServer, type ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openClusters, type Tuning } from '../../src/kubernetes/clusters.ts';
-import type { Cluster, Manifest } from '../../src/ports.ts';
+import type { Cluster, Manifest } from '../../src/ports/cluster.ts';
 
 /** A request as the server got it. */
 export interface Asked {

@@ -1,7 +1,7 @@
 import { Subject, lastValueFrom, merge } from 'rxjs';
 import type { Observable } from 'rxjs';
-import { RETRY_POLICY } from '../../src/core/retry.ts';
-import type { Log, Meter } from '../../src/ports.ts';
+import { RETRY_POLICY } from '../../src/core/run/retry.ts';
+import type { Log, Meter } from '../../src/ports/ambient.ts';
 import { worker } from '../../src/roles/worker.ts';
 import { connectNats } from '../../src/nats/connection.ts';
 import { layoutFrom } from '../../src/nats/options.ts';

@@ -1,16 +1,16 @@
 import { NEVER } from 'rxjs';
 import { onTestFinished } from 'vitest';
-import { RETRY_POLICY } from '../../src/core/retry.ts';
-import { accepted, deferred, taken } from '../../src/core/run-transitions.ts';
+import { RETRY_POLICY } from '../../src/core/run/retry.ts';
+import { accepted, deferred, taken } from '../../src/core/run/state-changes.ts';
 import type { RunState } from '../../src/wire/messages.ts';
-import type { Engine } from '../../src/worker/engine.ts';
-import { Follows } from '../../src/worker/follows.ts';
-import { HeldPods } from '../../src/worker/held-pods.ts';
-import { KnownRequests } from '../../src/worker/known-requests.ts';
-import { NO_TRACER } from '../../src/worker/tracing.ts';
+import type { Engine } from '../../src/worker/protocol/engine.ts';
+import { Follows } from '../../src/worker/live-logs.ts';
+import { HeldPods } from '../../src/worker/protocol/held-pods.ts';
+import { KnownRequests } from '../../src/worker/protocol/known-requests.ts';
+import { NO_TRACER } from '../../src/worker/protocol/tracing.ts';
 import { anInstallation } from './nats-server.ts';
 import { PodWorld, scriptedOperator, worldCluster } from './pod-world.ts';
-import { SILENT } from '../../src/operator/api-retry.ts';
+import { SILENT } from '../../src/airflow/api-retry.ts';
 
 /** The run that `store` stores a state of, and its pod. */
 export const run = { tenant: 't', runId: 'r1' };

@@ -1,7 +1,7 @@
 import { expect, suite, test } from 'vitest';
 import { shardBits, SHARDS, shardsOf } from '../../src/core/shard.ts';
 import { addedUp } from '../../src/client/triggerers.ts';
-import type { PodSignal } from '../../src/ports.ts';
+import type { PodSignal } from '../../src/ports/cluster.ts';
 import { heartbeatFacts, type HealthInputs, triggererHealth } from '../../src/trigger/health.ts';
 import { Ownership } from '../../src/trigger/ownership.ts';
 import { PodBook } from '../../src/trigger/pod-book.ts';

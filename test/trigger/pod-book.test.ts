@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import type { PodSignal } from '../../src/ports.ts';
+import type { PodSignal } from '../../src/ports/cluster.ts';
 import { isSeenSince, SETTLED_AFTER_MS } from '../../src/trigger/deadlines.ts';
 import { PodBook } from '../../src/trigger/pod-book.ts';
 import { aPod } from '../support/builders.ts';

@@ -1,7 +1,8 @@
 import { delay, map, type Observable, type ObservableInput, of, tap } from 'rxjs';
 import { expect, suite, test } from 'vitest';
 import { SHARDS } from '../../src/core/shard.ts';
-import type { PodSignal, SubscriptionChange } from '../../src/ports.ts';
+import type { PodSignal } from '../../src/ports/cluster.ts';
+import type { SubscriptionChange } from '../../src/ports/stores.ts';
 import type { Action, Checked } from '../../src/trigger/actions.ts';
 import { Orphans } from '../../src/trigger/orphans.ts';
 import { Ownership } from '../../src/trigger/ownership.ts';

@@ -1,5 +1,5 @@
 /** Values as strict validation leaves them: without fields that nobody knows. */
-import type { Fields } from '../../core/pod-fields.ts';
+import type { Fields } from '../../core/pod/pod-fields.ts';
 import { isJsonObject, type JsonObject } from './objects.ts';
 
 /** A value without the fields nobody knows, and the paths of what was left out. */

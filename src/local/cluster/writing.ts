@@ -15,7 +15,7 @@ import {
 import { mergePatch, jsonPatch, strategicPatch } from './patch.ts';
 import { podSpec } from './pod.ts';
 import { withDefaults } from './pod-defaults.ts';
-import { POD_FIELDS } from '../../core/pod-fields.ts';
+import { POD_FIELDS } from '../../core/pod/pod-fields.ts';
 import { pruned } from './pruned-fields.ts';
 import { metadataCauses, podCauses } from './pod-validation.ts';
 import type { ObjectRequest } from './reading.ts';

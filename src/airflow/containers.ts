@@ -1,0 +1,156 @@
+/** What the API's own pod object says of its containers: the seed's helpers, on API JSON as it comes. Pure; what is missing reads as absent. @see spec pod-operator §5.4, §6.3, §6.6, §6.10 */
+import { hopelessReason } from '../core/pod/judge.ts';
+import { instantIn, isRecord, type JsonRecord, numberIn, recordIn, recordsIn, textIn } from '../core/json.ts';
+import { XCOM } from '../core/pod/xcom-sidecar.ts';
+
+/** Phases of a pod, and which of them are final. */
+export const PodPhase = {
+  PENDING: 'Pending',
+  RUNNING: 'Running',
+  FAILED: 'Failed',
+  SUCCEEDED: 'Succeeded',
+  terminalStates: new Set(['Failed', 'Succeeded']),
+} as const;
+
+/** Types of Kubernetes events. */
+export const PodEventType = { WARNING: 'Warning', NORMAL: 'Normal' } as const;
+export type PodEventType = (typeof PodEventType)[keyof typeof PodEventType];
+
+/** A pod object of the API, or anything of its shape. */
+export type PodObject = JsonRecord | undefined;
+
+/** `status.phase`; absent while the kubelet has said nothing. */
+export function phaseOf(pod: PodObject): string | undefined {
+  return textIn(recordIn(pod, 'status'), 'phase');
+}
+
+/** The status of a container of any kind, or `undefined`. */
+export function getContainerStatus(pod: PodObject, containerName: string): JsonRecord | undefined {
+  const status = recordIn(pod, 'status');
+  return ['containerStatuses', 'initContainerStatuses']
+    .flatMap((list) => recordsIn(status, list))
+    .find(({ name }) => name === containerName);
+}
+
+function stateOf(
+  pod: PodObject,
+  containerName: string,
+  key: 'running' | 'waiting' | 'terminated',
+): JsonRecord | undefined {
+  const state = recordIn(getContainerStatus(pod, containerName), 'state')[key];
+  return isRecord(state) ? state : undefined;
+}
+
+/** Whether the container runs. */
+export function containerIsRunning(pod: PodObject, containerName: string): boolean {
+  return stateOf(pod, containerName, 'running') !== undefined;
+}
+/** Whether the container has ended, however. */
+export function containerIsCompleted(pod: PodObject, containerName: string): boolean {
+  return stateOf(pod, containerName, 'terminated') !== undefined;
+}
+/** Whether the container has ended with exit code 0. */
+export function containerIsSucceeded(pod: PodObject, containerName: string): boolean {
+  return numberIn(stateOf(pod, containerName, 'terminated'), 'exitCode') === 0;
+}
+/** Whether the container waits: for its image, its volumes, its turn. */
+export function containerIsWait(pod: PodObject, containerName: string): boolean {
+  return stateOf(pod, containerName, 'waiting') !== undefined;
+}
+
+const mainStatus = (pod: PodObject, containerName: string): JsonRecord | undefined =>
+  recordsIn(recordIn(pod, 'status'), 'containerStatuses').find(({ name }) => name === containerName);
+
+/** Whether a main container (never an init container) has ended. */
+export function containerIsTerminated(pod: PodObject, containerName: string): boolean {
+  return isRecord(recordIn(mainStatus(pod, containerName), 'state')['terminated']);
+}
+/** What a main container left as its last words; `undefined` where there are none. */
+export function getContainerTerminationMessage(pod: PodObject, containerName: string): string | undefined {
+  return textIn(recordIn(recordIn(mainStatus(pod, containerName), 'state'), 'terminated'), 'message');
+}
+/** Exit code of an ended container; `undefined` while there is none. */
+export function exitCodeOf(pod: PodObject, containerName: string): number | undefined {
+  return numberIn(stateOf(pod, containerName, 'terminated'), 'exitCode');
+}
+
+/** State of the base container in the seed's words; `terminated` is an end with exit code 0. */
+export type ContainerState = 'undefined' | 'waiting' | 'running' | 'terminated' | 'failed';
+
+/** The base container's state. No status, or none of that container, is `undefined`. */
+export function defineContainerState(pod: PodObject, baseContainerName: string): ContainerState {
+  const state = recordIn(mainStatus(pod, baseContainerName), 'state');
+  if (isRecord(state['running'])) return 'running';
+  if (isRecord(state['waiting'])) return 'waiting';
+  if (isRecord(state['terminated'])) return numberIn(state['terminated'], 'exitCode') === 0 ? 'terminated' : 'failed';
+  return 'undefined';
+}
+
+/** The same, with the pod's own end before it: a failed init container leaves the base container waiting for ever. */
+export function definePodContainerState(pod: PodObject, baseContainerName: string): ContainerState {
+  const phase = phaseOf(pod);
+  if (phase === PodPhase.FAILED) return 'failed';
+  if (phase === PodPhase.SUCCEEDED) return 'terminated';
+  return defineContainerState(pod, baseContainerName);
+}
+
+/** Whether there is more to come: the container waits or runs, or nothing is known of it while the pod is Pending. */
+export function shouldWait(phase: string, state: ContainerState): boolean {
+  return state === 'waiting' || state === 'running' || (state === 'undefined' && phase === PodPhase.PENDING);
+}
+
+/** Why a pod that is still starting never will: a main container's image that cannot be had. `undefined`: it may yet. @see spec pod-operator §6.3 */
+export function detectPodTerminateEarlyIssues(
+  pod: PodObject,
+): { readonly reason: string; readonly message: string } | undefined {
+  for (const status of recordsIn(recordIn(pod, 'status'), 'containerStatuses')) {
+    const waiting = recordIn(recordIn(status, 'state'), 'waiting');
+    const reason = textIn(waiting, 'reason');
+    const message = textIn(waiting, 'message') ?? '';
+    if (reason !== undefined && hopelessReason(reason, message) !== undefined && /image/i.test(reason))
+      return { reason, message };
+  }
+  return undefined;
+}
+
+/** Names of the main containers, without the result sidecar. */
+export function containerNamesOf(pod: PodObject): readonly string[] {
+  return namesIn(pod, 'containers').filter((name) => name !== XCOM.container);
+}
+/** Names of the init containers, in their order. */
+export function initContainerNamesOf(pod: PodObject): readonly string[] {
+  return namesIn(pod, 'initContainers');
+}
+const namesIn = (pod: PodObject, list: string): readonly string[] =>
+  recordsIn(recordIn(pod, 'spec'), list).flatMap((container) => textIn(container, 'name') ?? []);
+
+/** Which of `actual` are wanted, in the wanted order: a name, a list of names, or `true` for all. Names that are not there are left out. */
+export function reconcileRequestedLogContainers(requested: unknown, actual: readonly string[]): readonly string[] {
+  if (requested === true) return actual;
+  const wanted: readonly unknown[] =
+    typeof requested === 'string' ? [requested] : Array.isArray(requested) ? requested : [];
+  return wanted.filter((name) => typeof name === 'string').filter((name) => actual.includes(name));
+}
+
+/** Whether a mesh's proxy runs beside the base container: it never ends by itself. @see spec pod-operator §7.5 */
+export function hasIstioProxy(pod: PodObject): boolean {
+  return namesIn(pod, 'containers').includes(ISTIO_CONTAINER_NAME);
+}
+/** The mesh's proxy. */
+export const ISTIO_CONTAINER_NAME = 'istio-proxy';
+
+/** The pod's name; empty where it has none yet. */
+export const nameOf = (pod: PodObject): string => textIn(recordIn(pod, 'metadata'), 'name') ?? '';
+/** The pod's namespace, where it names one. */
+export const namespaceOf = (pod: PodObject): string | undefined => textIn(recordIn(pod, 'metadata'), 'namespace');
+/** When the kubelet took the pod, epoch milliseconds; absent while it has not. */
+export const startedAt = (pod: PodObject): number | undefined => instantIn(recordIn(pod, 'status'), 'startTime');
+/** When the pod was created, epoch milliseconds; 0 where it was not. */
+export const createdAt = (pod: PodObject): number => instantIn(recordIn(pod, 'metadata'), 'creationTimestamp') ?? 0;
+/** Whether the pod has ended, however. */
+export const isOver = (pod: PodObject): boolean => PodPhase.terminalStates.has(phaseOf(pod) ?? '');
+/** Whether a node was found for it. */
+export const isScheduled = (pod: PodObject): boolean =>
+  recordsIn(recordIn(pod, 'status'), 'conditions').some(
+    ({ type, status }) => type === 'PodScheduled' && status === 'True',
+  );

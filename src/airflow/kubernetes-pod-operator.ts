@@ -1,0 +1,398 @@
+/**
+ * The seed's KubernetesPodOperator as a class of a program's own: one configured task, run or deferred without a broker. A worker's runs
+ * go through `PodOperator`, on the same manifest, rules and decisions. @see spec pod-operator §1, §4, §5, §7
+ */
+import {
+  containerIsSucceeded,
+  definePodContainerState,
+  detectPodTerminateEarlyIssues,
+  exitCodeOf,
+  getContainerTerminationMessage,
+  ISTIO_CONTAINER_NAME,
+  nameOf,
+  namespaceOf,
+  phaseOf,
+  PodPhase,
+} from './containers.ts';
+import { recordIn, recordsIn } from '../core/json.ts';
+import { LABELS } from '../core/pod/labels.ts';
+import { redactedManifest } from '../core/pod/manifest.ts';
+import { XCOM } from '../core/pod/xcom-sidecar.ts';
+import { KubernetesError } from '../errors.ts';
+import type { Manifest } from '../ports/cluster.ts';
+import { ExecutionMode } from '../operator/callbacks.ts';
+import {
+  PodLaunchFailedException,
+  PodLaunchTimeoutException,
+  PodNotFoundException,
+  TaskFailed,
+  TaskSkipped,
+} from './exceptions.ts';
+import type { FetchLogOptions } from './pod-logs.ts';
+import { PodTask, QUIT_AGREED } from './pod-task.ts';
+import {
+  type KubernetesPodOperatorParams,
+  type PodEvent,
+  podEventSchema,
+  type TaskContext,
+  type TaskDeferred,
+  type TaskReturned,
+} from './pod-task-params.ts';
+import { TEMPLATE_FIELDS } from '../operator/templates.ts';
+import { withKwargs } from '../operator/trigger-kwargs.ts';
+
+/** How often an `error` event may find the pod alive and wait again. */
+const MAX_REDEFER_ATTEMPTS = 3;
+const CREDENTIAL_WAITS_SECONDS = [1, 2, 4, 8, 15] as const;
+
+/** One task that is one pod. Failure, skipping and what cannot start are thrown; see `exceptions.ts`. */
+export class KubernetesPodOperator extends PodTask {
+  static readonly BASE_CONTAINER_NAME: string = 'base';
+  static readonly ISTIO_CONTAINER_NAME = ISTIO_CONTAINER_NAME;
+  /** What the mesh's proxy answers when it agrees to quit. */
+  static readonly KILL_ISTIO_PROXY_SUCCESS_MSG = QUIT_AGREED;
+  /** Label of a pod that has been dealt with. */
+  static readonly POD_CHECKED_KEY = LABELS.alreadyChecked;
+  /** Seconds that a log is still read after its container's end. */
+  static readonly POST_TERMINATION_TIMEOUT = 120;
+  /** Parameters that are templates. */
+  static readonly templateFields: readonly string[] = TEMPLATE_FIELDS;
+  static readonly templateFieldsRenderers = { envVars: 'py' } as const;
+
+  /** @throws ZodError naming every parameter that is wrong */
+  constructor(options: KubernetesPodOperatorParams) {
+    super(options, new.target.BASE_CONTAINER_NAME);
+  }
+
+  /** Waits for the start while the pod's events are logged (`logEventsOnStartup`). @throws PodLaunchFailedException, PodLaunchTimeoutException */
+  async awaitPodStart(pod: Manifest): Promise<void> {
+    const manager = this.podManager;
+    manager.stopWatchingEvents = false;
+    const { startupTimeoutSeconds, scheduleTimeoutSeconds, startupCheckIntervalSeconds: checkInterval } = this;
+    const { logEventsOnStartup } = this;
+    const limits = {
+      scheduleTimeout: (scheduleTimeoutSeconds ?? 0) || startupTimeoutSeconds,
+      startupTimeout: startupTimeoutSeconds,
+      checkInterval,
+    };
+    if (logEventsOnStartup)
+      void manager.watchPodEvents(pod, checkInterval).catch((error: unknown) => {
+        this.taskLog.warn({ err: error }, 'the events of the pod cannot be watched');
+      });
+    try {
+      await manager.awaitPodStart(pod, limits);
+    } catch (error) {
+      if (error instanceof PodLaunchFailedException && !(error instanceof PodLaunchTimeoutException))
+        await this.#logFailure(pod);
+      throw error;
+    } finally {
+      manager.stopWatchingEvents = true;
+    }
+  }
+
+  /** The logs of the wanted init containers, until they have stopped. */
+  async awaitInitContainersCompletion(pod: Manifest): Promise<void> {
+    const { initContainerLogs } = this;
+    if (
+      initContainerLogs === undefined ||
+      initContainerLogs === null ||
+      initContainerLogs === false ||
+      initContainerLogs === ''
+    )
+      return;
+    await this.#withFreshCredentials(() =>
+      this.podManager.fetchRequestedInitContainerLogs(pod, initContainerLogs, { ...this.#logOptions(), follow: true }),
+    );
+  }
+
+  /** The logs of the wanted containers, then the base container's end. */
+  async awaitPodCompletion(pod: Manifest): Promise<void> {
+    const base = this.baseContainerName;
+    const wanted = this.containerLogs ?? base;
+    const names = typeof wanted === 'string' ? [wanted] : wanted;
+    await this.#withFreshCredentials(async () => {
+      if (this.getLogs)
+        await this.podManager.fetchRequestedContainerLogs(pod, wanted, { ...this.#logOptions(), follow: true });
+      if (!this.getLogs || (names !== true && (names === false || !names.includes(base))))
+        await this.podManager.awaitContainerCompletion(pod, base, this.baseContainerStatusPollingInterval);
+    });
+  }
+
+  /** The result; `undefined` for an empty one. @throws XComRetrievalError */
+  async extractXcom(pod: Manifest): Promise<unknown> {
+    const text = await this.podManager.extractXcom(pod);
+    if (text.trimEnd() === XCOM.emptyResult) return undefined;
+    const result: unknown = JSON.parse(text);
+    return result;
+  }
+
+  /** Runs the task: to its end, or to its deferral (`deferrable`). */
+  async execute(context: TaskContext): Promise<TaskReturned | TaskDeferred> {
+    return this.deferrable ? await this.executeAsync(context) : await this.executeSync(context);
+  }
+
+  /** To the end, holding this call. What the end says wins over an earlier error. */
+  async executeSync(context: TaskContext): Promise<TaskReturned> {
+    let result: unknown;
+    try {
+      const pod = await this.#begin(context);
+      this.remotePod = await this.findPod(namespaceOf(pod) ?? '', context);
+      await this.#callback('onPodCreation', context, this.remotePod);
+      await this.awaitPodStart(pod);
+      await this.awaitInitContainersCompletion(pod);
+      await this.#callback('onPodStarting', context, await this.#foundForCallbacks(pod, context));
+      await this.awaitPodCompletion(pod);
+      const ended = await this.#foundForCallbacks(pod, context);
+      await this.#callback('onPodCompletion', context, ended);
+      await this.#callback('onPodTeardown', context, ended);
+      if (this.doXcomPush) {
+        await this.podManager.awaitXcomSidecarContainerStart(pod);
+        result = await this.extractXcom(pod);
+      }
+      const istioEnabled = await this.isIstioEnabled(pod);
+      const { doXcomPush, baseContainerName: containerName } = this;
+      this.remotePod = await this.podManager.awaitPodCompletion(pod, { istioEnabled, containerName, doXcomPush });
+    } finally {
+      const pod = this.pod ?? this.podRequestObj;
+      if (pod !== undefined) await this.postCompleteAction({ pod, remotePod: this.remotePod, context, result });
+    }
+    return { kind: 'returned', result: this.doXcomPush ? result : undefined };
+  }
+
+  /** Creates or meets the pod, then lets go; a pod that has ended already is dealt with at once. */
+  async executeAsync(context: TaskContext): Promise<TaskReturned | TaskDeferred> {
+    const pod = await this.#begin(context);
+    if (this.callbacks.length > 0)
+      await this.#callback('onPodCreation', context, await this.findPod(namespaceOf(pod) ?? '', context));
+    return await this.invokeDeferMethod(context);
+  }
+
+  /** A kubeconfig never travels: a monitor has connections of its own. Always `undefined`. */
+  convertConfigFileToDict(): undefined {
+    return undefined;
+  }
+
+  /** The deferral of the pod that runs, or, where that has ended already, what `triggerReentry` makes of it. */
+  async invokeDeferMethod(
+    context: TaskContext,
+    lastLogTime?: string,
+    redeferCount = 0,
+  ): Promise<TaskReturned | TaskDeferred> {
+    const pod = this.pod ?? {};
+    const event = { name: nameOf(pod), namespace: namespaceOf(pod) ?? '', lastLogTime: lastLogTime ?? null };
+    const state = definePodContainerState(pod, this.baseContainerName);
+    const { triggerKwargs } = this;
+    if (state === 'terminated' || state === 'failed') {
+      const ended: PodEvent = { ...event, status: state === 'failed' ? 'failed' : 'success' };
+      return await this.triggerReentry(context, withKwargs(ended, triggerKwargs, podEventSchema.shape));
+    }
+    const { pollInterval, getLogs, startupTimeoutSeconds, startupCheckIntervalSeconds, scheduleTimeoutSeconds } = this;
+    const trigger = {
+      podName: event.name,
+      podNamespace: event.namespace,
+      triggerStartTime: new Date(this.clock.now()).toISOString(),
+      baseContainerName: this.baseContainerName,
+      ...{
+        pollInterval,
+        getLogs,
+        startupTimeout: startupTimeoutSeconds,
+        startupCheckInterval: startupCheckIntervalSeconds,
+      },
+      scheduleTimeout: (scheduleTimeoutSeconds ?? 0) || startupTimeoutSeconds,
+      onFinishAction: this.onFinishAction,
+      onKillAction: this.onKillAction,
+      terminationGracePeriod: this.terminationGracePeriod ?? null,
+      lastLogTime: event.lastLogTime,
+      loggingInterval: this.loggingInterval ?? null,
+      // As the seed has it: said only where it is not the default.
+      ...(this.logEventsOnStartup ? {} : { logEventsOnStartup: false }),
+      triggerKwargs,
+      redeferCount,
+    };
+    return { kind: 'deferred', methodName: 'triggerReentry', trigger };
+  }
+
+  /** What a monitor's event means. @throws TaskFailed, TaskSkipped, PodNotFoundException */
+  async triggerReentry(context: TaskContext, input: PodEvent): Promise<TaskReturned | TaskDeferred> {
+    const event = podEventSchema.parse(input);
+    const pod = await this.hook.getPod(event.name, event.namespace);
+    if (pod === undefined) {
+      // A success whose result nobody can read any more is none.
+      if (event.status === 'success' && !this.doXcomPush) return { kind: 'returned', result: undefined };
+      throw new PodNotFoundException(`pod ${event.namespace}/${event.name} is gone`);
+    }
+    this.pod = pod;
+    if (event.status === 'running') {
+      await this.#writeLogs(pod, event.lastLogTime);
+      return await this.invokeDeferMethod(context, new Date(this.clock.now()).toISOString());
+    }
+    const status = event.status === 'error' && exitCodeOf(pod, this.baseContainerName) === 0 ? 'success' : event.status;
+    if (status === 'error' && this.#isAlive(pod) && event.redeferCount < MAX_REDEFER_ATTEMPTS)
+      return await this.invokeDeferMethod(context, event.lastLogTime ?? undefined, event.redeferCount + 1);
+    let result: unknown;
+    try {
+      if (this.getLogs) await this.#writeLogs(pod, event.lastLogTime);
+      await this.#callback('onPodCompletion', context, pod);
+      await this.#callback('onPodTeardown', context, pod);
+      if (this.doXcomPush) result = await this.extractXcom(pod);
+      if (status !== 'success') {
+        // The result of a failed pod is told once, here; a success returns it.
+        await this.#pushResult(context, result);
+        throw new TaskFailed(event.stackTrace ?? event.message ?? 'the pod failed', result);
+      }
+    } finally {
+      await this.#clean(pod, status, context, status === 'success' ? result : undefined);
+    }
+    return { kind: 'returned', result: this.doXcomPush ? result : undefined };
+  }
+
+  /** Clean-up, then its callbacks. @throws TaskFailed, TaskSkipped */
+  async postCompleteAction({
+    pod,
+    remotePod,
+    context,
+    result,
+  }: {
+    readonly pod: Manifest;
+    readonly remotePod: Manifest | undefined;
+    readonly context: TaskContext;
+    readonly result?: unknown;
+  }): Promise<void> {
+    await this.cleanup(pod, remotePod, { context, xcomResult: result });
+    await this.#callback('onPodCleanup', context, pod);
+  }
+
+  /** Marks and deletes by policy, then says how the pod ended. Nothing after `onKill`, and nothing for a pod that was never seen. */
+  async cleanup(
+    _pod: Manifest,
+    remotePod: Manifest | undefined,
+    { context, xcomResult }: { readonly context?: TaskContext; readonly xcomResult?: unknown } = {},
+  ): Promise<void> {
+    if (this.isKilled || remotePod === undefined) return;
+    const byBase = this.doXcomPush || (await this.isIstioEnabled(remotePod));
+    const succeeded =
+      phaseOf(remotePod) === PodPhase.SUCCEEDED || (byBase && containerIsSucceeded(remotePod, this.baseContainerName));
+    const keeps = this.onFinishAction === 'keep_pod' || this.onFinishAction === 'delete_active_pod';
+    if (phaseOf(remotePod) !== PodPhase.SUCCEEDED || keeps)
+      await this.patchAlreadyChecked(remotePod, { reraise: false });
+    if (!succeeded) {
+      await this.#pushResult(context, xcomResult);
+      await this.#logFailure(remotePod);
+    }
+    await this.processPodDeletion(remotePod, { reraise: false });
+    const exitCode = exitCodeOf(remotePod, this.baseContainerName);
+    if (exitCode !== undefined && this.#skipCodes().includes(exitCode))
+      throw new TaskSkipped(`pod ${nameOf(remotePod)} ended with ${String(exitCode)}`);
+    if (!succeeded) throw new TaskFailed(this.#failureText(remotePod), xcomResult);
+  }
+
+  async #begin(context: TaskContext): Promise<Manifest> {
+    this.podRequestObj ??= this.buildPodRequestObj(context);
+    this.podRequestObj = await this.calls.manifestCreated(this.podRequestObj, this.#scene(context));
+    this.pod ??= await this.getOrCreatePod(this.podRequestObj, context);
+    await context.xcomPush?.('pod_name', nameOf(this.pod));
+    await context.xcomPush?.('pod_namespace', namespaceOf(this.pod));
+    return this.pod;
+  }
+
+  async #clean(pod: Manifest, status: string, context: TaskContext, result: unknown): Promise<void> {
+    let remotePod = pod;
+    if (status !== 'timeout') {
+      const istioEnabled = await this.isIstioEnabled(pod);
+      const { baseContainerName: containerName, doXcomPush } = this;
+      try {
+        remotePod = await this.podManager.awaitPodCompletion(pod, { istioEnabled, containerName, doXcomPush });
+      } catch (error) {
+        if (!(error instanceof PodNotFoundException)) throw error;
+        this.taskLog.warn({ pod: nameOf(pod) }, 'the pod went before it could be cleaned up');
+        return;
+      }
+    }
+    await this.postCompleteAction({ pod, remotePod, context, result });
+  }
+
+  async #pushResult(context: TaskContext | undefined, result: unknown): Promise<void> {
+    if (this.doXcomPush && result !== undefined && result !== null) await context?.xcomPush?.('return_value', result);
+  }
+
+  /** What the base container has written since; a log that cannot be read is a warning. */
+  async #writeLogs(pod: Manifest, since: string | null | undefined): Promise<void> {
+    const sinceTime = since === undefined || since === null ? undefined : new Date(since);
+    const options = {
+      ...this.#logOptions(),
+      ...(sinceTime === undefined || Number.isNaN(sinceTime.getTime()) ? {} : { sinceTime }),
+    };
+    await this.optionally(false, undefined, async () => {
+      await this.podManager.fetchContainerLogs(pod, this.baseContainerName, options);
+    });
+  }
+
+  #isAlive(pod: Manifest): boolean {
+    const phase = phaseOf(pod);
+    return (
+      (phase === PodPhase.RUNNING || phase === PodPhase.PENDING) &&
+      exitCodeOf(pod, this.baseContainerName) === undefined &&
+      detectPodTerminateEarlyIssues(pod) === undefined
+    );
+  }
+
+  /** Once credentials were refused, they are read anew; a pod that can be read then begins the wait again. */
+  async #withFreshCredentials<T>(work: () => Promise<T>): Promise<T> {
+    for (let turn = 0; ; turn += 1) {
+      try {
+        return await work();
+      } catch (error) {
+        if (!(error instanceof KubernetesError) || error.fault !== 'unauthorized' || this.pod === undefined)
+          throw error;
+        this.taskLog.warn({ err: error }, 'the credentials were refused and are read anew');
+        this.manager = undefined;
+        await this.podManager.readPod(this.pod);
+        await this.clock.sleep((CREDENTIAL_WAITS_SECONDS[turn] ?? 15) * 1000);
+      }
+    }
+  }
+
+  async #logFailure(pod: Manifest): Promise<void> {
+    if (!this.logEventsOnFailure) return;
+    await this.optionally(false, undefined, async () => {
+      for (const status of recordsIn(recordIn(pod, 'status'), 'containerStatuses'))
+        this.taskLog.info({ container: status['name'], state: status['state'] }, 'container state');
+      for (const event of await this.podManager.readPodEvents(pod)) this.podManager.logPodEvent(event);
+    });
+  }
+
+  #failureText(pod: Manifest): string {
+    const dump = this.logPodSpecOnFailure ? JSON.stringify(redactedManifest(pod)) : '';
+    const message = getContainerTerminationMessage(pod, this.baseContainerName) ?? '';
+    return [`pod ${nameOf(pod)} failed`, message, dump].filter((part) => part !== '').join('\n');
+  }
+
+  #skipCodes(): readonly number[] {
+    const { skipOnExitCode } = this;
+    return typeof skipOnExitCode === 'number' ? [skipOnExitCode] : (skipOnExitCode ?? []);
+  }
+
+  #logOptions(): FetchLogOptions {
+    const { logFormatter } = this.own;
+    return {
+      containerNameLogPrefixEnabled: this.containerNameLogPrefixEnabled,
+      ...(logFormatter === undefined ? {} : { logFormatter }),
+    };
+  }
+
+  #scene(context: TaskContext) {
+    return { client: this.client, operator: this, mode: ExecutionMode.SYNC, context };
+  }
+
+  async #foundForCallbacks(pod: Manifest, context: TaskContext): Promise<Manifest | undefined> {
+    return this.callbacks.length === 0 ? undefined : await this.findPod(namespaceOf(pod) ?? '', context);
+  }
+
+  async #callback(
+    hook: 'onPodCreation' | 'onPodStarting' | 'onPodCompletion' | 'onPodTeardown' | 'onPodCleanup',
+    context: TaskContext,
+    pod: Manifest | undefined,
+  ): Promise<void> {
+    await this.calls.fire(hook, { ...this.#scene(context), pod });
+  }
+}

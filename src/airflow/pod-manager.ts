@@ -1,0 +1,402 @@
+/**
+ * The seed's PodManager, for programs that run a pod themselves, without a broker: it polls, as the seed does. The worker does not: there
+ * a triggerer's watch does the waiting. @see spec pod-operator §6
+ */
+import type { ApiRetryPolicy } from './api-retry-rules.ts';
+import {
+  containerIsCompleted,
+  containerIsRunning,
+  containerIsTerminated,
+  containerIsWait,
+  containerNamesOf,
+  detectPodTerminateEarlyIssues,
+  getContainerStatus,
+  initContainerNamesOf,
+  isOver,
+  isScheduled,
+  nameOf,
+  namespaceOf,
+  phaseOf,
+  PodPhase,
+  reconcileRequestedLogContainers,
+} from './containers.ts';
+import { recordIn, recordsIn, textIn } from '../core/json.ts';
+import type { PodRef } from '../core/pod/pod.ts';
+import { redactedManifest } from '../core/pod/manifest.ts';
+import { XCOM } from '../core/pod/xcom-sidecar.ts';
+import { ReentryError } from '../errors.ts';
+import type { Log } from '../ports/ambient.ts';
+import type { Cluster, Manifest, PodEventLine } from '../ports/cluster.ts';
+import { type Clock, genericApiRetry, SILENT, SYSTEM_CLOCK } from './api-retry.ts';
+import type { PodCallbacks } from '../operator/callbacks.ts';
+import { formatNanos } from '../core/log/cursor.ts';
+import { PodLaunchFailedException, PodLaunchTimeoutException, PodNotFoundException } from './exceptions.ts';
+import {
+  fetchContainerLogs,
+  type FetchLogOptions,
+  type LogFollow,
+  parseLogLine,
+  type PodLoggingStatus,
+} from './pod-logs.ts';
+import { extractXcom, extractXcomJson, extractXcomKill, XComRetrievalError } from '../operator/xcom.ts';
+
+/** What a manager is made with besides its client. */
+export interface PodManagerOptions {
+  /** Told of each line of followed logs. */
+  readonly callbacks?: readonly PodCallbacks[];
+  readonly log?: Log;
+  readonly clock?: Clock;
+  /** Patience with the API. Default: 5 calls, 1 to 15 s apart. */
+  readonly retries?: ApiRetryPolicy;
+}
+
+/** Seconds that starting may take. */
+export interface StartLimits {
+  /** From the call to condition `PodScheduled`. Default 120. */
+  readonly scheduleTimeout?: number;
+  /** From the scheduling until the pod leaves Pending. Default 120. */
+  readonly startupTimeout?: number;
+  /** Between two looks. Default 1. */
+  readonly checkInterval?: number;
+}
+
+/** Works on pods of one cluster. Pods are API objects; where one is read anew, only its name and namespace count. */
+export class PodManager {
+  readonly client: Cluster;
+  /** Set when watching the pod's events makes no more sense. */
+  stopWatchingEvents = false;
+  readonly #options: Required<Omit<PodManagerOptions, 'retries'>> & { readonly retries: ApiRetryPolicy | undefined };
+  /** Newest line by namespace, pod and container, so that a second reading goes on there. */
+  readonly #lastLogTimes = new Map<string, Date>();
+
+  constructor(
+    kubeClient: Cluster,
+    { callbacks = [], log = SILENT, clock = SYSTEM_CLOCK, retries }: PodManagerOptions = {},
+  ) {
+    this.client = kubeClient;
+    this.#options = { callbacks, log, clock, retries };
+  }
+
+  /** Sends the pod as it is; the API's answer. @throws KubernetesError, after the manifest was logged without values */
+  async runPodAsync(pod: Manifest): Promise<Manifest> {
+    const namespace = this.#namespaceOf(pod);
+    try {
+      const made = await this.client.createPod(namespace, pod);
+      if (made.kind === 'exists')
+        throw new ReentryError('KUBERNETES', `a pod ${nameOf(pod)} exists in ${namespace}`, { transient: false });
+      return made.pod;
+    } catch (error) {
+      this.#options.log.error({ manifest: redactedManifest(pod), err: error }, 'the pod could not be created');
+      throw error;
+    }
+  }
+
+  /** The same with patience. */
+  async createPod(pod: Manifest): Promise<Manifest> {
+    return await this.#patiently(() => this.runPodAsync(pod));
+  }
+
+  /** Deletes exactly this pod; one that is gone is no error. @param gracePeriodSeconds absent: the pod's own */
+  async deletePod(pod: Manifest, gracePeriodSeconds?: number): Promise<void> {
+    await this.#patiently(async () => {
+      const known = textIn(recordIn(pod, 'metadata'), 'uid') === undefined ? await this.#find(pod) : pod;
+      if (known !== undefined) await this.client.deletePod(this.refOf(known), gracePeriodSeconds);
+    });
+  }
+
+  /** The pod as it is now. @throws PodNotFoundException, KubernetesError */
+  async readPod(pod: Manifest): Promise<Manifest> {
+    const found = await this.#patiently(() => this.#find(pod));
+    if (found === undefined) throw new PodNotFoundException(`pod ${this.#namespaceOf(pod)}/${nameOf(pod)} is gone`);
+    return found;
+  }
+
+  /** The pod's events, oldest first. */
+  async readPodEvents(pod: Manifest): Promise<readonly PodEventLine[]> {
+    const events = await this.#patiently(() => this.client.podEvents(this.refOf(pod)));
+    return events.toSorted((a, b) => a.lastSeenAt - b.lastSeenAt);
+  }
+
+  /** Logs each event of the pod once, until `stopWatchingEvents`. @param checkInterval seconds */
+  async watchPodEvents(pod: Manifest, checkInterval = 10): Promise<void> {
+    const seen = new Set<string>();
+    while (!this.stopWatchingEvents) {
+      for (const event of await this.readPodEvents(pod)) {
+        const key = `${event.reason} ${event.message} ${String(event.lastSeenAt)}`;
+        if (seen.has(key)) continue;
+        seen.add(key);
+        this.logPodEvent(event);
+      }
+      await this.#options.clock.sleep(checkInterval * 1000);
+    }
+  }
+
+  /** Warnings as warnings, all else as information. */
+  logPodEvent({ type, reason, message }: PodEventLine): void {
+    this.#options.log[type === 'Warning' ? 'warn' : 'info']({ reason }, message);
+  }
+
+  /**
+   * Until the pod has left Pending (phase Unknown counts as starting). The clock starts anew when the pod is scheduled.
+   * @throws PodLaunchTimeoutException, PodLaunchFailedException (a hopeless image, or a pod that failed before any container began)
+   */
+  async awaitPodStart(
+    pod: Manifest,
+    { scheduleTimeout = 120, startupTimeout = 120, checkInterval = 1 }: StartLimits = {},
+  ): Promise<void> {
+    const { clock } = this.#options;
+    let from = clock.now();
+    let scheduled = false;
+    for (;;) {
+      const present = await this.readPod(pod);
+      const phase = phaseOf(present);
+      if (phase !== PodPhase.PENDING && phase !== 'Unknown') {
+        this.stopWatchingEvents = true;
+        if (phase === PodPhase.FAILED && recordsIn(recordIn(present, 'status'), 'containerStatuses').length === 0)
+          throw new PodLaunchFailedException(`pod ${nameOf(pod)} failed before it began${reasonOf(present)}`);
+        return;
+      }
+      if (isScheduled(present)) {
+        if (!scheduled) from = clock.now();
+        scheduled = true;
+      }
+      const limit = scheduled ? startupTimeout : scheduleTimeout;
+      if (clock.now() - from >= limit * 1000) {
+        this.stopWatchingEvents = true;
+        const what = scheduled ? 'started' : 'scheduled';
+        throw new PodLaunchTimeoutException(`pod ${nameOf(pod)} was not ${what} within ${String(limit)} s`);
+      }
+      const issue = detectPodTerminateEarlyIssues(present);
+      if (issue !== undefined)
+        throw new PodLaunchFailedException(`pod ${nameOf(pod)} cannot start: ${issue.reason}: ${issue.message}`);
+      await clock.sleep(checkInterval * 1000);
+    }
+  }
+
+  /** The seed's old name of `fetchContainerLogs` with `follow`. */
+  async followContainerLogs(pod: Manifest, containerName: string): Promise<PodLoggingStatus> {
+    return await this.fetchContainerLogs(pod, containerName, { follow: true });
+  }
+
+  /** Reads a container's log, with `follow` until the container has stopped; goes on after interruptions where it stood. */
+  async fetchContainerLogs(
+    pod: Manifest,
+    containerName: string,
+    options: FetchLogOptions = {},
+  ): Promise<PodLoggingStatus> {
+    const key = `${this.#namespaceOf(pod)}/${nameOf(pod)}/${containerName}`;
+    const known = this.#lastLogTimes.get(key);
+    const { clock, log, callbacks } = this.#options;
+    const follow: LogFollow = {
+      ...{ client: this.client, pod: this.refOf(pod), containerName, clock, log, callbacks },
+      isRunning: () => this.containerIsRunning(pod, containerName),
+      open: (from) => this.readPodLogs(pod, containerName, { follow: options.follow ?? false, ...from }),
+    };
+    const sinceTime = options.sinceTime ?? known;
+    const status = await fetchContainerLogs(follow, { ...options, ...(sinceTime === undefined ? {} : { sinceTime }) });
+    if (status.lastLogTime !== undefined) this.#lastLogTimes.set(key, status.lastLogTime);
+    return status;
+  }
+
+  /** The logs of the wanted containers one after another. `containers`: a name, names, or `true` for all but the result sidecar. */
+  async fetchRequestedContainerLogs(
+    pod: Manifest,
+    containers: unknown,
+    options: FetchLogOptions = {},
+  ): Promise<readonly PodLoggingStatus[]> {
+    return await this.#fetchAll(pod, this.#wanted(containers, await this.getContainerNames(pod)), options);
+  }
+
+  /** The same of init containers, in their order, each once it has begun. */
+  async fetchRequestedInitContainerLogs(
+    pod: Manifest,
+    initContainers: unknown,
+    options: FetchLogOptions = {},
+  ): Promise<readonly PodLoggingStatus[]> {
+    const actual = this.getInitContainerNames(pod);
+    const wanted = this.#wanted(initContainers, actual);
+    const statuses: PodLoggingStatus[] = [];
+    for (const name of actual.filter((one) => wanted.includes(one))) {
+      await this.awaitInitContainerStart(pod, name);
+      statuses.push(await this.fetchContainerLogs(pod, name, options));
+    }
+    return statuses;
+  }
+
+  /** Until an init container has begun, or the pod is over. */
+  async awaitInitContainerStart(pod: Manifest, containerName: string): Promise<void> {
+    for (;;) {
+      const present = await this.readPod(pod);
+      const hasBegun =
+        getContainerStatus(present, containerName) !== undefined && !containerIsWait(present, containerName);
+      if (isOver(present) || (hasBegun && phaseOf(present) !== PodPhase.PENDING)) return;
+      await this.#options.clock.sleep(1000);
+    }
+  }
+
+  /** Until the container has ended, or the pod has without it. @param pollingTime seconds */
+  async awaitContainerCompletion(pod: Manifest, containerName: string, pollingTime = 1): Promise<void> {
+    for (;;) {
+      const present = await this.readPod(pod);
+      if (containerIsCompleted(present, containerName) || isOver(present)) return;
+      await this.#options.clock.sleep(pollingTime * 1000);
+    }
+  }
+
+  /** Until the pod has ended; where a mesh or the result sidecar outlives it, until the base container has. The pod as it is then. */
+  async awaitPodCompletion(
+    pod: Manifest,
+    {
+      istioEnabled = false,
+      containerName = 'base',
+      doXcomPush = false,
+    }: { readonly istioEnabled?: boolean; readonly containerName?: string; readonly doXcomPush?: boolean } = {},
+  ): Promise<Manifest> {
+    for (;;) {
+      const present = await this.readPod(pod);
+      if (isOver(present)) return present;
+      if ((istioEnabled || doXcomPush) && containerIsTerminated(present, containerName)) return present;
+      if (detectPodTerminateEarlyIssues(present) !== undefined) return present;
+      await this.#options.clock.sleep(2000);
+    }
+  }
+
+  /** Timestamp and text of a line as the kubelet gives it; a line without its own time has none. */
+  parseLogLine(line: string): { readonly timestamp: Date | undefined; readonly message: string } {
+    return parseLogLine(line);
+  }
+
+  async containerIsRunning(pod: Manifest, containerName: string): Promise<boolean> {
+    return containerIsRunning(await this.readPod(pod), containerName);
+  }
+
+  async containerIsTerminated(pod: Manifest, containerName: string): Promise<boolean> {
+    return containerIsTerminated(await this.readPod(pod), containerName);
+  }
+
+  /** Whether the container has ended with exit code 0. */
+  async containerIsSucceeded(pod: Manifest, containerName: string): Promise<boolean> {
+    const state = recordIn(getContainerStatus(await this.readPod(pod), containerName), 'state');
+    return recordIn(state, 'terminated')['exitCode'] === 0;
+  }
+
+  /** Lines of a container's log, `<RFC 3339 time> <text>` each. @param sinceSeconds whole seconds back from now */
+  async *readPodLogs(
+    pod: Manifest,
+    containerName: string,
+    {
+      tailLines,
+      sinceSeconds,
+      follow = true,
+    }: { readonly tailLines?: number; readonly sinceSeconds?: number; readonly follow?: boolean } = {},
+  ): AsyncGenerator<string, void, undefined> {
+    const from =
+      sinceSeconds === undefined || sinceSeconds <= 0
+        ? undefined
+        : { nanos: BigInt(Math.floor(this.#options.clock.now() / 1000 - sinceSeconds)) * 1_000_000_000n, lines: 0 };
+    const lines = this.client.logs(this.refOf(pod), containerName, {
+      follow,
+      from,
+      ...(tailLines === undefined ? {} : { tailLines }),
+    });
+    for await (const { at, text } of lines) yield `${formatNanos(at.nanos)} ${text}`;
+  }
+
+  /** Names of the main containers as the API has them, without the result sidecar. */
+  async getContainerNames(pod: Manifest): Promise<readonly string[]> {
+    return containerNamesOf(await this.readPod(pod));
+  }
+
+  /** Names of the init containers of the object given. */
+  getInitContainerNames(pod: Manifest): readonly string[] {
+    return initContainerNamesOf(pod);
+  }
+
+  /** Until the result sidecar runs. Seconds. @throws XComRetrievalError where it has ended, or after `timeout` */
+  async awaitXcomSidecarContainerStart(
+    pod: Manifest,
+    { timeout = 900, logInterval = 30 }: { readonly timeout?: number; readonly logInterval?: number } = {},
+  ): Promise<void> {
+    const { clock, log } = this.#options;
+    const from = clock.now();
+    let toldAt = from;
+    for (;;) {
+      const present = await this.readPod(pod);
+      if (containerIsRunning(present, XCOM.container)) return;
+      if (containerIsTerminated(present, XCOM.container) || isOver(present))
+        throw new XComRetrievalError('unreadable', 'the result sidecar has ended');
+      if (clock.now() - from >= timeout * 1000)
+        throw new XComRetrievalError('unreadable', `the result sidecar did not start within ${String(timeout)} s`);
+      if (clock.now() - toldAt >= logInterval * 1000) {
+        toldAt = clock.now();
+        log.warn({ pod: nameOf(pod) }, 'the result sidecar does not run yet');
+      }
+      await clock.sleep(1000);
+    }
+  }
+
+  /** The result's JSON text (or the sentinel for none); then the sidecar is told to end. */
+  async extractXcom(pod: Manifest): Promise<string> {
+    return await extractXcom(this.#exchange(pod));
+  }
+  /** The result's JSON text alone. */
+  async extractXcomJson(pod: Manifest): Promise<string> {
+    return await extractXcomJson(this.#exchange(pod));
+  }
+  /** Tells the sidecar to end. */
+  async extractXcomKill(pod: Manifest): Promise<void> {
+    await extractXcomKill(this.#exchange(pod));
+  }
+
+  /** Where a pod object is. */
+  refOf(pod: Manifest): PodRef {
+    const metadata = recordIn(pod, 'metadata');
+    const { connection } = this.client;
+    return {
+      connection,
+      namespace: this.#namespaceOf(pod),
+      name: nameOf(pod),
+      uid: textIn(metadata, 'uid') ?? '',
+    };
+  }
+
+  #exchange(pod: Manifest) {
+    return { cluster: this.client, pod: this.refOf(pod), log: this.#options.log };
+  }
+
+  #namespaceOf(pod: Manifest): string {
+    return namespaceOf(pod) ?? this.client.namespace;
+  }
+
+  async #find(pod: Manifest): Promise<Manifest | undefined> {
+    return await this.client.getPod(this.#namespaceOf(pod), nameOf(pod));
+  }
+
+  async #patiently<T>(call: () => Promise<T>): Promise<T> {
+    const { clock, retries } = this.#options;
+    return await genericApiRetry(call, { clock, ...(retries === undefined ? {} : { policy: retries }) });
+  }
+
+  #wanted(requested: unknown, actual: readonly string[]): readonly string[] {
+    const wanted = reconcileRequestedLogContainers(requested, actual);
+    const asked: readonly unknown[] = Array.isArray(requested) ? requested : [requested];
+    const missing = asked.filter((name) => name !== true && !wanted.some((one) => one === name));
+    if (missing.length > 0) this.#options.log.error({ missing, actual }, 'no such containers to read the log of');
+    return wanted;
+  }
+
+  async #fetchAll(
+    pod: Manifest,
+    names: readonly string[],
+    options: FetchLogOptions,
+  ): Promise<readonly PodLoggingStatus[]> {
+    const statuses: PodLoggingStatus[] = [];
+    for (const name of names) statuses.push(await this.fetchContainerLogs(pod, name, options));
+    return statuses;
+  }
+}
+
+const reasonOf = (pod: Manifest): string => {
+  const reason = textIn(recordIn(pod, 'status'), 'reason');
+  return reason === undefined ? '' : `: ${reason}`;
+};

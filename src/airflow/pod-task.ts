@@ -1,0 +1,251 @@
+/** The pods of a program's own task: found, made, marked, deleted. The task's way from beginning to end is `KubernetesPodOperator`. @see spec pod-operator §2, §3, §7 */
+import { randomUUID } from 'node:crypto';
+import {
+  containerIsSucceeded,
+  createdAt,
+  startedAt,
+  hasIstioProxy,
+  ISTIO_CONTAINER_NAME,
+  nameOf,
+  namespaceOf,
+  phaseOf,
+  PodPhase,
+} from './containers.ts';
+import { deletesPod } from '../core/pod/finish-action.ts';
+import { recordIn, textIn } from '../core/json.ts';
+import { findPodSelector, LABEL_TRUE, LABELS } from '../core/pod/labels.ts';
+import { podManifest, redactedManifest } from '../core/pod/manifest.ts';
+import type { PodPhase as Phase } from '../core/pod/pod.ts';
+import type { Log } from '../ports/ambient.ts';
+import type { Cluster, Manifest } from '../ports/cluster.ts';
+import { type Clock, SILENT, SYSTEM_CLOCK } from './api-retry.ts';
+import { type PodCallbacks, RunCallbacks } from '../operator/callbacks.ts';
+import { FoundMoreThanOnePodFailure, PodNotFoundException, TaskFailed } from './exceptions.ts';
+import type { PodOperatorHookProtocol } from './hook.ts';
+import { type PodParams, podParamsSchema } from '../operator/params.ts';
+import { PodManager } from './pod-manager.ts';
+import { DEFAULT_CONNECTION } from '../operator/pod-request.ts';
+import { type KubernetesPodOperatorParams, requestParams, type TaskContext } from './pod-task-params.ts';
+
+/** What a mesh's proxy answers when it agrees to quit. */
+export const QUIT_AGREED = 'HTTP/1.1 200';
+
+// Every parameter is an attribute, as in the seed.
+// eslint-disable-next-line @typescript-eslint/no-unsafe-declaration-merging, @typescript-eslint/no-empty-object-type -- assigned in the constructor, all of them
+export interface PodTask extends Omit<PodParams, 'callbacks' | 'progressCallback'> {}
+
+/** One configured task, and what can be done with its pods. */
+// eslint-disable-next-line @typescript-eslint/no-unsafe-declaration-merging -- as above
+export class PodTask {
+  /** The manifest, once built. */
+  podRequestObj: Manifest | undefined;
+  /** The pod that runs; known before anything else can fail, so that `onKill` works. */
+  pod: Manifest | undefined;
+  /** The pod as the server last showed it. */
+  remotePod: Manifest | undefined;
+  readonly callbacks: readonly PodCallbacks[];
+  readonly progressCallback: PodCallbacks['progressCallback'];
+  readonly hook: PodOperatorHookProtocol;
+  readonly taskId: string;
+  protected readonly params: PodParams;
+  protected readonly own: KubernetesPodOperatorParams;
+  protected readonly calls: RunCallbacks;
+  protected readonly taskLog: Log;
+  protected readonly clock: Clock;
+  /** The callbacks, and the progress callback as the last of them. */
+  readonly #called: readonly PodCallbacks[];
+  readonly #runId = randomUUID();
+  protected manager: PodManager | undefined;
+  protected isKilled = false;
+
+  /** @throws ZodError naming every parameter that is wrong */
+  constructor(options: KubernetesPodOperatorParams, baseName: string) {
+    const { hook, taskId = 'pod', callbacks, progressCallback, log = SILENT, clock = SYSTEM_CLOCK } = options;
+    this.params = podParamsSchema.parse({ baseContainerName: baseName, ...requestParams(options) });
+    const { kubernetesConnId, containerLogs, baseContainerName, skipOnExitCode } = this.params;
+    Object.assign(this, this.params, {
+      kubernetesConnId: kubernetesConnId ?? DEFAULT_CONNECTION,
+      containerLogs: containerLogs ?? baseContainerName,
+      skipOnExitCode: typeof skipOnExitCode === 'number' ? [skipOnExitCode] : (skipOnExitCode ?? []),
+    });
+    this.own = options;
+    this.callbacks = callbacks === undefined ? [] : isList(callbacks) ? callbacks : [callbacks];
+    this.hook = hook;
+    this.taskId = taskId;
+    this.taskLog = log;
+    this.clock = clock;
+    this.progressCallback = progressCallback;
+    this.#called = progressCallback === undefined ? this.callbacks : [...this.callbacks, { progressCallback }];
+    this.calls = new RunCallbacks(this.callbacks, this.taskLog);
+  }
+
+  /** The hook's client. */
+  get client(): Cluster {
+    return this.hook.coreV1Client;
+  }
+
+  /** Made once; anew after credentials were renewed. */
+  get podManager(): PodManager {
+    if (this.manager === undefined) {
+      this.manager = new PodManager(this.client, { callbacks: this.#called, log: this.taskLog, clock: this.clock });
+      void this.calls.fire('onSyncClientCreation', { client: this.client, operator: this });
+    }
+    return this.manager;
+  }
+
+  /** The manifest; the same each time it is asked for. */
+  buildPodRequestObj(context?: TaskContext): Manifest {
+    const { podSecurity = 'baseline', podTemplates = {}, executionTimeoutSeconds } = this.own;
+    const { podTemplateFile } = this.params;
+    const { tryNumber = 1 } = context ?? {};
+    return podManifest(this.params, {
+      installation: 'library',
+      run: { tenant: 'default', runId: this.#runId },
+      attempt: tryNumber,
+      queue: 'default',
+      context: { taskId: this.taskId, ...context },
+      defaultNamespace: this.hook.getNamespace() ?? 'default',
+      executionTimeoutSeconds,
+      podSecurity,
+      template: typeof podTemplateFile === 'string' ? podTemplates[podTemplateFile] : undefined,
+      xcomSidecar: this.client.xcomSidecar ?? {},
+    });
+  }
+
+  /** The manifest without the task's labels, values hidden; nothing is sent. */
+  dryRun(): Manifest {
+    return redactedManifest(this.buildPodRequestObj());
+  }
+
+  /**
+   * The pod of this task, whatever its try. Several: with `reattachOnRestart` an error, without it the newest, the others dealt with.
+   * @throws FoundMoreThanOnePodFailure
+   */
+  async findPod(
+    namespace: string,
+    context: TaskContext,
+    { excludeChecked = true }: { readonly excludeChecked?: boolean } = {},
+  ): Promise<Manifest | undefined> {
+    const selector = findPodSelector(this.labels, { taskId: this.taskId, ...context }, { excludeChecked });
+    const listed = await this.client.listPods(namespace, selector);
+    const found: Manifest[] = [];
+    for (const { name } of listed)
+      found.push(...[await this.client.getPod(namespace, name)].filter((pod) => pod !== undefined));
+    if (found.length > 1) {
+      if (this.reattachOnRestart && this.durable)
+        throw new FoundMoreThanOnePodFailure(`several pods have the labels ${selector}`);
+      this.taskLog.warn({ selector }, 'several pods have the labels of this task');
+      return await this.processDuplicateLabelPods(found);
+    }
+    const [pod] = found;
+    if (pod !== undefined) this.logMatchingPod(pod, context);
+    return pod;
+  }
+
+  /** Says which pod was found, and of which try it is. */
+  logMatchingPod(pod: Manifest, { tryNumber }: TaskContext): void {
+    const labels = recordIn(recordIn(pod, 'metadata'), 'labels');
+    this.taskLog.info(
+      { pod: nameOf(pod), labels, tryNumber, podTryNumber: labels['try_number'] },
+      'a pod of this task was found',
+    );
+  }
+
+  /** A live pod of this task is taken up again; an ended one is, too, where the policy keeps it. Otherwise the request is created. */
+  async getOrCreatePod(podRequestObj: Manifest, context: TaskContext): Promise<Manifest> {
+    if (this.reattachOnRestart && this.durable) {
+      const found = await this.findPod(namespaceOf(podRequestObj) ?? this.client.namespace, context);
+      const evicted = textIn(recordIn(found, 'status'), 'reason')?.toLowerCase() === 'evicted';
+      if (found !== undefined && !PodPhase.terminalStates.has(phaseOf(found) ?? '') && !evicted) return found;
+      if (found !== undefined && !(await this.processPodDeletion(found))) return found;
+    }
+    return await this.podManager.createPod(podRequestObj);
+  }
+
+  /** The newest of several pods of one task; all others are marked, and deleted where the policy deletes. */
+  async processDuplicateLabelPods(podList: readonly Manifest[]): Promise<Manifest | undefined> {
+    // One that has not started yet has no time of that: then all are compared by their creation.
+    const time = podList.every((pod) => startedAt(pod) !== undefined)
+      ? (pod: Manifest) => startedAt(pod) ?? 0
+      : createdAt;
+    const [newest, ...others] = podList.toSorted((a, b) => time(b) - time(a));
+    for (const pod of others) {
+      await this.patchAlreadyChecked(pod, { reraise: false });
+      if (this.onFinishAction === 'delete_pod') await this.processPodDeletion(pod);
+    }
+    return newest;
+  }
+
+  /** Whether the pod was deleted, by `onFinishAction`. @param reraise whether errors are thrown (default) or logged */
+  async processPodDeletion(
+    pod: Manifest | undefined,
+    { reraise = true }: { readonly reraise?: boolean } = {},
+  ): Promise<boolean> {
+    if (pod === undefined) return false;
+    const facts = { phase: knownPhase(phaseOf(pod)), baseSucceeded: containerIsSucceeded(pod, this.baseContainerName) };
+    if (!deletesPod(this.onFinishAction, facts)) return false;
+    return await this.optionally(reraise, false, async () => {
+      await this.podManager.deletePod(pod);
+      return true;
+    });
+  }
+
+  /** Labels a pod as dealt with: exactly that one label. */
+  async patchAlreadyChecked(pod: Manifest, { reraise = true }: { readonly reraise?: boolean } = {}): Promise<void> {
+    const patch = { metadata: { labels: { [LABELS.alreadyChecked]: LABEL_TRUE } } };
+    await this.optionally(reraise, undefined, async () => {
+      await this.client.patchPod(this.podManager.refOf(pod), patch);
+    });
+  }
+
+  /** Whether a mesh's proxy runs beside the base container; of a pod that is gone, no. */
+  async isIstioEnabled(pod: Manifest | undefined): Promise<boolean> {
+    if (pod === undefined) return false;
+    try {
+      return hasIstioProxy(await this.podManager.readPod(pod));
+    } catch (error) {
+      if (error instanceof PodNotFoundException) return false;
+      throw error;
+    }
+  }
+
+  /** Asks the mesh's proxy to quit. @throws TaskFailed where it does not agree */
+  async killIstioSidecar(pod: Manifest): Promise<void> {
+    const command = ['/bin/sh', '-c', 'curl -fsI -X POST http://localhost:15020/quitquitquit'];
+    const outcome = await this.client.exec(this.podManager.refOf(pod), {
+      container: ISTIO_CONTAINER_NAME,
+      command,
+      timeoutMs: 30_000,
+      maxBytes: 65_536,
+    });
+    const said = outcome.kind === 'tooLarge' ? '' : new TextDecoder().decode(outcome.stdout);
+    if (!said.includes(QUIT_AGREED)) throw new TaskFailed(`the proxy did not quit: ${said}`);
+  }
+
+  /** The user's cancel: the pod goes, unless `onKillAction` keeps it; clean-up does nothing any more. Never throws. */
+  async onKill(): Promise<void> {
+    this.isKilled = true;
+    const { pod } = this;
+    if (pod === undefined || this.onKillAction === 'keep_pod') return;
+    await this.optionally(false, undefined, () =>
+      this.podManager.deletePod(pod, this.terminationGracePeriod ?? undefined),
+    );
+  }
+
+  /** Does it; an error is thrown, or logged and `otherwise` the answer. */
+  protected async optionally<T>(reraise: boolean, otherwise: T, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      if (reraise) throw error;
+      this.taskLog.error({ err: error }, 'not possible; the task goes on');
+      return otherwise;
+    }
+  }
+}
+
+const isList = (callbacks: PodCallbacks | readonly PodCallbacks[]): callbacks is readonly PodCallbacks[] =>
+  Array.isArray(callbacks);
+
+const PHASES = ['Pending', 'Running', 'Succeeded', 'Failed', 'Unknown'] as const satisfies readonly Phase[];
+const knownPhase = (phase: string | undefined): Phase | undefined => PHASES.find((one) => one === phase);

@@ -1,0 +1,80 @@
+/** The log of a task whose pod still runs. @see spec executor §9 */
+import { recordIn, textIn } from '../core/json.ts';
+import { ReentryError } from '../errors.ts';
+import type { Cluster } from '../ports/cluster.ts';
+import type { KubeConfig } from './kube-config.ts';
+import { BASE_CONTAINER, podOverrideIn } from './pod-generator.ts';
+import { buildSelectorForK8sExecutorPod } from './pod-labels.ts';
+import type { TaskInstance } from './task-store.ts';
+
+/** What was found: sentences for people, and the log's lines as they come. */
+export interface StreamedTaskLog {
+  readonly messages: readonly string[];
+  /** None where nothing could be read. */
+  readonly streams: readonly AsyncIterable<string>[];
+}
+
+/** Colours and cursor movements of terminals. */
+const ANSI = /\u001B(?:[@-Z\\-_]|\[[0-?]*[ -/]*[@-~])/g;
+
+function namespaceOf(task: TaskInstance, kubeConfig: Pick<KubeConfig, 'kubeNamespace'>): string {
+  try {
+    const override = podOverrideIn(task.executorConfig);
+    return textIn(recordIn(override, 'metadata'), 'namespace') ?? kubeConfig.kubeNamespace;
+  } catch {
+    // A config with which no pod could have been launched says nothing about where it is.
+    return kubeConfig.kubeNamespace;
+  }
+}
+
+/** Reads the last `tailLines` lines of a running task's container. Never rejects: what went wrong is a message. */
+export async function streamTaskLog(
+  cluster: Pick<Cluster, 'listPods' | 'logs'>,
+  kubeConfig: Pick<KubeConfig, 'kubeNamespace'>,
+  task: TaskInstance,
+  { tryNumber, tailLines }: { readonly tryNumber: number; readonly tailLines: number },
+): Promise<StreamedTaskLog> {
+  const host = task.hostname === undefined || task.hostname === '' ? '' : ` (${task.hostname})`;
+  const messages = [`Asking the Kubernetes API for the log of the pod${host}.`];
+  try {
+    const namespace = namespaceOf(task, kubeConfig);
+    const selector = buildSelectorForK8sExecutorPod({ ...task.key, tryNumber, owner: task.queuedByJobId });
+    const pods = await cluster.listPods(namespace, selector);
+    const [pod] = pods;
+    if (pod === undefined || pods.length > 1)
+      throw new ReentryError('NOT_FOUND', `${pods.length} pods in ${namespace} fit ${selector}; one was expected`, {
+        transient: false,
+      });
+    const lines = cluster.logs(pod, BASE_CONTAINER, { tailLines })[Symbol.asyncIterator]();
+    const first = await lines.next();
+    if (first.done === true) return { messages, streams: [] };
+    const stream = async function* (): AsyncGenerator<string, undefined> {
+      yield first.value.text.replace(ANSI, '');
+      for (let next = await lines.next(); next.done !== true; next = await lines.next())
+        yield next.value.text.replace(ANSI, '');
+    };
+    return { messages: [...messages, `Found the log of pod ${pod.name}.`], streams: [stream()] };
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    return { messages: [...messages, `Reading the log failed: ${why}`], streams: [] };
+  }
+}
+
+/** The same as texts; one empty text where there is none. */
+export async function readTaskLog(log: StreamedTaskLog): Promise<{
+  readonly messages: readonly string[];
+  readonly logs: readonly string[];
+}> {
+  const logs: string[] = [];
+  const messages = [...log.messages];
+  for (const stream of log.streams) {
+    const lines: string[] = [];
+    try {
+      for await (const line of stream) lines.push(line);
+    } catch (error) {
+      messages.push(`Reading the log failed: ${error instanceof Error ? error.message : String(error)}`);
+    }
+    logs.push(lines.join('\n'));
+  }
+  return { messages, logs: logs.length === 0 ? [''] : logs };
+}

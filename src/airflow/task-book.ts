@@ -1,0 +1,56 @@
+/** What an executor remembers of its tasks, by the text of their keys. In memory only: pods carry what a successor needs. */
+import type { Log } from '../ports/ambient.ts';
+import type { Cluster } from '../ports/cluster.ts';
+import type { Adopter } from './adoption.ts';
+import type { AirflowKubernetesScheduler } from './airflow-kubernetes-scheduler.ts';
+import type { BaseExecutor } from './base-executor.ts';
+import type { KubeConfig } from './kube-config.ts';
+import { LaunchedPods } from './launched-pods.ts';
+import type { KubernetesJob, KubernetesResults, PodLaunchAttempt } from './records.ts';
+import { keyText, type TaskKey } from './task-key.ts';
+import { TaskQueue } from './task-queue.ts';
+import type { TaskStore } from './task-store.ts';
+
+/** Queues, attempts and pods of one executor. */
+export class TaskBook {
+  readonly taskQueue = new TaskQueue<KubernetesJob>();
+  readonly resultQueue = new TaskQueue<KubernetesResults>();
+  readonly attempts = new Map<string, PodLaunchAttempt>();
+  /** Refused creations so far. */
+  readonly publishRetries = new Map<string, number>();
+  /** How often a task was taken back because its pod stayed pending. */
+  readonly takenBack = new Map<string, number>();
+  /** Epoch milliseconds of `executeAsync`. */
+  readonly lastHandled = new Map<string, number>();
+  readonly launched: LaunchedPods;
+
+  /** `nowMs`: monotonic. */
+  constructor(nowMs: () => number) {
+    this.launched = new LaunchedPods(nowMs);
+  }
+
+  /** The task has ended here: nothing of it is needed any more. */
+  forget(key: TaskKey): void {
+    const id = keyText(key);
+    for (const known of [this.attempts, this.publishRetries, this.takenBack, this.lastHandled]) known.delete(id);
+    this.launched.delete(id);
+  }
+}
+
+/** What the parts of a started executor share. */
+export interface ExecutorParts {
+  /** Slots and events. */
+  readonly tasks: Pick<BaseExecutor, 'running' | 'recordEvent' | 'fail' | 'eventOf' | 'dropEvent'>;
+  readonly book: TaskBook;
+  readonly scheduler: AirflowKubernetesScheduler;
+  readonly cluster: Cluster;
+  readonly kubeConfig: KubeConfig;
+  readonly owner: string;
+  readonly store: TaskStore;
+  readonly log: Log | undefined;
+}
+
+/** As whom pods are adopted. */
+export function adopterOf({ cluster, kubeConfig, owner, scheduler, log }: ExecutorParts): Adopter {
+  return { cluster, kubeConfig, owner, writes: scheduler.writes, log };
+}

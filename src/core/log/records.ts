@@ -1,0 +1,89 @@
+/** What the seed makes of a log: lines parsed, joined to records, with a level and a prefix. Pure. @see spec pod-operator §6.5, §6.11, errata 14, 15 */
+import { stampOf } from './cursor.ts';
+import type { ContainerProjection } from '../pod/pod.ts';
+
+/** A line and its own time, in nanoseconds since the epoch; without a time it goes on from the line before. */
+export interface ParsedLogLine {
+  readonly nanos: bigint | undefined;
+  /** Without time and final newlines; of a line without a time the line as it was. */
+  readonly message: string;
+}
+
+/** The seed's `parse_log_line`; a time is RFC 3339 at the start of the line and nothing else. */
+export function parsedLogLine(line: string): ParsedLogLine {
+  const stamp = stampOf(line.replace(/\n+$/, ''));
+  return stamp === undefined
+    ? { nanos: undefined, message: line }
+    : { nanos: stamp.nanos, message: line.slice(stamp.length).replace(/\n+$/, '') };
+}
+
+/** Levels of forwarded lines. */
+export type LogLevel = 'debug' | 'info' | 'warning' | 'error' | 'critical';
+
+const LEVELS: Readonly<Record<string, LogLevel>> = {
+  debug: 'debug',
+  info: 'info',
+  warn: 'warning',
+  warning: 'warning',
+  error: 'error',
+  critical: 'critical',
+  fatal: 'critical',
+};
+
+/** The level that a message begins with, in brackets or not; `info` where it names none. */
+export function parseLogLevel(message: string): LogLevel {
+  const word = /^\s*(?:\[\s*)?(critical|fatal|error|warning|warn|debug|info)/i.exec(message)?.[1];
+  return LEVELS[word?.toLowerCase() ?? 'info'] ?? 'info';
+}
+
+/** Whether a line opens or closes a foldable group: shown as it is, without prefix or level. */
+export function isLogGroupMarker(line: string): boolean {
+  return line.startsWith('::group::') || line.startsWith('::endgroup::');
+}
+
+/** A line with those that go on from it. */
+export interface LogRecord {
+  /** Absent on lines before the first time of a reading. */
+  readonly nanos: bigint | undefined;
+  readonly text: string;
+}
+
+/**
+ * Joins lines to records. Lines before the first time are a record of their own, and an empty line is one: unlike in the seed, nothing is lost.
+ * `beforeNanos`: ends at the first line of that time or later.
+ */
+export function* logRecords(lines: Iterable<string>, beforeNanos?: bigint): Generator<LogRecord> {
+  let open: { nanos: bigint | undefined; text: string } | undefined;
+  for (const line of lines) {
+    const { nanos, message } = parsedLogLine(line);
+    if (nanos !== undefined && beforeNanos !== undefined && nanos >= beforeNanos) break;
+    if (nanos === undefined && open !== undefined) open.text += `\n${message.replace(/\n$/, '')}`;
+    else {
+      if (open !== undefined) yield open;
+      open = { nanos, text: message.replace(/\n$/, '') };
+    }
+  }
+  if (open !== undefined) yield open;
+}
+
+/** What stands before a record's text to say whose it is; nothing before what opens or closes a group. */
+export const prefixOf = (container: string, text: string): string => (isLogGroupMarker(text) ? '' : `[${container}] `);
+
+/** A record's text as it is forwarded: with its container before it, unless that is not wanted or it opens or closes a group. */
+export function forwarded(text: string, container: string, withPrefix = true): string {
+  return withPrefix ? prefixOf(container, text) + text : text;
+}
+
+/**
+ * Whether a container's log is worth waiting for: it runs, or ended less than `afterEndSeconds` ago.
+ * @param now epoch milliseconds
+ */
+export function logsAvailable(
+  container: Pick<ContainerProjection, 'state' | 'finishedAt'> | undefined,
+  now: number,
+  afterEndSeconds = 120,
+): boolean {
+  if (container?.state === 'running') return true;
+  const { finishedAt } = container ?? {};
+  return container?.state === 'terminated' && finishedAt !== undefined && finishedAt + afterEndSeconds * 1000 > now;
+}

@@ -1,0 +1,362 @@
+/** What the world's state means for a waiting run: the one pure function behind triggers and kept slots. @see spec protocol §7, kubernetes-notes §6 */
+import type { Await, Subscription, TriggerEvent } from '../../wire/messages.ts';
+import type { DiagnosisCode } from '../run/diagnosis.ts';
+import type { ContainerProjection, PodProjection } from './pod.ts';
+import { XCOM } from './xcom-sidecar.ts';
+
+/** What a pod's state means for its run, deadlines aside. */
+export type Verdict =
+  /** Not ended. */
+  { readonly kind: 'open' } | { readonly kind: 'success' } | { readonly kind: 'failed'; readonly code: DiagnosisCode };
+
+/** Nothing before `until` unless the pod changes (absent: only a change counts), or an event now. */
+export type Judgement =
+  { readonly kind: 'wait'; readonly until?: number } | { readonly kind: 'fire'; readonly event: TriggerEvent };
+
+const OPEN = { kind: 'open' } as const;
+const SUCCESS = { kind: 'success' } as const;
+const failed = (code: DiagnosisCode): Verdict => ({ kind: 'failed', code });
+
+/** `status.reason` of a failed pod. */
+const POD_REASONS: Readonly<Record<string, DiagnosisCode>> = {
+  Evicted: 'EVICTED',
+  DeadlineExceeded: 'DEADLINE_EXCEEDED',
+  NodeLost: 'NODE_LOST',
+  Preempting: 'PREEMPTED',
+  Preempted: 'PREEMPTED',
+  Shutdown: 'NODE_SHUTDOWN',
+  NodeShutdown: 'NODE_SHUTDOWN',
+  Terminated: 'NODE_SHUTDOWN',
+  UnexpectedAdmissionError: 'POD_REJECTED',
+  NodeAffinity: 'POD_REJECTED',
+  NodePorts: 'POD_REJECTED',
+  AppArmor: 'POD_REJECTED',
+  SysctlForbidden: 'POD_REJECTED',
+};
+
+/** Reason of condition `DisruptionTarget`. `TerminationByKubelet` says no more than `status.reason`, which is asked first. */
+const DISRUPTIONS: Readonly<Record<string, DiagnosisCode>> = {
+  PreemptionByScheduler: 'PREEMPTED',
+  DeletionByTaintManager: 'NODE_LOST',
+  DeletionByPodGC: 'NODE_LOST',
+  EvictionByEvictionAPI: 'EVICTED',
+  TerminationByKubelet: 'NODE_SHUTDOWN',
+};
+
+/** Parts of a waiting message, in lower case, that a later try can cure. @see spec errata, pod-operator 13 */
+const TRANSIENT = [
+  'pull qps exceeded',
+  'rate limit',
+  'too many requests',
+  'toomanyrequests',
+  'quota exceeded',
+  'temporarily unavailable',
+  'timeout',
+  'timed out',
+  'account limit',
+  'bad gateway',
+  'service unavailable',
+  'gateway timeout',
+  'context deadline exceeded',
+  'no such host',
+  'failed to sync',
+  // A registry that restarts or a network that flaps: waited for until the start's deadline. @see lessons D2
+  'connection refused',
+  'connection reset',
+  'broken pipe',
+  'unexpected eof',
+  'internal server error',
+  'no route to host',
+  'network is unreachable',
+  'server misbehaving',
+  'temporary failure',
+];
+
+/** Waiting reasons that no waiting cures. */
+const HOPELESS: Readonly<Record<string, DiagnosisCode>> = {
+  InvalidImageName: 'INVALID_IMAGE_NAME',
+  ErrImageNeverPull: 'IMAGE_PULL_FAILED',
+};
+/** The same, unless the message speaks of something that passes. */
+const HOPELESS_UNLESS_TRANSIENT: Readonly<Record<string, DiagnosisCode>> = {
+  ErrImagePull: 'IMAGE_PULL_FAILED',
+  ImagePullBackOff: 'IMAGE_PULL_FAILED',
+  CreateContainerConfigError: 'CONTAINER_CONFIG_ERROR',
+  RunContainerError: 'CONTAINER_CANNOT_RUN',
+};
+
+const KILLED = [137, 143];
+
+function isTransient(message: string | undefined): boolean {
+  const text = (message ?? '').toLowerCase();
+  return TRANSIENT.some((part) => text.includes(part));
+}
+
+/** What the pod itself says ended it: `status.reason`, then the disruption condition. */
+function podCause(pod: PodProjection): DiagnosisCode | undefined {
+  const { reason, disruption } = pod;
+  const known =
+    reason === undefined ? undefined : (POD_REASONS[reason] ?? (/^OutOf/.test(reason) ? 'POD_REJECTED' : undefined));
+  return known ?? (disruption === undefined ? undefined : (DISRUPTIONS[disruption] ?? 'EVICTED'));
+}
+
+/** Why a container ended with something other than 0. */
+function endCode(pod: PodProjection, container: ContainerProjection): DiagnosisCode {
+  const cause = podCause(pod);
+  if (cause !== undefined) return cause;
+  const exitCode = container.exitCode ?? -1;
+  if (container.reason === 'OOMKilled') return 'OOM_KILLED';
+  // A killed container of a pod under deletion: the kubelet may also write 137 `ContainerStatusUnknown` over what it was.
+  if (pod.deletedAt !== undefined && KILLED.includes(exitCode)) return 'POD_DELETED';
+  if (container.reason === 'ContainerStatusUnknown') return 'TERMINATED_UNKNOWN';
+  if (container.reason === 'StartError' || container.reason === 'ContainerCannotRun') return 'CONTAINER_CANNOT_RUN';
+  return container.kind === 'init' ? 'INIT_CONTAINER_FAILED' : 'CONTAINER_FAILED';
+}
+
+/** A container that waits for what will never come. */
+function hopelessCode({ state, reason, message }: ContainerProjection): DiagnosisCode | undefined {
+  return state !== 'waiting' || reason === undefined ? undefined : hopelessReason(reason, message);
+}
+
+/** Why no waiting cures this reason of a waiting container; `undefined`: it may pass. */
+export function hopelessReason(reason: string, message: string | undefined): DiagnosisCode | undefined {
+  const always = HOPELESS[reason];
+  if (always !== undefined) return always;
+  // The kubelet says the same reason for a name conflict that passes; only this one is the image's own.
+  if (reason === 'CreateContainerError')
+    return /no command specified/i.test(message ?? '') ? 'CONTAINER_CANNOT_RUN' : undefined;
+  if (reason === 'ImagePullBackOff' && BARE_BACK_OFF.test(message ?? '')) return undefined;
+  return isTransient(message) ? undefined : HOPELESS_UNLESS_TRANSIENT[reason];
+}
+
+/** A back-off that does not say why (kubelets before 1.32): the reason was told, and judged, with the error before it. */
+const BARE_BACK_OFF = /^back-off pulling image "[^"]*"$/i;
+
+/** Whether an image pull is held up by something that passes. */
+export function pullThrottled({ containers }: PodProjection): boolean {
+  return containers.some(
+    ({ state, reason, message }) =>
+      state === 'waiting' && (reason === 'ErrImagePull' || reason === 'ImagePullBackOff') && isTransient(message),
+  );
+}
+
+/**
+ * What a pod's state means for its run: the base container's end decides, whatever sidecars do; then the pod's phase; then
+ * what can never start. Success only where an exit code 0 or phase Succeeded was seen. @see spec kubernetes-notes §6 "Outcome rule"
+ */
+export function podVerdict(pod: PodProjection): Verdict {
+  const base = pod.containers.find(({ name, kind }) => kind === 'main' && name === pod.baseContainer);
+  if (base?.state === 'terminated') return base.exitCode === 0 ? SUCCESS : failed(endCode(pod, base));
+  const badInit = pod.containers.find((one) => one.kind === 'init' && one.state === 'terminated' && one.exitCode !== 0);
+  switch (pod.phase) {
+    case 'Succeeded':
+      return SUCCESS;
+    case 'Failed':
+      return failed(podCause(pod) ?? (badInit === undefined ? 'TERMINATED_UNKNOWN' : endCode(pod, badInit)));
+    case 'Pending':
+    case 'Running':
+    case 'Unknown': {
+      // Our pods never restart a container, so a failed init container is the end already.
+      if (badInit !== undefined) return failed(endCode(pod, badInit));
+      // A pod under deletion is no longer going to start or not: its removal will say how it ended.
+      if (pod.deletedAt !== undefined) return OPEN;
+      // While the base container works, what is beside it is no reason to end the run: its own end will say.
+      if (base?.state === 'running') return OPEN;
+      for (const container of pod.containers) {
+        const code = hopelessCode(container);
+        if (code !== undefined) return failed(code);
+      }
+      return OPEN;
+    }
+  }
+}
+
+/** Whether the pod has begun: it left Pending. Phase Unknown says nothing. */
+export function hasStarted({ phase }: PodProjection): boolean {
+  return phase === 'Running' || phase === 'Succeeded' || phase === 'Failed';
+}
+
+const fire = (event: TriggerEvent): Judgement => ({ kind: 'fire', event });
+
+const timeout = (reason: DiagnosisCode, now: number, pod: PodProjection | undefined): Judgement =>
+  fire({ kind: 'timeout', reason, at: now, ...(pod === undefined ? {} : { pod: travelling(pod) }) });
+
+/** A copy as messages carry it. */
+function travelling(pod: PodProjection): NonNullable<TriggerEvent['pod']> {
+  return { ...pod, containers: pod.containers.map((container) => ({ ...container })) };
+}
+
+/** Waits for the earliest of the given instants, if there is one. */
+function wait(instants: readonly (number | undefined)[]): Judgement {
+  const known = instants.filter((instant) => instant !== undefined);
+  return known.length === 0 ? { kind: 'wait' } : { kind: 'wait', until: Math.min(...known) };
+}
+
+const isOver = (instant: number | undefined, now: number): boolean => instant !== undefined && instant <= now;
+
+/** A wait for a time, a retry, a quota: no pod's state matters any more. */
+function judgeTimer(
+  { notBefore, expireAt, timeoutAt }: Await,
+  now: number,
+  kind: 'timer' | 'gone',
+  last?: PodProjection,
+  admitted = true,
+): Judgement {
+  if (isOver(expireAt, now)) return timeout('EXPIRED', now, last);
+  if (isOver(timeoutAt, now)) return timeout('EXECUTION_TIMEOUT', now, last);
+  if (!admitted) return wait([expireAt, timeoutAt]);
+  if (notBefore !== undefined && notBefore > now) return wait([notBefore, expireAt, timeoutAt]);
+  return fire({ kind, at: now, ...(last === undefined ? {} : { pod: travelling(last) }) });
+}
+
+function verdictEvent(pod: PodProjection, now: number): TriggerEvent | undefined {
+  const verdict = podVerdict(pod);
+  switch (verdict.kind) {
+    case 'open':
+      return undefined;
+    case 'success':
+      return { kind: 'success', at: now, pod: travelling(pod) };
+    case 'failed':
+      return { kind: 'failed', reason: verdict.code, at: now, pod: travelling(pod) };
+  }
+}
+
+/** The kubelet's and the scheduler's times are whole seconds. */
+const CLUSTER_TIME_STEP_MS = 1_000;
+
+/**
+ * When the pod must have started: the start's own time from its scheduling, which may come sooner than `startBy`. The cluster's clock
+ * is compared with itself only. @see spec pod-operator §6.3 "clock restarts"
+ */
+function startLimit({ from, scheduleBy, startBy }: Await, pod: PodProjection): number | undefined {
+  if (from === undefined || scheduleBy === undefined || startBy === undefined || pod.scheduledAt === undefined)
+    return startBy;
+  const scheduledAfterMs = Math.max(0, pod.scheduledAt - pod.createdAt) + CLUSTER_TIME_STEP_MS;
+  return Math.min(startBy, from + scheduledAfterMs + Math.max(0, startBy - scheduleBy));
+}
+
+/**
+ * The deadlines, put off by the time that gates kept the pod from the scheduler. That is known from who saw the last gate go; else from
+ * a scheduling that came after its deadline, which only a gate can have let happen.
+ */
+function withoutGateTime(wanted: Await, pod: PodProjection): Await {
+  const { scheduleBy, startBy } = wanted;
+  const late = pod.scheduledAt !== undefined && scheduleBy !== undefined && pod.scheduledAt > scheduleBy;
+  const until = pod.ungatedAt ?? (late ? pod.scheduledAt : undefined);
+  if (until === undefined) return wanted;
+  const keptMs = Math.max(0, until - pod.createdAt);
+  return {
+    ...wanted,
+    ...(scheduleBy === undefined ? {} : { scheduleBy: scheduleBy + keptMs }),
+    ...(startBy === undefined ? {} : { startBy: startBy + keptMs }),
+  };
+}
+
+/** By when this pod must have been scheduled and started, all told. */
+export function startDeadlines(wanted: Await, pod: PodProjection): Pick<Await, 'scheduleBy' | 'startBy'> {
+  const ungated = withoutGateTime(wanted, pod);
+  return { scheduleBy: ungated.scheduleBy, startBy: startLimit(ungated, pod) };
+}
+
+/** How long the word of who killed a container may come after its exit code, in milliseconds. */
+const SETTLE_MS = 10_000;
+
+/**
+ * Until when a killed container's verdict waits for the pod's own: a kubelet that ends a pod (deadline, eviction, shutdown) writes the
+ * exit code first, and phase and reason when all containers are down. A sidecar may keep the phase from turning, hence the limit.
+ */
+function settlesAt(pod: PodProjection): number | undefined {
+  const base = pod.containers.find(({ name, kind }) => kind === 'main' && name === pod.baseContainer);
+  const isOpen = pod.phase !== 'Failed' && pod.phase !== 'Succeeded' && pod.deletedAt === undefined;
+  const killed = base?.state === 'terminated' && KILLED.includes(base.exitCode ?? 0) && base.reason === 'Error';
+  if (!isOpen || !killed || podCause(pod) !== undefined || base.finishedAt === undefined) return undefined;
+  return base.finishedAt + SETTLE_MS;
+}
+
+/** How long after the base container's end its result sidecar may still be starting, in milliseconds. */
+export const SIDECAR_START_MS = 60_000;
+
+/**
+ * Until when an ended base container waits for a result sidecar that has yet to start: the result is behind it (a failed run may have left one,
+ * too), and a pod that is kept goes on for ever where nobody was there to be told to end. A container may be quicker than the sidecar's image.
+ * Undefined: nothing to wait for, be it there, over, or without hope.
+ */
+function sidecarStartsBy(pod: PodProjection, now: number): number | undefined {
+  if (pod.phase !== 'Running' && pod.phase !== 'Pending') return undefined;
+  const base = pod.containers.find(({ name, kind }) => kind === 'main' && name === pod.baseContainer);
+  const sidecar = pod.containers.find(({ name, kind }) => kind === 'main' && name === XCOM.container);
+  const isLate = sidecar?.state === 'waiting' && hopelessCode(sidecar) === undefined;
+  if (!isLate || base?.state !== 'terminated' || pod.deletedAt !== undefined) return undefined;
+  const until = (base.finishedAt ?? 0) + SIDECAR_START_MS;
+  return until > now ? until : undefined;
+}
+
+/** What a pod that was just looked at means for a wait. */
+export function judgePod(wanted: Await, pod: PodProjection, now: number): Judgement {
+  const ended = verdictEvent(pod, now);
+  const settled = ended === undefined ? undefined : settlesAt(pod);
+  if (settled !== undefined && settled > now) return wait([settled]);
+  if (ended !== undefined) {
+    const until = sidecarStartsBy(pod, now);
+    if (until === undefined || isOver(wanted.timeoutAt, now)) return fire(ended);
+    return wait([until, wanted.timeoutAt]);
+  }
+  if (isOver(wanted.timeoutAt, now)) return timeout('EXECUTION_TIMEOUT', now, pod);
+  if (hasStarted(pod)) return wait([wanted.timeoutAt]);
+  // Not looked at by the scheduler yet: neither deadline is about that.
+  if (pod.gates !== undefined) return wait([wanted.timeoutAt]);
+  const unscheduled = pod.scheduledAt === undefined && pod.node === undefined;
+  const { scheduleBy, startBy } = startDeadlines(wanted, pod);
+  if (unscheduled && isOver(scheduleBy, now)) return timeout('SCHEDULE_TIMEOUT', now, pod);
+  if (isOver(startBy, now)) {
+    if (pullThrottled(pod)) return timeout('IMAGE_PULL_THROTTLED', now, pod);
+    return timeout(unscheduled ? 'SCHEDULE_TIMEOUT' : 'STARTUP_TIMEOUT', now, pod);
+  }
+  return wait([wanted.timeoutAt, startBy, unscheduled ? scheduleBy : undefined]);
+}
+
+/**
+ * Compares what a subscription waits for with the world as it is. Pure, and a level: asked again it answers the same.
+ * `pod` undefined, or one of another uid: no pod of the subscription's uid is known, which is not yet absence; whoever has
+ * confirmed that asks `judgeAbsence`. `running` events (logging interval) are the triggerer's own timer.
+ * Deadlines that need the pod's state (`scheduleBy`, `startBy`) do not fire while it is unknown.
+ * `admitted`: whether the gate of a run that waits for its turn is open, as `core/admission-order.ts` has it; the worker looks again.
+ */
+export function judge(
+  subscription: Subscription,
+  pod: PodProjection | undefined,
+  now: number,
+  admitted = true,
+): Judgement {
+  const wanted = subscription.await;
+  const known = pod !== undefined && pod.uid === subscription.pod?.uid ? pod : undefined;
+  if (wanted.gone === true && subscription.pod !== undefined) {
+    return isOver(wanted.expireAt, now) ? timeout('EXPIRED', now, known) : wait([wanted.expireAt]);
+  }
+  if (wanted.terminal === true && subscription.pod !== undefined) {
+    if (known !== undefined) return judgePod(wanted, known, now);
+    return isOver(wanted.timeoutAt, now) ? timeout('EXECUTION_TIMEOUT', now, undefined) : wait([wanted.timeoutAt]);
+  }
+  return judgeTimer(
+    wanted,
+    now,
+    wanted.gone === true ? 'gone' : 'timer',
+    undefined,
+    admitted || wanted.gate === undefined,
+  );
+}
+
+/**
+ * The same when the subscription's pod is confirmed to be gone (404, another uid, DELETED seen). A pod that had ended keeps
+ * its verdict; any other was taken away by somebody else.
+ */
+export function judgeAbsence(subscription: Subscription, last: PodProjection | undefined, now: number): Judgement {
+  const wanted = subscription.await;
+  if (wanted.gone === true) return judgeTimer(wanted, now, 'gone', last);
+  if (wanted.terminal !== true) return judgeTimer(wanted, now, 'timer', last);
+  if (last === undefined) return fire({ kind: 'gone', reason: 'POD_DELETED', at: now });
+  const verdict = podVerdict(last);
+  // What could not start when it was last seen has not ended: its removal is what happened to it.
+  const ended = verdict.kind === 'success' || hasStarted(last) ? verdictEvent(last, now) : undefined;
+  return fire(ended ?? { kind: 'gone', reason: podCause(last) ?? 'POD_DELETED', at: now, pod: travelling(last) });
+}

@@ -1,0 +1,243 @@
+/** Parameters → pod manifest, in the specification's order. Pure. @see spec pod-operator §2 */
+import { createHash } from 'node:crypto';
+import type { PodParams } from '../../operator/params.ts';
+import { isRecord, type JsonRecord, recordIn, recordsIn, textIn } from '../json.ts';
+import {
+  EXECUTOR_LABELS,
+  normalizeLabels,
+  podAnnotations,
+  type PodIdentity,
+  podLabels,
+  withoutMarks,
+} from './labels.ts';
+import { isUnset, reconcilePods } from './merge.ts';
+import { normalizeName, podName } from './names.ts';
+import { addXcomSidecar, type XcomSidecarSettings } from './xcom-sidecar.ts';
+import { type PodSecurity, refusedInSpec, securedSpec, type SecurityRefusal } from './pod-security.ts';
+
+/** Seconds that the mirror of an execution time-out leaves to the one who enforces it. @see spec protocol §10 */
+const DEADLINE_SLACK_SECONDS = 30;
+
+/** What a manifest is made of besides the parameters. */
+export interface ManifestSettings extends PodIdentity {
+  /** The connection's default, used where neither parameters nor template name one. */
+  readonly defaultNamespace: string;
+  /** Seconds left of the attempt's execution time. */
+  readonly executionTimeoutSeconds?: number | undefined;
+  readonly podSecurity: PodSecurity;
+  /** The content of `podTemplateFile`. */
+  readonly template?: JsonRecord | undefined;
+  /** How the connection wants XCom sidecars. Absent: pods get none, whatever they ask for. */
+  readonly xcomSidecar?: XcomSidecarSettings | undefined;
+}
+
+const present = (fields: JsonRecord): JsonRecord =>
+  Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined && value !== null));
+
+/** Without fields that are unset: to an API server they say nothing. */
+const pruned = (fields: JsonRecord): JsonRecord =>
+  Object.fromEntries(Object.entries(fields).filter(([, value]) => !isUnset(value) || value === false || value === 0));
+
+function envOf({ envVars, podRuntimeInfoEnvs }: PodParams): readonly JsonRecord[] {
+  if (typeof envVars === 'string') return podRuntimeInfoEnvs;
+  const given = Array.isArray(envVars)
+    ? envVars
+    : Object.entries(envVars).map(([name, value]) => (value === null ? { name } : { name, value: String(value) }));
+  return [...given, ...podRuntimeInfoEnvs];
+}
+
+function operatorPod(params: PodParams): JsonRecord {
+  const { imagePullSecrets, automountServiceAccountToken } = params;
+  const base = present({
+    name: params.baseContainerName,
+    image: params.image,
+    command: params.cmds,
+    args: params.arguments,
+    ports: params.ports,
+    env: envOf(params),
+    envFrom: [...params.envFrom, ...params.configmaps.map((name) => ({ configMapRef: { name } }))],
+    imagePullPolicy: params.imagePullPolicy,
+    resources: params.containerResources,
+    volumeMounts: params.volumeMounts,
+    terminationMessagePolicy: params.terminationMessagePolicy === '' ? undefined : params.terminationMessagePolicy,
+    securityContext: params.containerSecurityContext,
+  });
+  const spec = present({
+    containers: [base],
+    initContainers: params.initContainers,
+    volumes: params.volumes,
+    affinity: params.affinity,
+    nodeSelector: params.nodeSelector,
+    tolerations: params.tolerations,
+    imagePullSecrets:
+      typeof imagePullSecrets === 'string'
+        ? imagePullSecrets
+            .split(',')
+            .map((name) => ({ name: name.trim() }))
+            .filter(({ name }) => name !== '')
+        : imagePullSecrets,
+    serviceAccountName: params.serviceAccountName,
+    automountServiceAccountToken,
+    hostNetwork: params.hostnetwork ? true : undefined,
+    hostAliases: params.hostAliases,
+    securityContext: params.securityContext,
+    dnsPolicy: params.dnspolicy,
+    dnsConfig: params.dnsConfig,
+    hostname: params.hostname,
+    subdomain: params.subdomain,
+    schedulerName: params.schedulername,
+    priorityClassName: params.priorityClassName,
+    runtimeClassName: params.runtimeClassName,
+    activeDeadlineSeconds: params.activeDeadlineSeconds === 0 ? undefined : params.activeDeadlineSeconds,
+    terminationGracePeriodSeconds: params.terminationGracePeriod,
+    restartPolicy: 'Never',
+  });
+  const metadata = present({
+    name: typeof params.name === 'string' && params.name !== '' ? normalizeName(params.name) : undefined,
+    namespace: params.namespace,
+    labels: normalizeLabels(params.labels),
+    annotations: params.annotations,
+  });
+  return { apiVersion: 'v1', kind: 'Pod', metadata, spec };
+}
+
+function basePod({ fullPodSpec, podTemplateDict }: PodParams, template: JsonRecord | undefined): JsonRecord {
+  const low = template ?? (isRecord(podTemplateDict) ? podTemplateDict : undefined);
+  const high = isRecord(fullPodSpec) ? fullPodSpec : undefined;
+  return reconcilePods(low, high);
+}
+
+const withFirst = (
+  containers: readonly JsonRecord[],
+  change: (first: JsonRecord) => JsonRecord,
+): readonly JsonRecord[] => containers.map((container, index) => (index === 0 ? change(container) : container));
+
+const listIn = (value: JsonRecord, key: string): readonly unknown[] => {
+  const list: unknown = value[key];
+  return Array.isArray(list) ? list : [];
+};
+
+/** Secrets go to the first container, in list order. */
+function withSecrets(spec: JsonRecord, secrets: PodParams['secrets']): JsonRecord {
+  let result = spec;
+  secrets.forEach(({ deployType, deployTarget, secret, key, items }, index) => {
+    const add = (field: string, entry: JsonRecord): void => {
+      const containers = withFirst(recordsIn(result, 'containers'), (first) => ({
+        ...first,
+        [field]: [...listIn(first, field), entry],
+      }));
+      result = { ...result, containers };
+    };
+    if (deployType === 'volume') {
+      // The same attempt builds the same manifest, so the volume's name is a hash and not random.
+      const id = createHash('sha256')
+        .update(`${String(index)}/${secret}/${deployTarget ?? ''}`)
+        .digest('hex')
+        .slice(0, 12);
+      const name = `secretvol-${id}`;
+      const source = { secretName: secret, ...(items.length === 0 ? {} : { items }) };
+      result = { ...result, volumes: [...listIn(result, 'volumes'), { name, secret: source }] };
+      add('volumeMounts', { name, mountPath: deployTarget ?? '', readOnly: true });
+    } else if (typeof key === 'string' && typeof deployTarget === 'string') {
+      add('env', { name: deployTarget.toUpperCase(), valueFrom: { secretKeyRef: { name: secret, key } } });
+    } else add('envFrom', { secretRef: { name: secret } });
+  });
+  return result;
+}
+
+/** The sidecar, where the run has a result that is not only its termination message. */
+function withSidecar(spec: JsonRecord, params: PodParams, settings: XcomSidecarSettings | undefined): JsonRecord {
+  if (settings === undefined || !params.doXcomPush || params.xcomMode === 'message') return spec;
+  const { xcomSidecarContainerSecurityContext: own } = params;
+  return addXcomSidecar(spec, { ...settings, securityContext: own ?? settings.securityContext });
+}
+
+/** `min(user's, remaining + 30)`: Kubernetes ends a pod that everybody of ours has forgotten. */
+export function deadlineOf(spec: JsonRecord, executionTimeoutSeconds: number | undefined): JsonRecord {
+  if (executionTimeoutSeconds === undefined) return {};
+  const mirrored = Math.max(1, Math.ceil(executionTimeoutSeconds)) + DEADLINE_SLACK_SECONDS;
+  const own = spec['activeDeadlineSeconds'];
+  return { activeDeadlineSeconds: typeof own === 'number' ? Math.min(own, mirrored) : mirrored };
+}
+
+/** The manifest of an attempt's pod. The same inputs give the same manifest, name included. */
+export function podManifest(params: PodParams, settings: ManifestSettings): JsonRecord {
+  const merged = reconcilePods(basePod(params, settings.template), operatorPod(params));
+  const metadata = recordIn(merged, 'metadata');
+  const { taskId } = settings.context;
+  const name = podName(
+    { name: textIn(metadata, 'name'), taskId, randomNameSuffix: params.randomNameSuffix },
+    settings.run,
+    settings.attempt,
+  );
+  const mergedSpec = recordIn(merged, 'spec');
+  const timed = { ...mergedSpec, ...deadlineOf(mergedSpec, settings.executionTimeoutSeconds) };
+  const spec = securedSpec(
+    withSidecar(withSecrets(timed, params.secrets), params, settings.xcomSidecar),
+    settings.podSecurity,
+  );
+  return {
+    ...merged,
+    metadata: pruned({
+      ...metadata,
+      generateName: undefined,
+      name,
+      namespace: textIn(metadata, 'namespace') ?? settings.defaultNamespace,
+      labels: { ...withoutMarks(recordIn(metadata, 'labels'), EXECUTOR_LABELS), ...podLabels(settings) },
+      annotations: { ...recordIn(metadata, 'annotations'), ...podAnnotations(settings, params.baseContainerName) },
+    }),
+    spec: pruned({
+      ...spec,
+      containers: recordsIn(spec, 'containers').map(pruned),
+      initContainers: recordsIn(spec, 'initContainers').map(pruned),
+    }),
+    status: undefined,
+  };
+}
+
+/** What of a request is refused, by the request's own paths. */
+export function refusedInParams(params: PodParams): readonly SecurityRefusal[] {
+  const { fullPodSpec, podTemplateDict } = params;
+  const own = refusedInSpec(
+    {
+      hostNetwork: params.hostnetwork,
+      volumes: params.volumes,
+      securityContext: params.securityContext,
+      initContainers: params.initContainers,
+      containers: [{ ports: params.ports, securityContext: params.containerSecurityContext ?? {} }],
+    },
+    'params',
+  ).map((refusal) => ({
+    ...refusal,
+    path: refusal.path
+      .replace('params.hostNetwork', 'params.hostnetwork')
+      .replace('params.containers[0].securityContext', 'params.containerSecurityContext')
+      .replace('params.containers[0].ports', 'params.ports'),
+  }));
+  const spec = (pod: unknown, path: string) =>
+    isRecord(pod) ? refusedInSpec(recordIn(pod, 'spec'), `${path}.spec`) : [];
+  return [...own, ...spec(fullPodSpec, 'params.fullPodSpec'), ...spec(podTemplateDict, 'params.podTemplateDict')];
+}
+
+/** Shown in the place of an environment value. */
+export const REDACTED = '***';
+
+/** A manifest for people's eyes: literal environment values are hidden. */
+export function redactedManifest(manifest: JsonRecord): JsonRecord {
+  const spec = recordIn(manifest, 'spec');
+  const hide = (containers: readonly JsonRecord[]): readonly JsonRecord[] =>
+    containers.map((container) =>
+      Array.isArray(container['env'])
+        ? {
+            ...container,
+            env: recordsIn(container, 'env').map((one) => ('value' in one ? { ...one, value: REDACTED } : one)),
+          }
+        : container,
+    );
+  const lists = Object.fromEntries(
+    ['containers', 'initContainers']
+      .filter((key) => Array.isArray(spec[key]))
+      .map((key) => [key, hide(recordsIn(spec, key))]),
+  );
+  return { ...manifest, spec: { ...spec, ...lists } };
+}

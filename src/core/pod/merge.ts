@@ -1,0 +1,124 @@
+/** The merge algebra of pods: `base` has the lower priority, `client` the higher. @see spec pod-operator §2.3, errata 4–6 */
+import { isRecord, type JsonRecord } from '../json.ts';
+
+/** What Python calls false, and the seed "unset": absent, null, false, 0, empty text, list or map. */
+export function isUnset(value: unknown): boolean {
+  if (value === undefined || value === null || value === false || value === 0 || value === '') return true;
+  if (Array.isArray(value)) return value.length === 0;
+  return isRecord(value) && Object.keys(value).length === 0;
+}
+
+const listOf = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : []);
+const recordOf = (value: unknown): JsonRecord | undefined => (isRecord(value) ? value : undefined);
+
+/**
+ * Attribute by attribute, shallow: the client's value, unless it is unset and the base has one that is not null.
+ * So a value unset on purpose loses, and a set object replaces the other whole.
+ */
+export function mergeObjects(base: JsonRecord | undefined, client: JsonRecord | undefined): JsonRecord | undefined {
+  if (base === undefined || isUnset(base)) return client;
+  if (client === undefined || isUnset(client)) return base;
+  const merged: Record<string, unknown> = { ...client };
+  for (const [key, value] of Object.entries(base)) {
+    if (value !== undefined && value !== null && isUnset(merged[key])) merged[key] = value;
+  }
+  return merged;
+}
+
+/** Maps as users know them: all keys of both, the client's value where both have one. */
+export function unionMaps(base: JsonRecord | undefined, client: JsonRecord | undefined): JsonRecord | undefined {
+  if (base === undefined || isUnset(base)) return client;
+  if (client === undefined || isUnset(client)) return base;
+  return { ...base, ...client };
+}
+
+/**
+ * The client with list `field` = the base's entries, then its own; nothing is de-duplicated.
+ * @throws TypeError where `field` is neither a list nor absent.
+ */
+export function extendField(base: JsonRecord | undefined, client: JsonRecord | undefined, field: string): JsonRecord {
+  for (const side of [base?.[field], client?.[field]])
+    if (side !== undefined && side !== null && !Array.isArray(side)) throw new TypeError(`${field} must be a list`);
+  const result: JsonRecord = { ...client };
+  const before = base?.[field];
+  if (isUnset(before)) return result;
+  return { ...result, [field]: [...listOf(before), ...listOf(client?.[field])] };
+}
+
+const CONTAINER_LISTS = ['volumeMounts', 'env', 'envFrom', 'ports', 'volumeDevices'] as const;
+
+function reconcileContainer(base: JsonRecord, client: JsonRecord): JsonRecord {
+  let extended = client;
+  for (const field of CONTAINER_LISTS) extended = extendField(base, extended, field);
+  return mergeObjects(base, extended) ?? {};
+}
+
+/** By position, never by name: first with first; what either side has more is kept. */
+export function reconcileContainers(base: readonly JsonRecord[], client: readonly JsonRecord[]): readonly JsonRecord[] {
+  return Array.from({ length: Math.max(base.length, client.length) }, (_, index) => {
+    const [low, high] = [base[index], client[index]];
+    if (low === undefined) return high ?? {};
+    return high === undefined ? low : reconcileContainer(low, high);
+  });
+}
+
+/** By name: each of the base's in its order, merged with the client's of the same name, then the client's others. */
+export function reconcileInitContainers(
+  base: readonly JsonRecord[],
+  client: readonly JsonRecord[],
+): readonly JsonRecord[] {
+  if (base.length === 0) return client;
+  const named = new Map(client.map((container) => [container['name'], container]));
+  const known = new Set(base.map(({ name }) => name));
+  const merged = base.map((low) => {
+    const high = named.get(low['name']);
+    return high === undefined ? low : reconcileContainer(low, high);
+  });
+  return [...merged, ...[...named].filter(([name]) => !known.has(name)).map(([, container]) => container)];
+}
+
+/** Labels and annotations are united; of everything else the client's wins. */
+export function reconcileMetadata(base: unknown, client: unknown): JsonRecord | undefined {
+  const [low, high] = [recordOf(base), recordOf(client)];
+  if (low === undefined || isUnset(low)) return high;
+  if (high === undefined || isUnset(high)) return low;
+  const merged = mergeObjects(low, high) ?? {};
+  const labels = unionMaps(recordOf(low['labels']), recordOf(high['labels']));
+  const annotations = unionMaps(recordOf(low['annotations']), recordOf(high['annotations']));
+  return {
+    ...merged,
+    ...(labels === undefined ? {} : { labels }),
+    ...(annotations === undefined ? {} : { annotations }),
+  };
+}
+
+/** Containers by position, init containers by name, volumes concatenated, everything else as `mergeObjects`. */
+export function reconcileSpecs(base: unknown, client: unknown): JsonRecord | undefined {
+  const [low, high] = [recordOf(base), recordOf(client)];
+  if (low === undefined || isUnset(low)) return high;
+  if (high === undefined || isUnset(high)) return low;
+  const containers = reconcileContainers(
+    listOf(low['containers']).filter(isRecord),
+    listOf(high['containers']).filter(isRecord),
+  );
+  const initContainers = reconcileInitContainers(
+    listOf(low['initContainers']).filter(isRecord),
+    listOf(high['initContainers']).filter(isRecord),
+  );
+  const lists = { containers, ...(initContainers.length === 0 ? {} : { initContainers }) };
+  const extended = extendField(low, { ...high, ...lists }, 'volumes');
+  return mergeObjects(low, extended);
+}
+
+/** Two pods as one. */
+export function reconcilePods(base: JsonRecord | undefined, client: JsonRecord | undefined): JsonRecord {
+  if (client === undefined) return base ?? {};
+  if (base === undefined || isUnset(base)) return client;
+  const spec = reconcileSpecs(base['spec'], client['spec']);
+  const metadata = reconcileMetadata(base['metadata'], client['metadata']);
+  return {
+    ...mergeObjects(base, client),
+    ...(metadata === undefined ? {} : { metadata }),
+    ...(spec === undefined ? {} : { spec }),
+  };
+}

@@ -1,0 +1,94 @@
+/**
+ * Runs found again from their pods, after the broker's data is lost. A pod's labels and annotations name its run, its attempt and its queue;
+ * everything else the run asked for went with the broker, so a recovered run is followed to the end of this pod and never repeated.
+ */
+import { recordIn, recordsIn, textIn } from '../json.ts';
+import type { JsonRecord } from '../json.ts';
+import type { PodProjection } from '../pod/pod.ts';
+import { WIRE_VERSION } from '../version.ts';
+import { XCOM } from '../pod/xcom-sidecar.ts';
+import type { RunState } from '../../wire/messages.ts';
+
+/** What a pod says of its run. */
+export type Found =
+  /** Its run is to be followed again; whether its name can be one is not checked here. */
+  | { readonly kind: 'recoverable'; readonly pod: PodProjection }
+  /** Its run has had its answer; the pod was kept. */
+  | { readonly kind: 'answered'; readonly pod: PodProjection }
+  /** A later attempt of the same run has a pod. */
+  | { readonly kind: 'older'; readonly pod: PodProjection }
+  /** No annotations that name a run that could be. */
+  | { readonly kind: 'unnamed'; readonly pod: PodProjection };
+
+/** What no pod can tell. */
+export const COULD_NOT_KNOW = [
+  'runs that had no pod: queued, waiting for a time, for their turn or between two attempts',
+  'retries left, expiry, priority, concurrency key and context of the recovered runs: none is attempted again',
+  'whether a recovered run wants its pod kept (it is deleted at the end), its logging interval, skipOnExitCode and callbacks',
+  'execution and start time-outs, except what Kubernetes enforces by activeDeadlineSeconds',
+  'cancels that were asked for and not carried out',
+  'events, results and logs stored before; logs are read again from what the nodes still have',
+] as const;
+
+/** Each pod, accounted for. */
+export function foundIn(pods: readonly PodProjection[]): readonly Found[] {
+  const last = new Map<string, number>();
+  const keyOf = ({ tenant = '', runId = '' }: PodProjection) => `${tenant.length}:${tenant}/${runId}`;
+  for (const pod of pods) last.set(keyOf(pod), Math.max(last.get(keyOf(pod)) ?? 0, pod.attempt ?? 1));
+  return pods.map((pod): Found => {
+    const { tenant, runId } = pod;
+    if (tenant === undefined || runId === undefined) return { kind: 'unnamed', pod };
+    if (pod.alreadyChecked) return { kind: 'answered', pod };
+    if ((pod.attempt ?? 1) < (last.get(keyOf(pod)) ?? 0)) return { kind: 'older', pod };
+    return { kind: 'recoverable', pod };
+  });
+}
+
+/** More failures than any policy repeats an attempt after. */
+const NO_MORE = 1_000_000;
+
+/** The state of a run that waits for its pod's end and is not attempted again. `by`: who recovered it. */
+export function recoveredState(
+  pod: PodProjection,
+  facts: { readonly operator: string; readonly queue: string; readonly now: number; readonly by: string },
+): RunState {
+  const { connection, namespace, name, uid, node } = pod;
+  return {
+    v: WIRE_VERSION,
+    phase: 'Deferred',
+    queue: facts.queue,
+    operator: facts.operator,
+    attempt: pod.attempt ?? 1,
+    // Above 0, so that nothing is said twice that only a new run says.
+    step: 1,
+    userFailures: 0,
+    infraFailures: NO_MORE,
+    faults: 0,
+    fence: { stream: 'recovered', seq: 0, epoch: 1, by: facts.by },
+    op: '',
+    pod: { connection, namespace, name, uid, ...(node === undefined ? {} : { node }) },
+    await: { terminal: true },
+    timings: { acceptedAt: pod.createdAt, launchedAt: pod.createdAt, recoveredAt: facts.now },
+    requestHash: '',
+  };
+}
+
+/** Who made the pod: an executor's says so itself, whatever its queue is called. */
+export function operatorOfPod(pod: PodProjection): 'command' | 'pod' {
+  return pod.executor === undefined ? 'pod' : 'command';
+}
+
+/** A request that the recovered run's re-entry can read: as much of the old one as its pod shows. */
+export function recoveredRequest(operator: string, pod: PodProjection, manifest: JsonRecord) {
+  const containers = recordsIn(recordIn(manifest, 'spec'), 'containers');
+  const base = containers.find((container) => container['name'] === pod.baseContainer);
+  const common = {
+    image: textIn(base, 'image') ?? 'unknown',
+    namespace: pod.namespace,
+    kubernetesConnId: pod.connection,
+    doXcomPush: containers.some((container) => container['name'] === XCOM.container),
+  };
+  return operator === 'command'
+    ? { operator, params: { ...common, command: ['recovered'], doXcomPush: false } }
+    : { operator, params: { ...common, baseContainerName: pod.baseContainer } };
+}

@@ -1,0 +1,90 @@
+import { budgetOf, isDiagnosisCode } from './diagnosis.ts';
+import type { Diagnosis, RunRequest, RunState } from '../../wire/messages.ts';
+
+/** Limits of what the engine repeats by itself; the user's own retries come with the request. */
+export interface RetryPolicy {
+  /** Infrastructure failures a run survives. @see spec protocol §10 */
+  readonly infrastructureCap: number;
+  /** Delay before the first infrastructure repeat; doubles with each. */
+  readonly infrastructureBaseMs: number;
+  readonly infrastructureMaxMs: number;
+  /** Pause before a message comes again after a fault; doubles with each delivery. */
+  readonly faultBaseMs: number;
+  readonly faultMaxMs: number;
+}
+
+/** What production runs with. */
+export const RETRY_POLICY: RetryPolicy = {
+  infrastructureCap: 5,
+  infrastructureBaseMs: 5_000,
+  infrastructureMaxMs: 300_000,
+  faultBaseMs: 1_000,
+  faultMaxMs: 60_000,
+};
+
+/** Whose budget a failure spends. `none`: repeating cannot help, the run ends. */
+export type Budget = 'user' | 'infrastructure' | 'none';
+
+const BUDGET_OF_CATEGORY: Readonly<Record<Diagnosis['category'], Budget>> = {
+  user: 'user',
+  timeout: 'user', // an execution time-out is the user's program being slow: it spends a retry
+  infrastructure: 'infrastructure',
+  request: 'none',
+  cancelled: 'none',
+};
+
+/** Whose budget `diagnosis` spends: by its code where the table knows it, else by category; a failure nobody could explain is the user's. */
+export function spends(diagnosis: Diagnosis | undefined): Budget {
+  if (diagnosis === undefined) return 'user';
+  return isDiagnosisCode(diagnosis.code) ? budgetOf(diagnosis.code) : BUDGET_OF_CATEGORY[diagnosis.category];
+}
+
+/** `baseMs` doubled with each failure after the first, at most `maxMs`. */
+export function backOffMs(failures: number, baseMs: number, maxMs: number): number {
+  // 2^30 × 1 s is beyond every maximum; more would leave the safe integers.
+  return Math.min(maxMs, baseMs * 2 ** Math.min(30, Math.max(0, failures - 1)));
+}
+
+/** What becomes of a run whose attempt failed. */
+export type RetryDecision =
+  | { readonly kind: 'end' }
+  | {
+      readonly kind: 'again';
+      readonly userFailures: number;
+      readonly infraFailures: number;
+      /** Epoch milliseconds. */
+      readonly notBefore: number;
+    };
+
+/**
+ * Whether a failed attempt is repeated, and when. `retries: n` allows n + 1 user attempts; infrastructure failures have their own
+ * cap and do not spend the user's. @see spec protocol §10
+ */
+export function decideRetry(
+  state: Pick<RunState, 'userFailures' | 'infraFailures'>,
+  request: Pick<RunRequest, 'retries' | 'retryDelaySeconds' | 'retryExponentialBackoff' | 'maxRetryDelaySeconds'>,
+  diagnosis: Diagnosis | undefined,
+  now: number,
+  policy: RetryPolicy = RETRY_POLICY,
+): RetryDecision {
+  const { userFailures, infraFailures } = state;
+  switch (spends(diagnosis)) {
+    case 'none':
+      return { kind: 'end' };
+    case 'user': {
+      const failures = userFailures + 1;
+      if (failures > request.retries) return { kind: 'end' };
+      const baseMs = request.retryDelaySeconds * 1000;
+      const delayMs = request.retryExponentialBackoff
+        ? backOffMs(failures, baseMs, request.maxRetryDelaySeconds * 1000)
+        : baseMs;
+      return { kind: 'again', userFailures: failures, infraFailures, notBefore: Math.ceil(now + delayMs) };
+    }
+    case 'infrastructure': {
+      const failures = infraFailures + 1;
+      if (failures > policy.infrastructureCap) return { kind: 'end' };
+      const delayMs = backOffMs(failures, policy.infrastructureBaseMs, policy.infrastructureMaxMs);
+      return { kind: 'again', userFailures, infraFailures: failures, notBefore: Math.ceil(now + delayMs) };
+    }
+  }
+}

@@ -1,0 +1,109 @@
+/** The one place through which an executor's pods are created: bounded, first come first served, and as fast as the API server likes it. */
+import { KubernetesError } from '../errors.ts';
+import type { Meter } from '../ports/ambient.ts';
+import type { Answered, AimdSettings, AimdState } from './aimd.ts';
+import { afterAnswer, initialAimd, roomNow } from './aimd.ts';
+import { EXECUTOR_METRICS } from './metrics.ts';
+
+/** Creations in flight at first, where nothing is known of the server. */
+const INITIAL_IN_FLIGHT = 16;
+
+/** What a launcher works with. */
+export interface LauncherOptions {
+  /** Most creations in flight. Default 64. */
+  readonly maxInFlight?: number;
+  readonly meter?: Meter;
+  /** Monotonic milliseconds. */
+  readonly now?: () => number;
+}
+
+/** How a launcher is. */
+export interface LauncherState {
+  readonly inFlight: number;
+  readonly waiting: number;
+  readonly limit: number;
+}
+
+/** Shared by all runs of a process. */
+export class Launcher {
+  readonly #settings: AimdSettings;
+  readonly #meter: Meter | undefined;
+  readonly #now: () => number;
+  #aimd: AimdState;
+  #inFlight = 0;
+  /** In order of arrival; the length is bounded by the start lane's credits. */
+  readonly #waiting: (() => void)[] = [];
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor({ maxInFlight = 64, meter, now = () => performance.now() }: LauncherOptions = {}) {
+    this.#settings = { initial: Math.min(INITIAL_IN_FLIGHT, maxInFlight), max: maxInFlight };
+    this.#aimd = initialAimd(this.#settings);
+    this.#meter = meter;
+    this.#now = now;
+  }
+
+  get state(): LauncherState {
+    return { inFlight: this.#inFlight, waiting: this.#waiting.length, limit: Math.floor(this.#aimd.limit) };
+  }
+
+  /** Runs `create` when its turn has come. Its error is the caller's, and tells the launcher how the server is. */
+  async run<T>(create: () => Promise<T>): Promise<T> {
+    await this.#turn();
+    const sentAt = this.#now();
+    try {
+      const made = await create();
+      this.#ended({ kind: 'answered' }, sentAt, '200');
+      return made;
+    } catch (error) {
+      this.#ended(answerOf(error), sentAt, statusOf(error));
+      throw error;
+    }
+  }
+
+  #turn(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#waiting.push(resolve);
+      this.#next();
+    });
+  }
+
+  #next(): void {
+    const { room, askAgainAt } = roomNow(this.#aimd, this.#inFlight, this.#now());
+    if (askAgainAt !== undefined && this.#waiting.length > 0 && this.#timer === undefined) {
+      this.#timer = setTimeout(
+        () => {
+          this.#timer = undefined;
+          this.#next();
+        },
+        Math.max(1, Math.ceil(askAgainAt - this.#now())),
+      );
+    }
+    for (const turn of this.#waiting.splice(0, room)) {
+      this.#inFlight += 1;
+      turn();
+    }
+  }
+
+  #ended(answer: Answered, sentAt: number, status: string): void {
+    const now = this.#now();
+    this.#aimd = afterAnswer(this.#aimd, answer, { sentAt, now, inFlight: this.#inFlight }, this.#settings);
+    this.#inFlight -= 1;
+    this.#meter?.observeMs(EXECUTOR_METRICS.creationMs, now - sentAt);
+    this.#meter?.count(EXECUTOR_METRICS.creations, { status });
+    this.#meter?.gauge(EXECUTOR_METRICS.limit, Math.floor(this.#aimd.limit));
+    this.#next();
+  }
+}
+
+function answerOf(error: unknown): Answered {
+  if (!(error instanceof KubernetesError)) return { kind: 'answered' };
+  const { fault, retryAfterMs } = error;
+  if (fault === 'throttled') return { kind: 'throttled', retryAfterMs };
+  if (fault !== 'unavailable' && fault !== 'unknownOutcome') return { kind: 'answered' };
+  return retryAfterMs === undefined ? { kind: 'unavailable' } : { kind: 'throttled', retryAfterMs };
+}
+
+/** Tag of the creation's counter: an HTTP status, or `error` where there was none. */
+function statusOf(error: unknown): string {
+  return error instanceof KubernetesError && error.status > 0 ? String(error.status) : 'error';
+}

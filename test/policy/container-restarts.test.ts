@@ -1,0 +1,26 @@
+import { expect, test } from 'vitest';
+import { restartsInSpec } from '../../src/policy/container-restarts.ts';
+
+const paths = (spec: unknown) => restartsInSpec(spec).map(({ path }) => path);
+
+test('containers that Kubernetes would repeat behind the run are refused, sidecars and plain ones are not', () => {
+  expect(
+    paths({
+      initContainers: [
+        { name: 'sidecar', restartPolicy: 'Always' },
+        { name: 'init', restartPolicy: 'OnFailure' },
+      ],
+      containers: [
+        { name: 'base', restartPolicy: 'Always' },
+        { name: 'rules', restartPolicy: 'Never', restartPolicyRules: [{ action: 'Restart' }] },
+        { name: 'plain', restartPolicy: null },
+        { name: 'plainer' },
+      ],
+    }),
+  ).toEqual([
+    'pod.spec.initContainers[1].restartPolicy',
+    'pod.spec.containers[0].restartPolicy',
+    'pod.spec.containers[1].restartPolicyRules',
+  ]);
+  expect(paths(undefined)).toEqual([]);
+});

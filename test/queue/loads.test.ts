@@ -1,0 +1,34 @@
+import { expect, test } from 'vitest';
+import { ADMISSION_WINDOW } from '../../src/queue/order.ts';
+import { queueLoads } from '../../src/queue/loads.ts';
+import { WaitingRoom } from '../../src/queue/waiting-room.ts';
+import type { Subscription } from '../../src/wire/messages.ts';
+
+const waitingFor = (queue: string, since: number, concurrencyKey?: string): Subscription => ({
+  ...{ v: 1, queue, attempt: 1, step: 0, stateRev: 1, then: 'start' },
+  await: { gate: { why: 'turn', since, ...(concurrencyKey === undefined ? {} : { concurrencyKey }) } },
+});
+
+test('the load of a queue says how many runs are kept by what; those whose gate is open are kept by nothing', () => {
+  const room = new WaitingRoom();
+  const waits: { readonly subscription: Subscription }[] = [];
+  const put = (count: number, queue: string, concurrencyKey?: string) => {
+    for (let n = 0; n < count; n += 1) {
+      const subscription = waitingFor(queue, waits.length, concurrencyKey);
+      const run = { tenant: 't', runId: `r${waits.length}` };
+      waits.push({ subscription });
+      room.put(`t/${run.runId}`, run, subscription);
+    }
+  };
+  put(ADMISSION_WINDOW + 44, 'long');
+  put(3, 'keyed', 'db');
+  put(2, 'paused');
+  room.gate({ kind: 'queue', queue: 'paused', record: { v: 1, paused: true, at: 1 } });
+  for (const queue of room.complete()) room.order(queue, 1_000_000);
+  const none = { turn: 0, key: 0, paused: 0 };
+  expect(queueLoads(room, waits)).toMatchObject([
+    { queue: 'long', waiting: ADMISSION_WINDOW + 44, kept: { ...none, turn: 44 } },
+    { queue: 'keyed', waiting: 3, kept: { ...none, key: 2 } },
+    { queue: 'paused', waiting: 2, kept: { ...none, paused: 2 } },
+  ]);
+});

@@ -1,0 +1,85 @@
+import { expect, test } from 'vitest';
+import { retrying, taken, unlaunched } from '../../src/core/run/state-changes.ts';
+import type { Delivery } from '../../src/ports/broker.ts';
+import { openOperations } from '../../src/nats/operations.ts';
+import { openTelemetry, type Telemetry } from '../../src/telemetry.ts';
+import { keys } from '../../src/wire/subjects.ts';
+import { MAX_CRASHES } from '../../src/worker/protocol/crashes.ts';
+import { giveUp } from '../../src/worker/protocol/faults.ts';
+import { intakeHandler } from '../../src/worker/protocol/intake.ts';
+import { laneHandler } from '../../src/worker/protocol/lanes.ts';
+import { SILENT } from '../../src/airflow/api-retry.ts';
+import { sharedNatsServer } from '../support/nats-server.ts';
+import { aPod } from '../support/builders.ts';
+import { anEngine, pod, run } from '../support/worker-engine.ts';
+
+const server = sharedNatsServer();
+
+/** A message as it is delivered for the `n`th time. */
+const delivery = (deliveries: number): Delivery => ({
+  ...{ stream: 'STEPS', seq: 7, deliveries, subject: 's', tenantToken: 't', runIdToken: 'r1', publishedAt: 0 },
+  data: new TextEncoder().encode('{"v":1,"attempt":1}'),
+  ack: () => Promise.resolve(),
+  nak: () => Promise.resolve(),
+  abandon: () => undefined,
+});
+
+const letterCounts = async (telemetry: Telemetry) =>
+  [...(await telemetry.text()).matchAll(/^reentry_dead_letters_total\{kind="(\w+)"\} (\d+)$/gm)].map(
+    ([, kind = '', count]) => `${kind} ${String(count)}`,
+  );
+
+test('every dead letter is counted, whoever wrote it, from a 0 that an alert can see grow', async () => {
+  const { engine, broker, installation } = await anEngine(server.url());
+  await using operations = await openOperations({ ...installation.options, name: 'look' });
+  const telemetry = openTelemetry(SILENT);
+  const counting = { ...engine, meter: telemetry.meter };
+  expect(await letterCounts(telemetry)).toEqual(['run 0', 'step 0']);
+  const data = new TextEncoder().encode('nonsense');
+  await laneHandler(counting, 'start')({ ...delivery(1), data });
+  expect(await letterCounts(telemetry)).toEqual(['run 0', 'step 1']);
+  await broker.membership.claim(keys.crashes('RUNS', 7), { owner: 'dead', epoch: MAX_CRASHES }, 0);
+  await intakeHandler(counting, 'default')({ ...delivery(100), stream: 'RUNS', data, runIdToken: 'killer' });
+  expect(await letterCounts(telemetry)).toEqual(['run 1', 'step 1']);
+  expect((await operations.deadLetters.list({ limit: 10 })).letters).toHaveLength(2);
+});
+
+test('a worker that dies while it gives a run up leaves the letter, and the next one writes no second', async () => {
+  const { engine, broker, installation, queued, store } = await anEngine(server.url());
+  await using operations = await openOperations({ ...installation.options, name: 'look' });
+  const letters = async () => (await operations.deadLetters.list({ limit: 10 })).letters.map((letter) => letter.run);
+  const starting = { ...taken(queued, 'Starting', { stream: 'STEPS', seq: 7, by: 'w1' }), op: 'taken' };
+  const revision = await store(starting);
+  // Dead at the moment at which the run's end is written.
+  const dying = { ...broker, runs: { ...broker.runs, write: () => Promise.reject(new Error('killed')) } };
+  const seen = { value: starting, revision };
+  await expect(giveUp({ ...engine, broker: dying }, run, seen, delivery(1), 'start', 'odd')).rejects.toThrow('killed');
+  expect(await letters()).toEqual([run]);
+  expect(await giveUp({ ...engine, id: 'w2' }, run, seen, delivery(2), 'start', 'odd')).toBe(true);
+  expect(await letters()).toEqual([run]);
+  expect(await broker.runs.read(run)).toMatchObject({
+    value: { phase: 'Failed', outcome: { diagnosis: { code: 'DEAD_LETTERED' } } },
+  });
+});
+
+test('a worker that dies right after it ended a run between two attempts leaves no pod of the first', async () => {
+  const { engine, broker, waiting, store, world } = await anEngine(server.url());
+  const again = { userFailures: 1, infraFailures: 0, notBefore: broker.now() + 600_000, untilGone: false };
+  await store(retrying(waiting, { state: 'failed' }, undefined, again));
+  const publish = { ...broker.publish, event: () => Promise.reject(new Error('killed')) };
+  const cancel = { data: new TextEncoder().encode('{"v":1,"ask":"cancel"}') };
+  await laneHandler({ ...engine, broker: { ...broker, publish } }, 'ctl')({ ...delivery(1), ...cancel });
+  expect(await broker.runs.read(run)).toMatchObject({ value: { phase: 'Cancelled', attempt: 2 } });
+  await laneHandler({ ...engine, id: 'w2' }, 'ctl')({ ...delivery(2), ...cancel });
+  expect(world.cleanUps).toEqual(['r1/1: failed']);
+});
+
+test('an orphaned pod of an attempt that another one followed is a failed one’s, however the run ended', async () => {
+  const { engine, broker, waiting, store, world } = await anEngine(server.url());
+  const again = { userFailures: 1, infraFailures: 0, notBefore: broker.now(), untilGone: false };
+  const second = retrying(waiting, { state: 'failed' }, undefined, again);
+  await store(unlaunched(second, { state: 'cancelled' }, broker.now()));
+  const data = new TextEncoder().encode(JSON.stringify({ v: 1, ask: 'orphan', pod: aPod({ ...pod, attempt: 1 }) }));
+  await laneHandler(engine, 'ctl')({ ...delivery(1), data });
+  expect(world.cleanUps).toEqual(['r1/1: failed']);
+});
