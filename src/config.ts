@@ -2,7 +2,8 @@
  * Every setting, once: `natsUrl` here is `REENTRY_NATS_URL` in the environment, `--nats-url` on the command line and
  * `natsUrl` in the settings file. A flag beats the environment, the environment beats the file, the file beats the default.
  */
-import { closest, distance } from 'fastest-levenshtein';
+import { distance } from 'fastest-levenshtein';
+import { didYouMean } from './core/nearest.ts';
 import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
 import { ReentryError } from './errors.ts';
@@ -331,13 +332,6 @@ export interface ConfigSources {
   readonly found?: Partial<Readonly<Record<SettingName, string>>>;
 }
 
-/** The nearest known word, where one is near enough to be a slip of the finger. */
-export function nearest(word: string, known: readonly string[]): string | undefined {
-  if (known.length === 0) return undefined;
-  const candidate = closest(word, [...known]);
-  return distance(word, candidate) <= Math.max(2, Math.floor(word.length / 3)) ? candidate : undefined;
-}
-
 /**
  * Checks all settings together. Pure: nothing is read but the arguments.
  * @throws ReentryError CONFIG_INVALID with every problem, each under the name the user wrote
@@ -404,8 +398,7 @@ function filled(value: string | undefined): string | undefined {
 }
 
 function unknown(what: string, word: string, known: readonly string[]): string {
-  const near = nearest(word, known);
-  return `unknown ${what}${near === undefined ? '' : `; did you mean ${near}?`}`;
+  return `unknown ${what}${didYouMean(word, known)}`;
 }
 
 function fileSettings(file: ConfigSources['file'], problems: Problem[]): Readonly<Record<string, unknown>> {

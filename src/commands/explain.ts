@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { nearest } from '../config.ts';
+import { nearest } from '../core/nearest.ts';
 import { DIAGNOSES, isDiagnosisCode } from '../core/run/diagnosis.ts';
 import { openClient } from './connection.ts';
 import { EXIT_CODES } from './exit-codes.ts';

@@ -1,7 +1,7 @@
 import Table from 'cli-table3';
 import type { Command } from 'commander';
 import { z } from 'zod';
-import { nearest } from '../config.ts';
+import { nearest } from '../core/nearest.ts';
 import { ReentryError } from '../errors.ts';
 import { PHASES } from '../wire/messages.ts';
 import { openClient } from './connection.ts';

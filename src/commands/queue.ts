@@ -3,7 +3,7 @@ import Table from 'cli-table3';
 import { InvalidArgumentError } from 'commander';
 import type { Command } from 'commander';
 import { z } from 'zod';
-import { nearest } from '../config.ts';
+import { nearest } from '../core/nearest.ts';
 import { ReentryError } from '../errors.ts';
 import type { Operations } from '../ports/operations.ts';
 import { WIRE_VERSION } from '../wire/messages.ts';

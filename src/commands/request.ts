@@ -2,7 +2,8 @@
 import { Option } from 'commander';
 import type { Command } from 'commander';
 import { z } from 'zod';
-import { nearest, parseYamlFile } from '../config.ts';
+import { parseYamlFile } from '../config.ts';
+import { nearest } from '../core/nearest.ts';
 import { ReentryError } from '../errors.ts';
 import type { Problem } from '../errors.ts';
 import { runRequestSchema } from '../wire/messages.ts';

@@ -78,6 +78,12 @@ export class HttpCluster implements Cluster, SecretWriter {
     return await getPod(this.#http, namespace, name);
   }
 
+  async findPod({ namespace, name, uid }: PodRef): Promise<PodProjection | undefined> {
+    const found = await this.getPod(namespace, name);
+    const pod = found === undefined ? undefined : this.project(found);
+    return pod?.uid === uid ? pod : undefined;
+  }
+
   project(pod: Manifest): PodProjection {
     return projectPod(this.connection, pod);
   }

@@ -253,9 +253,8 @@ type Rest = 'nothing' | 'result sidecar' | 'goes on';
  * `baseHasEnded`: its node may say so before it says it of the pod.
  */
 async function restOf(cluster: Cluster, pod: PodRef, baseHasEnded: boolean): Promise<Rest> {
-  const found = await cluster.getPod(pod.namespace, pod.name);
-  const seen = found === undefined ? undefined : cluster.project(found);
-  if (seen?.uid !== pod.uid || seen.phase === 'Succeeded' || seen.phase === 'Failed') return 'nothing';
+  const seen = await cluster.findPod(pod);
+  if (seen === undefined || seen.phase === 'Succeeded' || seen.phase === 'Failed') return 'nothing';
   if (!baseHasEnded) return 'goes on';
   const rest = seen.containers.filter(
     ({ name, kind, state }) => kind === 'main' && name !== seen.baseContainer && state !== 'terminated',
@@ -266,7 +265,6 @@ async function restOf(cluster: Cluster, pod: PodRef, baseHasEnded: boolean): Pro
 
 /** Whether the pod itself is over. */
 async function hasEnded(cluster: Cluster, pod: PodRef): Promise<boolean> {
-  const found = await cluster.getPod(pod.namespace, pod.name);
-  const seen = found === undefined ? undefined : cluster.project(found);
-  return seen?.uid === pod.uid && (seen.phase === 'Succeeded' || seen.phase === 'Failed');
+  const seen = await cluster.findPod(pod);
+  return seen?.phase === 'Succeeded' || seen?.phase === 'Failed';
 }

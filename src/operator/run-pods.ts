@@ -68,10 +68,7 @@ export class RunPods {
 
   /** The pod as it is now; `undefined` where it is gone or another has its name. */
   async readPod(ref: PodRef): Promise<PodProjection | undefined> {
-    const found = await this.#cluster.getPod(ref.namespace, ref.name);
-    if (found === undefined) return undefined;
-    const pod = this.#cluster.project(found);
-    return pod.uid === ref.uid ? pod : undefined;
+    return await this.#cluster.findPod(ref);
   }
 
   /** The pod's events as they are when first asked for; empty where they cannot be read. */

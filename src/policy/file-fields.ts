@@ -1,5 +1,5 @@
 /** Field paths of policies that could never mean anything: found when the file is loaded, because a rule that refuses nothing looks like safety. */
-import { nearest } from '../config.ts';
+import { nearest } from '../core/nearest.ts';
 import { type FieldPart, fieldParts } from './field-pattern.ts';
 import { namesOwnField } from './field-rules.ts';
 import { fits } from './glob.ts';

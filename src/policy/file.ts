@@ -1,6 +1,7 @@
 /** The policy file (`REENTRY_POLICY`): what each tenant's pods may be. @see core/policy.ts for what the rules mean */
 import { z } from 'zod';
-import { nearest, parseYamlFile } from '../config.ts';
+import { parseYamlFile } from '../config.ts';
+import { nearest } from '../core/nearest.ts';
 import type { Policy, TenantPolicy } from './policy.ts';
 import { quantityOf } from './quantity.ts';
 import { ReentryError } from '../errors.ts';

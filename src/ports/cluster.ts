@@ -83,6 +83,8 @@ export interface Cluster extends AsyncDisposable {
   /** `exists`: a pod of that name is there (GET done). Unknown outcomes are settled by GET. */
   createPod(namespace: string, manifest: Manifest, options?: { readonly dryRun?: boolean }): Promise<CreateOutcome>;
   getPod(namespace: string, name: string): Promise<Manifest | undefined>;
+  /** The pod with this uid as the API server has it now; `undefined` where it is gone or another pod has its name. One GET. */
+  findPod(pod: PodRef): Promise<PodProjection | undefined>;
   /** Projection of any pod object of this cluster. */
   project(pod: Manifest): PodProjection;
   listPods(namespace: string | undefined, labelSelector: string): Promise<readonly PodProjection[]>;

@@ -5,6 +5,7 @@
  * Tenants take turns: the first waiting run of each comes before anybody's second. Priority orders a tenant's own runs, so no tenant gets
  * ahead of another by calling its runs urgent; it decides between tenants only within a turn. Then age decides.
  */
+import { tenantKey } from '../core/tenant-key.ts';
 import type { Priority } from '../wire/messages.ts';
 
 /** A run that waits for its turn. */
@@ -75,7 +76,7 @@ export function places<T extends Gated>(waiting: Iterable<T>, gates: Gates): rea
     const { concurrencyKey, tenant, runId } = gated;
     if (concurrencyKey !== undefined) {
       const held = gates.slotsOf(tenant, concurrencyKey);
-      const key = `${tenant.length}:${tenant}/${concurrencyKey}`;
+      const key = tenantKey(tenant, concurrencyKey);
       const used = taken.get(key) ?? 0;
       // It may hold a slot already: put back after an earlier attempt.
       if (held?.holders.includes(runId) !== true) {

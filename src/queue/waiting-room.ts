@@ -1,3 +1,4 @@
+import { tenantKey } from '../core/tenant-key.ts';
 import { ADMISSION_WINDOW, places } from './order.ts';
 import type { Gated, Place } from './order.ts';
 import type { GateChange } from '../ports/stores.ts';
@@ -92,8 +93,8 @@ export class WaitingRoom {
       return [change.queue];
     }
     const { tenant, concurrencyKey, slots } = change;
-    if (slots === undefined) this.#slots.delete(slotKey(tenant, concurrencyKey));
-    else this.#slots.set(slotKey(tenant, concurrencyKey), slots);
+    if (slots === undefined) this.#slots.delete(tenantKey(tenant, concurrencyKey));
+    else this.#slots.set(tenantKey(tenant, concurrencyKey), slots);
     const concerned = [...this.#rooms].filter(([, { gated }]) => gated.size > 0);
     for (const [, room] of concerned) room.isStale = true;
     return concerned.map(([queue]) => queue);
@@ -115,7 +116,7 @@ export class WaitingRoom {
     room.places = places(room.gated.values(), {
       paused: room.record?.paused === true,
       window: ADMISSION_WINDOW,
-      slotsOf: (tenant, key) => this.#slots.get(slotKey(tenant, key)),
+      slotsOf: (tenant, key) => this.#slots.get(tenantKey(tenant, key)),
     });
     const admitted = room.places.flatMap(({ gated, verdict }) => (verdict === 'admitted' ? [gated.id] : []));
     room.admitted = new Set(admitted);
@@ -149,5 +150,3 @@ export class WaitingRoom {
     return this.#rooms.get(queue)?.record;
   }
 }
-
-const slotKey = (tenant: string, key: string): string => `${tenant.length}:${tenant}/${key}`;

@@ -92,10 +92,8 @@ export function triggerer({ broker, clusters, settings, log, meter }: TriggererD
 
   const ask = async ({ pod }: Check): Promise<Checked['answer']> => {
     meter.count(TRIGGER_METRICS.checks);
-    const cluster = clusters.get(pod.connection);
-    const found = await cluster.getPod(pod.namespace, pod.name);
-    const seen = found === undefined ? undefined : cluster.project(found);
-    return seen?.uid === pod.uid ? { kind: 'there', pod: seen } : { kind: 'absent' };
+    const found = await clusters.get(pod.connection).findPod(pod);
+    return found === undefined ? { kind: 'absent' } : { kind: 'there', pod: found };
   };
 
   let told = runs.stretched;

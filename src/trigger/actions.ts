@@ -1,4 +1,5 @@
 /** What the triggerer does about the world, as values. */
+import { tenantKey } from '../core/tenant-key.ts';
 import type { PodProjection, PodRef } from '../core/pod/pod.ts';
 import type { ResumeMessage, StartMessage, TriggerEvent } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
@@ -46,4 +47,4 @@ export interface Checked {
 }
 
 /** The run's key inside this process. The separator cannot make two runs one: the tenant's length is part of it. */
-export const runKeyText = ({ tenant, runId }: RunKey): string => `${tenant.length}:${tenant}/${runId}`;
+export const runKeyText = ({ tenant, runId }: RunKey): string => tenantKey(tenant, runId);

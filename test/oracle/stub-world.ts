@@ -55,7 +55,7 @@ const nowhere = (): Promise<never> => Promise.reject(new RangeError('the recorde
 
 /** A cluster of which only `parts` answer. */
 export function stubCluster(parts: Partial<Cluster>): Cluster {
-  return {
+  const cluster: Cluster = {
     connection: 'oracle',
     namespace: 'ns',
     watchPods$: () => {
@@ -63,6 +63,11 @@ export function stubCluster(parts: Partial<Cluster>): Cluster {
     },
     createPod: nowhere,
     getPod: nowhere,
+    findPod: async ({ namespace, name, uid }) => {
+      const found = await cluster.getPod(namespace, name);
+      const pod = found === undefined ? undefined : cluster.project(found);
+      return pod?.uid === uid ? pod : undefined;
+    },
     project: (pod) => projectPod('oracle', pod),
     listPods: nowhere,
     deletePod: nowhere,
@@ -78,6 +83,7 @@ export function stubCluster(parts: Partial<Cluster>): Cluster {
     [Symbol.asyncDispose]: () => Promise.resolve(),
     ...parts,
   };
+  return cluster;
 }
 
 export const nameIn = (pod: Manifest | undefined): string => textIn(recordIn(pod, 'metadata'), 'name') ?? '';

@@ -256,6 +256,10 @@ export function worldCluster(world: PodWorld, now: () => number): Cluster {
       const pod = world.byName(name, now());
       return Promise.resolve(pod === undefined ? undefined : { ...pod });
     },
+    findPod: ({ name, uid }) => {
+      const pod = world.byName(name, now());
+      return Promise.resolve(pod?.uid === uid ? podProjectionSchema.parse({ ...pod }) : undefined);
+    },
     project: (pod) => podProjectionSchema.parse(pod),
     listPods: () => Promise.resolve(world.alive(now())),
     deletePod: (pod) => Promise.resolve(world.remove(pod, now()) ? 'asked' : 'gone'),

@@ -35,10 +35,10 @@ test('a deadline counts only for a pod that was seen after it: a watch that is b
     ...cluster,
     project: (pod) => cluster.project(pod),
     watchPods$: (scope) => cluster.watchPods$(scope),
-    getPod: async (...where) => {
-      const pod = await cluster.getPod(...where);
-      looks.push(pod === undefined ? undefined : cluster.project(pod).phase);
-      return pod;
+    findPod: async (pod) => {
+      const found = await cluster.findPod(pod);
+      looks.push(found?.phase);
+      return found;
     },
   };
   // Lists and watches fail, single reads work.

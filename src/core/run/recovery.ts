@@ -2,6 +2,7 @@
  * Runs found again from their pods, after the broker's data is lost. A pod's labels and annotations name its run, its attempt and its queue;
  * everything else the run asked for went with the broker, so a recovered run is followed to the end of this pod and never repeated.
  */
+import { tenantKey } from '../tenant-key.ts';
 import { recordIn, recordsIn, textIn } from '../json.ts';
 import type { JsonRecord } from '../json.ts';
 import type { PodProjection } from '../pod/pod.ts';
@@ -33,7 +34,7 @@ export const COULD_NOT_KNOW = [
 /** Each pod, accounted for. */
 export function foundIn(pods: readonly PodProjection[]): readonly Found[] {
   const last = new Map<string, number>();
-  const keyOf = ({ tenant = '', runId = '' }: PodProjection) => `${tenant.length}:${tenant}/${runId}`;
+  const keyOf = ({ tenant = '', runId = '' }: PodProjection) => tenantKey(tenant, runId);
   for (const pod of pods) last.set(keyOf(pod), Math.max(last.get(keyOf(pod)) ?? 0, pod.attempt ?? 1));
   return pods.map((pod): Found => {
     const { tenant, runId } = pod;

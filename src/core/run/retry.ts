@@ -1,3 +1,4 @@
+import { backOffMs } from '../back-off.ts';
 import { budgetOf, isDiagnosisCode } from './diagnosis.ts';
 import type { Diagnosis, RunRequest, RunState } from '../../wire/messages.ts';
 
@@ -37,12 +38,6 @@ const BUDGET_OF_CATEGORY: Readonly<Record<Diagnosis['category'], Budget>> = {
 export function spends(diagnosis: Diagnosis | undefined): Budget {
   if (diagnosis === undefined) return 'user';
   return isDiagnosisCode(diagnosis.code) ? budgetOf(diagnosis.code) : BUDGET_OF_CATEGORY[diagnosis.category];
-}
-
-/** `baseMs` doubled with each failure after the first, at most `maxMs`. */
-export function backOffMs(failures: number, baseMs: number, maxMs: number): number {
-  // 2^30 × 1 s is beyond every maximum; more would leave the safe integers.
-  return Math.min(maxMs, baseMs * 2 ** Math.min(30, Math.max(0, failures - 1)));
 }
 
 /** What becomes of a run whose attempt failed. */

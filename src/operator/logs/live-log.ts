@@ -51,7 +51,7 @@ async function followContainer(source: LiveSource, container: string): Promise<v
         last = line.at;
       }
       await chunks.flush();
-      if (hasEnded(await presentPod(cluster, pod), container)) return;
+      if (hasEnded(await cluster.findPod(pod), container)) return;
     } catch (error) {
       // Its pod was cleaned up in the middle of a look: the log is over, and stored.
       if (error instanceof KubernetesError && error.fault === 'notFound') return chunks.flush();
@@ -60,12 +60,6 @@ async function followContainer(source: LiveSource, container: string): Promise<v
     }
     await delay(LOOK_AGAIN_MS, undefined, { signal }).catch(() => undefined);
   }
-}
-
-async function presentPod(cluster: Cluster, pod: PodRef): Promise<PodProjection | undefined> {
-  const found = await cluster.getPod(pod.namespace, pod.name);
-  const present = found === undefined ? undefined : cluster.project(found);
-  return present?.uid === pod.uid ? present : undefined;
 }
 
 /** Whether nothing more will come: a follow has just come to its end, so what has ended was read to its end. */

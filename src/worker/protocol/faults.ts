@@ -1,7 +1,8 @@
 /** What went wrong in a step, and what follows: put back, given up, or left to its owner. @see spec protocol §10 */
 import { diagnosisOf } from '../../core/run/diagnosis.ts';
 import { isTerminal, owns } from '../../core/run/transitions.ts';
-import { backOffMs } from '../../core/run/retry.ts';
+import { backOffMs } from '../../core/back-off.ts';
+
 import { ended, faulted, putBack } from '../../core/run/state-changes.ts';
 import { ReentryError } from '../../errors.ts';
 import type { Delivery } from '../../ports/broker.ts';

@@ -160,9 +160,8 @@ export class HeldPods {
 /** The pod as the API has it now. */
 function lookNow$(cluster: Cluster, pod: PodRef): Observable<Look> {
   return defer(async () => {
-    const found = await cluster.getPod(pod.namespace, pod.name);
-    const projection = found === undefined ? undefined : cluster.project(found);
-    return projection?.uid === pod.uid ? { there: true, pod: projection } : { there: false, pod: undefined };
+    const found = await cluster.findPod(pod);
+    return { there: found !== undefined, pod: found };
   });
 }
 

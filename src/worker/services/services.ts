@@ -139,10 +139,8 @@ async function status(engine: Engine, tenant: string, input: unknown): Promise<u
 async function blockedBy(engine: Engine, { phase, pod }: RunState): Promise<Pick<RunSummary, 'blocked'>> {
   if (pod === undefined || isTerminal(phase)) return {};
   try {
-    const cluster = engine.clusters.get(pod.connection);
-    const found = await cluster.getPod(pod.namespace, pod.name);
-    const seen = found === undefined ? undefined : cluster.project(found);
-    const blocked = seen?.uid === pod.uid ? diagnoseWait(seen, engine.broker.now()) : undefined;
+    const seen = await engine.clusters.get(pod.connection).findPod(pod);
+    const blocked = seen === undefined ? undefined : diagnoseWait(seen, engine.broker.now());
     return blocked === undefined ? {} : { blocked };
   } catch (error) {
     engine.log.debug({ pod: pod.name, error: String(error) }, 'the pod could not be looked at for a status');

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
-import { closest, distance } from 'fastest-levenshtein';
 import { z } from 'zod';
 import { isRecord, recordIn, recordsIn, textIn } from '../../core/json.ts';
+import { didYouMean } from '../../core/nearest.ts';
 import { shortProblem } from '../../core/short-text.ts';
 import { type Problem, ReentryError } from '../../errors.ts';
 import { MAX_REQUEST_BYTES, runRequestSchema } from '../../wire/messages.ts';
@@ -151,7 +151,7 @@ function unknownOperator(known: readonly string[], name: string): string {
   if (name === 'command') return 'command belongs to a queue that executors serve (default queue: executor)';
   if (name === 'pod')
     return `pod belongs to a queue that workers serve (default queue: default); here: ${known.join(', ')}`;
-  return `is not known here; known: ${known.join(', ')}${near(name, known)}`;
+  return `is not known here; known: ${known.join(', ')}${didYouMean(name, known)}`;
 }
 
 function problemsOf(error: z.ZodError, schema: z.ZodType, base: readonly string[]): Problem[] {
@@ -159,7 +159,10 @@ function problemsOf(error: z.ZodError, schema: z.ZodType, base: readonly string[
     const path = [...base, ...issue.path.map(String)];
     if (issue.code !== 'unrecognized_keys') return [{ path: path.join('.') || '$', message: issue.message }];
     const known = fieldsAt(schema, issue.path.map(String));
-    return issue.keys.map((key) => ({ path: [...path, key].join('.'), message: `unknown field${near(key, known)}` }));
+    return issue.keys.map((key) => ({
+      path: [...path, key].join('.'),
+      message: `unknown field${didYouMean(key, known)}`,
+    }));
   });
 }
 
@@ -170,16 +173,6 @@ export function problemsIn(error: z.ZodError): readonly Problem[] {
       ? issue.keys.map((key) => ({ path: [...path, key].map(String).join('.'), message: 'unknown field' }))
       : [{ path: path.map(String).join('.') || '$', message }],
   );
-}
-
-/** The nearest known name, where one is near enough to be a slip. */
-function near(name: string, known: readonly string[]): string {
-  if (known.length === 0) return '';
-  const plain = name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
-  const best = known.includes(plain) ? plain : closest(name, known);
-  return best === plain || distance(name, best) <= Math.max(2, Math.floor(name.length / 3))
-    ? `; did you mean ${best}?`
-    : '';
 }
 
 const FIELDS = new WeakMap<z.ZodType, unknown>();

@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { diagnosisOf } from '../../../src/core/run/diagnosis.ts';
-import { RETRY_POLICY, backOffMs, decideRetry, spends } from '../../../src/core/run/retry.ts';
+import { backOffMs } from '../../../src/core/back-off.ts';
+import { RETRY_POLICY, decideRetry, spends } from '../../../src/core/run/retry.ts';
 
 const request = { retries: 2, retryDelaySeconds: 30, retryExponentialBackoff: false, maxRetryDelaySeconds: 600 };
 const fresh = { userFailures: 0, infraFailures: 0 };

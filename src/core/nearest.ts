@@ -1,0 +1,17 @@
+/** Suggestions for misspelt names. */
+import { closest, distance } from 'fastest-levenshtein';
+
+/** The known name closest to `name` by edit distance, where it is close enough to be a slip; snake_case finds its camelCase name. */
+export function nearest(name: string, known: readonly string[]): string | undefined {
+  if (known.length === 0) return undefined;
+  const camelCase = name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
+  if (known.includes(camelCase)) return camelCase;
+  const candidate = closest(name, [...known]);
+  return distance(name, candidate) <= Math.max(2, Math.floor(name.length / 3)) ? candidate : undefined;
+}
+
+/** `; did you mean X?` for the end of a message, or empty where nothing is close enough. */
+export function didYouMean(name: string, known: readonly string[]): string {
+  const candidate = nearest(name, known);
+  return candidate === undefined ? '' : `; did you mean ${candidate}?`;
+}
