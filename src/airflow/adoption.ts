@@ -1,5 +1,5 @@
 /** Pods that outlived their owner: launched ones go on under a new one, finished ones are accounted for. @see spec executor §6.1–§6.3 */
-import type { PodProjection } from '../core/pod/pod.ts';
+import type { PodProjection } from '../core/pod/projection.ts';
 import type { Log } from '../ports/ambient.ts';
 import type { Cluster } from '../ports/cluster.ts';
 import type { KubeConfig } from './kube-config.ts';

@@ -2,7 +2,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { type JsonRecord, recordIn, textIn } from '../core/json.ts';
 import { makeSafeLabelValue } from '../core/pod/labels.ts';
-import type { PodRef } from '../core/pod/pod.ts';
+import type { PodRef } from '../core/pod/projection.ts';
 import { KubernetesError, ReentryError } from '../errors.ts';
 import type { Log, Meter } from '../ports/ambient.ts';
 import type { Cluster } from '../ports/cluster.ts';

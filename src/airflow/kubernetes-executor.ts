@@ -1,5 +1,5 @@
 /** Runs each task in a pod of its own. An embedder gives it tasks by `executeAsync` or `queueTask`, and drives it by `heartbeat` or `sync`. @see spec executor §3, §5, §6 */
-import type { PodProjection } from '../core/pod/pod.ts';
+import type { PodProjection } from '../core/pod/projection.ts';
 import { ReentryError } from '../errors.ts';
 import type { Cluster, SecretWriter } from '../ports/cluster.ts';
 import { adoptCompletedPods, adoptLaunchedTask, adoptLaunchedTasks, keyOfPod } from './adoption.ts';

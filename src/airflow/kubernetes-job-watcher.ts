@@ -1,7 +1,7 @@
 /** Watches an owner's pods of one namespace, and queues what their tasks must hear. @see spec executor §4 */
 import { lastValueFrom, Subject, takeUntil, tap } from 'rxjs';
 import { type JsonRecord, numberIn, textIn } from '../core/json.ts';
-import type { PodProjection } from '../core/pod/pod.ts';
+import type { PodProjection } from '../core/pod/projection.ts';
 import { ReentryError } from '../errors.ts';
 import type { Log } from '../ports/ambient.ts';
 import type { Cluster, PodSignal } from '../ports/cluster.ts';

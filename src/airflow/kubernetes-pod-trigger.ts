@@ -1,6 +1,6 @@
 import { defer, EMPTY, expand, filter, map, type Observable, of, scan, startWith, switchMap, take, timer } from 'rxjs';
 import { judge, judgeAbsence, type Judgement } from '../core/pod/judge.ts';
-import type { PodPhase, PodProjection } from '../core/pod/pod.ts';
+import type { PodPhase, PodProjection } from '../core/pod/projection.ts';
 import { shardOf } from '../core/shard.ts';
 import type { PodSignal } from '../ports/cluster.ts';
 import type { Subscription, TriggerEvent } from '../wire/messages.ts';

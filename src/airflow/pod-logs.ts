@@ -1,6 +1,6 @@
 /** Following a container's log, for programs that run a pod themselves. @see spec pod-operator §6.5, §6.12 */
 import { forwarded, isLogGroupMarker, parsedLogLine, parseLogLevel } from '../core/log/records.ts';
-import type { PodRef } from '../core/pod/pod.ts';
+import type { PodRef } from '../core/pod/projection.ts';
 import { KubernetesError } from '../errors.ts';
 import type { Log } from '../ports/ambient.ts';
 import type { Cluster } from '../ports/cluster.ts';

@@ -21,7 +21,7 @@ import {
   reconcileRequestedLogContainers,
 } from './containers.ts';
 import { recordIn, recordsIn, textIn } from '../core/json.ts';
-import type { PodRef } from '../core/pod/pod.ts';
+import type { PodRef } from '../core/pod/projection.ts';
 import { redactedManifest } from '../core/pod/manifest.ts';
 import { XCOM } from '../core/pod/xcom-sidecar.ts';
 import { ReentryError } from '../errors.ts';

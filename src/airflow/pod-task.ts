@@ -15,7 +15,7 @@ import { deletesPod } from '../core/pod/finish-action.ts';
 import { recordIn, textIn } from '../core/json.ts';
 import { findPodSelector, LABEL_TRUE, LABELS } from '../core/pod/labels.ts';
 import { podManifest, redactedManifest } from '../core/pod/manifest.ts';
-import type { PodPhase as Phase } from '../core/pod/pod.ts';
+import type { PodPhase as Phase } from '../core/pod/projection.ts';
 import type { Log } from '../ports/ambient.ts';
 import type { Cluster, Manifest } from '../ports/cluster.ts';
 import { type Clock, SILENT, SYSTEM_CLOCK } from './api-retry.ts';

@@ -1,7 +1,7 @@
 /** What an executor does to pods that are there: delete, mark as done or taken back, adopt. @see spec executor §3.8 */
 import { recordIn, textIn } from '../core/json.ts';
 import { LABEL_TRUE, LABELS, makeSafeLabelValue } from '../core/pod/labels.ts';
-import type { PodRef } from '../core/pod/pod.ts';
+import type { PodRef } from '../core/pod/projection.ts';
 import { KubernetesError } from '../errors.ts';
 import type { Log, Meter } from '../ports/ambient.ts';
 import type { Cluster } from '../ports/cluster.ts';

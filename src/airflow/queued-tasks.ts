@@ -1,5 +1,5 @@
 /** Queued tasks without a pod, and pods that stay pending: what the older generations looked for. @see spec executor §6.6 */
-import type { PodProjection } from '../core/pod/pod.ts';
+import type { PodProjection } from '../core/pod/projection.ts';
 import { type Adopter, keyOfPod, listPods } from './adoption.ts';
 import { ownedPodsSelector } from './pod-labels.ts';
 import { keyText, type TaskKey } from './task-key.ts';

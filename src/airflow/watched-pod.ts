@@ -1,6 +1,6 @@
 /** A pod as an executor's decisions see it, whether it comes from the shared watch or as JSON of the API. */
 import { type JsonRecord, numberIn, recordIn, recordsIn, textIn } from '../core/json.ts';
-import type { ContainerProjection, PodProjection } from '../core/pod/pod.ts';
+import type { ContainerProjection, PodProjection } from '../core/pod/projection.ts';
 import { LABELS, TASK_ANNOTATIONS } from '../core/pod/labels.ts';
 import type { IdentityAnnotations } from './task-key.ts';
 

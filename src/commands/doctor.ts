@@ -2,7 +2,7 @@ import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
 import { lastValueFrom, takeUntil, timer, toArray } from 'rxjs';
 import { z } from 'zod';
-import { accessOf, accessText } from '../core/cluster-access.ts';
+import { accessOf, accessText } from '../core/rbac.ts';
 import { ReentryError } from '../errors.ts';
 import type { Config } from '../config.ts';
 import { PERMISSION_ROLES } from '../wire/permissions.ts';

@@ -2,7 +2,7 @@
 import type { Observable } from 'rxjs';
 import { textIn } from '../core/json.ts';
 import { projectPod } from '../core/pod/project-pod.ts';
-import type { PodProjection, PodRef } from '../core/pod/pod.ts';
+import type { PodProjection, PodRef } from '../core/pod/projection.ts';
 import type {
   Cluster,
   CreateOutcome,

@@ -1,7 +1,7 @@
 /** The one place where a refusal of the Kubernetes API, or a broken connection to it, gets its meaning. */
 import { KubernetesError, type KubernetesFault, type Problem } from '../errors.ts';
 import { isRecord, numberIn, recordIn, recordsIn, textIn } from '../core/json.ts';
-import { secondsAsked } from '../core/retry-after.ts';
+import { secondsAsked } from './retry-after.ts';
 
 /** What was tried, for the message: `create pod a/b on cluster "prod"`. */
 export interface Attempted {

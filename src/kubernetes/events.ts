@@ -1,6 +1,6 @@
 /** What the cluster says about one pod: its Events, the newest last. */
 import { instantIn, numberIn, recordIn, recordsIn, textIn } from '../core/json.ts';
-import type { PodRef } from '../core/pod/pod.ts';
+import type { PodRef } from '../core/pod/projection.ts';
 import type { PodEventLine } from '../ports/cluster.ts';
 import type { Http } from './http.ts';
 

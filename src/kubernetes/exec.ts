@@ -1,7 +1,7 @@
 /** Commands in running containers, over WebSocket. @see spec kubernetes-notes §8 */
 import type { MessageEvent, WebSocket } from 'undici';
 import { isRecord, recordIn, recordsIn, textIn } from '../core/json.ts';
-import type { PodRef } from '../core/pod/pod.ts';
+import type { PodRef } from '../core/pod/projection.ts';
 import type { ExecOptions, ExecOutcome } from '../ports/cluster.ts';
 import { type Attempted, brokenConnection, streamRefusal } from './errors.ts';
 import type { Call, Http } from './http.ts';

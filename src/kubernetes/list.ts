@@ -2,7 +2,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { recordIn, recordsIn, textIn } from '../core/json.ts';
 import { projectPod } from '../core/pod/project-pod.ts';
-import type { PodProjection } from '../core/pod/pod.ts';
+import type { PodProjection } from '../core/pod/projection.ts';
 import { KubernetesError } from '../errors.ts';
 import type { Http } from './http.ts';
 import { podsPath } from './paths.ts';

@@ -2,7 +2,7 @@
 import { randomInt } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { isRecord, recordIn, textIn } from '../core/json.ts';
-import type { PodRef } from '../core/pod/pod.ts';
+import type { PodRef } from '../core/pod/projection.ts';
 import { KubernetesError, type KubernetesFault } from '../errors.ts';
 import type { CreateOutcome, Manifest } from '../ports/cluster.ts';
 import type { Call, Http } from './http.ts';

@@ -1,5 +1,5 @@
 /** What the credentials may do, asked of the server that decides it. */
-import { accessText } from '../core/cluster-access.ts';
+import { accessText } from '../core/rbac.ts';
 import { recordIn } from '../core/json.ts';
 import type { Http } from './http.ts';
 

@@ -2,7 +2,7 @@
 import { Observable } from 'rxjs';
 import { type JsonRecord, numberIn, recordIn, textIn } from '../core/json.ts';
 import { projectPod } from '../core/pod/project-pod.ts';
-import type { PodProjection } from '../core/pod/pod.ts';
+import type { PodProjection } from '../core/pod/projection.ts';
 import { KubernetesError } from '../errors.ts';
 import type { PodSignal } from '../ports/cluster.ts';
 import { type Attempted, brokenConnection, isWatchListRefused, streamRefusal } from './errors.ts';

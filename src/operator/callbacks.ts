@@ -2,7 +2,7 @@
 import { firstValueFrom, from, timeout } from 'rxjs';
 import { ANNOTATIONS, LABELS } from '../core/pod/labels.ts';
 import { recordIn } from '../core/json.ts';
-import type { PodRef } from '../core/pod/pod.ts';
+import type { PodRef } from '../core/pod/projection.ts';
 import type { Log } from '../ports/ambient.ts';
 import type { Cluster, LogLine, Manifest } from '../ports/cluster.ts';
 import type { TriggerEvent } from '../wire/messages.ts';

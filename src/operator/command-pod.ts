@@ -12,7 +12,7 @@ import {
   type AdmissionRefusal,
   type AdmissionRules,
   refusedAtAdmission,
-} from '../policy/admission.ts';
+} from '../policy/check-manifest.ts';
 import type { Manifest } from '../ports/cluster.ts';
 import type { RunRequest } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';

@@ -1,6 +1,6 @@
 /** What a pod run waits for, and what it has learnt of its pod. */
 import { diagnosisOf } from '../core/run/diagnosis.ts';
-import type { ContainerProjection, PodProjection, PodRef } from '../core/pod/pod.ts';
+import type { ContainerProjection, PodProjection, PodRef } from '../core/pod/projection.ts';
 import type { Await } from '../wire/messages.ts';
 import type { StepContext, StepFacts, StepOutcome } from './operator.ts';
 import type { PodParams } from './params.ts';

@@ -1,7 +1,7 @@
 /** Operators of the user's own: a run that does something around its pod, several things after it, or only waits. */
 import { z } from 'zod';
 import { diagnosisOf } from '../core/run/diagnosis.ts';
-import type { PodRef } from '../core/pod/pod.ts';
+import type { PodRef } from '../core/pod/projection.ts';
 import { type Problem, ReentryError } from '../errors.ts';
 import type { Log } from '../ports/ambient.ts';
 import type { LiveChunk } from '../ports/broker.ts';

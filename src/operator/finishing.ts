@@ -1,5 +1,5 @@
 /** The end of an attempt's pod: stopped, deleted or kept and marked. @see spec pod-operator §5.8, §7 */
-import type { PodPhase, PodProjection, PodRef } from '../core/pod/pod.ts';
+import type { PodPhase, PodProjection, PodRef } from '../core/pod/projection.ts';
 import { deletesPod } from '../core/pod/finish-action.ts';
 import { XCOM } from '../core/pod/xcom-sidecar.ts';
 import type { Outcome } from '../wire/messages.ts';

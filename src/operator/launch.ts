@@ -3,9 +3,9 @@ import { diagnosisOf, type DiagnosisCode, type DiagnosisFacts } from '../core/ru
 import { podVerdict } from '../core/pod/judge.ts';
 import { recordIn, textIn } from '../core/json.ts';
 import { ReentryError } from '../errors.ts';
-import type { PodProjection, PodRef } from '../core/pod/pod.ts';
+import type { PodProjection, PodRef } from '../core/pod/projection.ts';
 import type { Cluster, Manifest } from '../ports/cluster.ts';
-import { admissionOutcome, placeOf } from '../policy/admission.ts';
+import { admissionOutcome, placeOf } from '../policy/check-manifest.ts';
 import { launched, refOf } from './deferral.ts';
 import { launchRefused } from './launch-errors.ts';
 import type { StepContext, StepOutcome } from './operator.ts';

@@ -3,7 +3,7 @@
  * retries and events; an operator owns what a run *does*: its pod, its logs, its result.
  */
 import type { z } from 'zod';
-import type { PodRef } from '../core/pod/pod.ts';
+import type { PodRef } from '../core/pod/projection.ts';
 import type { Learnt } from '../core/run/state-changes.ts';
 import type { Log } from '../ports/ambient.ts';
 import type { LiveChunk } from '../ports/broker.ts';

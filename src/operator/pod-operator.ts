@@ -1,13 +1,13 @@
 /** The `pod` operator as the engine drives it: what a worker does with a run that is one Kubernetes pod per attempt. @see spec pod-operator §4, §5, §7 */
 import { textIn } from '../core/json.ts';
 import { redactedManifest } from '../core/pod/manifest.ts';
-import type { PodRef } from '../core/pod/pod.ts';
+import type { PodRef } from '../core/pod/projection.ts';
 import type { Problem } from '../errors.ts';
 import type { LiveChunk } from '../ports/broker.ts';
 import type { Cluster, Manifest } from '../ports/cluster.ts';
 import type { Outcome, RunRequest, TriggerEvent } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
-import { placeOf } from '../policy/admission.ts';
+import { placeOf } from '../policy/check-manifest.ts';
 import { cleanUpPod, stopPod } from './finishing.ts';
 import { findManifest, launch } from './launch.ts';
 import { followPodLogs } from './logs/follow-pod-logs.ts';

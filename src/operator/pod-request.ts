@@ -10,7 +10,7 @@ import { type Problem, ReentryError } from '../errors.ts';
 import type { Cluster, Manifest } from '../ports/cluster.ts';
 import type { RunRequest } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
-import { type AdmissionPlace, type AdmissionRefusal, refusedAtAdmission } from '../policy/admission.ts';
+import { type AdmissionPlace, type AdmissionRefusal, refusedAtAdmission } from '../policy/check-manifest.ts';
 import type { CallbackRegistry, PodCallbacks } from './callbacks.ts';
 import type { LineFormat } from './logs/log-reader.ts';
 import type { Operator, StepContext } from './operator.ts';

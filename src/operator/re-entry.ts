@@ -1,7 +1,7 @@
 /** Lane `resume`: what a trigger's event means for the run. @see spec pod-operator §5.7 */
 import { diagnose, diagnosisOf } from '../core/run/diagnosis.ts';
 import { hasStarted, judgePod, podVerdict } from '../core/pod/judge.ts';
-import type { PodProjection } from '../core/pod/pod.ts';
+import type { PodProjection } from '../core/pod/projection.ts';
 import type { TriggerEvent } from '../wire/messages.ts';
 import { again, baseOf, factsOf, timesOf } from './deferral.ts';
 import { readLogs, storeFailure } from './logs/logs-of-step.ts';

@@ -2,7 +2,7 @@
 import { isRecord, recordsIn, textIn } from '../core/json.ts';
 import { runSelector, LABEL_TRUE, LABELS } from '../core/pod/labels.ts';
 import { formatNanos } from '../core/log/cursor.ts';
-import type { ContainerProjection, PodProjection, PodRef } from '../core/pod/pod.ts';
+import type { ContainerProjection, PodProjection, PodRef } from '../core/pod/projection.ts';
 import { XCOM } from '../core/pod/xcom-sidecar.ts';
 import type { Log } from '../ports/ambient.ts';
 import type { Cluster, Manifest, PodEventLine } from '../ports/cluster.ts';

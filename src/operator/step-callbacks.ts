@@ -1,6 +1,6 @@
 /** The callbacks of a step: who is called, and with what. */
 import { textIn } from '../core/json.ts';
-import type { PodRef } from '../core/pod/pod.ts';
+import type { PodRef } from '../core/pod/projection.ts';
 import type { Cluster, Manifest } from '../ports/cluster.ts';
 import { type TriggerEvent, triggerEventSchema } from '../wire/messages.ts';
 import { type CallbackScene, ExecutionMode, type PodCallbacks, RunCallbacks } from './callbacks.ts';

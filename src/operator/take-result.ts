@@ -2,7 +2,7 @@
 import { diagnosisOf } from '../core/run/diagnosis.ts';
 import type { DiagnosisCode } from '../core/run/diagnosis.ts';
 import { jsonProblem } from '../core/json-problem.ts';
-import type { ContainerProjection, PodProjection } from '../core/pod/pod.ts';
+import type { ContainerProjection, PodProjection } from '../core/pod/projection.ts';
 import { XCOM } from '../core/pod/xcom-sidecar.ts';
 import { KubernetesError } from '../errors.ts';
 import type { Outcome } from '../wire/messages.ts';

@@ -1,6 +1,6 @@
 /** The exchange with the XCom sidecar: its result file is read over exec, then it is told to go. @see spec pod-operator §6.9 */
 import { jsonProblem } from '../core/json-problem.ts';
-import type { ContainerProjection, PodRef } from '../core/pod/pod.ts';
+import type { ContainerProjection, PodRef } from '../core/pod/projection.ts';
 import { XCOM } from '../core/pod/xcom-sidecar.ts';
 import { KubernetesError, ReentryError } from '../errors.ts';
 import type { Log } from '../ports/ambient.ts';

@@ -1,7 +1,7 @@
 /** Ceilings of what a pod may use, judged as the scheduler counts. */
 import { type JsonRecord, recordIn, recordsIn } from '../core/json.ts';
 import { CONTAINER_LISTS } from '../core/pod/pod-security.ts';
-import { quantityOf } from './quantity.ts';
+import { quantityOf } from '../core/quantity.ts';
 import { isOwnSidecar, type XcomSidecarSettings } from '../core/pod/xcom-sidecar.ts';
 
 /** Ceilings by resource name (`cpu`, `memory`, `nvidia.com/gpu`), as Kubernetes quantities. */

@@ -1,5 +1,5 @@
 /** Which fields of a manifest a tenant may set. What reentry itself puts into pods is no tenant's doing and is never refused. Pure. */
-import { shownPath } from './ambiguity.ts';
+import { shownPath } from './manifest-problems.ts';
 import {
   covers,
   type FieldPart,
@@ -8,7 +8,7 @@ import {
   type Reading,
   readingOf,
   readOn,
-} from './field-pattern.ts';
+} from './patterns.ts';
 import { isRecord, type JsonRecord, recordIn, recordsIn } from '../core/json.ts';
 import { ANNOTATIONS, LABELS, TASK_ANNOTATIONS } from '../core/pod/labels.ts';
 import { CONTAINER_LISTS, NOBODY, type PodSecurity } from '../core/pod/pod-security.ts';

@@ -1,6 +1,6 @@
 /** Field paths of policies that could never mean anything: found when the file is loaded, because a rule that refuses nothing looks like safety. */
 import { nearest } from '../core/nearest.ts';
-import { type FieldPart, fieldParts } from './field-pattern.ts';
+import { type FieldPart, fieldParts } from './patterns.ts';
 import { namesOwnField } from './field-rules.ts';
 import { fits } from './glob.ts';
 import { labelKeyProblem } from '../core/pod/labels.ts';

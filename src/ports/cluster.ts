@@ -2,7 +2,7 @@
 import type { Observable } from 'rxjs';
 import type { LogCursor } from '../core/log/cursor.ts';
 import type { XcomSidecarSettings } from '../core/pod/xcom-sidecar.ts';
-import type { PodProjection, PodRef } from '../core/pod/pod.ts';
+import type { PodProjection, PodRef } from '../core/pod/projection.ts';
 
 /** A manifest or object as JSON; the API server is the judge of it. */
 export type Manifest = Readonly<Record<string, unknown>>;

@@ -2,7 +2,7 @@
 import { readFileSync, statSync } from 'node:fs';
 import type { Policy } from '../policy/policy.ts';
 import { ReentryError } from '../errors.ts';
-import { parsePolicy } from '../policy/file.ts';
+import { parsePolicy } from '../policy/policy-file.ts';
 import type { Log } from '../ports/ambient.ts';
 
 /** How often the file is looked at, at most, in milliseconds. */

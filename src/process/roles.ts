@@ -4,7 +4,7 @@ import { hostname } from 'node:os';
 import { firstValueFrom, merge, ReplaySubject, take, timer } from 'rxjs';
 import type { Observable } from 'rxjs';
 import { parseConnections } from '../config.ts';
-import { accessText, CLUSTER_ACCESS } from '../core/cluster-access.ts';
+import { accessText, CLUSTER_ACCESS } from '../core/rbac.ts';
 import type { Config, ConnectionSettings } from '../config.ts';
 import { ReentryError } from '../errors.ts';
 import type { CallbackRegistry } from '../operator/callbacks.ts';

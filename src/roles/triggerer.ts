@@ -12,7 +12,7 @@ import {
   takeUntil,
   tap,
 } from 'rxjs';
-import type { PodProjection } from '../core/pod/pod.ts';
+import type { PodProjection } from '../core/pod/projection.ts';
 import type { Log, Meter } from '../ports/ambient.ts';
 import type { Broker } from '../ports/broker.ts';
 import type { Clusters } from '../ports/cluster.ts';

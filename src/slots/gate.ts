@@ -1,7 +1,7 @@
 /** The slots of one queue as the engine's gate: launches wait for a slot, and the queue is asked for as many as may begin here. */
 import { firstValueFrom, merge, Subject } from 'rxjs';
 import type { Observable } from 'rxjs';
-import type { PodProjection } from '../core/pod/pod.ts';
+import type { PodProjection } from '../core/pod/projection.ts';
 import type { Meter } from '../ports/ambient.ts';
 import type { Credits } from '../ports/broker.ts';
 import type { PodSignal } from '../ports/cluster.ts';

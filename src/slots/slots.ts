@@ -2,7 +2,7 @@
  * The slots of an executor queue: taken by each of its pods that lives, whoever launched it, and by each launch under way here. Counted
  * from the shared watch, so that a restart or the death of a sibling changes nothing. @see spec protocol §8
  */
-import type { PodProjection } from '../core/pod/pod.ts';
+import type { PodProjection } from '../core/pod/projection.ts';
 import type { RunKey } from '../wire/subjects.ts';
 
 /** A pod created here that the watch has not shown takes its slot for so long at most: it may stand where no watch looks. */

@@ -1,6 +1,6 @@
 /** What the triggerer does about the world, as values. */
 import { tenantKey } from '../core/tenant-key.ts';
-import type { PodProjection, PodRef } from '../core/pod/pod.ts';
+import type { PodProjection, PodRef } from '../core/pod/projection.ts';
 import type { ResumeMessage, StartMessage, TriggerEvent } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
 

@@ -3,7 +3,7 @@
  * down, or while this process stood still. A stale look must not end a run.
  */
 import { type Judgement, startDeadlines } from '../core/pod/judge.ts';
-import type { PodProjection } from '../core/pod/pod.ts';
+import type { PodProjection } from '../core/pod/projection.ts';
 import type { Subscription } from '../wire/messages.ts';
 import type { WatchState } from './pod-book.ts';
 

@@ -1,5 +1,5 @@
 /** From a judgement to the word that is said of it. */
-import type { PodProjection } from '../core/pod/pod.ts';
+import type { PodProjection } from '../core/pod/projection.ts';
 import { type Subscription, type TriggerEvent, WIRE_VERSION } from '../wire/messages.ts';
 import { keys, type RunKey } from '../wire/subjects.ts';
 import type { Firing } from './actions.ts';

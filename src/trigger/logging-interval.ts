@@ -1,5 +1,5 @@
 /** When a running pod's logs are due. */
-import type { PodProjection } from '../core/pod/pod.ts';
+import type { PodProjection } from '../core/pod/projection.ts';
 
 /** The interval asked for, but not shorter than the least one. */
 export const floorMs = (everyMs: number, leastMs: number): number => Math.max(everyMs, leastMs);

@@ -1,5 +1,5 @@
 /** Pods of the installation that no run waits for. Whether that is right, a worker reads in the run's state. @see spec protocol §7 "Orphans" */
-import type { PodProjection } from '../core/pod/pod.ts';
+import type { PodProjection } from '../core/pod/projection.ts';
 import { shardOf } from '../core/shard.ts';
 import { TimingWheel } from '../core/timing-wheel.ts';
 import { queueOfPod, runOfPod } from '../wire/pod-address.ts';

@@ -1,5 +1,5 @@
 /** What the shared watches have said, put together: the newest projection of each pod, and how far each watch can be believed. */
-import type { PodProjection, PodRef } from '../core/pod/pod.ts';
+import type { PodProjection, PodRef } from '../core/pod/projection.ts';
 import type { PodSignal } from '../ports/cluster.ts';
 
 /** What one watch sees: a namespace of a connection, or (undefined) all of them. */

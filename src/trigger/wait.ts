@@ -1,5 +1,5 @@
 /** What a triggerer remembers of one subscription. */
-import type { PodProjection } from '../core/pod/pod.ts';
+import type { PodProjection } from '../core/pod/projection.ts';
 import type { Subscription } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
 import type { Departed } from './pod-book.ts';

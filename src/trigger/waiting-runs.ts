@@ -3,7 +3,7 @@
  * Time comes in as an argument and what is to be done goes out as values, so that the pipeline around it only merges streams.
  */
 import { judge, judgeAbsence, type Judgement } from '../core/pod/judge.ts';
-import type { PodProjection } from '../core/pod/pod.ts';
+import type { PodProjection } from '../core/pod/projection.ts';
 import { TimingWheel } from '../core/timing-wheel.ts';
 import type { GateChange, SubscriptionChange } from '../ports/stores.ts';
 import type { QueueLoad, QueuePlace, TriggerEvent } from '../wire/messages.ts';

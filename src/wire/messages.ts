@@ -3,10 +3,10 @@
  * Internal messages carry `v`, keep unknown fields and are read from v−1 to v+1. @see design §5 "Schemas"
  */
 import { z } from 'zod';
-import type { ContainerProjection, PodProjection, PodRef } from '../core/pod/pod.ts';
+import type { ContainerProjection, PodProjection, PodRef } from '../core/pod/projection.ts';
 import type { RunKey } from './subjects.ts';
 import { TRACEPARENT } from '../core/trace-context.ts';
-import { WIRE_VERSION } from '../core/version.ts';
+import { WIRE_VERSION } from '../core/wire-version.ts';
 import { isTokenText, QUEUE_PATTERN } from './tokens.ts';
 
 export { WIRE_VERSION };

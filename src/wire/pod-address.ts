@@ -1,5 +1,5 @@
 /** What a pod's annotations name, checked: anybody who may create pods with the installation's labels writes them. */
-import type { PodProjection } from '../core/pod/pod.ts';
+import type { PodProjection } from '../core/pod/projection.ts';
 import type { RunKey } from './subjects.ts';
 import { isTokenText, QUEUE_PATTERN } from './tokens.ts';
 

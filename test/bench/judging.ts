@@ -6,7 +6,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { filter, Subject } from 'rxjs';
 import { z } from 'zod';
-import type { PodProjection } from '../../src/core/pod/pod.ts';
+import type { PodProjection } from '../../src/core/pod/projection.ts';
 import { SHARDS } from '../../src/core/shard.ts';
 import type { PodSignal } from '../../src/ports/cluster.ts';
 import { Ownership } from '../../src/trigger/ownership.ts';

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { PodProjection } from '../../src/core/pod/pod.ts';
+import type { PodProjection } from '../../src/core/pod/projection.ts';
 import type { ExecOptions } from '../../src/ports/cluster.ts';
 import { type ClusterUnderTest, TARGETS } from '../support/kubernetes.ts';
 

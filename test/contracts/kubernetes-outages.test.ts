@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Subscription } from 'rxjs';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import type { PodProjection } from '../../src/core/pod/pod.ts';
+import type { PodProjection } from '../../src/core/pod/projection.ts';
 import type { Cluster, PodSignal } from '../../src/ports/cluster.ts';
 import { BROKEN, type Breaker } from '../support/breaker.ts';
 import { type ClusterUnderTest, freshName } from '../support/kubernetes.ts';

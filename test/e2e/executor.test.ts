@@ -3,7 +3,7 @@ import { Subject, takeUntil } from 'rxjs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { connect } from '../../src/client/index.ts';
 import { executorSelector } from '../../src/core/pod/labels.ts';
-import type { PodProjection } from '../../src/core/pod/pod.ts';
+import type { PodProjection } from '../../src/core/pod/projection.ts';
 import { DEFAULT_SUBJECT_ROOT, subjectsUnder } from '../../src/wire/subjects.ts';
 import { assetsUnder, DEFAULT_ASSET_PREFIX } from '../../src/wire/streams.ts';
 import { commandOf } from '../support/commands.ts';

@@ -5,7 +5,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { installationSelector } from '../../src/core/pod/labels.ts';
-import type { PodProjection } from '../../src/core/pod/pod.ts';
+import type { PodProjection } from '../../src/core/pod/projection.ts';
 import { type Client, connect } from '../../src/client/index.ts';
 import type { PodParamsInput } from '../../src/operator/params.ts';
 import type { CompletedData, RunRequestInput } from '../../src/wire/messages.ts';

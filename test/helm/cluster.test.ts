@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { z } from 'zod';
 import { clusterFindings } from '../../src/commands/doctor.ts';
 import { parseConfig } from '../../src/config.ts';
-import { accessText, CLUSTER_ACCESS } from '../../src/core/cluster-access.ts';
+import { accessText, CLUSTER_ACCESS } from '../../src/core/rbac.ts';
 import { isRecord, type JsonRecord, recordIn, recordsIn, textIn } from '../../src/core/json.ts';
 import { targetOf } from '../../src/kubernetes/kubeconfig.ts';
 import { matrix, rendered } from '../support/helm.ts';

@@ -1,6 +1,6 @@
 import type { Subscription } from 'rxjs';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import type { PodProjection } from '../../src/core/pod/pod.ts';
+import type { PodProjection } from '../../src/core/pod/projection.ts';
 import type { Cluster, PodSignal } from '../../src/ports/cluster.ts';
 import { type ClusterUnderTest, freshName, TARGETS } from '../support/kubernetes.ts';
 

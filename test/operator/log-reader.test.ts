@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { formatCursor, formatNanos, LOG_GAP_TEXT, parseCursor } from '../../src/core/log/cursor.ts';
 import { storeContainerLog } from '../../src/operator/logs/log-reader.ts';
 import type { Clusters } from '../../src/ports/cluster.ts';
-import type { PodProjection } from '../../src/core/pod/pod.ts';
+import type { PodProjection } from '../../src/core/pod/projection.ts';
 import { openClusters } from '../../src/kubernetes/clusters.ts';
 import { startLocalCluster } from '../../src/local/cluster.ts';
 import { freshName, nameOf, TARGETS } from '../support/kubernetes.ts';

@@ -1,7 +1,7 @@
 import { pino } from 'pino';
 import { describe, expect, test } from 'vitest';
 import { judge } from '../../src/core/pod/judge.ts';
-import type { PodProjection } from '../../src/core/pod/pod.ts';
+import type { PodProjection } from '../../src/core/pod/projection.ts';
 import { XCOM } from '../../src/core/pod/xcom-sidecar.ts';
 import { PodOperator } from '../../src/operator/pod-operator.ts';
 import type { StepContext } from '../../src/operator/operator.ts';

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { recordIn, textIn } from '../../src/core/json.ts';
-import { secondsAsked } from '../../src/core/retry-after.ts';
+import { secondsAsked } from '../../src/kubernetes/retry-after.ts';
 import { decidePublish, type PublishFailure, publishMessage } from '../../src/operator/publish-decision.ts';
 import { compareWithOracle, type OracleCase } from './harness.ts';
 

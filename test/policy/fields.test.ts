@@ -7,10 +7,10 @@ import { addXcomSidecar } from '../../src/core/pod/xcom-sidecar.ts';
 import { ReentryError } from '../../src/errors.ts';
 import { commandParamsSchema } from '../../src/operator/command-params.ts';
 import { CommandPods } from '../../src/operator/command-pod.ts';
-import { refusedAtAdmission } from '../../src/policy/admission.ts';
+import { refusedAtAdmission } from '../../src/policy/check-manifest.ts';
 import { podParamsSchema } from '../../src/operator/params.ts';
 import { PodRequests } from '../../src/operator/pod-request.ts';
-import { parsePolicy } from '../../src/policy/file.ts';
+import { parsePolicy } from '../../src/policy/policy-file.ts';
 import { runRequestSchema } from '../../src/wire/messages.ts';
 
 const container = (more: object = {}): JsonRecord => ({ name: 'base', image: 'alpine', ...more });

@@ -3,11 +3,11 @@ import { type JsonRecord, recordIn, recordsIn } from '../../src/core/json.ts';
 import { fits } from '../../src/policy/glob.ts';
 import { fullImage, type TenantPolicy } from '../../src/policy/policy.ts';
 import type { PodSecurity } from '../../src/core/pod/pod-security.ts';
-import { quantityOf } from '../../src/policy/quantity.ts';
+import { quantityOf } from '../../src/core/quantity.ts';
 import { addXcomSidecar, type XcomSidecarSettings } from '../../src/core/pod/xcom-sidecar.ts';
 import { ReentryError } from '../../src/errors.ts';
-import { refusedAtAdmission } from '../../src/policy/admission.ts';
-import { parsePolicy } from '../../src/policy/file.ts';
+import { refusedAtAdmission } from '../../src/policy/check-manifest.ts';
+import { parsePolicy } from '../../src/policy/policy-file.ts';
 
 const container = (more: object = {}): JsonRecord => ({ name: 'base', image: 'alpine', ...more });
 const pod = (spec: object = {}, metadata: object = {}): JsonRecord => ({

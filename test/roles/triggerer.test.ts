@@ -5,7 +5,7 @@ import { Subject, type Subscription as Running } from 'rxjs';
 import { afterAll, beforeAll, expect, suite, test } from 'vitest';
 import { z } from 'zod';
 import { ANNOTATIONS, LABELS } from '../../src/core/pod/labels.ts';
-import type { PodProjection } from '../../src/core/pod/pod.ts';
+import type { PodProjection } from '../../src/core/pod/projection.ts';
 import { SHARD_COUNT } from '../../src/core/shard.ts';
 import { startNatsServer, type NatsServer, findNatsServer } from '../../src/local/nats-server.ts';
 import { openBroker } from '../../src/nats/broker.ts';

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import type { PodProjection } from '../../src/core/pod/pod.ts';
+import type { PodProjection } from '../../src/core/pod/projection.ts';
 import { LISTEN_MS, Presence } from '../../src/slots/presence.ts';
 import { Slots } from '../../src/slots/slots.ts';
 

@@ -1,4 +1,4 @@
-import type { ContainerProjection, PodProjection } from '../../src/core/pod/pod.ts';
+import type { ContainerProjection, PodProjection } from '../../src/core/pod/projection.ts';
 import { shardOf } from '../../src/core/shard.ts';
 import type { SubscriptionChange } from '../../src/ports/stores.ts';
 import type { Subscription } from '../../src/wire/messages.ts';

@@ -3,8 +3,8 @@ import { z } from 'zod';
 import { ROLES } from '../../src/process/role.ts';
 import { configSchema, SETTINGS } from '../../src/config.ts';
 import type { SettingName } from '../../src/config.ts';
-import { CLUSTER_ACCESS } from '../../src/core/cluster-access.ts';
-import type { ClusterAccess } from '../../src/core/cluster-access.ts';
+import { CLUSTER_ACCESS } from '../../src/core/rbac.ts';
+import type { ClusterAccess } from '../../src/core/rbac.ts';
 import { natsUserPermissions, PERMISSION_ROLES, permissionsOf } from '../../src/wire/permissions.ts';
 import { layoutOf } from '../../src/wire/streams.ts';
 

@@ -5,7 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Agent, request } from 'undici';
 import { z } from 'zod';
 import { textIn } from '../../src/core/json.ts';
-import type { PodProjection } from '../../src/core/pod/pod.ts';
+import type { PodProjection } from '../../src/core/pod/projection.ts';
 import { Auth } from '../../src/kubernetes/auth.ts';
 import { openClusters, type Tuning } from '../../src/kubernetes/clusters.ts';
 import { targetOf } from '../../src/kubernetes/kubeconfig.ts';

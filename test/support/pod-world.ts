@@ -2,7 +2,7 @@ import { concat, from, interval, mergeMap, of } from 'rxjs';
 import { z } from 'zod';
 import { diagnosisOf } from '../../src/core/run/diagnosis.ts';
 import { KubernetesError, ReentryError } from '../../src/errors.ts';
-import type { PodProjection, PodRef } from '../../src/core/pod/pod.ts';
+import type { PodProjection, PodRef } from '../../src/core/pod/projection.ts';
 import type { Cluster, PodSignal } from '../../src/ports/cluster.ts';
 import { podProjectionSchema } from '../../src/wire/messages.ts';
 import type { Operator, StepContext } from '../../src/operator/operator.ts';

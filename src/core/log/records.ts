@@ -1,6 +1,6 @@
 /** What the seed makes of a log: lines parsed, joined to records, with a level and a prefix. Pure. @see spec pod-operator §6.5, §6.11, errata 14, 15 */
 import { stampOf } from './cursor.ts';
-import type { ContainerProjection } from '../pod/pod.ts';
+import type { ContainerProjection } from '../pod/projection.ts';
 
 /** A line and its own time, in nanoseconds since the epoch; without a time it goes on from the line before. */
 export interface ParsedLogLine {

@@ -1,5 +1,5 @@
 /** What becomes of a pod when its attempt is decided. @see spec pod-operator §0.4, §7.3 */
-import type { PodPhase } from './pod.ts';
+import type { PodPhase } from './projection.ts';
 
 /** What is done with the pod when its attempt is over. */
 export const OnFinishAction = {

@@ -1,6 +1,6 @@
 import { instantIn, isRecord, type JsonRecord, numberIn, recordIn, recordsIn, textIn } from '../json.ts';
 import { ANNOTATIONS, LABEL_TRUE, LABELS, TASK_ANNOTATIONS } from './labels.ts';
-import type { ContainerProjection, ExecutorFacts, PodPhase, PodProjection } from './pod.ts';
+import type { ContainerProjection, ExecutorFacts, PodPhase, PodProjection } from './projection.ts';
 
 /** Longest message kept of a pod, a condition or a waiting container, in characters. A termination message is ≤ 4 KiB by the kubelet. */
 const MAX_MESSAGE = 1024;

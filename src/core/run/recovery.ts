@@ -5,8 +5,8 @@
 import { tenantKey } from '../tenant-key.ts';
 import { recordIn, recordsIn, textIn } from '../json.ts';
 import type { JsonRecord } from '../json.ts';
-import type { PodProjection } from '../pod/pod.ts';
-import { WIRE_VERSION } from '../version.ts';
+import type { PodProjection } from '../pod/projection.ts';
+import { WIRE_VERSION } from '../wire-version.ts';
 import { XCOM } from '../pod/xcom-sidecar.ts';
 import type { RunState } from '../../wire/messages.ts';
 

@@ -1,5 +1,5 @@
 /** The next state of a run, as values: named constructors over the present one. The engine adds `op` and writes them by compare-and-set. */
-import type { PodRef } from '../pod/pod.ts';
+import type { PodRef } from '../pod/projection.ts';
 import type {
   Await,
   CompletedData,
@@ -16,7 +16,7 @@ import type {
   Timings,
 } from '../../wire/messages.ts';
 import type { RunKey } from '../../wire/subjects.ts';
-import { WIRE_VERSION } from '../version.ts';
+import { WIRE_VERSION } from '../wire-version.ts';
 
 /** A state before its operation id is made: `op` is still the one before. */
 export type Draft = RunState;

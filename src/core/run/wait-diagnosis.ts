@@ -2,7 +2,7 @@
 import type { Diagnosis } from '../../wire/messages.ts';
 import { diagnosisOf } from './diagnosis.ts';
 import { pullThrottled } from '../pod/judge.ts';
-import type { PodProjection } from '../pod/pod.ts';
+import type { PodProjection } from '../pod/projection.ts';
 
 /** How long after its grace period a pod that is still there counts as stuck, in milliseconds. @see spec protocol §6 */
 export const STUCK_AFTER_MS = 5 * 60_000;

@@ -1,4 +1,4 @@
-import type { PodRef } from '../../core/pod/pod.ts';
+import type { PodRef } from '../../core/pod/projection.ts';
 import type { LiveChunk } from '../../ports/broker.ts';
 import { refOf } from '../deferral.ts';
 import { followContainers } from './live-log.ts';

@@ -1,7 +1,7 @@
 /** The log of a living container as it is written, for whoever listens now. Stores nothing and moves no cursor. @see spec protocol §9 "live follow" */
 import { setTimeout as delay } from 'node:timers/promises';
 import { furthest, type LogCursor, parseCursor } from '../../core/log/cursor.ts';
-import type { PodProjection, PodRef } from '../../core/pod/pod.ts';
+import type { PodProjection, PodRef } from '../../core/pod/projection.ts';
 import { KubernetesError } from '../../errors.ts';
 import type { Log } from '../../ports/ambient.ts';
 import type { LiveChunk } from '../../ports/broker.ts';

@@ -9,7 +9,7 @@ import {
   parseCursor,
 } from '../../core/log/cursor.ts';
 import { ReentryError } from '../../errors.ts';
-import type { PodRef } from '../../core/pod/pod.ts';
+import type { PodRef } from '../../core/pod/projection.ts';
 import type { Log } from '../../ports/ambient.ts';
 import type { Cluster, LogLine } from '../../ports/cluster.ts';
 import type { LogStore } from '../../ports/stores.ts';

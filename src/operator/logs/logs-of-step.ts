@@ -1,7 +1,7 @@
 /** What a step puts into the run's log: what the wanted containers wrote, and of a failure the pod's events and manifest. */
 import { recordIn } from '../../core/json.ts';
 import { redactedManifest } from '../../core/pod/manifest.ts';
-import type { ContainerProjection, PodProjection } from '../../core/pod/pod.ts';
+import type { ContainerProjection, PodProjection } from '../../core/pod/projection.ts';
 import type { Log } from '../../ports/ambient.ts';
 import type { Manifest, PodEventLine } from '../../ports/cluster.ts';
 import { refOf } from '../deferral.ts';

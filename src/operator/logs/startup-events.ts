@@ -1,7 +1,7 @@
 /** The seed's `log_events_on_startup` where nobody polls: what Kubernetes said of a start that was slow or failed, in a log of its own name. @see spec pod-operator §4.4, §6.4 */
 import { podVerdict } from '../../core/pod/judge.ts';
 import { formatCursor, formatNanos, isBehind, type LogCursor, LogPlaces, parseCursor } from '../../core/log/cursor.ts';
-import type { PodProjection } from '../../core/pod/pod.ts';
+import type { PodProjection } from '../../core/pod/projection.ts';
 import type { Cluster, PodEventLine } from '../../ports/cluster.ts';
 import { MAX_LOG_CHUNK_BYTES } from '../../wire/messages.ts';
 import { baseOf } from '../deferral.ts';

@@ -20,7 +20,7 @@ import {
 } from 'rxjs';
 import type { Observable } from 'rxjs';
 import { judge, judgeAbsence, podVerdict } from '../../core/pod/judge.ts';
-import type { PodProjection, PodRef } from '../../core/pod/pod.ts';
+import type { PodProjection, PodRef } from '../../core/pod/projection.ts';
 import type { StepContext } from '../../operator/operator.ts';
 import type { Cluster, PodSignal } from '../../ports/cluster.ts';
 import { WIRE_VERSION } from '../../wire/messages.ts';

@@ -1,5 +1,5 @@
 import { diagnosisOf } from '../../core/run/diagnosis.ts';
-import type { PodRef } from '../../core/pod/pod.ts';
+import type { PodRef } from '../../core/pod/projection.ts';
 import { deferred, held, lifecycleData, postponed } from '../../core/run/state-changes.ts';
 import type { Stopping } from '../../core/run/state-changes.ts';
 import { KubernetesError, ReentryError } from '../../errors.ts';

@@ -2,7 +2,7 @@ import { decideRetry } from '../../core/run/retry.ts';
 import type { Stopping } from '../../core/run/state-changes.ts';
 import { ended, retrying, stoppingBegun } from '../../core/run/state-changes.ts';
 import { diagnosisOf } from '../../core/run/diagnosis.ts';
-import type { PodRef } from '../../core/pod/pod.ts';
+import type { PodRef } from '../../core/pod/projection.ts';
 import type { StepFacts } from '../../operator/operator.ts';
 import type { Outcome, RunState } from '../../wire/messages.ts';
 import type { OperatorStep } from './context.ts';

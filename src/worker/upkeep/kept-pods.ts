@@ -1,6 +1,6 @@
 /** Pods that were kept for people to look at do not stay for ever. @see design §1 promise 4 */
 import { keptSelector } from '../../core/pod/labels.ts';
-import type { PodProjection } from '../../core/pod/pod.ts';
+import type { PodProjection } from '../../core/pod/projection.ts';
 import type { Cluster } from '../../ports/cluster.ts';
 import type { Engine } from '../protocol/engine.ts';
 

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { diagnose, DIAGNOSES, diagnosisOf, isDiagnosisCode } from '../../../src/core/run/diagnosis.ts';
 import { judge, judgeAbsence, podVerdict } from '../../../src/core/pod/judge.ts';
-import type { ContainerProjection, PodProjection } from '../../../src/core/pod/pod.ts';
+import type { ContainerProjection, PodProjection } from '../../../src/core/pod/projection.ts';
 import { aContainer, aPod, aSubscription } from '../../support/builders.ts';
 import { diagnosisSchema, triggerEventSchema, type Await, type Subscription } from '../../../src/wire/messages.ts';
 

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { jsonProblem } from '../../../src/core/json-problem.ts';
 import { judge, podVerdict, SIDECAR_START_MS } from '../../../src/core/pod/judge.ts';
-import type { ContainerProjection, PodProjection } from '../../../src/core/pod/pod.ts';
+import type { ContainerProjection, PodProjection } from '../../../src/core/pod/projection.ts';
 import { XCOM } from '../../../src/core/pod/xcom-sidecar.ts';
 import type { Subscription } from '../../../src/wire/messages.ts';
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { STUCK_AFTER_MS, diagnoseWait } from '../../../src/core/run/wait-diagnosis.ts';
-import type { PodProjection } from '../../../src/core/pod/pod.ts';
+import type { PodProjection } from '../../../src/core/pod/projection.ts';
 import { aPod } from '../../support/builders.ts';
 
 const NOW = 1_800_000_000_000;

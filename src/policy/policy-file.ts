@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { parseYamlFile } from '../config.ts';
 import { nearest } from '../core/nearest.ts';
 import type { Policy, TenantPolicy } from './policy.ts';
-import { quantityOf } from './quantity.ts';
+import { quantityOf } from '../core/quantity.ts';
 import { ReentryError } from '../errors.ts';
 import { fieldProblem } from './file-fields.ts';
 

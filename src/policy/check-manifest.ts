@@ -3,7 +3,7 @@
  * override or trick of JSON gets around it. Operators and executors pass through here. @see design §5 "Security"
  */
 import { restartsInSpec } from './container-restarts.ts';
-import { ambiguities } from './ambiguity.ts';
+import { ambiguities } from './manifest-problems.ts';
 import { diagnosisOf } from '../core/run/diagnosis.ts';
 import { type JsonRecord, recordIn, textIn } from '../core/json.ts';
 import { namespaceProblem } from '../core/pod/names.ts';
