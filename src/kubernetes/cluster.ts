@@ -1,8 +1,7 @@
 /** One cluster: the port `Cluster`, put together. */
 import type { Observable } from 'rxjs';
 import { textIn } from '../core/json.ts';
-import { projectPod } from '../core/pod/project-pod.ts';
-import type { PodProjection, PodRef } from '../core/pod/projection.ts';
+import { type PodProjection, type PodRef, projectPod } from '../core/pod/projection.ts';
 import type {
   Cluster,
   CreateOutcome,

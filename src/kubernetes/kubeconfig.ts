@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { isIPv6 } from 'node:net';
 import { homedir } from 'node:os';
 import { delimiter, join } from 'node:path';
-import { defaultNamespace } from '../core/pod/namespace.ts';
+import { defaultNamespace } from '../core/pod/names.ts';
 import { ReentryError } from '../errors.ts';
 import { type ImpersonationHeaders, impersonationOf } from './impersonation.ts';
 import {

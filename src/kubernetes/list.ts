@@ -1,8 +1,7 @@
 /** Pods in pages: each page is projected and let go before the next is asked for. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { recordIn, recordsIn, textIn } from '../core/json.ts';
-import { projectPod } from '../core/pod/project-pod.ts';
-import type { PodProjection } from '../core/pod/projection.ts';
+import { type PodProjection, projectPod } from '../core/pod/projection.ts';
 import { KubernetesError } from '../errors.ts';
 import type { Http } from './http.ts';
 import { podsPath } from './paths.ts';

@@ -1,6 +1,5 @@
 /** Reads a container's log from a cursor on, in bounded memory, as often interrupted as it may be. @see spec kubernetes-notes §7 */
-import { projectPod } from '../core/pod/project-pod.ts';
-import type { PodRef } from '../core/pod/projection.ts';
+import { type PodRef, projectPod } from '../core/pod/projection.ts';
 import { KubernetesError } from '../errors.ts';
 import type { LogLine, LogReadOptions } from '../ports/cluster.ts';
 import type { LogCursor } from '../ports/stores.ts';

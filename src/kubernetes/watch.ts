@@ -1,8 +1,7 @@
 /** The shared pod watch: one HTTP stream that is renewed for ever, told as signals. @see spec kubernetes-notes §3.5, §5 */
 import { Observable } from 'rxjs';
 import { type JsonRecord, numberIn, recordIn, textIn } from '../core/json.ts';
-import { projectPod } from '../core/pod/project-pod.ts';
-import type { PodProjection } from '../core/pod/projection.ts';
+import { type PodProjection, projectPod } from '../core/pod/projection.ts';
 import { KubernetesError } from '../errors.ts';
 import type { PodSignal } from '../ports/cluster.ts';
 import { type Attempted, brokenConnection, isWatchListRefused, streamRefusal } from './errors.ts';

@@ -2,8 +2,7 @@
  * The one place where a pod is judged before it is created, whoever made it: on the final manifest, so that no template, full pod spec,
  * override or trick of JSON gets around it. Operators and executors pass through here. @see design §5 "Security"
  */
-import { restartsInSpec } from './container-restarts.ts';
-import { ambiguities } from './manifest-problems.ts';
+import { ambiguities, restartsInSpec } from './manifest-problems.ts';
 import { diagnosisOf } from '../core/run/diagnosis.ts';
 import { type JsonRecord, recordIn, textIn } from '../core/json.ts';
 import { namespaceProblem } from '../core/pod/names.ts';

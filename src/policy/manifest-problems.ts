@@ -1,5 +1,5 @@
 /** Manifests that two readers could read in two ways; none of them is let through. */
-import { isRecord, type JsonRecord } from '../core/json.ts';
+import { isRecord, type JsonRecord, recordsIn } from '../core/json.ts';
 import { CONTAINER_LISTS } from '../core/pod/pod-security.ts';
 
 /** Field names whose meaning another reader could find under another case. */
@@ -57,4 +57,26 @@ export function shownPath(path: readonly string[]): string {
   let text = 'pod';
   for (const part of path) text += /^\d+$/.test(part) ? `[${part}]` : `.${part}`;
   return text.slice(0, 200);
+}
+
+/** Where a pod spec has Kubernetes restart single containers (1.34 and newer); an init container that always restarts is a sidecar, and stays. */
+export function restartsInSpec(spec: unknown): readonly { readonly path: string; readonly message: string }[] {
+  return (['initContainers', 'containers'] as const).flatMap((list) =>
+    recordsIn(isRecord(spec) ? spec : {}, list).flatMap((container, index) => {
+      const path = `pod.spec.${list}[${String(index)}]`;
+      const { restartPolicy, restartPolicyRules } = container;
+      const mayStay =
+        restartPolicy === undefined ||
+        restartPolicy === null ||
+        restartPolicy === 'Never' ||
+        (list === 'initContainers' && restartPolicy === 'Always');
+      const message = 'would repeat the container behind the run; use `retries` instead';
+      return [
+        ...(mayStay ? [] : [{ path: `${path}.restartPolicy`, message }]),
+        ...(restartPolicyRules === undefined || restartPolicyRules === null
+          ? []
+          : [{ path: `${path}.restartPolicyRules`, message }]),
+      ];
+    }),
+  );
 }

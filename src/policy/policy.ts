@@ -8,7 +8,7 @@ import { CONTAINER_LISTS, type HostThing, type PodSecurity } from '../core/pod/p
 import { isOwnSidecar, type XcomSidecarSettings } from '../core/pod/xcom-sidecar.ts';
 import { type Ceilings, overCeilings } from './ceilings.ts';
 import { type FieldRules, refusedFields } from './field-rules.ts';
-import { fits } from './glob.ts';
+import { fits } from './patterns.ts';
 
 /** Things of the host that a tenant may use. Absent: none. */
 export interface HostRules {

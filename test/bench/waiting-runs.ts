@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { installationSelector, LABELS, podAnnotations, podLabels } from '../../src/core/pod/labels.ts';
 import { shardOf } from '../../src/core/shard.ts';
 import type { Manifest } from '../../src/ports/cluster.ts';
-import { projectPod } from '../../src/core/pod/project-pod.ts';
+import { projectPod } from '../../src/core/pod/projection.ts';
 import { type RunState, type Subscription, WIRE_VERSION } from '../../src/wire/messages.ts';
 import { type Bucket, layoutOf, DEFAULT_ASSET_PREFIX } from '../../src/wire/streams.ts';
 import { DEFAULT_SUBJECT_ROOT, keys } from '../../src/wire/subjects.ts';

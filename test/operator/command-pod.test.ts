@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { recordIn, recordsIn } from '../../src/core/json.ts';
-import { projectPod } from '../../src/core/pod/project-pod.ts';
+import { projectPod } from '../../src/core/pod/projection.ts';
 import { commandParamsSchema, type CommandParamsInput } from '../../src/operator/command-params.ts';
 import { CommandPods, type CommandPodOptions } from '../../src/operator/command-pod.ts';
 import { runRequestSchema } from '../../src/wire/messages.ts';

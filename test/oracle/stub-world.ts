@@ -4,7 +4,7 @@ import { refusal } from '../../src/kubernetes/errors.ts';
 import { KubernetesError } from '../../src/errors.ts';
 import type { Cluster, Manifest } from '../../src/ports/cluster.ts';
 import type { Clock } from '../../src/airflow/api-retry.ts';
-import { projectPod } from '../../src/core/pod/project-pod.ts';
+import { projectPod } from '../../src/core/pod/projection.ts';
 
 /** Where the reference's clocks begin. */
 export const BEGIN_MS = Date.parse('2024-01-02T12:00:00.250Z');

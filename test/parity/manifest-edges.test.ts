@@ -9,8 +9,7 @@ import {
   reconcileInitContainers,
   reconcileSpecs,
 } from '../../src/core/pod/merge.ts';
-import { addSuffix, createUniqueId, isPodName, MAX_POD_NAME } from '../../src/core/pod/names.ts';
-import { defaultNamespace } from '../../src/core/pod/namespace.ts';
+import { addSuffix, createUniqueId, defaultNamespace, isPodName, MAX_POD_NAME } from '../../src/core/pod/names.ts';
 import { podManifest } from '../../src/core/pod/manifest.ts';
 import { type PodParamsInput, podParamsSchema } from '../../src/operator/params.ts';
 import { PodRequests } from '../../src/operator/pod-request.ts';

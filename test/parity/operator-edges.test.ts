@@ -7,7 +7,7 @@ import {
   reconcileRequestedLogContainers,
 } from '../../src/airflow/containers.ts';
 import { judge } from '../../src/core/pod/judge.ts';
-import { projectPod } from '../../src/core/pod/project-pod.ts';
+import { projectPod } from '../../src/core/pod/projection.ts';
 import type { Cluster, Manifest } from '../../src/ports/cluster.ts';
 import { PodGenerator } from '../../src/airflow/pod-generator.ts';
 import { KubernetesPodTrigger } from '../../src/airflow/kubernetes-pod-trigger.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { type JsonRecord, recordIn, recordsIn } from '../../src/core/json.ts';
-import { fits } from '../../src/policy/glob.ts';
+import { fits } from '../../src/policy/patterns.ts';
 import { fullImage, type TenantPolicy } from '../../src/policy/policy.ts';
 import type { PodSecurity } from '../../src/core/pod/pod-security.ts';
 import { quantityOf } from '../../src/core/quantity.ts';

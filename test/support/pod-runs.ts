@@ -1,8 +1,7 @@
 import { pino } from 'pino';
 import { expect } from 'vitest';
 import { judge } from '../../src/core/pod/judge.ts';
-import { projectPod } from '../../src/core/pod/project-pod.ts';
-import type { PodProjection, PodRef } from '../../src/core/pod/projection.ts';
+import { type PodProjection, type PodRef, projectPod } from '../../src/core/pod/projection.ts';
 import type { StepContext, StepOutcome } from '../../src/operator/operator.ts';
 import { type PodParams, podParamsSchema, type PodParamsInput } from '../../src/operator/params.ts';
 import { PodOperator, type PodOperatorOptions } from '../../src/operator/pod-operator.ts';

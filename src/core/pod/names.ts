@@ -62,6 +62,11 @@ export function namespaceProblem(name: string): string | undefined {
   return 'is no namespace: up to 63 lower-case letters, digits and "-", a letter or digit at both ends';
 }
 
+/** The namespace where neither parameters nor template name one: the first of the connection's own places that does, else `default`. @see spec pod-operator §2.5 */
+export function defaultNamespace(...places: readonly (string | null | undefined)[]): string {
+  return places.map((place) => place?.trim()).find((place) => place !== undefined && place !== '') ?? 'default';
+}
+
 /** What is wrong with a container's name (a DNS-1123 label); `undefined` when nothing is. */
 export function containerNameProblem(name: string): string | undefined {
   if (DNS_LABEL.test(name)) return undefined;

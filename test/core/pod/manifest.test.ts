@@ -8,7 +8,7 @@ import {
 } from '../../../src/core/pod/manifest.ts';
 import { reconcilePods } from '../../../src/core/pod/merge.ts';
 import { attemptSuffix, normalizeName, podName } from '../../../src/core/pod/names.ts';
-import { projectPod } from '../../../src/core/pod/project-pod.ts';
+import { projectPod } from '../../../src/core/pod/projection.ts';
 import { recordIn, recordsIn } from '../../../src/core/json.ts';
 import { podParamsSchema, type PodParamsInput } from '../../../src/operator/params.ts';
 

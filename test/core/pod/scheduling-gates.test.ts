@@ -1,6 +1,6 @@
 import { expect, suite, test } from 'vitest';
 import { judge } from '../../../src/core/pod/judge.ts';
-import { projectPod } from '../../../src/core/pod/project-pod.ts';
+import { projectPod } from '../../../src/core/pod/projection.ts';
 import { diagnoseWait } from '../../../src/core/run/wait-diagnosis.ts';
 import { PodBook } from '../../../src/trigger/pod-book.ts';
 import { aPod, aSubscription } from '../../support/builders.ts';

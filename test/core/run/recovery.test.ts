@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { LABELS } from '../../../src/core/pod/labels.ts';
-import { projectPod } from '../../../src/core/pod/project-pod.ts';
+import { projectPod } from '../../../src/core/pod/projection.ts';
 import { operatorOfPod } from '../../../src/core/run/recovery.ts';
 
 const pod = (labels: object) => projectPod('eu', { metadata: { name: 'p', namespace: 'n', uid: 'u', labels } });

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { restartsInSpec } from '../../src/policy/container-restarts.ts';
+import { restartsInSpec } from '../../src/policy/manifest-problems.ts';
 
 const paths = (spec: unknown) => restartsInSpec(spec).map(({ path }) => path);
 
