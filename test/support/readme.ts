@@ -100,68 +100,80 @@ function figures(): string {
   return `${where}\n\n${table(['bench', 'figure', 'measured', 'bar', 'on'], rows)}`;
 }
 
-/** The generated parts of the README, by the name in their marker. */
-export function sections(): Readonly<Record<string, string>> {
+/** The generated parts of the manuals: file → name in the marker (`<!-- generated: name -->`) → text. */
+export function sections(): Readonly<Record<string, Readonly<Record<string, string>>>> {
   const { streams } = streamTable(layoutOf(DEFAULT_SUBJECT_ROOT, 'REENTRY_'), { workerQueues: ['<queue>'] });
   return {
-    states: `\`\`\`mermaid\n${stateDiagram().trim()}\n\`\`\``,
-    diagnoses: table(
-      ['code', 'category', 'what it means'],
-      Object.entries(DIAGNOSES).map(([name, entry]) => [code(name), entry.category, entry.meaning]),
-    ),
-    exits: table(
-      ['exit code', 'means'],
-      Object.entries(EXIT_CODES).map(([means, exit]) => [code(String(exit)), means]),
-    ),
-    parameters: table(['parameter', "Airflow's", 'type', 'default', 'what it is', 'lands in'], parameterRows()),
-    deviations: table(
-      ['about', 'Airflow', 'here', 'why'],
-      DEVIATIONS.map(({ topic, airflow, here, why }) => [topic, airflow, here, why]),
-    ),
-    'executor-deviations': table(
-      ['about', 'Airflow', 'here', 'why'],
-      EXECUTOR_DEVIATIONS.map(({ topic, airflow, here, why }) => [topic, airflow, here, why]),
-    ),
-    'executor-options': table(
-      ['option', 'section', 'default', 'what it is'],
-      Object.entries<ExecutorOption>(EXECUTOR_OPTIONS).map(([name, option]) => [
-        code(name),
-        code(option.section),
-        option.default === undefined || option.default === '' ? '' : code(option.default),
-        option.says,
-      ]),
-    ),
-    settings: table(
-      ['setting', 'flag', 'default', 'what it is'],
-      SETTINGS.map((row) => [
-        code(row.env),
-        code(`${row.flag} ${row.value}`),
-        row.default === undefined ? '' : code(row.default),
-        row.says,
-      ]),
-    ),
-    metrics: table(
-      ['metric', 'type', 'labels', 'what it is'],
-      Object.entries(METRICS).map(([name, { kind, labels, says }]) => [
-        code(`reentry_${name}`),
-        kind === 'milliseconds' ? 'histogram' : kind,
-        labels.map(code).join(' '),
-        says,
-      ]),
-    ),
-    figures: figures(),
-    streams: table(
-      ['stream', 'subjects', 'kept', 'what it holds'],
-      streams.map((row) => [
-        code(row.name),
-        row.subjects.map(code).join(' '),
-        row.retention === 'workqueue'
-          ? 'until done'
-          : row.maxAgeSeconds === undefined
-            ? 'until swept'
-            : `${String(row.maxAgeSeconds / 86_400)} days`,
-        row.description,
-      ]),
-    ),
+    'README.md': {
+      states: `\`\`\`mermaid\n${stateDiagram().trim()}\n\`\`\``,
+    },
+    'src/operator/README.md': {
+      parameters: table(['parameter', "Airflow's", 'type', 'default', 'what it is', 'lands in'], parameterRows()),
+      diagnoses: table(
+        ['code', 'category', 'what it means'],
+        Object.entries(DIAGNOSES).map(([name, entry]) => [code(name), entry.category, entry.meaning]),
+      ),
+    },
+    'src/commands/README.md': {
+      exits: table(
+        ['exit code', 'means'],
+        Object.entries(EXIT_CODES).map(([means, exit]) => [code(String(exit)), means]),
+      ),
+    },
+    'src/airflow/README.md': {
+      deviations: table(
+        ['about', 'Airflow', 'here', 'why'],
+        DEVIATIONS.map(({ topic, airflow, here, why }) => [topic, airflow, here, why]),
+      ),
+      'executor-deviations': table(
+        ['about', 'Airflow', 'here', 'why'],
+        EXECUTOR_DEVIATIONS.map(({ topic, airflow, here, why }) => [topic, airflow, here, why]),
+      ),
+      'executor-options': table(
+        ['option', 'section', 'default', 'what it is'],
+        Object.entries<ExecutorOption>(EXECUTOR_OPTIONS).map(([name, option]) => [
+          code(name),
+          code(option.section),
+          option.default === undefined || option.default === '' ? '' : code(option.default),
+          option.says,
+        ]),
+      ),
+    },
+    'helm/README.md': {
+      settings: table(
+        ['setting', 'flag', 'default', 'what it is'],
+        SETTINGS.map((row) => [
+          code(row.env),
+          code(`${row.flag} ${row.value}`),
+          row.default === undefined ? '' : code(row.default),
+          row.says,
+        ]),
+      ),
+      streams: table(
+        ['stream', 'subjects', 'kept', 'what it holds'],
+        streams.map((row) => [
+          code(row.name),
+          row.subjects.map(code).join(' '),
+          row.retention === 'workqueue'
+            ? 'until done'
+            : row.maxAgeSeconds === undefined
+              ? 'until swept'
+              : `${String(row.maxAgeSeconds / 86_400)} days`,
+          row.description,
+        ]),
+      ),
+      metrics: table(
+        ['metric', 'type', 'labels', 'what it is'],
+        Object.entries(METRICS).map(([name, { kind, labels, says }]) => [
+          code(`reentry_${name}`),
+          kind === 'milliseconds' ? 'histogram' : kind,
+          labels.map(code).join(' '),
+          says,
+        ]),
+      ),
+    },
+    'test/bench/README.md': {
+      figures: figures(),
+    },
   };
 }
