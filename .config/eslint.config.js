@@ -85,7 +85,19 @@ const WALLS = {
     why: 'queue order is decided from values; triggerers and workers ask for it',
   },
   operator: {
-    not: ['trigger', 'queue', 'worker', 'kubernetes', 'nats', 'local', 'client', 'roles', 'process', 'commands'],
+    not: [
+      'trigger',
+      'queue',
+      'worker',
+      'airflow',
+      'kubernetes',
+      'nats',
+      'local',
+      'client',
+      'roles',
+      'process',
+      'commands',
+    ],
     libraries: ['nats', 'undici', '@kubernetes/client-node'],
     why: 'an operator reaches the world through ports/',
   },
@@ -218,6 +230,10 @@ const ENVIRONMENT = {
   message: 'Only cli.ts reads the environment; take the setting as an argument (config.ts names them all).',
 };
 
+/** The rooms that may import from `airflow/`; all others not even its types. */
+const ABOVE_AIRFLOW = new Set(['airflow', 'process']);
+const AIRFLOW_IS_ABOVE = "Airflow's library is built on the engine; what both need belongs to operator/ or core/pod/.";
+
 const wall = ([room, { not, libraries, why }]) => ({
   files: [`src/${room}/**/*.ts`],
   rules: {
@@ -226,6 +242,7 @@ const wall = ([room, { not, libraries, why }]) => ({
       {
         patterns: [
           { group: not.map((other) => `**/${other}/**`), allowTypeImports: true, message: `${why}.` },
+          ...(ABOVE_AIRFLOW.has(room) ? [] : [{ group: ['**/airflow/**'], message: AIRFLOW_IS_ABOVE }]),
           { group: libraries.flatMap((name) => [name, `${name}/*`]), allowTypeImports: true, message: `${why}.` },
         ],
       },

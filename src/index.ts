@@ -83,8 +83,9 @@ export { AirflowKubernetesScheduler } from './airflow/airflow-kubernetes-schedul
 export { KubernetesJobWatcher } from './airflow/kubernetes-job-watcher.ts';
 export { ResourceVersion } from './airflow/resource-version.ts';
 export { KubeConfig } from './airflow/kube-config.ts';
-export { KubernetesExecutorConfig } from './airflow/kubernetes-executor-config.ts';
-export { PodGenerator, PodMutationHookError, PodReconciliationError } from './airflow/pod-generator.ts';
+export { KubernetesExecutorConfig } from './operator/kubernetes-executor-config.ts';
+export { PodGenerator } from './airflow/pod-generator.ts';
+export { PodMutationHookError, PodReconciliationError } from './operator/construct-pod.ts';
 export { getBasePodFromTemplate } from './airflow/pod-template.ts';
 export type { BufferedEvent, QueuedTask } from './airflow/base-executor.ts';
 export type {
@@ -94,7 +95,7 @@ export type {
   KubernetesWatch,
   TaskState,
 } from './airflow/records.ts';
-export type { TaskKey } from './airflow/task-key.ts';
+export type { TaskKey } from './core/pod/executor-labels.ts';
 export type { TaskInstance, TaskStore } from './airflow/task-store.ts';
 export { openClusters } from './kubernetes/clusters.ts';
 export type { Cluster, Clusters } from './ports/cluster.ts';

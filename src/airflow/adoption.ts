@@ -3,9 +3,10 @@ import type { PodProjection } from '../core/pod/projection.ts';
 import type { Log } from '../ports/ambient.ts';
 import type { Cluster } from '../ports/cluster.ts';
 import type { KubeConfig } from './kube-config.ts';
-import { adoptablePodsSelector, orphanedPodsSelector } from './pod-labels.ts';
+import { adoptablePodsSelector, orphanedPodsSelector } from './pod-selectors.ts';
 import type { PodWrites } from './pod-writes.ts';
-import { annotationsToKey, keyText, type TaskKey } from './task-key.ts';
+import { annotationsToKey, keyText } from './task-key.ts';
+import type { TaskKey } from '../core/pod/executor-labels.ts';
 import type { TaskInstance } from './task-store.ts';
 
 /** Who adopts, and how. */

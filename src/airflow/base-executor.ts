@@ -3,7 +3,8 @@ import type { Log, Meter } from '../ports/ambient.ts';
 import type { ExecutorCommand } from '../operator/command.ts';
 import { EXECUTOR_METRICS } from '../slots/metrics.ts';
 import type { TaskEvent } from './records.ts';
-import { keyText, type TaskKey } from './task-key.ts';
+import { keyText } from './task-key.ts';
+import type { TaskKey } from '../core/pod/executor-labels.ts';
 
 /** A task that waits for a slot. */
 export interface QueuedTask {

@@ -11,7 +11,7 @@ import { type ExecutorOptions, KubeConfig } from './kube-config.ts';
 import type { KnownPod } from './launched-pods.ts';
 import { Launcher } from '../slots/launcher.ts';
 import { createPods } from './pod-creation.ts';
-import { podOverrideIn, podTemplateFileIn } from './pod-generator.ts';
+import { podOverrideIn, podTemplateFileIn } from '../operator/executor-config.ts';
 import { withoutPod } from './queued-tasks.ts';
 import { COMPLETED, type KubernetesJob, type KubernetesResults, type PodLaunchAttempt } from './records.ts';
 import { ResourceVersion } from './resource-version.ts';
@@ -19,7 +19,8 @@ import { readTaskLog, type StreamedTaskLog, streamTaskLog } from './running-log.
 import { findVanished, settle } from './settling.ts';
 import { deletePending, takeBack, takeBackStuck } from './stuck-tasks.ts';
 import { adopterOf, type ExecutorParts, TaskBook } from './task-book.ts';
-import { keyText, type TaskKey } from './task-key.ts';
+import { keyText } from './task-key.ts';
+import type { TaskKey } from '../core/pod/executor-labels.ts';
 import type { TaskQueue } from './task-queue.ts';
 import type { TaskInstance } from './task-store.ts';
 

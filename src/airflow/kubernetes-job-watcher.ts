@@ -6,7 +6,7 @@ import { ReentryError } from '../errors.ts';
 import type { Log } from '../ports/ambient.ts';
 import type { Cluster, PodSignal } from '../ports/cluster.ts';
 import type { KubeConfig } from './kube-config.ts';
-import { ownedPodsSelector } from './pod-labels.ts';
+import { ownedPodsSelector } from './pod-selectors.ts';
 import { ALL_NAMESPACES, type KubernetesWatch } from './records.ts';
 import type { TaskQueue } from './task-queue.ts';
 import { decideStatus, type WatchEventType } from './watch-decision.ts';

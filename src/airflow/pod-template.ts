@@ -5,7 +5,7 @@ import { isRecord, type JsonRecord } from '../core/json.ts';
 import { ReentryError } from '../errors.ts';
 import type { Log } from '../ports/ambient.ts';
 import type { KubeConfig } from './kube-config.ts';
-import { podProblem } from './pod-generator.ts';
+import { podProblem } from '../operator/construct-pod.ts';
 
 /** The text of a template file; `undefined` where there is no such file. */
 export type TemplateFiles = (path: string) => string | undefined;

@@ -1,8 +1,9 @@
 /** Queued tasks without a pod, and pods that stay pending: what the older generations looked for. @see spec executor §6.6 */
 import type { PodProjection } from '../core/pod/projection.ts';
 import { type Adopter, keyOfPod, listPods } from './adoption.ts';
-import { ownedPodsSelector } from './pod-labels.ts';
-import { keyText, type TaskKey } from './task-key.ts';
+import { ownedPodsSelector } from './pod-selectors.ts';
+import { keyText } from './task-key.ts';
+import type { TaskKey } from '../core/pod/executor-labels.ts';
 import type { TaskInstance } from './task-store.ts';
 
 /** A task whatever its try: the selector of this search names none. */

@@ -1,7 +1,8 @@
 /** What goes through an executor's queues, and the words its records use. @see spec executor §1.3 */
 import type { JsonRecord } from '../core/json.ts';
 import type { ExecutorCommand } from '../operator/command.ts';
-import type { IdentityAnnotations, TaskKey } from './task-key.ts';
+import type { IdentityAnnotations } from './task-key.ts';
+import type { TaskKey } from '../core/pod/executor-labels.ts';
 
 /** States of a task that an executor speaks of or reads. */
 export type TaskState =

@@ -3,8 +3,9 @@ import { recordIn, textIn } from '../core/json.ts';
 import { ReentryError } from '../errors.ts';
 import type { Cluster } from '../ports/cluster.ts';
 import type { KubeConfig } from './kube-config.ts';
-import { BASE_CONTAINER, podOverrideIn } from './pod-generator.ts';
-import { buildSelectorForK8sExecutorPod } from './pod-labels.ts';
+import { BASE_CONTAINER } from '../operator/construct-pod.ts';
+import { podOverrideIn } from '../operator/executor-config.ts';
+import { buildSelectorForK8sExecutorPod } from './pod-selectors.ts';
 import type { TaskInstance } from './task-store.ts';
 
 /** What was found: sentences for people, and the log's lines as they come. */

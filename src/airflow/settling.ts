@@ -1,5 +1,5 @@
 /** A pod's result becomes its task's event, another launch, or nothing. @see spec executor §5.3 */
-import { asksTaskState, decideLaunch, podFate } from '../operator/end-decision.ts';
+import { asksTaskState, decideLaunch, podActionFor } from './end-decision.ts';
 import { POD_VANISHED } from './kubernetes-job-watcher.ts';
 import { ADOPTED, type KubernetesResults } from './records.ts';
 import type { ExecutorParts } from './task-book.ts';
@@ -49,11 +49,11 @@ function isSuperseded({ tasks, book }: ExecutorParts, result: KubernetesResults)
 async function dispose({ book, scheduler, kubeConfig }: ExecutorParts, result: KubernetesResults, superseded: boolean) {
   if (book.launched.isDisposed(result)) return;
   const { podName, namespace, podUid } = result;
-  const fate = podFate(result.state, kubeConfig);
+  const action = podActionFor(result.state, kubeConfig);
   // Kept for people to look at; but one that may still start must go.
-  const goes = fate === 'delete' || (fate === 'keep' && result.stillThere === true);
+  const goes = action === 'delete' || (action === 'keep' && result.stillThere === true);
   if (goes) await scheduler.deletePod(podName, namespace, podUid);
-  else if (fate === 'markDone' || (fate === 'keep' && superseded)) await scheduler.patchPodExecutorDone(result);
+  else if (action === 'markDone' || (action === 'keep' && superseded)) await scheduler.patchPodExecutorDone(result);
   else return;
   book.launched.disposed(result);
 }

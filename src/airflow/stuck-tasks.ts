@@ -1,9 +1,10 @@
 /** Tasks that are taken back: on demand, or because their pod stays pending. @see spec executor §6.4, §6.5 */
 import { keyOfPod, listPods } from './adoption.ts';
 import type { KnownPod } from './launched-pods.ts';
-import { buildSelectorForK8sExecutorPod } from './pod-labels.ts';
+import { buildSelectorForK8sExecutorPod } from './pod-selectors.ts';
 import { adopterOf, type ExecutorParts } from './task-book.ts';
-import { keyText, type TaskKey } from './task-key.ts';
+import { keyText } from './task-key.ts';
+import type { TaskKey } from '../core/pod/executor-labels.ts';
 import { pendingTooLong } from './queued-tasks.ts';
 
 /** Takes a task back: its slot is free, its job is gone from the queue, and its pod goes without its end meaning anything. @throws KubernetesError */

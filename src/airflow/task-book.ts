@@ -7,7 +7,8 @@ import type { BaseExecutor } from './base-executor.ts';
 import type { KubeConfig } from './kube-config.ts';
 import { LaunchedPods } from './launched-pods.ts';
 import type { KubernetesJob, KubernetesResults, PodLaunchAttempt } from './records.ts';
-import { keyText, type TaskKey } from './task-key.ts';
+import { keyText } from './task-key.ts';
+import type { TaskKey } from '../core/pod/executor-labels.ts';
 import { TaskQueue } from './task-queue.ts';
 import type { TaskStore } from './task-store.ts';
 

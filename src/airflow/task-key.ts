@@ -1,16 +1,6 @@
 /** Which try of which task an executor's pod stands for: the key, read from annotations or, for old pods, from labels. @see spec executor §1.3, §5.1, §7.3 */
+import type { TaskKey } from '../core/pod/executor-labels.ts';
 import { LABELS, makeSafeLabelValue } from '../core/pod/labels.ts';
-
-/** One try of one task. */
-export interface TaskKey {
-  readonly dagId: string;
-  readonly taskId: string;
-  /** `null` where a pod names none. */
-  readonly runId: string | null;
-  readonly tryNumber: number;
-  /** −1: not mapped. */
-  readonly mapIndex: number;
-}
 
 /** What an executor keeps of a pod's annotations; a value is `null` where the pod has none. */
 export type IdentityAnnotations = Readonly<Record<string, string | null>>;

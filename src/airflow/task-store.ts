@@ -1,6 +1,6 @@
 /** What an executor may ask of whoever keeps the tasks. Each is optional: without it, pods alone tell how tasks went. */
 import type { KubernetesJob, TaskState } from './records.ts';
-import type { TaskKey } from './task-key.ts';
+import type { TaskKey } from '../core/pod/executor-labels.ts';
 
 /** A task as its keeper knows it. */
 export interface TaskInstance {

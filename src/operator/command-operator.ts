@@ -1,5 +1,6 @@
 /** The `command` operator: KubernetesExecutor as the engine drives it. What a pod's life has in common with `pod` runs is the operator's. @see spec executor §3, §5, protocol §8 */
 import { diagnosisOf } from '../core/run/diagnosis.ts';
+import { commandPodAction } from '../core/pod/finish-action.ts';
 import { redactedManifest } from '../core/pod/manifest.ts';
 import { LABEL_TRUE, LABELS } from '../core/pod/labels.ts';
 import { textIn } from '../core/json.ts';
@@ -24,7 +25,6 @@ import type { Outcome, RunRequest, TriggerEvent } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
 import { type CommandParams, commandParamsSchema } from './command-params.ts';
 import { type CommandPodOptions, CommandPods } from './command-pod.ts';
-import { podFate } from './end-decision.ts';
 import type { Launched } from '../slots/launch-book.ts';
 import { Launcher } from '../slots/launcher.ts';
 import { decidePublish, publishFailure } from './publish-decision.ts';
@@ -157,9 +157,8 @@ export class CommandOperator implements Operator<CommandParams> {
   async #cleanUp(context: Context, outcome: Outcome, pod: PodRef): Promise<void> {
     const { deleteWorkerPods = true, deleteWorkerPodsOnFailure = false } = this.#options;
     const cluster = context.cluster(pod.connection);
-    const failed = outcome.state === 'failed';
-    const fate = podFate(failed ? 'failed' : null, { deleteWorkerPods, deleteWorkerPodsOnFailure });
-    const kept = fate !== 'delete' && outcome.state !== 'cancelled';
+    const action = commandPodAction(outcome.state === 'failed', { deleteWorkerPods, deleteWorkerPodsOnFailure });
+    const kept = action !== 'delete' && outcome.state !== 'cancelled';
     const rest = kept ? await restOf(cluster, pod, outcome.exitCode !== undefined) : 'goes on';
     if (rest === 'goes on') {
       await cluster.deletePod(pod);
@@ -172,7 +171,7 @@ export class CommandOperator implements Operator<CommandParams> {
     }
     const labels = {
       [LABELS.alreadyChecked]: LABEL_TRUE,
-      ...(fate === 'markDone' ? { [LABELS.executorDone]: LABEL_TRUE } : {}),
+      ...(action === 'markDone' ? { [LABELS.executorDone]: LABEL_TRUE } : {}),
     };
     await cluster.patchPod(pod, { metadata: { labels } });
   }

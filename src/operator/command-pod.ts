@@ -18,7 +18,8 @@ import type { RunRequest } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
 import { commandArgs } from './command.ts';
 import type { CommandParams } from './command-params.ts';
-import { BASE_CONTAINER, constructPod, podOverrideIn, podTemplateFileIn } from '../airflow/pod-generator.ts';
+import { BASE_CONTAINER, constructPod } from './construct-pod.ts';
+import { podOverrideIn, podTemplateFileIn } from './executor-config.ts';
 
 /** What pods of commands are made of besides the request; configuration, never part of a request. */
 export interface CommandPodOptions extends Partial<AdmissionRules> {

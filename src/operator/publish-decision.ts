@@ -1,6 +1,6 @@
 /** What a refused creation of a pod means for its task: again, later, or never. Pure. @see spec executor §3.7, errata executor 3, pod-operator 12 */
 import { KubernetesError } from '../errors.ts';
-import { PodMutationHookError, PodReconciliationError } from '../airflow/pod-generator.ts';
+import { PodMutationHookError, PodReconciliationError } from './construct-pod.ts';
 
 /** Why no pod was created. */
 export type PublishFailure =

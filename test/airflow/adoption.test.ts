@@ -3,8 +3,9 @@ import type { JsonRecord } from '../../src/core/json.ts';
 import { keyOfPod } from '../../src/airflow/adoption.ts';
 import { KubeConfig, teamSource } from '../../src/airflow/kube-config.ts';
 import { KubernetesExecutor } from '../../src/airflow/kubernetes-executor.ts';
-import { executorPodAnnotations } from '../../src/airflow/pod-labels.ts';
-import { keyText, type TaskKey } from '../../src/airflow/task-key.ts';
+import { executorPodAnnotations } from '../../src/core/pod/executor-labels.ts';
+import { keyText } from '../../src/airflow/task-key.ts';
+import type { TaskKey } from '../../src/core/pod/executor-labels.ts';
 import type { TaskInstance } from '../../src/airflow/task-store.ts';
 import { aKey, aResult, type PodApi, podApi } from '../support/pod-api.ts';
 

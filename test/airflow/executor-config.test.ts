@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { recordIn, recordsIn } from '../../src/core/json.ts';
 import type { Coordinator, KubernetesExecutorOptions } from '../../src/airflow/kubernetes-executor.ts';
-import { KubernetesExecutorConfig } from '../../src/airflow/kubernetes-executor-config.ts';
-import { podOverrideIn } from '../../src/airflow/pod-generator.ts';
+import { KubernetesExecutorConfig } from '../../src/operator/kubernetes-executor-config.ts';
+import { podOverrideIn } from '../../src/operator/executor-config.ts';
 import { keyText } from '../../src/airflow/task-key.ts';
 import { aKey, type PodApi, podApi } from '../support/pod-api.ts';
 

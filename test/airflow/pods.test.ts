@@ -7,18 +7,10 @@ import { KubernetesError } from '../../src/errors.ts';
 import { KubeConfig } from '../../src/airflow/kube-config.ts';
 import { KubernetesExecutor } from '../../src/airflow/kubernetes-executor.ts';
 import { createPodId, makeUniquePodId, stripUnsafeKubernetesSpecialChars } from '../../src/airflow/legacy-names.ts';
-import {
-  constructPod,
-  type ConstructPodOptions,
-  executorPodName,
-  PodGenerator,
-  PodReconciliationError,
-} from '../../src/airflow/pod-generator.ts';
-import {
-  buildLabelsForK8sExecutorPod,
-  buildSelectorForK8sExecutorPod,
-  orphanedPodsSelector,
-} from '../../src/airflow/pod-labels.ts';
+import { executorPodName, PodGenerator } from '../../src/airflow/pod-generator.ts';
+import { constructPod, type ConstructPodOptions, PodReconciliationError } from '../../src/operator/construct-pod.ts';
+import { buildSelectorForK8sExecutorPod, orphanedPodsSelector } from '../../src/airflow/pod-selectors.ts';
+import { buildLabelsForK8sExecutorPod } from '../../src/core/pod/executor-labels.ts';
 import { getBasePodFromTemplate } from '../../src/airflow/pod-template.ts';
 import { labelsToKey } from '../../src/airflow/task-key.ts';
 import { aKey, type PodApi, podApi } from '../support/pod-api.ts';

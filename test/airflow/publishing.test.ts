@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { KubernetesError } from '../../src/errors.ts';
 import type { KubernetesExecutorOptions } from '../../src/airflow/kubernetes-executor.ts';
-import { PodMutationHookError, PodReconciliationError } from '../../src/airflow/pod-generator.ts';
+import { PodMutationHookError, PodReconciliationError } from '../../src/operator/construct-pod.ts';
 import { keyText } from '../../src/airflow/task-key.ts';
 import type { ExecutorOptions } from '../../src/airflow/kube-config.ts';
 import { aKey, createdName, type CreateReply, type PodApi, podApi } from '../support/pod-api.ts';

@@ -1,18 +1,11 @@
 import { parse } from 'yaml';
 import { isRecord, type JsonRecord, recordIn } from '../../src/core/json.ts';
 import { commandArgs } from '../../src/operator/command.ts';
-import {
-  constructPod,
-  executorPodName,
-  PodGenerator,
-  podOverrideIn,
-  podTemplateFileIn,
-} from '../../src/airflow/pod-generator.ts';
-import {
-  buildLabelsForK8sExecutorPod,
-  buildSelectorForK8sExecutorPod,
-  type ExecutorPodIdentity,
-} from '../../src/airflow/pod-labels.ts';
+import { executorPodName, PodGenerator } from '../../src/airflow/pod-generator.ts';
+import { constructPod } from '../../src/operator/construct-pod.ts';
+import { podOverrideIn, podTemplateFileIn } from '../../src/operator/executor-config.ts';
+import { buildSelectorForK8sExecutorPod } from '../../src/airflow/pod-selectors.ts';
+import { buildLabelsForK8sExecutorPod, type ExecutorPodIdentity } from '../../src/core/pod/executor-labels.ts';
 import { getBasePodFromTemplate } from '../../src/airflow/pod-template.ts';
 import { compareWithOracle, normalisedPod, type OracleCase } from './harness.ts';
 

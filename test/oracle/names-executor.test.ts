@@ -1,6 +1,6 @@
 import { isRecord, recordIn } from '../../src/core/json.ts';
 import { ReentryError } from '../../src/errors.ts';
-import { datetimeToLabelSafeDatestring, labelSafeDatestringToDatetime } from '../../src/airflow/label-dates.ts';
+import { datetimeToLabelSafeDatestring, labelSafeDatestringToDatetime } from '../../src/core/pod/executor-labels.ts';
 import { annotationsToKey } from '../../src/airflow/task-key.ts';
 import { compareWithOracle, type OracleCase } from './harness.ts';
 

@@ -2,7 +2,7 @@ import type { ServerResponse } from 'node:http';
 import { isRecord, type JsonRecord, recordIn, textIn } from '../../src/core/json.ts';
 import { KubernetesExecutor, type KubernetesExecutorOptions } from '../../src/airflow/kubernetes-executor.ts';
 import type { KubernetesResults } from '../../src/airflow/records.ts';
-import type { TaskKey } from '../../src/airflow/task-key.ts';
+import type { TaskKey } from '../../src/core/pod/executor-labels.ts';
 import type { Cluster } from '../../src/ports/cluster.ts';
 import { type Asked, scriptedServer, type ScriptedServer } from './scripted-server.ts';
 

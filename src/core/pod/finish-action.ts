@@ -33,3 +33,15 @@ export function deletesPod(
       return pod.phase === 'Running' || pod.phase === 'Pending';
   }
 }
+
+/** What is done with the ended pod of a command; `keep`: neither deleted nor marked, so that people can look at it. */
+export type CommandPodAction = 'delete' | 'markDone' | 'keep';
+
+/** What the deletion options demand for the ended pod of a command. A failed pod is kept unless `deleteWorkerPodsOnFailure`. */
+export function commandPodAction(
+  failed: boolean,
+  options: { readonly deleteWorkerPods: boolean; readonly deleteWorkerPodsOnFailure: boolean },
+): CommandPodAction {
+  if (!options.deleteWorkerPods) return 'markDone';
+  return failed && !options.deleteWorkerPodsOnFailure ? 'keep' : 'delete';
+}

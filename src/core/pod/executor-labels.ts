@@ -1,7 +1,16 @@
 /** Labels that select an executor's pods, annotations that name their task, and the selector for one try. Where both say something, annotations win. @see spec executor §7.3 */
-import { LABEL_TRUE, LABELS, makeSafeLabelValue } from '../core/pod/labels.ts';
-import { datetimeToLabelSafeDatestring, isoText } from './label-dates.ts';
-import type { TaskKey } from './task-key.ts';
+import { LABEL_TRUE, LABELS, makeSafeLabelValue } from './labels.ts';
+
+/** One try of one task. */
+export interface TaskKey {
+  readonly dagId: string;
+  readonly taskId: string;
+  /** `null` where a pod names none. */
+  readonly runId: string | null;
+  readonly tryNumber: number;
+  /** −1: not mapped. */
+  readonly mapIndex: number;
+}
 
 /** What a pod is labelled with. */
 export interface ExecutorPodIdentity extends TaskKey {
@@ -29,13 +38,6 @@ export function buildLabelsForK8sExecutorPod(identity: ExecutorPodIdentity): Rea
   };
 }
 
-/** The seed's `build_selector_for_k8s_executor_pod`: sorted; without an owner any owner, so that pods of other operators stay out. */
-export function buildSelectorForK8sExecutorPod(identity: ExecutorPodIdentity): string {
-  const labels = Object.entries(buildLabelsForK8sExecutorPod({ ...identity, version: undefined }));
-  const terms = labels.map(([key, value]) => `${key}=${value}`).sort();
-  return [...terms, ...(identity.owner === undefined || identity.owner === '' ? [LABELS.worker] : [])].join(',');
-}
-
 /** The annotations of a try: ids as they are. */
 export function executorPodAnnotations(identity: ExecutorPodIdentity): Readonly<Record<string, string>> {
   const { dagId, taskId, runId, tryNumber, mapIndex, logicalDate } = identity;
@@ -49,22 +51,33 @@ export function executorPodAnnotations(identity: ExecutorPodIdentity): Readonly<
   };
 }
 
-/** Selects what an owner watches: its pods that are not accounted for yet. @see spec executor §4.1 */
-export function ownedPodsSelector(owner: string): string {
-  return `${LABELS.worker}=${makeSafeLabelValue(owner)},${LABELS.executorDone}!=${LABEL_TRUE}`;
-}
-
-/** Selects what may be adopted from one earlier owner. @see spec executor §6.2 */
-export function adoptablePodsSelector(owner: string): string {
-  return `${LABELS.kubernetesExecutor}=${LABEL_TRUE},${ownedPodsSelector(owner)}`;
-}
+const ISO =
+  /^(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}:\d{2}(?::\d{2})?)(?:[.,](\d{1,9}))?(Z|[+-]\d{2}:?\d{2}(?::\d{2}(?:\.\d{1,6})?)?)?)?$/;
 
 /**
- * Selects the pods of owners that are neither this one nor alive; `owners`: this one and its live siblings. Pods of an installation's runs are not
- * among them: theirs is the run protocol. @see spec executor §6.3
+ * A date the way the seed writes it: seconds always, six digits of a fraction or none, an offset only where one was given (`Z` is `+00:00`).
+ * @throws RangeError for what is no date
  */
-export function orphanedPodsSelector(owners: readonly string[]): string {
-  const ids = [...new Set(owners)].sort().map(makeSafeLabelValue);
-  const filter = ids.length === 1 ? `${LABELS.worker}!=${ids.join('')}` : `${LABELS.worker} notin (${ids.join(',')})`;
-  return `${LABELS.kubernetesExecutor}=${LABEL_TRUE},${filter},${LABELS.executorDone}!=${LABEL_TRUE},!${LABELS.installation}`;
+export function isoText(date: string | Date): string {
+  const text = typeof date === 'string' ? date.trim() : date.toISOString();
+  const [, day, time = '00:00:00', fraction = '', zone = ''] = ISO.exec(text) ?? [];
+  const real = new Date(`${day ?? ''}T00:00:00Z`);
+  if (day === undefined || Number.isNaN(real.getTime()) || !real.toISOString().startsWith(day))
+    throw new RangeError(`not an ISO 8601 date: ${JSON.stringify(text)}`);
+  const seconds = time.length === 5 ? `${time}:00` : time;
+  const [hours = 24, minutes = 60, second = 60] = seconds.split(':').map(Number);
+  if (hours > 23 || minutes > 59 || second > 59) throw new RangeError(`not a time of day: ${JSON.stringify(text)}`);
+  const micros = fraction.padEnd(6, '0').slice(0, 6);
+  const offset = zone === 'Z' ? '+00:00' : zone.replace(/^([+-]\d{2})(\d{2})/, '$1:$2');
+  return `${day}T${seconds}${/^0*$/.test(micros) ? '' : `.${micros}`}${offset}`;
+}
+
+/** A date as a label value: `2024-01-02T03_04_05_plus_00_00`. @throws RangeError for what is no date */
+export function datetimeToLabelSafeDatestring(date: string | Date): string {
+  return isoText(date).replaceAll(':', '_').replaceAll('+', '_plus_');
+}
+
+/** The date behind a label value, as ISO text. @throws RangeError where there is none */
+export function labelSafeDatestringToDatetime(text: string): string {
+  return isoText(text.replaceAll('_plus_', '+').replaceAll('_', ':'));
 }

@@ -1,23 +1,13 @@
 /** What becomes of a pod that has ended, and whether its task gets another one. Pure. @see spec executor §5.3 */
-import {
-  ADOPTED,
-  type FailureDetails,
-  type PodLaunchAttempt,
-  type ResultState,
-  type TaskState,
-} from '../airflow/records.ts';
+import { type CommandPodAction, commandPodAction } from '../core/pod/finish-action.ts';
+import { ADOPTED, type FailureDetails, type PodLaunchAttempt, type ResultState, type TaskState } from './records.ts';
 
-/** `keep`: neither deleted nor marked, so that people can look at it. */
-export type PodFate = 'delete' | 'markDone' | 'keep' | 'leave';
-
-/** What the options say about the pod of a result. `leave`: it has not ended, or is another's. */
-export function podFate(
+/** What the options demand for the pod of a result. `leave`: it has not ended, or belongs to another scheduler. */
+export function podActionFor(
   state: ResultState,
   options: { readonly deleteWorkerPods: boolean; readonly deleteWorkerPodsOnFailure: boolean },
-): PodFate {
-  if (state === ADOPTED || state === 'running') return 'leave';
-  if (!options.deleteWorkerPods) return 'markDone';
-  return state !== 'failed' || options.deleteWorkerPodsOnFailure ? 'delete' : 'keep';
+): CommandPodAction | 'leave' {
+  return state === ADOPTED || state === 'running' ? 'leave' : commandPodAction(state === 'failed', options);
 }
 
 /** `requeue`: the task never began, so it gets another pod and no retry is spent. `duplicate`: that was done for this pod already. */

@@ -1,0 +1,141 @@
+/** The pod of a task with a command: template, then what the task needs, then the task's override, merged in that order. Pure except for random names. */
+import { randomInt } from 'node:crypto';
+import { isRecord, type JsonRecord, recordIn, recordsIn, textIn } from '../core/json.ts';
+import {
+  buildLabelsForK8sExecutorPod,
+  executorPodAnnotations,
+  type ExecutorPodIdentity,
+} from '../core/pod/executor-labels.ts';
+import { withoutMarks } from '../core/pod/labels.ts';
+import { reconcilePods } from '../core/pod/merge.ts';
+import { addSuffix, MAX_POD_NAME } from '../core/pod/names.ts';
+import { ReentryError } from '../errors.ts';
+import { EXECUTOR_POD_ENV } from '../policy/field-rules.ts';
+
+/** Name of the container that runs the task. */
+export const BASE_CONTAINER = 'base';
+/** Characters of a random suffix. */
+export const RANDOM_LENGTH = 8;
+const ALPHABET = 'abcdefghijklmnopqrstuvwxyz0123456789';
+
+/** Template, task and override do not make one pod. */
+export class PodReconciliationError extends ReentryError {
+  override readonly name = 'PodReconciliationError';
+  constructor(message: string, cause?: unknown) {
+    super('INVALID_REQUEST', message, { transient: false, cause });
+  }
+}
+
+/** The caller's own change to the pod failed; `cause` is what it threw. */
+export class PodMutationHookError extends ReentryError {
+  override readonly name = 'PodMutationHookError';
+  constructor(message: string, cause: unknown) {
+    super('INVALID_REQUEST', message, { transient: false, cause });
+  }
+}
+
+/** `length` random characters of a–z and 0–9. */
+export function randStr(length: number): string {
+  return Array.from({ length }, () => ALPHABET.charAt(randomInt(ALPHABET.length))).join('');
+}
+
+/** What a pod is made of. */
+export interface ConstructPodOptions extends ExecutorPodIdentity {
+  /** Longer than 63 characters is cut and gets a random suffix. */
+  readonly podId: string;
+  readonly namespace: string;
+  /** Beats the template's image; the override's beats both. Absent or empty: the template's. */
+  readonly kubeImage?: string | undefined;
+  /** Arguments of the first container. */
+  readonly args: readonly string[];
+  readonly podOverride?: unknown;
+  readonly baseWorkerPod?: JsonRecord | undefined;
+  /** Put on the pod after everything else: whoever tracks pods by them must not lose one to an override. */
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly annotations?: Readonly<Record<string, string>>;
+  /** The caller's last change. What it throws becomes a `PodMutationHookError`. */
+  readonly mutatePod?: ((pod: JsonRecord) => JsonRecord) | undefined;
+  readonly random?: (length: number) => string;
+}
+
+function overrideOf(value: unknown): JsonRecord | undefined {
+  if (value === undefined || value === null) return undefined;
+  const problem = podProblem(value);
+  if (problem !== undefined || !isRecord(value)) throw new PodReconciliationError(`the pod override ${problem ?? ''}`);
+  return value;
+}
+
+/** What keeps a value from being (a part of) a pod; `undefined` when nothing does. */
+export function podProblem(value: unknown): string | undefined {
+  if (!isRecord(value)) return 'is not an object';
+  for (const part of ['metadata', 'spec']) {
+    const field = value[part];
+    if (field !== undefined && field !== null && !isRecord(field)) return `has a ${part} that is not an object`;
+  }
+  const { containers, initContainers, volumes } = recordIn(value, 'spec');
+  for (const [name, list] of Object.entries({ containers, initContainers, volumes }))
+    if (list !== undefined && list !== null && !(Array.isArray(list) && list.every(isRecord)))
+      return `has spec.${name} that is not a list of objects`;
+  return undefined;
+}
+
+/**
+ * The pod of one try. The override beats what the task needs, that beats the template; `restartPolicy` is `Never` where nobody says another one,
+ * because a container that Kubernetes starts again would run the task twice.
+ * @throws PodReconciliationError, PodMutationHookError
+ */
+export function constructPod(options: ConstructPodOptions): JsonRecord {
+  const { baseWorkerPod, namespace, args, random = randStr } = options;
+  const override = overrideOf(options.podOverride);
+  const name = options.podId.length > MAX_POD_NAME ? addSuffix(options.podId, random(RANDOM_LENGTH)) : options.podId;
+  const image = textIn(recordsIn(recordIn(override, 'spec'), 'containers')[0], 'image') ?? options.kubeImage;
+  const dynamic: JsonRecord = {
+    metadata: {
+      namespace,
+      name,
+      annotations: executorPodAnnotations(options),
+      labels: buildLabelsForK8sExecutorPod(options),
+    },
+    spec: {
+      containers: [
+        {
+          name: BASE_CONTAINER,
+          ...(args.length === 0 ? {} : { args }),
+          ...(image === undefined || image === '' ? {} : { image }),
+          env: [EXECUTOR_POD_ENV],
+        },
+      ],
+    },
+  };
+  let merged: JsonRecord;
+  try {
+    merged = reconcilePods(reconcilePods(baseWorkerPod, dynamic), override);
+  } catch (error) {
+    throw new PodReconciliationError(`the pod could not be put together: ${messageOf(error)}`, error);
+  }
+  const pod = identified(merged, options);
+  if (options.mutatePod === undefined) return pod;
+  try {
+    return options.mutatePod(pod);
+  } catch (error) {
+    throw new PodMutationHookError(`the change to the pod failed: ${messageOf(error)}`, error);
+  }
+}
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+function identified(pod: JsonRecord, { labels, annotations }: ConstructPodOptions): JsonRecord {
+  const metadata = recordIn(pod, 'metadata');
+  const spec = recordIn(pod, 'spec');
+  return {
+    ...pod,
+    apiVersion: textIn(pod, 'apiVersion') ?? 'v1',
+    kind: textIn(pod, 'kind') ?? 'Pod',
+    metadata: {
+      ...metadata,
+      labels: { ...withoutMarks(recordIn(metadata, 'labels')), ...labels },
+      annotations: { ...recordIn(metadata, 'annotations'), ...annotations },
+    },
+    spec: { ...spec, restartPolicy: textIn(spec, 'restartPolicy') ?? 'Never' },
+  };
+}

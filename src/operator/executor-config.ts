@@ -1,0 +1,45 @@
+/** What a task's `executorConfig` asks of its pod: an override, and a template by name. */
+import { isRecord, type JsonRecord } from '../core/json.ts';
+import { ReentryError } from '../errors.ts';
+import { podProblem } from './construct-pod.ts';
+import { KubernetesExecutorConfig, legacyPod } from './kubernetes-executor-config.ts';
+
+const refused = (message: string): ReentryError =>
+  new ReentryError('CONFIG_INVALID', message, {
+    transient: false,
+    problems: [{ path: 'executorConfig', message }],
+  });
+
+/**
+ * The pod override in a task's `executorConfig`; `undefined` where it has none. The oldest generation's dictionary (`KubernetesExecutor: {…}`, or a
+ * `KubernetesExecutorConfig`) is turned into one; a bare pod is refused, because nothing in it would be looked at.
+ * @throws ReentryError CONFIG_INVALID
+ */
+export function podOverrideIn(executorConfig: unknown): JsonRecord | undefined {
+  if (executorConfig === undefined || executorConfig === null) return undefined;
+  if (executorConfig instanceof KubernetesExecutorConfig) return legacyPod(executorConfig);
+  if (!isRecord(executorConfig)) throw refused('the executor config is not an object');
+  const known = ['pod_override', 'podOverride', 'pod_template_file', 'podTemplateFile', 'KubernetesExecutor'];
+  if (podProblem(executorConfig) === undefined && ('spec' in executorConfig || 'metadata' in executorConfig))
+    throw refused('the executor config is a pod; put it under "podOverride"');
+  const override = executorConfig['podOverride'] ?? executorConfig['pod_override'];
+  const legacy = executorConfig['KubernetesExecutor'];
+  const isSet = (value: unknown): boolean =>
+    value !== undefined && value !== null && !(isRecord(value) && Object.keys(value).length === 0);
+  if (isSet(override) && isSet(legacy))
+    throw refused(`"podOverride" and "KubernetesExecutor" exclude each other (known: ${known.join(', ')})`);
+  if (isSet(legacy)) return legacyPod(KubernetesExecutorConfig.fromDict(executorConfig));
+  if (override === undefined || override === null) return undefined;
+  const problem = podProblem(override);
+  if (problem !== undefined || !isRecord(override)) throw refused(`"podOverride" ${problem ?? 'is not an object'}`);
+  return override;
+}
+
+/** The template that a task's `executorConfig` names, if it does. @throws ReentryError CONFIG_INVALID for one that is no text */
+export function podTemplateFileIn(executorConfig: unknown): string | undefined {
+  if (!isRecord(executorConfig)) return undefined;
+  const file = executorConfig['podTemplateFile'] ?? executorConfig['pod_template_file'];
+  if (file === undefined || file === null || file === '') return undefined;
+  if (typeof file !== 'string') throw refused('"podTemplateFile" is not a text');
+  return file;
+}
