@@ -57,7 +57,7 @@ export {
 } from './airflow/containers.ts';
 export { defineOperator } from './operator/define-operator.ts';
 export type { DefinedOperator, Deferral, Kwargs, OperatorDefinition, Task } from './operator/define-operator.ts';
-export type { PodParamsInput } from './operator/params.ts';
+export type { PodParamsInput } from './operator/pod-params.ts';
 export { PodManager } from './airflow/pod-manager.ts';
 export type { Operator, StepContext, StepFacts, StepOutcome } from './operator/operator.ts';
 export { KubernetesPodTrigger } from './airflow/kubernetes-pod-trigger.ts';
@@ -68,11 +68,11 @@ export type { RunWorkerOptions } from './process/run-worker.ts';
 export { callbacksIn, ExecutionMode, KubernetesPodOperatorCallback } from './operator/callbacks.ts';
 export type {
   CallbackRegistry,
-  CallbackScene,
-  CallbackScenes,
+  CallbackArgs,
+  CallbackArgsByHook,
   PodCallbacks,
-  PodScene,
-  ProgressScene,
+  PodArgs,
+  ProgressArgs,
 } from './operator/callbacks.ts';
 export { alphanumLower } from './core/pod/names.ts';
 export { KUBE_CONFIG_ENV_VAR } from './kubernetes/settings.ts';

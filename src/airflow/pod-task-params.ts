@@ -4,8 +4,8 @@ import type { RunContext } from '../wire/messages.ts';
 import type { Clock } from './api-retry.ts';
 import type { PodCallbacks } from '../operator/callbacks.ts';
 import type { PodOperatorHookProtocol } from './hook.ts';
-import type { PodParamsInput } from '../operator/params.ts';
-import type { PodRequestOptions } from '../operator/pod-request.ts';
+import type { PodParamsInput } from '../operator/pod-params.ts';
+import type { PodManifestOptions } from '../operator/pod-manifests.ts';
 import type { Log } from '../ports/ambient.ts';
 
 /** The task instance. `xcomPush` gets `pod_name`, `pod_namespace`, and the result of a failed pod as `return_value`. */
@@ -26,8 +26,8 @@ export interface KubernetesPodOperatorParams extends Omit<
   readonly taskId?: string;
   readonly callbacks?: PodCallbacks | readonly PodCallbacks[];
   readonly logFormatter?: ((containerName: string, message: string) => string) | undefined;
-  readonly podSecurity?: PodRequestOptions['podSecurity'];
-  readonly podTemplates?: PodRequestOptions['podTemplates'];
+  readonly podSecurity?: PodManifestOptions['podSecurity'];
+  readonly podTemplates?: PodManifestOptions['podTemplates'];
   /** Copied into the arguments of the deferral's trigger. */
   readonly executionTimeoutSeconds?: number;
   readonly log?: Log;

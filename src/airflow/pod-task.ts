@@ -22,9 +22,9 @@ import { type Clock, SILENT, SYSTEM_CLOCK } from './api-retry.ts';
 import { type PodCallbacks, RunCallbacks } from '../operator/callbacks.ts';
 import { FoundMoreThanOnePodFailure, PodNotFoundException, TaskFailed } from './exceptions.ts';
 import type { PodOperatorHookProtocol } from './hook.ts';
-import { type PodParams, podParamsSchema } from '../operator/params.ts';
+import { type PodParams, podParamsSchema } from '../operator/pod-params.ts';
 import { PodManager } from './pod-manager.ts';
-import { DEFAULT_CONNECTION } from '../operator/pod-request.ts';
+import { DEFAULT_CONNECTION } from '../operator/pod-manifests.ts';
 import { type KubernetesPodOperatorParams, requestParams, type TaskContext } from './pod-task-params.ts';
 
 /** What a mesh's proxy answers when it agrees to quit. */

@@ -22,7 +22,7 @@ export function schemaCommand(shell: Shell, finish: Finish): Command {
 
 async function requests() {
   const [{ podParamsSchema }, { commandParamsSchema }] = await Promise.all([
-    import('../operator/params.ts'),
+    import('../operator/pod-params.ts'),
     import('../operator/command-params.ts'),
   ]);
   return requestSchema({ pod: podParamsSchema, command: commandParamsSchema });

@@ -19,16 +19,16 @@ export interface CallbackSurroundings {
   readonly operator: unknown;
 }
 /** What a hook is told of the run; `context` is the step's (run, request, params, attempt in `state`). */
-export interface CallbackScene extends CallbackSurroundings {
+export interface CallbackArgs extends CallbackSurroundings {
   readonly mode: ExecutionMode;
   readonly context: unknown;
 }
 /** A hook about a pod. `pod`: the API's object as it is now; absent where it is gone. */
-export interface PodScene extends CallbackScene {
+export interface PodArgs extends CallbackArgs {
   readonly pod: Manifest | undefined;
 }
 /** One line of a container's log. At least once each: a worker that dies between the call and the store repeats it. */
-export interface ProgressScene {
+export interface ProgressArgs {
   readonly line: string;
   readonly client: Cluster;
   readonly mode: ExecutionMode;
@@ -39,22 +39,22 @@ export interface ProgressScene {
 }
 
 /** What each hook is told. */
-export interface CallbackScenes {
+export interface CallbackArgsByHook {
   readonly onSyncClientCreation: CallbackSurroundings;
-  readonly onPodManifestCreated: CallbackScene & { readonly podRequest: Record<string, unknown> };
-  readonly onPodCreation: PodScene;
-  readonly onPodStarting: PodScene;
-  readonly onPodCompletion: PodScene;
-  readonly onPodTeardown: PodScene;
-  readonly onPodCleanup: PodScene;
-  readonly onOperatorResuming: PodScene & { readonly event: TriggerEvent };
-  readonly progressCallback: ProgressScene;
+  readonly onPodManifestCreated: CallbackArgs & { readonly podRequest: Record<string, unknown> };
+  readonly onPodCreation: PodArgs;
+  readonly onPodStarting: PodArgs;
+  readonly onPodCompletion: PodArgs;
+  readonly onPodTeardown: PodArgs;
+  readonly onPodCleanup: PodArgs;
+  readonly onOperatorResuming: PodArgs & { readonly event: TriggerEvent };
+  readonly progressCallback: ProgressArgs;
 }
 
-type Hook<Name extends keyof CallbackScenes> = (scene: CallbackScenes[Name]) => void | Promise<void>;
+type Hook<Name extends keyof CallbackArgsByHook> = (scene: CallbackArgsByHook[Name]) => void | Promise<void>;
 
 /** A class or object with any of the hooks. */
-export type PodCallbacks = { readonly [Name in keyof CallbackScenes]?: Hook<Name> };
+export type PodCallbacks = { readonly [Name in keyof CallbackArgsByHook]?: Hook<Name> };
 
 const nothing = (): void => undefined;
 
@@ -95,7 +95,7 @@ export const CALLBACK_HOOKS = [
   'onPodCleanup',
   'onOperatorResuming',
   'progressCallback',
-] as const satisfies readonly (keyof CallbackScenes)[];
+] as const satisfies readonly (keyof CallbackArgsByHook)[];
 
 /** Longest a hook may take, in milliseconds. */
 const CALLBACK_LIMIT_MS = 30_000;
@@ -119,7 +119,7 @@ export class RunCallbacks {
   }
 
   /** Calls a hook of every callback; reports what throws. */
-  async fire<Name extends keyof CallbackScenes>(hook: Name, scene: CallbackScenes[Name]): Promise<void> {
+  async fire<Name extends keyof CallbackArgsByHook>(hook: Name, scene: CallbackArgsByHook[Name]): Promise<void> {
     for (const callbacks of this.#callbacks) {
       try {
         await limited(call(callbacks, hook, scene));
@@ -130,7 +130,7 @@ export class RunCallbacks {
   }
 
   /** The manifest as the callbacks leave it. What tells whose pod it is stays as it was. */
-  async manifestCreated(manifest: Manifest, scene: CallbackScene): Promise<Manifest> {
+  async manifestCreated(manifest: Manifest, scene: CallbackArgs): Promise<Manifest> {
     if (this.isEmpty) return manifest;
     const podRequest: Record<string, unknown> = structuredClone({ ...manifest });
     await this.fire('onPodManifestCreated', { ...scene, podRequest });
@@ -149,10 +149,10 @@ export class RunCallbacks {
   }
 }
 
-async function call<Name extends keyof CallbackScenes>(
+async function call<Name extends keyof CallbackArgsByHook>(
   callbacks: PodCallbacks,
   hook: Name,
-  scene: CallbackScenes[Name],
+  scene: CallbackArgsByHook[Name],
 ): Promise<void> {
   await callbacks[hook]?.(scene);
 }

@@ -13,8 +13,8 @@ import { followPodLogs } from './logs/follow-pod-logs.ts';
 import { findManifest, launchManifest } from './launch.ts';
 import { launchRefused } from './launch-errors.ts';
 import type { Operator, StepContext, StepOutcome } from './operator.ts';
-import { type PodParams, podParamsSchema } from './params.ts';
-import { clusterOf, invalidRequest } from './pod-request.ts';
+import { type PodParams, podParamsSchema } from './pod-params.ts';
+import { clusterOf, invalidRequest } from './pod-manifests.ts';
 import { type PodStep, podStep } from './pod-step.ts';
 import { patiently } from './patiently.ts';
 import { reenter } from './re-entry.ts';
@@ -24,13 +24,13 @@ import type { Cluster, Manifest } from '../ports/cluster.ts';
 import type { Outcome, RunRequest, TriggerEvent } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
 import { type CommandParams, commandParamsSchema } from './command-params.ts';
-import { type CommandPodOptions, CommandPods } from './command-pod.ts';
+import { type CommandManifestOptions, CommandManifests } from './command-manifests.ts';
 import type { Launched } from '../slots/launch-book.ts';
 import { Launcher } from '../slots/launcher.ts';
 import { decidePublish, publishFailure } from './publish-decision.ts';
 
 /** What the operator is configured with; nothing of it comes from a request. */
-export interface CommandOperatorOptions extends CommandPodOptions {
+export interface CommandOperatorOptions extends CommandManifestOptions {
   /** Delete pods whose run has had its answer. Default true. */
   readonly deleteWorkerPods?: boolean;
   /** The same for failed pods. Default false: they are kept, marked. */
@@ -57,12 +57,12 @@ export class CommandOperator implements Operator<CommandParams> {
   readonly name = 'command';
   readonly paramsSchema = commandParamsSchema;
   readonly #options: CommandOperatorOptions;
-  readonly #pods: CommandPods;
+  readonly #pods: CommandManifests;
   readonly #launcher: Launcher;
 
   constructor(options: CommandOperatorOptions = {}) {
     this.#options = options;
-    this.#pods = new CommandPods(options);
+    this.#pods = new CommandManifests(options);
     this.#launcher = options.launcher ?? new Launcher();
   }
 

@@ -3,7 +3,7 @@ import { diagnosisOf } from '../core/run/diagnosis.ts';
 import type { ContainerProjection, PodProjection, PodRef } from '../core/pod/projection.ts';
 import type { Await } from '../wire/messages.ts';
 import type { StepContext, StepFacts, StepOutcome } from './operator.ts';
-import type { PodParams } from './params.ts';
+import type { PodParams } from './pod-params.ts';
 import type { LogsRead } from './run-pods.ts';
 
 type Context = StepContext<PodParams>;

@@ -9,7 +9,7 @@ import type { Manifest } from '../ports/cluster.ts';
 import type { Outcome, RunRequest, TriggerEvent } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
 import type { Operator, StepContext, StepOutcome } from './operator.ts';
-import { type PodParams, type PodParamsInput, podParamsSchema } from './params.ts';
+import { type PodParams, type PodParamsInput, podParamsSchema } from './pod-params.ts';
 import { PodOperator, type PodOperatorOptions } from './pod-operator.ts';
 import { storeResult } from './result.ts';
 

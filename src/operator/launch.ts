@@ -9,9 +9,9 @@ import { admissionOutcome, placeOf } from '../policy/check-manifest.ts';
 import { launched, refOf } from './deferral.ts';
 import { launchRefused } from './launch-errors.ts';
 import type { StepContext, StepOutcome } from './operator.ts';
-import type { PodParams } from './params.ts';
+import type { PodParams } from './pod-params.ts';
 import { podsOf } from './run-pods.ts';
-import { clusterOf, type PodRequests, unique } from './pod-request.ts';
+import { clusterOf, type PodManifests, unique } from './pod-manifests.ts';
 import { graceOf, type PodStep, podStep } from './pod-step.ts';
 import type { CallbackHost } from './step-callbacks.ts';
 
@@ -26,7 +26,7 @@ const failed = (code: DiagnosisCode, facts?: DiagnosisFacts): StepOutcome => ({
 /** Builds the pod, creates or adopts it, and says what to wait for. Safe to repeat. */
 export async function launch(
   context: StepContext<PodParams>,
-  requests: PodRequests,
+  requests: PodManifests,
   host: CallbackHost,
 ): Promise<StepOutcome> {
   const { state, run, request } = context;

@@ -11,17 +11,23 @@ import { placeOf } from '../policy/check-manifest.ts';
 import { cleanUpPod, stopPod } from './finishing.ts';
 import { findManifest, launch } from './launch.ts';
 import { followPodLogs } from './logs/follow-pod-logs.ts';
-import { namesContainers } from './logs/logs-of-step.ts';
+import { namesContainers } from './logs/step.ts';
 import type { Operator, StepContext, StepOutcome } from './operator.ts';
-import { type PodParams, podParamsSchema } from './params.ts';
+import { type PodParams, podParamsSchema } from './pod-params.ts';
 import { patiently } from './patiently.ts';
-import { clusterOf, invalidRequest, type PodRequestOptions, PodRequests, type RenderContext } from './pod-request.ts';
+import {
+  clusterOf,
+  invalidRequest,
+  type PodManifestOptions,
+  PodManifests,
+  type RenderContext,
+} from './pod-manifests.ts';
 import { type PodStep, podStep } from './pod-step.ts';
 import { reenter } from './re-entry.ts';
 import type { CallbackHost } from './step-callbacks.ts';
 
 /** What the operator is configured with; nothing of it comes from a request. */
-export type PodOperatorOptions = PodRequestOptions;
+export type PodOperatorOptions = PodManifestOptions;
 
 type Context = StepContext<PodParams>;
 
@@ -29,11 +35,11 @@ type Context = StepContext<PodParams>;
 export class PodOperator implements Operator<PodParams> {
   readonly name = 'pod';
   readonly paramsSchema = podParamsSchema;
-  readonly #requests: PodRequests;
+  readonly #requests: PodManifests;
   readonly #host: CallbackHost;
 
   constructor(options: PodOperatorOptions = {}) {
-    const requests = new PodRequests(options);
+    const requests = new PodManifests(options);
     const known = new WeakSet<Cluster>();
     this.#requests = requests;
     this.#host = {

@@ -1,8 +1,8 @@
 /** What one step of a pod run works with: its parameters, its cluster, its pods, its callbacks. */
 import type { Cluster } from '../ports/cluster.ts';
-import type { LineFormat } from './logs/log-reader.ts';
+import type { LineFormat } from './logs/reader.ts';
 import type { StepContext } from './operator.ts';
-import type { PodParams } from './params.ts';
+import type { PodParams } from './pod-params.ts';
 import { podsOf, type RunPods } from './run-pods.ts';
 import { type CallbackHost, StepCallbacks } from './step-callbacks.ts';
 

@@ -4,9 +4,9 @@ import { hasStarted, judgePod, podVerdict } from '../core/pod/judge.ts';
 import type { PodProjection } from '../core/pod/projection.ts';
 import type { TriggerEvent } from '../wire/messages.ts';
 import { again, baseOf, factsOf, timesOf } from './deferral.ts';
-import { readLogs, storeFailure } from './logs/logs-of-step.ts';
+import { readLogs, storeFailure } from './logs/step.ts';
 import type { StepFacts, StepOutcome } from './operator.ts';
-import type { PodParams } from './params.ts';
+import type { PodParams } from './pod-params.ts';
 import type { PodStep } from './pod-step.ts';
 import { salvageResult, takeResult } from './take-result.ts';
 

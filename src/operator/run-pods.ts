@@ -9,7 +9,7 @@ import type { Cluster, Manifest, PodEventLine } from '../ports/cluster.ts';
 import type { LogStore } from '../ports/stores.ts';
 import { MAX_LOG_CHUNK_BYTES } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
-import { type LineFormat, type LogSource, storeContainerLog } from './logs/log-reader.ts';
+import { type LineFormat, type LogSource, storeContainerLog } from './logs/reader.ts';
 import type { StepContext } from './operator.ts';
 
 /** `containerLogs` and `initContainerLogs`: which containers' logs are wanted. */

@@ -3,9 +3,9 @@ import { textIn } from '../core/json.ts';
 import type { PodRef } from '../core/pod/projection.ts';
 import type { Cluster, Manifest } from '../ports/cluster.ts';
 import { type TriggerEvent, triggerEventSchema } from '../wire/messages.ts';
-import { type CallbackScene, ExecutionMode, type PodCallbacks, RunCallbacks } from './callbacks.ts';
+import { type CallbackArgs, ExecutionMode, type PodCallbacks, RunCallbacks } from './callbacks.ts';
 import type { StepContext } from './operator.ts';
-import type { PodParams } from './params.ts';
+import type { PodParams } from './pod-params.ts';
 import { withKwargs } from './trigger-kwargs.ts';
 
 /** Hooks about a pod that need nothing else. */
@@ -23,7 +23,7 @@ export interface CallbackHost {
 export class StepCallbacks {
   readonly calls: RunCallbacks;
   readonly #host: CallbackHost;
-  readonly #scene: CallbackScene;
+  readonly #scene: CallbackArgs;
   readonly #kwargs: PodParams['triggerKwargs'];
 
   constructor(host: CallbackHost, context: StepContext<PodParams>, params: PodParams, client: Cluster) {

@@ -8,7 +8,7 @@ import { KubernetesError } from '../errors.ts';
 import type { Outcome } from '../wire/messages.ts';
 import { baseOf, refOf } from './deferral.ts';
 import type { StepContext } from './operator.ts';
-import type { PodParams } from './params.ts';
+import type { PodParams } from './pod-params.ts';
 import { storeResultText } from './result.ts';
 import { extractXcomJson, type XComExchange, type XComProblem, XComRetrievalError, xcomSidecarOf } from './xcom.ts';
 

@@ -4,7 +4,7 @@ import { isRecord, type JsonRecord } from '../core/json.ts';
 import type { Problem } from '../errors.ts';
 import type { RunRequest } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
-import type { PodParams } from './params.ts';
+import type { PodParams } from './pod-params.ts';
 
 /**
  * What of a field is rendered. `texts`: every text in it, however deep; keys of maps stay. `entries`: of each object of a list only these

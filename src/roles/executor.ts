@@ -14,7 +14,7 @@ import {
 import type { Observable } from 'rxjs';
 import { HEARTBEAT_MS } from '../core/ownership.ts';
 import { executorSelector } from '../core/pod/labels.ts';
-import { SlotGate } from '../slots/gate.ts';
+import { SlotPermits } from '../slots/start-permits.ts';
 import type { LaunchBook } from '../slots/launch-book.ts';
 import type { Work } from '../run.ts';
 import { watchScopes } from '../trigger/watched-pods.ts';
@@ -22,7 +22,7 @@ import { CREDITS, worker } from './worker.ts';
 import type { WorkerDeps } from './worker.ts';
 
 /** What an executor is given beside what every worker is. */
-export interface ExecutorDeps extends Omit<WorkerDeps, 'gateOf'> {
+export interface ExecutorDeps extends Omit<WorkerDeps, 'permitsOf'> {
   /** Live pods of each queue, over all executors that serve it. */
   readonly parallelism: number;
   /** Told of each pod by the operator that made it; `executor` binds it to its slots. */
@@ -45,16 +45,16 @@ export function executor({ parallelism, launches, ...deps }: ExecutorDeps): Exec
   const scopes = watchScopes(clusters.names, settings.namespaces);
   const nameOf = ({ connection, namespace }: (typeof scopes)[number]) => `${connection}/${namespace ?? '*'}`;
   const startCredits = settings.credits?.start ?? CREDITS.start;
-  const gates = new Map(
+  const permits = new Map(
     settings.queues.map((queue) => {
       const options = { id: settings.id, queue, parallelism, startCredits, meter, now };
-      return [queue, new SlotGate(options, scopes.map(nameOf))] as const;
+      return [queue, new SlotPermits(options, scopes.map(nameOf))] as const;
     }),
   );
-  const each = (act: (gate: SlotGate) => void): void => {
-    for (const gate of gates.values()) act(gate);
+  const each = (act: (one: SlotPermits) => void): void => {
+    for (const one of permits.values()) act(one);
   };
-  launches.listen((queue, run, pod) => gates.get(queue)?.created(run, pod));
+  launches.listen((queue, run, pod) => permits.get(queue)?.created(run, pod));
 
   const labelSelector = executorSelector(settings.installation);
   const watches$ = merge(
@@ -64,8 +64,8 @@ export function executor({ parallelism, launches, ...deps }: ExecutorDeps): Exec
         .watchPods$({ namespace: scope.namespace, labelSelector })
         .pipe(
           tap((signal) => {
-            each((gate) => {
-              gate.hear(nameOf(scope), signal);
+            each((one) => {
+              one.hear(nameOf(scope), signal);
             });
           }),
         ),
@@ -74,44 +74,44 @@ export function executor({ parallelism, launches, ...deps }: ExecutorDeps): Exec
   const connection$ = broker.connected$.pipe(
     distinctUntilChanged(),
     tap((isConnected) => {
-      each((gate) => {
-        gate.connected(isConnected);
+      each((one) => {
+        one.connected(isConnected);
       });
     }),
   );
   const heard$ = broker.executors.beats$.pipe(
     tap((beat) => {
-      each((gate) => {
-        gate.heard(beat);
+      each((one) => {
+        one.heard(beat);
       });
     }),
   );
   const beats$ = timer(0, HEARTBEAT_MS).pipe(
     tap(() => {
-      each((gate) => {
-        broker.executors.beat(gate.tick());
+      each((one) => {
+        broker.executors.beat(one.tick());
       });
     }),
   );
   const launching$ = merge(
-    ...[...gates.values()].map((gate) =>
-      gate.launching$.pipe(
+    ...[...permits.values()].map((one) =>
+      one.launching$.pipe(
         throttleTime(LAUNCHING_EVERY_MS, undefined, { leading: true, trailing: true }),
         tap(() => {
-          broker.executors.beat(gate.beat());
+          broker.executors.beat(one.beat());
         }),
       ),
     ),
   );
-  const engine$ = worker({ ...deps, gateOf: (queue) => gates.get(queue) });
+  const engine$ = worker({ ...deps, permitsOf: (queue) => permits.get(queue) });
   const work$ = (stop$: Observable<unknown>): Observable<never> => {
     const goodbye$ = stop$.pipe(
       take(1),
       tap(() => {
-        each((gate) => {
-          gate.stop();
+        each((one) => {
+          one.stop();
           // Its siblings need not wait for its death.
-          broker.executors.beat(gate.tick());
+          broker.executors.beat(one.tick());
         });
       }),
     );
@@ -126,6 +126,6 @@ export function executor({ parallelism, launches, ...deps }: ExecutorDeps): Exec
     return merge(steps$, merge(around$, goodbye$).pipe(ignoreElements()));
   };
   return Object.assign(work$, {
-    problems: () => [...engine$.problems(), ...[...gates.values()].flatMap(({ problems }) => problems)],
+    problems: () => [...engine$.problems(), ...[...permits.values()].flatMap(({ problems }) => problems)],
   });
 }

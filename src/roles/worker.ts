@@ -41,7 +41,7 @@ import { NO_TRACER } from '../worker/protocol/tracing.ts';
 import { answer } from '../worker/services/services.ts';
 import { FULL_AT } from '../worker/services/submit.ts';
 import { queueWaiting$ } from '../worker/upkeep/queue-waiting.ts';
-import type { StartGate } from '../worker/protocol/start-gate.ts';
+import type { StartPermits } from '../worker/protocol/start-permits.ts';
 
 /** What a worker is given. */
 export interface WorkerDeps {
@@ -51,7 +51,7 @@ export interface WorkerDeps {
   /** Operators of the other kind of queue, for services and repairs. Default: none. */
   readonly foreign?: readonly Operator<unknown>[];
   /** Rations launches, by queue. Default: only the credits do. */
-  readonly gateOf?: (queue: string) => StartGate | undefined;
+  readonly permitsOf?: (queue: string) => StartPermits | undefined;
   readonly settings: WorkerSettings;
   readonly log: Log;
   readonly meter: Meter;
@@ -98,7 +98,7 @@ export type Worker = Work & { readonly problems: () => readonly string[] };
 
 /** A worker: intake and three lanes per queue, services, janitor. Ends, after `stop$`, when the last step it had begun is settled. */
 export function worker(deps: WorkerDeps): Worker {
-  const { broker, clusters, operators, foreign = [], gateOf, settings, log, meter } = deps;
+  const { broker, clusters, operators, foreign = [], permitsOf, settings, log, meter } = deps;
   const engineUntil = (stop$: Observable<unknown>): Engine => {
     const engine: Engine = {
       broker: { ...broker, logs: countedLogs(broker.logs, meter) },
@@ -133,16 +133,16 @@ export function worker(deps: WorkerDeps): Worker {
     const stopped$ = stop$.pipe(take(1), shareReplay({ bufferSize: 1, refCount: false }));
     const engine = engineUntil(stopped$);
     const queues = settings.queues.map((queue) => {
-      const gate = gateOf?.(queue);
+      const permits = permitsOf?.(queue);
       return merge(
         whileRoom$(engine, stop$, (full$) =>
           broker.queues.intake$(queue, credits.intake, intakeHandler(engine, queue), full$),
         ),
         ...LANES.map((lane) => {
           const handle = laneHandler(engine, lane);
-          return gate === undefined || lane !== 'start'
+          return permits === undefined || lane !== 'start'
             ? broker.queues.steps$(queue, lane, credits[lane], handle, stop$)
-            : broker.queues.steps$(queue, lane, gate.credits, gated(gate, handle, stopped$), stop$);
+            : broker.queues.steps$(queue, lane, permits.credits, withPermit(permits, handle, stopped$), stop$);
         }),
       );
     });
@@ -182,15 +182,15 @@ export function worker(deps: WorkerDeps): Worker {
 }
 
 /** Start messages in the order of their slots: what has none waits here, under way, or goes back when this process stops. */
-function gated(
-  gate: StartGate,
+function withPermit(
+  permits: StartPermits,
   handle: (delivery: Delivery) => Promise<void>,
   stopped$: Observable<unknown>,
 ): (delivery: Delivery) => Promise<void> {
   return async (delivery) => {
     const { tenantToken, runIdToken } = delivery;
     const run = { tenant: dec(tenantToken) ?? tenantToken, runId: dec(runIdToken) ?? runIdToken };
-    const release = await gate.admit(run, stopped$);
+    const release = await permits.acquire(run, stopped$);
     if (release === undefined) return delivery.nak();
     try {
       await handle(delivery);

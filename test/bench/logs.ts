@@ -12,7 +12,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { pino } from 'pino';
 import { openClusters } from '../../src/kubernetes/clusters.ts';
-import { storeContainerLog } from '../../src/operator/logs/log-reader.ts';
+import { storeContainerLog } from '../../src/operator/logs/reader.ts';
 import type { Clusters } from '../../src/ports/cluster.ts';
 import type { LogStore } from '../../src/ports/stores.ts';
 import { aBroker, aNatsServer } from '../support/nats-server.ts';

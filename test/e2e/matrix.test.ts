@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { installationSelector } from '../../src/core/pod/labels.ts';
 import type { PodProjection } from '../../src/core/pod/projection.ts';
 import { type Client, connect } from '../../src/client/index.ts';
-import type { PodParamsInput } from '../../src/operator/params.ts';
+import type { PodParamsInput } from '../../src/operator/pod-params.ts';
 import type { CompletedData, RunRequestInput } from '../../src/wire/messages.ts';
 import { type ClusterUnderTest, TARGETS } from '../support/kubernetes.ts';
 import { aStage, type Stage } from '../support/stage.ts';

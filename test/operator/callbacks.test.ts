@@ -1,11 +1,11 @@
 import { describe, expect, test } from 'vitest';
 import {
   callbacksIn,
-  type CallbackScenes,
+  type CallbackArgsByHook,
   KubernetesPodOperatorCallback,
   type PodCallbacks,
-  type PodScene,
-  type ProgressScene,
+  type PodArgs,
+  type ProgressArgs,
 } from '../../src/operator/callbacks.ts';
 import { recordIn, textIn } from '../../src/core/json.ts';
 import { deferred, after, over, podRuns, sh } from '../support/pod-runs.ts';
@@ -14,15 +14,15 @@ const calls: string[] = [];
 const seen: Record<string, unknown> = {};
 
 class Recording extends KubernetesPodOperatorCallback {
-  static override onSyncClientCreation(scene: CallbackScenes['onSyncClientCreation']): void {
+  static override onSyncClientCreation(scene: CallbackArgsByHook['onSyncClientCreation']): void {
     calls.push(`client ${Object.keys(scene).toSorted().join(',')}`);
   }
-  static override onPodManifestCreated({ podRequest }: CallbackScenes['onPodManifestCreated']): void {
+  static override onPodManifestCreated({ podRequest }: CallbackArgsByHook['onPodManifestCreated']): void {
     calls.push('manifest');
     const labels = { team: 'a', 'reentry.dev/run': 'x' };
     podRequest['metadata'] = { ...recordIn(podRequest, 'metadata'), name: 'mine', labels };
   }
-  static override onPodCreation({ pod, mode }: PodScene): void {
+  static override onPodCreation({ pod, mode }: PodArgs): void {
     calls.push(`creation ${mode}`);
     seen['created'] = pod;
   }
@@ -39,11 +39,11 @@ class Recording extends KubernetesPodOperatorCallback {
   static override onPodCleanup(): void {
     calls.push('cleanup');
   }
-  static override onOperatorResuming({ event }: CallbackScenes['onOperatorResuming']): void {
+  static override onOperatorResuming({ event }: CallbackArgsByHook['onOperatorResuming']): void {
     calls.push(`resuming ${event.kind}`);
     seen['event'] = event;
   }
-  static override progressCallback({ line, containerName, timestamp, pod }: ProgressScene): void {
+  static override progressCallback({ line, containerName, timestamp, pod }: ProgressArgs): void {
     calls.push(`progress ${containerName} ${line} ${timestamp instanceof Date} ${pod.uid !== ''}`);
   }
 }

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { followContainers, type LiveSource } from '../../src/operator/logs/live-log.ts';
+import { followContainers, type LiveSource } from '../../src/operator/logs/live.ts';
 import type { LogStore } from '../../src/ports/stores.ts';
 import { podObject, scriptedServer, sendJson, sendStatus } from '../support/scripted-server.ts';
 import { SILENT } from '../../src/airflow/api-retry.ts';

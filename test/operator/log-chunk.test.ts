@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { isBehind, type LogCursor } from '../../src/core/log/cursor.ts';
-import { LogChunk } from '../../src/operator/logs/log-chunk.ts';
+import { LogChunk } from '../../src/operator/logs/chunk.ts';
 import { MAX_LOG_CHUNK_BYTES } from '../../src/wire/messages.ts';
 
 const textOf = (chunk: LogChunk): string => new TextDecoder().decode(chunk.bytes);

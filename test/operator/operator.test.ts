@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { XCOM } from '../../src/core/pod/xcom-sidecar.ts';
 import { KubernetesError } from '../../src/errors.ts';
-import type { PodParamsInput } from '../../src/operator/params.ts';
+import type { PodParamsInput } from '../../src/operator/pod-params.ts';
 import { freshName } from '../support/kubernetes.ts';
 import { after, aState, type Context, deferred, over, podRuns, sh } from '../support/pod-runs.ts';
 

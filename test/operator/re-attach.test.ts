@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { recordIn } from '../../src/core/json.ts';
 import { addSuffix } from '../../src/core/pod/names.ts';
-import type { PodParamsInput } from '../../src/operator/params.ts';
+import type { PodParamsInput } from '../../src/operator/pod-params.ts';
 import { freshName } from '../support/kubernetes.ts';
 import { aState, type Context, deferred, over, podRuns, sh } from '../support/pod-runs.ts';
 

@@ -5,7 +5,7 @@ import type { PodProjection } from '../../src/core/pod/projection.ts';
 import { XCOM } from '../../src/core/pod/xcom-sidecar.ts';
 import { PodOperator } from '../../src/operator/pod-operator.ts';
 import type { StepContext } from '../../src/operator/operator.ts';
-import { type PodParams, podParamsSchema, type PodParamsInput } from '../../src/operator/params.ts';
+import { type PodParams, podParamsSchema, type PodParamsInput } from '../../src/operator/pod-params.ts';
 import { extractXcom, extractXcomJson, extractXcomKill } from '../../src/operator/xcom.ts';
 import { type Outcome, runRequestSchema, type RunState, type TriggerEvent } from '../../src/wire/messages.ts';
 import { freshName } from '../support/kubernetes.ts';

@@ -24,7 +24,7 @@ import { KubernetesPodOperator } from '../../src/airflow/kubernetes-pod-operator
 import { PodManager } from '../../src/airflow/pod-manager.ts';
 import type { PodLoggingStatus } from '../../src/airflow/pod-logs.ts';
 import type { KubernetesPodOperatorParams } from '../../src/airflow/pod-task-params.ts';
-import { podParamsSchema } from '../../src/operator/params.ts';
+import { podParamsSchema } from '../../src/operator/pod-params.ts';
 import { compareWithOracle, type OracleCase } from './harness.ts';
 import { apiError, nameIn, SimulatedClock, stubCluster, withUid } from './stub-world.ts';
 

@@ -6,8 +6,8 @@ import { podManifest } from '../../src/core/pod/manifest.ts';
 import { attemptSuffix, defaultNamespace, isPodName, normalizeName, slugify } from '../../src/core/pod/names.ts';
 import type { XcomSidecarSettings } from '../../src/core/pod/xcom-sidecar.ts';
 import { ReentryError } from '../../src/errors.ts';
-import { podParamsSchema } from '../../src/operator/params.ts';
-import { PodRequests } from '../../src/operator/pod-request.ts';
+import { podParamsSchema } from '../../src/operator/pod-params.ts';
+import { PodManifests } from '../../src/operator/pod-manifests.ts';
 import { runRequestSchema, type RunContext } from '../../src/wire/messages.ts';
 import {
   type Answer,
@@ -74,7 +74,7 @@ function built(theCase: OracleCase): JsonRecord {
       return [name, isRecord(template) ? template : {}];
     }),
   );
-  const requests = new PodRequests({ podSecurity: 'privileged', podTemplates });
+  const requests = new PodManifests({ podSecurity: 'privileged', podTemplates });
   // A pod without an image is refused by ours; what else its manifest would be is compared all the same.
   const problems = requests.check(runRequestSchema.parse({}), params).filter(({ path }) => path !== 'params.image');
   if (problems.length > 0)

@@ -3,7 +3,7 @@ import type { PodCallbacks } from '../../src/operator/callbacks.ts';
 import { PodNotFoundException, TaskSkipped } from '../../src/airflow/exceptions.ts';
 import { hookOf } from '../../src/airflow/hook.ts';
 import { KubernetesPodOperator } from '../../src/airflow/kubernetes-pod-operator.ts';
-import { podParamsSchema } from '../../src/operator/params.ts';
+import { podParamsSchema } from '../../src/operator/pod-params.ts';
 import type { FetchLogOptions, PodLoggingStatus } from '../../src/airflow/pod-logs.ts';
 import { PodManager, type StartLimits } from '../../src/airflow/pod-manager.ts';
 import { podEventSchema } from '../../src/airflow/pod-task-params.ts';

@@ -1,7 +1,7 @@
 import { isRecord, type JsonRecord, recordIn } from '../../src/core/json.ts';
 import { ReentryError } from '../../src/errors.ts';
 import { renderTemplates, TEMPLATE_FIELDS } from '../../src/operator/templates.ts';
-import { podParamsSchema } from '../../src/operator/params.ts';
+import { podParamsSchema } from '../../src/operator/pod-params.ts';
 import { type Answer, camelCase, camelKeys, compareWithOracle, type OracleCase } from './harness.ts';
 
 function rendered({ input }: OracleCase): JsonRecord {

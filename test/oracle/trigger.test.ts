@@ -3,7 +3,7 @@ import { isRecord, type JsonRecord, numberIn, recordIn, recordsIn, textIn } from
 import { projectPod } from '../../src/core/pod/projection.ts';
 import { hookOf } from '../../src/airflow/hook.ts';
 import { KubernetesPodOperator } from '../../src/airflow/kubernetes-pod-operator.ts';
-import { podParamsSchema } from '../../src/operator/params.ts';
+import { podParamsSchema } from '../../src/operator/pod-params.ts';
 import { aSubscription } from '../support/builders.ts';
 import { camelCase, compareWithOracle, type OracleCase } from './harness.ts';
 import { BEGIN_MS, SimulatedClock, stubCluster, withUid } from './stub-world.ts';

@@ -11,8 +11,8 @@ import {
 } from '../../src/core/pod/merge.ts';
 import { addSuffix, createUniqueId, defaultNamespace, isPodName, MAX_POD_NAME } from '../../src/core/pod/names.ts';
 import { podManifest } from '../../src/core/pod/manifest.ts';
-import { type PodParamsInput, podParamsSchema } from '../../src/operator/params.ts';
-import { PodRequests } from '../../src/operator/pod-request.ts';
+import { type PodParamsInput, podParamsSchema } from '../../src/operator/pod-params.ts';
+import { PodManifests } from '../../src/operator/pod-manifests.ts';
 import { type RunContext, runRequestSchema } from '../../src/wire/messages.ts';
 
 const run = { tenant: 't', runId: 'test' };
@@ -26,7 +26,7 @@ interface Given {
 
 /** From a request to its pod, as a worker goes: parsed, rendered, checked, built. */
 function built(params: unknown, { context = task, podTemplates = {}, ...more }: Given = {}): JsonRecord {
-  const requests = new PodRequests({ podSecurity: 'privileged', podTemplates });
+  const requests = new PodManifests({ podSecurity: 'privileged', podTemplates });
   const request = runRequestSchema.parse({ context });
   const parsed = podParamsSchema.parse(params);
   const { params: rendered, problems } = requests.rendered(run, request, parsed, 1);

@@ -4,7 +4,7 @@ import { DEVIATIONS } from '../support/airflow-operator-differences.ts';
 import { isRecord, type JsonRecord } from '../../src/core/json.ts';
 import { podManifest } from '../../src/core/pod/manifest.ts';
 import { PARAM_FACTS, type ParamFacts } from '../support/param-facts.ts';
-import { podParamsSchema } from '../../src/operator/params.ts';
+import { podParamsSchema } from '../../src/operator/pod-params.ts';
 import { ourNames, seedSymbols } from './symbols.ts';
 
 const parameters = seedSymbols()

@@ -6,10 +6,10 @@ import type { FieldRules } from '../../src/policy/field-rules.ts';
 import { addXcomSidecar } from '../../src/core/pod/xcom-sidecar.ts';
 import { ReentryError } from '../../src/errors.ts';
 import { commandParamsSchema } from '../../src/operator/command-params.ts';
-import { CommandPods } from '../../src/operator/command-pod.ts';
+import { CommandManifests } from '../../src/operator/command-manifests.ts';
 import { refusedAtAdmission } from '../../src/policy/check-manifest.ts';
-import { podParamsSchema } from '../../src/operator/params.ts';
-import { PodRequests } from '../../src/operator/pod-request.ts';
+import { podParamsSchema } from '../../src/operator/pod-params.ts';
+import { PodManifests } from '../../src/operator/pod-manifests.ts';
 import { parsePolicy } from '../../src/policy/policy-file.ts';
 import { runRequestSchema } from '../../src/wire/messages.ts';
 
@@ -112,7 +112,7 @@ describe('what reentry puts into a pod is not the tenant’s', () => {
         const request = runRequestSchema.parse({ context, executionTimeoutSeconds: 60 });
         const params = podParamsSchema.parse({ image: 'alpine', doXcomPush: true });
         const place = { installation: 'i', run, queue: 'q', request };
-        return new PodRequests({ podSecurity }).manifest(place, params, 1, connection);
+        return new PodManifests({ podSecurity }).manifest(place, params, 1, connection);
       },
     ],
     [
@@ -121,7 +121,7 @@ describe('what reentry puts into a pod is not the tenant’s', () => {
         const request = runRequestSchema.parse({ operator: 'command', context, executionTimeoutSeconds: 60 });
         const params = commandParamsSchema.parse({ command: ['true'], image: 'alpine', doXcomPush: true });
         const place = { installation: 'i', run, attempt: 1, queue: 'q', request, params, xcomSidecar: SIDECAR };
-        return new CommandPods({ podSecurity }).manifest({ ...place, defaultNamespace: 'jobs' });
+        return new CommandManifests({ podSecurity }).manifest({ ...place, defaultNamespace: 'jobs' });
       },
     ],
   ];

@@ -1,5 +1,5 @@
 /** What each parameter of the `pod` operator means and where it lands: the README's table and the parity tests read it. Types and defaults stand in the schema. */
-import type { PodParams } from '../../src/operator/params.ts';
+import type { PodParams } from '../../src/operator/pod-params.ts';
 
 /** One parameter. */
 export interface ParamFacts {

@@ -3,7 +3,7 @@ import { expect } from 'vitest';
 import { judge } from '../../src/core/pod/judge.ts';
 import { type PodProjection, type PodRef, projectPod } from '../../src/core/pod/projection.ts';
 import type { StepContext, StepOutcome } from '../../src/operator/operator.ts';
-import { type PodParams, podParamsSchema, type PodParamsInput } from '../../src/operator/params.ts';
+import { type PodParams, podParamsSchema, type PodParamsInput } from '../../src/operator/pod-params.ts';
 import { PodOperator, type PodOperatorOptions } from '../../src/operator/pod-operator.ts';
 import type { Cluster } from '../../src/ports/cluster.ts';
 import { type RunRequestInput, runRequestSchema, type RunState, type TriggerEvent } from '../../src/wire/messages.ts';

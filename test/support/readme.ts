@@ -9,7 +9,7 @@ import { stateDiagram } from '../../src/core/run/transitions.ts';
 import { EXECUTOR_DEVIATIONS } from './airflow-executor-differences.ts';
 import { EXECUTOR_OPTIONS, type ExecutorOption } from '../../src/airflow/executor-options.ts';
 import { PARAM_FACTS, type ParamFacts } from './param-facts.ts';
-import { podParamsSchema } from '../../src/operator/params.ts';
+import { podParamsSchema } from '../../src/operator/pod-params.ts';
 import { METRICS } from '../../src/telemetry.ts';
 import { layoutOf, streamTable } from '../../src/wire/streams.ts';
 import { DEFAULT_SUBJECT_ROOT } from '../../src/wire/subjects.ts';

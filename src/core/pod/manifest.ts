@@ -1,6 +1,6 @@
 /** Parameters → pod manifest, in the specification's order. Pure. @see spec pod-operator §2 */
 import { createHash } from 'node:crypto';
-import type { PodParams } from '../../operator/params.ts';
+import type { PodParams } from '../../operator/pod-params.ts';
 import { isRecord, type JsonRecord, recordIn, recordsIn, textIn } from '../json.ts';
 import {
   EXECUTOR_LABELS,

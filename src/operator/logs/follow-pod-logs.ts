@@ -1,8 +1,8 @@
 import type { PodRef } from '../../core/pod/projection.ts';
 import type { LiveChunk } from '../../ports/broker.ts';
 import { refOf } from '../deferral.ts';
-import { followContainers } from './live-log.ts';
-import { wantedContainers } from './logs-of-step.ts';
+import { followContainers } from './live.ts';
+import { wantedContainers } from './step.ts';
 import type { PodStep } from '../pod-step.ts';
 
 /** Publishes what the wanted containers of a run's pod write from now on, until they end or nobody listens. @see spec protocol §9 */

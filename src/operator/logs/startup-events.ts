@@ -5,7 +5,7 @@ import type { PodProjection } from '../../core/pod/projection.ts';
 import type { Cluster, PodEventLine } from '../../ports/cluster.ts';
 import { MAX_LOG_CHUNK_BYTES } from '../../wire/messages.ts';
 import { baseOf } from '../deferral.ts';
-import type { PodParams } from '../params.ts';
+import type { PodParams } from '../pod-params.ts';
 import type { PodStep } from '../pod-step.ts';
 
 /** Name that no container can have: the log of how a pod started. */

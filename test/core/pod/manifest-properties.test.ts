@@ -27,7 +27,7 @@ import {
   normalizeName,
   podName,
 } from '../../../src/core/pod/names.ts';
-import { podParamsSchema } from '../../../src/operator/params.ts';
+import { podParamsSchema } from '../../../src/operator/pod-params.ts';
 
 const RUNS = { numRuns: 200 };
 /** Any text: all of Unicode, long ones, and the characters that names and labels trip over. */

@@ -10,7 +10,7 @@ import { reconcilePods } from '../../../src/core/pod/merge.ts';
 import { attemptSuffix, normalizeName, podName } from '../../../src/core/pod/names.ts';
 import { projectPod } from '../../../src/core/pod/projection.ts';
 import { recordIn, recordsIn } from '../../../src/core/json.ts';
-import { podParamsSchema, type PodParamsInput } from '../../../src/operator/params.ts';
+import { podParamsSchema, type PodParamsInput } from '../../../src/operator/pod-params.ts';
 
 const run = { tenant: 't', runId: 'orders/1' };
 const settings: ManifestSettings = {

@@ -5,7 +5,7 @@ import type { ContainerProjection, PodProjection } from '../../core/pod/projecti
 import type { Log } from '../../ports/ambient.ts';
 import type { Manifest, PodEventLine } from '../../ports/cluster.ts';
 import { refOf } from '../deferral.ts';
-import type { PodParams } from '../params.ts';
+import type { PodParams } from '../pod-params.ts';
 import type { PodStep } from '../pod-step.ts';
 import { storeStart } from './startup-events.ts';
 import { type LogsRead, type RequestedContainers, requestedContainers } from '../run-pods.ts';

@@ -1,4 +1,4 @@
-/** The slots of one queue as the engine's gate: launches wait for a slot, and the queue is asked for as many as may begin here. */
+/** Start permits of one executor queue, one per free slot: launches wait for a permit, and the queue is pulled for as many runs as may start here. */
 import { firstValueFrom, merge, Subject } from 'rxjs';
 import type { Observable } from 'rxjs';
 import type { PodProjection } from '../core/pod/projection.ts';
@@ -12,8 +12,8 @@ import { EXECUTOR_METRICS } from './metrics.ts';
 import { Presence, type Siblings } from './presence.ts';
 import { Slots } from './slots.ts';
 
-/** How a gate is set up. */
-export interface GateOptions {
+/** Settings of one queue's permits. */
+export interface SlotPermitOptions {
   /** This executor, unique among the live ones. */
   readonly id: string;
   readonly queue: string;
@@ -27,10 +27,10 @@ export interface GateOptions {
 }
 
 /** One queue's slots, shared with the siblings. */
-export class SlotGate {
+export class SlotPermits {
   readonly queue: string;
   readonly credits: Credits;
-  readonly #options: GateOptions;
+  readonly #options: SlotPermitOptions;
   readonly #slots: Slots;
   readonly #presence: Presence;
   readonly #changes$ = new Subject<void>();
@@ -40,7 +40,7 @@ export class SlotGate {
   #stopped = false;
 
   /** `watches`: names of the watches that will be heard. */
-  constructor(options: GateOptions, watches: readonly string[]) {
+  constructor(options: SlotPermitOptions, watches: readonly string[]) {
     this.#options = options;
     this.queue = options.queue;
     this.#slots = new Slots(options.queue, options.parallelism);
@@ -59,7 +59,7 @@ export class SlotGate {
     return this.#isSynced ? [] : [`the pods of queue ${this.queue} are not known yet`];
   }
 
-  async admit(run: RunKey, stop$: Observable<unknown>): Promise<(() => void) | undefined> {
+  async acquire(run: RunKey, stop$: Observable<unknown>): Promise<(() => void) | undefined> {
     while (!this.#stopped) {
       const siblings = this.#siblings();
       if (siblings !== undefined && this.#slots.begin(run, siblings.executors, siblings.launching)) {

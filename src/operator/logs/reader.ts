@@ -15,7 +15,7 @@ import type { Cluster, LogLine } from '../../ports/cluster.ts';
 import type { LogStore } from '../../ports/stores.ts';
 import { MAX_LOG_CHUNK_BYTES } from '../../wire/messages.ts';
 import type { RunKey } from '../../wire/subjects.ts';
-import { LogChunk } from './log-chunk.ts';
+import { LogChunk } from './chunk.ts';
 
 /** Where to read and where to store. */
 export interface LogSource {

@@ -22,7 +22,7 @@ import { BASE_CONTAINER, constructPod } from './construct-pod.ts';
 import { podOverrideIn, podTemplateFileIn } from './executor-config.ts';
 
 /** What pods of commands are made of besides the request; configuration, never part of a request. */
-export interface CommandPodOptions extends Partial<AdmissionRules> {
+export interface CommandManifestOptions extends Partial<AdmissionRules> {
   /** The pod that every command starts from. Default: none. */
   readonly podTemplate?: Manifest | undefined;
   /** Manifests that `podTemplateFile` may name. */
@@ -71,10 +71,10 @@ const inRequest = (problems: readonly Problem[]): readonly Problem[] =>
   }));
 
 /** Makes manifests of command runs. */
-export class CommandPods {
-  readonly #options: CommandPodOptions;
+export class CommandManifests {
+  readonly #options: CommandManifestOptions;
 
-  constructor(options: CommandPodOptions = {}) {
+  constructor(options: CommandManifestOptions = {}) {
     this.#options = options;
   }
 

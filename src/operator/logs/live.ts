@@ -8,7 +8,7 @@ import type { LiveChunk } from '../../ports/broker.ts';
 import type { Cluster, LogLine } from '../../ports/cluster.ts';
 import type { LogStore } from '../../ports/stores.ts';
 import type { RunKey } from '../../wire/subjects.ts';
-import { type LineFormat, storedLine } from './log-reader.ts';
+import { type LineFormat, storedLine } from './reader.ts';
 
 /** Text leaves when there is so much of it, in bytes … */
 const CHUNK_BYTES = 32 * 1024;

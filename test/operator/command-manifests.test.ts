@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { recordIn, recordsIn } from '../../src/core/json.ts';
 import { projectPod } from '../../src/core/pod/projection.ts';
 import { commandParamsSchema, type CommandParamsInput } from '../../src/operator/command-params.ts';
-import { CommandPods, type CommandPodOptions } from '../../src/operator/command-pod.ts';
+import { CommandManifests, type CommandManifestOptions } from '../../src/operator/command-manifests.ts';
 import { runRequestSchema } from '../../src/wire/messages.ts';
 
 const template = {
@@ -19,14 +19,14 @@ const MARKS = {
 };
 const run = { tenant: 'sales', runId: 'load-1' };
 
-function manifest(given: CommandParamsInput, options: CommandPodOptions = {}, attempt = 1, context: object = {}) {
+function manifest(given: CommandParamsInput, options: CommandManifestOptions = {}, attempt = 1, context: object = {}) {
   const params = commandParamsSchema.parse(given);
   const request = runRequestSchema.parse({ operator: 'command', params: given, context });
   const place = { installation: 'i', queue: 'executor', defaultNamespace: 'jobs' };
-  return new CommandPods(options).manifest({ ...place, run, attempt, request, params });
+  return new CommandManifests(options).manifest({ ...place, run, attempt, request, params });
 }
-const problems = (given: CommandParamsInput, options: CommandPodOptions = {}) =>
-  new CommandPods(options).check(
+const problems = (given: CommandParamsInput, options: CommandManifestOptions = {}) =>
+  new CommandManifests(options).check(
     runRequestSchema.parse({ operator: 'command', params: given }),
     commandParamsSchema.parse(given),
   );
@@ -89,12 +89,12 @@ describe('the pod of a command', () => {
   });
 
   test('takes image and namespace of the request, else of the executor, else of template and connection', () => {
-    const imageOf = (given: CommandParamsInput, options: CommandPodOptions) =>
+    const imageOf = (given: CommandParamsInput, options: CommandManifestOptions) =>
       recordsIn(recordIn(manifest(given, options), 'spec'), 'containers')[0]?.['image'];
     expect(imageOf({ command: ['x'], image: 'mine' }, { podTemplate: template, image: 'executor' })).toBe('mine');
     expect(imageOf({ command: ['x'] }, { podTemplate: template, image: 'executor' })).toBe('executor');
     expect(imageOf({ command: ['x'] }, { podTemplate: template })).toBe('placeholder');
-    const namespaceOf = (given: CommandParamsInput, options: CommandPodOptions) =>
+    const namespaceOf = (given: CommandParamsInput, options: CommandManifestOptions) =>
       recordIn(manifest(given, options), 'metadata')['namespace'];
     expect(namespaceOf({ command: ['x'], namespace: 'mine' }, { namespace: 'executor' })).toBe('mine');
     expect(namespaceOf({ command: ['x'] }, { namespace: 'executor', podTemplate: template })).toBe('executor');
@@ -124,7 +124,7 @@ describe('the pod of a command', () => {
     expect(recordIn(made['metadata'], 'labels')['reentry.dev/run']).not.toBe('forged');
   });
 
-  test.each<[string, CommandParamsInput, CommandPodOptions]>([
+  test.each<[string, CommandParamsInput, CommandManifestOptions]>([
     ['the request', { command: ['x'], image: 'a', labels: MARKS }, {}],
     [
       'an override',

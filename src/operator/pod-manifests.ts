@@ -12,16 +12,16 @@ import type { RunRequest } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
 import { type AdmissionPlace, type AdmissionRefusal, refusedAtAdmission } from '../policy/check-manifest.ts';
 import type { CallbackRegistry, PodCallbacks } from './callbacks.ts';
-import type { LineFormat } from './logs/log-reader.ts';
+import type { LineFormat } from './logs/reader.ts';
 import type { Operator, StepContext } from './operator.ts';
-import { type PodParams, podParamsSchema } from './params.ts';
+import { type PodParams, podParamsSchema } from './pod-params.ts';
 import { renderTemplates, templateVariables } from './templates.ts';
 
 /** The seed's default of `kubernetes_conn_id`: the installation's default connection, whatever its name. */
 export const DEFAULT_CONNECTION = 'kubernetes_default';
 
 /** What a manifest is built from besides the request; configuration, never part of a request. */
-export interface PodRequestOptions {
+export interface PodManifestOptions {
   /** Default `baseline`. */
   readonly podSecurity?: PodSecurity;
   /** A template that is one expression gives that expression's value, whatever its type (the seed's `render_template_as_native_obj`). Default false. */
@@ -46,7 +46,7 @@ const SOME_RUN: RunKey = { tenant: 'default', runId: 'run' };
 export type RenderContext = Parameters<Operator<PodParams>['render']>[0];
 
 /** Makes manifests of run requests. */
-export class PodRequests {
+export class PodManifests {
   readonly #podSecurity: PodSecurity;
   readonly #native: boolean;
   readonly #podTemplates: Readonly<Record<string, Manifest>>;
@@ -61,7 +61,7 @@ export class PodRequests {
     policy,
     callbacks = {},
     logFormatters = {},
-  }: PodRequestOptions = {}) {
+  }: PodManifestOptions = {}) {
     this.#logFormatters = { ...formattersIn(callbacks), ...logFormatters };
     this.#podSecurity = podSecurity;
     this.#native = renderTemplateAsNativeObj;
