@@ -18,10 +18,10 @@ export type {
   RunPage,
   RunRequestInput,
   RunStatus,
-  RunWish,
+  RunSubmission,
   StoredEvent,
   SubmitOptions,
-  WishAnswer,
+  SubmissionResult,
 } from './client/index.ts';
 export { ReentryError } from './errors.ts';
 export type { ErrorCode, Problem } from './errors.ts';

@@ -47,7 +47,7 @@ import {
   submitReplySchema,
 } from './replies.ts';
 import type { Explanation, RunPage, RunStatus } from './replies.ts';
-import { heardTriggerers } from './triggerers.ts';
+import { collectTriggerers } from './triggerers.ts';
 import type { Triggerers } from './triggerers.ts';
 
 /** How often a waiting client looks for an event that a broken connection may have cost it, in milliseconds. */
@@ -72,14 +72,14 @@ export interface Receipt {
 }
 
 /** One of many runs to be asked for. */
-export interface RunWish {
+export interface RunSubmission {
   readonly request: RunRequestInput;
   readonly runId?: string;
   readonly queue?: string;
 }
 
-/** What became of a wish; `index` counts from 0. */
-export type WishAnswer =
+/** Outcome of one submission: a receipt, or why it was refused. `index`: position in the input, from 0. */
+export type SubmissionResult =
   { readonly index: number; readonly receipt: Receipt } | { readonly index: number; readonly error: ReentryError };
 
 export interface LogOptions {
@@ -99,12 +99,12 @@ export interface Client extends AsyncDisposable {
   submit(request: RunRequestInput, options?: SubmitOptions): Promise<Receipt>;
   /**
    * Asks for many runs, `concurrency` at a time, and says of each what became of it, in the order they were taken. Safe to repeat
-   * for wishes with a `runId`. A wish that is refused is an answer; what makes all further ones useless (no broker) is thrown.
+   * for submissions with a `runId`. A refused submission is a result with `error`; a failure that would meet all others too (no broker) is thrown.
    */
   submitAll(
-    wishes: Iterable<RunWish> | AsyncIterable<RunWish>,
+    submissions: Iterable<RunSubmission> | AsyncIterable<RunSubmission>,
     options?: { readonly concurrency?: number; readonly checked?: boolean },
-  ): AsyncIterable<WishAnswer>;
+  ): AsyncIterable<SubmissionResult>;
   /**
    * Asks for an ended run again: a new run with the same request, whose `parentRunId` is `runId`. Safe to repeat with the same `newRunId`.
    * @throws ReentryError NOT_FOUND, INVALID_REQUEST while it has not ended
@@ -176,7 +176,7 @@ export function clientOver(broker: ClientBroker, tenant: string): Client {
 
   const client: Client = {
     tenant,
-    submitAll: (wishes, options) => submitAll(client, wishes, options),
+    submitAll: (submissions, options) => submitAll(client, submissions, options),
     async retry(runId, { newRunId = uuidV7(), queue } = {}) {
       const asked = { runId, newRunId, ...(queue === undefined ? {} : { queue }) };
       const answer = await ask('retry', asked, submitReplySchema);
@@ -248,7 +248,7 @@ export function clientOver(broker: ClientBroker, tenant: string): Client {
       return { runs, next: next ?? undefined };
     },
     explain: (runId) => ask('explain', { runId }, explainReplySchema),
-    triggerers: ({ listenMs } = {}) => heardTriggerers(broker.heartbeats$, listenMs),
+    triggerers: ({ listenMs } = {}) => collectTriggerers(broker.heartbeats$, listenMs),
     render: (request, options = {}) => ask('render', { request, ...options }, z.json()),
     [Symbol.asyncDispose]() {
       // First, so that what waits ends for this reason, and not with the first call that fails.

@@ -40,7 +40,7 @@ export async function connect(options: ClientOptions = {}): Promise<Client> {
   return clientOver(broker, tenant);
 }
 
-export type { Client, LogOptions, Receipt, RunWish, SubmitOptions, WishAnswer } from './client.ts';
+export type { Client, LogOptions, Receipt, RunSubmission, SubmitOptions, SubmissionResult } from './client.ts';
 export type { LogText } from './log-lines.ts';
 export type { Explanation, RunPage, RunStatus } from './replies.ts';
 export type { Triggerers } from './triggerers.ts';

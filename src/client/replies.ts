@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { ReentryError } from '../errors.ts';
 import type { ErrorCode } from '../errors.ts';
 
-import { diagnosisSchema, outcomeSchema, PHASES, PRIORITIES, queuePlaceSchema } from '../wire/messages.ts';
+import { diagnosisSchema, outcomeSchema, PHASES, PRIORITIES, queuePositionSchema } from '../wire/messages.ts';
 import type { ServiceReply } from '../wire/messages.ts';
 
 const instant = z.number();
@@ -27,7 +27,7 @@ export const runSummarySchema = z.looseObject({
   cancelRequested: z.boolean().optional(),
   priority: z.enum(PRIORITIES).optional(),
   concurrencyKey: z.string().optional(),
-  place: queuePlaceSchema.optional(),
+  queuePosition: queuePositionSchema.optional(),
 });
 /** A run as `status` and `list` tell it. */
 export type RunStatus = z.infer<typeof runSummarySchema>;

@@ -1,27 +1,27 @@
 /** Many runs at once: so many asked for at a time, each answered, none lost in silence. */
 import { ReentryError } from '../errors.ts';
-import type { Client, RunWish, WishAnswer } from './client.ts';
+import type { Client, RunSubmission, SubmissionResult } from './client.ts';
 
 /** Runs asked for at a time, where nothing else is said: enough to fill a connection's round trips. */
 const CONCURRENCY = 64;
-/** What is wrong with the wish itself; anything else would meet the next one, too. */
-const ABOUT_THE_WISH: readonly string[] = ['INVALID_REQUEST', 'RUN_ID_TAKEN', 'TOO_LARGE', 'NOT_FOUND'];
+/** What is wrong with the submission itself; anything else would meet the next one, too. */
+const REFUSALS: readonly string[] = ['INVALID_REQUEST', 'RUN_ID_TAKEN', 'TOO_LARGE', 'NOT_FOUND'];
 
 /** @see Client.submitAll */
 export async function* submitAll(
   client: Pick<Client, 'submit'>,
-  wishes: Iterable<RunWish> | AsyncIterable<RunWish>,
+  submissions: Iterable<RunSubmission> | AsyncIterable<RunSubmission>,
   { concurrency = CONCURRENCY, checked }: { readonly concurrency?: number; readonly checked?: boolean } = {},
-): AsyncIterable<WishAnswer> {
-  const underWay = new Map<number, Promise<WishAnswer>>();
-  const next = async (): Promise<WishAnswer> => {
+): AsyncIterable<SubmissionResult> {
+  const underWay = new Map<number, Promise<SubmissionResult>>();
+  const next = async (): Promise<SubmissionResult> => {
     const answer = await Promise.race(underWay.values());
     underWay.delete(answer.index);
     return answer;
   };
   let index = 0;
-  for await (const wish of wishes) {
-    const asked = answerTo(client, wish, index, checked);
+  for await (const submission of submissions) {
+    const asked = answerTo(client, submission, index, checked);
     asked.catch(() => undefined); // thrown where it is taken
     underWay.set(index, asked);
     index += 1;
@@ -32,10 +32,10 @@ export async function* submitAll(
 
 async function answerTo(
   client: Pick<Client, 'submit'>,
-  { request, runId, queue }: RunWish,
+  { request, runId, queue }: RunSubmission,
   index: number,
   checked: boolean | undefined,
-): Promise<WishAnswer> {
+): Promise<SubmissionResult> {
   try {
     const options = {
       ...(runId === undefined ? {} : { runId }),
@@ -44,7 +44,7 @@ async function answerTo(
     };
     return { index, receipt: await client.submit(request, options) };
   } catch (error) {
-    if (error instanceof ReentryError && ABOUT_THE_WISH.includes(error.code)) return { index, error };
+    if (error instanceof ReentryError && REFUSALS.includes(error.code)) return { index, error };
     throw error;
   }
 }

@@ -19,7 +19,7 @@ export interface Triggerers {
 }
 
 /** Listens for a while and adds up. @throws ReentryError FORBIDDEN */
-export async function heardTriggerers(heartbeats$: Observable<Heartbeat>, listenMs = LISTEN_MS): Promise<Triggerers> {
+export async function collectTriggerers(heartbeats$: Observable<Heartbeat>, listenMs = LISTEN_MS): Promise<Triggerers> {
   const heard = await lastValueFrom(
     heartbeats$.pipe(
       catchError((cause: unknown) =>
@@ -41,11 +41,11 @@ export async function heardTriggerers(heartbeats$: Observable<Heartbeat>, listen
     ),
     { defaultValue: new Map<string, Heartbeat>() },
   );
-  return addedUp([...heard.values()]);
+  return summarize([...heard.values()]);
 }
 
 /** Pure: who owns what, by everyone's own word. */
-export function addedUp(heartbeats: readonly Heartbeat[]): Triggerers {
+export function summarize(heartbeats: readonly Heartbeat[]): Triggerers {
   const owners = new Map<string, number>();
   for (const { owned = '' } of heartbeats)
     for (const shard of shardsOf(owned)) owners.set(shard, (owners.get(shard) ?? 0) + 1);

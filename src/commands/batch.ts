@@ -2,7 +2,7 @@
 import { finalize, from, lastValueFrom, mergeMap, takeUntil, tap } from 'rxjs';
 import { parseAllDocuments } from 'yaml';
 import { z } from 'zod';
-import type { Client, RunWish } from '../client/index.ts';
+import type { Client, RunSubmission } from '../client/index.ts';
 import { ReentryError } from '../errors.ts';
 import type { Problem } from '../errors.ts';
 import type { FinalState } from '../wire/messages.ts';
@@ -17,16 +17,16 @@ const WAITING_AT_ONCE = 64;
 /** Problems shown of a file. */
 const MAX_PROBLEMS = 20;
 
-const wishSchema = z.looseObject({ runId: z.string().optional(), queue: z.string().optional() });
+const addressSchema = z.looseObject({ runId: z.string().optional(), queue: z.string().optional() });
 
 /**
  * The runs of a file: JSON Lines, YAML documents, or one list; each a request with, beside its fields, `runId` and `queue`.
  * @throws ReentryError INVALID_REQUEST with every problem, each under the number of its run
  */
-export function wishesIn(name: string, text: string): readonly RunWish[] {
+export function submissionsIn(name: string, text: string): readonly RunSubmission[] {
   const problems: Problem[] = [];
-  const wishes = entriesOf(name, text).flatMap((entry, index): RunWish[] => {
-    const parsed = wishSchema.safeParse(entry);
+  const submissions = entriesOf(name, text).flatMap((entry, index): RunSubmission[] => {
+    const parsed = addressSchema.safeParse(entry);
     if (!parsed.success) {
       problems.push({
         path: `${name}: run ${String(index + 1)}`,
@@ -51,7 +51,7 @@ export function wishesIn(name: string, text: string): readonly RunWish[] {
       transient: false,
       problems: problems.slice(0, MAX_PROBLEMS),
     });
-  return wishes;
+  return submissions;
 }
 
 function entriesOf(name: string, text: string): readonly unknown[] {
@@ -84,13 +84,13 @@ function unreadable(where: string, cause: unknown): ReentryError {
 export async function submitBatch(
   { shell, json }: Invocation,
   client: Client,
-  wishes: readonly RunWish[],
+  submissions: readonly RunSubmission[],
   { check, wait }: { readonly check: boolean; readonly wait: boolean },
 ): Promise<ExitCode> {
   const progress = progressOn(shell, json);
   const runIds: string[] = [];
   const count = { taken: 0, known: 0, refused: 0 };
-  for await (const answer of client.submitAll(wishes, { checked: check })) {
+  for await (const answer of client.submitAll(submissions, { checked: check })) {
     const line = answer.index + 1;
     if ('error' in answer) {
       count.refused += 1;
@@ -102,7 +102,7 @@ export async function submitBatch(
       runIds.push(answer.receipt.runId);
       shell.out(json ? JSON.stringify({ run: line, ...answer.receipt }) : answer.receipt.runId);
     }
-    progress.show(`asked for ${String(runIds.length + count.refused)} of ${String(wishes.length)}`);
+    progress.show(`asked for ${String(runIds.length + count.refused)} of ${String(submissions.length)}`);
   }
   progress.say(`${String(count.taken)} taken, ${String(count.known)} known before, ${String(count.refused)} refused`);
   const fates = wait ? await waitForAll(shell, client, runIds, progress) : {};

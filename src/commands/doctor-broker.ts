@@ -100,7 +100,7 @@ export async function roleFindings(config: Config, version: string): Promise<rea
   const { openBroker } = await import('../nats/broker.ts');
   const name = `reentry-doctor-${String(process.pid)}`;
   await using broker = await openBroker({ ...natsOptions(config), name, role: 'worker' });
-  const roles = await broker.questions.roles(ROLES_WITHIN_MS);
+  const roles = await broker.queries.roles(ROLES_WITHIN_MS);
   return [
     ...presence('workers', 'worker', roles, version),
     ...presence('triggerers', 'triggerer', roles, version),

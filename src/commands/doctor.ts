@@ -179,7 +179,7 @@ async function executorsHeard(config: Config): Promise<Omit<Finding, 'what'> | s
   const { openBroker } = await import('../nats/broker.ts');
   const name = `reentry-doctor-${String(process.pid)}`;
   await using broker = await openBroker({ ...natsOptions(config), name, role: 'worker' });
-  const beats = await lastValueFrom(broker.executors.beats$.pipe(takeUntil(timer(LISTEN_MS)), toArray()), {
+  const beats = await lastValueFrom(broker.executors.heartbeats$.pipe(takeUntil(timer(LISTEN_MS)), toArray()), {
     defaultValue: [],
   });
   const heard = new Map(beats.map((beat) => [`${beat.queue} ${beat.executor}`, beat]));

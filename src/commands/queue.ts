@@ -48,7 +48,7 @@ interface QueueView {
 }
 
 async function viewOf(installation: Operations): Promise<readonly QueueView[]> {
-  const [lanes, loads] = await Promise.all([installation.queues(), installation.questions.queues()]);
+  const [lanes, loads] = await Promise.all([installation.queues(), installation.queries.queues()]);
   if (loads === undefined)
     throw new ReentryError('UNREACHABLE', 'no triggerer answers; is one running (`reentry triggerer`)?', {
       transient: true,

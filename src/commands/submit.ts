@@ -1,7 +1,7 @@
 import { type Command, Option } from 'commander';
 import { z } from 'zod';
 import { ReentryError } from '../errors.ts';
-import { submitBatch, wishesIn } from './batch.ts';
+import { submitBatch, submissionsIn } from './batch.ts';
 import { openClient } from './connection.ts';
 import { EXIT_CODES } from './exit-codes.ts';
 import { requestFlags, requestFrom, requestOptions } from './request.ts';
@@ -55,9 +55,9 @@ export function submitCommand(shell: Shell, finish: Finish): Command {
     if (batch !== undefined) {
       refuseBeside(options, args);
       const text = batch === '-' ? await shell.stdin() : await readText(batch);
-      const wishes = wishesIn(batch === '-' ? 'standard input' : batch, text);
+      const submissions = submissionsIn(batch === '-' ? 'standard input' : batch, text);
       await using client = await openClient(invocation);
-      const queued = wishes.map((wish) => ({ ...(queue === undefined ? {} : { queue }), ...wish }));
+      const queued = submissions.map((submission) => ({ ...(queue === undefined ? {} : { queue }), ...submission }));
       return await submitBatch(invocation, client, queued, { check, wait });
     }
     const request = await requestFrom(shell, options, args);

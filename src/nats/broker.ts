@@ -1,9 +1,9 @@
 import type { Broker } from '../ports/broker.ts';
-import { runQuestionSchema } from '../wire/messages.ts';
+import { runRefSchema } from '../wire/messages.ts';
 import { filledBuckets } from '../wire/streams.ts';
 import { brokerTime } from './broker-time.ts';
 import { connectNats } from './connection.ts';
-import { heard$ } from './core-messages.ts';
+import { decodedMessages$ } from './core-messages.ts';
 import { natsError } from './errors.ts';
 import { executorMembers } from './executor-members.ts';
 import { gateStore } from './gate-store.ts';
@@ -48,7 +48,7 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
     requests: requestStore(link),
     subscriptions: subscriptionStore(link),
     gates: gateStore(link),
-    questions: questions(link),
+    queries: questions(link),
     publish: publisher(link, time.now),
     logs: logStore(link),
     live: liveLogs(link),
@@ -59,7 +59,7 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
     now: time.now,
     clockOffsetMs: time.offsetMs,
     connected$: link.connected$,
-    nudges$: (worker) => heard$(link, link.subjects.nudge.of(worker), runQuestionSchema),
+    nudges$: (worker) => decodedMessages$(link, link.subjects.nudge.of(worker), runRefSchema),
     async fill() {
       if (fill === undefined || performance.now() - fill.at > FILL_AGE_MS)
         fill = { at: performance.now(), value: measureFill() };

@@ -28,7 +28,7 @@ export function coreMessages$(
 }
 
 /** What the messages of a subject say. One that does not fit the schema is logged and passed over: whoever sent it must not end the hearing. */
-export function heard$<S extends z.ZodType>(
+export function decodedMessages$<S extends z.ZodType>(
   link: { readonly nc: NatsConnection; readonly log?: Log | undefined },
   subject: string,
   schema: S,

@@ -1,5 +1,5 @@
 import type { GateStore, Versioned } from '../ports/stores.ts';
-import { queueRecordSchema, slotsSchema } from '../wire/messages.ts';
+import { queueRecordSchema, concurrencySlotsSchema } from '../wire/messages.ts';
 import { keys } from '../wire/subjects.ts';
 import type { z } from 'zod';
 import { decoded } from './codec.ts';
@@ -27,7 +27,7 @@ export function gateStore(link: Pick<Link, 'nc' | 'js' | 'jsm' | 'assets'>): Gat
   return {
     queue: (queue) => read(keys.queue(queue), queueRecordSchema),
     setQueue: (queue, record, expected) => write(keys.queue(queue), record, expected),
-    slots: (tenant, key) => read(keys.slots(tenant, key), slotsSchema),
-    setSlots: (tenant, key, slots, expected) => write(keys.slots(tenant, key), slots, expected),
+    concurrencySlots: (tenant, key) => read(keys.concurrencySlots(tenant, key), concurrencySlotsSchema),
+    setConcurrencySlots: (tenant, key, slots, expected) => write(keys.concurrencySlots(tenant, key), slots, expected),
   };
 }

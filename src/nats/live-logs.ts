@@ -15,8 +15,8 @@ const AFTER_HEADER = 'Reentry-After';
 const ASK_MS = 1_000;
 
 const askSchema = z.union([
-  z.looseObject({ ask: z.literal('renew'), join: z.boolean() }),
-  z.looseObject({ ask: z.literal('claim'), by: z.string() }),
+  z.looseObject({ kind: z.literal('renew'), join: z.boolean() }),
+  z.looseObject({ kind: z.literal('claim'), by: z.string() }),
 ]);
 
 /** A live message; an older sender's without headers stands at the beginning of attempt 1. */
@@ -41,7 +41,7 @@ export function liveLogs(link: Link): LiveLogs {
       // The broker has it before the next is read: a fast log must not pile up here.
       await nc.flush();
     },
-    async ask(run, ask) {
+    async requestFollow(run, ask) {
       const subject = subjects.follow.of(run);
       try {
         await nc.request(subject, JSON.stringify(ask), { timeout: ASK_MS });
@@ -52,10 +52,10 @@ export function liveLogs(link: Link): LiveLogs {
         throw natsError(`asking ${subject}`, error);
       }
     },
-    claim(run, by) {
-      if (!nc.isClosed()) nc.publish(subjects.follow.of(run), JSON.stringify({ ask: 'claim', by }));
+    claimFollow(run, by) {
+      if (!nc.isClosed()) nc.publish(subjects.follow.of(run), JSON.stringify({ kind: 'claim', by }));
     },
-    answer(run, heard) {
+    onFollowRequest(run, heard) {
       const answered = coreMessages$(link, subjects.follow.of(run)).subscribe({
         next: (message) => {
           const ask = askSchema.safeParse(jsonOf(message));

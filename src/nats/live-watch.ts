@@ -6,7 +6,7 @@
 import { headers } from 'nats';
 import type { KvEntry, QueuedIterator } from 'nats';
 import { Observable } from 'rxjs';
-import { beaconKeys } from '../wire/streams.ts';
+import { watchHeartbeatKeys } from '../wire/streams.ts';
 import type { Bucket } from '../wire/streams.ts';
 import { pause } from './connection.ts';
 import type { Link } from './link.ts';
@@ -36,7 +36,7 @@ export function liveWatch$(link: Link, bucket: Bucket, replica: string): Observa
   return new Observable<WatchSignal>((subscriber) => {
     const { js, log } = link;
     const abort = new AbortController();
-    const beacon = beaconKeys.of(replica);
+    const beacon = watchHeartbeatKeys.of(replica);
     /** Keys said to exist, so that a full re-read can say which are gone. */
     const known = new Set<string>();
     let lastRevision = 0;
@@ -56,7 +56,7 @@ export function liveWatch$(link: Link, bucket: Bucket, replica: string): Observa
         lastSignAt = performance.now();
         subscriber.next({ kind: 'alive' });
       }
-      if (entry.key.startsWith(beaconKeys.prefix)) return;
+      if (entry.key.startsWith(watchHeartbeatKeys.prefix)) return;
       if (entry.operation === 'PUT') {
         known.add(entry.key);
         subscriber.next({ kind: 'put', key: entry.key, data: entry.value, revision: entry.revision });

@@ -4,14 +4,14 @@ import type { ClaimChange, Membership } from '../ports/broker.ts';
 import { type Heartbeat, heartbeatSchema } from '../wire/heartbeat.ts';
 import { claimSchema } from '../wire/messages.ts';
 import { decoded } from './codec.ts';
-import { heard$ } from './core-messages.ts';
+import { decodedMessages$ } from './core-messages.ts';
 import { keyValues } from './key-values.ts';
 import type { Link } from './link.ts';
 import { liveWatch$ } from './live-watch.ts';
 
 /** Every triggerer's heartbeats, from now on. */
 export function heartbeats$(link: Link): Observable<Heartbeat> {
-  return heard$(link, link.subjects.heartbeat.all, heartbeatSchema);
+  return decodedMessages$(link, link.subjects.heartbeat.all, heartbeatSchema);
 }
 
 /** Heartbeats as core messages (unstored), claims by compare-and-set. */
@@ -19,7 +19,7 @@ export function membership(link: Link): Membership {
   const { nc, subjects, log } = link;
   const owners = keyValues(link, link.assets.ownershipBucket);
   return {
-    beat(heartbeat) {
+    publishHeartbeat(heartbeat) {
       // There is no reconnect buffer: a heartbeat while disconnected would be lost, and an old one would lie.
       if (link.isConnected() && !nc.isClosed() && !nc.isDraining())
         nc.publish(subjects.heartbeat.of(heartbeat.replica), JSON.stringify(heartbeat));

@@ -24,7 +24,7 @@ export async function openOperations(options: Omit<BrokerOptions, 'role'>): Prom
   return {
     deadLetters: deadLetters(link),
     gates: gateStore(link),
-    questions: questions(link),
+    queries: questions(link),
     queues: () => queueLanes(link),
     runs: runStore(link),
     requests: requestStore(link),

@@ -1,9 +1,9 @@
 import type { Msg } from 'nats';
 import { EMPTY, catchError, concatMap, defer } from 'rxjs';
 import { z } from 'zod';
-import type { Questions } from '../ports/broker.ts';
-import { queueLoadSchema, queuePlaceSchema, rolePresenceSchema } from '../wire/messages.ts';
-import type { Question } from '../wire/subjects.ts';
+import type { RoleQueries } from '../ports/broker.ts';
+import { queueLoadSchema, queuePositionSchema, rolePresenceSchema } from '../wire/messages.ts';
+import type { RoleQuery } from '../wire/subjects.ts';
 import { decoded } from './codec.ts';
 import { pause } from './connection.ts';
 import { coreMessages$ } from './core-messages.ts';
@@ -14,12 +14,12 @@ import type { Link } from './link.ts';
 const ANSWER_WITHIN_MS = 1_000;
 
 /** Questions between roles, as core request and reply: nothing is stored, and no answer is an answer. */
-export function questions(link: Link): Questions {
+export function questions(link: Link): RoleQueries {
   const { nc, subjects, log } = link;
 
-  const ask = async (question: Question, payload: object): Promise<Msg | undefined> => {
+  const ask = async (question: RoleQuery, payload: object): Promise<Msg | undefined> => {
     try {
-      return await nc.request(subjects.ask.of(question), JSON.stringify(payload), { timeout: ANSWER_WITHIN_MS });
+      return await nc.request(subjects.query.of(question), JSON.stringify(payload), { timeout: ANSWER_WITHIN_MS });
     } catch (error) {
       const fault = faultOf(error);
       if (fault === 'noResponders' || fault === 'unknownOutcome') return undefined;
@@ -39,8 +39,8 @@ export function questions(link: Link): Questions {
   };
 
   return {
-    async place(run) {
-      return said(queuePlaceSchema.nullable(), await ask('place', run)) ?? undefined;
+    async queuePosition(run) {
+      return said(queuePositionSchema.nullable(), await ask('queuePosition', run)) ?? undefined;
     },
     async queues() {
       return said(z.array(queueLoadSchema), await ask('queues', {}));
@@ -55,7 +55,7 @@ export function questions(link: Link): Questions {
         },
       });
       try {
-        nc.publish(subjects.ask.of('roles'), '{}', { reply: inbox });
+        nc.publish(subjects.query.of('roles'), '{}', { reply: inbox });
         await pause(withinMs);
       } finally {
         subscription.unsubscribe();
@@ -63,7 +63,7 @@ export function questions(link: Link): Questions {
       return found;
     },
     answer$: (question, handle) =>
-      coreMessages$(link, subjects.ask.of(question), question === 'roles' ? undefined : 'reentry').pipe(
+      coreMessages$(link, subjects.query.of(question), question === 'roles' ? undefined : 'reentry').pipe(
         concatMap((message) =>
           defer(() => {
             const data: unknown = message.data.byteLength === 0 ? {} : message.json();

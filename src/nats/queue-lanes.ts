@@ -11,7 +11,7 @@ import type { Link } from './link.ts';
  * Messages of one queue that no process has been given yet: requests and steps of all lanes. One short question for each of its consumers.
  * @throws ReentryError NOT_FOUND for a queue that was not set up, NATS_UNAVAILABLE, FORBIDDEN
  */
-export async function ungiven({ jsm, assets }: Link, queue: string): Promise<number> {
+export async function undelivered({ jsm, assets }: Link, queue: string): Promise<number> {
   const asked = [
     jsm.consumers.info(assets.runs, consumers.intake(queue)),
     ...LANES.map((lane) => jsm.consumers.info(assets.steps, consumers.step(lane, queue))),

@@ -1,7 +1,7 @@
 import { EMPTY, concatMap, of } from 'rxjs';
 import { shardOf } from '../core/shard.ts';
 import type { GateChange, SubscriptionChange, SubscriptionStore } from '../ports/stores.ts';
-import { queueRecordSchema, slotsSchema, subscriptionSchema } from '../wire/messages.ts';
+import { queueRecordSchema, concurrencySlotsSchema, subscriptionSchema } from '../wire/messages.ts';
 import { keys } from '../wire/subjects.ts';
 import { dec } from '../wire/tokens.ts';
 import { decoded, runOf } from './codec.ts';
@@ -78,7 +78,7 @@ function gateChange(signal: Extract<WatchSignal, { readonly key: string }>): Gat
   if (kind === 'q') return { kind: 'queue', queue: first, record: queueRecordSchema.safeParse(value).data };
   const [tenant, concurrencyKey] = [dec(first), dec(second)];
   if (tenant === undefined || concurrencyKey === undefined) return undefined;
-  return { kind: 'slots', tenant, concurrencyKey, slots: slotsSchema.safeParse(value).data };
+  return { kind: 'concurrencySlots', tenant, concurrencyKey, slots: concurrencySlotsSchema.safeParse(value).data };
 }
 
 function jsonOf(data: Uint8Array): unknown {

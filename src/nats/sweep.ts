@@ -1,5 +1,5 @@
 import type { Broker } from '../ports/broker.ts';
-import { beaconKeys } from '../wire/streams.ts';
+import { watchHeartbeatKeys } from '../wire/streams.ts';
 import { keyValues } from './key-values.ts';
 import type { Link } from './link.ts';
 import { streamInfo } from './stream-info.ts';
@@ -34,7 +34,7 @@ export function sweeper(link: Link, now: () => number): Broker['sweep'] {
         if (entry === undefined && bucket.stream === ownershipBucket.stream) bucket.from = 1;
         // Behind one that is too young all are.
         if (entry === undefined || Math.max(0, now() - entry.at.getTime()) < olderThanMs) break;
-        if (entry.deleted || entry.key.startsWith(beaconKeys.prefix)) {
+        if (entry.deleted || entry.key.startsWith(watchHeartbeatKeys.prefix)) {
           await bucket.entries.remove(entry.revision);
           removed += 1;
         }

@@ -6,7 +6,7 @@ import { WORKING_EVERY_MS, consumers } from '../wire/streams.ts';
 import { CALL_TIMEOUT_MS } from './link.ts';
 import type { Link } from './link.ts';
 import { pullFrom } from './pulls.ts';
-import { ungiven } from './queue-lanes.ts';
+import { undelivered } from './queue-lanes.ts';
 
 /** Longest pause before a failed message comes again. @see spec protocol §10 */
 const MAX_NAK_DELAY_MS = 60_000;
@@ -169,7 +169,7 @@ export function workQueues(link: Link): WorkQueues {
   return {
     intake$: (queue, credits, handle, stop$) =>
       consume$(link.assets.runs, consumers.intake(queue), credits, handle, stop$),
-    ungiven: (queue) => ungiven(link, queue),
+    undelivered: (queue) => undelivered(link, queue),
     steps$: (queue, lane, credits, handle, stop$) =>
       consume$(link.assets.steps, consumers.step(lane, queue), credits, handle, stop$),
   };

@@ -1,5 +1,5 @@
 /** What roles need of NATS beside its stores: work queues, publishing, questions, live logs, membership. */
-import type { ExecutorBeat } from '../wire/executor-beat.ts';
+import type { ExecutorHeartbeat } from '../wire/executor-beat.ts';
 import type { Heartbeat } from '../wire/heartbeat.ts';
 import type {
   CompletedData,
@@ -10,11 +10,11 @@ import type {
   StartMessage,
   Claim,
   QueueLoad,
-  QueuePlace,
+  QueuePosition,
   RolePresence,
   ServiceReply,
 } from '../wire/messages.ts';
-import type { EventType, Lane, Question, RunKey, Verb } from '../wire/subjects.ts';
+import type { EventType, Lane, RoleQuery, RunKey, Verb } from '../wire/subjects.ts';
 import type {
   Versioned,
   RunStore,
@@ -62,7 +62,7 @@ export type Credits =
 /** Work queues. `handle` decides ack, nak or abandon itself; a rejection of it is a nak with back-off. */
 export interface WorkQueues {
   /** Requests and steps of a queue that no process has been given yet. @throws ReentryError NOT_FOUND for a queue that was not set up */
-  ungiven(queue: string): Promise<number>;
+  undelivered(queue: string): Promise<number>;
   /** Takes run requests of a queue, `credits` at a time; completes when `stop$` emitted and all begun is done. */
   intake$(
     queue: string,
@@ -80,14 +80,14 @@ export interface WorkQueues {
 }
 
 /** What roles ask each other. No answer within a second is `undefined`: a question never holds anybody up. */
-export interface Questions {
+export interface RoleQueries {
   /** Where a run that waits for its turn stands; `undefined` too where it does not wait. */
-  place(run: RunKey): Promise<QueuePlace | undefined>;
+  queuePosition(run: RunKey): Promise<QueuePosition | undefined>;
   queues(): Promise<readonly QueueLoad[] | undefined>;
   /** All roles that answer within that time. */
   roles(withinMs: number): Promise<readonly RolePresence[]>;
   /** `roles` is asked of everybody, the others of one of those who answer. */
-  answer$(question: Question, handle: (data: unknown) => unknown): Observable<never>;
+  answer$(question: RoleQuery, handle: (data: unknown) => unknown): Observable<never>;
 }
 
 /** What roles say to the world and to each other. All publishes retry for 15 s with the same id. */
@@ -123,19 +123,19 @@ export interface LiveChunk {
 }
 
 /** What workers say to each other about a run that one of them follows: go on (`join`: from the stored end again), or that it is mine. */
-export type FollowAsk =
-  { readonly ask: 'renew'; readonly join: boolean } | { readonly ask: 'claim'; readonly by: string };
+export type FollowRequest =
+  { readonly kind: 'renew'; readonly join: boolean } | { readonly kind: 'claim'; readonly by: string };
 
 /** Live logs: core messages, never stored. @see spec protocol §9 */
 export interface LiveLogs {
   /** Resolves when the broker has it. */
   publish(run: RunKey, chunk: LiveChunk): Promise<void>;
   /** Asks whoever follows the run; false: nobody does. */
-  ask(run: RunKey, ask: FollowAsk): Promise<boolean>;
+  requestFollow(run: RunKey, ask: FollowRequest): Promise<boolean>;
   /** Tells other followers of the run that there is one. */
-  claim(run: RunKey, by: string): void;
+  claimFollow(run: RunKey, by: string): void;
   /** Answers what is asked about the run, and gives it to `heard`, until it is disposed. */
-  answer(run: RunKey, heard: (ask: FollowAsk) => void): Disposable;
+  onFollowRequest(run: RunKey, heard: (ask: FollowRequest) => void): Disposable;
 }
 
 /** What becomes of claims. */
@@ -146,7 +146,7 @@ export type ClaimChange =
 
 /** Who is alive and who owns which shard. */
 export interface Membership {
-  beat(heartbeat: Heartbeat): void;
+  publishHeartbeat(heartbeat: Heartbeat): void;
   heartbeats$: Observable<Heartbeat>;
   /** All claims, then each change. `deleted`: there is no claim on this key any more, or none of a bucket that was made anew. */
   claims$(): Observable<ClaimChange>;
@@ -160,9 +160,9 @@ export interface Membership {
 /** Which executors are there. */
 export interface ExecutorMembers {
   /** An executor says that it is there. Lost while disconnected. */
-  beat(beat: ExecutorBeat): void;
+  publishHeartbeat(beat: ExecutorHeartbeat): void;
   /** What executors say of themselves, their own words included. */
-  readonly beats$: Observable<ExecutorBeat>;
+  readonly heartbeats$: Observable<ExecutorHeartbeat>;
 }
 
 /** Request/reply services. */
@@ -178,7 +178,7 @@ export interface Broker extends AsyncDisposable {
   readonly requests: RequestStore;
   readonly subscriptions: SubscriptionStore;
   readonly gates: GateStore;
-  readonly questions: Questions;
+  readonly queries: RoleQueries;
   readonly publish: Publisher;
   readonly logs: LogStore;
   readonly live: LiveLogs;

@@ -1,6 +1,6 @@
 /** What running an installation needs of NATS, with the permissions of `setup`. */
 import type { Lane, RunKey } from '../wire/subjects.ts';
-import type { Questions } from './broker.ts';
+import type { RoleQueries } from './broker.ts';
 import type { RunStore, RequestStore, GateStore } from './stores.ts';
 
 /** A message that was given up, with what was said of it. */
@@ -43,7 +43,7 @@ export interface QueueLanes {
 export interface Operations extends AsyncDisposable {
   readonly deadLetters: DeadLetters;
   readonly gates: Pick<GateStore, 'queue' | 'setQueue'>;
-  readonly questions: Pick<Questions, 'queues' | 'roles'>;
+  readonly queries: Pick<RoleQueries, 'queues' | 'roles'>;
   /** Every queue that was set up, and how many messages its lanes hold: waiting for a worker, or in one's hands. */
   queues(): Promise<readonly QueueLanes[]>;
   readonly runs: Pick<RunStore, 'read'>;

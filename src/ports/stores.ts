@@ -1,6 +1,6 @@
 /** Stored values: runs, requests, subscriptions, gates, logs, results. */
 import type { LogCursor } from '../core/log/cursor.ts';
-import type { ResultRef, RunState, Subscription, QueueRecord, Slots } from '../wire/messages.ts';
+import type { ResultRef, RunState, Subscription, QueueRecord, ConcurrencySlots } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
 import type { Observable } from 'rxjs';
 
@@ -90,11 +90,11 @@ export interface GateStore {
   /** `expectedRevision` 0: no record yet. */
   setQueue(queue: string, record: QueueRecord | undefined, expectedRevision: number): Promise<boolean>;
   /** From the leader; `undefined`: nobody holds one. */
-  slots(tenant: string, concurrencyKey: string): Promise<Versioned<Slots> | undefined>;
-  setSlots(
+  concurrencySlots(tenant: string, concurrencyKey: string): Promise<Versioned<ConcurrencySlots> | undefined>;
+  setConcurrencySlots(
     tenant: string,
     concurrencyKey: string,
-    slots: Slots | undefined,
+    slots: ConcurrencySlots | undefined,
     expectedRevision: number,
   ): Promise<boolean>;
 }
@@ -103,10 +103,10 @@ export interface GateStore {
 export type GateChange =
   | { readonly kind: 'queue'; readonly queue: string; readonly record: QueueRecord | undefined }
   | {
-      readonly kind: 'slots';
+      readonly kind: 'concurrencySlots';
       readonly tenant: string;
       readonly concurrencyKey: string;
-      readonly slots: Slots | undefined;
+      readonly slots: ConcurrencySlots | undefined;
     };
 
 export type SubscriptionChange =

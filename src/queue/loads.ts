@@ -19,9 +19,9 @@ export function queueLoads(room: WaitingRoom, waits: Iterable<Pick<Wait, 'subscr
   }
   return [...loads].map(([queue, load]) => {
     const { paused = false, at, reason } = room.recordOf(queue) ?? {};
-    const kept = room.keptOf(queue) ?? { turn: 0, key: 0, paused: 0 };
+    const heldBack = room.heldBackOf(queue) ?? { turn: 0, key: 0, paused: 0 };
     return {
-      ...{ queue, paused, ...load, kept },
+      ...{ queue, paused, ...load, heldBack },
       ...(at === undefined ? {} : { at }),
       ...(reason === undefined ? {} : { reason }),
     };

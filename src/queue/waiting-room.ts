@@ -2,7 +2,7 @@ import { tenantKey } from '../core/tenant-key.ts';
 import { ADMISSION_WINDOW, places } from './order.ts';
 import type { Gated, Place } from './order.ts';
 import type { GateChange } from '../ports/stores.ts';
-import type { QueuePlace, QueueRecord, Slots, Subscription } from '../wire/messages.ts';
+import type { QueuePosition, QueueRecord, ConcurrencySlots, Subscription } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
 
 /** Runs of a queue by what keeps them. */
@@ -27,7 +27,7 @@ export class WaitingRoom {
   readonly #rooms = new Map<string, Room>();
   #isComplete = false;
   /** `tenant` and key → slots. */
-  readonly #slots = new Map<string, Slots>();
+  readonly #slots = new Map<string, ConcurrencySlots>();
   /** Run → its queue. */
   readonly #queueOf = new Map<string, string>();
 
@@ -129,7 +129,7 @@ export class WaitingRoom {
   }
 
   /** Where a run stands. */
-  placeOf(id: string): QueuePlace | undefined {
+  queuePositionOf(id: string): QueuePosition | undefined {
     const queue = this.#queueOf.get(id);
     if (queue === undefined) return undefined;
     const room = this.#room(queue);
@@ -141,7 +141,7 @@ export class WaitingRoom {
   }
 
   /** How many runs of a queue are kept by what, as of when it was last put in order. */
-  keptOf(queue: string): Kept | undefined {
+  heldBackOf(queue: string): Kept | undefined {
     return this.#rooms.get(queue)?.kept;
   }
 

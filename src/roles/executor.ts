@@ -79,7 +79,7 @@ export function executor({ parallelism, launches, ...deps }: ExecutorDeps): Exec
       });
     }),
   );
-  const heard$ = broker.executors.beats$.pipe(
+  const heard$ = broker.executors.heartbeats$.pipe(
     tap((beat) => {
       each((one) => {
         one.heard(beat);
@@ -89,7 +89,7 @@ export function executor({ parallelism, launches, ...deps }: ExecutorDeps): Exec
   const beats$ = timer(0, HEARTBEAT_MS).pipe(
     tap(() => {
       each((one) => {
-        broker.executors.beat(one.tick());
+        broker.executors.publishHeartbeat(one.tick());
       });
     }),
   );
@@ -98,7 +98,7 @@ export function executor({ parallelism, launches, ...deps }: ExecutorDeps): Exec
       one.launching$.pipe(
         throttleTime(LAUNCHING_EVERY_MS, undefined, { leading: true, trailing: true }),
         tap(() => {
-          broker.executors.beat(one.beat());
+          broker.executors.publishHeartbeat(one.beat());
         }),
       ),
     ),
@@ -111,7 +111,7 @@ export function executor({ parallelism, launches, ...deps }: ExecutorDeps): Exec
         each((one) => {
           one.stop();
           // Its siblings need not wait for its death.
-          broker.executors.beat(one.tick());
+          broker.executors.publishHeartbeat(one.tick());
         });
       }),
     );

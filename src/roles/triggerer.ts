@@ -27,7 +27,7 @@ import { PodBook } from '../trigger/pod-book.ts';
 import { published$ } from '../trigger/published.ts';
 import { triggerActions$ } from '../trigger/trigger-actions.ts';
 import { WaitingRuns, type WaitingSettings } from '../trigger/waiting-runs.ts';
-import { runQuestionSchema } from '../wire/messages.ts';
+import { runRefSchema } from '../wire/messages.ts';
 import { watchedPods$, watchScopes } from '../trigger/watched-pods.ts';
 
 /** Settings of one triggerer. */
@@ -127,11 +127,11 @@ export function triggerer({ broker, clusters, settings, log, meter }: TriggererD
     );
   });
 
-  const runOf = (data: unknown) => runQuestionSchema.parse(data);
+  const runOf = (data: unknown) => runRefSchema.parse(data);
   const answers$ = merge(
-    broker.questions.answer$('place', (data) => runs.placeOf(runOf(data))),
-    broker.questions.answer$('queues', () => runs.loads()),
-    broker.questions.answer$('roles', () => {
+    broker.queries.answer$('queuePosition', (data) => runs.queuePositionOf(runOf(data))),
+    broker.queries.answer$('queues', () => runs.loads()),
+    broker.queries.answer$('roles', () => {
       const { oldestWatchMs, problems } = health();
       return {
         ...{ role: 'triggerer', id: settings.id, version: settings.version ?? '', problems },

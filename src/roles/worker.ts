@@ -168,7 +168,7 @@ export function worker(deps: WorkerDeps): Worker {
         ignoreElements(),
         takeUntil(stop$),
       ),
-      broker.questions
+      broker.queries
         .answer$('roles', () => {
           const { id, queues: served, version = '', role = 'worker' } = settings;
           return { role, id, version, queues: served, clockOffsetMs: broker.clockOffsetMs() };

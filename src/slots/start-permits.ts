@@ -5,7 +5,7 @@ import type { PodProjection } from '../core/pod/projection.ts';
 import type { Meter } from '../ports/ambient.ts';
 import type { Credits } from '../ports/broker.ts';
 import type { PodSignal } from '../ports/cluster.ts';
-import type { ExecutorBeat } from '../wire/executor-beat.ts';
+import type { ExecutorHeartbeat } from '../wire/executor-beat.ts';
 import { WIRE_VERSION } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
 import { EXECUTOR_METRICS } from './metrics.ts';
@@ -98,11 +98,11 @@ export class SlotPermits {
     this.#changed();
   }
 
-  heard(beat: ExecutorBeat): void {
+  heard(beat: ExecutorHeartbeat): void {
     if (beat.queue === this.queue) this.#heard(beat);
   }
 
-  #heard(beat: ExecutorBeat): void {
+  #heard(beat: ExecutorHeartbeat): void {
     const before = this.#siblings();
     this.#presence.heard(beat.executor, beat, this.#options.now());
     const after = this.#siblings();
@@ -119,7 +119,7 @@ export class SlotPermits {
   }
 
   /** Each half second: figures, and what turned with time alone. */
-  tick(): ExecutorBeat {
+  tick(): ExecutorHeartbeat {
     const { queue, meter, now } = this.#options;
     this.#slots.forgetUnseen(now());
     const labels = { queue };
@@ -131,7 +131,7 @@ export class SlotPermits {
   }
 
   /** What this executor says of itself. */
-  beat(): ExecutorBeat {
+  beat(): ExecutorHeartbeat {
     const { id, queue, parallelism } = this.#options;
     return {
       v: WIRE_VERSION,

@@ -138,7 +138,7 @@ export function takenOverShards$(ownership: Ownership, inputs: OwnershipInputs):
 
     const view = (): View => ({ me, heard, claims, connectedAt, draining });
     const beat = (): void => {
-      membership.beat({
+      membership.publishHeartbeat({
         v: WIRE_VERSION,
         replica: me,
         draining,

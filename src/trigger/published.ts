@@ -19,7 +19,7 @@ export function say(publish: Voice, word: Word): Promise<void> {
     const { pod } = word;
     const message = {
       v: WIRE_VERSION,
-      ask: 'orphan',
+      kind: 'orphan',
       pod: { ...pod, containers: pod.containers.map((one) => ({ ...one })) },
     } as const;
     return publish.ctl(word.run, word.queue, message, word.id);

@@ -56,7 +56,7 @@ export function triggerActions$(
   let isComplete = false;
 
   const subscription = (change: SubscriptionChange | GateChange): readonly Action[] => {
-    if (change.kind === 'queue' || change.kind === 'slots') return runs.gate(change, now());
+    if (change.kind === 'queue' || change.kind === 'concurrencySlots') return runs.gate(change, now());
     if (change.kind === 'synced') {
       isComplete = true;
       return runs.complete(now());

@@ -6,7 +6,7 @@ import { judge, judgeAbsence, type Judgement } from '../core/pod/judge.ts';
 import type { PodProjection } from '../core/pod/projection.ts';
 import { TimingWheel } from '../core/timing-wheel.ts';
 import type { GateChange, SubscriptionChange } from '../ports/stores.ts';
-import type { QueueLoad, QueuePlace, TriggerEvent } from '../wire/messages.ts';
+import type { QueueLoad, QueuePosition, TriggerEvent } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
 import { type Action, type Checked, type Firing, runKeyText } from './actions.ts';
 import { deadlineOf, isSeenSince, SETTLED_AFTER_MS } from './deadlines.ts';
@@ -159,8 +159,8 @@ export class WaitingRuns {
   }
 
   /** Where a run that waits for its turn stands. */
-  placeOf(run: RunKey): QueuePlace | undefined {
-    return this.#room.placeOf(runKeyText(run));
+  queuePositionOf(run: RunKey): QueuePosition | undefined {
+    return this.#room.queuePositionOf(runKeyText(run));
   }
 
   /** What waits and runs, by queue. */

@@ -3,7 +3,7 @@ import { count, version } from './messages.ts';
 import { QUEUE_PATTERN } from './tokens.ts';
 
 /** What an executor says of itself twice a second, so that its siblings know how many share the slots. Never stored. @see spec protocol §8 */
-export const executorBeatSchema = z.looseObject({
+export const executorHeartbeatSchema = z.looseObject({
   v: version,
   executor: z.string(),
   queue: z.string().regex(QUEUE_PATTERN),
@@ -13,4 +13,4 @@ export const executorBeatSchema = z.looseObject({
   /** Launches under way, of pods that the watch does not show yet. */
   launching: count,
 });
-export type ExecutorBeat = z.infer<typeof executorBeatSchema>;
+export type ExecutorHeartbeat = z.infer<typeof executorHeartbeatSchema>;

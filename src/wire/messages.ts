@@ -314,7 +314,7 @@ export type ResumeMessage = z.infer<typeof resumeMessageSchema>;
 /** lane `ctl`: carries no step. `orphan` reports a pod without a subscription. */
 export const ctlMessageSchema = z.looseObject({
   v: version,
-  ask: z.enum(['cancel', 'orphan']),
+  kind: z.enum(['cancel', 'orphan']),
   reason: z.string().optional(),
   pod: podProjectionSchema.optional(),
 });
@@ -344,21 +344,25 @@ export const queueRecordSchema = z.looseObject({
 export type QueueRecord = z.infer<typeof queueRecordSchema>;
 
 /** Who holds the slots of a tenant's concurrency key, in KV `subs`; absent: nobody. A run holds its slot until it has ended. */
-export const slotsSchema = z.looseObject({ v: version, limit: z.number().int().min(1), holders: z.array(z.string()) });
-export type Slots = z.infer<typeof slotsSchema>;
+export const concurrencySlotsSchema = z.looseObject({
+  v: version,
+  limit: z.number().int().min(1),
+  holders: z.array(z.string()),
+});
+export type ConcurrencySlots = z.infer<typeof concurrencySlotsSchema>;
 
 // --- questions between roles
 
 /** Which run a question or a nudge is about. */
-export const runQuestionSchema = z.looseObject({ tenant: z.string(), runId: z.string() });
+export const runRefSchema = z.looseObject({ tenant: z.string(), runId: z.string() });
 /** Where a waiting run stands in its queue, from 1; `why` as in a gate, or that its start is on the way. */
-export const queuePlaceSchema = z.looseObject({
+export const queuePositionSchema = z.looseObject({
   position: count,
   of: count,
   why: z.enum(['paused', 'turn', 'key', 'admitted']),
   reason: z.string().optional(),
 });
-export type QueuePlace = z.infer<typeof queuePlaceSchema>;
+export type QueuePosition = z.infer<typeof queuePositionSchema>;
 /** One queue, as a triggerer sees it. */
 export const queueLoadSchema = z.looseObject({
   queue: z.string(),
@@ -368,7 +372,7 @@ export const queueLoadSchema = z.looseObject({
   /** Runs that wait for their turn. */
   waiting: count,
   /** How many of them are kept by what; those that may start, and wait for a worker only, are in none. Absent from earlier versions. */
-  kept: z.looseObject({ turn: count, key: count, paused: count }).optional(),
+  heldBack: z.looseObject({ turn: count, key: count, paused: count }).optional(),
   /** Runs that wait for a time: `startAfter`, a retry, a quota. */
   delayed: count,
   /** Runs with a pod. */
@@ -498,5 +502,5 @@ export interface RunSummary extends RunKey {
   readonly priority?: Priority;
   readonly concurrencyKey?: string;
   /** Where it stands in its queue; only for a run that waits for its turn, where a triggerer answers. */
-  readonly place?: QueuePlace;
+  readonly queuePosition?: QueuePosition;
 }

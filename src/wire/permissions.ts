@@ -1,5 +1,5 @@
 /** Who may publish and subscribe what: one table, from which the users of a NATS server are configured. @see spec protocol §11 */
-import { consumers } from './streams.ts';
+import { consumers, watchHeartbeatKeys } from './streams.ts';
 import type { Bucket, Layout, Subscriber } from './streams.ts';
 import { LANES, keys } from './subjects.ts';
 import { enc } from './tokens.ts';
@@ -222,8 +222,8 @@ export const PERMISSIONS: readonly PermissionRow[] = [
     subscribe: [],
   },
   {
-    what: 'questions to other roles',
-    subjects: ({ subjects }) => [subjects.ask.all],
+    what: 'queries to other roles',
+    subjects: ({ subjects }) => [subjects.query.all],
     publish: [...WORKERS, 'setup'],
     subscribe: [...WORKERS, 'triggerer'],
   },
@@ -247,12 +247,12 @@ export const PERMISSIONS: readonly PermissionRow[] = [
     subscribe: WORKERS,
   },
   {
-    what: 'the watch of subscriptions, with beacons and nothing else written',
+    what: 'the watch of subscriptions, with its own heartbeats and nothing else written',
     subjects: ({ assets: { subscriptionBucket } }) => [
       ...watched(subscriptionBucket),
       directGet(subscriptionBucket.stream, subscriptionBucket.all),
       `$JS.API.STREAM.MSG.GET.${subscriptionBucket.stream}`,
-      subscriptionBucket.subject('beacon.>'),
+      subscriptionBucket.subject(`${watchHeartbeatKeys.prefix}>`),
     ],
     publish: ['triggerer'],
     subscribe: [],

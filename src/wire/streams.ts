@@ -261,4 +261,4 @@ export function filledBuckets({
 }
 
 /** Key of a replica's beacon in a bucket, and what all beacons begin with. */
-export const beaconKeys = { of: keys.beacon, prefix: keys.beacons } as const;
+export const watchHeartbeatKeys = { of: keys.watchHeartbeat, prefix: keys.watchHeartbeats } as const;

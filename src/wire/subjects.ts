@@ -23,8 +23,8 @@ export type Verb = (typeof VERBS)[number];
 const key = ({ tenant, runId, tokens }: RunKey): string => tokens ?? `${enc(tenant)}.${enc(runId)}`;
 
 /** What roles ask each other; answered by core request and reply. */
-export const QUESTIONS = ['place', 'queues', 'roles'] as const;
-export type Question = (typeof QUESTIONS)[number];
+export const ROLE_QUERIES = ['queuePosition', 'queues', 'roles'] as const;
+export type RoleQuery = (typeof ROLE_QUERIES)[number];
 
 /** Every NATS subject and key of the service under one root. No other file spells one. @see spec protocol §2 */
 export function subjectsUnder(root: string) {
@@ -83,7 +83,7 @@ export function subjectsUnder(root: string) {
     /** A word to one worker, to look again at a run whose slot it keeps. */
     nudge: { of: (worker: string) => `${root}.nudge.${enc(worker)}`, all: `${root}.nudge.*` },
     /** Questions between roles: where a run stands and how full queues are (a triggerer), who is there (everybody). */
-    ask: { of: (question: Question) => `${root}.ask.${question}`, all: `${root}.ask.*` },
+    query: { of: (question: RoleQuery) => `${root}.query.${question}`, all: `${root}.query.*` },
     /** Request/reply, answered by any worker. */
     service: {
       of: (tenant: string, verb: Verb) => `${root}.svc.${enc(tenant)}.${verb}`,
@@ -106,9 +106,9 @@ export const keys = {
   subscription: (shard: string, run: RunKey) => `${shard}.${key(run)}`,
   /** In `subs`, beside the subscriptions, so that one watch tells both: a queue's gate, and the slots of a concurrency key. */
   queue: (queue: string) => `q.${queue}`,
-  slots: (tenant: string, concurrencyKey: string) => `k.${enc(tenant)}.${enc(concurrencyKey)}`,
-  beacon: (replica: string) => `beacon.${enc(replica)}`,
-  beacons: 'beacon.',
+  concurrencySlots: (tenant: string, concurrencyKey: string) => `k.${enc(tenant)}.${enc(concurrencyKey)}`,
+  watchHeartbeat: (replica: string) => `heartbeat.${enc(replica)}`,
+  watchHeartbeats: 'heartbeat.',
   /** In `own`. */
   shard: (shard: string) => `s.${shard}`,
   janitor: 'janitor',

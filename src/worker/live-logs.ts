@@ -1,7 +1,7 @@
 /** Live follows of runs: asked for by clients, one per run in the installation, ended when nobody asks any more. @see spec protocol §9 */
 import { isTerminal } from '../core/run/transitions.ts';
 import type { Log, Meter } from '../ports/ambient.ts';
-import type { FollowAsk, LiveChunk, LiveLogs } from '../ports/broker.ts';
+import type { FollowRequest, LiveChunk, LiveLogs } from '../ports/broker.ts';
 import type { RunStore } from '../ports/stores.ts';
 import type { RunState } from '../wire/messages.ts';
 import { keys } from '../wire/subjects.ts';
@@ -35,7 +35,7 @@ export interface FollowParts {
 
 interface Follow {
   readonly tenant: string;
-  heard(ask: FollowAsk): void;
+  heard(ask: FollowRequest): void;
   end(): void;
 }
 
@@ -56,13 +56,13 @@ export class Follows {
   async ask(run: RunKey, join: boolean): Promise<boolean> {
     const { live, runs, meter } = this.#parts;
     const key = keys.run(run);
-    const ask: FollowAsk = { ask: 'renew', join };
+    const ask: FollowRequest = { kind: 'renew', join };
     const here = this.#follows.get(key);
     if (here !== undefined) {
       here.heard(ask);
       return true;
     }
-    if (await live.ask(run, ask)) return true;
+    if (await live.requestFollow(run, ask)) return true;
     const state = (await runs.read(run))?.value;
     if (this.#stopped || state?.pod === undefined || isTerminal(state.phase)) return false;
     if (this.#follows.has(key)) return true;
@@ -102,21 +102,21 @@ export class Follows {
       over.abort();
     };
     let lease = setTimeout(end, leaseMs);
-    const heard = (ask: FollowAsk): void => {
-      if (ask.ask === 'renew') {
+    const heard = (ask: FollowRequest): void => {
+      if (ask.kind === 'renew') {
         clearTimeout(lease);
         lease = setTimeout(end, leaseMs);
         if (ask.join) reading.abort();
       } else if (ask.by < id) {
         // Two began at once: the one with the smaller id goes on, and says so to the other.
         end();
-      } else if (ask.by !== id) live.claim(run, id);
+      } else if (ask.by !== id) live.claimFollow(run, id);
     };
     const own: Follow = { tenant: run.tenant, heard, end };
     this.#follows.set(key, own);
     meter.gauge('live_follows', this.#follows.size);
-    const answering = live.answer(run, heard);
-    live.claim(run, id);
+    const answering = live.onFollowRequest(run, heard);
+    live.claimFollow(run, id);
     try {
       for (;;) {
         reading = new AbortController();

@@ -100,7 +100,7 @@ describe.each(TARGETS)('on $name', ({ name, start }) => {
     const subscriptionsLeft = async (): Promise<number> => {
       const bucket = await js.views.kv(assets.subscriptionBucket.bucket, { bindOnly: true });
       let keys = 0;
-      for await (const key of await bucket.keys()) if (!key.startsWith('beacon.')) keys += 1;
+      for await (const key of await bucket.keys()) if (!key.startsWith('heartbeat.')) keys += 1;
       return keys;
     };
     await expect

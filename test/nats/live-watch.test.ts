@@ -25,7 +25,7 @@ function following(broker: Broker, replica: string) {
     else known.delete(change.run.runId);
   };
   const subscribed = broker.subscriptions.changes$(replica).subscribe((change) => {
-    if (change.kind !== 'queue' && change.kind !== 'slots') take(change);
+    if (change.kind !== 'queue' && change.kind !== 'concurrencySlots') take(change);
   });
   return {
     known: () => Object.fromEntries([...known].sort()),
@@ -60,7 +60,7 @@ describe('LiveWatch', () => {
     view.stop();
   });
 
-  test('two replicas see the same, and neither sees a beacon', async () => {
+  test('two replicas see the same, and neither sees a heartbeat', async () => {
     await using installation = await anInstallation(url());
     const broker = await installation.broker('triggerer');
     const views = [following(broker, 'r1'), following(await installation.broker('triggerer', 'two'), 'r2')];
@@ -87,7 +87,7 @@ describe('LiveWatch', () => {
     view.stop();
   });
 
-  test('a watch whose consumer is taken away starts again when its beacon stays away', async () => {
+  test('a watch whose consumer is taken away starts again when its heartbeat stays away', async () => {
     await using installation = await anInstallation(url());
     const broker = await installation.broker('triggerer');
     const view = following(broker, 'r1');
@@ -149,7 +149,7 @@ describe('LiveWatch', () => {
     view.stop();
   });
 
-  test('says that it is alive as often as its beacon comes back', async () => {
+  test('says that it is alive as often as its heartbeat comes back', async () => {
     await using installation = await anInstallation(url());
     const view = following(await installation.broker('triggerer'), 'r1');
     await expect.poll(view.alive, { timeout: 5_000 }).toBeGreaterThan(1);
@@ -187,7 +187,7 @@ describe('LiveWatch', () => {
     }
   });
 
-  test('brokers of workers write no beacon, and a watch that ended leaves none', async () => {
+  test('brokers of workers write no heartbeat, and a watch that ended leaves none', async () => {
     await using installation = await anInstallation(url());
     const worker = await installation.broker('worker');
     await worker.subscriptions.put(run('a'), atStep(1));
@@ -196,19 +196,19 @@ describe('LiveWatch', () => {
     await using connection = await connectNats({ ...installation.options, role: 'setup', name: 'look' });
     const jsm = await connection.nc.jetstreamManager();
     const { subscriptionBucket } = layoutFrom(installation.options).assets;
-    const beacons = async () => {
+    const heartbeats = async () => {
       const { state } = await jsm.streams.info(subscriptionBucket.stream, {
-        subjects_filter: subscriptionBucket.subject('beacon.>'),
+        subjects_filter: subscriptionBucket.subject('heartbeat.>'),
       });
       return Object.keys(state.subjects ?? {});
     };
-    await expect.poll(beacons, { timeout: 5_000 }).toEqual([subscriptionBucket.subject('beacon.r1')]);
+    await expect.poll(heartbeats, { timeout: 5_000 }).toEqual([subscriptionBucket.subject('heartbeat.r1')]);
     view.stop();
     await expect
       .poll(async () =>
         (
           await jsm.streams.getMessage(subscriptionBucket.stream, {
-            last_by_subj: subscriptionBucket.subject('beacon.r1'),
+            last_by_subj: subscriptionBucket.subject('heartbeat.r1'),
           })
         ).header.get('KV-Operation'),
       )

@@ -5,7 +5,7 @@ import { layoutFrom } from '../../src/nats/options.ts';
 import { ReentryError } from '../../src/errors.ts';
 import type { StoredEvent } from '../../src/ports/client.ts';
 import { ANSWER_WORTH_MS, WaitingRequests } from '../../src/nats/waiting-requests.ts';
-import { QUESTIONS } from '../../src/wire/subjects.ts';
+import { ROLE_QUERIES } from '../../src/wire/subjects.ts';
 import { anInstallation, sharedNatsServer } from '../support/nats-server.ts';
 
 const { url } = sharedNatsServer();
@@ -276,7 +276,7 @@ describe('core messages', () => {
     await expect
       .poll(async () => {
         await worker.publish.nudge('w.1', run);
-        triggerer.membership.beat({ v: 1, replica: 'r1', draining: false, at: 0, shards: 0 });
+        triggerer.membership.publishHeartbeat({ v: 1, replica: 'r1', draining: false, at: 0, shards: 0 });
         await worker.logs.append(
           run,
           1,
@@ -307,28 +307,30 @@ describe('core messages', () => {
     const listening = [
       worker.nudges$('w.1').subscribe(note('nudge')),
       triggerer.membership.heartbeats$.subscribe(note('heartbeat')),
-      worker.executors.beats$.subscribe(note('beat')),
+      worker.executors.heartbeats$.subscribe(note('beat')),
       client.events$(run).subscribe(note('event')),
       client.live$(run).subscribe(note('live')),
       client.logChunks$(run).subscribe(note('log')),
-      triggerer.questions.answer$('place', () => ({ position: 1, of: 1, why: 'turn' })).subscribe(note('place')),
-      triggerer.questions.answer$('queues', () => []).subscribe(note('queues')),
+      triggerer.queries
+        .answer$('queuePosition', () => ({ position: 1, of: 1, why: 'turn' }))
+        .subscribe(note('queuePosition')),
+      triggerer.queries.answer$('queues', () => []).subscribe(note('queues')),
       worker.services.serve$('status', () => Promise.resolve({ ok: 'heard' })).subscribe(note('status')),
     ];
-    const follow = worker.live.answer(run, say('follow'));
+    const follow = worker.live.onFollowRequest(run, say('follow'));
     const ALL = new Set(['nudge', 'heartbeat', 'beat', 'event', 'live', 'follow', 'log']);
     let step = 0;
     const sayAll = async () => {
       step += 1;
       await worker.publish.nudge('w.1', run);
-      triggerer.membership.beat({ v: 1, replica: 'r1', draining: false, at: 0, shards: 0 });
-      worker.executors.beat({
+      triggerer.membership.publishHeartbeat({ v: 1, replica: 'r1', draining: false, at: 0, shards: 0 });
+      worker.executors.publishHeartbeat({
         ...{ v: 1, executor: 'e1', queue: 'executor', draining: false },
         ...{ parallelism: 1, running: 0, launching: 0 },
       });
       await worker.publish.event(run, 'launched', step, lifecycle(step));
       await worker.live.publish(run, { attempt: 1, container: 'base', text: 'x', after: undefined });
-      await worker.live.ask(run, { ask: 'renew', join: true });
+      await worker.live.requestFollow(run, { kind: 'renew', join: true });
       const { sequence } = await worker.logs.end(run, 1, 'base');
       await worker.logs.append(run, 1, 'base', { text: 'l', to: { nanos: BigInt(step), lines: 1 } }, sequence);
       return new Set(heard);
@@ -341,8 +343,8 @@ describe('core messages', () => {
       subjects.executorHeartbeat.of('executor', 'e1'),
       subjects.event.of(run, 'launched'),
       subjects.follow.of(run),
-      subjects.ask.of('place'),
-      subjects.ask.of('queues'),
+      subjects.query.of('queuePosition'),
+      subjects.query.of('queues'),
       subjects.service.of('t', 'status'),
     ])
       for (const data of odd) {
@@ -359,8 +361,8 @@ describe('core messages', () => {
     heard.length = 0;
     await sayAll();
     await expect.poll(() => new Set(heard)).toEqual(ALL);
-    expect(await worker.questions.place(run)).toMatchObject({ position: 1 });
-    expect(await worker.questions.queues()).toEqual([]);
+    expect(await worker.queries.queuePosition(run)).toMatchObject({ position: 1 });
+    expect(await worker.queries.queues()).toEqual([]);
     expect(await client.request('t', 'status', {})).toEqual({ ok: 'heard' });
     expect(failures).toEqual([]);
     follow[Symbol.dispose]();
@@ -374,8 +376,8 @@ describe('core messages', () => {
     const { nc } = connection;
     const { subjects } = layoutFrom(installation.options);
     let asked = 0;
-    for (const question of QUESTIONS)
-      nc.subscribe(subjects.ask.of(question), {
+    for (const question of ROLE_QUERIES)
+      nc.subscribe(subjects.query.of(question), {
         callback: (_error, message) => {
           asked += 1;
           message.respond('{');
@@ -383,9 +385,9 @@ describe('core messages', () => {
         },
       });
     await nc.flush();
-    expect(await worker.questions.place(run)).toBeUndefined();
-    expect(await worker.questions.queues()).toBeUndefined();
-    expect(await worker.questions.roles(200)).toEqual([]);
+    expect(await worker.queries.queuePosition(run)).toBeUndefined();
+    expect(await worker.queries.queues()).toBeUndefined();
+    expect(await worker.queries.roles(200)).toEqual([]);
     expect(asked).toBe(3);
   });
 });

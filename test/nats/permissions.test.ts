@@ -230,8 +230,8 @@ describe('roles with nothing but their permissions', () => {
         .subscribe({ complete: resolve });
     });
     await expect.poll(() => taken).toEqual(['r']);
-    expect(await worker.queues.ungiven('default')).toBe(0);
-    await expect(worker.queues.ungiven('executor')).rejects.toMatchObject({ code: 'FORBIDDEN' });
+    expect(await worker.queues.undelivered('default')).toBe(0);
+    await expect(worker.queues.undelivered('executor')).rejects.toMatchObject({ code: 'FORBIDDEN' });
     stop$.next();
     await drained;
 

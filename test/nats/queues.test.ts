@@ -211,7 +211,7 @@ describe('work queues', () => {
         ),
       ),
     );
-    await broker.publish.ctl({ tenant: 't', runId: 'r0' }, 'default', { v: 1, ask: 'cancel' }, 'ctl:1');
+    await broker.publish.ctl({ tenant: 't', runId: 'r0' }, 'default', { v: 1, kind: 'cancel' }, 'ctl:1');
     await expect.poll(() => asked).toEqual(['r0']);
     release$.next();
     release$.complete();

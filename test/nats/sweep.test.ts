@@ -49,7 +49,7 @@ describe('sweeping', () => {
     ).toBe(2);
   });
 
-  test('begins again with a bucket that was made anew, and takes the beacons of the dead', async () => {
+  test('begins again with a bucket that was made anew, and takes heartbeats of watches that died', async () => {
     await using installation = await anInstallation(url());
     const broker = await installation.broker();
     for (let n = 0; n < 5; n += 1) await broker.subscriptions.put({ ...run, runId: `r${String(n)}` }, atStep(1));
@@ -62,7 +62,7 @@ describe('sweeping', () => {
     await jsm.streams.add(config);
     await broker.subscriptions.put(run, atStep(1));
     await broker.subscriptions.delete(run);
-    await connection.nc.jetstream().publish(subject('beacon.dead'), '{}');
+    await connection.nc.jetstream().publish(subject('heartbeat.dead'), '{}');
     expect(await broker.sweep({ olderThanMs: 0, limit: 100 })).toBe(2);
     expect((await jsm.streams.info(stream)).state.messages).toBe(0);
   });

@@ -27,8 +27,8 @@ test('the load of a queue says how many runs are kept by what; those whose gate 
   for (const queue of room.complete()) room.order(queue, 1_000_000);
   const none = { turn: 0, key: 0, paused: 0 };
   expect(queueLoads(room, waits)).toMatchObject([
-    { queue: 'long', waiting: ADMISSION_WINDOW + 44, kept: { ...none, turn: 44 } },
-    { queue: 'keyed', waiting: 3, kept: { ...none, key: 2 } },
-    { queue: 'paused', waiting: 2, kept: { ...none, paused: 2 } },
+    { queue: 'long', waiting: ADMISSION_WINDOW + 44, heldBack: { ...none, turn: 44 } },
+    { queue: 'keyed', waiting: 3, heldBack: { ...none, key: 2 } },
+    { queue: 'paused', waiting: 2, heldBack: { ...none, paused: 2 } },
   ]);
 });

@@ -92,7 +92,7 @@ async function aBench(settings: { readonly start?: number; readonly limits?: Rea
   const pause = (queue: string, paused: boolean) => setPaused(broker, queue, paused);
   const endWorker = await startWorker();
   const endTriggerer = await startTriggerer();
-  await expect.poll(() => broker.questions.queues(), PATIENCE).toBeDefined();
+  await expect.poll(() => broker.queries.queues(), PATIENCE).toBeDefined();
   return { broker, world, submit, phase, cli, env, pause, ask, startWorker, startTriggerer, endWorker, endTriggerer };
 }
 
@@ -116,12 +116,12 @@ test('a paused queue takes requests in and starts nothing, through restarts; wha
     )
     .toBe('paused');
   await submit('t', 'second');
-  await expect.poll(async () => (await broker.questions.queues())?.[0]?.waiting, PATIENCE).toBe(2);
+  await expect.poll(async () => (await broker.queries.queues())?.[0]?.waiting, PATIENCE).toBe(2);
 
   expect(await ask('t', 'status', { runId: 'second' })).toMatchObject({
     ok: {
       phase: 'Queued',
-      place: { position: 2, of: 2, why: 'paused' },
+      queuePosition: { position: 2, of: 2, why: 'paused' },
       waitingFor: 'queue default to be resumed (2 of 2)',
       blocked: { code: 'QUEUE_PAUSED', summary: 'Queue default is paused: new nodes (2 of 2)' },
     },
@@ -146,7 +146,7 @@ test('a paused queue takes requests in and starts nothing, through restarts; wha
   await bench.startWorker();
   await bench.startTriggerer();
   await expect
-    .poll(async () => (await broker.questions.place({ tenant: 't', runId: 'first' }))?.why, PATIENCE)
+    .poll(async () => (await broker.queries.queuePosition({ tenant: 't', runId: 'first' }))?.why, PATIENCE)
     .toBe('paused');
   expect([...world.creations.keys()]).not.toContain('t/first/1');
   expect(await cli('queue', 'resume', 'default')).toMatchObject({ code: 0, stdout: 'default: open\n' });
@@ -203,7 +203,7 @@ test('runs with the same key run one at a time, or as many as the limit says; th
   const widest: number[] = [];
   await expect
     .poll(async () => {
-      widest.push((await broker.gates.slots('t', 'wide'))?.value.holders.length ?? 0);
+      widest.push((await broker.gates.concurrencySlots('t', 'wide'))?.value.holders.length ?? 0);
       return Math.max(...widest);
     }, PATIENCE)
     .toBe(2);
@@ -212,20 +212,22 @@ test('runs with the same key run one at a time, or as many as the limit says; th
     return JSON.stringify(said);
   };
   await expect.poll(codes, PATIENCE).toContain('CONCURRENCY_LIMIT');
-  await expect.poll(codes, PATIENCE).toMatch(/"summary":"All slots of concurrencyKey wide are taken: place \d of \d"/);
+  await expect
+    .poll(codes, PATIENCE)
+    .toMatch(/"summary":"All slots of concurrencyKey wide are taken: position \d of \d"/);
 
   for (const runId of wide) await ask('t', 'cancel', { runId });
   for (const runId of wide) await expect.poll(() => phase('t', runId), PATIENCE).toBe('Cancelled');
   for (const runId of runs) await expect.poll(() => phase('t', runId), PATIENCE).toBe('Succeeded');
   await expect.poll(() => phase('u', 'k0'), PATIENCE).toBe('Succeeded');
   expect(world.keyShared.filter((shared) => shared.startsWith('one') && !shared.includes('u/'))).toEqual([]);
-  await expect.poll(() => broker.gates.slots('t', 'one'), PATIENCE).toBeUndefined();
-  await expect.poll(() => broker.gates.slots('t', 'wide'), PATIENCE).toBeUndefined();
+  await expect.poll(() => broker.gates.concurrencySlots('t', 'one'), PATIENCE).toBeUndefined();
+  await expect.poll(() => broker.gates.concurrencySlots('t', 'wide'), PATIENCE).toBeUndefined();
 });
 
 test('a slot whose holder is over without having said so is found and given on', async () => {
   const { submit, phase, broker } = await aBench();
-  await broker.gates.setSlots('t', 'lost', { v: 1, limit: 1, holders: ['nobody'] }, 0);
+  await broker.gates.setConcurrencySlots('t', 'lost', { v: 1, limit: 1, holders: ['nobody'] }, 0);
   await submit('t', 'next', { concurrencyKey: 'lost' });
   await expect.poll(() => phase('t', 'next'), PATIENCE).toBe('Succeeded');
 });
@@ -235,11 +237,11 @@ test("a tenant's flood does not hold up another's one run, and urgent runs go be
   const { submit, phase, broker, world, pause } = await aBench({ start: 8 });
   await pause('default', true);
   await Promise.all(Array.from({ length: flood }, (_, n) => submit('a', `a${n}`, { params: { runMs: 1 } })));
-  await expect.poll(async () => (await broker.questions.queues())?.[0]?.waiting, PATIENCE).toBe(flood);
+  await expect.poll(async () => (await broker.queries.queues())?.[0]?.waiting, PATIENCE).toBe(flood);
   await submit('a', 'urgent', { priority: 'high' });
   await submit('b', 'only', { priority: 'low' });
-  await expect.poll(async () => (await broker.questions.queues())?.[0]?.waiting, PATIENCE).toBe(flood + 2);
-  const place = (tenant: string, runId: string) => broker.questions.place({ tenant, runId });
+  await expect.poll(async () => (await broker.queries.queues())?.[0]?.waiting, PATIENCE).toBe(flood + 2);
+  const place = (tenant: string, runId: string) => broker.queries.queuePosition({ tenant, runId });
   await expect.poll(() => place('b', 'only'), PATIENCE).toMatchObject({ position: 2, of: flood + 2 });
   // Asked again where nobody answered in time.
   await expect.poll(() => place('a', 'urgent'), PATIENCE).toMatchObject({ position: 1 });
@@ -249,7 +251,7 @@ test("a tenant's flood does not hold up another's one run, and urgent runs go be
   expect(order.indexOf('a/urgent/1')).toBeLessThan(64);
   expect(order.indexOf('b/only/1')).toBeLessThan(64);
   await expect
-    .poll(async () => (await broker.questions.queues())?.[0], { timeout: 50_000, interval: 200 })
+    .poll(async () => (await broker.queries.queues())?.[0], { timeout: 50_000, interval: 200 })
     .toMatchObject({ waiting: 0, running: 0 });
   expect(world.creations.size).toBe(flood + 2);
 });

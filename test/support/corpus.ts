@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import type { z } from 'zod';
 import { cloudEventSchema } from '../../src/wire/cloud-events.ts';
-import { executorBeatSchema } from '../../src/wire/executor-beat.ts';
+import { executorHeartbeatSchema } from '../../src/wire/executor-beat.ts';
 import { heartbeatSchema } from '../../src/wire/heartbeat.ts';
 import {
   cancelRequestSchema,
@@ -15,7 +15,7 @@ import {
   runRequestSchema,
   runStateSchema,
   serviceReplySchema,
-  slotsSchema,
+  concurrencySlotsSchema,
   startMessageSchema,
   submitRequestSchema,
   subscriptionSchema,
@@ -34,9 +34,9 @@ export const CORPUS_SCHEMAS = {
   ctl: { schema: ctlMessageSchema, strict: false },
   subscription: { schema: subscriptionSchema, strict: false },
   queue: { schema: queueRecordSchema, strict: false },
-  slots: { schema: slotsSchema, strict: false },
+  'concurrency-slots': { schema: concurrencySlotsSchema, strict: false },
   heartbeat: { schema: heartbeatSchema, strict: false },
-  'executor-beat': { schema: executorBeatSchema, strict: false },
+  'executor-heartbeat': { schema: executorHeartbeatSchema, strict: false },
   claim: { schema: claimSchema, strict: false },
   state: { schema: runStateSchema, strict: false },
   event: { schema: cloudEventSchema, strict: false },

@@ -162,8 +162,9 @@ export function faultLine(broker: Broker, odds: Odds, stallMs: number, random: (
       gates: {
         ...broker.gates,
         queue: (queue) => read(() => broker.gates.queue(queue)),
-        slots: (tenant, key) => read(() => broker.gates.slots(tenant, key)),
-        setSlots: (tenant, key, slots, revision) => write(() => broker.gates.setSlots(tenant, key, slots, revision)),
+        concurrencySlots: (tenant, key) => read(() => broker.gates.concurrencySlots(tenant, key)),
+        setConcurrencySlots: (tenant, key, slots, revision) =>
+          write(() => broker.gates.setConcurrencySlots(tenant, key, slots, revision)),
       },
       results: { ...results, put: (run, attempt, name, data) => write(() => results.put(run, attempt, name, data)) },
       publish: {

@@ -27,7 +27,7 @@ export function levelTriggers(
       room.complete();
       return;
     }
-    if (change.kind === 'queue' || change.kind === 'slots') {
+    if (change.kind === 'queue' || change.kind === 'concurrencySlots') {
       room.gate(change);
       return;
     }

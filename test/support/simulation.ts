@@ -155,7 +155,7 @@ export async function simulate(settings: SimulationSettings): Promise<Simulation
     if (random() < settings.cancels) {
       await pause(random() * 2_000);
       cancels += 1;
-      await outside.publish.ctl(run, 'default', { v: 1, ask: 'cancel' }, `cancel:${runId}`);
+      await outside.publish.ctl(run, 'default', { v: 1, kind: 'cancel' }, `cancel:${runId}`);
     }
   };
   const killing = (async () => {
@@ -207,7 +207,7 @@ export async function simulate(settings: SimulationSettings): Promise<Simulation
     subscriptionsLeft.push(`seen by triggers: ${first.waiting()}, ${second.waiting()}`);
   const slotsLeft: string[] = [];
   for (const key of keys) {
-    const left = await outside.gates.slots('sim', key);
+    const left = await outside.gates.concurrencySlots('sim', key);
     if (left !== undefined) slotsLeft.push(`${key} ${JSON.stringify(left.value)}`);
   }
   const podsLeft: string[] = [];

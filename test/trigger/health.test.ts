@@ -1,6 +1,6 @@
 import { expect, suite, test } from 'vitest';
 import { shardBits, SHARDS, shardsOf } from '../../src/core/shard.ts';
-import { addedUp } from '../../src/client/triggerers.ts';
+import { summarize } from '../../src/client/triggerers.ts';
 import type { PodSignal } from '../../src/ports/cluster.ts';
 import { heartbeatFacts, type HealthInputs, triggererHealth } from '../../src/trigger/health.ts';
 import { Ownership } from '../../src/trigger/ownership.ts';
@@ -83,7 +83,7 @@ suite('heartbeats', () => {
     });
 
   test('carry what `status --triggerers` tells', () => {
-    const { triggerers, unowned, contested } = addedUp([beat('t2', working()), beat('t1', working())]);
+    const { triggerers, unowned, contested } = summarize([beat('t2', working()), beat('t1', working())]);
     expect(triggerers.map(({ replica }) => replica)).toEqual(['t1', 't2']);
     expect(unowned).toHaveLength(253);
     expect(contested).toEqual(['00', '01', '02']);

@@ -31,7 +31,7 @@ class Exchange {
     if (told) for (const key of keys) this.#changes$.next({ kind: 'deleted', key });
   }
   readonly membership: Membership = {
-    beat: (heartbeat) => {
+    publishHeartbeat: (heartbeat) => {
       this.#heartbeats$.next(heartbeat);
     },
     heartbeats$: this.#heartbeats$,
@@ -199,8 +199,8 @@ suite('takenOverShards$', () => {
     const exchange = new Exchange();
     let isMute = false;
     const one = start('a', exchange, {
-      beat: (heartbeat) => {
-        if (!isMute) exchange.membership.beat(heartbeat);
+      publishHeartbeat: (heartbeat) => {
+        if (!isMute) exchange.membership.publishHeartbeat(heartbeat);
       },
     });
     const two = start('b', exchange);
@@ -226,9 +226,9 @@ suite('takenOverShards$', () => {
     const late: Heartbeat[] = [];
     let isFrozen = false;
     const one = start('a', exchange, {
-      beat: (heartbeat) => {
+      publishHeartbeat: (heartbeat) => {
         if (isFrozen) late.push(heartbeat);
-        else exchange.membership.beat(heartbeat);
+        else exchange.membership.publishHeartbeat(heartbeat);
       },
     });
     await vi.advanceTimersByTimeAsync(GRACE_MS);

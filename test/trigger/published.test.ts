@@ -106,6 +106,6 @@ suite('published$', () => {
     published$(from([orphan]), { publish, failed: nothing, now: () => 0, log, meter }).subscribe();
     expect(said).toEqual(['orphan:u1:0']);
     expect(told.mock.calls[0]?.[1]).toBe('big');
-    expect(told.mock.calls[0]?.[2]).toMatchObject({ ask: 'orphan', pod: { uid: 'u1' } });
+    expect(told.mock.calls[0]?.[2]).toMatchObject({ kind: 'orphan', pod: { uid: 'u1' } });
   });
 });

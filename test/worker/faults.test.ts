@@ -67,7 +67,7 @@ test('a worker that dies right after it ended a run between two attempts leaves 
   const again = { userFailures: 1, infraFailures: 0, notBefore: broker.now() + 600_000, untilGone: false };
   await store(retrying(waiting, { state: 'failed' }, undefined, again));
   const publish = { ...broker.publish, event: () => Promise.reject(new Error('killed')) };
-  const cancel = { data: new TextEncoder().encode('{"v":1,"ask":"cancel"}') };
+  const cancel = { data: new TextEncoder().encode('{"v":1,"kind":"cancel"}') };
   await laneHandler({ ...engine, broker: { ...broker, publish } }, 'ctl')({ ...delivery(1), ...cancel });
   expect(await broker.runs.read(run)).toMatchObject({ value: { phase: 'Cancelled', attempt: 2 } });
   await laneHandler({ ...engine, id: 'w2' }, 'ctl')({ ...delivery(2), ...cancel });
@@ -79,7 +79,7 @@ test('an orphaned pod of an attempt that another one followed is a failed one’
   const again = { userFailures: 1, infraFailures: 0, notBefore: broker.now(), untilGone: false };
   const second = retrying(waiting, { state: 'failed' }, undefined, again);
   await store(unlaunched(second, { state: 'cancelled' }, broker.now()));
-  const data = new TextEncoder().encode(JSON.stringify({ v: 1, ask: 'orphan', pod: aPod({ ...pod, attempt: 1 }) }));
+  const data = new TextEncoder().encode(JSON.stringify({ v: 1, kind: 'orphan', pod: aPod({ ...pod, attempt: 1 }) }));
   await laneHandler(engine, 'ctl')({ ...delivery(1), data });
   expect(world.cleanUps).toEqual(['r1/1: failed']);
 });

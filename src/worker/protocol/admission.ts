@@ -36,12 +36,12 @@ async function takeSlot(engine: Engine, { tenant, runId }: RunKey, key: string):
   const { gates } = engine.broker;
   const limit = limitOf(engine.concurrencyLimits, tenant, key);
   for (let verified = false; ;) {
-    const present = await gates.slots(tenant, key);
+    const present = await gates.concurrencySlots(tenant, key);
     const answer = slotFor(present?.value, runId, limit);
     if (answer.kind === 'held') return true;
     if (answer.kind === 'taken') {
       if (
-        await gates.setSlots(
+        await gates.setConcurrencySlots(
           tenant,
           key,
           { v: WIRE_VERSION, ...answer.slots, holders: [...answer.slots.holders] },
@@ -52,7 +52,8 @@ async function takeSlot(engine: Engine, { tenant, runId }: RunKey, key: string):
     } else if (verified) {
       // Another limit than the one that was written: those who keep the order must see it.
       const other = present !== undefined && present.value.limit !== limit;
-      if (!other || (await gates.setSlots(tenant, key, { ...present.value, limit }, present.revision))) return false;
+      if (!other || (await gates.setConcurrencySlots(tenant, key, { ...present.value, limit }, present.revision)))
+        return false;
     } else verified = !(await freeSlots(engine, tenant, key));
   }
 }
@@ -60,7 +61,7 @@ async function takeSlot(engine: Engine, { tenant, runId }: RunKey, key: string):
 /** Gives the slots of runs that are over back, where their own end could not. `true`: some were. */
 export async function freeSlots(engine: Engine, tenant: string, key: string): Promise<boolean> {
   const { gates, runs } = engine.broker;
-  const present = await gates.slots(tenant, key);
+  const present = await gates.concurrencySlots(tenant, key);
   if (present === undefined) return false;
   const gone: string[] = [];
   for (const runId of present.value.holders) {
@@ -70,7 +71,7 @@ export async function freeSlots(engine: Engine, tenant: string, key: string): Pr
   if (gone.length === 0) return false;
   const left = slotsWithout(present.value, gone);
   const kept = left === undefined ? undefined : { v: WIRE_VERSION, limit: left.limit, holders: [...left.holders] };
-  return gates.setSlots(tenant, key, kept, present.revision);
+  return gates.setConcurrencySlots(tenant, key, kept, present.revision);
 }
 
 /** The run is over: its slot is free. Safe to repeat. */
@@ -79,10 +80,10 @@ export async function releaseSlot(engine: Engine, { tenant, runId }: RunKey, sta
   const key = state.concurrencyKey;
   if (key === undefined) return;
   for (;;) {
-    const present = await gates.slots(tenant, key);
+    const present = await gates.concurrencySlots(tenant, key);
     if (present?.value.holders.includes(runId) !== true) return;
     const left = slotsWithout(present.value, [runId]);
     const kept = left === undefined ? undefined : { v: WIRE_VERSION, limit: left.limit, holders: [...left.holders] };
-    if (await gates.setSlots(tenant, key, kept, present.revision)) return;
+    if (await gates.setConcurrencySlots(tenant, key, kept, present.revision)) return;
   }
 }

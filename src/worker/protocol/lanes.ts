@@ -39,7 +39,7 @@ export function laneHandler(engine: Engine, lane: Lane): (delivery: Delivery) =>
         if (run !== undefined) await deadLetter(engine, 'step', run, delivery, why);
         return ACK;
       }
-      if (parsed.on === 'ctl' && parsed.message.ask === 'orphan') return onOrphan(engine, run, parsed.message);
+      if (parsed.on === 'ctl' && parsed.message.kind === 'orphan') return onOrphan(engine, run, parsed.message);
       return onStep(engine, lane, run, delivery, parsed, diedTooOften);
     });
   };

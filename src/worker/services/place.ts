@@ -22,20 +22,20 @@ export async function placeFor(
   engine: Engine,
   run: RunKey,
   { await: wait, queue, phase }: RunState,
-): Promise<Pick<RunSummary, 'place' | 'blocked' | 'waitingFor'>> {
+): Promise<Pick<RunSummary, 'queuePosition' | 'blocked' | 'waitingFor'>> {
   if (phase !== 'Queued' || wait?.gate === undefined) return {};
-  const place = await engine.broker.questions.place(run);
+  const place = await engine.broker.queries.queuePosition(run);
   // A triggerer sees the queue as it is now; the run only as it was when it was put back.
   const why = place === undefined || place.why === 'admitted' ? (place?.why ?? wait.gate.why) : place.why;
-  if (why === 'admitted') return { ...(place === undefined ? {} : { place }), waitingFor: 'a worker' };
+  if (why === 'admitted') return { ...(place === undefined ? {} : { queuePosition: place }), waitingFor: 'a worker' };
   const key = wait.gate.concurrencyKey;
   const standing = place === undefined ? '' : ` (${place.position} of ${place.of})`;
-  const alone = place === undefined ? '' : `place ${place.position} of ${place.of}`;
+  const alone = place === undefined ? '' : `position ${place.position} of ${place.of}`;
   const message = place?.reason === undefined || place.reason === '' ? alone : `${place.reason}${standing}`;
   const facts = { subject: why === 'key' ? (key ?? '') : queue, ...(message === '' ? {} : { message }) };
   return {
     waitingFor: `${gateText(why, queue, key)}${standing}`,
-    ...(place === undefined ? {} : { place }),
+    ...(place === undefined ? {} : { queuePosition: place }),
     blocked: diagnosisOf(GATE_CODES[why], facts),
   };
 }

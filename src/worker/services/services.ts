@@ -165,7 +165,7 @@ async function cancel(engine: Engine, tenant: string, input: unknown): Promise<u
   const run = { tenant, runId };
   const { value: state } = await found(engine, run);
   if (!isTerminal(state.phase) && state.cancel === undefined) {
-    const message = { v: WIRE_VERSION, ask: 'cancel' as const, ...(reason === undefined ? {} : { reason }) };
+    const message = { v: WIRE_VERSION, kind: 'cancel' as const, ...(reason === undefined ? {} : { reason }) };
     // Repeated within the window of message ids it is one message; later, the table answers it.
     await engine.broker.publish.ctl(run, state.queue, message, `cancel:${keys.run(run)}:${state.step}`);
   }

@@ -22,7 +22,7 @@ export function queueWaiting$(
     broker,
     log,
     meter,
-  }: { readonly broker: Pick<Broker, 'queues' | 'questions'>; readonly log: Log; readonly meter: Meter },
+  }: { readonly broker: Pick<Broker, 'queues' | 'queries'>; readonly log: Log; readonly meter: Meter },
   queues: readonly string[],
   everyMs = LOOK_AT_QUEUES_MS,
 ): Observable<never> {
@@ -43,10 +43,10 @@ export function queueWaiting$(
     return of(undefined);
   };
   const ungiven$ = (queue: string): Observable<number | undefined> =>
-    refused.has(queue) ? of(undefined) : from(broker.queues.ungiven(queue)).pipe(catchError(unknown(queue)));
+    refused.has(queue) ? of(undefined) : from(broker.queues.undelivered(queue)).pipe(catchError(unknown(queue)));
   const look$ = (): Observable<unknown> =>
     forkJoin({
-      loads: from(broker.questions.queues()).pipe(catchError(unknown(queues.join()))),
+      loads: from(broker.queries.queues()).pipe(catchError(unknown(queues.join()))),
       given: forkJoin(queues.map(ungiven$)),
     }).pipe(
       tap(({ loads, given }) => {
@@ -54,8 +54,8 @@ export function queueWaiting$(
           const worker = given[n];
           const load = loads?.find((one) => one.queue === queue);
           // A triggerer that answers and does not name the queue knows nobody who waits there.
-          const kept = load === undefined && loads !== undefined ? { turn: 0, key: 0, paused: 0 } : load?.kept;
-          tell(queue, { ...(worker === undefined ? {} : { worker }), ...kept });
+          const heldBack = load === undefined && loads !== undefined ? { turn: 0, key: 0, paused: 0 } : load?.heldBack;
+          tell(queue, { ...(worker === undefined ? {} : { worker }), ...heldBack });
         }
       }),
     );
