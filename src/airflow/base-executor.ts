@@ -1,7 +1,6 @@
 /** What every executor does: a queue by priority, slots, and the newest event of each task. @see spec executor §1.4 */
 import type { Log, Meter } from '../ports/ambient.ts';
 import type { ExecutorCommand } from '../operator/command.ts';
-import { EXECUTOR_METRICS } from '../slots/metrics.ts';
 import type { TaskEvent } from './records.ts';
 import { keyText } from './task-key.ts';
 import type { TaskKey } from '../core/pod/executor-labels.ts';
@@ -71,9 +70,9 @@ export abstract class BaseExecutor {
   async heartbeat(): Promise<void> {
     const open = this.parallelism - this.running.size;
     const labels = { queue: this.queueName };
-    this.meter?.gauge(EXECUTOR_METRICS.openSlots, Math.max(0, open), labels);
-    this.meter?.gauge(EXECUTOR_METRICS.queuedTasks, this.queuedTasks.size, labels);
-    this.meter?.gauge(EXECUTOR_METRICS.runningTasks, this.running.size, labels);
+    this.meter?.gauge('executor_open_slots', Math.max(0, open), labels);
+    this.meter?.gauge('executor_queued_tasks', this.queuedTasks.size, labels);
+    this.meter?.gauge('executor_running_tasks', this.running.size, labels);
     this.triggerTasks(open);
     await this.sync();
   }

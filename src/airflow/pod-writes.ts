@@ -5,7 +5,6 @@ import type { PodRef } from '../core/pod/projection.ts';
 import { KubernetesError } from '../errors.ts';
 import type { Log, Meter } from '../ports/ambient.ts';
 import type { Cluster } from '../ports/cluster.ts';
-import { EXECUTOR_METRICS } from '../slots/metrics.ts';
 
 /** A pod by name, and by uid where that is known: a name may come back as another pod. */
 export interface NamedPod {
@@ -42,7 +41,7 @@ export class PodWrites {
   async delete(pod: NamedPod, gracePeriodSeconds?: number): Promise<void> {
     const ref = await this.refOf(pod);
     if (ref === undefined) return;
-    await this.#counted(EXECUTOR_METRICS.deletions, () => this.#cluster.deletePod(ref, gracePeriodSeconds));
+    await this.#counted('executor_pod_deletions_total', () => this.#cluster.deletePod(ref, gracePeriodSeconds));
   }
 
   /** Sets a label. Refusals are logged: `false`. */
@@ -51,7 +50,7 @@ export class PodWrites {
       const ref = await this.refOf(pod);
       if (ref === undefined) return false;
       const patch = { metadata: { labels: { [key]: value } } };
-      const outcome = await this.#counted(EXECUTOR_METRICS.patches, () => this.#cluster.patchPod(ref, patch));
+      const outcome = await this.#counted('executor_pod_patches_total', () => this.#cluster.patchPod(ref, patch));
       return outcome === 'patched';
     } catch (error) {
       if (!(error instanceof KubernetesError)) throw error;
@@ -75,7 +74,10 @@ export class PodWrites {
     return this.label(pod, LABELS.worker, makeSafeLabelValue(owner));
   }
 
-  async #counted<T>(metric: string, call: () => Promise<T>): Promise<T> {
+  async #counted<T>(
+    metric: 'executor_pod_deletions_total' | 'executor_pod_patches_total',
+    call: () => Promise<T>,
+  ): Promise<T> {
     try {
       const outcome = await call();
       this.#meter?.count(metric, { status: '200' });

@@ -1,4 +1,5 @@
 /** Log, traces and metrics of this process. */
+import type { CounterName, GaugeName, HistogramName, Labelled, LabelsOf, Plain } from '../metrics.ts';
 
 /** Structured log; the shape of pino's. */
 export interface Log {
@@ -32,10 +33,17 @@ export interface Tracer {
   ): Span;
 }
 
-/** Counters and gauges by name; names and labels are declared once in `telemetry.ts`. */
+/** What a metric without labels may be given for them. */
+type NoLabels = Readonly<Record<string, never>>;
+
+/** Metrics of this process; `metrics.ts` lists names and labels. Never throws. */
 export interface Meter {
-  count(name: string, labels?: Readonly<Record<string, string>>, by?: number): void;
-  /** `undefined`: not known now; nothing is told of it until it is again. */
-  gauge(name: string, value: number | undefined, labels?: Readonly<Record<string, string>>): void;
-  observeMs(name: string, ms: number, labels?: Readonly<Record<string, string>>): void;
+  /** Adds `by`, 1 by default. */
+  count(name: Plain<CounterName>, labels?: NoLabels, by?: number): void;
+  count<N extends Labelled<CounterName>>(name: N, labels: LabelsOf<N>, by?: number): void;
+  /** `undefined`: the value is not known now; the series is left out until it is. */
+  gauge(name: Plain<GaugeName>, value: number | undefined): void;
+  gauge<N extends Labelled<GaugeName>>(name: N, value: number | undefined, labels: LabelsOf<N>): void;
+  observeSeconds(name: Plain<HistogramName>, seconds: number): void;
+  observeSeconds<N extends Labelled<HistogramName>>(name: N, seconds: number, labels: LabelsOf<N>): void;
 }

@@ -20,7 +20,6 @@ import type { Work } from '../run.ts';
 import type { Check, Checked, Word } from '../trigger/actions.ts';
 import { heartbeatFacts, triggererHealth, type TriggererHealth } from '../trigger/health.ts';
 import { type LoopDelay, openLoopDelay } from '../trigger/loop-delay.ts';
-import { TRIGGER_METRICS } from '../trigger/metrics.ts';
 import { Orphans, type OrphanSettings } from '../trigger/orphans.ts';
 import { Ownership, takenOverShards$ } from '../trigger/ownership.ts';
 import { PodBook } from '../trigger/pod-book.ts';
@@ -71,7 +70,7 @@ export function triggerer({ broker, clusters, settings, log, meter }: TriggererD
   const ownership = new Ownership();
   const runs = new WaitingRuns(book, ownership, now(), settings);
   const misnamed = ({ connection, namespace, name }: PodProjection): void => {
-    meter.count(TRIGGER_METRICS.misnamed);
+    meter.count('pods_misnamed_total');
     log.warn({ connection, namespace, pod: name }, 'the annotations of a pod name a run that cannot be; left alone');
   };
   const orphans = new Orphans(ownership, (uid) => runs.isWaitedFor(uid), now(), { ...settings, misnamed });
@@ -91,7 +90,7 @@ export function triggerer({ broker, clusters, settings, log, meter }: TriggererD
   };
 
   const ask = async ({ pod }: Check): Promise<Checked['answer']> => {
-    meter.count(TRIGGER_METRICS.checks);
+    meter.count('absence_checks_total');
     const found = await clusters.get(pod.connection).findPod(pod);
     return found === undefined ? { kind: 'absent' } : { kind: 'there', pod: found };
   };
@@ -102,21 +101,21 @@ export function triggerer({ broker, clusters, settings, log, meter }: TriggererD
     return interval(GAUGES_MS).pipe(
       tap(() => {
         loopDelay = delays.read();
-        meter.gauge(TRIGGER_METRICS.loopDelayMs, loopDelay.p50, { percentile: '50' });
-        meter.gauge(TRIGGER_METRICS.loopDelayMs, loopDelay.p99, { percentile: '99' });
-        meter.gauge(TRIGGER_METRICS.waiting, runs.size);
-        meter.gauge(TRIGGER_METRICS.waitingHere, runs.sizeOf(ownership.held));
-        meter.gauge(TRIGGER_METRICS.unsent, unsent.size);
+        meter.gauge('event_loop_delay_seconds', loopDelay.p50 / 1000, { quantile: '0.5' });
+        meter.gauge('event_loop_delay_seconds', loopDelay.p99 / 1000, { quantile: '0.99' });
+        meter.gauge('subscriptions', runs.size);
+        meter.gauge('subscriptions_owned', runs.sizeOf(ownership.held));
+        meter.gauge('events_unsent', unsent.size);
         for (const connection of clusters.names) {
           const watches = health().watches.filter((watch) => watch.connection === connection);
-          meter.gauge(TRIGGER_METRICS.pods, sum(watches.map(({ pods }) => pods)), { connection });
+          meter.gauge('pods_watched', sum(watches.map(({ pods }) => pods)), { connection });
           // A watch that has never been heard is as old as the process.
           const agesMs = watches.map(({ ageMs }) => ageMs ?? now() - since);
-          meter.gauge(TRIGGER_METRICS.watchAgeMs, Math.max(0, ...agesMs), { connection });
+          meter.gauge('watch_lag_seconds', Math.max(0, ...agesMs) / 1000, { connection });
         }
         for (const why of ['rate', 'floor'] as const) {
           const more = runs.stretched[why] - told[why];
-          if (more > 0) meter.count(TRIGGER_METRICS.stretched, { why }, more);
+          if (more > 0) meter.count('logging_intervals_stretched_total', { why }, more);
         }
         told = runs.stretched;
       }),

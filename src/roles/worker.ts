@@ -216,7 +216,7 @@ function whileRoom$(
       ),
     ),
     tap((fill) => {
-      meter.gauge('bucket_fill', fill);
+      meter.gauge('bucket_fill_ratio', fill);
     }),
     map((fill) => fill < FULL_AT),
     distinctUntilChanged(),

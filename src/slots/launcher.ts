@@ -3,7 +3,6 @@ import { KubernetesError } from '../errors.ts';
 import type { Meter } from '../ports/ambient.ts';
 import type { Answered, AimdSettings, AimdState } from './aimd.ts';
 import { afterAnswer, initialAimd, roomNow } from './aimd.ts';
-import { EXECUTOR_METRICS } from './metrics.ts';
 
 /** Creations in flight at first, where nothing is known of the server. */
 const INITIAL_IN_FLIGHT = 16;
@@ -88,9 +87,9 @@ export class Launcher {
     const now = this.#now();
     this.#aimd = afterAnswer(this.#aimd, answer, { sentAt, now, inFlight: this.#inFlight }, this.#settings);
     this.#inFlight -= 1;
-    this.#meter?.observeMs(EXECUTOR_METRICS.creationMs, now - sentAt);
-    this.#meter?.count(EXECUTOR_METRICS.creations, { status });
-    this.#meter?.gauge(EXECUTOR_METRICS.limit, Math.floor(this.#aimd.limit));
+    this.#meter?.observeSeconds('executor_pod_creation_duration_seconds', (now - sentAt) / 1000);
+    this.#meter?.count('executor_pod_creations_total', { status });
+    this.#meter?.gauge('executor_launch_limit', Math.floor(this.#aimd.limit));
     this.#next();
   }
 }

@@ -8,7 +8,6 @@ import type { PodSignal } from '../ports/cluster.ts';
 import type { ExecutorHeartbeat } from '../wire/executor-beat.ts';
 import { WIRE_VERSION } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
-import { EXECUTOR_METRICS } from './metrics.ts';
 import { Presence, type Siblings } from './presence.ts';
 import { Slots } from './slots.ts';
 
@@ -123,9 +122,9 @@ export class SlotPermits {
     const { queue, meter, now } = this.#options;
     this.#slots.forgetUnseen(now());
     const labels = { queue };
-    meter.gauge(EXECUTOR_METRICS.openSlots, this.#slots.free, labels);
-    meter.gauge(EXECUTOR_METRICS.runningTasks, this.#slots.live, labels);
-    meter.gauge(EXECUTOR_METRICS.liveExecutors, this.#presence.siblings(now())?.executors ?? 0, labels);
+    meter.gauge('executor_open_slots', this.#slots.free, labels);
+    meter.gauge('executor_running_tasks', this.#slots.live, labels);
+    meter.gauge('executor_live_executors', this.#presence.siblings(now())?.executors ?? 0, labels);
     this.#changed();
     return this.beat();
   }

@@ -42,7 +42,6 @@ import type { Membership } from '../ports/broker.ts';
 import { WIRE_VERSION } from '../wire/messages.ts';
 import { keys } from '../wire/subjects.ts';
 import type { HeartbeatFacts } from './health.ts';
-import { TRIGGER_METRICS } from './metrics.ts';
 
 /** All shards are looked at again this often, whatever was heard. */
 const LOOK_AGAIN_MS = 1_000;
@@ -188,7 +187,7 @@ export function takenOverShards$(ownership: Ownership, inputs: OwnershipInputs):
     const claimed$ = ({ shard, epoch, expectedRevision }: WantedClaim, owner: string): Observable<undefined> =>
       defer(async () => {
         const revision = await membership.claim(keys.shard(shard), { owner, epoch }, expectedRevision);
-        meter.count(TRIGGER_METRICS.claims, { outcome: revision === undefined ? 'lost' : 'won' });
+        meter.count('shard_claims_total', { outcome: revision === undefined ? 'lost' : 'won' });
         if (revision !== undefined) see(shard, { owner, epoch, revision });
         else {
           const current = await membership.readClaim(keys.shard(shard));
@@ -241,7 +240,7 @@ export function takenOverShards$(ownership: Ownership, inputs: OwnershipInputs):
         settleHeard(heard, now());
         lastEchoAt = notAfter(lastEchoAt, now());
         connectedAt = notAfter(connectedAt, now());
-        meter.gauge(TRIGGER_METRICS.owned, ownership.held.size);
+        meter.gauge('shards_owned', ownership.held.size);
       }),
       takeWhile(({ isLeft }) => !isLeft),
       map(({ begun }) => begun),

@@ -3,7 +3,6 @@ import type { Log, Meter } from '../ports/ambient.ts';
 import type { Publisher } from '../ports/broker.ts';
 import { WIRE_VERSION } from '../wire/messages.ts';
 import { runKeyText, type Firing, type Word } from './actions.ts';
-import { TRIGGER_METRICS } from './metrics.ts';
 
 /** Publishes under way at a time. */
 export const PUBLISH_CREDITS = 64;
@@ -66,15 +65,15 @@ export function published$(
     defer(() => say(publish, word)).pipe(
       tap(() => {
         if (word.kind === 'orphan') {
-          meter.count(TRIGGER_METRICS.orphans);
+          meter.count('orphans_total');
           return;
         }
-        meter.count(TRIGGER_METRICS.fired, { kind: word.event.kind });
-        meter.observeMs(TRIGGER_METRICS.lagMs, Math.max(0, now() - word.event.at));
+        meter.count('events_fired_total', { kind: word.event.kind });
+        meter.observeSeconds('fire_delay_seconds', Math.max(0, now() - word.event.at) / 1000);
       }),
       map(() => undefined),
       catchError((error: unknown) => {
-        meter.count(TRIGGER_METRICS.publishFailures);
+        meter.count('fire_failures_total');
         log.warn({ ...word.run, id: word.id, err: error }, 'a trigger event was not stored; it is said again');
         if (word.kind === 'fire') failed(word, now());
         return of(undefined);

@@ -2,7 +2,6 @@ import { map, merge, type Observable, tap } from 'rxjs';
 import { installationSelector } from '../core/pod/labels.ts';
 import type { Meter } from '../ports/ambient.ts';
 import type { Cluster } from '../ports/cluster.ts';
-import { TRIGGER_METRICS } from './metrics.ts';
 import type { PodBook, WatchScope, WatchSignal } from './pod-book.ts';
 
 /** The watches of a triggerer: each connection's namespaces, or (undefined) all of them by one watch. */
@@ -45,7 +44,7 @@ export function watchedPods$(
     tap((signal) => {
       book.apply(signal, now());
       if (signal.signal.kind === 'lagging')
-        meter.count(TRIGGER_METRICS.watchRestarts, { connection: signal.scope.connection });
+        meter.count('watch_restarts_total', { connection: signal.scope.connection });
     }),
   );
 }

@@ -293,7 +293,7 @@ test('X21: creations, deletions and patches are counted by status; a refused pat
       counted.push(`${name} ${labels['status'] ?? ''}`);
     },
     gauge: () => undefined,
-    observeMs: () => undefined,
+    observeSeconds: () => undefined,
   };
   const { executor } = launch({}, { meter, turns: undefined });
   api.replies.push(refusal(422));

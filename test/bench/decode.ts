@@ -24,7 +24,7 @@ import { until } from './runs.ts';
 const { runs: rounds, waiting, changes } = benchFlags({ waiting: 10_000, changes: 100_000 });
 const FEW = 2_000;
 using report = reportOf('decode', 'this process');
-const meter = { count: () => undefined, gauge: () => undefined, observeMs: () => undefined };
+const meter = { count: () => undefined, gauge: () => undefined, observeSeconds: () => undefined };
 
 /** Starts a server of so many changes, gives its pods' signals, and tells events per processor second and per second. */
 async function measured(

@@ -25,7 +25,7 @@ test('every submit, retry and cancel leaves a line: who, what, when and what cam
     operators: [scriptedOperator(world)],
     settings: { id: 'w1', queues: ['default'], installation: 'test' },
     log,
-    meter: { count: () => undefined, gauge: () => undefined, observeMs: () => undefined },
+    meter: { count: () => undefined, gauge: () => undefined, observeSeconds: () => undefined },
   });
   const work = lastValueFrom(work$(stop$), { defaultValue: undefined });
   const triggers = levelTriggers(broker, world, { everyMs: 20, refireMs: 1_000 });

@@ -101,7 +101,7 @@ test('a worker whose user may not ask works on, and says so once for each queue'
     gauge: () => {
       looks$.next();
     },
-    observeMs: () => undefined,
+    observeSeconds: () => undefined,
   };
   const looked = firstValueFrom(looks$.pipe(take(8 * 5), count()), { defaultValue: 0 });
   const asking = queueWaiting$({ broker, log, meter }, QUEUES, 20).subscribe();

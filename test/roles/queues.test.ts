@@ -13,7 +13,7 @@ import { runReentry, startReentry } from '../support/processes.ts';
 const server = sharedNatsServer();
 const nothing = (): void => undefined;
 const log: Log = { debug: nothing, info: nothing, warn: nothing, error: nothing, child: () => log };
-const meter: Meter = { count: nothing, gauge: nothing, observeMs: nothing };
+const meter: Meter = { count: nothing, gauge: nothing, observeSeconds: nothing };
 const PATIENCE = { timeout: 30_000, interval: 20 };
 
 /** Worker and triggerer on an installation of their own, over a world of pods. */

@@ -13,7 +13,7 @@ import { PodWorld, scriptedOperator, worldCluster } from '../support/pod-world.t
 const server = sharedNatsServer();
 const nothing = (): void => undefined;
 const log: Log = { debug: nothing, info: nothing, warn: nothing, error: nothing, child: () => log };
-const meter: Meter = { count: nothing, gauge: nothing, observeMs: nothing };
+const meter: Meter = { count: nothing, gauge: nothing, observeSeconds: nothing };
 const PATIENCE = { timeout: 20_000, interval: 50 };
 
 const attribute = z.object({ key: z.string(), value: z.record(z.string(), z.unknown()) });

@@ -60,8 +60,8 @@ test('hostile annotations of pods publish nothing, and the triggerer lives on', 
     warn: (fields, message) => warned.push({ ...fields, message }),
   };
   const meter: Meter = {
-    ...{ gauge: () => undefined, observeMs: () => undefined },
-    count: (name) => {
+    ...{ gauge: () => undefined, observeSeconds: () => undefined },
+    count: (name: string) => {
       if (name === 'pods_misnamed_total') ignored.push(name);
     },
   };

@@ -30,7 +30,7 @@ const heardSchema = z.object({
 });
 const nothing = (): void => undefined;
 const LOG: Log = { debug: nothing, info: nothing, warn: nothing, error: nothing, child: () => LOG };
-const METER: Meter = { count: nothing, gauge: nothing, observeMs: nothing };
+const METER: Meter = { count: nothing, gauge: nothing, observeSeconds: nothing };
 const PATIENCE = { timeout: 20_000, interval: 20 };
 
 /** A triggerer of its own connection, as a process would have it. */

@@ -17,7 +17,7 @@ import { PodWorld, scriptedOperator, worldCluster } from '../support/pod-world.t
 const server = sharedNatsServer();
 const nothing = (): void => undefined;
 const log: Log = { debug: nothing, info: nothing, warn: nothing, error: nothing, child: () => log };
-const meter: Meter = { count: nothing, gauge: nothing, observeMs: nothing };
+const meter: Meter = { count: nothing, gauge: nothing, observeSeconds: nothing };
 const PATIENCE = { timeout: 30_000, interval: 50 };
 const NEXT = 2;
 

@@ -16,7 +16,7 @@ import { PodWorld, scriptedOperator, worldCluster } from '../support/pod-world.t
 import { SILENT } from '../../src/airflow/api-retry.ts';
 
 const server = sharedNatsServer();
-const meter: Meter = { count: () => undefined, gauge: () => undefined, observeMs: () => undefined };
+const meter: Meter = { count: () => undefined, gauge: () => undefined, observeSeconds: () => undefined };
 const encoder = new TextEncoder();
 
 interface Bench {

@@ -10,7 +10,7 @@ import { EXECUTOR_DEVIATIONS } from './airflow-executor-differences.ts';
 import { EXECUTOR_OPTIONS, type ExecutorOption } from '../../src/airflow/executor-options.ts';
 import { PARAM_FACTS, type ParamFacts } from './param-facts.ts';
 import { podParamsSchema } from '../../src/operator/pod-params.ts';
-import { METRICS } from '../../src/telemetry.ts';
+import { METRIC_ROWS } from '../../src/metrics.ts';
 import { layoutOf, streamTable } from '../../src/wire/streams.ts';
 import { DEFAULT_SUBJECT_ROOT } from '../../src/wire/subjects.ts';
 
@@ -164,11 +164,11 @@ export function sections(): Readonly<Record<string, Readonly<Record<string, stri
       ),
       metrics: table(
         ['metric', 'type', 'labels', 'what it is'],
-        Object.entries(METRICS).map(([name, { kind, labels, says }]) => [
+        METRIC_ROWS.map(([name, { type, labels, help }]) => [
           code(`reentry_${name}`),
-          kind === 'milliseconds' ? 'histogram' : kind,
-          labels.map(code).join(' '),
-          says,
+          type,
+          Object.keys(labels).map(code).join(' '),
+          help,
         ]),
       ),
     },

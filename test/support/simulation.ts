@@ -103,7 +103,7 @@ export async function simulate(settings: SimulationSettings): Promise<Simulation
     error: (fields, message) => errors.push(`${message} ${JSON.stringify(fields)}`),
     child: () => log,
   };
-  const meter: Meter = { count: () => undefined, gauge: () => undefined, observeMs: () => undefined };
+  const meter: Meter = { count: () => undefined, gauge: () => undefined, observeSeconds: () => undefined };
   const world = new PodWorld();
   const clusters = {
     names: ['sim'],

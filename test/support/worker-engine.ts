@@ -40,11 +40,11 @@ export async function anEngine(servers: string, id = 'w1') {
     held: new HeldPods('test', NEVER, NEVER),
     follows: new Follows({
       ...{ live: broker.live, runs: broker.runs, id, log: SILENT },
-      meter: { count: () => undefined, gauge: () => undefined, observeMs: () => undefined },
+      meter: { count: () => undefined, gauge: () => undefined, observeSeconds: () => undefined },
       follow: () => Promise.resolve(),
     }),
     log: SILENT,
-    meter: { count: () => undefined, gauge: () => undefined, observeMs: () => undefined },
+    meter: { count: () => undefined, gauge: () => undefined, observeSeconds: () => undefined },
   };
   const fence = { stream: 'RUNS', seq: 1, epoch: 1, by: 'gone' };
   const queued = accepted({ operator: 'pod' }, { queue: 'default', fence, requestHash: 'h', now: broker.now() });

@@ -10,7 +10,7 @@ import type { Claim } from '../../src/wire/messages.ts';
 
 const nothing = (): void => undefined;
 const log: Log = { debug: nothing, info: nothing, warn: nothing, error: nothing, child: () => log };
-const meter: Meter = { count: nothing, gauge: nothing, observeMs: nothing };
+const meter: Meter = { count: nothing, gauge: nothing, observeSeconds: nothing };
 
 /** A subject and a bucket that replicas share; what is said is heard at once. */
 class Exchange {

@@ -7,7 +7,7 @@ import { aPod } from '../support/builders.ts';
 
 const nothing = (): void => undefined;
 const log: Log = { debug: nothing, info: nothing, warn: nothing, error: nothing, child: () => log };
-const meter: Meter = { count: nothing, gauge: nothing, observeMs: nothing };
+const meter: Meter = { count: nothing, gauge: nothing, observeSeconds: nothing };
 
 function aFiring(runId: string, n: number): Firing {
   const event = { kind: 'success', at: 0 } as const;

@@ -15,7 +15,7 @@ async function someFollows() {
   const active = new Set<string>();
   const follows = new Follows({
     ...{ live: broker.live, runs: broker.runs, id: 'w1', log: SILENT },
-    meter: { count: () => undefined, gauge: () => undefined, observeMs: () => undefined },
+    meter: { count: () => undefined, gauge: () => undefined, observeSeconds: () => undefined },
     follow: async ({ tenant, runId }, _state, _publish, signal) => {
       active.add(`${tenant}/${runId}`);
       await once(signal, 'abort');

@@ -34,7 +34,7 @@ export async function settled(
   const log = engine.log.child({ lane, ...run, seq: delivery.seq, deliveries: delivery.deliveries });
   const done = (outcome: string) => {
     engine.meter.count('steps_total', { lane, outcome });
-    engine.meter.observeMs('step_milliseconds', performance.now() - begunAt, { lane });
+    engine.meter.observeSeconds('step_duration_seconds', (performance.now() - begunAt) / 1000, { lane });
   };
   let crashes: CrashCount | undefined;
   try {

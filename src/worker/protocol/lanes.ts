@@ -222,7 +222,7 @@ async function take(
       const { pod } = event;
       const finishedAt = pod?.containers.find(({ name }) => name === pod.baseContainer)?.finishedAt;
       if (fresh && finishedAt !== undefined)
-        engine.meter.observeMs('resume_milliseconds', Math.max(0, now - finishedAt));
+        engine.meter.observeSeconds('resume_delay_seconds', Math.max(0, now - finishedAt) / 1000);
       if (reentry) runSpan(engine.tracer, SPANS.wait, run, state, timings.launchedAt ?? timings.acceptedAt).end();
       const span = runSpan(engine.tracer, SPANS.resume, run, written.seen.value);
       return within(span, () => carryOutResume(engine, holding, event, fresh || (reentry && delivery.deliveries > 1)));
