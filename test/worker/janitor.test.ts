@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { ended, retrying } from '../../src/core/run/state-changes.ts';
 import type { Cluster } from '../../src/ports/cluster.ts';
 import { Janitor } from '../../src/worker/upkeep/janitor.ts';
-import { removeKeptPods } from '../../src/worker/upkeep/kept-pods.ts';
+import { removeKeptPods } from '../../src/worker/upkeep/retained-pods.ts';
 import { aContainer, anEndedPod, aPod } from '../support/builders.ts';
 import { sharedNatsServer } from '../support/nats-server.ts';
 import { anEngine, pod, run } from '../support/worker-engine.ts';

@@ -13,10 +13,10 @@ import { attributesOf, SPANS } from './tracing.ts';
 import { audit } from '../services/audit.ts';
 import { deadLetter } from './dead-letters.ts';
 import { ACK } from './engine.ts';
-import { settled } from './faults.ts';
-import { writeOver } from './holding.ts';
-import { owe } from './owing.ts';
-import { countEnd } from './stopping.ts';
+import { settled } from './settle.ts';
+import { writeOver } from './store.ts';
+import { owe } from './announce.ts';
+import { countEnd } from './stop.ts';
 import { hashOf, readRequest } from '../services/validate.ts';
 
 /** The handler of a queue's run requests. The state is looked at before the request is parsed: a bad duplicate changes nothing. */

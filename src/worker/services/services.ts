@@ -18,10 +18,10 @@ import { keys } from '../../wire/subjects.ts';
 import type { RunKey, Verb } from '../../wire/subjects.ts';
 import { queueOf } from '../../wire/tokens.ts';
 import { auditService } from './audit.ts';
-import { operatorStep, surroundings } from '../protocol/context.ts';
+import { operatorStep, surroundings } from '../protocol/operator-step.ts';
 import type { Engine } from '../protocol/engine.ts';
 import { found } from './known-run.ts';
-import { gateText, placeFor } from './place.ts';
+import { gateText, placeFor } from './queue-position.ts';
 import { retry, submit } from './submit.ts';
 import { checkAnyRequest, invalid, problemsIn, structureProblem } from './validate.ts';
 

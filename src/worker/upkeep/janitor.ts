@@ -5,9 +5,9 @@ import { WIRE_VERSION } from '../../wire/messages.ts';
 import { keys } from '../../wire/subjects.ts';
 import type { RunKey } from '../../wire/subjects.ts';
 import type { Engine } from '../protocol/engine.ts';
-import { removeKeptPods } from './kept-pods.ts';
-import { freeSlots } from '../protocol/admission.ts';
-import { owe } from '../protocol/owing.ts';
+import { removeKeptPods } from './retained-pods.ts';
+import { freeSlots } from '../protocol/gates.ts';
+import { owe } from '../protocol/announce.ts';
 import { UnclaimedRequests } from './unclaimed-requests.ts';
 
 /** How often the lease is renewed, and how long it stands unrenewed before it is free. */

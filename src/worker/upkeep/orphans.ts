@@ -3,7 +3,7 @@ import type { CtlMessage } from '../../wire/messages.ts';
 import type { RunKey } from '../../wire/subjects.ts';
 import type { Engine, Settled } from '../protocol/engine.ts';
 import { ACK } from '../protocol/engine.ts';
-import { cleanUp, subscribeTo } from '../protocol/owing.ts';
+import { cleanUp, subscribeTo } from '../protocol/announce.ts';
 
 /**
  * A pod of the installation that no subscription names. What its run's state says decides; a pod of an unknown run is never deleted,

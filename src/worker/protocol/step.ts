@@ -12,15 +12,15 @@ import { dec } from '../../wire/tokens.ts';
 import { audit } from '../services/audit.ts';
 import { deadLetter } from './dead-letters.ts';
 import { runSpan, SPANS, within } from './tracing.ts';
-import { gateOf, releaseSlot } from './admission.ts';
+import { gateOf, releaseSlot } from './gates.ts';
 import { onOrphan } from '../upkeep/orphans.ts';
 import type { Engine, Settled } from './engine.ts';
 import { ACK } from './engine.ts';
-import { giveUp, originOf, settled } from './faults.ts';
-import { Holding, writeOver } from './holding.ts';
-import { cleanUpBefore, owe } from './owing.ts';
-import { carryOutCancel, carryOutResume, carryOutStart } from './steps.ts';
-import { cancelOf, countEnd } from './stopping.ts';
+import { giveUp, originOf, settled } from './settle.ts';
+import { Holding, writeOver } from './store.ts';
+import { cleanUpBefore, owe } from './announce.ts';
+import { carryOutCancel, carryOutResume, carryOutStart } from './carry-out.ts';
+import { cancelOf, countEnd } from './stop.ts';
 
 type Parsed =
   | { readonly on: 'start'; readonly message: StartMessage }

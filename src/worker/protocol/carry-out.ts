@@ -6,13 +6,13 @@ import { KubernetesError, ReentryError } from '../../errors.ts';
 import { timesOf } from '../../operator/deferral.ts';
 import type { StepFacts, StepOutcome } from '../../operator/operator.ts';
 import type { RunState, TriggerEvent } from '../../wire/messages.ts';
-import { operatorStep } from './context.ts';
+import { operatorStep } from './operator-step.ts';
 import type { Engine, Settled } from './engine.ts';
 import { ACK } from './engine.ts';
-import type { Holding } from './holding.ts';
-import { owe } from './owing.ts';
-import type { Step } from './stopping.ts';
-import { cancelOf, conclude, end, executionTimedOut, over, stop } from './stopping.ts';
+import type { Holding } from './store.ts';
+import { owe } from './announce.ts';
+import type { Step } from './stop.ts';
+import { cancelOf, conclude, end, executionTimedOut, over, stop } from './stop.ts';
 
 /** Lane `start`, owned: the attempt's pod is made or adopted, then the run waits for it. */
 export async function carryOutStart(engine: Engine, holding: Holding): Promise<Settled> {

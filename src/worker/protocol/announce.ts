@@ -7,8 +7,8 @@ import type { RunState } from '../../wire/messages.ts';
 import { WIRE_VERSION } from '../../wire/messages.ts';
 import { keys } from '../../wire/subjects.ts';
 import type { RunKey } from '../../wire/subjects.ts';
-import { releaseSlot } from './admission.ts';
-import { operatorStep } from './context.ts';
+import { releaseSlot } from './gates.ts';
+import { operatorStep } from './operator-step.ts';
 import type { Engine } from './engine.ts';
 
 /** How the state came to be, as far as its events depend on it. */

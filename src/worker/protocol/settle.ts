@@ -9,16 +9,16 @@ import type { Delivery } from '../../ports/broker.ts';
 import type { Versioned } from '../../ports/stores.ts';
 import type { RunState } from '../../wire/messages.ts';
 import type { RunKey } from '../../wire/subjects.ts';
-import { operatorStep } from './context.ts';
+import { operatorStep } from './operator-step.ts';
 import { counted } from './crashes.ts';
 import type { CrashCount } from './crashes.ts';
 import { deadLetter } from './dead-letters.ts';
 import type { Engine, Settled } from './engine.ts';
-import { writeOver } from './holding.ts';
-import { owe } from './owing.ts';
-import type { Origin } from './owing.ts';
-import { askedDelayMs } from './steps.ts';
-import { countEnd } from './stopping.ts';
+import { writeOver } from './store.ts';
+import { owe } from './announce.ts';
+import type { Origin } from './announce.ts';
+import { askedDelayMs } from './carry-out.ts';
+import { countEnd } from './stop.ts';
 
 /** Exceptions nobody classified that a run survives. */
 export const MAX_FAULTS = 10;

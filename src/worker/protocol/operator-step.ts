@@ -4,7 +4,7 @@ import { storedRequestSchema } from '../../wire/messages.ts';
 import type { RunRequest, RunState } from '../../wire/messages.ts';
 import type { RunKey } from '../../wire/subjects.ts';
 import type { Engine } from './engine.ts';
-import type { Holding } from './holding.ts';
+import type { Holding } from './store.ts';
 import type { KnownRequest } from './known-requests.ts';
 
 /** A run's operator and what it works with in one step. */

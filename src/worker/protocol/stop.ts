@@ -5,11 +5,11 @@ import { diagnosisOf } from '../../core/run/diagnosis.ts';
 import type { PodRef } from '../../core/pod/projection.ts';
 import type { StepFacts } from '../../operator/operator.ts';
 import type { Outcome, RunState } from '../../wire/messages.ts';
-import type { OperatorStep } from './context.ts';
+import type { OperatorStep } from './operator-step.ts';
 import type { Engine } from './engine.ts';
-import type { Holding } from './holding.ts';
-import type { Origin } from './owing.ts';
-import { owe } from './owing.ts';
+import type { Holding } from './store.ts';
+import type { Origin } from './announce.ts';
+import { owe } from './announce.ts';
 import { runSpan, SPANS } from './tracing.ts';
 import type { RunKey } from '../../wire/subjects.ts';
 
