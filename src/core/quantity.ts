@@ -1,4 +1,5 @@
-/** Kubernetes quantities (`500m`, `1.5Gi`, `2e3`) as numbers. @see https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/ */
+/** Kubernetes quantities (`500m`, `1.5Gi`, `2e3`) as numbers.
+ * @see https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/ */
 
 const FACTORS: Readonly<Record<string, number>> = {
   n: 1e-9,
@@ -21,7 +22,7 @@ const FACTORS: Readonly<Record<string, number>> = {
 
 const QUANTITY = /^([+-]?(?:\d+\.?\d*|\.\d+))(?:([eE][+-]?\d+)|([KMGTPE]i|[numkMGTPE])?)$/;
 
-/** The quantity in its base unit (cores, bytes, pieces); `undefined` for what is none. A JSON number is one, too. */
+/** A quantity, text or number, in its base unit (cores, bytes, pieces); `undefined` when it is not valid. */
 export function quantityOf(value: unknown): number | undefined {
   if (typeof value === 'number') return Number.isFinite(value) ? value : undefined;
   if (typeof value !== 'string' || value.length > 64) return undefined;

@@ -7,12 +7,7 @@ import { createUniqueId, nameProblem, normalizeName, podName } from '../core/pod
 import { securedSpec } from '../core/pod/pod-security.ts';
 import { addXcomSidecar, type XcomSidecarSettings } from '../core/pod/xcom-sidecar.ts';
 import { type Problem, ReentryError } from '../errors.ts';
-import {
-  type AdmissionPlace,
-  type AdmissionRefusal,
-  type AdmissionRules,
-  refusedAtAdmission,
-} from '../policy/check-manifest.ts';
+import { type PodTarget, type ManifestRefusal, type ManifestRules, checkManifest } from '../policy/check-manifest.ts';
 import type { Manifest } from '../ports/cluster.ts';
 import type { RunRequest } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
@@ -22,7 +17,7 @@ import { BASE_CONTAINER, constructPod } from './construct-pod.ts';
 import { podOverrideIn, podTemplateFileIn } from './executor-config.ts';
 
 /** What pods of commands are made of besides the request; configuration, never part of a request. */
-export interface CommandManifestOptions extends Partial<AdmissionRules> {
+export interface CommandManifestOptions extends Partial<ManifestRules> {
   /** The pod that every command starts from. Default: none. */
   readonly podTemplate?: Manifest | undefined;
   /** Manifests that `podTemplateFile` may name. */
@@ -56,7 +51,7 @@ const sketchOf = (request: RunRequest, params: CommandParams, run: RunKey): Comm
   ...{ run, request, params },
 });
 
-const nowhere = ({ tenant }: RunKey): AdmissionPlace => ({
+const nowhere = ({ tenant }: RunKey): PodTarget => ({
   tenant,
   connection: undefined,
   defaultNamespace: undefined,
@@ -93,9 +88,9 @@ export class CommandManifests {
   }
 
   /** What is refused of a final manifest. */
-  refused(manifest: Manifest, place: AdmissionPlace): AdmissionRefusal | undefined {
+  refused(manifest: Manifest, target: PodTarget): ManifestRefusal | undefined {
     const { podSecurity = 'baseline', policy } = this.#options;
-    return refusedAtAdmission(manifest, { podSecurity, policy }, place);
+    return checkManifest(manifest, { podSecurity, policy }, target);
   }
 
   /** The manifest of an attempt's pod, or everything that keeps it from being one, by the request's paths. */

@@ -7,7 +7,7 @@ import { textIn } from '../core/json.ts';
 import { XCOM } from '../core/pod/xcom-sidecar.ts';
 import type { PodRef } from '../core/pod/projection.ts';
 import { type Problem, ReentryError } from '../errors.ts';
-import { admissionOutcome, placeOf } from '../policy/check-manifest.ts';
+import { targetOf } from '../policy/check-manifest.ts';
 import { stopPod } from './finishing.ts';
 import { followPodLogs } from './logs/follow-pod-logs.ts';
 import { findManifest, launchManifest } from './launch.ts';
@@ -80,8 +80,8 @@ export class CommandOperator implements Operator<CommandParams> {
 
   async dryRun(context: RenderContext, attempt: number): Promise<Manifest> {
     const { manifest, cluster } = this.#manifest(context, attempt);
-    const notAdmitted = this.#pods.refused(manifest, placeOf(context, cluster));
-    if (notAdmitted !== undefined) throw invalidRequest(notAdmitted.problems);
+    const refusal = this.#pods.refused(manifest, targetOf(context, cluster));
+    if (refusal !== undefined) throw invalidRequest(refusal.problems);
     const namespace = textIn(manifest['metadata'], 'namespace') ?? cluster.namespace;
     const { pod } = await cluster.createPod(namespace, manifest, { dryRun: true });
     return redactedManifest(pod);
@@ -100,8 +100,8 @@ export class CommandOperator implements Operator<CommandParams> {
     // Checked when it was taken in; but the configuration may have changed since.
     const made = this.#pods.made(this.#attempt(context, state.attempt, cluster));
     if ('problems' in made) return over(diagnosisOf('INVALID_REQUEST', { problems: made.problems }));
-    const notAdmitted = this.#pods.refused(made.manifest, placeOf(context, cluster));
-    if (notAdmitted !== undefined) return admissionOutcome(notAdmitted);
+    const refusal = this.#pods.refused(made.manifest, targetOf(context, cluster));
+    if (refusal !== undefined) return over(diagnosisOf(refusal.code, refusal));
     return await launchManifest(this.#asPod(context), cluster, made.manifest, {
       turn: (create) => this.#launcher.run(create),
       refused: (error, namespace, now) => this.#refused(context, error, namespace, now),

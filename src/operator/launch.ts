@@ -5,7 +5,7 @@ import { recordIn, textIn } from '../core/json.ts';
 import { ReentryError } from '../errors.ts';
 import type { PodProjection, PodRef } from '../core/pod/projection.ts';
 import type { Cluster, Manifest } from '../ports/cluster.ts';
-import { admissionOutcome, placeOf } from '../policy/check-manifest.ts';
+import { targetOf } from '../policy/check-manifest.ts';
 import { launched, refOf } from './deferral.ts';
 import { launchRefused } from './launch-errors.ts';
 import type { StepContext, StepOutcome } from './operator.ts';
@@ -45,8 +45,8 @@ export async function launch(
   const step = podStep(host, context, params, cluster);
   await step.callbacks.clientUsed();
   const manifest = await step.callbacks.manifestCreated(requests.manifest(context, params, attempt, cluster));
-  const notAdmitted = requests.refused(manifest, placeOf(context, cluster));
-  if (notAdmitted !== undefined) return admissionOutcome(notAdmitted);
+  const violation = requests.refused(manifest, targetOf(context, cluster));
+  if (violation !== undefined) return failed(violation.code, violation);
   const namespace = textIn(recordIn(manifest, 'metadata'), 'namespace') ?? cluster.namespace;
   const met = await metAgain(step, namespace).catch((error: unknown) => {
     const refusal = launchRefused(error, namespace, context.now());

@@ -10,7 +10,7 @@ import { type Problem, ReentryError } from '../errors.ts';
 import type { Cluster, Manifest } from '../ports/cluster.ts';
 import type { RunRequest } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
-import { type AdmissionPlace, type AdmissionRefusal, refusedAtAdmission } from '../policy/check-manifest.ts';
+import { type PodTarget, type ManifestRefusal, checkManifest } from '../policy/check-manifest.ts';
 import type { CallbackRegistry, PodCallbacks } from './callbacks.ts';
 import type { LineFormat } from './logs/reader.ts';
 import type { Operator, StepContext } from './operator.ts';
@@ -148,8 +148,8 @@ export class PodManifests {
   }
 
   /** What is refused of a final manifest: every one passes here before it is sent, and a configured template counts as the request does. */
-  refused(manifest: Manifest, place: AdmissionPlace): AdmissionRefusal | undefined {
-    return refusedAtAdmission(manifest, { podSecurity: this.#podSecurity, policy: this.#policy }, place);
+  refused(manifest: Manifest, target: PodTarget): ManifestRefusal | undefined {
+    return checkManifest(manifest, { podSecurity: this.#podSecurity, policy: this.#policy }, target);
   }
 
   /** What the tenant's policy would say at launch, as far as it can be known before a cluster is chosen. */
@@ -159,8 +159,8 @@ export class PodManifests {
     const manifest = this.#sketch(rendered, run, this.#podSecurity);
     const { kubernetesConnId: connection } = rendered;
     const isNamed = typeof connection === 'string' && connection !== '' && connection !== DEFAULT_CONNECTION;
-    const place = { tenant: run.tenant, defaultNamespace: undefined, watched: undefined };
-    return this.refused(manifest, { ...place, connection: isNamed ? connection : undefined })?.problems ?? [];
+    const target = { tenant: run.tenant, defaultNamespace: undefined, watched: undefined };
+    return this.refused(manifest, { ...target, connection: isNamed ? connection : undefined })?.problems ?? [];
   }
 
   /** By the request's own paths, what the level refuses and the tenant's policy does not allow. */

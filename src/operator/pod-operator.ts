@@ -7,7 +7,7 @@ import type { LiveChunk } from '../ports/broker.ts';
 import type { Cluster, Manifest } from '../ports/cluster.ts';
 import type { Outcome, RunRequest, TriggerEvent } from '../wire/messages.ts';
 import type { RunKey } from '../wire/subjects.ts';
-import { placeOf } from '../policy/check-manifest.ts';
+import { targetOf } from '../policy/check-manifest.ts';
 import { cleanUpPod, stopPod } from './finishing.ts';
 import { findManifest, launch } from './launch.ts';
 import { followPodLogs } from './logs/follow-pod-logs.ts';
@@ -68,8 +68,8 @@ export class PodOperator implements Operator<PodParams> {
   /** The seed's `dry_run`, asked of the API server: admission, quota and Pod Security have their say. */
   async dryRun(context: RenderContext, attempt: number): Promise<Manifest> {
     const { manifest, cluster } = this.#manifest(context, attempt);
-    const notAdmitted = this.#requests.refused(manifest, placeOf(context, cluster));
-    if (notAdmitted !== undefined) throw invalidRequest(notAdmitted.problems);
+    const refusal = this.#requests.refused(manifest, targetOf(context, cluster));
+    if (refusal !== undefined) throw invalidRequest(refusal.problems);
     const namespace = textIn(manifest['metadata'], 'namespace') ?? cluster.namespace;
     const { pod } = await cluster.createPod(namespace, manifest, { dryRun: true });
     return redactedManifest(pod);

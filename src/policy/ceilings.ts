@@ -1,4 +1,4 @@
-/** Ceilings of what a pod may use, judged as the scheduler counts. */
+/** Ceilings on a pod's resources, added up as the scheduler does. */
 import { type JsonRecord, recordIn, recordsIn } from '../core/json.ts';
 import { CONTAINER_LISTS } from '../core/pod/pod-security.ts';
 import { quantityOf } from '../core/quantity.ts';
@@ -7,7 +7,7 @@ import { isOwnSidecar, type XcomSidecarSettings } from '../core/pod/xcom-sidecar
 /** Ceilings by resource name (`cpu`, `memory`, `nvidia.com/gpu`), as Kubernetes quantities. */
 export type Ceilings = Readonly<Record<string, string | number>>;
 
-/** Limits that a missing value leaves open to the whole node. */
+/** Resources of which a container without a limit can use the whole node's. */
 const UNBOUNDED: ReadonlySet<string> = new Set(['cpu', 'memory', 'ephemeral-storage']);
 
 function amountsOf(resources: JsonRecord, resource: string): readonly [string, unknown][] {
@@ -17,13 +17,16 @@ function amountsOf(resources: JsonRecord, resource: string): readonly [string, u
   });
 }
 
-/** What a container may use at most: its limit, else its request. `NaN` for what is no quantity. */
+/** The larger of a container's limit and request, 0 without either. `NaN` when one is not a quantity. */
 function amount(container: JsonRecord, resource: string): number {
   const amounts = amountsOf(recordIn(container, 'resources'), resource).map(([, value]) => quantityOf(value) ?? NaN);
   return amounts.length === 0 ? 0 : Math.max(...amounts);
 }
 
-/** As the scheduler counts: main containers and sidecars together, or the largest moment of the init phase. */
+/**
+ * What the scheduler counts for the whole pod: main containers plus sidecars, or the peak of the init phase if that is more.
+ * @see https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/#resource-sharing-within-containers
+ */
 function wholePod(spec: JsonRecord, resource: string): number {
   let sidecars = 0;
   let initPeak = 0;
@@ -36,17 +39,17 @@ function wholePod(spec: JsonRecord, resource: string): number {
   return Math.max(main + sidecars, initPeak);
 }
 
-/** Whether an amount is more than a ceiling. Tenths do not add up exactly: 100m and 200m are 300m. */
+/** Whether an amount exceeds a ceiling. Tolerates rounding: 0.1 + 0.2 is not 0.3 in floating point, but 100m and 200m are 300m. */
 const isOver = (amount: number, ceiling: number): boolean => amount > ceiling * (1 + 1e-12);
 
-/** One thing that is over its ceiling, or has none of its own to hold it. */
+/** One amount over its ceiling, or a missing limit. */
 interface Excess {
   readonly path: string;
   readonly message: string;
   readonly rule: string;
 }
 
-/** What of the pod is over its ceilings. `rule`: what the ceilings are called; `sidecar`: how the connection has results carried. */
+/** Where a pod exceeds its ceilings. `rule`: the name of these ceilings, for messages; `sidecar`: the connection's settings of the XCom sidecar. */
 export function overCeilings(
   spec: JsonRecord,
   ceilings: { readonly perContainer?: Ceilings | undefined; readonly perPod?: Ceilings | undefined },
@@ -72,11 +75,12 @@ export function overCeilings(
       for (const [side, given] of amountsOf(recordIn(holder, 'resources'), resource)) {
         const number = quantityOf(given);
         const at = `${path}.resources.${side}.${resource}`;
-        if (number === undefined || number < 0) found.push({ path: at, message: 'is no quantity', rule: ceiling.rule });
+        if (number === undefined || number < 0)
+          found.push({ path: at, message: 'is not a valid quantity', rule: ceiling.rule });
         else if (isOver(number, ceiling.most))
           found.push({
             path: at,
-            message: `${String(given)} is more than ${String(ceiling.shown)}`,
+            message: `${String(given)} exceeds the ceiling of ${String(ceiling.shown)}`,
             rule: ceiling.rule,
           });
       }
@@ -84,21 +88,20 @@ export function overCeilings(
     judge(spec, 'pod.spec', ofPod);
     for (const { value, path } of containers) {
       judge(value, path, ofContainer);
-      // Without a limit a container may use the whole node.
       if (
         UNBOUNDED.has(resource) &&
         !amountsOf(recordIn(value, 'resources'), resource).some(([side]) => side === 'limits')
       )
         found.push({
           path: `${path}.resources.limits.${resource}`,
-          message: 'a limit is required, because there is a ceiling',
+          message: 'a limit is required, because the policy sets a ceiling',
           rule: ofContainer.rule,
         });
     }
     if (isOver(wholePod(spec, resource), whole))
       found.push({
         path: 'pod.spec',
-        message: `its containers' ${resource} together is more than ${String(ofPod.shown)}`,
+        message: `the containers' ${resource} adds up to more than the ceiling of ${String(ofPod.shown)}`,
         rule: ofPod.rule,
       });
   }

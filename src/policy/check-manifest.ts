@@ -1,81 +1,79 @@
 /**
- * The one place where a pod is judged before it is created, whoever made it: on the final manifest, so that no template, full pod spec,
- * override or trick of JSON gets around it. Operators and executors pass through here. @see design §5 "Security"
+ * The check that every pod passes before it is created, whichever operator built it. It reads the final manifest, so templates, full pod specs
+ * and overrides cannot bypass it. Operators call `checkManifest`; the rest of this room is behind it.
  */
-import { ambiguities, restartsInSpec } from './manifest-problems.ts';
-import { diagnosisOf } from '../core/run/diagnosis.ts';
 import { type JsonRecord, recordIn, textIn } from '../core/json.ts';
 import { namespaceProblem } from '../core/pod/names.ts';
-import { allowsHost, type Policy, refusedByPolicy, tenantPolicy } from './policy.ts';
-import { shortProblem, shortText } from '../core/short-text.ts';
 import { type PodSecurity, refusedInMetadata, refusedInSpec } from '../core/pod/pod-security.ts';
 import type { XcomSidecarSettings } from '../core/pod/xcom-sidecar.ts';
+import { shortProblem, shortText } from '../core/short-text.ts';
 import type { Problem } from '../errors.ts';
 import type { Cluster } from '../ports/cluster.ts';
-import type { StepContext, StepOutcome } from '../operator/operator.ts';
+import { manifestProblems } from './manifest-problems.ts';
+import { allowsHost, type Policy, refusedByPolicy, tenantPolicy } from './policy.ts';
 
-/** What pods are held to; nothing of it comes from a request. */
-export interface AdmissionRules {
+/** What manifests are checked against. Configuration only: no part of it comes from a request. */
+export interface ManifestRules {
   readonly podSecurity: PodSecurity;
-  /** The policy as it is now; absent: every tenant may do what `podSecurity` allows. */
+  /** Gives the current policy. Absent: every tenant may do what `podSecurity` allows. */
   readonly policy?: (() => Policy) | undefined;
 }
 
-/** For whom and where a pod is to be created. */
-export interface AdmissionPlace {
+/** For which tenant a pod is to be created, and where. */
+export interface PodTarget {
   readonly tenant: string;
-  /** `undefined`: not known yet, then not judged. */
+  /** `undefined`: not known yet, and not checked. */
   readonly connection: string | undefined;
-  /** Of pods that name none; `undefined`: not known yet, then not judged. */
+  /** Namespace of pods that name none. `undefined`: not known yet, and not checked. */
   readonly defaultNamespace: string | undefined;
-  /** Namespaces the installation watches; `undefined`: all. */
+  /** Namespaces that the installation watches. `undefined`: all. */
   readonly watched: readonly string[] | undefined;
-  /** How the connection has results carried: what it configures is the installation's. Absent: as shipped, or not known yet. */
+  /** The connection's settings of the XCom sidecar. Absent: the defaults, or not known yet. */
   readonly sidecar?: XcomSidecarSettings | undefined;
 }
 
-/** The place of a run's pod on a cluster. */
-export function placeOf(
-  { run, namespaces }: Pick<StepContext<unknown>, 'run' | 'namespaces'>,
+/** The target of a run's pod on a cluster. */
+export function targetOf(
+  { run, namespaces }: { readonly run: { readonly tenant: string }; readonly namespaces: PodTarget['watched'] },
   { connection, namespace, xcomSidecar }: Pick<Cluster, 'connection' | 'namespace' | 'xcomSidecar'>,
-): AdmissionPlace {
+): PodTarget {
   return { tenant: run.tenant, connection, defaultNamespace: namespace, watched: namespaces, sidecar: xcomSidecar };
 }
 
-/** Why a pod is not admitted. */
-export interface AdmissionRefusal {
+/** Why a manifest is refused; `code` is the diagnosis of its run. */
+export interface ManifestRefusal {
   readonly code: 'INVALID_REQUEST' | 'POLICY_REFUSED' | 'NAMESPACE_NOT_WATCHED';
-  /** The namespace, where it is about that. */
+  /** The namespace that is not watched. */
   readonly subject?: string;
   readonly problems: readonly Problem[];
 }
 
-/** Problems told at a time: a pod of a thousand containers has thousands, and they are kept with the run. */
+/** Most problems reported at once: a pod with a thousand containers can have thousands, and they are stored with the run. */
 const MAX_PROBLEMS = 20;
 
-const ruled = ({ path, message, rule }: { path: string; message: string; rule: string }): Problem => {
-  const told = shortProblem({ path, message: shortText(message) });
-  return { ...told, message: `${told.message} (rule ${rule})` };
+const withRule = ({ path, message, rule }: { path: string; message: string; rule: string }): Problem => {
+  const short = shortProblem({ path, message: shortText(message) });
+  return { ...short, message: `${short.message} (rule ${rule})` };
 };
 
-/** Judges a final manifest: everything that is wrong with it at once, or `undefined`. Pure but for reading the policy. */
-export function refusedAtAdmission(
+const invalid = (problems: readonly Problem[]): ManifestRefusal => ({ code: 'INVALID_REQUEST', problems });
+
+/** Checks a final manifest: all problems at once, or `undefined` when the pod may be created. Pure, apart from reading the current policy. */
+export function checkManifest(
   manifest: JsonRecord,
-  { podSecurity, policy }: AdmissionRules,
-  { tenant, connection, defaultNamespace, watched, sidecar }: AdmissionPlace,
-): AdmissionRefusal | undefined {
-  const unclear = [...ambiguities(manifest), ...restartsInSpec(manifest['spec'])];
-  if (unclear.length > 0)
-    return { code: 'INVALID_REQUEST', problems: unclear.slice(0, MAX_PROBLEMS).map(shortProblem) };
+  { podSecurity, policy }: ManifestRules,
+  { tenant, connection, defaultNamespace, watched, sidecar }: PodTarget,
+): ManifestRefusal | undefined {
+  const problems = manifestProblems(manifest);
+  if (problems.length > 0) return invalid(problems.slice(0, MAX_PROBLEMS).map(shortProblem));
   const metadata = recordIn(manifest, 'metadata');
-  const named = textIn(metadata, 'namespace') ?? '';
-  const misnamed = named === '' ? undefined : namespaceProblem(named);
-  if (misnamed !== undefined)
-    return { code: 'INVALID_REQUEST', problems: [{ path: 'pod.metadata.namespace', message: misnamed }] };
+  const named = textIn(metadata, 'namespace');
+  const misnamed = named === undefined ? undefined : namespaceProblem(named);
+  if (misnamed !== undefined) return invalid([{ path: 'pod.metadata.namespace', message: misnamed }]);
   const current = policy?.();
   const own = current === undefined ? undefined : tenantPolicy(current, tenant);
   if (current !== undefined && own === undefined) {
-    const message = `tenant ${tenant} has no rules in the policy, and there is no default (rule default)`;
+    const message = `the policy has no rules for tenant ${tenant} and no default; add either to the policy file (rule default)`;
     return { code: 'POLICY_REFUSED', problems: [{ path: '$', message }] };
   }
   const unsafe =
@@ -85,27 +83,18 @@ export function refusedAtAdmission(
           ...refusedInSpec(recordIn(manifest, 'spec'), 'pod.spec', podSecurity),
           ...refusedInMetadata(metadata, 'pod.metadata'),
         ].filter(({ thing }) => thing === undefined || !allowsHost(own?.rules.host, thing));
-  const namespace = textIn(metadata, 'namespace') ?? defaultNamespace;
+  const namespace = named ?? defaultNamespace;
   const forbidden =
     own === undefined ? [] : refusedByPolicy(manifest, { namespace, connection, sidecar, podSecurity }, own);
-  if (unsafe.length > 0 || forbidden.length > 0) {
-    const level = `podSecurity.${podSecurity}`;
-    const problems = [
-      ...unsafe.map(({ path, message }) => ruled({ path, message, rule: level })),
-      ...forbidden.map(ruled),
-    ];
+  if (unsafe.length > 0 || forbidden.length > 0)
     return {
       code: forbidden.length > 0 ? 'POLICY_REFUSED' : 'INVALID_REQUEST',
-      problems: problems.slice(0, MAX_PROBLEMS),
+      problems: [
+        ...unsafe.map(({ path, message }) => withRule({ path, message, rule: `podSecurity.${podSecurity}` })),
+        ...forbidden.map(withRule),
+      ].slice(0, MAX_PROBLEMS),
     };
-  }
   if (namespace !== undefined && watched !== undefined && !watched.includes(namespace))
     return { code: 'NAMESPACE_NOT_WATCHED', subject: namespace, problems: [] };
   return undefined;
-}
-
-/** A refusal as the end of a run. */
-export function admissionOutcome({ code, subject, problems }: AdmissionRefusal): StepOutcome {
-  const diagnosis = diagnosisOf(code, subject === undefined ? { problems } : { subject, problems });
-  return { kind: 'over', outcome: { state: 'failed', diagnosis } };
 }

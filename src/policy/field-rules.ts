@@ -1,4 +1,4 @@
-/** Which fields of a manifest a tenant may set. What reentry itself puts into pods is no tenant's doing and is never refused. Pure. */
+/** Rules on which manifest fields a tenant may set. Fields that reentry itself sets are never refused. Pure. */
 import { shownPath } from './manifest-problems.ts';
 import {
   covers,
@@ -14,7 +14,7 @@ import { ANNOTATIONS, LABELS, TASK_ANNOTATIONS } from '../core/pod/labels.ts';
 import { CONTAINER_LISTS, NOBODY, type PodSecurity } from '../core/pod/pod-security.ts';
 import { isOwnSidecar, isXcomMount, isXcomVolume, type XcomSidecarSettings } from '../core/pod/xcom-sidecar.ts';
 
-/** Paths of fields. @see field-pattern.ts for how they are written */
+/** Paths of fields; their syntax is described in `patterns.ts`. */
 export interface FieldRules {
   /** Nothing else may be set. */
   readonly only?: readonly string[] | undefined;
@@ -22,10 +22,10 @@ export interface FieldRules {
   readonly never?: readonly string[] | undefined;
 }
 
-/** Tells a program that it runs in a pod of an executor. */
+/** Environment variable by which a program detects that it runs in a pod of an executor, as in Airflow. */
 export const EXECUTOR_POD_ENV = { name: 'AIRFLOW_IS_K8S_EXECUTOR_POD', value: 'True' } as const;
 
-/** Fields that every pod has from us, or has to have. */
+/** Fields that reentry sets in every pod, or that every pod must have. */
 const OWN_FIELDS: readonly FieldPattern[] = [
   'apiVersion',
   'kind',
@@ -37,13 +37,13 @@ const OWN_FIELDS: readonly FieldPattern[] = [
   'spec.initContainers.*.name',
 ].map(fieldPattern);
 
-/** Keys of ours in the two maps that are shared with the user. */
+/** reentry's own keys in the two maps that it shares with the user. */
 const OWN_KEYS: ReadonlyMap<string, ReadonlySet<string>> = new Map([
   ['labels', new Set<string>(Object.values(LABELS))],
   ['annotations', new Set<string>([...Object.values(ANNOTATIONS), ...TASK_ANNOTATIONS])],
 ]);
 
-/** What hardening sets in a pod or a container. */
+/** Values that Pod Security level `restricted` sets in a pod or a container. */
 const HARDENED: ReadonlyMap<string, unknown> = new Map<string, unknown>([
   ['securityContext.runAsNonRoot', true],
   ['securityContext.runAsUser', NOBODY],
@@ -52,13 +52,13 @@ const HARDENED: ReadonlyMap<string, unknown> = new Map<string, unknown>([
   ['securityContext.seccompProfile.type', 'RuntimeDefault'],
 ]);
 
-/** A value of the manifest with nothing below it, by its path. */
+/** A value of the manifest without fields of its own, and its path. */
 interface Leaf {
   readonly path: readonly string[];
   readonly value: unknown;
 }
 
-/** What the rules say of a place, and what they may still say of what is below it. */
+/** What the rules decide for a path so far, and the patterns that can still match below it. */
 interface Verdict {
   readonly never: Reading;
   readonly only: Reading;
@@ -78,8 +78,8 @@ function verdictBelow(above: Verdict, key: string): Verdict {
 }
 
 /**
- * Every leaf of the manifest that the rules do not let through: an empty object or list is one, because `emptyDir: {}` says something. Without
- * recursion, a manifest may be deep; patterns are read along, so that each key is looked at once.
+ * Every leaf of the manifest that the rules refuse. An empty object or list counts as a leaf, because `emptyDir: {}` has a meaning. Not
+ * recursive, because manifests can be deep; patterns are matched on the way down, so each key is visited once.
  */
 function* refusedLeaves(
   manifest: JsonRecord,
@@ -105,7 +105,7 @@ function* refusedLeaves(
 
 const isSet = (value: unknown): boolean => value !== undefined && value !== null;
 
-/** Whether a pattern names only what reentry sets itself: as a rule it would change nothing. */
+/** Whether a pattern matches only fields that reentry sets itself: forbidding those has no effect. */
 export function namesOwnField(parts: readonly FieldPart[]): boolean {
   const [root, map, ...key] = parts.map(({ text }) => text);
   if (root === 'metadata' && OWN_KEYS.get(map ?? '')?.has(key.join('.')) === true) return true;
@@ -117,22 +117,22 @@ export function namesOwnField(parts: readonly FieldPart[]): boolean {
   );
 }
 
-/** Whether a leaf is what hardening makes of a pod. */
+/** Whether a leaf is a value that level `restricted` sets. */
 function isHardened({ path: [root, list = '', ...rest], value }: Leaf): boolean {
   const isContainer = CONTAINER_LISTS.some((one) => one === list);
   const field = isContainer ? rest.slice(1) : [list, ...rest];
   return root === 'spec' && value === HARDENED.get(field.join('.'));
 }
 
-/** What a pod was made with, besides the request. */
-export interface Making {
+/** What a manifest was built with, besides the request. */
+export interface BuildSettings {
   readonly podSecurity: PodSecurity;
-  /** How the connection has results carried. */
+  /** The connection's settings of the XCom sidecar. */
   readonly sidecar?: XcomSidecarSettings | undefined;
 }
 
-/** What of this manifest is ours. */
-function ownLeaves(manifest: JsonRecord, { sidecar }: Making): (leaf: Leaf) => boolean {
+/** A test for the leaves of this manifest that reentry has set. */
+function ownLeaves(manifest: JsonRecord, { sidecar }: BuildSettings): (leaf: Leaf) => boolean {
   const containers = recordsIn(recordIn(manifest, 'spec'), 'containers');
   const sidecars = new Set(
     containers.flatMap((container, index) => (isOwnSidecar(container, sidecar) ? [String(index)] : [])),
@@ -142,14 +142,14 @@ function ownLeaves(manifest: JsonRecord, { sidecar }: Making): (leaf: Leaf) => b
     if (OWN_FIELDS.some((own) => covers(own, leaf.path))) return true;
     if (root === 'metadata') {
       const keys = OWN_KEYS.get(list ?? '');
-      // An empty map of labels sets no label.
+      // An empty map of labels sets nothing.
       return keys !== undefined && (leaf.path.length === 2 || (leaf.path.length === 3 && keys.has(index)));
     }
     if (root !== 'spec') return false;
     if (list === 'volumes') return sidecars.size > 0 && isXcomVolume(at(manifest, leaf.path.slice(0, 3)));
     if (list !== 'containers') return false;
     if (sidecars.has(index)) {
-      // As which user it runs is the request's to say, unless the connection says the same.
+      // The request may set the sidecar's security context: it counts as the request's, unless the connection configures the same.
       const configured = at(sidecar?.securityContext, leaf.path.slice(4));
       return field !== 'securityContext' || JSON.stringify(configured) === JSON.stringify(leaf.value);
     }
@@ -160,7 +160,7 @@ function ownLeaves(manifest: JsonRecord, { sidecar }: Making): (leaf: Leaf) => b
   };
 }
 
-/** What is at a path; `undefined` where nothing is. */
+/** The value at a path; `undefined` where there is none. */
 function at(value: unknown, path: readonly string[]): unknown {
   let found = value;
   for (const key of path) {
@@ -170,24 +170,25 @@ function at(value: unknown, path: readonly string[]): unknown {
   return found;
 }
 
-/** Refusals told at a time. */
+/** Most refusals reported at once. */
 const MAX_REFUSALS = 20;
 
-/** What of a final manifest the rules do not allow. `rule`: what they are called. */
+/** The fields of a final manifest that the rules refuse. `rule`: the name of the rules, for messages. */
 export function refusedFields(
   manifest: JsonRecord,
   rules: FieldRules,
   rule: string,
-  making: Making,
+  settings: BuildSettings,
 ): readonly { readonly path: string; readonly message: string; readonly rule: string }[] {
-  const isOwn = ownLeaves(manifest, making);
+  const isOwn = ownLeaves(manifest, settings);
   const refused: { path: string; message: string; rule: string }[] = [];
   for (const { forbiddenBy, ...leaf } of refusedLeaves(manifest, rules)) {
     if (isOwn(leaf)) continue;
-    // Where nobody hardens, the user has set it: allowed, unless it is forbidden.
-    if (isHardened(leaf) && (forbiddenBy === undefined || making.podSecurity === 'restricted')) continue;
+    // Below level `restricted` the user has set it, which is allowed unless it is forbidden.
+    if (isHardened(leaf) && (forbiddenBy === undefined || settings.podSecurity === 'restricted')) continue;
     const path = shownPath(leaf.path);
-    if (forbiddenBy === undefined) refused.push({ path, message: 'may not be set', rule: `${rule}.only` });
+    if (forbiddenBy === undefined)
+      refused.push({ path, message: 'may not be set: only the listed fields are allowed', rule: `${rule}.only` });
     else refused.push({ path, message: `${forbiddenBy.text} may not be set`, rule: `${rule}.never` });
     if (refused.length === MAX_REFUSALS) break;
   }

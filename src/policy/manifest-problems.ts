@@ -1,8 +1,14 @@
-/** Manifests that two readers could read in two ways; none of them is let through. */
-import { isRecord, type JsonRecord, recordsIn } from '../core/json.ts';
+/** Problems that make a manifest invalid under every policy: names and shapes that two parsers could read differently, and container restarts. */
+import { isRecord, type JsonRecord, recordIn, recordsIn } from '../core/json.ts';
 import { CONTAINER_LISTS } from '../core/pod/pod-security.ts';
+import type { Problem } from '../errors.ts';
 
-/** Field names whose meaning another reader could find under another case. */
+/** All such problems of a manifest, those of its spelling first. */
+export function manifestProblems(manifest: JsonRecord): readonly Problem[] {
+  return [...ambiguities(manifest), ...containerRestarts(recordIn(manifest, 'spec'))];
+}
+
+/** Field names that the policy checks. A parser that ignores case would accept them in another spelling. */
 const GUARDED: ReadonlyMap<string, string> = new Map(
   [
     ...['spec', 'metadata', 'containers', 'initContainers', 'ephemeralContainers', 'volumes', 'hostPath', 'image'],
@@ -14,7 +20,7 @@ const GUARDED: ReadonlyMap<string, string> = new Map(
   ].map((name) => [name.toLowerCase(), name]),
 );
 const RESERVED: ReadonlySet<string> = new Set(['__proto__', 'constructor', 'prototype']);
-/** Maps of the user's own keys. */
+/** Maps whose keys are the user's own. */
 const FREE_MAPS: ReadonlySet<string> = new Set([
   'labels',
   'annotations',
@@ -26,23 +32,26 @@ const FREE_MAPS: ReadonlySet<string> = new Set([
   'options',
 ]);
 const OBJECT_LISTS: ReadonlySet<string> = new Set([...CONTAINER_LISTS, 'volumes', 'ports', 'env', 'envFrom']);
+/** The search ends after this many problems. */
+const MAX_AMBIGUITIES = 20;
 
-/** What makes a manifest readable in two ways: guarded names in another case, reserved names, lists that are none. */
-export function ambiguities(manifest: JsonRecord): readonly { readonly path: string; readonly message: string }[] {
-  const found: { path: string; message: string }[] = [];
+/** What two parsers could read differently: guarded names in another case, reserved names, lists that are not lists. */
+function ambiguities(manifest: JsonRecord): readonly Problem[] {
+  const found: Problem[] = [];
   const open: { readonly path: readonly string[]; readonly value: unknown }[] = [{ path: [], value: manifest }];
-  for (let one = open.pop(); one !== undefined && found.length < 20; one = open.pop()) {
+  for (let one = open.pop(); one !== undefined && found.length < MAX_AMBIGUITIES; one = open.pop()) {
     const { path, value } = one;
-    // No program can be given one; some readers end a text there.
+    // A process cannot receive a NUL character, and some parsers end the string there.
     if (typeof value === 'string' && value.includes('\0'))
-      found.push({ path: shownPath(path), message: 'has a zero character in it' });
+      found.push({ path: shownPath(path), message: 'contains a NUL character' });
     if (typeof value !== 'object' || value === null) continue;
     const isFree = FREE_MAPS.has(path.at(-1) ?? '');
     for (const [key, inner] of Object.entries(value)) {
       const at = [...path, key];
       if (RESERVED.has(key)) found.push({ path: shownPath(at), message: 'is a reserved name' });
       const meant = Array.isArray(value) || isFree ? undefined : GUARDED.get(key.toLowerCase());
-      if (meant !== undefined && meant !== key) found.push({ path: shownPath(at), message: `is spelt ${meant}` });
+      if (meant !== undefined && meant !== key)
+        found.push({ path: shownPath(at), message: `must be spelled ${meant}` });
       if (!isFree && OBJECT_LISTS.has(key) && inner !== undefined && inner !== null)
         if (!Array.isArray(inner) || !inner.every(isRecord))
           found.push({ path: shownPath(at), message: 'must be a list of objects' });
@@ -52,31 +61,34 @@ export function ambiguities(manifest: JsonRecord): readonly { readonly path: str
   return found;
 }
 
-/** A manifest's path as people write it, cut to 200 characters. */
-export function shownPath(path: readonly string[]): string {
-  let text = 'pod';
-  for (const part of path) text += /^\d+$/.test(part) ? `[${part}]` : `.${part}`;
-  return text.slice(0, 200);
-}
-
-/** Where a pod spec has Kubernetes restart single containers (1.34 and newer); an init container that always restarts is a sidecar, and stays. */
-export function restartsInSpec(spec: unknown): readonly { readonly path: string; readonly message: string }[] {
+/**
+ * Containers that the kubelet would restart (per container since Kubernetes 1.34). A pod is one attempt of its run, so a restart would repeat
+ * the work without a new attempt. An init container with `restartPolicy: Always` is a sidecar and is allowed.
+ */
+function containerRestarts(spec: JsonRecord): readonly Problem[] {
   return (['initContainers', 'containers'] as const).flatMap((list) =>
-    recordsIn(isRecord(spec) ? spec : {}, list).flatMap((container, index) => {
+    recordsIn(spec, list).flatMap((container, index) => {
       const path = `pod.spec.${list}[${String(index)}]`;
       const { restartPolicy, restartPolicyRules } = container;
-      const mayStay =
+      const isAllowed =
         restartPolicy === undefined ||
         restartPolicy === null ||
         restartPolicy === 'Never' ||
         (list === 'initContainers' && restartPolicy === 'Always');
-      const message = 'would repeat the container behind the run; use `retries` instead';
+      const message = 'would restart the container inside one attempt; use `retries` instead';
       return [
-        ...(mayStay ? [] : [{ path: `${path}.restartPolicy`, message }]),
+        ...(isAllowed ? [] : [{ path: `${path}.restartPolicy`, message }]),
         ...(restartPolicyRules === undefined || restartPolicyRules === null
           ? []
           : [{ path: `${path}.restartPolicyRules`, message }]),
       ];
     }),
   );
+}
+
+/** A manifest path in its usual notation (`pod.spec.containers[0].image`), cut to 200 characters. */
+export function shownPath(path: readonly string[]): string {
+  let text = 'pod';
+  for (const part of path) text += /^\d+$/.test(part) ? `[${part}]` : `.${part}`;
+  return text.slice(0, 200);
 }

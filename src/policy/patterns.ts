@@ -1,17 +1,19 @@
 /**
- * Paths of manifest fields as policies name them: `spec.containers.*.env`, `metadata.annotations.example.com/role`, and for what they cannot
- * say so `metadata.annotations['example.com/role']`. A manifest's key may have dots in it and is still one part of its path. Pure.
+ * Patterns of policies: over names (`team-*`, `registry.example.com/**`) and over paths of manifest fields (`spec.containers.*.env`,
+ * `metadata.annotations.example.com/role`, `metadata.annotations['example.com/role']`). A key of the manifest can contain dots and is still
+ * one part of its path. Pure.
  */
-/** Longer than any name that Kubernetes or a registry has; what is longer fits nothing. */
+
+/** In characters. Longer than any name in Kubernetes or a registry; longer text matches nothing. */
 const MAX_NAME_LENGTH = 1_024;
 
 /**
- * Whether `text` fits the pattern: `**` is any text, `*` any without `/`, everything else itself. All places at once, without going back: a
- * text of the requester's must not make a worker search.
+ * Whether `text` matches the pattern: `**` is any text, `*` any text without `/`, everything else is literal. Follows all possible positions
+ * at once, without backtracking, so that hostile text cannot keep a worker busy.
  */
-export function fits(pattern: string, text: string): boolean {
+export function matches(pattern: string, text: string): boolean {
   if (text.length > MAX_NAME_LENGTH) return false;
-  // Where in the text the parts read so far can end.
+  // Positions in the text where the pattern read so far can end.
   let ends = new Set([0]);
   for (const part of pattern.match(/\*\*|\*|[^*]+/g) ?? []) {
     const next = new Set<number>();
@@ -20,7 +22,7 @@ export function fits(pattern: string, text: string): boolean {
         if (text.startsWith(part, end)) next.add(end + part.length);
         continue;
       }
-      // A place that is known already leads to all that come after it.
+      // From a known position, all later ones are already known.
       for (let at = end; at <= text.length && !next.has(at); at += 1) {
         next.add(at);
         if (part === '*' && text[at] === '/') break;
@@ -31,32 +33,32 @@ export function fits(pattern: string, text: string): boolean {
   return ends.has(text.length);
 }
 
-/** One part of a pattern as it is written. */
+/** One part of a path pattern, as written. */
 export interface FieldPart {
   readonly text: string;
-  /** In brackets or quotes: one whole key, dots and all. Otherwise some neighbours together may be one key with dots. */
+  /** In brackets or quotes: one whole key, which can contain dots. Otherwise neighbouring parts can together be one key with dots. */
   readonly isWhole: boolean;
 }
 
-/** A pattern that can be held against paths. */
+/** A compiled path pattern. */
 export interface FieldPattern {
   readonly text: string;
-  /** What a key may be from each part on. */
+  /** One per part: which keys it matches. */
   readonly steps: readonly Step[];
 }
 
 interface Step {
-  /** A key that is this part alone. */
+  /** Matches a key that is this part alone. */
   readonly alone: (key: string) => boolean;
-  /** A key with dots, that is this part and some after it. */
-  readonly joined: readonly { readonly fits: (key: string) => boolean; readonly next: number }[];
+  /** Matches a key with dots that is this part and following ones; `next` is the part after those. */
+  readonly joined: readonly { readonly matches: (key: string) => boolean; readonly next: number }[];
 }
 
 const PLAIN = String.raw`[^.[\]'"\s]+`;
 const BEGINNING = new RegExp(`^(${PLAIN})`);
 const MORE = new RegExp(String.raw`^(?:\.(${PLAIN})|\.?\['([^']+)'\]|\.?\["([^"]+)"\]|\."([^"]+)"|\.?\[(\d+|\*)\])`);
 
-/** The parts of a pattern; `undefined`: it is not written as one. */
+/** The parts of a path pattern; `undefined` when the syntax is wrong. */
 export function fieldParts(text: string): readonly FieldPart[] | undefined {
   const [beginning] = BEGINNING.exec(text) ?? [];
   if (beginning === undefined) return undefined;
@@ -72,13 +74,13 @@ export function fieldParts(text: string): readonly FieldPart[] | undefined {
   return parts;
 }
 
-/** What one key may be, as a test. `*` alone is any key; within a name it is text without `/`, as in all patterns of policies. */
+/** A test for one key. `*` alone matches any key; inside a name it matches text without `/`, as in all patterns. */
 function keyTest(glob: string): (key: string) => boolean {
   if (glob === '*') return () => true;
-  return glob.includes('*') ? (key) => fits(glob, key) : (key) => key === glob;
+  return glob.includes('*') ? (key) => matches(glob, key) : (key) => key === glob;
 }
 
-/** A pattern made ready. What is not written as one covers nothing: the file's schema has refused it. */
+/** A compiled pattern. Wrong syntax, which the schema of the policy file refuses, matches nothing. */
 export function fieldPattern(text: string): FieldPattern {
   const parts = fieldParts(text) ?? [];
   const steps = parts.map(({ text: first, isWhole }, from): Step => {
@@ -88,32 +90,32 @@ export function fieldPattern(text: string): FieldPattern {
       const part = parts[next];
       if (part === undefined || part.isWhole) break;
       glob += `.${part.text}`;
-      joined.push({ fits: keyTest(glob), next: next + 1 });
+      joined.push({ matches: keyTest(glob), next: next + 1 });
     }
     return { alone: keyTest(first), joined };
   });
   return { text, steps };
 }
 
-/** Patterns on their way down a path: of each, the parts that can come next. */
+/** Patterns while a path is matched key by key: for each, the parts that can come next. */
 export type Reading = readonly { readonly pattern: FieldPattern; readonly open: readonly number[] }[];
 
-/** Patterns before the first key. */
+/** The state before the first key. */
 export const readingOf = (patterns: readonly FieldPattern[]): Reading =>
   patterns.map((pattern) => ({ pattern, open: [0] }));
 
-/** One key further: the first pattern that names this place, or those that can still name something below it. */
+/** The state one key further: the first pattern that matches the path so far, or those that can still match below it. */
 export function readOn(reading: Reading, key: string): { readonly named?: FieldPattern; readonly reading: Reading } {
   if (reading.length === 0) return { reading };
   const isDotted = key.includes('.');
   const further: Reading[number][] = [];
   for (const { pattern, open } of reading) {
     const next = new Set<number>();
-    // A key with dots may be read in several ways.
+    // A key with dots can match in several ways.
     for (const from of open) {
       const step = pattern.steps[from];
       if (step?.alone(key) === true) next.add(from + 1);
-      if (isDotted) for (const one of step?.joined ?? []) if (one.fits(key)) next.add(one.next);
+      if (isDotted) for (const one of step?.joined ?? []) if (one.matches(key)) next.add(one.next);
     }
     if (next.has(pattern.steps.length)) return { named: pattern, reading: [] };
     if (next.size > 0) further.push({ pattern, open: [...next] });
@@ -121,7 +123,7 @@ export function readOn(reading: Reading, key: string): { readonly named?: FieldP
   return { reading: further };
 }
 
-/** Whether the pattern names the path or something that it is below. */
+/** Whether the pattern matches the path or a parent of it. */
 export function covers(pattern: FieldPattern, path: readonly string[]): boolean {
   let reading = readingOf([pattern]);
   for (const key of path) {

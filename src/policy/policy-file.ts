@@ -1,14 +1,14 @@
-/** The policy file (`REENTRY_POLICY`): what each tenant's pods may be. @see core/policy.ts for what the rules mean */
+/** Schema and parser of the policy file (`REENTRY_POLICY`). What the rules mean is described in `policy.ts`. */
 import { z } from 'zod';
 import { parseYamlFile } from '../config.ts';
-import { nearest } from '../core/nearest.ts';
+import { didYouMean } from '../core/nearest.ts';
 import type { Policy, TenantPolicy } from './policy.ts';
 import { quantityOf } from '../core/quantity.ts';
 import { ReentryError } from '../errors.ts';
 import { labelKeyProblem } from '../core/pod/labels.ts';
 import { type Fields, LIST_FIELDS, MAP_FIELDS, POD_FIELDS, SCALAR_FIELDS } from '../core/pod/pod-fields.ts';
 import { namesOwnField } from './field-rules.ts';
-import { type FieldPart, fieldParts, fits } from './patterns.ts';
+import { type FieldPart, fieldParts, matches } from './patterns.ts';
 
 const patterns = z.array(z.string().min(1).max(500)).optional();
 const quantity = z
@@ -65,8 +65,8 @@ const KNOWN = [
 ];
 
 /**
- * The policy in a file's text.
- * @throws ReentryError CONFIG_INVALID with every problem
+ * Parses the text of a policy file. `name`: shown in front of each problem.
+ * @throws ReentryError CONFIG_INVALID with all problems
  */
 export function parsePolicy(name: string, content: string): Policy {
   const parsed = policySchema.safeParse(parseYamlFile(name, content) ?? {});
@@ -74,20 +74,22 @@ export function parsePolicy(name: string, content: string): Policy {
   const problems = parsed.error.issues.flatMap((issue) => {
     const at = issue.path.map(String);
     if (issue.code !== 'unrecognized_keys') return [{ path: `${name}: ${at.join('.')}`, message: issue.message }];
-    return issue.keys.map((key) => {
-      const near = nearest(key, KNOWN);
-      const hint = near === undefined ? '' : `; did you mean ${near}?`;
-      return { path: `${name}: ${[...at, key].join('.')}`, message: `unknown field${hint}` };
-    });
+    return issue.keys.map((key) => ({
+      path: `${name}: ${[...at, key].join('.')}`,
+      message: `unknown field${didYouMean(key, KNOWN)}`,
+    }));
   });
   const lines = problems.map(({ path, message }) => `  ${path}: ${message}`);
-  throw new ReentryError('CONFIG_INVALID', `the policy is not right:\n${lines.join('\n')}`, {
+  throw new ReentryError('CONFIG_INVALID', `invalid policy file:\n${lines.join('\n')}`, {
     transient: false,
     problems,
   });
 }
 
-/** Why a path makes no sense as a rule; `undefined` when it does. */
+/**
+ * Why a field path cannot have an effect as a rule; `undefined` when it can. Checked when the file is loaded, because a rule that never refuses
+ * anything would look like protection.
+ */
 function fieldProblem(text: string, rule: 'only' | 'never'): string | undefined {
   const parts = fieldParts(text);
   const [root, ...rest] = parts ?? [];
@@ -98,31 +100,30 @@ function fieldProblem(text: string, rule: 'only' | 'never'): string | undefined 
   const problem = below(root.text, fieldsAt(POD_FIELDS, root.text), rest);
   if (problem !== undefined || rule === 'only' || parts === undefined || !namesOwnField(parts)) return problem;
   const hint = text === 'metadata.namespace' ? '; see namespaces' : '';
-  return `reentry sets it itself or every pod has it: forbidding it would refuse nothing${hint}`;
+  return `has no effect under never: reentry sets this field itself, or every pod needs it${hint}`;
 }
 
 const fieldsAt = (fields: Fields, name: string): Fields | undefined =>
   fields !== true && Object.hasOwn(fields, name) ? fields[name] : undefined;
 
-/** What is wrong with the parts below `place`, a field whose fields are `fields`. */
-function below(place: string, fields: Fields | undefined, parts: readonly FieldPart[]): string | undefined {
+/** What is wrong with the parts below field `parent`, whose own fields are `fields`. */
+function below(parent: string, fields: Fields | undefined, parts: readonly FieldPart[]): string | undefined {
   const [part, ...rest] = parts;
   if (part === undefined || fields === undefined || fields === true) return undefined;
   const known = Object.keys(fields);
   if (part.text.includes('*'))
-    return part.text === '*' || known.some((name) => fits(part.text, name))
+    return part.text === '*' || known.some((name) => matches(part.text, name))
       ? undefined
-      : `no field of ${place} fits ${part.text}`;
+      : `no field of ${parent} matches ${part.text}`;
   const inner = fieldsAt(fields, part.text);
   if (inner === undefined) {
-    const near = nearest(part.text, known);
-    // Kubernetes gets new fields in the spec; what is nearly one that there is was meant to be that.
-    if (near === undefined && place !== 'metadata') return undefined;
-    return `${place} has no field ${part.text}${near === undefined ? '' : `; did you mean ${near}?`}`;
+    const hint = didYouMean(part.text, known);
+    // New Kubernetes versions add fields to the spec, so an unknown one is an error only when it looks like a misspelt known one.
+    return hint === '' && parent !== 'metadata' ? undefined : `${parent} has no field ${part.text}${hint}`;
   }
-  const name = `${place}.${part.text}`;
+  const name = `${parent}.${part.text}`;
   if (MAP_FIELDS.has(part.text)) return keyProblem(name, rest);
-  if (SCALAR_FIELDS.has(part.text) && rest.length > 0) return `nothing is below ${name}`;
+  if (SCALAR_FIELDS.has(part.text) && rest.length > 0) return `${name} has no fields`;
   if (!LIST_FIELDS.has(part.text)) return below(name, inner, rest);
   const [index, ...further] = rest;
   if (index !== undefined && index.text !== '*' && !/^\d+$/.test(index.text))
@@ -130,10 +131,10 @@ function below(place: string, fields: Fields | undefined, parts: readonly FieldP
   return below(`${name}.*`, inner, further);
 }
 
-/** A map's keys have nothing below them: all that is left is one key. */
+/** What is wrong with the parts below a map: they must be one key. */
 function keyProblem(map: string, parts: readonly FieldPart[]): string | undefined {
   if (parts.length === 0) return undefined;
-  if (parts.length > 1 && parts.some(({ isWhole }) => isWhole)) return `nothing is below a key of ${map}`;
+  if (parts.length > 1 && parts.some(({ isWhole }) => isWhole)) return `a key of ${map} has no fields`;
   const key = parts.map(({ text }) => text).join('.');
   const problem = key.includes('*') ? undefined : labelKeyProblem(key);
   return problem === undefined ? undefined : `${map} cannot have the key ${key}: it ${problem}`;

@@ -1,71 +1,70 @@
 /**
- * What each tenant's pods may be: allow-lists and ceilings, judged on the final manifest, so that no template, full pod spec or override gets
- * around them. Pure; the file is read in `commands/policy.ts`, its schema stands in `policy-file.ts`.
- * @see design §5 "Security"
+ * The policy: for each tenant, which pods it may run. Allow-lists, resource ceilings and field rules, applied to the final manifest. Pure; the
+ * file's schema is in `policy-file.ts`.
  */
 import { type JsonRecord, recordIn, recordsIn, textIn } from '../core/json.ts';
 import { CONTAINER_LISTS, type HostThing, type PodSecurity } from '../core/pod/pod-security.ts';
 import { isOwnSidecar, type XcomSidecarSettings } from '../core/pod/xcom-sidecar.ts';
 import { type Ceilings, overCeilings } from './ceilings.ts';
 import { type FieldRules, refusedFields } from './field-rules.ts';
-import { fits } from './patterns.ts';
+import { matches } from './patterns.ts';
 
-/** Things of the host that a tenant may use. Absent: none. */
+/** Resources of the host that a tenant may use. Absent: none. */
 export interface HostRules {
   readonly network?: boolean | undefined;
   readonly pid?: boolean | undefined;
   readonly ipc?: boolean | undefined;
   readonly privileged?: boolean | undefined;
-  /** Directories; what is below them is allowed too. */
+  /** Directories, including everything below them. */
   readonly paths?: readonly string[] | undefined;
   readonly ports?: readonly number[] | undefined;
   readonly capabilities?: readonly string[] | undefined;
   readonly sysctls?: readonly string[] | undefined;
 }
 
-/** What one tenant may do. An absent list allows everything, an empty one nothing. In patterns `*` stands for text without `/`, `**` for any text. */
+/** What one tenant may do. An absent list allows everything, an empty list nothing. In patterns `*` matches any text without `/`, `**` any text. */
 export interface TenantPolicy {
   /** Named clusters. */
   readonly connections?: readonly string[] | undefined;
   /** Kubernetes namespaces, as patterns. */
   readonly namespaces?: readonly string[] | undefined;
-  /** Service accounts, as patterns; a pod that names none uses `default`. */
+  /** Service accounts, as patterns. A pod that names none uses `default`. */
   readonly serviceAccounts?: readonly string[] | undefined;
   /** Images, as patterns over the whole reference; `alpine` means `docker.io/library/alpine`. */
   readonly images?: readonly string[] | undefined;
-  /** Secrets that pods may name, as patterns. */
+  /** Secrets that pods may reference, as patterns. */
   readonly secrets?: readonly string[] | undefined;
-  /** ConfigMaps that pods may name, as patterns. */
+  /** ConfigMaps that pods may reference, as patterns. */
   readonly configMaps?: readonly string[] | undefined;
   readonly priorityClasses?: readonly string[] | undefined;
   readonly resources?:
     | {
-        /** Of each container. */
+        /** For each container. */
         readonly perContainer?: Ceilings | undefined;
-        /** Of all containers together, counted as the scheduler counts. */
+        /** For all containers together, added up as the scheduler does. */
         readonly perPod?: Ceilings | undefined;
       }
     | undefined;
-  /** Manifest fields by path; a path covers what is below it. @see field-pattern.ts for how paths are written */
+  /** Manifest fields by path. A path covers everything below it; its syntax is described in `patterns.ts`. */
   readonly fields?: FieldRules | undefined;
   readonly host?: HostRules | undefined;
 }
 
-/** The policy file's content. */
+/** The content of the policy file. */
 export interface Policy {
   readonly tenants: Readonly<Record<string, TenantPolicy>>;
-  /** For tenants that are not named; without it they may run nothing. */
+  /** Applies to tenants without an entry. Absent: they may run nothing. */
   readonly default?: TenantPolicy | undefined;
 }
 
-/** One thing that a policy does not allow: where in the manifest, what, and which rule says so. */
+/** One violation of a policy: the manifest path, what is wrong there, and the rule. */
 export interface PolicyRefusal {
   readonly path: string;
   readonly message: string;
   readonly rule: string;
 }
 
-/** A tenant's rules and what they are called. `undefined`: the policy says nothing about the tenant, who may run nothing. */
+/** A tenant's rules, and their name for messages. `undefined`: the policy has none for this tenant, which then may run nothing. */
 export function tenantPolicy(
   policy: Policy,
   tenant: string,
@@ -75,12 +74,12 @@ export function tenantPolicy(
   return policy.default === undefined ? undefined : { rules: policy.default, name: 'default' };
 }
 
-/** Names of the one registry that is meant where none is named. */
+/** Names of the registry that is used when a reference names none. */
 const DEFAULT_REGISTRIES: ReadonlySet<string> = new Set(['docker.io', 'index.docker.io']);
 
 /**
- * An image reference in full, as container runtimes read it: `alpine` and `docker.io/alpine` → `docker.io/library/alpine`. No repository has
- * capitals, so a first part with one is a registry's name. Patterns that begin with `*` are left alone.
+ * An image reference in full, as container runtimes read it: `alpine` and `docker.io/alpine` → `docker.io/library/alpine`. Repository names
+ * have no upper-case letters, so a first part with one is a registry. Patterns that begin with `*` are returned as they are.
  * @see https://github.com/distribution/reference (splitDockerDomain)
  */
 export function fullImage(reference: string): string {
@@ -93,11 +92,11 @@ export function fullImage(reference: string): string {
   if (!isRegistry) return `docker.io/${reference}`;
   if (!DEFAULT_REGISTRIES.has(first)) return reference;
   const rest = reference.slice(slash + 1);
-  // In a pattern `**` stands for more than one part.
+  // In a pattern, `**` can match more than one path segment.
   return rest.includes('/') || rest.includes('**') ? `docker.io/${rest}` : `docker.io/library/${rest}`;
 }
 
-/** Whether the host rules allow the thing. */
+/** Whether the host rules allow this resource. */
 export function allowsHost(host: HostRules | undefined, thing: HostThing): boolean {
   if (host === undefined) return false;
   switch (thing.kind) {
@@ -108,7 +107,7 @@ export function allowsHost(host: HostRules | undefined, thing: HostThing): boole
       return host[thing.kind] === true;
     case 'path': {
       const { path } = thing;
-      // Every part as it stands: `..` would lead out of an allowed directory.
+      // `..` would leave an allowed directory.
       if (path.split('/').some((part) => part === '..' || part === '.')) return false;
       return (host.paths ?? []).some(
         (root) => path === root || path.startsWith(root.endsWith('/') ? root : `${root}/`),
@@ -123,19 +122,19 @@ export function allowsHost(host: HostRules | undefined, thing: HostThing): boole
   }
 }
 
-/** A place in the manifest, as people write it. */
-interface Place {
+/** An object of the manifest, with its path. */
+interface Located {
   readonly path: string;
   readonly value: JsonRecord;
 }
 
-function containersOf(spec: JsonRecord): readonly (Place & { readonly list: (typeof CONTAINER_LISTS)[number] })[] {
+function containersOf(spec: JsonRecord): readonly (Located & { readonly list: (typeof CONTAINER_LISTS)[number] })[] {
   return CONTAINER_LISTS.flatMap((list) =>
     recordsIn(spec, list).map((value, index) => ({ list, value, path: `pod.spec.${list}[${String(index)}]` })),
   );
 }
 
-const volumesOf = (spec: JsonRecord): readonly Place[] =>
+const volumesOf = (spec: JsonRecord): readonly Located[] =>
   recordsIn(spec, 'volumes').map((value, index) => ({ value, path: `pod.spec.volumes[${String(index)}]` }));
 
 interface Named {
@@ -147,7 +146,7 @@ const named = (holder: unknown, field: string, path: string): readonly Named[] =
   return name === undefined ? [] : [{ path: `${path}.${field}`, name }];
 };
 
-/** Every Secret or ConfigMap that the pod names. */
+/** Every Secret or ConfigMap that the pod references. */
 function referencesOf(spec: JsonRecord, kind: 'secret' | 'configMap'): readonly Named[] {
   const [ref, keyRef] = kind === 'secret' ? ['secretRef', 'secretKeyRef'] : ['configMapRef', 'configMapKeyRef'];
   const found = containersOf(spec).flatMap(({ value, path }) => [
@@ -164,11 +163,11 @@ function referencesOf(spec: JsonRecord, kind: 'secret' | 'configMap'): readonly 
       found.push(...named(recordIn(source, kind), 'name', `${path}.projected.sources[${String(n)}].${kind}`));
     });
     if (kind !== 'secret') continue;
-    // Other drivers take their credentials by name, too.
+    // Volume drivers reference their credentials, too.
     for (const [driver, settings] of Object.entries(value)) {
       for (const field of ['secretRef', 'nodePublishSecretRef'])
         found.push(...named(recordIn(settings, field), 'name', `${path}.${driver}.${field}`));
-      // Those of CSI in attributes of their own, which their nodes look up: `secretName` of file.csi.azure.com, smb.csi.k8s.io …
+      // CSI drivers do so in their own attributes, for example `secretName` of file.csi.azure.com and smb.csi.k8s.io.
       for (const [key, name] of Object.entries(recordIn(settings, 'volumeAttributes')))
         if (typeof name === 'string' && /secret-?name$/i.test(key))
           found.push({ path: `${path}.${driver}.volumeAttributes.${key}`, name });
@@ -184,7 +183,7 @@ function referencesOf(spec: JsonRecord, kind: 'secret' | 'configMap'): readonly 
 
 function imagesOf(spec: JsonRecord, sidecar: XcomSidecarSettings | undefined): readonly Named[] {
   return [
-    // The sidecar is the installation's own, and so is an image that the connection gives it.
+    // The sidecar belongs to the installation, and so does an image that the connection configures for it.
     ...containersOf(spec)
       .filter(({ value }) => !isOwnSidecar(value, sidecar))
       .flatMap(({ value, path }) => named(value, 'image', path)),
@@ -200,13 +199,13 @@ function unlisted(
 ): readonly PolicyRefusal[] {
   if (patterns === undefined) return [];
   return found
-    .filter(({ name }) => !patterns.some((pattern) => fits(full(pattern), full(name))))
+    .filter(({ name }) => !patterns.some((pattern) => matches(full(pattern), full(name))))
     .map(({ path, name }) => ({ path, message: `${name.slice(0, 200)} is not allowed`, rule }));
 }
 
 /**
- * What of a final manifest the tenant's policy does not allow; host things are judged with the Pod Security level, in `operator/admission.ts`.
- * `where.namespace` and `where.connection` are what the pod will really get; `where.sidecar` is how that connection has results carried.
+ * How a final manifest violates the tenant's policy. Host resources are checked with the Pod Security level, in `check-manifest.ts`.
+ * `where` is what the pod will get: namespace, connection, and that connection's settings of the XCom sidecar.
  */
 export function refusedByPolicy(
   manifest: JsonRecord,
@@ -214,13 +213,13 @@ export function refusedByPolicy(
     readonly namespace: string | undefined;
     readonly connection: string | undefined;
     readonly sidecar?: XcomSidecarSettings | undefined;
-    /** What the pod was hardened to. */
+    /** Level that the pod's security context was set to. */
     readonly podSecurity: PodSecurity;
   },
   { rules, name }: { readonly rules: TenantPolicy; readonly name: string },
 ): readonly PolicyRefusal[] {
   const spec = recordIn(manifest, 'spec');
-  // The old spelling still counts where the new one is absent.
+  // `serviceAccount` is the deprecated name; Kubernetes uses it where the new one is absent.
   const account = textIn(spec, 'serviceAccountName');
   const oldAccount = textIn(spec, 'serviceAccount');
   const accounts: readonly Named[] = [
@@ -230,11 +229,11 @@ export function refusedByPolicy(
       ? [{ path: 'pod.spec.serviceAccountName', name: 'default' }]
       : []),
   ];
-  const place = (path: string, text: string | undefined): readonly Named[] =>
+  const known = (path: string, text: string | undefined): readonly Named[] =>
     text === undefined ? [] : [{ path, name: text }];
   return [
-    ...unlisted(place('kubernetesConnId', where.connection), rules.connections, `${name}.connections`),
-    ...unlisted(place('pod.metadata.namespace', where.namespace), rules.namespaces, `${name}.namespaces`),
+    ...unlisted(known('kubernetesConnId', where.connection), rules.connections, `${name}.connections`),
+    ...unlisted(known('pod.metadata.namespace', where.namespace), rules.namespaces, `${name}.namespaces`),
     ...unlisted(accounts, rules.serviceAccounts, `${name}.serviceAccounts`),
     ...unlisted(imagesOf(spec, where.sidecar), rules.images, `${name}.images`, fullImage),
     ...unlisted(referencesOf(spec, 'secret'), rules.secrets, `${name}.secrets`),

@@ -7,7 +7,7 @@ import { addXcomSidecar } from '../../src/core/pod/xcom-sidecar.ts';
 import { ReentryError } from '../../src/errors.ts';
 import { commandParamsSchema } from '../../src/operator/command-params.ts';
 import { CommandManifests } from '../../src/operator/command-manifests.ts';
-import { refusedAtAdmission } from '../../src/policy/check-manifest.ts';
+import { checkManifest } from '../../src/policy/check-manifest.ts';
 import { podParamsSchema } from '../../src/operator/pod-params.ts';
 import { PodManifests } from '../../src/operator/pod-manifests.ts';
 import { parsePolicy } from '../../src/policy/policy-file.ts';
@@ -26,7 +26,7 @@ const SIDECAR = { image: 'mirror.test/alpine:3', securityContext: { runAsUser: 7
 function refused(manifest: JsonRecord, fields: FieldRules, podSecurity: PodSecurity = 'baseline'): readonly string[] {
   const place = { tenant: 't', connection: undefined, defaultNamespace: 'jobs', watched: undefined, sidecar: SIDECAR };
   const policy = rulesOf(fields);
-  const refusal = refusedAtAdmission(manifest, { podSecurity, policy: () => policy }, place);
+  const refusal = checkManifest(manifest, { podSecurity, policy: () => policy }, place);
   return refusal?.problems.map(({ path }) => path).sort() ?? [];
 }
 
@@ -178,11 +178,11 @@ describe('a path that could never mean anything is refused with the file', () =>
     ['spec.nodeSelectr', 'did you mean nodeSelector?'],
     ['spec.hostnetwork', 'did you mean hostNetwork?'],
     ['spec.containers.*.lifecyle', 'did you mean lifecycle?'],
-    ['spec.containers.*.xyz*', 'no field of spec.containers.* fits xyz*'],
+    ['spec.containers.*.xyz*', 'no field of spec.containers.* matches xyz*'],
     ['metadata.anotations', 'did you mean annotations?'],
     ['metadata.unheardOf', 'metadata has no field unheardOf'],
-    ['spec.nodeName.zone', 'nothing is below spec.nodeName'],
-    ["metadata.annotations['a/b'].c", 'nothing is below a key of metadata.annotations'],
+    ['spec.nodeName.zone', 'spec.nodeName has no fields'],
+    ["metadata.annotations['a/b'].c", 'a key of metadata.annotations has no fields'],
     ['metadata.annotations.a/b/c', 'metadata.annotations cannot have the key a/b/c'],
     ["spec.nodeSelector['a b']", 'spec.nodeSelector cannot have the key a b'],
   ])('%s', (path, said) => {
@@ -206,7 +206,7 @@ describe('a path that could never mean anything is refused with the file', () =>
     'metadata.labels.dag_id',
     'spec.containers.*.name',
   ])('nor can what reentry sets itself be forbidden: %s', (path) => {
-    expect(() => rulesOf({ never: [path] })).toThrow('reentry sets it itself');
+    expect(() => rulesOf({ never: [path] })).toThrow('reentry sets this field itself');
     expect(() => rulesOf({ only: [path] })).not.toThrow();
   });
 

