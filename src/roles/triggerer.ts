@@ -23,8 +23,8 @@ import { type LoopDelay, openLoopDelay } from '../trigger/loop-delay.ts';
 import { Orphans, type OrphanSettings } from '../trigger/orphans.ts';
 import { Ownership, takenOverShards$ } from '../trigger/ownership.ts';
 import { PodBook } from '../trigger/pod-book.ts';
-import { published$ } from '../trigger/published.ts';
-import { triggerActions$ } from '../trigger/trigger-actions.ts';
+import { published$ } from '../trigger/publish.ts';
+import { triggerEvents$ } from '../trigger/trigger-events.ts';
 import { WaitingRuns, type WaitingSettings } from '../trigger/waiting-runs.ts';
 import { runRefSchema } from '../wire/messages.ts';
 import { watchedPods$, watchScopes } from '../trigger/watched-pods.ts';
@@ -153,7 +153,7 @@ export function triggerer({ broker, clusters, settings, log, meter }: TriggererD
         meter,
       }).pipe(share());
       const left$ = takenOver$.pipe(ignoreElements(), endWith(true), share());
-      const words$ = triggerActions$(
+      const words$ = triggerEvents$(
         {
           subscriptions$: broker.subscriptions.changes$(settings.id).pipe(
             tap(({ kind }) => {

@@ -33,7 +33,7 @@ import type { Engine } from '../worker/protocol/engine.ts';
 import { intakeHandler } from '../worker/protocol/intake.ts';
 import { operatorStep } from '../worker/protocol/operator-step.ts';
 import { Follows } from '../worker/live-logs.ts';
-import { HeldPods } from '../worker/protocol/held-pods.ts';
+import { BlockingRuns } from '../worker/protocol/blocking.ts';
 import { KnownRequests } from '../worker/protocol/known-requests.ts';
 import { Janitor, LEASE_EVERY_MS } from '../worker/upkeep/janitor.ts';
 import { laneHandler } from '../worker/protocol/step.ts';
@@ -113,7 +113,7 @@ export function worker(deps: WorkerDeps): Worker {
       policy: settings.retryPolicy ?? RETRY_POLICY,
       concurrencyLimits: settings.concurrencyLimits ?? {},
       known: new KnownRequests(),
-      held: new HeldPods(settings.installation, broker.nudges$(settings.id).pipe(share()), stop$),
+      held: new BlockingRuns(settings.installation, broker.nudges$(settings.id).pipe(share()), stop$),
       follows: new Follows({
         ...{ live: broker.live, runs: broker.runs, id: settings.id, log, meter },
         follow: async (run, state, publish, signal) => {

@@ -12,7 +12,7 @@ import type { PodSignal } from '../../src/ports/cluster.ts';
 import { Orphans } from '../../src/trigger/orphans.ts';
 import { Ownership } from '../../src/trigger/ownership.ts';
 import { PodBook } from '../../src/trigger/pod-book.ts';
-import { triggerActions$ } from '../../src/trigger/trigger-actions.ts';
+import { triggerEvents$ } from '../../src/trigger/trigger-events.ts';
 import { WaitingRuns } from '../../src/trigger/waiting-runs.ts';
 import { watchedPods$, watchScopes } from '../../src/trigger/watched-pods.ts';
 import { NEVER, from, merge } from 'rxjs';
@@ -86,7 +86,7 @@ for (let round = 0; round < rounds; round += 1) {
       filter(({ signal }) => signal.kind === 'pod'),
       map(told),
     );
-    const actions$ = triggerActions$(
+    const actions$ = triggerEvents$(
       { subscriptions$: merge(subscriptions$, NEVER), pods$: watched$, takenOver$: NEVER },
       { book, runs, orphans },
       { now: Date.now, ask$: () => NEVER },

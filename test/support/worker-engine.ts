@@ -5,7 +5,7 @@ import { accepted, deferred, taken } from '../../src/core/run/state-changes.ts';
 import type { RunState } from '../../src/wire/messages.ts';
 import type { Engine } from '../../src/worker/protocol/engine.ts';
 import { Follows } from '../../src/worker/live-logs.ts';
-import { HeldPods } from '../../src/worker/protocol/held-pods.ts';
+import { BlockingRuns } from '../../src/worker/protocol/blocking.ts';
 import { KnownRequests } from '../../src/worker/protocol/known-requests.ts';
 import { NO_TRACER } from '../../src/worker/protocol/tracing.ts';
 import { anInstallation } from './nats-server.ts';
@@ -37,7 +37,7 @@ export async function anEngine(servers: string, id = 'w1') {
     concurrencyLimits: {},
     known: new KnownRequests(),
     tracer: NO_TRACER,
-    held: new HeldPods('test', NEVER, NEVER),
+    held: new BlockingRuns('test', NEVER, NEVER),
     follows: new Follows({
       ...{ live: broker.live, runs: broker.runs, id, log: SILENT },
       meter: { count: () => undefined, gauge: () => undefined, observeSeconds: () => undefined },

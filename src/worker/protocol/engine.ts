@@ -5,7 +5,7 @@ import type { Log, Meter, Tracer } from '../../ports/ambient.ts';
 import type { Broker } from '../../ports/broker.ts';
 import type { Clusters } from '../../ports/cluster.ts';
 import type { Follows } from '../live-logs.ts';
-import type { HeldPods } from './held-pods.ts';
+import type { BlockingRuns } from './blocking.ts';
 import type { KnownRequests } from './known-requests.ts';
 
 /** All that the run protocol needs of the outside, and who carries it out. */
@@ -31,7 +31,7 @@ export interface Engine {
   /** Requests lately read. */
   readonly known: KnownRequests;
   /** Runs that keep their slot while their pod runs. */
-  readonly held: HeldPods;
+  readonly held: BlockingRuns;
   /** Runs whose log is sent live to whoever listens. */
   readonly follows: Follows;
   readonly log: Log;

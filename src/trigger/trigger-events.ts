@@ -48,7 +48,7 @@ export interface TriggerMemory {
  * One map look-up per pod change, whatever the number of waiting runs. It keeps no queue: what it gives is bounded by the
  * number of subscriptions between two repeats, and `published$` keeps one word per run.
  */
-export function triggerActions$(
+export function triggerEvents$(
   { subscriptions$, pods$, takenOver$ }: TriggerInputs,
   { book, runs, orphans }: TriggerMemory,
   { now, ask$ }: { readonly now: () => number; readonly ask$: (check: Check) => ObservableInput<Checked['answer']> },

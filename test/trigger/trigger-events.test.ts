@@ -7,7 +7,7 @@ import type { Action, Checked } from '../../src/trigger/actions.ts';
 import { Orphans } from '../../src/trigger/orphans.ts';
 import { Ownership } from '../../src/trigger/ownership.ts';
 import { PodBook } from '../../src/trigger/pod-book.ts';
-import { triggerActions$ } from '../../src/trigger/trigger-actions.ts';
+import { triggerEvents$ } from '../../src/trigger/trigger-events.ts';
 import { WaitingRuns, type WaitingSettings } from '../../src/trigger/waiting-runs.ts';
 import { aContainer, aPod, anEndedPod, aPut } from '../support/builders.ts';
 import { marbles } from '../support/marbles.ts';
@@ -45,7 +45,7 @@ function drawn$(
   const runs = new WaitingRuns(book, ownership, now(), settings);
   const orphans = new Orphans(ownership, (uid) => runs.isWaitedFor(uid), now(), { defaultQueue: 'default' });
   const signal = (of: PodSignal) => ({ scope: SCOPE, signal: of });
-  return triggerActions$(
+  return triggerEvents$(
     {
       subscriptions$: inputs.subscriptions$,
       pods$: inputs.pods$.pipe(
@@ -72,7 +72,7 @@ const signals: Readonly<Record<string, PodSignal>> = {
   s: { kind: 'synced' },
 };
 
-suite('triggerActions$', () => {
+suite('triggerEvents$', () => {
   test("fires on the pod's end, in the same instant, whichever came first", () => {
     marbles(({ hot$, cold$, expectObservable, now }) => {
       const subscriptions$ = hot$('-p', { p: aPut() });

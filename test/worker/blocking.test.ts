@@ -1,7 +1,7 @@
 import { NEVER } from 'rxjs';
 import { expect, test } from 'vitest';
 import type { Cluster } from '../../src/ports/cluster.ts';
-import { type Heard, HeldPods } from '../../src/worker/protocol/held-pods.ts';
+import { type BlockingEvent, BlockingRuns } from '../../src/worker/protocol/blocking.ts';
 import { freshName } from '../support/kubernetes.ts';
 import { podRuns } from '../support/pod-runs.ts';
 
@@ -47,8 +47,8 @@ test('a deadline counts only for a pod that was seen after it: a watch that is b
   const context = aContext({}, {}, { cluster: () => watched });
   const now = context.now();
   const deadlines = { from: now, scheduleBy: now + 1_000, startBy: now + 1_000 };
-  const heard: Heard[] = [];
-  const hearing = new HeldPods('test', NEVER, NEVER).next(context, ref, { terminal: true, ...deadlines });
+  const heard: BlockingEvent[] = [];
+  const hearing = new BlockingRuns('test', NEVER, NEVER).next(context, ref, { terminal: true, ...deadlines });
   void hearing.then((one) => heard.push(one));
 
   await expect.poll(() => looks).toEqual(['Pending']);

@@ -2,7 +2,7 @@ import { from } from 'rxjs';
 import { expect, suite, test, vi } from 'vitest';
 import type { Log, Meter } from '../../src/ports/ambient.ts';
 import type { Firing, Word } from '../../src/trigger/actions.ts';
-import { published$, type Voice } from '../../src/trigger/published.ts';
+import { published$, type Voice } from '../../src/trigger/publish.ts';
 import { aPod } from '../support/builders.ts';
 
 const nothing = (): void => undefined;

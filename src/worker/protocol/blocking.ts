@@ -33,7 +33,7 @@ const LOOK_AGAIN_MS = 10_000;
 const LONGEST_TIMER_MS = 86_400_000;
 
 /** What a held run hears. */
-export type Heard =
+export type BlockingEvent =
   | { readonly kind: 'event'; readonly event: TriggerEvent }
   | { readonly kind: 'cancelled' }
   /** The worker stops: a sibling goes on. */
@@ -46,7 +46,7 @@ interface Look {
 }
 
 /** The held runs of one worker. */
-export class HeldPods {
+export class BlockingRuns {
   readonly #installation: string;
   readonly #nudges$: Observable<RunKey>;
   readonly #stop$: Observable<unknown>;
@@ -61,7 +61,7 @@ export class HeldPods {
   }
 
   /** The next thing that happens to a held run. @throws ReentryError FENCED when another worker took it over */
-  async next(context: StepContext<unknown>, pod: PodRef, wait: Await): Promise<Heard> {
+  async next(context: StepContext<unknown>, pod: PodRef, wait: Await): Promise<BlockingEvent> {
     const { run } = context;
     const looks$ = merge(
       this.#nudges$.pipe(filter((nudged) => nudged.tenant === run.tenant && nudged.runId === run.runId)),
@@ -69,10 +69,10 @@ export class HeldPods {
     ).pipe(
       exhaustMap(() => from(context.checkOwner())),
       filter(({ cancelRequested }) => cancelRequested),
-      map((): Heard => ({ kind: 'cancelled' })),
+      map((): BlockingEvent => ({ kind: 'cancelled' })),
     );
-    const stopped$ = this.#stop$.pipe(map((): Heard => ({ kind: 'stopped' })));
-    const events$ = this.#event$(context, pod, wait).pipe(map((event): Heard => ({ kind: 'event', event })));
+    const stopped$ = this.#stop$.pipe(map((): BlockingEvent => ({ kind: 'stopped' })));
+    const events$ = this.#event$(context, pod, wait).pipe(map((event): BlockingEvent => ({ kind: 'event', event })));
     return firstValueFrom(race(events$, looks$, stopped$), { defaultValue: { kind: 'stopped' } });
   }
 
