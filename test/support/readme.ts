@@ -11,6 +11,7 @@ import { EXECUTOR_OPTIONS, type ExecutorOption } from '../../src/airflow/executo
 import { PARAM_FACTS, type ParamFacts } from './param-facts.ts';
 import { podParamsSchema } from '../../src/operator/pod-params.ts';
 import { METRIC_ROWS } from '../../src/metrics.ts';
+import { PERMISSIONS } from '../../src/wire/permissions.ts';
 import { layoutOf, streamTable } from '../../src/wire/streams.ts';
 import { DEFAULT_SUBJECT_ROOT } from '../../src/wire/subjects.ts';
 
@@ -107,6 +108,25 @@ export function sections(): Readonly<Record<string, Readonly<Record<string, stri
     'README.md': {
       states: `\`\`\`mermaid\n${stateDiagram().trim()}\n\`\`\``,
     },
+    'src/wire/README.md': {
+      streams: table(
+        ['stream', 'subjects', 'kept', 'what it holds'],
+        streams.map((row) => [
+          code(row.name),
+          row.subjects.map(code).join(' '),
+          row.retention === 'workqueue'
+            ? 'until done'
+            : row.maxAgeSeconds === undefined
+              ? 'until swept'
+              : `${String(row.maxAgeSeconds / 86_400)} days`,
+          row.description,
+        ]),
+      ),
+      permissions: table(
+        ['what it is for', 'may publish', 'may subscribe'],
+        PERMISSIONS.map(({ what, publish, subscribe }) => [what, publish.join(', '), subscribe.join(', ')]),
+      ),
+    },
     'src/operator/README.md': {
       parameters: table(['parameter', "Airflow's", 'type', 'default', 'what it is', 'lands in'], parameterRows()),
       diagnoses: table(
@@ -147,19 +167,6 @@ export function sections(): Readonly<Record<string, Readonly<Record<string, stri
           code(`${row.flag} ${row.value}`),
           row.default === undefined ? '' : code(row.default),
           row.says,
-        ]),
-      ),
-      streams: table(
-        ['stream', 'subjects', 'kept', 'what it holds'],
-        streams.map((row) => [
-          code(row.name),
-          row.subjects.map(code).join(' '),
-          row.retention === 'workqueue'
-            ? 'until done'
-            : row.maxAgeSeconds === undefined
-              ? 'until swept'
-              : `${String(row.maxAgeSeconds / 86_400)} days`,
-          row.description,
         ]),
       ),
       metrics: table(
