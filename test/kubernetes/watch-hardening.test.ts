@@ -57,6 +57,29 @@ describe('a watch', () => {
     expect(from(server.asked[1])).toBe('7');
   });
 
+  test('cut within its initial events begins anew, because later ones of them can be older', async () => {
+    const open: ServerResponse[] = [];
+    await using server = await scriptedServer((asked, response) => {
+      open.push(response);
+      if (asked.index === 0) begin(response, line('ADDED', podObject('one', 'u1', '5')));
+      else if (isWatchList(asked))
+        begin(
+          response,
+          ...[podObject('one', 'u1', '5'), podObject('two', 'u2', '3')].map((pod) => line('ADDED', pod)),
+          mark('9'),
+        );
+      // From version 5 on there is nothing: pod two has not changed since version 3.
+      else begin(response);
+    });
+    const said = watching(await server.cluster(QUICK));
+    await expect.poll(() => told(said, 'u1')).toBeDefined();
+    open[0]!.socket?.resetAndDestroy();
+    await expect.poll(() => server.asked.length).toBeGreaterThan(1);
+    expect(from(server.asked[1])).toBeNull();
+    await expect.poll(() => told(said, 'u2')).toBeDefined();
+    await expect.poll(() => said.some(({ kind }) => kind === 'synced')).toBe(true);
+  });
+
   test('without any bookmark goes on from the last event, also after a silence', async () => {
     await using server = await scriptedServer((asked, response) => {
       if (asked.index === 0) begin(response, mark('7'), line('MODIFIED', podObject('one', 'u1', '9')));

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { ended, retrying } from '../../src/core/run/state-changes.ts';
+import { ended, retrying, subscriptionOf } from '../../src/core/run/state-changes.ts';
 import type { Cluster } from '../../src/ports/cluster.ts';
 import { Janitor } from '../../src/worker/upkeep/janitor.ts';
 import { removeKeptPods } from '../../src/worker/upkeep/retained-pods.ts';
@@ -27,6 +27,23 @@ test('a retry whose owner was lost gets its subscription back as well', async ()
   await janitor.sweep();
   await janitor.sweep();
   expect(await broker.subscriptions.read(run)).toMatchObject({ value: { attempt: 2, then: 'start' } });
+});
+
+test('an overdue start is published again, but not that of a run that waits for its turn', async () => {
+  const { engine, broker, queued } = await anEngine(server.url());
+  const overdue = { notBefore: broker.now() - 3_600_000 };
+  const waits = async (runId: string, wait: NonNullable<typeof queued.await>) => {
+    const state = { ...queued, await: wait, op: 'test' };
+    const written = await broker.runs.write({ tenant: 't', runId }, state, 0);
+    const subscription = written.kind === 'written' ? subscriptionOf(state, written.revision) : undefined;
+    await broker.subscriptions.put({ tenant: 't', runId }, subscription!);
+    const janitor = new Janitor(engine, { retentionMs: 1e9 });
+    await janitor.sweep();
+    await janitor.sweep();
+    return await broker.queues.undelivered('default');
+  };
+  expect(await waits('for-its-turn', { ...overdue, gate: { why: 'turn', since: 0 } })).toBe(0);
+  expect(await waits('for-a-time', overdue)).toBe(1);
 });
 
 test('ended runs go when their retention is over, and not before', async () => {

@@ -50,6 +50,17 @@ describe('a pod’s name', () => {
   });
 });
 
+describe('a base without a value', () => {
+  test('keeps the value that the client set, however empty that is', () => {
+    const base = { spec: { automountServiceAccountToken: null, enableServiceLinks: undefined, nodeSelector: null } };
+    const client = { spec: { automountServiceAccountToken: false, enableServiceLinks: false, nodeSelector: {} } };
+    expect(reconcilePods(base, client)['spec']).toMatchObject(client.spec);
+    expect(
+      spec({ image: 'i', automountServiceAccountToken: false }, { template: base })['automountServiceAccountToken'],
+    ).toBe(false);
+  });
+});
+
 describe('labels', () => {
   test.each([
     ['dag*', 'dag-6b24921d4'],
