@@ -3,7 +3,7 @@ import { judge, judgeAbsence, type Judgement } from '../core/pod/judge.ts';
 import type { PodPhase, PodProjection } from '../core/pod/projection.ts';
 import { shardOf } from '../core/shard.ts';
 import type { PodSignal } from '../ports/cluster.ts';
-import type { Subscription, TriggerEvent } from '../wire/messages.ts';
+import type { Subscription, TriggerEvent } from '../wire/triggers.ts';
 import type { RunKey } from '../wire/subjects.ts';
 import { nextLoggingAt } from '../trigger/logging-interval.ts';
 

@@ -1,6 +1,6 @@
 /** What a `KubernetesPodOperator` of a program's own is made with, and what its steps come to. */
 import { z } from 'zod';
-import type { RunContext } from '../wire/messages.ts';
+import type { RunContext } from '../wire/run-request.ts';
 import type { Clock } from './api-retry.ts';
 import type { PodCallbacks } from '../operator/callbacks.ts';
 import type { PodOperatorHookProtocol } from './hook.ts';

@@ -3,12 +3,15 @@ import { z } from 'zod';
 import { ReentryError } from '../errors.ts';
 import type { ErrorCode } from '../errors.ts';
 
-import { diagnosisSchema, outcomeSchema, PHASES, PRIORITIES, queuePositionSchema } from '../wire/messages.ts';
-import type { ServiceReply } from '../wire/messages.ts';
+import { diagnosisSchema, outcomeSchema } from '../wire/outcome.ts';
+import { queuePositionSchema } from '../wire/queues.ts';
+import { PRIORITIES } from '../wire/run-request.ts';
+import { PHASES } from '../wire/run-state.ts';
+import type { ServiceReply } from '../wire/services.ts';
 
 const instant = z.number();
 
-/** What `status` and `list` say of a run. @see wire/messages.ts RunSummary */
+/** A run in the replies of `status` and `list`. @see wire/services.ts RunSummary */
 export const runSummarySchema = z.looseObject({
   tenant: z.string(),
   runId: z.string(),

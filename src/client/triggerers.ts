@@ -3,7 +3,7 @@ import { catchError, lastValueFrom, scan, takeUntil, throwError, timer } from 'r
 import type { Observable } from 'rxjs';
 import { SHARDS, shardsOf } from '../core/shard.ts';
 import { ReentryError } from '../errors.ts';
-import type { Heartbeat } from '../wire/heartbeat.ts';
+import type { Heartbeat } from '../wire/presence.ts';
 
 /** Two heartbeats and a little. */
 const LISTEN_MS = 1_300;

@@ -5,7 +5,7 @@ import { z } from 'zod';
 import type { Client, RunSubmission } from '../client/index.ts';
 import { ReentryError } from '../errors.ts';
 import type { Problem } from '../errors.ts';
-import type { FinalState } from '../wire/messages.ts';
+import type { FinalState } from '../wire/outcome.ts';
 import { EXIT_CODES, FATE_CODES } from './exit-codes.ts';
 import type { ExitCode } from './exit-codes.ts';
 import { paintFor, state } from './paint.ts';

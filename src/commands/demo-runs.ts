@@ -1,5 +1,7 @@
 /** The demo's runs: what each is, and how it must end. */
-import type { CompletedData, FinalState, RunRequestInput } from '../wire/messages.ts';
+import type { CompletedData } from '../wire/events.ts';
+import type { FinalState } from '../wire/outcome.ts';
+import type { RunRequestInput } from '../wire/run-request.ts';
 
 /** One run of the demo. */
 export interface DemoRun {

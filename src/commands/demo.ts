@@ -7,7 +7,7 @@ import type { Client } from '../client/index.ts';
 import type { Config } from '../config.ts';
 import { installationSelector } from '../core/pod/labels.ts';
 import { ReentryError } from '../errors.ts';
-import type { CompletedData } from '../wire/messages.ts';
+import type { CompletedData } from '../wire/events.ts';
 import { openClient } from './connection.ts';
 import { startRole } from './demo-processes.ts';
 import type { RoleChild } from './demo-processes.ts';

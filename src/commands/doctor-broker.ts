@@ -3,8 +3,8 @@ import { z } from 'zod';
 import type { Config } from '../config.ts';
 import { ReentryError } from '../errors.ts';
 import type { Broker } from '../ports/broker.ts';
-import { MAX_REQUEST_BYTES } from '../wire/messages.ts';
-import type { RolePresence } from '../wire/messages.ts';
+import { MAX_REQUEST_BYTES } from '../wire/run-request.ts';
+import type { RolePresence } from '../wire/presence.ts';
 import { natsOptions } from './connection.ts';
 import type { Finding } from './doctor.ts';
 

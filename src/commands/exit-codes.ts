@@ -1,5 +1,5 @@
 import type { ErrorCode } from '../errors.ts';
-import type { FinalState } from '../wire/messages.ts';
+import type { FinalState } from '../wire/outcome.ts';
 
 /**
  * What the process's exit code says. `submit --wait` and `result` end with the run's own fate; a command that waits ends at the first

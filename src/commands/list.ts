@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { z } from 'zod';
 import { nearest } from '../core/nearest.ts';
 import { ReentryError } from '../errors.ts';
-import { PHASES } from '../wire/messages.ts';
+import { PHASES } from '../wire/run-state.ts';
 import { openClient } from './connection.ts';
 import { EXIT_CODES } from './exit-codes.ts';
 import { paintFor, plain, span, state } from './paint.ts';

@@ -1,7 +1,7 @@
 /** How runs look on a terminal. */
 import colours from 'picocolors';
 import type { RunStatus } from '../client/index.ts';
-import type { Diagnosis } from '../wire/messages.ts';
+import type { Diagnosis } from '../wire/outcome.ts';
 
 /** Colours or none. */
 export type Paint = ReturnType<typeof colours.createColors>;

@@ -6,7 +6,7 @@ import { z } from 'zod';
 import { nearest } from '../core/nearest.ts';
 import { ReentryError } from '../errors.ts';
 import type { Operations } from '../ports/operations.ts';
-import { WIRE_VERSION } from '../wire/messages.ts';
+import { WIRE_VERSION } from '../core/wire-version.ts';
 import { openInstallation } from './dlq.ts';
 import { EXIT_CODES } from './exit-codes.ts';
 import { paintFor, plain, span } from './paint.ts';

@@ -6,8 +6,8 @@ import { parseYamlFile } from '../config.ts';
 import { nearest } from '../core/nearest.ts';
 import { ReentryError } from '../errors.ts';
 import type { Problem } from '../errors.ts';
-import { runRequestSchema } from '../wire/messages.ts';
-import type { RunRequestInput } from '../wire/messages.ts';
+import { runRequestSchema } from '../wire/run-request.ts';
+import type { RunRequestInput } from '../wire/run-request.ts';
 import { readText } from './shell.ts';
 import type { Shell } from './shell.ts';
 

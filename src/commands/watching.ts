@@ -4,7 +4,7 @@ import { lastValueFrom, takeUntil, tap } from 'rxjs';
 import type { Client, StoredEvent } from '../client/index.ts';
 import { shownText } from '../client/log-lines.ts';
 import { ReentryError } from '../errors.ts';
-import type { CompletedData } from '../wire/messages.ts';
+import type { CompletedData } from '../wire/events.ts';
 import { EXIT_CODES, FATE_CODES } from './exit-codes.ts';
 import type { ExitCode } from './exit-codes.ts';
 import { diagnosisLines, paintFor, plain, span, state } from './paint.ts';

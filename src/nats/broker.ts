@@ -1,5 +1,5 @@
 import type { Broker } from '../ports/broker.ts';
-import { runRefSchema } from '../wire/messages.ts';
+import { runRefSchema } from '../wire/presence.ts';
 import { filledBuckets } from '../wire/streams.ts';
 import { brokerTime } from './broker-time.ts';
 import { connectNats } from './connection.ts';

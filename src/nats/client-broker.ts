@@ -1,8 +1,8 @@
 import { EMPTY, concatMap, map, of } from 'rxjs';
 import { ReentryError } from '../errors.ts';
 import type { ClientBroker, StoredEvent } from '../ports/client.ts';
-import { cloudEventSchema, eventStepOf, eventTypeOf } from '../wire/cloud-events.ts';
-import { serviceReplySchema } from '../wire/messages.ts';
+import { cloudEventSchema, eventStepOf, eventTypeOf } from '../wire/events.ts';
+import { serviceReplySchema } from '../wire/services.ts';
 import { decoded, rawRunOf } from './codec.ts';
 import { connectNats } from './connection.ts';
 import { coreMessages$ } from './core-messages.ts';

@@ -1,6 +1,6 @@
 import { share } from 'rxjs';
 import type { ExecutorMembers } from '../ports/broker.ts';
-import { executorHeartbeatSchema } from '../wire/executor-beat.ts';
+import { executorHeartbeatSchema } from '../wire/presence.ts';
 import { decodedMessages$ } from './core-messages.ts';
 import type { Link } from './link.ts';
 

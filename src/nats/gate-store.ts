@@ -1,5 +1,5 @@
 import type { GateStore, Versioned } from '../ports/stores.ts';
-import { queueRecordSchema, concurrencySlotsSchema } from '../wire/messages.ts';
+import { queueRecordSchema, concurrencySlotsSchema } from '../wire/queues.ts';
 import { keys } from '../wire/subjects.ts';
 import type { z } from 'zod';
 import { decoded } from './codec.ts';

@@ -1,8 +1,8 @@
 import { EMPTY, concatMap, of, share } from 'rxjs';
 import type { Observable } from 'rxjs';
 import type { ClaimChange, Membership } from '../ports/broker.ts';
-import { type Heartbeat, heartbeatSchema } from '../wire/heartbeat.ts';
-import { claimSchema } from '../wire/messages.ts';
+import { heartbeatSchema, claimSchema } from '../wire/presence.ts';
+import type { Heartbeat } from '../wire/presence.ts';
 import { decoded } from './codec.ts';
 import { decodedMessages$ } from './core-messages.ts';
 import { keyValues } from './key-values.ts';

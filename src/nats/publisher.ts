@@ -1,9 +1,9 @@
 import { headers } from 'nats';
 import type { Publisher } from '../ports/broker.ts';
-import { CLOUD_EVENT_CONTENT_TYPE, cloudEvent } from '../wire/cloud-events.ts';
+import { CLOUD_EVENT_CONTENT_TYPE, cloudEvent } from '../wire/events.ts';
 import type { EventType, RunKey } from '../wire/subjects.ts';
 import { keys } from '../wire/subjects.ts';
-import type { CompletedData, LifecycleData } from '../wire/messages.ts';
+import type { CompletedData, LifecycleData } from '../wire/events.ts';
 import type { Link } from './link.ts';
 import { publishRun } from './publish-run.ts';
 import { publishAcked } from './publish.ts';

@@ -1,6 +1,6 @@
 import type { RunStore, Versioned } from '../ports/stores.ts';
-import { runStateSchema } from '../wire/messages.ts';
-import type { RunState } from '../wire/messages.ts';
+import { runStateSchema } from '../wire/run-state.ts';
+import type { RunState } from '../wire/run-state.ts';
 import { keys } from '../wire/subjects.ts';
 import type { RunKey } from '../wire/subjects.ts';
 import { enc } from '../wire/tokens.ts';

@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { ReentryError } from '../errors.ts';
 import type { Problem } from '../errors.ts';
 import type { ServiceHost } from '../ports/broker.ts';
-import type { ServiceReply } from '../wire/messages.ts';
+import type { ServiceReply } from '../wire/services.ts';
 import { dec } from '../wire/tokens.ts';
 import { coreMessages$ } from './core-messages.ts';
 import type { Link } from './link.ts';

@@ -1,7 +1,8 @@
 import { EMPTY, concatMap, of } from 'rxjs';
 import { shardOf } from '../core/shard.ts';
 import type { GateChange, SubscriptionChange, SubscriptionStore } from '../ports/stores.ts';
-import { queueRecordSchema, concurrencySlotsSchema, subscriptionSchema } from '../wire/messages.ts';
+import { queueRecordSchema, concurrencySlotsSchema } from '../wire/queues.ts';
+import { subscriptionSchema } from '../wire/triggers.ts';
 import { keys } from '../wire/subjects.ts';
 import { dec } from '../wire/tokens.ts';
 import { decoded, runOf } from './codec.ts';

@@ -5,7 +5,7 @@ import { recordIn } from '../core/json.ts';
 import type { PodRef } from '../core/pod/projection.ts';
 import type { Log } from '../ports/ambient.ts';
 import type { Cluster, LogLine, Manifest } from '../ports/cluster.ts';
-import type { TriggerEvent } from '../wire/messages.ts';
+import type { TriggerEvent } from '../wire/triggers.ts';
 
 /** How a callback is called. As in the seed only `sync` is ever sent; every hook may be an async function all the same. */
 export const ExecutionMode = { SYNC: 'sync', ASYNC: 'async' } as const;

@@ -9,7 +9,7 @@ import { addXcomSidecar, type XcomSidecarSettings } from '../core/pod/xcom-sidec
 import { type Problem, ReentryError } from '../errors.ts';
 import { type PodTarget, type ManifestRefusal, type ManifestRules, checkManifest } from '../policy/check-manifest.ts';
 import type { Manifest } from '../ports/cluster.ts';
-import type { RunRequest } from '../wire/messages.ts';
+import type { RunRequest } from '../wire/run-request.ts';
 import type { RunKey } from '../wire/subjects.ts';
 import { commandArgs } from './command.ts';
 import type { CommandParams } from './command-params.ts';

@@ -1,7 +1,7 @@
 /** What a pod run waits for, and what it has learnt of its pod. */
 import { diagnosisOf } from '../core/run/diagnosis.ts';
 import type { ContainerProjection, PodProjection, PodRef } from '../core/pod/projection.ts';
-import type { Await } from '../wire/messages.ts';
+import type { Await } from '../wire/triggers.ts';
 import type { StepContext, StepFacts, StepOutcome } from './operator.ts';
 import type { PodParams } from './pod-params.ts';
 import type { LogsRead } from './run-pods.ts';

@@ -2,7 +2,7 @@
 import type { PodPhase, PodProjection, PodRef } from '../core/pod/projection.ts';
 import { deletesPod } from '../core/pod/finish-action.ts';
 import { XCOM } from '../core/pod/xcom-sidecar.ts';
-import type { Outcome } from '../wire/messages.ts';
+import type { Outcome } from '../wire/outcome.ts';
 import { readLogs } from './logs/step.ts';
 import type { PodParams } from './pod-params.ts';
 import { graceOf, type PodStep } from './pod-step.ts';

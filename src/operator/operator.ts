@@ -9,7 +9,10 @@ import type { Log } from '../ports/ambient.ts';
 import type { LiveChunk } from '../ports/broker.ts';
 import type { Cluster, Manifest } from '../ports/cluster.ts';
 import type { LogStore, ResultStore } from '../ports/stores.ts';
-import type { Await, Diagnosis, Outcome, RunRequest, RunState, TriggerEvent } from '../wire/messages.ts';
+import type { Diagnosis, Outcome } from '../wire/outcome.ts';
+import type { RunRequest } from '../wire/run-request.ts';
+import type { RunState } from '../wire/run-state.ts';
+import type { Await, TriggerEvent } from '../wire/triggers.ts';
 import type { RunKey } from '../wire/subjects.ts';
 
 /** What an operator gets for one step. `state` is the state as it was when the step was taken. */

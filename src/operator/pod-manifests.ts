@@ -8,7 +8,7 @@ import type { PodSecurity } from '../core/pod/pod-security.ts';
 import type { XcomSidecarSettings } from '../core/pod/xcom-sidecar.ts';
 import { type Problem, ReentryError } from '../errors.ts';
 import type { Cluster, Manifest } from '../ports/cluster.ts';
-import type { RunRequest } from '../wire/messages.ts';
+import type { RunRequest } from '../wire/run-request.ts';
 import type { RunKey } from '../wire/subjects.ts';
 import { type PodTarget, type ManifestRefusal, checkManifest } from '../policy/check-manifest.ts';
 import type { CallbackRegistry, PodCallbacks } from './callbacks.ts';

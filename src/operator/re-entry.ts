@@ -2,7 +2,7 @@
 import { diagnose, diagnosisOf } from '../core/run/diagnosis.ts';
 import { hasStarted, judgePod, podVerdict } from '../core/pod/judge.ts';
 import type { PodProjection } from '../core/pod/projection.ts';
-import type { TriggerEvent } from '../wire/messages.ts';
+import type { TriggerEvent } from '../wire/triggers.ts';
 import { again, baseOf, factsOf, timesOf } from './deferral.ts';
 import { readLogs, storeFailure } from './logs/step.ts';
 import type { StepFacts, StepOutcome } from './operator.ts';

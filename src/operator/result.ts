@@ -1,7 +1,8 @@
 /** Where a run's result goes: small ones into state and event, larger ones into an object. @see spec protocol §9 */
 import { z } from 'zod';
 import type { ResultStore } from '../ports/stores.ts';
-import { MAX_INLINE_RESULT_BYTES, type ResultRef } from '../wire/messages.ts';
+import { MAX_INLINE_RESULT_BYTES } from '../wire/outcome.ts';
+import type { ResultRef } from '../wire/outcome.ts';
 import type { RunKey } from '../wire/subjects.ts';
 
 /** Name of a result object. */

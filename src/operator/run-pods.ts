@@ -7,7 +7,7 @@ import { XCOM } from '../core/pod/xcom-sidecar.ts';
 import type { Log } from '../ports/ambient.ts';
 import type { Cluster, Manifest, PodEventLine } from '../ports/cluster.ts';
 import type { LogStore } from '../ports/stores.ts';
-import { MAX_LOG_CHUNK_BYTES } from '../wire/messages.ts';
+import { MAX_LOG_CHUNK_BYTES } from '../wire/streams.ts';
 import type { RunKey } from '../wire/subjects.ts';
 import { type LineFormat, type LogSource, storeContainerLog } from './logs/reader.ts';
 import type { StepContext } from './operator.ts';

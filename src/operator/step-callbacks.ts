@@ -2,7 +2,8 @@
 import { textIn } from '../core/json.ts';
 import type { PodRef } from '../core/pod/projection.ts';
 import type { Cluster, Manifest } from '../ports/cluster.ts';
-import { type TriggerEvent, triggerEventSchema } from '../wire/messages.ts';
+import { triggerEventSchema } from '../wire/triggers.ts';
+import type { TriggerEvent } from '../wire/triggers.ts';
 import { type CallbackArgs, ExecutionMode, type PodCallbacks, RunCallbacks } from './callbacks.ts';
 import type { StepContext } from './operator.ts';
 import type { PodParams } from './pod-params.ts';

@@ -5,7 +5,7 @@ import { jsonProblem } from '../core/json-problem.ts';
 import type { ContainerProjection, PodProjection } from '../core/pod/projection.ts';
 import { XCOM } from '../core/pod/xcom-sidecar.ts';
 import { KubernetesError } from '../errors.ts';
-import type { Outcome } from '../wire/messages.ts';
+import type { Outcome } from '../wire/outcome.ts';
 import { baseOf, refOf } from './deferral.ts';
 import type { StepContext } from './operator.ts';
 import type { PodParams } from './pod-params.ts';

@@ -2,7 +2,7 @@
 import { Liquid } from 'liquidjs';
 import { isRecord, type JsonRecord } from '../core/json.ts';
 import type { Problem } from '../errors.ts';
-import type { RunRequest } from '../wire/messages.ts';
+import type { RunRequest } from '../wire/run-request.ts';
 import type { RunKey } from '../wire/subjects.ts';
 import type { PodParams } from './pod-params.ts';
 

@@ -1,19 +1,10 @@
 /** What roles need of NATS beside its stores: work queues, publishing, questions, live logs, membership. */
-import type { ExecutorHeartbeat } from '../wire/executor-beat.ts';
-import type { Heartbeat } from '../wire/heartbeat.ts';
-import type {
-  CompletedData,
-  CtlMessage,
-  Diagnosis,
-  LifecycleData,
-  ResumeMessage,
-  StartMessage,
-  Claim,
-  QueueLoad,
-  QueuePosition,
-  RolePresence,
-  ServiceReply,
-} from '../wire/messages.ts';
+import type { ExecutorHeartbeat, Heartbeat, Claim, RolePresence } from '../wire/presence.ts';
+import type { CompletedData, LifecycleData } from '../wire/events.ts';
+import type { Diagnosis } from '../wire/outcome.ts';
+import type { QueueLoad, QueuePosition } from '../wire/queues.ts';
+import type { ServiceReply } from '../wire/services.ts';
+import type { CtlMessage, ResumeMessage, StartMessage } from '../wire/steps.ts';
 import type { EventType, Lane, RoleQuery, RunKey, Verb } from '../wire/subjects.ts';
 import type {
   Versioned,

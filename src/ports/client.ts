@@ -1,6 +1,7 @@
 /** What a client needs of NATS. */
-import type { Heartbeat } from '../wire/heartbeat.ts';
-import type { CompletedData, LifecycleData, ServiceReply } from '../wire/messages.ts';
+import type { Heartbeat } from '../wire/presence.ts';
+import type { CompletedData, LifecycleData } from '../wire/events.ts';
+import type { ServiceReply } from '../wire/services.ts';
 import type { EventType, RunKey, Verb } from '../wire/subjects.ts';
 import type { LiveChunk } from './broker.ts';
 import type { StoredLogChunk } from './stores.ts';

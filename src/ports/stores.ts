@@ -1,6 +1,9 @@
 /** Stored values: runs, requests, subscriptions, gates, logs, results. */
 import type { LogCursor } from '../core/log/cursor.ts';
-import type { ResultRef, RunState, Subscription, QueueRecord, ConcurrencySlots } from '../wire/messages.ts';
+import type { ResultRef } from '../wire/outcome.ts';
+import type { QueueRecord, ConcurrencySlots } from '../wire/queues.ts';
+import type { RunState } from '../wire/run-state.ts';
+import type { Subscription } from '../wire/triggers.ts';
 import type { RunKey } from '../wire/subjects.ts';
 import type { Observable } from 'rxjs';
 

@@ -1,4 +1,4 @@
-import type { QueueLoad } from '../wire/messages.ts';
+import type { QueueLoad } from '../wire/queues.ts';
 import type { Wait } from '../trigger/wait.ts';
 import type { WaitingRoom } from './waiting-room.ts';
 

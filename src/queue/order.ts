@@ -6,7 +6,7 @@
  * ahead of another by calling its runs urgent; it decides between tenants only within a turn. Then age decides.
  */
 import { tenantKey } from '../core/tenant-key.ts';
-import type { Priority } from '../wire/messages.ts';
+import type { Priority } from '../wire/run-request.ts';
 
 /** A run that waits for its turn. */
 export interface Gated {

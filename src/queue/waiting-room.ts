@@ -2,7 +2,8 @@ import { tenantKey } from '../core/tenant-key.ts';
 import { ADMISSION_WINDOW, places } from './order.ts';
 import type { Gated, Place } from './order.ts';
 import type { GateChange } from '../ports/stores.ts';
-import type { QueuePosition, QueueRecord, ConcurrencySlots, Subscription } from '../wire/messages.ts';
+import type { QueuePosition, QueueRecord, ConcurrencySlots } from '../wire/queues.ts';
+import type { Subscription } from '../wire/triggers.ts';
 import type { RunKey } from '../wire/subjects.ts';
 
 /** Runs of a queue by what keeps them. */

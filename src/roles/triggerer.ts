@@ -26,7 +26,7 @@ import { PodBook } from '../trigger/pod-book.ts';
 import { published$ } from '../trigger/publish.ts';
 import { triggerEvents$ } from '../trigger/trigger-events.ts';
 import { WaitingRuns, type WaitingSettings } from '../trigger/waiting-runs.ts';
-import { runRefSchema } from '../wire/messages.ts';
+import { runRefSchema } from '../wire/presence.ts';
 import { watchedPods$, watchScopes } from '../trigger/watched-pods.ts';
 
 /** Settings of one triggerer. */

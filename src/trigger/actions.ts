@@ -1,7 +1,8 @@
 /** What the triggerer does about the world, as values. */
 import { tenantKey } from '../core/tenant-key.ts';
 import type { PodProjection, PodRef } from '../core/pod/projection.ts';
-import type { ResumeMessage, StartMessage, TriggerEvent } from '../wire/messages.ts';
+import type { ResumeMessage, StartMessage } from '../wire/steps.ts';
+import type { TriggerEvent } from '../wire/triggers.ts';
 import type { RunKey } from '../wire/subjects.ts';
 
 /** A step to be asked for; `id` is stable for the same firing, by whichever replica. */

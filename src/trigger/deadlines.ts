@@ -4,7 +4,7 @@
  */
 import { type Judgement, startDeadlines } from '../core/pod/judge.ts';
 import type { PodProjection } from '../core/pod/projection.ts';
-import type { Subscription } from '../wire/messages.ts';
+import type { Subscription } from '../wire/triggers.ts';
 import type { WatchState } from './pod-book.ts';
 
 /**

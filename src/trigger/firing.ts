@@ -1,6 +1,7 @@
 /** From a judgement to the word that is said of it. */
 import type { PodProjection } from '../core/pod/projection.ts';
-import { type Subscription, type TriggerEvent, WIRE_VERSION } from '../wire/messages.ts';
+import { WIRE_VERSION } from '../core/wire-version.ts';
+import type { Subscription, TriggerEvent } from '../wire/triggers.ts';
 import { keys, type RunKey } from '../wire/subjects.ts';
 import type { Firing } from './actions.ts';
 

@@ -1,7 +1,7 @@
 /** How a triggerer is: "alive" is not "working". */
 import { isFenced } from '../core/ownership.ts';
 import { shardBits } from '../core/shard.ts';
-import type { Heartbeat } from '../wire/heartbeat.ts';
+import type { Heartbeat } from '../wire/presence.ts';
 import type { LoopDelay } from './loop-delay.ts';
 import type { Ownership } from './ownership.ts';
 import type { PodBook } from './pod-book.ts';

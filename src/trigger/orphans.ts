@@ -2,7 +2,7 @@
 import type { PodProjection } from '../core/pod/projection.ts';
 import { shardOf } from '../core/shard.ts';
 import { TimingWheel } from '../core/timing-wheel.ts';
-import { queueOfPod, runOfPod } from '../wire/pod-address.ts';
+import { queueOfPod, runOfPod } from '../wire/pods.ts';
 import type { RunKey } from '../wire/subjects.ts';
 import type { OrphanReport } from './actions.ts';
 import type { WatchSignal } from './pod-book.ts';

@@ -39,7 +39,7 @@ import {
 } from '../core/ownership.ts';
 import type { Log, Meter } from '../ports/ambient.ts';
 import type { Membership } from '../ports/broker.ts';
-import { WIRE_VERSION } from '../wire/messages.ts';
+import { WIRE_VERSION } from '../core/wire-version.ts';
 import { keys } from '../wire/subjects.ts';
 import type { HeartbeatFacts } from './health.ts';
 

@@ -1,7 +1,7 @@
 import { catchError, defer, EMPTY, expand, ignoreElements, map, mergeMap, type Observable, of, tap } from 'rxjs';
 import type { Log, Meter } from '../ports/ambient.ts';
 import type { Publisher } from '../ports/broker.ts';
-import { WIRE_VERSION } from '../wire/messages.ts';
+import { WIRE_VERSION } from '../core/wire-version.ts';
 import { runKeyText, type Firing, type Word } from './actions.ts';
 
 /** Publishes under way at a time. */

@@ -1,5 +1,5 @@
 /** When what was told of an unchanged subscription is told again: nobody may have heard it. */
-import type { TriggerEvent } from '../wire/messages.ts';
+import type { TriggerEvent } from '../wire/triggers.ts';
 
 /** An unchanged subscription fires again after this long, then after twice as long, up to the second figure. */
 const AGAIN_AFTER_MS = 60_000;

@@ -1,6 +1,6 @@
 /** What a triggerer remembers of one subscription. */
 import type { PodProjection } from '../core/pod/projection.ts';
-import type { Subscription } from '../wire/messages.ts';
+import type { Subscription } from '../wire/triggers.ts';
 import type { RunKey } from '../wire/subjects.ts';
 import type { Departed } from './pod-book.ts';
 import type { Repeats } from './repeats.ts';

@@ -1,6 +1,7 @@
 /** What clients may send and will hear, for machines: generated from the schemas that the service itself reads with. */
 import { z } from 'zod';
-import { completedEventSchema, lifecycleEventSchema } from './cloud-events.ts';
+import { completedEventSchema, lifecycleEventSchema } from './events.ts';
+import { runRequestSchema } from './run-request.ts';
 import {
   cancelRequestSchema,
   listRequestSchema,
@@ -9,10 +10,9 @@ import {
   retryRequestSchema,
   resultRequestSchema,
   runQuerySchema,
-  runRequestSchema,
   serviceReplySchema,
   submitRequestSchema,
-} from './messages.ts';
+} from './services.ts';
 import { VERBS } from './subjects.ts';
 import type { Verb } from './subjects.ts';
 

@@ -12,6 +12,9 @@ export const WORKING_EVERY_MS = 3_000;
 /** Window in which JetStream knows a message id again; each remembered id costs the server about 240 bytes. */
 export const DUPLICATE_WINDOW_SECONDS = 120;
 
+/** Largest log chunk, in bytes. */
+export const MAX_LOG_CHUNK_BYTES = 64 * 1024;
+
 const DAY_SECONDS = 24 * 3600;
 
 /** Names of all assets under one prefix. A bucket is a stream `KV_<bucket>`, the object bucket `OBJ_<bucket>`. */

@@ -3,7 +3,7 @@ import { isTerminal } from '../core/run/transitions.ts';
 import type { Log, Meter } from '../ports/ambient.ts';
 import type { FollowRequest, LiveChunk, LiveLogs } from '../ports/broker.ts';
 import type { RunStore } from '../ports/stores.ts';
-import type { RunState } from '../wire/messages.ts';
+import type { RunState } from '../wire/run-state.ts';
 import { keys } from '../wire/subjects.ts';
 import type { RunKey } from '../wire/subjects.ts';
 

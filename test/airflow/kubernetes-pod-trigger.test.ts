@@ -3,7 +3,7 @@ import { expect, suite, test } from 'vitest';
 import { shardOf } from '../../src/core/shard.ts';
 import type { PodSignal } from '../../src/ports/cluster.ts';
 import { KubernetesPodTrigger } from '../../src/airflow/kubernetes-pod-trigger.ts';
-import type { Subscription } from '../../src/wire/messages.ts';
+import type { Subscription } from '../../src/wire/triggers.ts';
 import { aContainer, anEndedPod, aPod, aSubscription } from '../support/builders.ts';
 import { marbles } from '../support/marbles.ts';
 

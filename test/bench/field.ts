@@ -1,7 +1,7 @@
 /** The ground most benches of the triggerer stand on: an installation with runs that wait. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { connect, type Client } from '../../src/client/index.ts';
-import type { CompletedData } from '../../src/wire/messages.ts';
+import type { CompletedData } from '../../src/wire/events.ts';
 import type { ClusterUnderTest } from '../support/kubernetes.ts';
 import { aStage, type Stage } from '../support/stage.ts';
 import { type Api, type CountingDoor, openApi } from './api.ts';

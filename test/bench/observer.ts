@@ -1,8 +1,9 @@
 /** What a bench sees of an installation from outside: ends, steps taken, who owns what, what processes cost. */
 import { readdir, readFile } from 'node:fs/promises';
 import { DeliverPolicy } from 'nats';
-import { runStateSchema } from '../../src/wire/messages.ts';
-import { type Heartbeat, heartbeatSchema } from '../../src/wire/heartbeat.ts';
+import { runStateSchema } from '../../src/wire/run-state.ts';
+import { heartbeatSchema } from '../../src/wire/presence.ts';
+import type { Heartbeat } from '../../src/wire/presence.ts';
 import type { Stage } from '../support/stage.ts';
 import { subjects } from './runs.ts';
 import { assets } from './waiting-runs.ts';

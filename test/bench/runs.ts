@@ -2,7 +2,9 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Client } from '../../src/client/index.ts';
 import { installationSelector } from '../../src/core/pod/labels.ts';
-import { type CompletedData, completedDataSchema, type RunRequestInput } from '../../src/wire/messages.ts';
+import { completedDataSchema } from '../../src/wire/events.ts';
+import type { CompletedData } from '../../src/wire/events.ts';
+import type { RunRequestInput } from '../../src/wire/run-request.ts';
 import { DEFAULT_SUBJECT_ROOT, subjectsUnder } from '../../src/wire/subjects.ts';
 import type { ClusterUnderTest, PodWish } from '../support/kubernetes.ts';
 import type { Stage } from '../support/stage.ts';

@@ -4,7 +4,9 @@ import { installationSelector, LABELS, podAnnotations, podLabels } from '../../s
 import { shardOf } from '../../src/core/shard.ts';
 import type { Manifest } from '../../src/ports/cluster.ts';
 import { projectPod } from '../../src/core/pod/projection.ts';
-import { type RunState, type Subscription, WIRE_VERSION } from '../../src/wire/messages.ts';
+import { WIRE_VERSION } from '../../src/core/wire-version.ts';
+import type { RunState } from '../../src/wire/run-state.ts';
+import type { Subscription } from '../../src/wire/triggers.ts';
 import { type Bucket, layoutOf, DEFAULT_ASSET_PREFIX } from '../../src/wire/streams.ts';
 import { DEFAULT_SUBJECT_ROOT, keys } from '../../src/wire/subjects.ts';
 import type { ClusterUnderTest } from '../support/kubernetes.ts';

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { replayOf } from '../../src/core/run/replay.ts';
 import { diagnosisOf } from '../../src/core/run/diagnosis.ts';
 import { accepted, ended } from '../../src/core/run/state-changes.ts';
-import { runRequestSchema } from '../../src/wire/messages.ts';
+import { runRequestSchema } from '../../src/wire/run-request.ts';
 import type { Broker } from '../../src/ports/broker.ts';
 import { anInstallation, sharedNatsServer, type Installation } from '../support/nats-server.ts';
 import { runReentry } from '../support/processes.ts';

@@ -8,7 +8,8 @@ import { installationSelector } from '../../src/core/pod/labels.ts';
 import type { PodProjection } from '../../src/core/pod/projection.ts';
 import { type Client, connect } from '../../src/client/index.ts';
 import type { PodParamsInput } from '../../src/operator/pod-params.ts';
-import type { CompletedData, RunRequestInput } from '../../src/wire/messages.ts';
+import type { CompletedData } from '../../src/wire/events.ts';
+import type { RunRequestInput } from '../../src/wire/run-request.ts';
 import { type ClusterUnderTest, TARGETS } from '../support/kubernetes.ts';
 import { aStage, type Stage } from '../support/stage.ts';
 

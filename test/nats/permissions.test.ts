@@ -13,7 +13,7 @@ import {
   rowSubjects,
 } from '../../src/wire/permissions.ts';
 import type { PermissionRole, PermissionScope } from '../../src/wire/permissions.ts';
-import type { RunState } from '../../src/wire/messages.ts';
+import type { RunState } from '../../src/wire/run-state.ts';
 import { covers, refusedSubjects } from '../../src/nats/probe.ts';
 import { sharedNatsServer } from '../support/nats-server.ts';
 

@@ -3,7 +3,7 @@ import { recordIn, recordsIn } from '../../src/core/json.ts';
 import { projectPod } from '../../src/core/pod/projection.ts';
 import { commandParamsSchema, type CommandParamsInput } from '../../src/operator/command-params.ts';
 import { CommandManifests, type CommandManifestOptions } from '../../src/operator/command-manifests.ts';
-import { runRequestSchema } from '../../src/wire/messages.ts';
+import { runRequestSchema } from '../../src/wire/run-request.ts';
 
 const template = {
   metadata: { name: 'placeholder', namespace: 'placeholder', labels: { team: 'etl' } },

@@ -6,7 +6,9 @@ import { CommandOperator, type CommandOperatorOptions } from '../../src/operator
 import { type CommandParams, type CommandParamsInput, commandParamsSchema } from '../../src/operator/command-params.ts';
 import type { Fault } from '../../src/local/cluster.ts';
 import type { StepContext, StepOutcome } from '../../src/operator/operator.ts';
-import { runRequestSchema, type Outcome, type RunState } from '../../src/wire/messages.ts';
+import type { Outcome } from '../../src/wire/outcome.ts';
+import { runRequestSchema } from '../../src/wire/run-request.ts';
+import type { RunState } from '../../src/wire/run-state.ts';
 import { freshName } from '../support/kubernetes.ts';
 import { operatorStage } from '../support/operator-stage.ts';
 

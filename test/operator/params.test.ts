@@ -4,7 +4,7 @@ import type { XcomSidecarSettings } from '../../src/core/pod/xcom-sidecar.ts';
 import { PodOperator } from '../../src/operator/pod-operator.ts';
 import { PodManifests } from '../../src/operator/pod-manifests.ts';
 import { podParamsSchema, type PodParamsInput } from '../../src/operator/pod-params.ts';
-import { runRequestSchema } from '../../src/wire/messages.ts';
+import { runRequestSchema } from '../../src/wire/run-request.ts';
 
 const check = (params: PodParamsInput, context = {}): readonly string[] =>
   new PodOperator()

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { isStartToTell } from '../../src/operator/logs/startup-events.ts';
-import type { TriggerEvent } from '../../src/wire/messages.ts';
+import type { TriggerEvent } from '../../src/wire/triggers.ts';
 import { aPod } from '../support/builders.ts';
 import { after, type Context, deferred, over, podRuns, sh } from '../support/pod-runs.ts';
 

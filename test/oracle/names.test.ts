@@ -2,7 +2,7 @@ import { findPodSelector, makeSafeLabelValue, normalizeLabels, taskLabels } from
 import { recordIn, textIn, numberIn } from '../../src/core/json.ts';
 import { addSuffix, createUniqueId, nameProblem, normalizeName } from '../../src/core/pod/names.ts';
 import { ReentryError } from '../../src/errors.ts';
-import type { RunContext } from '../../src/wire/messages.ts';
+import type { RunContext } from '../../src/wire/run-request.ts';
 import { compareWithOracle, type OracleCase } from './harness.ts';
 
 /** Functions of executor pods: compared by a test of their own. */

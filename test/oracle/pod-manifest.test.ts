@@ -8,7 +8,8 @@ import type { XcomSidecarSettings } from '../../src/core/pod/xcom-sidecar.ts';
 import { ReentryError } from '../../src/errors.ts';
 import { podParamsSchema } from '../../src/operator/pod-params.ts';
 import { PodManifests } from '../../src/operator/pod-manifests.ts';
-import { runRequestSchema, type RunContext } from '../../src/wire/messages.ts';
+import { runRequestSchema } from '../../src/wire/run-request.ts';
+import type { RunContext } from '../../src/wire/run-request.ts';
 import {
   type Answer,
   camelKeys,

@@ -13,7 +13,8 @@ import { addSuffix, createUniqueId, defaultNamespace, isPodName, MAX_POD_NAME } 
 import { podManifest } from '../../src/core/pod/manifest.ts';
 import { type PodParamsInput, podParamsSchema } from '../../src/operator/pod-params.ts';
 import { PodManifests } from '../../src/operator/pod-manifests.ts';
-import { type RunContext, runRequestSchema } from '../../src/wire/messages.ts';
+import { runRequestSchema } from '../../src/wire/run-request.ts';
+import type { RunContext } from '../../src/wire/run-request.ts';
 
 const run = { tenant: 't', runId: 'test' };
 const task: RunContext = { dagId: 'dag', taskId: 'task', runId: 'test' };

@@ -11,7 +11,7 @@ import { checkManifest } from '../../src/policy/check-manifest.ts';
 import { podParamsSchema } from '../../src/operator/pod-params.ts';
 import { PodManifests } from '../../src/operator/pod-manifests.ts';
 import { parsePolicy } from '../../src/policy/policy-file.ts';
-import { runRequestSchema } from '../../src/wire/messages.ts';
+import { runRequestSchema } from '../../src/wire/run-request.ts';
 
 const container = (more: object = {}): JsonRecord => ({ name: 'base', image: 'alpine', ...more });
 const pod = (spec: object = {}, metadata: object = {}): JsonRecord => ({

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { ADMISSION_WINDOW } from '../../src/queue/order.ts';
 import { queueLoads } from '../../src/queue/loads.ts';
 import { WaitingRoom } from '../../src/queue/waiting-room.ts';
-import type { Subscription } from '../../src/wire/messages.ts';
+import type { Subscription } from '../../src/wire/triggers.ts';
 
 const waitingFor = (queue: string, since: number, concurrencyKey?: string): Subscription => ({
   ...{ v: 1, queue, attempt: 1, step: 0, stateRev: 1, then: 'start' },

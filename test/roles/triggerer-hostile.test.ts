@@ -9,7 +9,7 @@ import { connectNats } from '../../src/nats/connection.ts';
 import { layoutFrom } from '../../src/nats/options.ts';
 import type { Log, Meter } from '../../src/ports/ambient.ts';
 import { triggerer } from '../../src/roles/triggerer.ts';
-import { ctlMessageSchema } from '../../src/wire/messages.ts';
+import { ctlMessageSchema } from '../../src/wire/steps.ts';
 import { freshName, TARGETS } from '../support/kubernetes.ts';
 import { anInstallation, sharedNatsServer } from '../support/nats-server.ts';
 

@@ -1,7 +1,7 @@
 import type { ContainerProjection, PodProjection } from '../../src/core/pod/projection.ts';
 import { shardOf } from '../../src/core/shard.ts';
 import type { SubscriptionChange } from '../../src/ports/stores.ts';
-import type { Subscription } from '../../src/wire/messages.ts';
+import type { Subscription } from '../../src/wire/triggers.ts';
 
 /** A pod's main container. */
 export function aContainer(facts: Partial<ContainerProjection> = {}): ContainerProjection {

@@ -1,5 +1,5 @@
 import { recordIn } from '../../src/core/json.ts';
-import type { RunRequestInput } from '../../src/wire/messages.ts';
+import type { RunRequestInput } from '../../src/wire/run-request.ts';
 import type { ClusterUnderTest, PodWish } from './kubernetes.ts';
 import type { Stage } from './stage.ts';
 

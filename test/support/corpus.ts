@@ -1,25 +1,20 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import type { z } from 'zod';
-import { cloudEventSchema } from '../../src/wire/cloud-events.ts';
-import { executorHeartbeatSchema } from '../../src/wire/executor-beat.ts';
-import { heartbeatSchema } from '../../src/wire/heartbeat.ts';
+import { cloudEventSchema } from '../../src/wire/events.ts';
+import { executorHeartbeatSchema, heartbeatSchema, claimSchema } from '../../src/wire/presence.ts';
+import { queueRecordSchema, concurrencySlotsSchema } from '../../src/wire/queues.ts';
+import { runRequestSchema } from '../../src/wire/run-request.ts';
+import { runStateSchema } from '../../src/wire/run-state.ts';
 import {
   cancelRequestSchema,
-  claimSchema,
-  ctlMessageSchema,
   listRequestSchema,
   logsRequestSchema,
-  queueRecordSchema,
   renderRequestSchema,
-  resumeMessageSchema,
-  runRequestSchema,
-  runStateSchema,
   serviceReplySchema,
-  concurrencySlotsSchema,
-  startMessageSchema,
   submitRequestSchema,
-  subscriptionSchema,
-} from '../../src/wire/messages.ts';
+} from '../../src/wire/services.ts';
+import { ctlMessageSchema, resumeMessageSchema, startMessageSchema } from '../../src/wire/steps.ts';
+import { subscriptionSchema } from '../../src/wire/triggers.ts';
 
 /** Every kind of message and stored value, by the first part of its examples' names. Those of clients are strict. */
 export const CORPUS_SCHEMAS = {

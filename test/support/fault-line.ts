@@ -1,7 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { ReentryError } from '../../src/errors.ts';
 import type { Broker, Delivery } from '../../src/ports/broker.ts';
-import type { CompletedData, LifecycleData } from '../../src/wire/messages.ts';
+import type { CompletedData, LifecycleData } from '../../src/wire/events.ts';
 import type { EventType, RunKey } from '../../src/wire/subjects.ts';
 
 /** How often, of 1, a write meets each fault. */

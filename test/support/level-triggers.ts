@@ -1,6 +1,6 @@
 import { judge, judgeAbsence } from '../../src/core/pod/judge.ts';
 import type { Broker } from '../../src/ports/broker.ts';
-import type { Subscription } from '../../src/wire/messages.ts';
+import type { Subscription } from '../../src/wire/triggers.ts';
 import { keys, type RunKey } from '../../src/wire/subjects.ts';
 import { WaitingRoom } from '../../src/queue/waiting-room.ts';
 import type { PodWorld } from './pod-world.ts';

@@ -6,7 +6,10 @@ import type { StepContext, StepOutcome } from '../../src/operator/operator.ts';
 import { type PodParams, podParamsSchema, type PodParamsInput } from '../../src/operator/pod-params.ts';
 import { PodOperator, type PodOperatorOptions } from '../../src/operator/pod-operator.ts';
 import type { Cluster } from '../../src/ports/cluster.ts';
-import { type RunRequestInput, runRequestSchema, type RunState, type TriggerEvent } from '../../src/wire/messages.ts';
+import { runRequestSchema } from '../../src/wire/run-request.ts';
+import type { RunRequestInput } from '../../src/wire/run-request.ts';
+import type { RunState } from '../../src/wire/run-state.ts';
+import type { TriggerEvent } from '../../src/wire/triggers.ts';
 import { freshName } from './kubernetes.ts';
 import { operatorStage } from './operator-stage.ts';
 

@@ -4,9 +4,10 @@ import { diagnosisOf } from '../../src/core/run/diagnosis.ts';
 import { KubernetesError, ReentryError } from '../../src/errors.ts';
 import type { PodProjection, PodRef } from '../../src/core/pod/projection.ts';
 import type { Cluster, PodSignal } from '../../src/ports/cluster.ts';
-import { podProjectionSchema } from '../../src/wire/messages.ts';
+import { podProjectionSchema } from '../../src/wire/pods.ts';
 import type { Operator, StepContext } from '../../src/operator/operator.ts';
-import type { Outcome, TriggerEvent } from '../../src/wire/messages.ts';
+import type { Outcome } from '../../src/wire/outcome.ts';
+import type { TriggerEvent } from '../../src/wire/triggers.ts';
 
 /** How a scripted pod behaves; part of the run's request, so that a retry can behave otherwise. */
 export const scriptSchema = z.strictObject({

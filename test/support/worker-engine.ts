@@ -2,7 +2,7 @@ import { NEVER } from 'rxjs';
 import { onTestFinished } from 'vitest';
 import { RETRY_POLICY } from '../../src/core/run/retry.ts';
 import { accepted, deferred, taken } from '../../src/core/run/state-changes.ts';
-import type { RunState } from '../../src/wire/messages.ts';
+import type { RunState } from '../../src/wire/run-state.ts';
 import type { Engine } from '../../src/worker/protocol/engine.ts';
 import { Follows } from '../../src/worker/live-logs.ts';
 import { BlockingRuns } from '../../src/worker/protocol/blocking.ts';

@@ -5,7 +5,7 @@ import type { PodSignal } from '../../src/ports/cluster.ts';
 import { heartbeatFacts, type HealthInputs, triggererHealth } from '../../src/trigger/health.ts';
 import { Ownership } from '../../src/trigger/ownership.ts';
 import { PodBook } from '../../src/trigger/pod-book.ts';
-import { heartbeatSchema } from '../../src/wire/heartbeat.ts';
+import { heartbeatSchema } from '../../src/wire/presence.ts';
 import { aPod } from '../support/builders.ts';
 
 const A = { connection: 'a', namespace: undefined };

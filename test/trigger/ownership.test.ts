@@ -5,8 +5,7 @@ import { SHARD_COUNT, SHARDS } from '../../src/core/shard.ts';
 import type { Log, Meter } from '../../src/ports/ambient.ts';
 import type { ClaimChange, Membership } from '../../src/ports/broker.ts';
 import { HAND_OVER_MS, Ownership, takenOverShards$ } from '../../src/trigger/ownership.ts';
-import type { Heartbeat } from '../../src/wire/heartbeat.ts';
-import type { Claim } from '../../src/wire/messages.ts';
+import type { Heartbeat, Claim } from '../../src/wire/presence.ts';
 
 const nothing = (): void => undefined;
 const log: Log = { debug: nothing, info: nothing, warn: nothing, error: nothing, child: () => log };

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { isRecord } from '../../src/core/json.ts';
-import { PHASES } from '../../src/wire/messages.ts';
+import { PHASES } from '../../src/wire/run-state.ts';
 import { EVENT_TYPES, LANES } from '../../src/wire/subjects.ts';
 import { corpus, CORPUS_SCHEMAS } from '../support/corpus.ts';
 

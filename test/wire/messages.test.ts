@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { cloudEvent, cloudEventSchema, eventStepOf, eventTypeOf } from '../../src/wire/cloud-events.ts';
-import { listRequestSchema, logsRequestSchema, runRequestSchema } from '../../src/wire/messages.ts';
+import { cloudEvent, cloudEventSchema, eventStepOf, eventTypeOf } from '../../src/wire/events.ts';
+import { runRequestSchema } from '../../src/wire/run-request.ts';
+import { listRequestSchema, logsRequestSchema } from '../../src/wire/services.ts';
 import { asyncApi, messageSchemas, requestSchema } from '../../src/wire/schema.ts';
 import { EVENT_TYPES, VERBS } from '../../src/wire/subjects.ts';
 import { layoutOf, streamTable } from '../../src/wire/streams.ts';

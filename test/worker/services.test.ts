@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { diagnosisOf } from '../../src/core/run/diagnosis.ts';
 import { ended, refused, retrying } from '../../src/core/run/state-changes.ts';
-import { runRequestSchema } from '../../src/wire/messages.ts';
+import { runRequestSchema } from '../../src/wire/run-request.ts';
 import { VERBS } from '../../src/wire/subjects.ts';
 import type { Verb } from '../../src/wire/subjects.ts';
 import { answer } from '../../src/worker/services/services.ts';

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { ended } from '../../src/core/run/state-changes.ts';
 import type { Delivery } from '../../src/ports/broker.ts';
 import type { RequestStore } from '../../src/ports/stores.ts';
-import { runRequestSchema } from '../../src/wire/messages.ts';
+import { runRequestSchema } from '../../src/wire/run-request.ts';
 import type { Engine } from '../../src/worker/protocol/engine.ts';
 import { intakeHandler } from '../../src/worker/protocol/intake.ts';
 import { Janitor } from '../../src/worker/upkeep/janitor.ts';

@@ -8,7 +8,7 @@ import { connectNats } from '../../src/nats/connection.ts';
 import type { Log, Meter } from '../../src/ports/ambient.ts';
 import type { Broker } from '../../src/ports/broker.ts';
 import { worker } from '../../src/roles/worker.ts';
-import { runStateSchema } from '../../src/wire/messages.ts';
+import { runStateSchema } from '../../src/wire/run-state.ts';
 import { corpus } from '../support/corpus.ts';
 import { levelTriggers } from '../support/level-triggers.ts';
 import { anInstallation, sharedNatsServer } from '../support/nats-server.ts';

@@ -1,5 +1,5 @@
 /** What the world's state means for a waiting run: the one pure function behind triggers and kept slots. @see spec protocol §7, kubernetes-notes §6 */
-import type { Await, Subscription, TriggerEvent } from '../../wire/messages.ts';
+import type { Await, Subscription, TriggerEvent } from '../../wire/triggers.ts';
 import type { DiagnosisCode } from '../run/diagnosis.ts';
 import type { ContainerProjection, PodProjection } from './projection.ts';
 import { XCOM } from './xcom-sidecar.ts';

@@ -1,6 +1,6 @@
 /** Every label and annotation key of a pod, once; and the labels that a run puts on its pod. @see spec protocol §1, pod-operator §2.7 */
 import { createHash } from 'node:crypto';
-import type { RunContext } from '../../wire/messages.ts';
+import type { RunContext } from '../../wire/run-request.ts';
 import type { RunKey } from '../../wire/subjects.ts';
 import type { JsonRecord } from '../json.ts';
 import { runDigest, shardOf } from '../shard.ts';

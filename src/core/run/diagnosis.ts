@@ -1,5 +1,6 @@
 /** The structured "why": every code there is, once, with what it means, whose it is and what to do. @see design §2 "diagnosis" */
-import type { Diagnosis, TriggerEvent } from '../../wire/messages.ts';
+import type { Diagnosis } from '../../wire/outcome.ts';
+import type { TriggerEvent } from '../../wire/triggers.ts';
 import type { ContainerProjection, PodProjection } from '../pod/projection.ts';
 
 /** What a summary may speak of; every fact is optional. */

@@ -8,7 +8,7 @@ import type { JsonRecord } from '../json.ts';
 import type { PodProjection } from '../pod/projection.ts';
 import { WIRE_VERSION } from '../wire-version.ts';
 import { XCOM } from '../pod/xcom-sidecar.ts';
-import type { RunState } from '../../wire/messages.ts';
+import type { RunState } from '../../wire/run-state.ts';
 
 /** What a pod says of its run. */
 export type Found =

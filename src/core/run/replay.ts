@@ -1,6 +1,7 @@
 /** What becomes of a dead letter that somebody wants to see run after all. */
 import { createHash } from 'node:crypto';
-import type { Phase, RunRequest, RunState } from '../../wire/messages.ts';
+import type { RunRequest } from '../../wire/run-request.ts';
+import type { Phase, RunState } from '../../wire/run-state.ts';
 import { isTerminal } from './transitions.ts';
 
 /** Annotation of a replayed run: the run that it repeats. */

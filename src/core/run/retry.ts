@@ -1,6 +1,8 @@
 import { backOffMs } from '../back-off.ts';
 import { budgetOf, isDiagnosisCode } from './diagnosis.ts';
-import type { Diagnosis, RunRequest, RunState } from '../../wire/messages.ts';
+import type { Diagnosis } from '../../wire/outcome.ts';
+import type { RunRequest } from '../../wire/run-request.ts';
+import type { RunState } from '../../wire/run-state.ts';
 
 /** Limits of what the engine repeats by itself; the user's own retries come with the request. */
 export interface RetryPolicy {

@@ -1,20 +1,10 @@
 /** The next state of a run, as values: named constructors over the present one. The engine adds `op` and writes them by compare-and-set. */
 import type { PodRef } from '../pod/projection.ts';
-import type {
-  Await,
-  CompletedData,
-  Diagnosis,
-  Fence,
-  FinalState,
-  Gate,
-  LifecycleData,
-  Outcome,
-  Phase,
-  RunRequest,
-  RunState,
-  Subscription,
-  Timings,
-} from '../../wire/messages.ts';
+import type { CompletedData, LifecycleData } from '../../wire/events.ts';
+import type { Diagnosis, FinalState, Outcome, Timings } from '../../wire/outcome.ts';
+import type { RunRequest } from '../../wire/run-request.ts';
+import type { Fence, Phase, RunState } from '../../wire/run-state.ts';
+import type { Await, Gate, Subscription } from '../../wire/triggers.ts';
 import type { RunKey } from '../../wire/subjects.ts';
 import { WIRE_VERSION } from '../wire-version.ts';
 

@@ -2,7 +2,8 @@
  * The run's states: which message does what in which phase, as one table, and the pure choice of the row that applies.
  * What the next state looks like is said in `state-changes.ts`; who carries it out is `worker/`. @see spec protocol §3–§6
  */
-import type { Fence, Phase, RunState, TriggerEvent } from '../../wire/messages.ts';
+import type { Fence, Phase, RunState } from '../../wire/run-state.ts';
+import type { TriggerEvent } from '../../wire/triggers.ts';
 
 /** What can happen to a run: its request, a step message, or what the owner's work came to. */
 export type Happening =

@@ -1,5 +1,5 @@
 /** Why a run that waits still waits, from what its pod looks like now. Pure; the world is looked at by whoever answers a question. */
-import type { Diagnosis } from '../../wire/messages.ts';
+import type { Diagnosis } from '../../wire/outcome.ts';
 import { diagnosisOf } from './diagnosis.ts';
 import { pullThrottled } from '../pod/judge.ts';
 import type { PodProjection } from '../pod/projection.ts';

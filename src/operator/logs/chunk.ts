@@ -1,6 +1,6 @@
 /** Lines on their way into the store, as bytes in one piece of memory. */
 import { isBehind, type LogCursor } from '../../core/log/cursor.ts';
-import { MAX_LOG_CHUNK_BYTES } from '../../wire/messages.ts';
+import { MAX_LOG_CHUNK_BYTES } from '../../wire/streams.ts';
 
 /** What most logs need; more is taken when it is needed. */
 const FIRST_BYTES = 4 * 1024;

@@ -13,7 +13,7 @@ import type { PodRef } from '../../core/pod/projection.ts';
 import type { Log } from '../../ports/ambient.ts';
 import type { Cluster, LogLine } from '../../ports/cluster.ts';
 import type { LogStore } from '../../ports/stores.ts';
-import { MAX_LOG_CHUNK_BYTES } from '../../wire/messages.ts';
+import { MAX_LOG_CHUNK_BYTES } from '../../wire/streams.ts';
 import type { RunKey } from '../../wire/subjects.ts';
 import { LogChunk } from './chunk.ts';
 

@@ -3,7 +3,7 @@ import { podVerdict } from '../../core/pod/judge.ts';
 import { formatCursor, formatNanos, isBehind, type LogCursor, LogPlaces, parseCursor } from '../../core/log/cursor.ts';
 import type { PodProjection } from '../../core/pod/projection.ts';
 import type { Cluster, PodEventLine } from '../../ports/cluster.ts';
-import { MAX_LOG_CHUNK_BYTES } from '../../wire/messages.ts';
+import { MAX_LOG_CHUNK_BYTES } from '../../wire/streams.ts';
 import { baseOf } from '../deferral.ts';
 import type { PodParams } from '../pod-params.ts';
 import type { PodStep } from '../pod-step.ts';

@@ -3,8 +3,8 @@ import { completedData, lifecycleData, subscriptionOf } from '../../core/run/sta
 import { isTerminal } from '../../core/run/transitions.ts';
 import { ReentryError } from '../../errors.ts';
 import type { Versioned } from '../../ports/stores.ts';
-import type { RunState } from '../../wire/messages.ts';
-import { WIRE_VERSION } from '../../wire/messages.ts';
+import type { RunState } from '../../wire/run-state.ts';
+import { WIRE_VERSION } from '../../core/wire-version.ts';
 import { keys } from '../../wire/subjects.ts';
 import type { RunKey } from '../../wire/subjects.ts';
 import { releaseSlot } from './gates.ts';

@@ -23,8 +23,8 @@ import { judge, judgeAbsence, podVerdict } from '../../core/pod/judge.ts';
 import type { PodProjection, PodRef } from '../../core/pod/projection.ts';
 import type { StepContext } from '../../operator/operator.ts';
 import type { Cluster, PodSignal } from '../../ports/cluster.ts';
-import { WIRE_VERSION } from '../../wire/messages.ts';
-import type { Await, Subscription, TriggerEvent } from '../../wire/messages.ts';
+import { WIRE_VERSION } from '../../core/wire-version.ts';
+import type { Await, Subscription, TriggerEvent } from '../../wire/triggers.ts';
 import type { RunKey } from '../../wire/subjects.ts';
 import { installationSelector } from '../../core/pod/labels.ts';
 

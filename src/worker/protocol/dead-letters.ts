@@ -1,6 +1,6 @@
 /** A message that is given up. */
 import type { Delivery } from '../../ports/broker.ts';
-import type { Diagnosis } from '../../wire/messages.ts';
+import type { Diagnosis } from '../../wire/outcome.ts';
 import type { RunKey } from '../../wire/subjects.ts';
 import type { Engine } from './engine.ts';
 

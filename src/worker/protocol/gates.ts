@@ -5,8 +5,9 @@
 import { limitOf, slotFor, slotsWithout } from '../../queue/concurrency.ts';
 import { isTerminal } from '../../core/run/transitions.ts';
 import type { Delivery } from '../../ports/broker.ts';
-import { WIRE_VERSION } from '../../wire/messages.ts';
-import type { Gate, RunState } from '../../wire/messages.ts';
+import { WIRE_VERSION } from '../../core/wire-version.ts';
+import type { RunState } from '../../wire/run-state.ts';
+import type { Gate } from '../../wire/triggers.ts';
 import type { RunKey } from '../../wire/subjects.ts';
 import type { Engine } from './engine.ts';
 

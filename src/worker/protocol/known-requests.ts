@@ -1,4 +1,5 @@
-import type { RunRequest, RunState } from '../../wire/messages.ts';
+import type { RunRequest } from '../../wire/run-request.ts';
+import type { RunState } from '../../wire/run-state.ts';
 import { keys } from '../../wire/subjects.ts';
 import type { RunKey } from '../../wire/subjects.ts';
 

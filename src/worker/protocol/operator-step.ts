@@ -1,7 +1,8 @@
 import { ReentryError } from '../../errors.ts';
 import type { Operator, StepContext } from '../../operator/operator.ts';
-import { storedRequestSchema } from '../../wire/messages.ts';
-import type { RunRequest, RunState } from '../../wire/messages.ts';
+import { storedRequestSchema } from '../../wire/run-request.ts';
+import type { RunRequest } from '../../wire/run-request.ts';
+import type { RunState } from '../../wire/run-state.ts';
 import type { RunKey } from '../../wire/subjects.ts';
 import type { Engine } from './engine.ts';
 import type { Holding } from './store.ts';

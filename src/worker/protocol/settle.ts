@@ -7,7 +7,7 @@ import { ended, faulted, putBack } from '../../core/run/state-changes.ts';
 import { ReentryError } from '../../errors.ts';
 import type { Delivery } from '../../ports/broker.ts';
 import type { Versioned } from '../../ports/stores.ts';
-import type { RunState } from '../../wire/messages.ts';
+import type { RunState } from '../../wire/run-state.ts';
 import type { RunKey } from '../../wire/subjects.ts';
 import { operatorStep } from './operator-step.ts';
 import { counted } from './crashes.ts';

@@ -4,7 +4,8 @@ import { ended, retrying, stoppingBegun } from '../../core/run/state-changes.ts'
 import { diagnosisOf } from '../../core/run/diagnosis.ts';
 import type { PodRef } from '../../core/pod/projection.ts';
 import type { StepFacts } from '../../operator/operator.ts';
-import type { Outcome, RunState } from '../../wire/messages.ts';
+import type { Outcome } from '../../wire/outcome.ts';
+import type { RunState } from '../../wire/run-state.ts';
 import type { OperatorStep } from './operator-step.ts';
 import type { Engine } from './engine.ts';
 import type { Holding } from './store.ts';

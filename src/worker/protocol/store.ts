@@ -2,7 +2,7 @@ import { v4 as uuid } from 'uuid';
 import type { Draft } from '../../core/run/state-changes.ts';
 import { ReentryError } from '../../errors.ts';
 import type { RunStore, Versioned } from '../../ports/stores.ts';
-import type { Fence, RunState } from '../../wire/messages.ts';
+import type { Fence, RunState } from '../../wire/run-state.ts';
 import type { RunKey } from '../../wire/subjects.ts';
 
 /** What an attempt to become a run's owner, or to write without being it, came to. */

@@ -1,6 +1,6 @@
 /** The spans of a run: one trace, whichever processes had a hand in it. Names and attributes stand here and nowhere else. */
 import type { Span, Tracer } from '../../ports/ambient.ts';
-import type { RunState } from '../../wire/messages.ts';
+import type { RunState } from '../../wire/run-state.ts';
 import type { RunKey } from '../../wire/subjects.ts';
 
 /** What spans are called. */

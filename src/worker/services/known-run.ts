@@ -2,7 +2,7 @@
 import { shortText } from '../../core/short-text.ts';
 import { ReentryError } from '../../errors.ts';
 import type { Versioned } from '../../ports/stores.ts';
-import type { RunState } from '../../wire/messages.ts';
+import type { RunState } from '../../wire/run-state.ts';
 import type { RunKey } from '../../wire/subjects.ts';
 import { isTokenText } from '../../wire/tokens.ts';
 import type { Engine } from '../protocol/engine.ts';

@@ -1,7 +1,9 @@
 /** Where a run that waits for its turn stands, for `status` and `explain`. */
 import { diagnosisOf } from '../../core/run/diagnosis.ts';
 import type { DiagnosisCode } from '../../core/run/diagnosis.ts';
-import type { Gate, RunState, RunSummary } from '../../wire/messages.ts';
+import type { RunState } from '../../wire/run-state.ts';
+import type { RunSummary } from '../../wire/services.ts';
+import type { Gate } from '../../wire/triggers.ts';
 import type { RunKey } from '../../wire/subjects.ts';
 import type { Engine } from '../protocol/engine.ts';
 

@@ -4,16 +4,17 @@ import { isTerminal } from '../../core/run/transitions.ts';
 import { diagnoseWait } from '../../core/run/wait-diagnosis.ts';
 import { ReentryError } from '../../errors.ts';
 import type { Problem } from '../../errors.ts';
+import { WIRE_VERSION } from '../../core/wire-version.ts';
 import {
-  WIRE_VERSION,
   cancelRequestSchema,
   listRequestSchema,
   logsRequestSchema,
   renderRequestSchema,
   resultRequestSchema,
   runQuerySchema,
-} from '../../wire/messages.ts';
-import type { RunState, RunSummary, ServiceReply } from '../../wire/messages.ts';
+} from '../../wire/services.ts';
+import type { RunState } from '../../wire/run-state.ts';
+import type { RunSummary, ServiceReply } from '../../wire/services.ts';
 import { keys } from '../../wire/subjects.ts';
 import type { RunKey, Verb } from '../../wire/subjects.ts';
 import { queueOf } from '../../wire/tokens.ts';

@@ -4,8 +4,8 @@ import { isRecord, recordIn, recordsIn, textIn } from '../../core/json.ts';
 import { didYouMean } from '../../core/nearest.ts';
 import { shortProblem } from '../../core/short-text.ts';
 import { type Problem, ReentryError } from '../../errors.ts';
-import { MAX_REQUEST_BYTES, runRequestSchema } from '../../wire/messages.ts';
-import type { RunRequest } from '../../wire/messages.ts';
+import { MAX_REQUEST_BYTES, runRequestSchema } from '../../wire/run-request.ts';
+import type { RunRequest } from '../../wire/run-request.ts';
 import type { RunKey } from '../../wire/subjects.ts';
 import type { Engine } from '../protocol/engine.ts';
 

@@ -1,7 +1,7 @@
 /** What nobody else repairs: retention, requests without a run, and waits that lost their subscription or message. One worker at a time; two are harmless. @see spec protocol §10 */
 import { isTerminal } from '../../core/run/transitions.ts';
-import type { RunState } from '../../wire/messages.ts';
-import { WIRE_VERSION } from '../../wire/messages.ts';
+import type { RunState } from '../../wire/run-state.ts';
+import { WIRE_VERSION } from '../../core/wire-version.ts';
 import { keys } from '../../wire/subjects.ts';
 import type { RunKey } from '../../wire/subjects.ts';
 import type { Engine } from '../protocol/engine.ts';

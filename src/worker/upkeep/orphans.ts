@@ -1,5 +1,5 @@
 import { isTerminal } from '../../core/run/transitions.ts';
-import type { CtlMessage } from '../../wire/messages.ts';
+import type { CtlMessage } from '../../wire/steps.ts';
 import type { RunKey } from '../../wire/subjects.ts';
 import type { Engine, Settled } from '../protocol/engine.ts';
 import { ACK } from '../protocol/engine.ts';

@@ -4,7 +4,7 @@ import type { Observable } from 'rxjs';
 import { ReentryError } from '../../errors.ts';
 import type { Log, Meter } from '../../ports/ambient.ts';
 import type { Broker } from '../../ports/broker.ts';
-import type { Gate } from '../../wire/messages.ts';
+import type { Gate } from '../../wire/triggers.ts';
 
 /** How often it is looked at, in milliseconds: as often as anybody scrapes, and seldom enough to cost nothing. */
 const LOOK_AT_QUEUES_MS = 15_000;

@@ -4,7 +4,9 @@ import { diagnose, DIAGNOSES, diagnosisOf, isDiagnosisCode } from '../../../src/
 import { judge, judgeAbsence, podVerdict } from '../../../src/core/pod/judge.ts';
 import type { ContainerProjection, PodProjection } from '../../../src/core/pod/projection.ts';
 import { aContainer, aPod, aSubscription } from '../../support/builders.ts';
-import { diagnosisSchema, triggerEventSchema, type Await, type Subscription } from '../../../src/wire/messages.ts';
+import { diagnosisSchema } from '../../../src/wire/outcome.ts';
+import { triggerEventSchema } from '../../../src/wire/triggers.ts';
+import type { Await, Subscription } from '../../../src/wire/triggers.ts';
 
 const NOW = 1_000_000;
 

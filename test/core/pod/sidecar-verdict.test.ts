@@ -4,7 +4,7 @@ import { jsonProblem } from '../../../src/core/json-problem.ts';
 import { judge, podVerdict, SIDECAR_START_MS } from '../../../src/core/pod/judge.ts';
 import type { ContainerProjection, PodProjection } from '../../../src/core/pod/projection.ts';
 import { XCOM } from '../../../src/core/pod/xcom-sidecar.ts';
-import type { Subscription } from '../../../src/wire/messages.ts';
+import type { Subscription } from '../../../src/wire/triggers.ts';
 
 const REF = { connection: 'c', namespace: 'n', name: 'p', uid: 'u' };
 const base = (more: Partial<ContainerProjection>): ContainerProjection => ({

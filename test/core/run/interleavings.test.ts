@@ -15,7 +15,8 @@ import {
   stoppingBegun,
   taken,
 } from '../../../src/core/run/state-changes.ts';
-import type { Outcome, Phase, RunState } from '../../../src/wire/messages.ts';
+import type { Outcome } from '../../../src/wire/outcome.ts';
+import type { Phase, RunState } from '../../../src/wire/run-state.ts';
 
 /** A delivered message, and whoever works on it. */
 interface Message {

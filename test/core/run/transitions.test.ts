@@ -22,14 +22,10 @@ import {
   taken,
 } from '../../../src/core/run/state-changes.ts';
 import { diagnosisOf } from '../../../src/core/run/diagnosis.ts';
-import {
-  PHASES,
-  completedDataSchema,
-  lifecycleDataSchema,
-  runStateSchema,
-  subscriptionSchema,
-} from '../../../src/wire/messages.ts';
-import type { Phase, RunState } from '../../../src/wire/messages.ts';
+import { completedDataSchema, lifecycleDataSchema } from '../../../src/wire/events.ts';
+import { PHASES, runStateSchema } from '../../../src/wire/run-state.ts';
+import { subscriptionSchema } from '../../../src/wire/triggers.ts';
+import type { Phase, RunState } from '../../../src/wire/run-state.ts';
 
 const run = { tenant: 't', runId: 'r' };
 const fence = { stream: 'RUNS', seq: 1, epoch: 1, by: 'w1' };

@@ -1,9 +1,41 @@
-/** CloudEvents 1.0, structured JSON. @see https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md */
-import { z } from 'zod';
-import { completedDataSchema, lifecycleDataSchema } from './messages.ts';
-import type { CompletedData, LifecycleData } from './messages.ts';
+/** Lifecycle events as CloudEvents 1.0, structured JSON. @see https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md */
+import { count } from './fields.ts';
+import { diagnosisSchema, FINAL_STATES, logsSummarySchema, resultRefSchema } from './outcome.ts';
+import { podRefSchema } from './pods.ts';
 import { EVENT_TYPES } from './subjects.ts';
-import type { EventType, RunKey } from './subjects.ts';
+import type { RunKey, EventType } from './subjects.ts';
+import { z } from 'zod';
+
+/** `data` of `completed`. @see design §3 */
+export const completedDataSchema = z.looseObject({
+  tenant: z.string(),
+  runId: z.string(),
+  state: z.enum(FINAL_STATES),
+  attempt: z.number().int(),
+  parentRunId: z.string().optional(),
+  exitCode: z.number().int().optional(),
+  result: z.json().optional(),
+  resultRef: resultRefSchema.optional(),
+  diagnosis: diagnosisSchema.optional(),
+  logs: logsSummarySchema.optional(),
+  pod: podRefSchema.extend({ node: z.string().optional() }).optional(),
+  timings: z.record(z.string(), z.iso.datetime()),
+});
+export type CompletedData = z.infer<typeof completedDataSchema>;
+
+/** `data` of the other lifecycle events. */
+export const lifecycleDataSchema = z.looseObject({
+  tenant: z.string(),
+  runId: z.string(),
+  attempt: z.number().int(),
+  step: count,
+  pod: podRefSchema.optional(),
+  at: z.iso.datetime(),
+  why: z.string().optional(),
+  diagnosis: diagnosisSchema.optional(),
+  notBefore: z.iso.datetime().optional(),
+});
+export type LifecycleData = z.infer<typeof lifecycleDataSchema>;
 
 /** Media type of an event's message. */
 export const CLOUD_EVENT_CONTENT_TYPE = 'application/cloudevents+json';
@@ -25,12 +57,14 @@ export const completedEventSchema = z.looseObject({
   type: z.literal(cloudEventType('completed')),
   data: completedDataSchema,
 });
+
 /** Any other lifecycle event. */
 export const lifecycleEventSchema = z.looseObject({
   ...envelope,
   type: z.enum(EVENT_TYPES.filter((type) => type !== 'completed').map(cloudEventType)),
   data: lifecycleDataSchema,
 });
+
 /** Any event. */
 export const cloudEventSchema = z.union([completedEventSchema, lifecycleEventSchema]);
 
