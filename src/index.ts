@@ -35,13 +35,13 @@ export type {
   TaskContext,
   TaskDeferred,
   TaskReturned,
-} from './airflow/pod-task-params.ts';
-export { hookOf } from './airflow/hook.ts';
-export type { PodOperatorHookProtocol } from './airflow/hook.ts';
+} from './airflow/kubernetes-pod-operator-params.ts';
+export { hookOf } from './airflow/pod-operator-hook-protocol.ts';
+export type { PodOperatorHookProtocol } from './airflow/pod-operator-hook-protocol.ts';
 export * from './airflow/exceptions.ts';
 export { PodCommandException, XComRetrievalError } from './operator/xcom.ts';
 export { genericApiRetry } from './airflow/api-retry.ts';
-export { shouldRetryStartPod } from './airflow/api-retry-rules.ts';
+export { shouldRetryStartPod } from './airflow/api-retry.ts';
 export type { PodLoggingStatus } from './airflow/pod-logs.ts';
 export { parseLogLine } from './airflow/pod-logs.ts';
 export {
@@ -81,7 +81,7 @@ export { KubernetesExecutor } from './airflow/kubernetes-executor.ts';
 export type { Coordinator, KubernetesExecutorOptions } from './airflow/kubernetes-executor.ts';
 export { AirflowKubernetesScheduler } from './airflow/airflow-kubernetes-scheduler.ts';
 export { KubernetesJobWatcher } from './airflow/kubernetes-job-watcher.ts';
-export { ResourceVersion } from './airflow/resource-version.ts';
+export { ResourceVersion } from './airflow/kubernetes-job-watcher.ts';
 export { KubeConfig } from './airflow/kube-config.ts';
 export { KubernetesExecutorConfig } from './operator/kubernetes-executor-config.ts';
 export { PodGenerator } from './airflow/pod-generator.ts';
@@ -96,6 +96,6 @@ export type {
   TaskState,
 } from './airflow/records.ts';
 export type { TaskKey } from './core/pod/executor-labels.ts';
-export type { TaskInstance, TaskStore } from './airflow/task-store.ts';
+export type { TaskInstance, TaskStore } from './airflow/records.ts';
 export { openClusters } from './kubernetes/clusters.ts';
 export type { Cluster, Clusters } from './ports/cluster.ts';

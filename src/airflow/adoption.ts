@@ -7,7 +7,7 @@ import { adoptablePodsSelector, orphanedPodsSelector } from './pod-selectors.ts'
 import type { PodWrites } from './pod-writes.ts';
 import { annotationsToKey, keyText } from './task-key.ts';
 import type { TaskKey } from '../core/pod/executor-labels.ts';
-import type { TaskInstance } from './task-store.ts';
+import type { TaskInstance } from './records.ts';
 
 /** Who adopts, and how. */
 export interface Adopter {
@@ -19,7 +19,10 @@ export interface Adopter {
 }
 
 /** Every watched pod that a selector fits. */
-export async function listPods({ cluster, kubeConfig }: Pick<Adopter, 'cluster' | 'kubeConfig'>, selector: string) {
+export async function listWatchedPods(
+  { cluster, kubeConfig }: Pick<Adopter, 'cluster' | 'kubeConfig'>,
+  selector: string,
+) {
   const lists = await Promise.all(kubeConfig.namespaces.map((namespace) => cluster.listPods(namespace, selector)));
   return lists.flat();
 }
@@ -59,9 +62,9 @@ export async function adoptLaunchedTasks(
 ): Promise<readonly { readonly key: TaskKey; readonly pod: PodProjection }[]> {
   const adopted: { key: TaskKey; pod: PodProjection }[] = [];
   for (const owner of new Set(owners)) {
-    for (const pod of await listPods(adopter, adoptablePodsSelector(owner))) {
+    for (const pod of await listWatchedPods(adopter, adoptablePodsSelector(owner))) {
       // A finished pod of a task that nobody asks for is `adoptCompletedPods`' matter.
-      if (pod.phase === 'Succeeded' && !podIds.has(keyText(keyOfPod(pod) ?? NOBODY))) continue;
+      if (pod.phase === 'Succeeded' && !podIds.has(keyText(keyOfPod(pod) ?? NO_TASK))) continue;
       const key = await adoptLaunchedTask(adopter, pod, podIds);
       if (key !== undefined) adopted.push({ key, pod });
     }
@@ -69,7 +72,7 @@ export async function adoptLaunchedTasks(
   return adopted;
 }
 
-const NOBODY: TaskKey = { dagId: '', taskId: '', runId: null, tryNumber: 0, mapIndex: -1 };
+const NO_TASK: TaskKey = { dagId: '', taskId: '', runId: null, tryNumber: 0, mapIndex: -1 };
 
 /** Takes over the finished pods of owners that are neither this one nor alive; those that could not be are left for the next time. */
 export async function adoptCompletedPods(
@@ -78,7 +81,7 @@ export async function adoptCompletedPods(
 ): Promise<readonly PodProjection[]> {
   const selector = orphanedPodsSelector([adopter.owner, ...siblings]);
   const adopted: PodProjection[] = [];
-  for (const pod of await listPods(adopter, selector)) {
+  for (const pod of await listWatchedPods(adopter, selector)) {
     if (pod.phase !== 'Succeeded') continue;
     if (await adopter.writes.adopt(named(pod), adopter.owner)) adopted.push(pod);
   }

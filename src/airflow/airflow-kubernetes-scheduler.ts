@@ -8,19 +8,26 @@ import type { Log, Meter } from '../ports/ambient.ts';
 import type { Cluster } from '../ports/cluster.ts';
 import { commandArgs, type CommandRule } from '../operator/command.ts';
 import type { KubeConfig } from './kube-config.ts';
-import { KubernetesJobWatcher } from './kubernetes-job-watcher.ts';
-import { datetimeToLabelSafeDatestring, labelSafeDatestringToDatetime } from '../core/pod/executor-labels.ts';
-import { createPodId, makeSafePodId, stripUnsafeKubernetesSpecialChars } from './legacy-names.ts';
+import { KubernetesJobWatcher, ResourceVersion } from './kubernetes-job-watcher.ts';
+import {
+  datetimeToLabelSafeDatestring,
+  labelSafeDatestringToDatetime,
+  type TaskKey,
+} from '../core/pod/executor-labels.ts';
+import { createPodId, makeSafePodId, stripUnsafeKubernetesSpecialChars } from './legacy.ts';
 import { executorPodName } from './pod-generator.ts';
 import { constructPod } from '../operator/construct-pod.ts';
 import { getBasePodFromTemplate, type TemplateFiles } from './pod-template.ts';
 import { type NamedPod, PodWrites } from './pod-writes.ts';
-import { ALL_NAMESPACES, type KubernetesJob, type KubernetesResults, type KubernetesWatch } from './records.ts';
-import { ResourceVersion } from './resource-version.ts';
+import {
+  ALL_NAMESPACES,
+  type KubernetesJob,
+  type KubernetesResults,
+  type KubernetesWatch,
+  type TaskStore,
+} from './records.ts';
 import { annotationsToKey, isSameKey, labelsToKey } from './task-key.ts';
-import type { TaskKey } from '../core/pod/executor-labels.ts';
 import { TaskQueue } from './task-queue.ts';
-import type { TaskStore } from './task-store.ts';
 import { identityAnnotationsOf } from './watched-pod.ts';
 
 /** Gives creations their turn: `Launcher` is one. */

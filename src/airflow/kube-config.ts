@@ -1,11 +1,11 @@
 /** The executor's configuration, read and checked once. @see spec executor §2 */
 import { ReentryError, type Problem } from '../errors.ts';
-import { legacyProblems, type LegacyOptions, securityContextValue } from './legacy-options.ts';
+import { legacyProblems, type LegacyOptions, securityContextValue } from './legacy.ts';
 import {
   EXECUTOR_OPTIONS,
   type ExecutorOption,
   type OptionName,
-  type Read,
+  type ParsedOption,
   readBoolean,
   readInteger,
   readJson,
@@ -246,7 +246,7 @@ class OptionReader {
     if (problems.length > 0) throw invalid(problems);
   }
 
-  #value<T>(name: OptionName, read: Read<T>, otherwise: T): T {
+  #value<T>(name: OptionName, read: ParsedOption<T>, otherwise: T): T {
     if ('value' in read) return read.value;
     this.refuse(name, read.problem);
     return otherwise;

@@ -6,23 +6,27 @@ import { adoptCompletedPods, adoptLaunchedTask, adoptLaunchedTasks, keyOfPod } f
 import { AirflowKubernetesScheduler, type SchedulerOptions } from './airflow-kubernetes-scheduler.ts';
 import { BaseExecutor } from './base-executor.ts';
 import type { ExecutorCommand } from '../operator/command.ts';
-import { injectSecrets } from './inject-secrets.ts';
+import { injectSecrets } from './legacy.ts';
 import { type ExecutorOptions, KubeConfig } from './kube-config.ts';
 import type { KnownPod } from './launched-pods.ts';
 import { Launcher } from '../slots/launcher.ts';
 import { createPods } from './pod-creation.ts';
 import { podOverrideIn, podTemplateFileIn } from '../operator/executor-config.ts';
-import { withoutPod } from './queued-tasks.ts';
-import { COMPLETED, type KubernetesJob, type KubernetesResults, type PodLaunchAttempt } from './records.ts';
-import { ResourceVersion } from './resource-version.ts';
+import { withoutPod, deletePending, revokeTask, revokeStuckTasks } from './stuck-tasks.ts';
+import {
+  COMPLETED,
+  type KubernetesJob,
+  type KubernetesResults,
+  type PodLaunchAttempt,
+  type TaskInstance,
+} from './records.ts';
+import { ResourceVersion } from './kubernetes-job-watcher.ts';
 import { readTaskLog, type StreamedTaskLog, streamTaskLog } from './running-log.ts';
-import { findVanished, settle } from './settling.ts';
-import { deletePending, takeBack, takeBackStuck } from './stuck-tasks.ts';
-import { adopterOf, type ExecutorParts, TaskBook } from './task-book.ts';
+import { reportVanishedPods, applyResult } from './apply-result.ts';
+import { adopterOf, type ExecutorParts, TaskRegistry } from './task-registry.ts';
 import { keyText } from './task-key.ts';
 import type { TaskKey } from '../core/pod/executor-labels.ts';
 import type { TaskQueue } from './task-queue.ts';
-import type { TaskInstance } from './task-store.ts';
 
 /** What one queue's pods have in common. */
 export interface Coordinator {
@@ -78,7 +82,7 @@ export class KubernetesExecutor extends BaseExecutor {
   /** Present between `start` and `end`. */
   kubeScheduler: AirflowKubernetesScheduler | undefined;
   readonly #options: KubernetesExecutorOptions;
-  readonly #book: TaskBook;
+  readonly #registry: TaskRegistry;
   readonly #nowMs: () => number;
   readonly #wallMs: () => number;
   readonly #turns: NonNullable<SchedulerOptions['turns']>;
@@ -99,11 +103,11 @@ export class KubernetesExecutor extends BaseExecutor {
     this.RUNNING_POD_LOG_LINES = this.kubeConfig.runningPodLogLines;
     this.#nowMs = options.nowMs ?? (() => performance.now());
     this.#wallMs = options.wallMs ?? Date.now;
-    this.#book = new TaskBook(this.#nowMs);
-    this.taskQueue = this.#book.taskQueue;
-    this.resultQueue = this.#book.resultQueue;
-    this.podLaunchAttempts = this.#book.attempts;
-    this.taskPublishRetries = this.#book.publishRetries;
+    this.#registry = new TaskRegistry(this.#nowMs);
+    this.taskQueue = this.#registry.taskQueue;
+    this.resultQueue = this.#registry.resultQueue;
+    this.podLaunchAttempts = this.#registry.attempts;
+    this.taskPublishRetries = this.#registry.publishRetries;
     this.#stuckCheckedAtMs = this.#nowMs();
     const { asyncPodCreation, podCreationMaxConcurrency, workerPodsCreationBatchSize } = this.kubeConfig;
     this.#concurrency = asyncPodCreation ? podCreationMaxConcurrency || workerPodsCreationBatchSize : 1;
@@ -133,7 +137,16 @@ export class KubernetesExecutor extends BaseExecutor {
     if (scheduler === undefined)
       throw new ReentryError('CONFIG_INVALID', 'the executor has not been started', { transient: false });
     const { cluster, tasks: store = {} } = this.#options;
-    return { tasks: this, book: this.#book, scheduler, cluster, kubeConfig, owner: this.schedulerJobId, store, log };
+    return {
+      tasks: this,
+      registry: this.#registry,
+      scheduler,
+      cluster,
+      kubeConfig,
+      owner: this.schedulerJobId,
+      store,
+      log,
+    };
   }
 
   executeAsync(key: TaskKey, command: ExecutorCommand, queue?: string, executorConfig?: unknown): void {
@@ -141,7 +154,7 @@ export class KubernetesExecutor extends BaseExecutor {
     // Before anything can fail: whatever does gives the slot back.
     this.running.set(id, key);
     this.queuedTasks.delete(id);
-    this.#book.lastHandled.set(id, this.#wallMs());
+    this.#registry.lastHandled.set(id, this.#wallMs());
     this.log?.info({ task: key, queue }, 'a task is to be run');
     let job: KubernetesJob;
     try {
@@ -187,7 +200,7 @@ export class KubernetesExecutor extends BaseExecutor {
     if (now - this.#adoptedAtMs >= this.kubeConfig.orphanedTasksCheckIntervalSeconds * 1000) {
       this.#adoptedAtMs = now;
       await this.#attempt('finished pods could not be adopted', () => this.adoptCompletedPods());
-      await this.#attempt('pods that are not seen could not be looked for', () => this.accountForVanished());
+      await this.#attempt('pods that are not seen could not be looked for', () => this.reportVanishedPods());
     }
     await scheduler.sync();
     await this.#applyResults();
@@ -199,7 +212,7 @@ export class KubernetesExecutor extends BaseExecutor {
     }
     if (now - this.#stuckCheckedAtMs >= this.kubeConfig.taskQueuedTimeoutCheckIntervalSeconds * 1000) {
       this.#stuckCheckedAtMs = now;
-      await this.#attempt('stuck tasks could not be taken back', () => this.takeBackStuckTasks());
+      await this.#attempt('stuck tasks could not be taken back', () => this.revokeStuckTasks());
     }
     await this.#createPods();
   }
@@ -237,12 +250,12 @@ export class KubernetesExecutor extends BaseExecutor {
 
   /** Applies one result: the pod's fate, another launch where the task never began, else the task's event. @throws KubernetesError when the pod could not be deleted */
   async changeState(result: KubernetesResults): Promise<void> {
-    await settle(this.#parts, result);
+    await applyResult(this.#parts, result);
   }
 
   /** Looks for tasks whose pod is gone without a word; they fail at this sync, and their slots are free again. */
-  async accountForVanished(): Promise<void> {
-    await findVanished(this.#parts);
+  async reportVanishedPods(): Promise<void> {
+    await reportVanishedPods(this.#parts);
   }
 
   /** Takes over the finished pods of owners that are gone. A sibling that cannot be told from a dead owner is left alone. */
@@ -284,13 +297,13 @@ export class KubernetesExecutor extends BaseExecutor {
 
   #adopted(key: TaskKey, pod: PodProjection): void {
     this.running.set(keyText(key), key);
-    this.#book.launched.set(keyText(key), { podName: pod.name, namespace: pod.namespace, podUid: pod.uid });
+    this.#registry.launched.set(keyText(key), { podName: pod.name, namespace: pod.namespace, podUid: pod.uid });
   }
 
   /** Takes a task back: it is neither queued nor running here any more, and its pod goes without its end meaning anything. Never rejects. */
   async revokeTask(key: TaskKey): Promise<void> {
     this.queuedTasks.delete(keyText(key));
-    await this.#attempt('a task could not be taken back', () => takeBack(this.#parts, key));
+    await this.#attempt('a task could not be taken back', () => revokeTask(this.#parts, key));
   }
 
   /** Takes back and fails tasks; gives them as texts. Older than `revokeTask`, which says no more than that. */
@@ -304,14 +317,14 @@ export class KubernetesExecutor extends BaseExecutor {
   }
 
   /** Takes back tasks whose pod has been waiting for too long, and queues them again, or fails them after the configured number of times. */
-  async takeBackStuckTasks(): Promise<void> {
-    await takeBackStuck(this.#parts);
+  async revokeStuckTasks(): Promise<void> {
+    await revokeStuckTasks(this.#parts);
   }
 
   /** Queued tasks for which there is no pod are put back to be scheduled again; those that were handled here lately are skipped. Gives them. */
   async clearNotLaunchedQueuedTasks(): Promise<readonly TaskInstance[]> {
     const { store } = this.#parts;
-    const { lastHandled } = this.#book;
+    const { lastHandled } = this.#registry;
     const recentMs = 3 * this.kubeConfig.workerPodsQueuedCheckIntervalSeconds * 1000;
     const now = this.#wallMs();
     for (const [id, at] of lastHandled) if (now - at > recentMs) lastHandled.delete(id);
@@ -379,7 +392,7 @@ export class KubernetesExecutor extends BaseExecutor {
 
   /** Pods launched or adopted here whose tasks have not ended. */
   get launchedPods(): ReadonlyMap<string, KnownPod> {
-    return this.#book.launched.all;
+    return this.#registry.launched.all;
   }
 
   async #attempt(message: string, act: () => Promise<unknown>): Promise<void> {

@@ -110,7 +110,7 @@ export class KubernetesJobWatcher {
       await lastValueFrom(
         signals$.pipe(
           tap((signal) => {
-            this.#hear(signal);
+            this.#onSignal(signal);
           }),
           takeUntil(this.#stopped$),
         ),
@@ -170,7 +170,7 @@ export class KubernetesJobWatcher {
       case 'none':
         this.#log?.debug({ pod: pod.name, phase: pod.phase, event }, `nothing to say of the pod: ${decision.why}`);
         return;
-      case 'say':
+      case 'report':
         this.#log?.info({ pod: pod.name, phase: pod.phase, event, state: decision.state }, 'a task pod changed');
         this.#queue(pod, decision.state, decision.details);
     }
@@ -186,15 +186,15 @@ export class KubernetesJobWatcher {
       failureDetails,
       podUid: pod.uid,
       began: pod.containers.some((one) => one.state === 'running' || one.state === 'terminated'),
-      ...(state === 'failed' && pod.phase === 'Pending' && !pod.deleting ? { stillThere: true } : {}),
+      ...(state === 'failed' && pod.phase === 'Pending' && !pod.deleting ? { mayStillStart: true } : {}),
     });
   }
 
-  #hear(signal: PodSignal): void {
+  #onSignal(signal: PodSignal): void {
     switch (signal.kind) {
       case 'pod':
         this.#pods.set(signal.pod.uid, signal.pod);
-        this.#tell(signal.pod, 'MODIFIED');
+        this.#processPod(signal.pod, 'MODIFIED');
         return;
       case 'gone':
         this.#pods.delete(signal.pod.uid);
@@ -211,7 +211,7 @@ export class KubernetesJobWatcher {
     }
   }
 
-  #tell(pod: PodProjection, event: WatchEventType): void {
+  #processPod(pod: PodProjection, event: WatchEventType): void {
     this.resourceVersion = pod.resourceVersion;
     this.processStatus(projectedPod(pod), event);
   }
@@ -219,11 +219,11 @@ export class KubernetesJobWatcher {
   /** Gone for good without a word about a deletion: it vanished while nobody watched, and what was last seen of it counts. */
   #vanished(pod: PodProjection, confirmed: boolean): void {
     if (!confirmed || pod.deletedAt !== undefined) {
-      this.#tell(pod, 'DELETED');
+      this.#processPod(pod, 'DELETED');
       return;
     }
     if (pod.phase === 'Succeeded' || pod.phase === 'Failed') {
-      this.#tell(pod, 'MODIFIED');
+      this.#processPod(pod, 'MODIFIED');
       return;
     }
     const watched = projectedPod(pod);
@@ -234,3 +234,18 @@ export class KubernetesJobWatcher {
 
 /** Reason of a pod that is gone without anybody having seen it end. */
 export const POD_VANISHED = 'PodVanished';
+
+/**
+ * One for the process: making another gives the same. The shared watch keeps its own place and lists anew when that has expired, so nothing is ever
+ * replayed from "0"; this says how far results have come.
+ */
+export class ResourceVersion {
+  static #only: ResourceVersion | undefined;
+  /** The newest version of which something was heard, by namespace. */
+  readonly resourceVersion: Record<string, string> = {};
+
+  constructor() {
+    if (ResourceVersion.#only !== undefined) return ResourceVersion.#only;
+    ResourceVersion.#only = this;
+  }
+}

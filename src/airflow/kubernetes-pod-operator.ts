@@ -29,7 +29,7 @@ import {
   TaskSkipped,
 } from './exceptions.ts';
 import type { FetchLogOptions } from './pod-logs.ts';
-import { PodTask, QUIT_AGREED } from './pod-task.ts';
+import { PodTask, ISTIO_QUIT_ACCEPTED } from './pod-task.ts';
 import {
   type KubernetesPodOperatorParams,
   type PodEvent,
@@ -37,7 +37,7 @@ import {
   type TaskContext,
   type TaskDeferred,
   type TaskReturned,
-} from './pod-task-params.ts';
+} from './kubernetes-pod-operator-params.ts';
 import { TEMPLATE_FIELDS } from '../operator/templates.ts';
 import { withKwargs } from '../operator/trigger-kwargs.ts';
 
@@ -50,7 +50,7 @@ export class KubernetesPodOperator extends PodTask {
   static readonly BASE_CONTAINER_NAME: string = 'base';
   static readonly ISTIO_CONTAINER_NAME = ISTIO_CONTAINER_NAME;
   /** What the mesh's proxy answers when it agrees to quit. */
-  static readonly KILL_ISTIO_PROXY_SUCCESS_MSG = QUIT_AGREED;
+  static readonly KILL_ISTIO_PROXY_SUCCESS_MSG = ISTIO_QUIT_ACCEPTED;
   /** Label of a pod that has been dealt with. */
   static readonly POD_CHECKED_KEY = LABELS.alreadyChecked;
   /** Seconds that a log is still read after its container's end. */
@@ -288,7 +288,7 @@ export class KubernetesPodOperator extends PodTask {
 
   async #begin(context: TaskContext): Promise<Manifest> {
     this.podRequestObj ??= this.buildPodRequestObj(context);
-    this.podRequestObj = await this.calls.manifestCreated(this.podRequestObj, this.#scene(context));
+    this.podRequestObj = await this.calls.manifestCreated(this.podRequestObj, this.#callbackArgs(context));
     this.pod ??= await this.getOrCreatePod(this.podRequestObj, context);
     await context.xcomPush?.('pod_name', nameOf(this.pod));
     await context.xcomPush?.('pod_namespace', namespaceOf(this.pod));
@@ -380,7 +380,7 @@ export class KubernetesPodOperator extends PodTask {
     };
   }
 
-  #scene(context: TaskContext) {
+  #callbackArgs(context: TaskContext) {
     return { client: this.client, operator: this, mode: ExecutionMode.SYNC, context };
   }
 
@@ -393,6 +393,6 @@ export class KubernetesPodOperator extends PodTask {
     context: TaskContext,
     pod: Manifest | undefined,
   ): Promise<void> {
-    await this.calls.fire(hook, { ...this.#scene(context), pod });
+    await this.calls.fire(hook, { ...this.#callbackArgs(context), pod });
   }
 }

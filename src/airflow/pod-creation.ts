@@ -2,7 +2,7 @@
 import type { LaunchOutcome } from './airflow-kubernetes-scheduler.ts';
 import { decidePublish, publishFailure } from '../operator/publish-decision.ts';
 import type { KubernetesJob } from './records.ts';
-import type { ExecutorParts } from './task-book.ts';
+import type { ExecutorParts } from './task-registry.ts';
 import { keyText } from './task-key.ts';
 
 /**
@@ -10,37 +10,40 @@ import { keyText } from './task-key.ts';
  * created, where the server asked for some.
  */
 export async function createPods(parts: ExecutorParts, concurrency: number): Promise<number | undefined> {
-  const { book, scheduler, kubeConfig } = parts;
+  const { registry, scheduler, kubeConfig } = parts;
   const jobs: KubernetesJob[] = [];
   let pauseSeconds: number | undefined;
-  const putOff = (seconds: number | undefined): void => {
+  const extendPause = (seconds: number | undefined): void => {
     if (seconds !== undefined) pauseSeconds = Math.max(pauseSeconds ?? 0, seconds);
   };
   while (jobs.length < kubeConfig.workerPodsCreationBatchSize) {
-    const job = book.taskQueue.tryGet();
+    const job = registry.taskQueue.tryGet();
     if (job === undefined) break;
     try {
-      if (!(await isWanted(parts, job))) continue;
+      if (!(await isStillCurrent(parts, job))) continue;
       const named = scheduler.named(job);
-      book.launched.set(keyText(job.key), { podName: named.podName ?? '', namespace: kubeConfig.kubeNamespace });
+      registry.launched.set(keyText(job.key), { podName: named.podName ?? '', namespace: kubeConfig.kubeNamespace });
       jobs.push(named);
     } catch (error) {
-      putOff(putBack(parts, job, error));
+      extendPause(requeueOrFail(parts, job, error));
     } finally {
-      book.taskQueue.done();
+      registry.taskQueue.done();
     }
   }
-  for (const outcome of await scheduler.runNextBatch(jobs, concurrency)) putOff(await afterLaunch(parts, outcome));
+  for (const outcome of await scheduler.runNextBatch(jobs, concurrency)) extendPause(await afterLaunch(parts, outcome));
   return pauseSeconds;
 }
 
-async function isWanted({ tasks, book, store, owner, log }: ExecutorParts, job: KubernetesJob): Promise<boolean> {
+async function isStillCurrent(
+  { tasks, registry, store, owner, log }: ExecutorParts,
+  job: KubernetesJob,
+): Promise<boolean> {
   // Taken back or answered while it waited.
   if (!tasks.running.has(keyText(job.key))) return false;
   if ((await store.isCurrent?.(job)) ?? true) return true;
   log?.info({ task: job.key }, 'a task does not want its pod any more');
   tasks.running.delete(keyText(job.key));
-  book.forget(job.key);
+  registry.forget(job.key);
   const said = tasks.eventOf(job.key);
   if (said?.state === 'queued' && said.info === owner) tasks.dropEvent(job.key);
   return false;
@@ -50,17 +53,17 @@ async function afterLaunch(
   parts: ExecutorParts,
   { job, pod, error, untried }: LaunchOutcome,
 ): Promise<number | undefined> {
-  const { book, tasks, scheduler, log } = parts;
+  const { registry, tasks, scheduler, log } = parts;
   const id = keyText(job.key);
   if (untried === true) {
-    book.taskQueue.put(job);
+    registry.taskQueue.put(job);
     return undefined;
   }
-  if (pod === undefined) return putBack(parts, job, error);
+  if (pod === undefined) return requeueOrFail(parts, job, error);
   if (!tasks.running.has(id)) {
     // Taken back while it was made: nobody waits for this pod, and whoever took the task back has not seen it.
     const made = { podName: pod.name, namespace: pod.namespace, podUid: pod.uid };
-    book.launched.accounted(made);
+    registry.launched.accounted(made);
     try {
       await scheduler.patchPodRevoked(made);
       await scheduler.deletePod(made.podName, made.namespace, made.podUid);
@@ -69,30 +72,30 @@ async function afterLaunch(
     }
     return undefined;
   }
-  book.publishRetries.delete(id);
-  book.launched.set(id, { podName: pod.name, namespace: pod.namespace, podUid: pod.uid });
+  registry.publishRetries.delete(id);
+  registry.launched.set(id, { podName: pod.name, namespace: pod.namespace, podUid: pod.uid });
   return undefined;
 }
 
-function putBack(
-  { tasks, book, kubeConfig, log }: ExecutorParts,
+function requeueOrFail(
+  { tasks, registry, kubeConfig, log }: ExecutorParts,
   job: KubernetesJob,
   error: unknown,
 ): number | undefined {
   const id = keyText(job.key);
   const decision = decidePublish(publishFailure(error), {
-    retries: book.publishRetries.get(id) ?? 0,
+    retries: registry.publishRetries.get(id) ?? 0,
     maxRetries: kubeConfig.taskPublishMaxRetries,
   });
   switch (decision.kind) {
     case 'fail':
       tasks.fail(job.key, error instanceof Error ? error.message : String(error), error);
-      book.forget(job.key);
+      registry.forget(job.key);
       return undefined;
     case 'requeue':
       log?.warn({ task: job.key, retries: decision.retries, err: error }, 'the creation of a pod is put off');
-      book.publishRetries.set(id, decision.retries);
-      book.taskQueue.put(job);
+      registry.publishRetries.set(id, decision.retries);
+      registry.taskQueue.put(job);
       return decision.createAfterSeconds;
   }
 }

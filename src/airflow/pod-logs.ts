@@ -4,7 +4,7 @@ import type { PodRef } from '../core/pod/projection.ts';
 import { KubernetesError } from '../errors.ts';
 import type { Log } from '../ports/ambient.ts';
 import type { Cluster } from '../ports/cluster.ts';
-import type { Clock } from './api-retry.ts';
+import type { Clock } from './defaults.ts';
 import { ExecutionMode, type PodCallbacks, RunCallbacks } from '../operator/callbacks.ts';
 
 /** Where following a log has come to. */

@@ -2,7 +2,8 @@
  * The seed's PodManager, for programs that run a pod themselves, without a broker: it polls, as the seed does. The worker does not: there
  * a triggerer's watch does the waiting. @see spec pod-operator §6
  */
-import type { ApiRetryPolicy } from './api-retry-rules.ts';
+import { type ApiRetryPolicy, genericApiRetry } from './api-retry.ts';
+import { type Clock, SILENT_LOG, SYSTEM_CLOCK } from './defaults.ts';
 import {
   containerIsCompleted,
   containerIsRunning,
@@ -27,7 +28,6 @@ import { XCOM } from '../core/pod/xcom-sidecar.ts';
 import { ReentryError } from '../errors.ts';
 import type { Log } from '../ports/ambient.ts';
 import type { Cluster, Manifest, PodEventLine } from '../ports/cluster.ts';
-import { type Clock, genericApiRetry, SILENT, SYSTEM_CLOCK } from './api-retry.ts';
 import type { PodCallbacks } from '../operator/callbacks.ts';
 import { formatNanos } from '../core/log/cursor.ts';
 import { PodLaunchFailedException, PodLaunchTimeoutException, PodNotFoundException } from './exceptions.ts';
@@ -71,7 +71,7 @@ export class PodManager {
 
   constructor(
     kubeClient: Cluster,
-    { callbacks = [], log = SILENT, clock = SYSTEM_CLOCK, retries }: PodManagerOptions = {},
+    { callbacks = [], log = SILENT_LOG, clock = SYSTEM_CLOCK, retries }: PodManagerOptions = {},
   ) {
     this.client = kubeClient;
     this.#options = { callbacks, log, clock, retries };
@@ -93,12 +93,12 @@ export class PodManager {
 
   /** The same with patience. */
   async createPod(pod: Manifest): Promise<Manifest> {
-    return await this.#patiently(() => this.runPodAsync(pod));
+    return await this.#withRetry(() => this.runPodAsync(pod));
   }
 
   /** Deletes exactly this pod; one that is gone is no error. @param gracePeriodSeconds absent: the pod's own */
   async deletePod(pod: Manifest, gracePeriodSeconds?: number): Promise<void> {
-    await this.#patiently(async () => {
+    await this.#withRetry(async () => {
       const known = textIn(recordIn(pod, 'metadata'), 'uid') === undefined ? await this.#find(pod) : pod;
       if (known !== undefined) await this.client.deletePod(this.refOf(known), gracePeriodSeconds);
     });
@@ -106,14 +106,14 @@ export class PodManager {
 
   /** The pod as it is now. @throws PodNotFoundException, KubernetesError */
   async readPod(pod: Manifest): Promise<Manifest> {
-    const found = await this.#patiently(() => this.#find(pod));
+    const found = await this.#withRetry(() => this.#find(pod));
     if (found === undefined) throw new PodNotFoundException(`pod ${this.#namespaceOf(pod)}/${nameOf(pod)} is gone`);
     return found;
   }
 
   /** The pod's events, oldest first. */
   async readPodEvents(pod: Manifest): Promise<readonly PodEventLine[]> {
-    const events = await this.#patiently(() => this.client.podEvents(this.refOf(pod)));
+    const events = await this.#withRetry(() => this.client.podEvents(this.refOf(pod)));
     return events.toSorted((a, b) => a.lastSeenAt - b.lastSeenAt);
   }
 
@@ -319,7 +319,7 @@ export class PodManager {
   ): Promise<void> {
     const { clock, log } = this.#options;
     const from = clock.now();
-    let toldAt = from;
+    let loggedAt = from;
     for (;;) {
       const present = await this.readPod(pod);
       if (containerIsRunning(present, XCOM.container)) return;
@@ -327,8 +327,8 @@ export class PodManager {
         throw new XComRetrievalError('unreadable', 'the result sidecar has ended');
       if (clock.now() - from >= timeout * 1000)
         throw new XComRetrievalError('unreadable', `the result sidecar did not start within ${String(timeout)} s`);
-      if (clock.now() - toldAt >= logInterval * 1000) {
-        toldAt = clock.now();
+      if (clock.now() - loggedAt >= logInterval * 1000) {
+        loggedAt = clock.now();
         log.warn({ pod: nameOf(pod) }, 'the result sidecar does not run yet');
       }
       await clock.sleep(1000);
@@ -372,7 +372,7 @@ export class PodManager {
     return await this.client.getPod(this.#namespaceOf(pod), nameOf(pod));
   }
 
-  async #patiently<T>(call: () => Promise<T>): Promise<T> {
+  async #withRetry<T>(call: () => Promise<T>): Promise<T> {
     const { clock, retries } = this.#options;
     return await genericApiRetry(call, { clock, ...(retries === undefined ? {} : { policy: retries }) });
   }

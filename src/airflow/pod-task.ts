@@ -18,17 +18,17 @@ import { podManifest, redactedManifest } from '../core/pod/manifest.ts';
 import type { PodPhase as Phase } from '../core/pod/projection.ts';
 import type { Log } from '../ports/ambient.ts';
 import type { Cluster, Manifest } from '../ports/cluster.ts';
-import { type Clock, SILENT, SYSTEM_CLOCK } from './api-retry.ts';
+import { type Clock, SILENT_LOG, SYSTEM_CLOCK } from './defaults.ts';
 import { type PodCallbacks, RunCallbacks } from '../operator/callbacks.ts';
 import { FoundMoreThanOnePodFailure, PodNotFoundException, TaskFailed } from './exceptions.ts';
-import type { PodOperatorHookProtocol } from './hook.ts';
+import type { PodOperatorHookProtocol } from './pod-operator-hook-protocol.ts';
 import { type PodParams, podParamsSchema } from '../operator/pod-params.ts';
 import { PodManager } from './pod-manager.ts';
 import { DEFAULT_CONNECTION } from '../operator/pod-manifests.ts';
-import { type KubernetesPodOperatorParams, requestParams, type TaskContext } from './pod-task-params.ts';
+import { type KubernetesPodOperatorParams, requestParams, type TaskContext } from './kubernetes-pod-operator-params.ts';
 
 /** What a mesh's proxy answers when it agrees to quit. */
-export const QUIT_AGREED = 'HTTP/1.1 200';
+export const ISTIO_QUIT_ACCEPTED = 'HTTP/1.1 200';
 
 // Every parameter is an attribute, as in the seed.
 // eslint-disable-next-line @typescript-eslint/no-unsafe-declaration-merging, @typescript-eslint/no-empty-object-type -- assigned in the constructor, all of them
@@ -60,7 +60,7 @@ export class PodTask {
 
   /** @throws ZodError naming every parameter that is wrong */
   constructor(options: KubernetesPodOperatorParams, baseName: string) {
-    const { hook, taskId = 'pod', callbacks, progressCallback, log = SILENT, clock = SYSTEM_CLOCK } = options;
+    const { hook, taskId = 'pod', callbacks, progressCallback, log = SILENT_LOG, clock = SYSTEM_CLOCK } = options;
     this.params = podParamsSchema.parse({ baseContainerName: baseName, ...requestParams(options) });
     const { kubernetesConnId, containerLogs, baseContainerName, skipOnExitCode } = this.params;
     Object.assign(this, this.params, {
@@ -219,7 +219,7 @@ export class PodTask {
       maxBytes: 65_536,
     });
     const said = outcome.kind === 'tooLarge' ? '' : new TextDecoder().decode(outcome.stdout);
-    if (!said.includes(QUIT_AGREED)) throw new TaskFailed(`the proxy did not quit: ${said}`);
+    if (!said.includes(ISTIO_QUIT_ACCEPTED)) throw new TaskFailed(`the proxy did not quit: ${said}`);
   }
 
   /** The user's cancel: the pod goes, unless `onKillAction` keeps it; clean-up does nothing any more. Never throws. */

@@ -66,7 +66,7 @@ export interface KubernetesWatch {
   /** Tells pods apart that had the same name. */
   readonly podUid?: string | undefined;
   /** It counts as failed but has not ended: left alone, it could still start beside its replacement. */
-  readonly stillThere?: boolean | undefined;
+  readonly mayStillStart?: boolean | undefined;
   /** Whether the container of its task ever ran; absent: not known. */
   readonly began?: boolean | undefined;
 }
@@ -80,7 +80,7 @@ export interface KubernetesResults {
   readonly resourceVersion: string;
   readonly failureDetails: FailureDetails | undefined;
   readonly podUid?: string | undefined;
-  readonly stillThere?: boolean | undefined;
+  readonly mayStillStart?: boolean | undefined;
   /** Whether the container of its task ever ran; absent: not known. */
   readonly began?: boolean | undefined;
 }
@@ -102,4 +102,32 @@ export interface TaskEvent {
   /** What failed, where an exception did. */
   readonly cause?: unknown;
   readonly failureDetails?: FailureDetails | undefined;
+}
+
+/** A task as its keeper knows it. */
+export interface TaskInstance {
+  readonly key: TaskKey;
+  /** The executor that queued it; absent: none did. */
+  readonly queuedByJobId?: string | undefined;
+  readonly queue?: string | undefined;
+  /** As given to `executeAsync`. */
+  readonly executorConfig?: unknown;
+  /** Where it runs, for messages. */
+  readonly hostname?: string | undefined;
+}
+
+/** The keeper of the tasks: the seed's database. */
+export interface TaskStore {
+  /** What the task says of itself; `null`: it is not known. Absent: a pod that succeeded means success. */
+  state?(key: TaskKey): Promise<TaskState | null>;
+  /** Whether the task still wants its pod; asked right before one is created. */
+  isCurrent?(job: KubernetesJob): Promise<boolean>;
+  /** Tasks that are queued. */
+  queued?(): Promise<readonly TaskInstance[]>;
+  /** Puts a queued task back to be scheduled again. */
+  reschedule?(task: TaskInstance): Promise<void>;
+  /** The run of a task by its date, for pods that name no run. */
+  runIdAt?(dagId: string, taskId: string, date: string): Promise<string | undefined>;
+  /** Owners that are alive, this one or not. Where it rejects, nobody's finished pods are taken over. */
+  liveOwners?(): Promise<readonly string[]>;
 }

@@ -6,7 +6,7 @@ import type { KubeConfig } from './kube-config.ts';
 import { BASE_CONTAINER } from '../operator/construct-pod.ts';
 import { podOverrideIn } from '../operator/executor-config.ts';
 import { buildSelectorForK8sExecutorPod } from './pod-selectors.ts';
-import type { TaskInstance } from './task-store.ts';
+import type { TaskInstance } from './records.ts';
 
 /** What was found: sentences for people, and the log's lines as they come. */
 export interface StreamedTaskLog {

@@ -11,7 +11,7 @@ export type WatchDecision =
   | { readonly kind: 'none'; readonly why: string }
   | { readonly kind: 'nameless' }
   | {
-      readonly kind: 'say';
+      readonly kind: 'report';
       /** `null`: it succeeded. */
       readonly state: 'failed' | typeof ADOPTED | null;
       readonly details?: FailureDetails | undefined;
@@ -21,7 +21,7 @@ export type WatchDecision =
 const THROTTLED_PULL = 'pull QPS exceeded';
 
 const none = (why: string): WatchDecision => ({ kind: 'none', why });
-const failed = (details?: FailureDetails): WatchDecision => ({ kind: 'say', state: 'failed', details });
+const failed = (details?: FailureDetails): WatchDecision => ({ kind: 'report', state: 'failed', details });
 
 function isFatal({ state, reason, message }: WatchedContainer, fatal: readonly string[]): boolean {
   if (state !== 'waiting' || reason === undefined || !fatal.includes(reason)) return false;
@@ -38,7 +38,7 @@ export function decideStatus(
   const dated = Boolean(pod.annotations['logical_date'] ?? pod.annotations['execution_date']);
   if (key === undefined || (key.runId === null && !dated)) return { kind: 'nameless' };
   if (pod.revoked) return none('its task was taken back');
-  if (event === 'DELETED' && !pod.deleting) return { kind: 'say', state: ADOPTED };
+  if (event === 'DELETED' && !pod.deleting) return { kind: 'report', state: ADOPTED };
   if (pod.reason === 'ProviderFailed') return failed();
   switch (pod.phase) {
     case 'Pending': {
@@ -49,7 +49,7 @@ export function decideStatus(
     case 'Failed':
       return failed(failureDetails(pod));
     case 'Succeeded':
-      return { kind: 'say', state: null };
+      return { kind: 'report', state: null };
     case 'Running':
       return event === 'DELETED' ? failed() : none('it is running');
     default:

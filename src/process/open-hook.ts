@@ -1,5 +1,5 @@
 import { ReentryError } from '../errors.ts';
-import { hookOf, type PodOperatorHookProtocol } from '../airflow/hook.ts';
+import { hookOf, type PodOperatorHookProtocol } from '../airflow/pod-operator-hook-protocol.ts';
 import type { XcomSidecarSettings } from '../core/pod/xcom-sidecar.ts';
 
 /** How a program of its own reaches a cluster: the seed's parameters of that name. */

@@ -3,10 +3,9 @@ import type { JsonRecord } from '../../src/core/json.ts';
 import { keyOfPod } from '../../src/airflow/adoption.ts';
 import { KubeConfig, teamSource } from '../../src/airflow/kube-config.ts';
 import { KubernetesExecutor } from '../../src/airflow/kubernetes-executor.ts';
-import { executorPodAnnotations } from '../../src/core/pod/executor-labels.ts';
+import { executorPodAnnotations, type TaskKey } from '../../src/core/pod/executor-labels.ts';
 import { keyText } from '../../src/airflow/task-key.ts';
-import type { TaskKey } from '../../src/core/pod/executor-labels.ts';
-import type { TaskInstance } from '../../src/airflow/task-store.ts';
+import type { TaskInstance } from '../../src/airflow/records.ts';
 import { aKey, aResult, type PodApi, podApi } from '../support/pod-api.ts';
 
 let api: PodApi;

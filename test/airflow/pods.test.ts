@@ -6,7 +6,7 @@ import { addSuffix, isPodName } from '../../src/core/pod/names.ts';
 import { KubernetesError } from '../../src/errors.ts';
 import { KubeConfig } from '../../src/airflow/kube-config.ts';
 import { KubernetesExecutor } from '../../src/airflow/kubernetes-executor.ts';
-import { createPodId, makeUniquePodId, stripUnsafeKubernetesSpecialChars } from '../../src/airflow/legacy-names.ts';
+import { createPodId, makeUniquePodId, stripUnsafeKubernetesSpecialChars } from '../../src/airflow/legacy.ts';
 import { executorPodName, PodGenerator } from '../../src/airflow/pod-generator.ts';
 import { constructPod, type ConstructPodOptions, PodReconciliationError } from '../../src/operator/construct-pod.ts';
 import { buildSelectorForK8sExecutorPod, orphanedPodsSelector } from '../../src/airflow/pod-selectors.ts';

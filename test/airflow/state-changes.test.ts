@@ -83,7 +83,7 @@ test('a failed pod is kept by default, as it is', async () => {
 
 test('a pod that fails without having ended is deleted even where failures are kept: it could still start', async () => {
   const { executor, result, deleted } = await launched({ pod_launch_failure_retries: '0' });
-  await executor.changeState(result({ state: 'failed', stillThere: true }));
+  await executor.changeState(result({ state: 'failed', mayStillStart: true }));
   expect(deleted()).toBe(1);
 });
 

@@ -1,9 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { LABELS } from '../../src/core/pod/labels.ts';
 import { KubeConfig } from '../../src/airflow/kube-config.ts';
-import { KubernetesJobWatcher } from '../../src/airflow/kubernetes-job-watcher.ts';
+import { KubernetesJobWatcher, ResourceVersion } from '../../src/airflow/kubernetes-job-watcher.ts';
 import { ALL_NAMESPACES, type KubernetesWatch } from '../../src/airflow/records.ts';
-import { ResourceVersion } from '../../src/airflow/resource-version.ts';
 import { TaskQueue } from '../../src/airflow/task-queue.ts';
 import type { Manifest } from '../../src/ports/cluster.ts';
 import { type PodApi, podApi } from '../support/pod-api.ts';

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { followContainers, type LiveSource } from '../../src/operator/logs/live.ts';
 import type { LogStore } from '../../src/ports/stores.ts';
 import { podObject, scriptedServer, sendJson, sendStatus } from '../support/scripted-server.ts';
-import { SILENT } from '../../src/airflow/api-retry.ts';
+import { SILENT_LOG } from '../../src/airflow/defaults.ts';
 
 const nothingStored: LogStore = {
   end: () => Promise.resolve({ cursor: undefined, sequence: 0 }),
@@ -31,7 +31,7 @@ test('a pod that is cleaned up while its log is followed has told all it had: th
     cluster: await server.cluster({ backoffMs: [5, 20] }),
     pod: { connection: 'scripted', namespace: 'ns', name: 'one', uid: 'u1' },
     run: { tenant: 't', runId: 'r' },
-    ...{ attempt: 1, logs: nothingStored, cursors: {}, log: SILENT, signal: new AbortController().signal },
+    ...{ attempt: 1, logs: nothingStored, cursors: {}, log: SILENT_LOG, signal: new AbortController().signal },
     publish: ({ text }) => {
       heard.push(text);
       return Promise.resolve();

@@ -1,8 +1,7 @@
-import { API_RETRY_POLICY } from '../../src/airflow/api-retry-rules.ts';
+import { API_RETRY_POLICY, genericApiRetry } from '../../src/airflow/api-retry.ts';
 import { isRecord, numberIn, type JsonRecord, recordIn, recordsIn, textIn } from '../../src/core/json.ts';
 import { KubernetesError } from '../../src/errors.ts';
-import { genericApiRetry } from '../../src/airflow/api-retry.ts';
-import { hookOf } from '../../src/airflow/hook.ts';
+import { hookOf } from '../../src/airflow/pod-operator-hook-protocol.ts';
 import { KubernetesPodOperator } from '../../src/airflow/kubernetes-pod-operator.ts';
 import { PodManager } from '../../src/airflow/pod-manager.ts';
 import type { PodLoggingStatus } from '../../src/airflow/pod-logs.ts';

@@ -19,11 +19,11 @@ import {
 } from '../../src/airflow/containers.ts';
 import { OnFinishAction, OnKillAction } from '../../src/core/pod/finish-action.ts';
 import { isRecord, type JsonRecord, recordIn, recordsIn, textIn } from '../../src/core/json.ts';
-import { hookOf } from '../../src/airflow/hook.ts';
+import { hookOf } from '../../src/airflow/pod-operator-hook-protocol.ts';
 import { KubernetesPodOperator } from '../../src/airflow/kubernetes-pod-operator.ts';
 import { PodManager } from '../../src/airflow/pod-manager.ts';
 import type { PodLoggingStatus } from '../../src/airflow/pod-logs.ts';
-import type { KubernetesPodOperatorParams } from '../../src/airflow/pod-task-params.ts';
+import type { KubernetesPodOperatorParams } from '../../src/airflow/kubernetes-pod-operator-params.ts';
 import { podParamsSchema } from '../../src/operator/pod-params.ts';
 import { compareWithOracle, type OracleCase } from './harness.ts';
 import { apiError, nameIn, SimulatedClock, stubCluster, withUid } from './stub-world.ts';

@@ -5,7 +5,7 @@ import { KubernetesError, ReentryError } from '../../src/errors.ts';
 import type { ExecOutcome } from '../../src/ports/cluster.ts';
 import { PodManager } from '../../src/airflow/pod-manager.ts';
 import { fetchContainerLogs } from '../../src/airflow/pod-logs.ts';
-import { SILENT } from '../../src/airflow/api-retry.ts';
+import { SILENT_LOG } from '../../src/airflow/defaults.ts';
 import { compareWithOracle, type OracleCase } from './harness.ts';
 import { apiError, failureOf, SimulatedClock, stubCluster, withUid } from './stub-world.ts';
 
@@ -107,7 +107,7 @@ async function followed({ input }: OracleCase): Promise<unknown> {
         pod: { connection: 'o', namespace: 'ns', name: 'pod', uid: 'u' },
         containerName: 'base',
         clock,
-        log: SILENT,
+        log: SILENT_LOG,
       },
       callbacks: [{ progressCallback: ({ line }) => void progress.push(line) }],
       isRunning: () => Promise.resolve((running[Math.min(look++, running.length - 1)] ?? false) === true),

@@ -1,12 +1,12 @@
 import { isRecord, type JsonRecord, numberIn, recordIn, recordsIn, textIn } from '../../src/core/json.ts';
 import type { PodCallbacks } from '../../src/operator/callbacks.ts';
 import { PodNotFoundException, TaskSkipped } from '../../src/airflow/exceptions.ts';
-import { hookOf } from '../../src/airflow/hook.ts';
+import { hookOf } from '../../src/airflow/pod-operator-hook-protocol.ts';
 import { KubernetesPodOperator } from '../../src/airflow/kubernetes-pod-operator.ts';
 import { podParamsSchema } from '../../src/operator/pod-params.ts';
 import type { FetchLogOptions, PodLoggingStatus } from '../../src/airflow/pod-logs.ts';
 import { PodManager, type StartLimits } from '../../src/airflow/pod-manager.ts';
-import { podEventSchema } from '../../src/airflow/pod-task-params.ts';
+import { podEventSchema } from '../../src/airflow/kubernetes-pod-operator-params.ts';
 import { camelCase, camelKeys, compareWithOracle, type OracleCase } from './harness.ts';
 import { failureOf, nameIn, SimulatedClock, stubCluster, withUid } from './stub-world.ts';
 

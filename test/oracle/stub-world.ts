@@ -3,7 +3,7 @@ import { recordIn, textIn } from '../../src/core/json.ts';
 import { refusal } from '../../src/kubernetes/errors.ts';
 import { KubernetesError } from '../../src/errors.ts';
 import type { Cluster, Manifest } from '../../src/ports/cluster.ts';
-import type { Clock } from '../../src/airflow/api-retry.ts';
+import type { Clock } from '../../src/airflow/defaults.ts';
 import { projectPod } from '../../src/core/pod/projection.ts';
 
 /** Where the reference's clocks begin. */

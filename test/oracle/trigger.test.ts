@@ -1,7 +1,7 @@
 import { judge } from '../../src/core/pod/judge.ts';
 import { isRecord, type JsonRecord, numberIn, recordIn, recordsIn, textIn } from '../../src/core/json.ts';
 import { projectPod } from '../../src/core/pod/projection.ts';
-import { hookOf } from '../../src/airflow/hook.ts';
+import { hookOf } from '../../src/airflow/pod-operator-hook-protocol.ts';
 import { KubernetesPodOperator } from '../../src/airflow/kubernetes-pod-operator.ts';
 import { podParamsSchema } from '../../src/operator/pod-params.ts';
 import { aSubscription } from '../support/builders.ts';

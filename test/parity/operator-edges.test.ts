@@ -1,6 +1,7 @@
 /** The edge cases of running a pod, by the numbers of the specification (pod-operator §10, E52–E108), on a world of scripted answers. */
 import { describe, expect, test } from 'vitest';
-import { retryAfterSeconds } from '../../src/airflow/api-retry-rules.ts';
+import { retryAfterSeconds } from '../../src/airflow/api-retry.ts';
+import { SILENT_LOG } from '../../src/airflow/defaults.ts';
 import {
   definePodContainerState,
   detectPodTerminateEarlyIssues,
@@ -11,13 +12,12 @@ import { projectPod } from '../../src/core/pod/projection.ts';
 import type { Cluster, Manifest } from '../../src/ports/cluster.ts';
 import { PodGenerator } from '../../src/airflow/pod-generator.ts';
 import { KubernetesPodTrigger } from '../../src/airflow/kubernetes-pod-trigger.ts';
-import { SILENT } from '../../src/airflow/api-retry.ts';
 import { TaskFailed, TaskSkipped } from '../../src/airflow/exceptions.ts';
-import { hookOf } from '../../src/airflow/hook.ts';
+import { hookOf } from '../../src/airflow/pod-operator-hook-protocol.ts';
 import { KubernetesPodOperator } from '../../src/airflow/kubernetes-pod-operator.ts';
 import { fetchContainerLogs, parseLogLine } from '../../src/airflow/pod-logs.ts';
 import { PodManager } from '../../src/airflow/pod-manager.ts';
-import type { KubernetesPodOperatorParams } from '../../src/airflow/pod-task-params.ts';
+import type { KubernetesPodOperatorParams } from '../../src/airflow/kubernetes-pod-operator-params.ts';
 import { apiError, failureOf, SimulatedClock, stubCluster } from '../oracle/stub-world.ts';
 import { aPod, aSubscription } from '../support/builders.ts';
 
@@ -321,7 +321,13 @@ describe('pod manager', () => {
     let look = 0;
     const status = await fetchContainerLogs(
       {
-        ...{ client: stubCluster({}), pod: aPod(), containerName: 'base', clock: new SimulatedClock(), log: SILENT },
+        ...{
+          client: stubCluster({}),
+          pod: aPod(),
+          containerName: 'base',
+          clock: new SimulatedClock(),
+          log: SILENT_LOG,
+        },
         callbacks: [{ progressCallback: ({ line }) => void lines.push(line) }],
         isRunning: () => Promise.resolve(running[look++] ?? false),
         async *open(from) {
@@ -413,7 +419,7 @@ describe('pod manager', () => {
   test('E85 each event is told once', async () => {
     const told: string[] = [];
     const event = { type: 'Normal', reason: 'R', message: 'm', count: 1, lastSeenAt: 1 };
-    const log = { ...SILENT, info: (_: object, message: string) => void told.push(message) };
+    const log = { ...SILENT_LOG, info: (_: object, message: string) => void told.push(message) };
     let looks = 0;
     const manager = new PodManager(
       stubCluster({

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { SILENT } from '../../src/airflow/api-retry.ts';
+import { SILENT_LOG } from '../../src/airflow/defaults.ts';
 import { METRIC_ROWS } from '../../src/metrics.ts';
 import { openTelemetry } from '../../src/telemetry.ts';
 
@@ -15,7 +15,7 @@ describe('the table of metrics', () => {
 });
 
 test('a misspelt name or label does not compile', async () => {
-  const { meter, text } = openTelemetry(SILENT);
+  const { meter, text } = openTelemetry(SILENT_LOG);
   // @ts-expect-error no such counter
   meter.count('runs_acepted_total', { queue: 'q' });
   // @ts-expect-error no such label
@@ -35,14 +35,14 @@ test('a misspelt name or label does not compile', async () => {
 });
 
 test('a counter whose label values are known starts at 0 for each of them', async () => {
-  const { text } = openTelemetry(SILENT);
+  const { text } = openTelemetry(SILENT_LOG);
   const zeros = [...(await text()).matchAll(/^reentry_(?:dead_letters|shard_claims)_total\{(.*)\} 0$/gm)];
   expect(zeros.map(([, labels]) => labels)).toEqual(['kind="run"', 'kind="step"', 'outcome="won"', 'outcome="lost"']);
 });
 
 test('a value that is not a number is logged once and breaks nothing', async () => {
   const warned: object[] = [];
-  const { meter, text } = openTelemetry({ ...SILENT, warn: (fields) => void warned.push(fields) });
+  const { meter, text } = openTelemetry({ ...SILENT_LOG, warn: (fields) => void warned.push(fields) });
   meter.gauge('shards_owned', 3);
   meter.count('log_lines_total', {}, -1);
   meter.count('log_lines_total', {}, -1);

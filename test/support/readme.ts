@@ -155,7 +155,7 @@ export function sections(): Readonly<Record<string, Readonly<Record<string, stri
           code(name),
           code(option.section),
           option.default === undefined || option.default === '' ? '' : code(option.default),
-          option.says,
+          option.description,
         ]),
       ),
     },

@@ -10,7 +10,7 @@ import { KnownRequests } from '../../src/worker/protocol/known-requests.ts';
 import { NO_TRACER } from '../../src/worker/protocol/tracing.ts';
 import { anInstallation } from './nats-server.ts';
 import { PodWorld, scriptedOperator, worldCluster } from './pod-world.ts';
-import { SILENT } from '../../src/airflow/api-retry.ts';
+import { SILENT_LOG } from '../../src/airflow/defaults.ts';
 
 /** The run that `store` stores a state of, and its pod. */
 export const run = { tenant: 't', runId: 'r1' };
@@ -39,11 +39,11 @@ export async function anEngine(servers: string, id = 'w1') {
     tracer: NO_TRACER,
     held: new BlockingRuns('test', NEVER, NEVER),
     follows: new Follows({
-      ...{ live: broker.live, runs: broker.runs, id, log: SILENT },
+      ...{ live: broker.live, runs: broker.runs, id, log: SILENT_LOG },
       meter: { count: () => undefined, gauge: () => undefined, observeSeconds: () => undefined },
       follow: () => Promise.resolve(),
     }),
-    log: SILENT,
+    log: SILENT_LOG,
     meter: { count: () => undefined, gauge: () => undefined, observeSeconds: () => undefined },
   };
   const fence = { stream: 'RUNS', seq: 1, epoch: 1, by: 'gone' };

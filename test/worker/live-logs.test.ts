@@ -4,7 +4,7 @@ import { accepted, deferred, taken } from '../../src/core/run/state-changes.ts';
 import type { RunKey } from '../../src/wire/subjects.ts';
 import { Follows, MAX_FOLLOWS } from '../../src/worker/live-logs.ts';
 import { anInstallation, sharedNatsServer } from '../support/nats-server.ts';
-import { SILENT } from '../../src/airflow/api-retry.ts';
+import { SILENT_LOG } from '../../src/airflow/defaults.ts';
 
 const server = sharedNatsServer();
 /** Follows on a real broker whose runs wait, each followed until it is told to end. */
@@ -14,7 +14,7 @@ async function someFollows() {
   const broker = await installation.broker();
   const active = new Set<string>();
   const follows = new Follows({
-    ...{ live: broker.live, runs: broker.runs, id: 'w1', log: SILENT },
+    ...{ live: broker.live, runs: broker.runs, id: 'w1', log: SILENT_LOG },
     meter: { count: () => undefined, gauge: () => undefined, observeSeconds: () => undefined },
     follow: async ({ tenant, runId }, _state, _publish, signal) => {
       active.add(`${tenant}/${runId}`);

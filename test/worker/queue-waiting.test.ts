@@ -4,7 +4,7 @@ import { openBroker } from '../../src/nats/broker.ts';
 import { connectNats } from '../../src/nats/connection.ts';
 import { layoutFrom } from '../../src/nats/options.ts';
 import { setup } from '../../src/nats/setup.ts';
-import { SILENT } from '../../src/airflow/api-retry.ts';
+import { SILENT_LOG } from '../../src/airflow/defaults.ts';
 import { triggerer } from '../../src/roles/triggerer.ts';
 import { worker } from '../../src/roles/worker.ts';
 import type { Work } from '../../src/run.ts';
@@ -44,11 +44,11 @@ async function aBench() {
   /** `intake` and `start`: how much it takes at a time. */
   const startWorker = async (credits: { readonly intake?: number; readonly start?: number } = {}) => {
     const id = `w${(started += 1)}`;
-    const telemetry = openTelemetry(SILENT);
+    const telemetry = openTelemetry(SILENT_LOG);
     const own = await installation.broker('worker', id);
     const settings = { id, queues: QUEUES, installation: 'test', credits, lookAtQueuesMs: 50 };
     const operators = [scriptedOperator(world)];
-    const end = begin(worker({ broker: own, clusters, operators, settings, log: SILENT, meter: telemetry.meter }));
+    const end = begin(worker({ broker: own, clusters, operators, settings, log: SILENT_LOG, meter: telemetry.meter }));
     /** What it tells of its queues: `queue why` → number. */
     const told = async () => {
       const lines = (await telemetry.text()).matchAll(/^reentry_queue_waiting\{queue="(\w+)",why="(\w+)"\} (\d+)$/gm);
@@ -60,8 +60,8 @@ async function aBench() {
     const id = `t${(started += 1)}`;
     const own = await installation.broker('triggerer', id);
     const settings = { id, installation: 'test', namespaces: undefined, defaultQueue: 'default' };
-    const { meter } = openTelemetry(SILENT);
-    return begin(triggerer({ broker: own, clusters, log: SILENT, meter, settings }));
+    const { meter } = openTelemetry(SILENT_LOG);
+    return begin(triggerer({ broker: own, clusters, log: SILENT_LOG, meter, settings }));
   };
   const submit = async (count: number, queue: string, request: object = {}) => {
     for (let n = 0; n < count; n += 1) {
@@ -94,7 +94,7 @@ test('a worker whose user may not ask works on, and says so once for each queue'
   }
   await using broker = await openBroker(as('old'));
   const told: string[] = [];
-  const log = { ...SILENT, warn: (fields: object) => void told.push(JSON.stringify(fields)) };
+  const log = { ...SILENT_LOG, warn: (fields: object) => void told.push(JSON.stringify(fields)) };
   const looks$ = new Subject<void>();
   const meter = {
     count: () => undefined,

@@ -14,7 +14,7 @@ import { anInstallation, aNatsServer, sharedNatsServer } from '../support/nats-s
 import { connectNats } from '../../src/nats/connection.ts';
 import { levelTriggers } from '../support/level-triggers.ts';
 import { PodWorld, scriptedOperator, worldCluster } from '../support/pod-world.ts';
-import { SILENT } from '../../src/airflow/api-retry.ts';
+import { SILENT_LOG } from '../../src/airflow/defaults.ts';
 
 const server = sharedNatsServer();
 const meter: Meter = { count: () => undefined, gauge: () => undefined, observeSeconds: () => undefined };
@@ -50,7 +50,7 @@ async function aBench(
   const retryPolicy = { ...RETRY_POLICY, faultBaseMs: 5, faultMaxMs: 20 };
   const settings = { id: 'w1', queues, installation: 'test', retryPolicy };
   const work = lastValueFrom(
-    worker({ broker, clusters, operators: [scriptedOperator(world)], settings, log: SILENT, meter })(stop$),
+    worker({ broker, clusters, operators: [scriptedOperator(world)], settings, log: SILENT_LOG, meter })(stop$),
     { defaultValue: undefined },
   );
   const triggers = levelTriggers(broker, world, { everyMs: 20, refireMs: 1_000 });
@@ -222,7 +222,7 @@ test('a worker without its broker is not ready, and is again once it is back', a
     [Symbol.asyncDispose]: () => Promise.resolve(),
   };
   const settings = { id: 'w1', queues: ['default'], installation: 'test' };
-  const work$ = worker({ broker, clusters, operators: [scriptedOperator(world)], settings, log: SILENT, meter });
+  const work$ = worker({ broker, clusters, operators: [scriptedOperator(world)], settings, log: SILENT_LOG, meter });
   const stop$ = new Subject<void>();
   const work = lastValueFrom(work$(stop$), { defaultValue: undefined });
   await expect.poll(work$.problems).toEqual([]);

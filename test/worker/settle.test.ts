@@ -8,7 +8,7 @@ import { MAX_CRASHES } from '../../src/worker/protocol/crashes.ts';
 import { giveUp } from '../../src/worker/protocol/settle.ts';
 import { intakeHandler } from '../../src/worker/protocol/intake.ts';
 import { laneHandler } from '../../src/worker/protocol/step.ts';
-import { SILENT } from '../../src/airflow/api-retry.ts';
+import { SILENT_LOG } from '../../src/airflow/defaults.ts';
 import { sharedNatsServer } from '../support/nats-server.ts';
 import { aPod } from '../support/builders.ts';
 import { anEngine, pod, run } from '../support/worker-engine.ts';
@@ -32,7 +32,7 @@ const letterCounts = async (telemetry: Telemetry) =>
 test('every dead letter is counted, whoever wrote it, from a 0 that an alert can see grow', async () => {
   const { engine, broker, installation } = await anEngine(server.url());
   await using operations = await openOperations({ ...installation.options, name: 'look' });
-  const telemetry = openTelemetry(SILENT);
+  const telemetry = openTelemetry(SILENT_LOG);
   const counting = { ...engine, meter: telemetry.meter };
   expect(await letterCounts(telemetry)).toEqual(['run 0', 'step 0']);
   const data = new TextEncoder().encode('nonsense');

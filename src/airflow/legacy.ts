@@ -1,5 +1,10 @@
 /** Options that only the oldest generation had: checked as it did, and given to pods through `legacyPod`. @see spec executor §2.3 */
 import { ReentryError, type Problem } from '../errors.ts';
+import { randomBytes } from 'node:crypto';
+import { slugify } from '../core/pod/names.ts';
+import { readFile } from 'node:fs/promises';
+import type { Log } from '../ports/ambient.ts';
+import type { SecretWriter } from '../ports/cluster.ts';
 
 /** By the seed's names; only those that something depends on. */
 export interface LegacyOptions {
@@ -75,4 +80,57 @@ export function serviceAccountKeys({
         );
       return { name, path };
     });
+}
+
+/** Longest name of a Kubernetes object. */
+const MAX_OBJECT_NAME = 253;
+
+/** 32 hex digits, as a UUID without dashes. */
+export const uuidHex = (): string => randomBytes(16).toString('hex');
+
+/** ASCII letters and digits only, lower case. The seed kept letters of every script, which Kubernetes refuses. */
+export function stripUnsafeKubernetesSpecialChars(text: string): string {
+  return slugify(text).replaceAll('-', '');
+}
+
+/** Both ids, cut so that `-` and the UUID still fit. */
+export function makeSafePodId(safeDagId: string, safeTaskId: string, safeUuid: string): string {
+  return `${`${safeDagId}${safeTaskId}`.slice(0, MAX_OBJECT_NAME - safeUuid.length - 1)}-${safeUuid}`;
+}
+
+/** A name of the oldest generation. `uuid`: 32 hex digits, new ones by default. */
+export function createPodId(dagId: string, taskId: string, uuid: string = uuidHex()): string {
+  const [dag, task] = [stripUnsafeKubernetesSpecialChars(dagId), stripUnsafeKubernetesSpecialChars(taskId)];
+  return makeSafePodId(dag === '' && task === '' ? 'pod' : dag, task, stripUnsafeKubernetesSpecialChars(uuid));
+}
+
+/** A name made unique by a UUID; `undefined` for an empty one. */
+export function makeUniquePodId(name: string, uuid: string = uuidHex()): string | undefined {
+  if (name === '') return undefined;
+  const kept = name.slice(0, MAX_OBJECT_NAME - uuid.length - 1).replace(/[-.]+$/, '');
+  return `${kept}-${uuid}`;
+}
+
+/** Key of the file in its Secret. */
+const KEY_FILE = 'key.json';
+
+/**
+ * Makes or replaces a Secret for each configured key. What cannot be read or written is logged and thrown: pods would wait for it in vain.
+ * @throws ReentryError CONFIG_INVALID for a list that is not name=path; KubernetesError; a file's error
+ */
+export async function injectSecrets(
+  writer: SecretWriter,
+  namespace: string,
+  options: LegacyOptions,
+  log?: Log,
+): Promise<void> {
+  for (const { name, path } of serviceAccountKeys(options)) {
+    try {
+      const outcome = await writer.putSecret(namespace, name, { [KEY_FILE]: await readFile(path) });
+      log?.info({ secret: name, namespace }, `the secret of a service account was ${outcome}`);
+    } catch (error) {
+      log?.error({ secret: name, namespace, err: error }, 'the secret of a service account could not be made');
+      throw error;
+    }
+  }
 }

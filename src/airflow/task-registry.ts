@@ -6,21 +6,20 @@ import type { AirflowKubernetesScheduler } from './airflow-kubernetes-scheduler.
 import type { BaseExecutor } from './base-executor.ts';
 import type { KubeConfig } from './kube-config.ts';
 import { LaunchedPods } from './launched-pods.ts';
-import type { KubernetesJob, KubernetesResults, PodLaunchAttempt } from './records.ts';
+import type { KubernetesJob, KubernetesResults, PodLaunchAttempt, TaskStore } from './records.ts';
 import { keyText } from './task-key.ts';
 import type { TaskKey } from '../core/pod/executor-labels.ts';
 import { TaskQueue } from './task-queue.ts';
-import type { TaskStore } from './task-store.ts';
 
 /** Queues, attempts and pods of one executor. */
-export class TaskBook {
+export class TaskRegistry {
   readonly taskQueue = new TaskQueue<KubernetesJob>();
   readonly resultQueue = new TaskQueue<KubernetesResults>();
   readonly attempts = new Map<string, PodLaunchAttempt>();
   /** Refused creations so far. */
   readonly publishRetries = new Map<string, number>();
   /** How often a task was taken back because its pod stayed pending. */
-  readonly takenBack = new Map<string, number>();
+  readonly stuckRevocations = new Map<string, number>();
   /** Epoch milliseconds of `executeAsync`. */
   readonly lastHandled = new Map<string, number>();
   readonly launched: LaunchedPods;
@@ -33,7 +32,7 @@ export class TaskBook {
   /** The task has ended here: nothing of it is needed any more. */
   forget(key: TaskKey): void {
     const id = keyText(key);
-    for (const known of [this.attempts, this.publishRetries, this.takenBack, this.lastHandled]) known.delete(id);
+    for (const known of [this.attempts, this.publishRetries, this.stuckRevocations, this.lastHandled]) known.delete(id);
     this.launched.delete(id);
   }
 }
@@ -42,7 +41,7 @@ export class TaskBook {
 export interface ExecutorParts {
   /** Slots and events. */
   readonly tasks: Pick<BaseExecutor, 'running' | 'recordEvent' | 'fail' | 'eventOf' | 'dropEvent'>;
-  readonly book: TaskBook;
+  readonly registry: TaskRegistry;
   readonly scheduler: AirflowKubernetesScheduler;
   readonly cluster: Cluster;
   readonly kubeConfig: KubeConfig;

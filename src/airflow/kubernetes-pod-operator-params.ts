@@ -1,9 +1,9 @@
 /** What a `KubernetesPodOperator` of a program's own is made with, and what its steps come to. */
 import { z } from 'zod';
 import type { RunContext } from '../wire/run-request.ts';
-import type { Clock } from './api-retry.ts';
+import type { Clock } from './defaults.ts';
 import type { PodCallbacks } from '../operator/callbacks.ts';
-import type { PodOperatorHookProtocol } from './hook.ts';
+import type { PodOperatorHookProtocol } from './pod-operator-hook-protocol.ts';
 import type { PodParamsInput } from '../operator/pod-params.ts';
 import type { PodManifestOptions } from '../operator/pod-manifests.ts';
 import type { Log } from '../ports/ambient.ts';
