@@ -132,7 +132,7 @@ export async function extractXcomJson({ cluster, pod, maxBytes = MAX_RESULT_BYTE
   const problem = jsonProblem(text);
   if (problem === undefined) return text;
   const place = `line ${String(problem.line)}, column ${String(problem.column)} (offset ${String(problem.offset)})`;
-  throw new XComRetrievalError('invalid', `${XCOM.resultFile} is not JSON: ${problem.found} at ${place}`);
+  throw new XComRetrievalError('invalid', `${XCOM.resultFile} is not JSON: ${problem.what} at ${place}`);
 }
 
 /** Tells the sidecar to end, so that the pod can. @throws PodCommandException */

@@ -141,7 +141,7 @@ describe('a result in the sidecar’s file', () => {
       exitCode: 0,
       diagnosis: { code: 'RESULT_INVALID', category: 'user' },
     });
-    expect(outcome.diagnosis?.summary).toContain('"o" at line 2, column 7 (offset 15)');
+    expect(outcome.diagnosis?.summary).toContain('invalid symbol at line 2, column 7 (offset 15)');
   });
 
   test('that is not UTF-8 fails the run', async () => {

@@ -1,6 +1,4 @@
-import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { jsonProblem } from '../../../src/core/json-problem.ts';
 import { judge, podVerdict, SIDECAR_START_MS } from '../../../src/core/pod/judge.ts';
 import type { ContainerProjection, PodProjection } from '../../../src/core/pod/projection.ts';
 import { XCOM } from '../../../src/core/pod/xcom-sidecar.ts';
@@ -68,40 +66,5 @@ describe('a result sidecar that has yet to start', () => {
     const hopeless = { ...late, reason: 'ErrImagePull', message: 'manifest unknown' };
     expect(at(11_000, pod([ended, hopeless]))).toMatchObject({ kind: 'fire' });
     expect(at(11_000, pod([ended, late], { phase: 'Succeeded' }))).toMatchObject({ kind: 'fire' });
-  });
-});
-
-describe('a text that is not JSON', () => {
-  test.each([
-    ['{"a":1,}', 1, 8, '"}"'],
-    ['[1,2', 1, 5, 'the end'],
-    ['', 1, 1, 'the end'],
-    ['{\n "a": 1\n "b": 2}', 3, 2, '"\\""'],
-    ['"tab\there"', 1, 5, '"\\t"'],
-    ['"\\x"', 1, 2, '"\\\\"'],
-    ['[1]]', 1, 4, '"]"'],
-  ])('%j has its place named', (text, line, column, found) => {
-    expect(jsonProblem(text)).toMatchObject({ line, column, found });
-  });
-
-  test('has a place exactly when the engine refuses it, and what stands before it is no reason', () => {
-    const damaged = fc.tuple(fc.json(), fc.nat(), fc.string({ maxLength: 2 })).map(([json, n, bit]) => {
-      const cut = json.length === 0 ? 0 : n % json.length;
-      return json.slice(0, cut) + bit + json.slice(cut + 1);
-    });
-    fc.assert(
-      fc.property(damaged, (text) => {
-        const problem = jsonProblem(text);
-        let valid = true;
-        try {
-          JSON.parse(text);
-        } catch {
-          valid = false;
-        }
-        expect(problem === undefined).toBe(valid);
-        if (problem !== undefined) expect(problem.offset).toBeLessThanOrEqual(text.length);
-      }),
-      { numRuns: 500 },
-    );
   });
 });
