@@ -33,7 +33,7 @@ export async function setUp(
 ) {
   const [{ connectNats }, { layoutFrom }, { setup }] = await Promise.all([
     import('../nats/connection.ts'),
-    import('../nats/options.ts'),
+    import('../nats/link.ts'),
     import('../nats/setup.ts'),
   ]);
   const options = natsOptions(config);
@@ -124,7 +124,7 @@ async function printPermissions(
   },
 ): Promise<void> {
   const { feeds, executorQueues = config.executorQueues, clients, serve } = wanted;
-  const { layoutFrom } = await import('../nats/options.ts');
+  const { layoutFrom } = await import('../nats/link.ts');
   const { natsConfiguration, natsUsers } = await import('../wire/permissions.ts');
   const tenants = [...new Set([...clients, ...feeds.map(({ tenant }) => tenant)])].map((tenant) => ({
     tenant,

@@ -1,6 +1,6 @@
 import { pause } from './connection.ts';
 import type { Link } from './link.ts';
-import { streamInfo } from './stream-info.ts';
+import { streamInfo } from './inspection.ts';
 
 const MEASURE_EVERY_MS = 30_000;
 /** Also how often this machine's two clocks are compared. */

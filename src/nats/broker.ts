@@ -3,23 +3,19 @@ import { runRefSchema } from '../wire/presence.ts';
 import { filledBuckets } from '../wire/streams.ts';
 import { brokerTime } from './broker-time.ts';
 import { connectNats } from './connection.ts';
-import { decodedMessages$ } from './core-messages.ts';
+import { decodedMessages$ } from './messages.ts';
 import { natsError } from './errors.ts';
-import { executorMembers } from './executor-members.ts';
-import { gateStore } from './gate-store.ts';
+import { executorMembers, membership } from './membership.ts';
+import { gateStore, subscriptionStore } from './subscription-store.ts';
 import { linkOf } from './link.ts';
-import { liveLogs } from './live-logs.ts';
-import { logStore } from './log-store.ts';
-import { membership } from './membership.ts';
-import type { BrokerOptions } from './options.ts';
-import { publisher } from './publisher.ts';
-import { questions } from './questions.ts';
-import { requestStore } from './request-store.ts';
+import { liveLogs, logStore } from './logs.ts';
+import type { BrokerOptions } from './link.ts';
+import { publisher } from './publish.ts';
+import { roleQueries } from './queries.ts';
+import { requestStore, runStore } from './run-store.ts';
 import { resultStore } from './result-store.ts';
-import { runStore } from './run-store.ts';
 import { serviceHost } from './services.ts';
-import { streamInfo } from './stream-info.ts';
-import { subscriptionStore } from './subscription-store.ts';
+import { streamInfo } from './inspection.ts';
 import { sweeper } from './sweep.ts';
 import { workQueues } from './work-queues.ts';
 
@@ -48,7 +44,7 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
     requests: requestStore(link),
     subscriptions: subscriptionStore(link),
     gates: gateStore(link),
-    queries: questions(link),
+    queries: roleQueries(link),
     publish: publisher(link, time.now),
     logs: logStore(link),
     live: liveLogs(link),

@@ -3,19 +3,16 @@ import { ReentryError } from '../errors.ts';
 import type { ClientBroker, StoredEvent } from '../ports/client.ts';
 import { cloudEventSchema, eventStepOf, eventTypeOf } from '../wire/events.ts';
 import { serviceReplySchema } from '../wire/services.ts';
-import { decoded, rawRunOf } from './codec.ts';
+import { decoded, rawRunOf, coreMessages$ } from './messages.ts';
 import { connectNats } from './connection.ts';
-import { coreMessages$ } from './core-messages.ts';
 import { faultOf, natsError } from './errors.ts';
 import { linkOf } from './link.ts';
-import { liveChunkOf } from './live-logs.ts';
-import { logChunkOf } from './log-store.ts';
+import { liveChunkOf, logChunkOf } from './logs.ts';
 import { heartbeats$ } from './membership.ts';
-import type { BrokerOptions } from './options.ts';
-import { publishRun } from './publish-run.ts';
-import { patiently } from './publish.ts';
-import { directGet } from './stored.ts';
-import { ANSWER_WORTH_MS } from './waiting-requests.ts';
+import type { BrokerOptions } from './link.ts';
+import { publishRun, patiently } from './publish.ts';
+import { directGet } from './buckets.ts';
+import { ANSWER_WORTH_MS } from './services.ts';
 
 /** How long "no stream takes this subject" is taken for a broker that restarts, and not for an unknown queue. */
 const UNKNOWN_QUEUE_MS = 3_000;

@@ -12,15 +12,51 @@ import type { Authenticator, ConnectionOptions, NatsConnection } from 'nats';
 import { BehaviorSubject } from 'rxjs';
 import type { Observable } from 'rxjs';
 import { ReentryError } from '../errors.ts';
+import type { Log } from '../ports/ambient.ts';
+import { enc } from '../wire/tokens.ts';
 import { faultOf } from './errors.ts';
-import { inboxPrefixOf } from './options.ts';
-import type { ConnectOptions } from './options.ts';
 import { wallIn } from './subject-wall.ts';
 
 /** Longest pause between two tries to connect for the first time. */
 const FIRST_CONNECT_PAUSE_MS = 5_000;
 /** How long a connection that is closed waits for the server's last word, in milliseconds. */
 const DRAIN_WITHIN_MS = 2_000;
+
+/** What a connection is for: decides the inbox and, with the server's permissions, what it may do. */
+export type NatsRole = 'worker' | 'triggerer' | 'executor' | 'client' | 'setup';
+
+/** How to reach the broker and as whom. */
+export interface ConnectOptions {
+  /** One or more `nats://host:port`, comma-separated or as a list; user, password or token may stand in the URL. */
+  readonly servers: string | readonly string[];
+  /** A `.creds` file; read again at each reconnect, so rotation works. */
+  readonly credsFile?: string | undefined;
+  readonly user?: string | undefined;
+  readonly pass?: string | undefined;
+  readonly token?: string | undefined;
+  /** Files that hold the password of `user`, or the token; read again at each reconnect, so rotation works. */
+  readonly passFile?: string | undefined;
+  readonly tokenFile?: string | undefined;
+  /** Given (even empty): a server without TLS is refused. `tls://` in a URL means the same. */
+  readonly tls?:
+    | {
+        readonly caFile?: string | undefined;
+        readonly certFile?: string | undefined;
+        readonly keyFile?: string | undefined;
+        readonly handshakeFirst?: boolean | undefined;
+      }
+    | undefined;
+  /** Shown in the server's connection list; unique per process. */
+  readonly name: string;
+  readonly role: NatsRole;
+  /** The client's tenant: its inbox is its own, as the generated permissions want. */
+  readonly tenant?: string | undefined;
+  /** Wait for a server that is not there yet (processes), or fail at once with what is wrong (command line). Default false. */
+  readonly waitForServer?: boolean | undefined;
+  /** Gives up waiting. */
+  readonly signal?: AbortSignal | undefined;
+  readonly log?: Log | undefined;
+}
 
 /** An open connection and whether it is up. */
 export interface Connection extends AsyncDisposable {
@@ -107,6 +143,12 @@ function fromFiles(options: ConnectOptions, user: string | undefined): Authentic
       ? tokenAuthenticator(secret)(nonce)
       : usernamePasswordAuthenticator(user ?? '', secret)(nonce);
   };
+}
+
+/** Prefix of a role's reply subjects: `_INBOX_<role>`, for a client of one tenant `_INBOX_client_<tenant>`. */
+export function inboxPrefixOf(role: NatsRole, tenant?: string): string {
+  if (role !== 'client') return `_INBOX_${role}`;
+  return tenant === undefined ? '_INBOX' : `_INBOX_client_${enc(tenant)}`;
 }
 
 function settings(options: ConnectOptions): ConnectionOptions {

@@ -2,13 +2,27 @@
 import type { JetStreamClient, JetStreamManager, NatsConnection } from 'nats';
 import type { Observable } from 'rxjs';
 import type { Log } from '../ports/ambient.ts';
+import { DEFAULT_ASSET_PREFIX, layoutOf } from '../wire/streams.ts';
 import type { Layout } from '../wire/streams.ts';
-import type { Connection } from './connection.ts';
-import { inboxPrefixOf, layoutFrom } from './options.ts';
-import type { BrokerOptions } from './options.ts';
+import { DEFAULT_SUBJECT_ROOT } from '../wire/subjects.ts';
+import { inboxPrefixOf } from './connection.ts';
+import type { ConnectOptions, Connection } from './connection.ts';
 
 /** How long one call may take; in-flight calls are not failed by a disconnect, so this bounds recovery. */
 export const CALL_TIMEOUT_MS = 2_000;
+
+/** A connection and where the installation's subjects are. */
+export interface BrokerOptions extends ConnectOptions {
+  /** Root of all subjects. Default `reentry.v1`. */
+  readonly root?: string | undefined;
+  /** Prefix of all streams and buckets. Default `REENTRY_`. */
+  readonly assetPrefix?: string | undefined;
+}
+
+/** The layout that options name. */
+export function layoutFrom(options: Pick<BrokerOptions, 'root' | 'assetPrefix'>): Layout {
+  return layoutOf(options.root ?? DEFAULT_SUBJECT_ROOT, options.assetPrefix ?? DEFAULT_ASSET_PREFIX);
+}
 
 export interface Link extends Layout {
   readonly nc: NatsConnection;

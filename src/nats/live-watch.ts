@@ -10,7 +10,7 @@ import { watchHeartbeatKeys } from '../wire/streams.ts';
 import type { Bucket } from '../wire/streams.ts';
 import { pause } from './connection.ts';
 import type { Link } from './link.ts';
-import { streamInfo } from './stream-info.ts';
+import { streamInfo } from './inspection.ts';
 
 const BEACON_EVERY_MS = 1_000;
 /** A beacon unseen for so long: the watch is dead. */

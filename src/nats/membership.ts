@@ -1,13 +1,13 @@
+/** Which triggerers and executors are alive, and which triggerer owns which shard. */
 import { EMPTY, concatMap, of, share } from 'rxjs';
 import type { Observable } from 'rxjs';
-import type { ClaimChange, Membership } from '../ports/broker.ts';
-import { heartbeatSchema, claimSchema } from '../wire/presence.ts';
+import type { ClaimChange, Membership, ExecutorMembers } from '../ports/broker.ts';
+import { heartbeatSchema, claimSchema, executorHeartbeatSchema } from '../wire/presence.ts';
 import type { Heartbeat } from '../wire/presence.ts';
-import { decoded } from './codec.ts';
-import { decodedMessages$ } from './core-messages.ts';
-import { keyValues } from './key-values.ts';
+import { keyValues } from './buckets.ts';
 import type { Link } from './link.ts';
 import { liveWatch$ } from './live-watch.ts';
+import { decoded, decodedMessages$ } from './messages.ts';
 
 /** Every triggerer's heartbeats, from now on. */
 export function heartbeats$(link: Link): Observable<Heartbeat> {
@@ -52,5 +52,17 @@ export function membership(link: Link): Membership {
       return { value: decoded(claimSchema, entry.data, `claim ${key}`), revision: entry.revision };
     },
     dropClaim: (key, expectedRevision) => owners.delete(key, expectedRevision),
+  };
+}
+
+/** Heartbeats of executors as core messages: unstored, and none is sent late. */
+export function executorMembers(link: Link): ExecutorMembers {
+  const { nc, subjects } = link;
+  return {
+    publishHeartbeat(beat) {
+      if (link.isConnected() && !nc.isClosed() && !nc.isDraining())
+        nc.publish(subjects.executorHeartbeat.of(beat.queue, beat.executor), JSON.stringify(beat));
+    },
+    heartbeats$: decodedMessages$(link, subjects.executorHeartbeat.all, executorHeartbeatSchema).pipe(share()),
   };
 }

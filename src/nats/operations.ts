@@ -1,14 +1,70 @@
-import type { Operations } from '../ports/operations.ts';
+/** What running an installation needs of NATS: dead letters, queues, replays. */
+import { z } from 'zod';
+import type { DeadLetter, DeadLetters, Operations } from '../ports/operations.ts';
+import { directGet } from './buckets.ts';
+import type { StoredMessage } from './buckets.ts';
 import { connectNats } from './connection.ts';
-import { deadLetters } from './dead-letters.ts';
-import { gateStore } from './gate-store.ts';
+import { natsError } from './errors.ts';
+import { queueLanes } from './inspection.ts';
 import { linkOf } from './link.ts';
-import type { BrokerOptions } from './options.ts';
-import { publishRun } from './publish-run.ts';
-import { questions } from './questions.ts';
-import { queueLanes } from './queue-lanes.ts';
-import { requestStore } from './request-store.ts';
-import { runStore } from './run-store.ts';
+import type { Link, BrokerOptions } from './link.ts';
+import { rawRunOf } from './messages.ts';
+import { patiently, publishRun } from './publish.ts';
+import { roleQueries } from './queries.ts';
+import { requestStore, runStore } from './run-store.ts';
+import { gateStore } from './subscription-store.ts';
+
+/** What `Publisher.deadLetter` writes into the header. */
+const whySchema = z.looseObject({ code: z.string(), category: z.string(), summary: z.string() });
+
+function whyOf(message: StoredMessage): DeadLetter['why'] {
+  try {
+    return whySchema.parse(JSON.parse(message.header.get('Reentry-Why')));
+  } catch {
+    return { code: 'UNKNOWN', category: 'infrastructure', summary: 'the letter does not say why' };
+  }
+}
+
+function letterOf(message: StoredMessage): DeadLetter {
+  const [kind = '', tenant = '', runId = ''] = message.subject.split('.').slice(-3);
+  const cut = Number(message.header.get('Reentry-Truncated-From-Bytes'));
+  return {
+    sequence: message.seq,
+    kind,
+    run: rawRunOf(tenant, runId),
+    at: message.time.getTime(),
+    why: whyOf(message),
+    data: message.data,
+    ...(cut > 0 ? { truncatedFromBytes: cut } : {}),
+  };
+}
+
+/** Dead letters as their stream keeps them, read by sequence: no consumer, so nothing is left behind. */
+export function deadLetters(link: Link): DeadLetters {
+  const { subjects, assets } = link;
+  const next = (filter: string, from: number) =>
+    patiently('reading dead letters', () => directGet(link, assets.deadLetters, { nextOf: filter, from }));
+  return {
+    async list({ tenant, after, limit }) {
+      const filter = tenant === undefined ? subjects.dlq.all : subjects.dlq.ofTenant(tenant);
+      const letters: DeadLetter[] = [];
+      let from = (after ?? 0) + 1;
+      while (letters.length < limit) {
+        const message = await next(filter, from);
+        if (message === undefined) return { letters, next: undefined };
+        letters.push(letterOf(message));
+        from = message.seq + 1;
+      }
+      return { letters, next: (await next(filter, from)) === undefined ? undefined : from - 1 };
+    },
+    async read(sequence) {
+      if (!Number.isSafeInteger(sequence) || sequence < 1)
+        throw natsError('reading a dead letter', new Error('no such place'));
+      const message = await next(subjects.dlq.all, sequence);
+      return message?.seq === sequence ? letterOf(message) : undefined;
+    },
+  };
+}
 
 /** How long "no stream takes this subject" is taken for a broker that restarts, and not for an unknown queue. */
 const UNKNOWN_QUEUE_MS = 3_000;
@@ -24,7 +80,7 @@ export async function openOperations(options: Omit<BrokerOptions, 'role'>): Prom
   return {
     deadLetters: deadLetters(link),
     gates: gateStore(link),
-    queries: questions(link),
+    queries: roleQueries(link),
     queues: () => queueLanes(link),
     runs: runStore(link),
     requests: requestStore(link),

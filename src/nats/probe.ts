@@ -4,9 +4,9 @@ import type { NatsConnection } from 'nats';
 import { PERMISSIONS, permissionsOf, rowSubjects } from '../wire/permissions.ts';
 import type { PermissionRole, PermissionScope } from '../wire/permissions.ts';
 import { connectNats, pause } from './connection.ts';
-import { PROBE_HEADER } from './core-messages.ts';
-import { layoutFrom } from './options.ts';
-import type { BrokerOptions } from './options.ts';
+import { PROBE_HEADER } from './messages.ts';
+import { layoutFrom } from './link.ts';
+import type { BrokerOptions } from './link.ts';
 
 /** A subject that the server does not let us use, and what it is for. */
 export interface RefusedSubject {

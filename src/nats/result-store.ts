@@ -3,7 +3,7 @@ import type { ResultStore } from '../ports/stores.ts';
 import { keys } from '../wire/subjects.ts';
 import { natsError } from './errors.ts';
 import type { Link } from './link.ts';
-import { streamInfo } from './stream-info.ts';
+import { streamInfo } from './inspection.ts';
 
 /** How long an object that was read may be given again, in milliseconds. */
 const KEPT_MS = 10_000;

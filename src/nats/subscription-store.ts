@@ -1,16 +1,18 @@
+/** The bucket of subscriptions: what runs wait for, and beside it the gates of queues and concurrency keys, so that one watch shows both in order. */
 import { EMPTY, concatMap, of } from 'rxjs';
+import type { z } from 'zod';
 import { shardOf } from '../core/shard.ts';
-import type { GateChange, SubscriptionChange, SubscriptionStore } from '../ports/stores.ts';
+import type { GateChange, SubscriptionChange, SubscriptionStore, GateStore, Versioned } from '../ports/stores.ts';
 import { queueRecordSchema, concurrencySlotsSchema } from '../wire/queues.ts';
-import { subscriptionSchema } from '../wire/triggers.ts';
 import { keys } from '../wire/subjects.ts';
 import { dec } from '../wire/tokens.ts';
-import { decoded, runOf } from './codec.ts';
-import { keyValues } from './key-values.ts';
-import type { Entry } from './key-values.ts';
+import { subscriptionSchema } from '../wire/triggers.ts';
+import { keyValues } from './buckets.ts';
+import type { Entry } from './buckets.ts';
 import type { Link } from './link.ts';
 import { liveWatch$ } from './live-watch.ts';
 import type { WatchSignal } from './live-watch.ts';
+import { decoded, runOf } from './messages.ts';
 
 /** Trigger subscriptions: one key per run. Only a watch (a triggerer's) writes beacons. */
 export function subscriptionStore(link: Link): SubscriptionStore {
@@ -88,4 +90,30 @@ function jsonOf(data: Uint8Array): unknown {
   } catch {
     return undefined;
   }
+}
+
+/** Gates in the bucket of subscriptions: whoever watches those sees both in one order. */
+export function gateStore(link: Pick<Link, 'nc' | 'js' | 'jsm' | 'assets'>): GateStore {
+  const entries = keyValues(link, link.assets.subscriptionBucket);
+  const text = new TextDecoder();
+
+  const read = async <S extends z.ZodType>(key: string, schema: S): Promise<Versioned<z.output<S>> | undefined> => {
+    const entry = await entries.read(key, 'leader');
+    return entry === undefined || entry.deleted
+      ? undefined
+      : { value: decoded(schema, entry.data, `gate ${key}`), revision: entry.revision };
+  };
+  const write = async (key: string, value: object | undefined, expected: number): Promise<boolean> => {
+    if (value === undefined) return expected === 0 || (await entries.delete(key, expected));
+    const json = JSON.stringify(value);
+    const outcome = await entries.compareAndSet(key, json, expected, (data) => text.decode(data) === json);
+    return outcome.kind === 'written';
+  };
+
+  return {
+    queue: (queue) => read(keys.queue(queue), queueRecordSchema),
+    setQueue: (queue, record, expected) => write(keys.queue(queue), record, expected),
+    concurrencySlots: (tenant, key) => read(keys.concurrencySlots(tenant, key), concurrencySlotsSchema),
+    setConcurrencySlots: (tenant, key, slots, expected) => write(keys.concurrencySlots(tenant, key), slots, expected),
+  };
 }

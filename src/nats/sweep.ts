@@ -1,8 +1,8 @@
 import type { Broker } from '../ports/broker.ts';
 import { watchHeartbeatKeys } from '../wire/streams.ts';
-import { keyValues } from './key-values.ts';
+import { keyValues } from './buckets.ts';
 import type { Link } from './link.ts';
-import { streamInfo } from './stream-info.ts';
+import { streamInfo } from './inspection.ts';
 
 /**
  * Removes what is left of keys that are no more, deletion markers and the beacons of watches that died, bucket by bucket. A marker is a new

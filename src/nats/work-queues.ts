@@ -6,7 +6,7 @@ import { WORKING_EVERY_MS, consumers } from '../wire/streams.ts';
 import { CALL_TIMEOUT_MS } from './link.ts';
 import type { Link } from './link.ts';
 import { pullFrom } from './pulls.ts';
-import { undelivered } from './queue-lanes.ts';
+import { undelivered } from './inspection.ts';
 
 /** Longest pause before a failed message comes again. @see spec protocol §10 */
 const MAX_NAK_DELAY_MS = 60_000;

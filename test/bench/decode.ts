@@ -5,7 +5,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { filter, map, share, type Observable, type Subscription as Running } from 'rxjs';
+import { filter, map, share, type Observable, type Subscription as Running, NEVER, from, merge } from 'rxjs';
 import { SHARDS } from '../../src/core/shard.ts';
 import { openClusters } from '../../src/kubernetes/clusters.ts';
 import type { PodSignal } from '../../src/ports/cluster.ts';
@@ -15,7 +15,6 @@ import { PodBook } from '../../src/trigger/pod-book.ts';
 import { triggerEvents$ } from '../../src/trigger/trigger-events.ts';
 import { WaitingRuns } from '../../src/trigger/waiting-runs.ts';
 import { watchedPods$, watchScopes } from '../../src/trigger/watched-pods.ts';
-import { NEVER, from, merge } from 'rxjs';
 import { aPut } from '../support/builders.ts';
 import { startScript } from '../support/processes.ts';
 import { benchFlags, reportOf } from './report.ts';

@@ -4,7 +4,7 @@ import { connect } from '../../src/client/index.ts';
 import type { Client } from '../../src/client/index.ts';
 import { openBroker } from '../../src/nats/broker.ts';
 import { connectNats } from '../../src/nats/connection.ts';
-import { layoutFrom } from '../../src/nats/options.ts';
+import { layoutFrom } from '../../src/nats/link.ts';
 import { setup } from '../../src/nats/setup.ts';
 import type { Broker } from '../../src/ports/broker.ts';
 import { aNatsServer } from '../support/nats-server.ts';

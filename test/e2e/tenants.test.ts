@@ -5,7 +5,7 @@ import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { type LocalCluster, startLocalCluster } from '../../src/local/cluster.ts';
 import { openClientBroker } from '../../src/nats/client-broker.ts';
 import { connectNats } from '../../src/nats/connection.ts';
-import { layoutFrom } from '../../src/nats/options.ts';
+import { layoutFrom } from '../../src/nats/link.ts';
 import type { ClientBroker } from '../../src/ports/client.ts';
 import { natsConfiguration, natsUsers } from '../../src/wire/permissions.ts';
 import { VERBS } from '../../src/wire/subjects.ts';

@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { headers } from 'nats';
 import { filter, firstValueFrom, tap } from 'rxjs';
 import { connectNats } from '../../src/nats/connection.ts';
-import { layoutFrom } from '../../src/nats/options.ts';
+import { layoutFrom } from '../../src/nats/link.ts';
 import type { Broker } from '../../src/ports/broker.ts';
 import type { SubscriptionChange } from '../../src/ports/stores.ts';
 import { aNatsServer, anInstallation, sharedNatsServer } from '../support/nats-server.ts';

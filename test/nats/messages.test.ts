@@ -1,10 +1,10 @@
 import { describe, expect, test, vi } from 'vitest';
 import { headers } from 'nats';
 import { connectNats } from '../../src/nats/connection.ts';
-import { layoutFrom } from '../../src/nats/options.ts';
+import { layoutFrom } from '../../src/nats/link.ts';
 import { ReentryError } from '../../src/errors.ts';
 import type { StoredEvent } from '../../src/ports/client.ts';
-import { ANSWER_WORTH_MS, WaitingRequests } from '../../src/nats/waiting-requests.ts';
+import { ANSWER_WORTH_MS, WaitingRequests } from '../../src/nats/services.ts';
 import { ROLE_QUERIES } from '../../src/wire/subjects.ts';
 import { anInstallation, sharedNatsServer } from '../support/nats-server.ts';
 

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { openBroker } from '../../src/nats/broker.ts';
 import { openClientBroker } from '../../src/nats/client-broker.ts';
 import { connectNats } from '../../src/nats/connection.ts';
-import { layoutFrom } from '../../src/nats/options.ts';
+import { layoutFrom } from '../../src/nats/link.ts';
 import { setup } from '../../src/nats/setup.ts';
 import {
   PERMISSIONS,

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { connectNats } from '../../src/nats/connection.ts';
-import { layoutFrom } from '../../src/nats/options.ts';
+import { layoutFrom } from '../../src/nats/link.ts';
 import { isAtLeast, setup } from '../../src/nats/setup.ts';
 import { consumers } from '../../src/wire/streams.ts';
 import { setUp, sharedNatsServer } from '../support/nats-server.ts';

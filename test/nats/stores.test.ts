@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { connectNats } from '../../src/nats/connection.ts';
-import { layoutFrom } from '../../src/nats/options.ts';
+import { layoutFrom } from '../../src/nats/link.ts';
 import type { RunState } from '../../src/wire/run-state.ts';
 import { keys } from '../../src/wire/subjects.ts';
 import { aNatsServer, anInstallation, sharedNatsServer } from '../support/nats-server.ts';

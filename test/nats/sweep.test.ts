@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { connectNats } from '../../src/nats/connection.ts';
-import { layoutFrom } from '../../src/nats/options.ts';
+import { layoutFrom } from '../../src/nats/link.ts';
 import { anInstallation, sharedNatsServer } from '../support/nats-server.ts';
 import { aSubscription } from '../support/builders.ts';
 

@@ -6,7 +6,7 @@ import { ANNOTATIONS, LABELS } from '../../src/core/pod/labels.ts';
 import { SHARD_COUNT } from '../../src/core/shard.ts';
 import { openClusters } from '../../src/kubernetes/clusters.ts';
 import { connectNats } from '../../src/nats/connection.ts';
-import { layoutFrom } from '../../src/nats/options.ts';
+import { layoutFrom } from '../../src/nats/link.ts';
 import type { Log, Meter } from '../../src/ports/ambient.ts';
 import { triggerer } from '../../src/roles/triggerer.ts';
 import { ctlMessageSchema } from '../../src/wire/steps.ts';

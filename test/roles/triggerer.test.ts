@@ -10,7 +10,7 @@ import { SHARD_COUNT } from '../../src/core/shard.ts';
 import { startNatsServer, type NatsServer, findNatsServer } from '../../src/local/nats-server.ts';
 import { openBroker } from '../../src/nats/broker.ts';
 import { connectNats } from '../../src/nats/connection.ts';
-import { layoutFrom } from '../../src/nats/options.ts';
+import { layoutFrom } from '../../src/nats/link.ts';
 import { setup } from '../../src/nats/setup.ts';
 import { openClusters } from '../../src/kubernetes/clusters.ts';
 import type { Log, Meter } from '../../src/ports/ambient.ts';

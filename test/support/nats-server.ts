@@ -7,8 +7,9 @@ import type { NatsServer, NatsServerOptions } from '../../src/local/nats-server.
 import { openBroker } from '../../src/nats/broker.ts';
 import { openClientBroker } from '../../src/nats/client-broker.ts';
 import { connectNats } from '../../src/nats/connection.ts';
-import { layoutFrom } from '../../src/nats/options.ts';
-import type { BrokerOptions, NatsRole } from '../../src/nats/options.ts';
+import { layoutFrom } from '../../src/nats/link.ts';
+import type { NatsRole } from '../../src/nats/connection.ts';
+import type { BrokerOptions } from '../../src/nats/link.ts';
 import { setup } from '../../src/nats/setup.ts';
 import type { Broker } from '../../src/ports/broker.ts';
 import type { ClientBroker } from '../../src/ports/client.ts';

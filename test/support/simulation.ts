@@ -4,7 +4,7 @@ import { RETRY_POLICY } from '../../src/core/run/retry.ts';
 import type { Log, Meter } from '../../src/ports/ambient.ts';
 import { worker } from '../../src/roles/worker.ts';
 import { connectNats } from '../../src/nats/connection.ts';
-import { layoutFrom } from '../../src/nats/options.ts';
+import { layoutFrom } from '../../src/nats/link.ts';
 import { openBroker } from '../../src/nats/broker.ts';
 import { consumers } from '../../src/wire/streams.ts';
 import { LANES } from '../../src/wire/subjects.ts';

@@ -2,7 +2,7 @@ import { Subject, count, firstValueFrom, lastValueFrom, take } from 'rxjs';
 import { expect, onTestFinished, test } from 'vitest';
 import { openBroker } from '../../src/nats/broker.ts';
 import { connectNats } from '../../src/nats/connection.ts';
-import { layoutFrom } from '../../src/nats/options.ts';
+import { layoutFrom } from '../../src/nats/link.ts';
 import { setup } from '../../src/nats/setup.ts';
 import { SILENT_LOG } from '../../src/airflow/defaults.ts';
 import { triggerer } from '../../src/roles/triggerer.ts';

@@ -3,7 +3,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { RETRY_POLICY } from '../../src/core/run/retry.ts';
 import { isTerminal } from '../../src/core/run/transitions.ts';
 import { subscriptionOf } from '../../src/core/run/state-changes.ts';
-import { layoutFrom } from '../../src/nats/options.ts';
+import { layoutFrom } from '../../src/nats/link.ts';
 import { connectNats } from '../../src/nats/connection.ts';
 import type { Log, Meter } from '../../src/ports/ambient.ts';
 import type { Broker } from '../../src/ports/broker.ts';

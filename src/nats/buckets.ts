@@ -1,11 +1,116 @@
-/** A bucket as the stream it is: direct reads, leader reads, compare-and-set. The library's own `kv` cannot read from the leader. */
+/** Stored messages, and buckets as the streams they are: direct reads, reads from the leader, compare-and-set. */
 import { headers } from 'nats';
+import type { MsgHdrs } from 'nats';
+import { z } from 'zod';
+import { ReentryError } from '../errors.ts';
 import type { Bucket } from '../wire/streams.ts';
-import { faultOf, natsError } from './errors.ts';
+import { natsError, faultOf } from './errors.ts';
+import { CALL_TIMEOUT_MS } from './link.ts';
 import type { Link } from './link.ts';
 import { patiently, publishAcked } from './publish.ts';
-import { directGet, leaderGet } from './stored.ts';
-import type { StoredMessage } from './stored.ts';
+
+/** A message as it is stored. */
+export interface StoredMessage {
+  readonly subject: string;
+  readonly seq: number;
+  readonly header: MsgHdrs;
+  readonly data: Uint8Array;
+  readonly time: Date;
+}
+
+/**
+ * Direct get; the library's own is not part of its types. May be stale on a cluster. `undefined`: no such message.
+ * @throws ReentryError INTERNAL, not transient, where the server refuses the question itself
+ * @see https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-31.md
+ */
+export async function directGet(
+  { nc }: Pick<Link, 'nc'>,
+  stream: string,
+  query: { readonly lastOf: string } | { readonly nextOf: string; readonly from: number },
+): Promise<StoredMessage | undefined> {
+  // The last of a subject is asked for in the API subject, so that permissions can narrow it.
+  const message =
+    'lastOf' in query
+      ? await nc.request(`$JS.API.DIRECT.GET.${stream}.${query.lastOf}`, '', { timeout: CALL_TIMEOUT_MS })
+      : await nc.request(
+          `$JS.API.DIRECT.GET.${stream}`,
+          JSON.stringify({ seq: query.from, next_by_subj: query.nextOf }),
+          { timeout: CALL_TIMEOUT_MS },
+        );
+  const header = message.headers ?? headers();
+  if (header.code === 404) return undefined;
+  // 408 and the like: the server has read the question and does not take it, however often it is asked.
+  if (header.code !== 0) {
+    const said = `${String(header.code)} ${header.description}`;
+    throw new ReentryError('INTERNAL', `reading ${stream}: the broker refused it (NATS said: ${said})`, {
+      transient: false,
+    });
+  }
+  const seq = Number(header.get('Nats-Sequence'));
+  if (!Number.isInteger(seq) || seq < 1) throw natsError(`reading ${stream}`, new Error('an answer without sequence'));
+  return {
+    subject: header.get('Nats-Subject'),
+    seq,
+    header,
+    data: message.data,
+    time: new Date(header.get('Nats-Time-Stamp')),
+  };
+}
+
+/** What STREAM.MSG.GET answers. @see https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-1.md */
+const leaderReplySchema = z.looseObject({
+  error: z
+    .looseObject({ code: z.number(), err_code: z.number().optional(), description: z.string().optional() })
+    .optional(),
+  message: z
+    .looseObject({
+      subject: z.string(),
+      seq: z.number(),
+      hdrs: z.string().optional(),
+      data: z.string().optional(),
+      time: z.string(),
+    })
+    .optional(),
+});
+
+/**
+ * The last message of a subject, from the stream's leader: never stale. `undefined`: no such message. Not the library's call, which makes an
+ * error with a stack of each absence; most first looks at a key are one.
+ */
+export async function leaderGet(
+  { nc, jsm }: Pick<Link, 'nc' | 'jsm'>,
+  stream: string,
+  subject: string,
+): Promise<StoredMessage | undefined> {
+  const reply = await nc.request(`$JS.API.STREAM.MSG.GET.${stream}`, JSON.stringify({ last_by_subj: subject }), {
+    timeout: CALL_TIMEOUT_MS,
+  });
+  const { error, message } = leaderReplySchema.parse(reply.json());
+  if (error?.code === 404 && (error.err_code === undefined || error.err_code === NO_MESSAGE)) return undefined;
+  // Every other refusal keeps the library's own words, and its classes.
+  if (message === undefined) return await jsm.streams.getMessage(stream, { last_by_subj: subject });
+  return {
+    subject: message.subject,
+    seq: message.seq,
+    header: headersIn(message.hdrs),
+    data: Buffer.from(message.data ?? '', 'base64'),
+    time: new Date(message.time),
+  };
+}
+
+/** JetStream's own code for "no message found". */
+const NO_MESSAGE = 10_037;
+
+/** Headers as they are stored: a status line, then `name: value` lines. */
+function headersIn(encoded: string | undefined): MsgHdrs {
+  const header = headers();
+  if (encoded === undefined) return header;
+  for (const line of Buffer.from(encoded, 'base64').toString('utf8').split('\r\n').slice(1)) {
+    const at = line.indexOf(':');
+    if (at > 0) header.append(line.slice(0, at), line.slice(at + 1).trim());
+  }
+  return header;
+}
 
 /** What stands under a key. A deleted key has a revision too, which the next write must expect. */
 export interface Entry {

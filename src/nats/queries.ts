@@ -1,3 +1,4 @@
+/** Queries between roles, as core request and reply. */
 import type { Msg } from 'nats';
 import { EMPTY, catchError, concatMap, defer } from 'rxjs';
 import { z } from 'zod';
@@ -5,17 +6,16 @@ import type { RoleQueries } from '../ports/broker.ts';
 import { rolePresenceSchema } from '../wire/presence.ts';
 import { queueLoadSchema, queuePositionSchema } from '../wire/queues.ts';
 import type { RoleQuery } from '../wire/subjects.ts';
-import { decoded } from './codec.ts';
 import { pause } from './connection.ts';
-import { coreMessages$ } from './core-messages.ts';
 import { faultOf, natsError } from './errors.ts';
 import type { Link } from './link.ts';
+import { decoded, coreMessages$ } from './messages.ts';
 
 /** A triggerer answers from memory. */
 const ANSWER_WITHIN_MS = 1_000;
 
 /** Questions between roles, as core request and reply: nothing is stored, and no answer is an answer. */
-export function questions(link: Link): RoleQueries {
+export function roleQueries(link: Link): RoleQueries {
   const { nc, subjects, log } = link;
 
   const ask = async (question: RoleQuery, payload: object): Promise<Msg | undefined> => {
