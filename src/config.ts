@@ -8,8 +8,9 @@ import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
 import { ReentryError } from './errors.ts';
 import type { Problem } from './errors.ts';
-import { DEFAULT_SUBJECT_ROOT } from './wire/subjects.ts';
-import { isTokenText, QUEUE_PATTERN } from './wire/tokens.ts';
+import { DEFAULT_ASSET_PREFIX } from './wire/streams.ts';
+import { DEFAULT_NATS_URL, DEFAULT_SUBJECT_ROOT } from './wire/subjects.ts';
+import { DEFAULT_EXECUTOR_QUEUE, DEFAULT_QUEUE, DEFAULT_TENANT, isTokenText, QUEUE_PATTERN } from './wire/tokens.ts';
 
 /** A value that no print, log line or JSON of it shows. */
 export class Secret {
@@ -94,7 +95,7 @@ const natsUrl = text.refine(
 /** The table of settings. Units stand in the names. */
 export const configSchema = z.object({
   natsUrl: natsUrl
-    .default('nats://127.0.0.1:4222')
+    .default(DEFAULT_NATS_URL)
     .register(facts, { says: 'NATS servers to connect to; user and password may stand in it.', value: 'URL[,URL]' }),
   natsCreds: text
     .optional()
@@ -126,7 +127,7 @@ export const configSchema = z.object({
   assetPrefix: z
     .string()
     .regex(/^[A-Za-z0-9_-]{1,32}$/, 'must be 1 to 32 letters, digits, _ or -')
-    .default('REENTRY_')
+    .default(DEFAULT_ASSET_PREFIX)
     .register(facts, { says: 'Prefix of every stream and bucket.', value: 'PREFIX' }),
   replicas: z
     .preprocess(
@@ -137,13 +138,13 @@ export const configSchema = z.object({
     .register(facts, { says: 'Copies of each stream and bucket that setup makes.', value: '1|3|5' }),
   tenant: text
     .refine(isTokenText, 'must be 1 to 128 characters once encoded as a subject token')
-    .default('default')
+    .default(DEFAULT_TENANT)
     .register(facts, { says: 'Whose runs: a token of every subject.', value: 'TENANT' }),
   queues: list(z.string().regex(QUEUE_PATTERN, 'a queue is 1 to 32 letters, digits, _ or -'))
-    .default(['default'])
+    .default([DEFAULT_QUEUE])
     .register(facts, { says: 'Queues that setup makes and a worker serves.', value: 'QUEUE[,QUEUE]' }),
   executorQueues: list(z.string().regex(QUEUE_PATTERN, 'a queue is 1 to 32 letters, digits, _ or -'))
-    .default(['executor'])
+    .default([DEFAULT_EXECUTOR_QUEUE])
     .register(facts, { says: 'Queues that setup makes for executors and an executor serves.', value: 'QUEUE[,QUEUE]' }),
   installation: z
     .string()
@@ -465,3 +466,6 @@ export function parseConnections(name: string, content: string): Readonly<Record
     problems,
   });
 }
+
+/** The settings of a process that is given none. */
+export const DEFAULT_CONFIG: Config = parseConfig({});

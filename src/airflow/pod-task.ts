@@ -1,4 +1,5 @@
 /** The pods of a program's own task: found, made, marked, deleted. The task's way from beginning to end is `KubernetesPodOperator`. @see spec pod-operator §2, §3, §7 */
+import { DEFAULT_CONFIG } from '../config.ts';
 import { randomUUID } from 'node:crypto';
 import {
   containerIsSucceeded,
@@ -95,7 +96,7 @@ export class PodTask {
 
   /** The manifest; the same each time it is asked for. */
   buildPodRequestObj(context?: TaskContext): Manifest {
-    const { podSecurity = 'baseline', podTemplates = {}, executionTimeoutSeconds } = this.own;
+    const { podSecurity = DEFAULT_CONFIG.podSecurity, podTemplates = {}, executionTimeoutSeconds } = this.own;
     const { podTemplateFile } = this.params;
     const { tryNumber = 1 } = context ?? {};
     return podManifest(this.params, {

@@ -34,7 +34,7 @@ import type { RunRequestInput } from '../wire/run-request.ts';
 import type { Phase } from '../wire/run-state.ts';
 import { EVENT_TYPES } from '../wire/subjects.ts';
 import type { Verb } from '../wire/subjects.ts';
-import { isTokenText, queueOf } from '../wire/tokens.ts';
+import { DEFAULT_QUEUE, isTokenText, queueOf } from '../wire/tokens.ts';
 import { submitAll } from './submit-all.ts';
 import { readLines } from './log-reading.ts';
 import type { LogText } from './log-lines.ts';
@@ -182,7 +182,7 @@ export function clientOver(broker: ClientBroker, tenant: string): Client {
     async retry(runId, { newRunId = uuidV7(), queue } = {}) {
       const asked = { runId, newRunId, ...(queue === undefined ? {} : { queue }) };
       const answer = await ask('retry', asked, submitReplySchema);
-      return { runId: newRunId, queue: answer.queue ?? queue ?? 'default', duplicate: answer.duplicate ?? false };
+      return { runId: newRunId, queue: answer.queue ?? queue ?? DEFAULT_QUEUE, duplicate: answer.duplicate ?? false };
     },
     async submit(request, options = {}) {
       const runId = options.runId ?? uuidV7();

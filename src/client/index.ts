@@ -1,6 +1,7 @@
 /** The client's entry (`reentry/client`): nothing here loads a Kubernetes library. */
 import { openClientBroker } from '../nats/client-broker.ts';
-import { DEFAULT_SUBJECT_ROOT } from '../wire/subjects.ts';
+import { DEFAULT_NATS_URL, DEFAULT_SUBJECT_ROOT } from '../wire/subjects.ts';
+import { DEFAULT_TENANT } from '../wire/tokens.ts';
 import { clientOver } from './client.ts';
 import type { Client } from './client.ts';
 
@@ -31,8 +32,8 @@ export interface ClientOptions {
  */
 export async function connect(options: ClientOptions = {}): Promise<Client> {
   const {
-    servers = 'nats://127.0.0.1:4222',
-    tenant = 'default',
+    servers = DEFAULT_NATS_URL,
+    tenant = DEFAULT_TENANT,
     name = `reentry-client-${String(process.pid)}`,
     ...rest
   } = options;

@@ -1,3 +1,4 @@
+import { queueOf } from '../wire/tokens.ts';
 import Table from 'cli-table3';
 import type { Command } from 'commander';
 import { z } from 'zod';
@@ -213,7 +214,7 @@ function replayCommand(shell: Shell, finish: Finish): Command {
     for (const sequence of sequences) {
       const { letter, state, request } = await lookedUp(installation, sequence);
       const { tenant, runId } = letter.run;
-      const replay = replayOf({ sequence, runId }, state, request, queue);
+      const replay = replayOf({ sequence, runId }, state, request, queue, queueOf(request?.operator));
       if (replay.kind === 'running')
         throw new ReentryError(
           'INVALID_REQUEST',

@@ -1,4 +1,5 @@
 /** What `doctor` finds at the broker beyond its storage: version, durability, drift, roles alive, paused queues. */
+import { streamSettings } from '../process/settings.ts';
 import { z } from 'zod';
 import type { Config } from '../config.ts';
 import { ReentryError } from '../errors.ts';
@@ -31,7 +32,7 @@ export async function serverFindings(config: Config, monitor: string | undefined
   ]);
   const options = { ...natsOptions(config), name: `reentry-doctor-${String(process.pid)}`, role: 'worker' } as const;
   try {
-    const seen = await inspect(options, { workerQueues: config.queues, executorQueues: config.executorQueues });
+    const seen = await inspect(options, streamSettings(config));
     const { version, maxPayloadBytes, servers, replicas } = seen;
     return [
       isAtLeast(version, MIN_SERVER_VERSION)

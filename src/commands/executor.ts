@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { ENGINE_SETTINGS } from '../process/engine-settings.ts';
+import { ENGINE_SETTINGS } from '../process/settings.ts';
 import { roleProcess } from '../process/roles.ts';
 import { action, declare, ROLE_SETTINGS } from './shell.ts';
 import type { Finish, Shell } from './shell.ts';

@@ -1,3 +1,4 @@
+import { DEFAULT_QUEUE } from '../wire/tokens.ts';
 import Table from 'cli-table3';
 import type { Command } from 'commander';
 import { installationSelector } from '../core/pod/labels.ts';
@@ -130,7 +131,7 @@ async function account(
   if (run === undefined) return { ...of('unnamed'), tenant: undefined, runId: undefined };
   const seen = await broker.runs.read(run, { leader: true });
   if (seen !== undefined) return of('known');
-  const queue = queueOfPod(pod, how.queues[0] ?? 'default');
+  const queue = queueOfPod(pod, how.queues[0] ?? DEFAULT_QUEUE);
   if (how.dryRun) return { ...of('recovered'), queue };
   const manifest = await cluster.getPod(namespace, pod.name);
   if (manifest === undefined) return of('gone');

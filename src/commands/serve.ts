@@ -1,7 +1,7 @@
 import { Argument } from 'commander';
 import type { Command } from 'commander';
 import { z } from 'zod';
-import { ENGINE_SETTINGS } from '../process/engine-settings.ts';
+import { ENGINE_SETTINGS } from '../process/settings.ts';
 import { EXECUTOR_SETTINGS } from './executor.ts';
 import { ROLES } from '../process/role.ts';
 import type { Role } from '../process/role.ts';

@@ -8,6 +8,7 @@ import type { Subscriber } from '../wire/streams.ts';
 import { natsOptions } from './connection.ts';
 import { EXIT_CODES } from './exit-codes.ts';
 import { ROLES } from '../process/role.ts';
+import { streamSettings } from '../process/settings.ts';
 import type { Role } from '../process/role.ts';
 import { action, declare, NATS_SETTINGS } from './shell.ts';
 import type { Finish, Invocation, Shell } from './shell.ts';
@@ -42,15 +43,7 @@ export async function setUp(
     name: `reentry-setup-${String(process.pid)}`,
     role: 'setup',
   });
-  const settings = {
-    workerQueues: config.queues,
-    executorQueues: more.executorQueues ?? config.executorQueues,
-    subscribers: more.subscribers ?? [],
-    replicas: config.replicas,
-    storageBytes: config.storageBytes,
-    runRetentionSeconds: config.runRetentionDays * 24 * 3600,
-    logRetentionSeconds: config.logRetentionDays * 24 * 3600,
-  };
+  const settings = { ...streamSettings(config), ...more };
   const giveUpAt = Date.now() + ELECTED_WITHIN_MS;
   for (;;) {
     try {

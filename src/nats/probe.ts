@@ -1,4 +1,5 @@
 /** Tries, without leaving a trace, every subject that a role needs. */
+import { DEFAULT_TENANT } from '../wire/tokens.ts';
 import { headers } from 'nats';
 import type { NatsConnection } from 'nats';
 import { PERMISSIONS, permissionsOf, rowSubjects } from '../wire/permissions.ts';
@@ -48,7 +49,7 @@ export async function refusedSubjects(
   scope: Partial<PermissionScope> = {},
 ): Promise<readonly RefusedSubject[]> {
   const layout = layoutFrom(options);
-  const whole = { tenant: options.tenant ?? 'default', ...scope };
+  const whole = { tenant: options.tenant ?? DEFAULT_TENANT, ...scope };
   await using connection = await connectNats(options);
   const { nc } = connection;
   const refused = { publish: new Set<string>(), subscribe: new Set<string>() };

@@ -17,7 +17,7 @@ import { BASE_CONTAINER, constructPod } from './construct-pod.ts';
 import { podOverrideIn, podTemplateFileIn } from './executor-config.ts';
 
 /** What pods of commands are made of besides the request; configuration, never part of a request. */
-export interface CommandManifestOptions extends Partial<ManifestRules> {
+export interface CommandManifestOptions extends ManifestRules {
   /** The pod that every command starts from. Default: none. */
   readonly podTemplate?: Manifest | undefined;
   /** Manifests that `podTemplateFile` may name. */
@@ -69,7 +69,7 @@ const inRequest = (problems: readonly Problem[]): readonly Problem[] =>
 export class CommandManifests {
   readonly #options: CommandManifestOptions;
 
-  constructor(options: CommandManifestOptions = {}) {
+  constructor(options: CommandManifestOptions) {
     this.#options = options;
   }
 
@@ -89,7 +89,7 @@ export class CommandManifests {
 
   /** What is refused of a final manifest. */
   refused(manifest: Manifest, target: PodTarget): ManifestRefusal | undefined {
-    const { podSecurity = 'baseline', policy } = this.#options;
+    const { podSecurity, policy } = this.#options;
     return checkManifest(manifest, { podSecurity, policy }, target);
   }
 
@@ -163,7 +163,7 @@ export class CommandManifests {
           // Whatever override or template say: an attempt is repeated by the run's own policy only.
           restartPolicy: 'Never',
         },
-        this.#options.podSecurity ?? 'baseline',
+        this.#options.podSecurity,
       ),
       status: undefined,
     };

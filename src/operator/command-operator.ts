@@ -28,22 +28,22 @@ import type { RunKey } from '../wire/subjects.ts';
 import { type CommandParams, commandParamsSchema } from './command-params.ts';
 import { type CommandManifestOptions, CommandManifests } from './command-manifests.ts';
 import type { Launched } from '../slots/launch-book.ts';
-import { Launcher } from '../slots/launcher.ts';
+import type { Launcher } from '../slots/launcher.ts';
 import { decidePublish, publishFailure } from './publish-decision.ts';
 
 /** What the operator is configured with; nothing of it comes from a request. */
 export interface CommandOperatorOptions extends CommandManifestOptions {
-  /** Delete pods whose run has had its answer. Default true. */
-  readonly deleteWorkerPods?: boolean;
-  /** The same for failed pods. Default false: they are kept, marked. */
-  readonly deleteWorkerPodsOnFailure?: boolean;
-  /** How often a launch is put off for quota, throttling or a failing API server; −1 (default): without end. */
-  readonly publishRetries?: number;
-  /** Default 600. */
-  readonly queuedTimeoutSeconds?: number;
-  /** How often a pod that did not start in time is replaced without spending a retry. Default 2. */
-  readonly queuedRetries?: number;
-  /** Default: one of its own. */
+  /** Delete pods once their run is over. */
+  readonly deleteWorkerPods: boolean;
+  /** The same for failed pods; where false they are kept, marked. */
+  readonly deleteWorkerPodsOnFailure: boolean;
+  /** How often a launch is postponed for quota, throttling or a failing API server; −1: without end. */
+  readonly publishRetries: number;
+  /** Time a pod gets to start before it is replaced. */
+  readonly queuedTimeoutSeconds: number;
+  /** How often a pod that did not start in time is replaced without spending a retry. */
+  readonly queuedRetries: number;
+  /** Limits pod creations in flight. Default: no limit. */
   readonly launcher?: Launcher;
   /** Told of each pod that was made or adopted. */
   readonly launched?: Launched;
@@ -60,12 +60,10 @@ export class CommandOperator implements Operator<CommandParams> {
   readonly paramsSchema = commandParamsSchema;
   readonly #options: CommandOperatorOptions;
   readonly #pods: CommandManifests;
-  readonly #launcher: Launcher;
 
-  constructor(options: CommandOperatorOptions = {}) {
+  constructor(options: CommandOperatorOptions) {
     this.#options = options;
     this.#pods = new CommandManifests(options);
-    this.#launcher = options.launcher ?? new Launcher();
   }
 
   check(request: RunRequest, params: CommandParams, run?: RunKey): readonly Problem[] {
@@ -105,14 +103,14 @@ export class CommandOperator implements Operator<CommandParams> {
     const refusal = this.#pods.refused(made.manifest, targetOf(context, cluster));
     if (refusal !== undefined) return over(diagnosisOf(refusal.code, refusal));
     return await launchManifest(this.#asPod(context), cluster, made.manifest, {
-      turn: (create) => this.#launcher.run(create),
+      turn: (create) => this.#options.launcher?.run(create) ?? create(),
       refused: (error, namespace, now) => this.#refused(context, error, namespace, now),
       launched: (pod) => this.#options.launched?.(queue, run, pod),
     });
   }
 
   async triggerReentry(context: Context, event: TriggerEvent): Promise<StepOutcome> {
-    const { queuedRetries = 2 } = this.#options;
+    const { queuedRetries } = this.#options;
     const asPod = this.#asPod(context);
     const connection = event.pod?.connection ?? context.state.pod?.connection;
     const outcome = await patiently(() => reenter(this.#step(asPod, connection), event));
@@ -157,7 +155,7 @@ export class CommandOperator implements Operator<CommandParams> {
   }
 
   async #cleanUp(context: Context, outcome: Outcome, pod: PodRef): Promise<void> {
-    const { deleteWorkerPods = true, deleteWorkerPodsOnFailure = false } = this.#options;
+    const { deleteWorkerPods, deleteWorkerPodsOnFailure } = this.#options;
     const cluster = context.cluster(pod.connection);
     const action = commandPodAction(outcome.state === 'failed', { deleteWorkerPods, deleteWorkerPodsOnFailure });
     const kept = action !== 'delete' && outcome.state !== 'cancelled';
@@ -187,7 +185,7 @@ export class CommandOperator implements Operator<CommandParams> {
     if (failure.kind === 'api' && (failure.fault === 'unauthorized' || failure.fault === 'alreadyExists'))
       return refusal;
     const retries = typeof state.memo?.['publishRetries'] === 'number' ? state.memo['publishRetries'] : 0;
-    const decision = decidePublish(failure, { retries, maxRetries: this.#options.publishRetries ?? -1 });
+    const decision = decidePublish(failure, { retries, maxRetries: this.#options.publishRetries });
     switch (decision.kind) {
       case 'fail':
         return over(
@@ -235,7 +233,7 @@ export class CommandOperator implements Operator<CommandParams> {
         doXcomPush: params.doXcomPush,
         xcomMode: params.xcomMode,
         skipOnExitCode: params.skipOnExitCode,
-        startupTimeoutSeconds: params.startupTimeoutSeconds ?? this.#options.queuedTimeoutSeconds ?? 600,
+        startupTimeoutSeconds: params.startupTimeoutSeconds ?? this.#options.queuedTimeoutSeconds,
       },
     };
   }

@@ -22,8 +22,8 @@ export const DEFAULT_CONNECTION = 'kubernetes_default';
 
 /** What a manifest is built from besides the request; configuration, never part of a request. */
 export interface PodManifestOptions {
-  /** Default `baseline`. */
-  readonly podSecurity?: PodSecurity;
+  /** Pod Security level that pods are held to. */
+  readonly podSecurity: PodSecurity;
   /** A template that is one expression gives that expression's value, whatever its type (the seed's `render_template_as_native_obj`). Default false. */
   readonly renderTemplateAsNativeObj?: boolean;
   /** Manifests that `podTemplateFile` may name. */
@@ -55,13 +55,13 @@ export class PodManifests {
   readonly #logFormatters: Readonly<Record<string, LineFormat>>;
 
   constructor({
-    podSecurity = 'baseline',
+    podSecurity,
     renderTemplateAsNativeObj = false,
     podTemplates = {},
     policy,
     callbacks = {},
     logFormatters = {},
-  }: PodManifestOptions = {}) {
+  }: PodManifestOptions) {
     this.#logFormatters = { ...formattersIn(callbacks), ...logFormatters };
     this.#podSecurity = podSecurity;
     this.#native = renderTemplateAsNativeObj;

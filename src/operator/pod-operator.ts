@@ -40,7 +40,7 @@ export class PodOperator implements Operator<PodParams> {
   readonly #requests: PodManifests;
   readonly #host: CallbackHost;
 
-  constructor(options: PodOperatorOptions = {}) {
+  constructor(options: PodOperatorOptions) {
     const requests = new PodManifests(options);
     const known = new WeakSet<Cluster>();
     this.#requests = requests;

@@ -6,6 +6,7 @@ import type { DefinedOperator } from '../operator/define-operator.ts';
 import type { Operator } from '../operator/operator.ts';
 import type { Log } from '../ports/ambient.ts';
 import { openPolicy } from './policy.ts';
+import { commandSettings } from './settings.ts';
 import { templateIn, templatesIn } from './pod-templates.ts';
 
 /** Makes operators; loaded late, so that commands that need none do not wait for them. */
@@ -35,15 +36,9 @@ export async function boundOperators() {
     commandOperator(config: Config, log: Log, parts: Pick<CommandOperatorOptions, 'launcher' | 'launched'> = {}) {
       const template = config.executorPodTemplateFile;
       return new CommandOperator({
+        ...commandSettings(config),
         ...common(config, log),
         podTemplate: template === undefined ? undefined : templateIn(template),
-        image: config.executorImage,
-        namespace: config.executorNamespace,
-        deleteWorkerPods: config.executorDeleteWorkerPods,
-        deleteWorkerPodsOnFailure: config.executorDeleteWorkerPodsOnFailure,
-        publishRetries: config.executorPublishRetries,
-        queuedTimeoutSeconds: config.executorQueuedTimeoutSeconds,
-        queuedRetries: config.executorQueuedRetries,
         ...parts,
       });
     },

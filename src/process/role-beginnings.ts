@@ -1,7 +1,8 @@
 /** Each role bound to its settings. Its code is loaded only where the role runs: it costs memory. */
-import { engineSettings } from './engine-settings.ts';
+import { engineSettings, slotSettings, triggererSettings } from './settings.ts';
 import { boundOperators } from './operators.ts';
 import type { BegunRole, Role, RoleParts } from './role.ts';
+import { DEFAULT_QUEUE } from '../wire/tokens.ts';
 import { callbacksFrom } from './user-modules.ts';
 
 type Begin = (parts: RoleParts) => BegunRole | Promise<BegunRole>;
@@ -38,8 +39,8 @@ async function beginWorker(): Promise<Begin> {
 async function beginTriggerer(): Promise<Begin> {
   const { triggerer } = await import('../roles/triggerer.ts');
   return ({ id, version, config, broker, clusters, log, meter }) => {
-    const { installation, namespaces, queues, minLoggingEveryMs } = config;
-    const settings = { id, version, installation, namespaces, defaultQueue: queues[0] ?? 'default', minLoggingEveryMs };
+    const [defaultQueue = DEFAULT_QUEUE] = config.queues;
+    const settings = { id, version, defaultQueue, ...triggererSettings(config) };
     const work$ = triggerer({ broker, clusters, settings, log, meter });
     return { work$, condition: () => work$.health() };
   };
@@ -54,11 +55,11 @@ async function beginExecutor(): Promise<Begin> {
     boundOperators(),
   ]);
   return ({ id, config, broker, clusters, log, meter, operators, tracer, version }) => {
+    const { parallelism, maxInFlight } = slotSettings(config);
     const launches = new LaunchBook();
-    const launcher = new Launcher({ maxInFlight: config.executorLaunchConcurrency, meter });
+    const launcher = new Launcher({ maxInFlight, meter });
     const work$ = executor({
-      ...{ broker, clusters, log, meter, tracer, launches },
-      parallelism: config.executorParallelism,
+      ...{ broker, clusters, log, meter, tracer, launches, parallelism },
       operators: [commandOperator(config, log, { launcher, launched: launches.created })],
       foreign: podOperators(config, operators, log),
       settings: {

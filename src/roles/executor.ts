@@ -18,7 +18,7 @@ import { SlotPermits } from '../slots/start-permits.ts';
 import type { LaunchBook } from '../slots/launch-book.ts';
 import type { Work } from '../run.ts';
 import { watchScopes } from '../trigger/watched-pods.ts';
-import { CREDITS, worker } from './worker.ts';
+import { worker } from './worker.ts';
 import type { WorkerDeps } from './worker.ts';
 
 /** What an executor is given beside what every worker is. */
@@ -44,7 +44,7 @@ export function executor({ parallelism, launches, ...deps }: ExecutorDeps): Exec
   const now = () => performance.now();
   const scopes = watchScopes(clusters.names, settings.namespaces);
   const nameOf = ({ connection, namespace }: (typeof scopes)[number]) => `${connection}/${namespace ?? '*'}`;
-  const startCredits = settings.credits?.start ?? CREDITS.start;
+  const startCredits = settings.credits.start;
   const permits = new Map(
     settings.queues.map((queue) => {
       const options = { id: settings.id, queue, parallelism, startCredits, meter, now };

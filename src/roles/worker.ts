@@ -70,28 +70,23 @@ export interface WorkerSettings {
   readonly queues: readonly string[];
   /** Queues of the other kind, so that `submit` can name a wrong one at once. Default: none. */
   readonly foreignQueues?: readonly string[] | undefined;
-  /** Messages held at a time, per queue: a worker full of starts still serves `ctl` and `resume`. Default `CREDITS`. */
-  readonly credits?: Readonly<Partial<Record<Lane | 'intake', number>>> | undefined;
+  /** Messages held at a time, per queue: a worker full of starts still serves `ctl` and `resume`. */
+  readonly credits: Readonly<Record<Lane | 'intake', number>>;
   /** How often it tells what waits in its queues. Default 15 s. */
   readonly lookAtQueuesMs?: number | undefined;
   readonly installation: string;
   /** Namespaces the installation watches; absent: all. */
   readonly namespaces?: readonly string[] | undefined;
-  /** How long ended runs are kept, in milliseconds. Default 7 days. */
-  readonly retentionMs?: number | undefined;
-  /** How long kept pods stay after their end, in milliseconds. Default 24 h. */
-  readonly keepPodMs?: number | undefined;
+  /** How long ended runs are kept. */
+  readonly retentionMs: number;
+  /** How long retained pods stay after their end. */
+  readonly keepPodMs: number;
   readonly retryPolicy?: RetryPolicy | undefined;
-  /** Slots by `tenant/key`, `key` or `*`. Default: one for every key. */
-  readonly concurrencyLimits?: ConcurrencyLimits | undefined;
+  /** Concurrency slots by `tenant/key`, `key` or `*`; a key without a limit has one. */
+  readonly concurrencyLimits: ConcurrencyLimits;
 }
 
-/** Credits where the settings say nothing. @see spec protocol §4 */
-export const CREDITS: Readonly<Record<Lane | 'intake', number>> = { intake: 256, ctl: 64, resume: 64, start: 64 };
-
 const LOOK_AT_FILL_MS = 5_000;
-const RETENTION_MS = 7 * 24 * 3_600_000;
-const KEEP_POD_MS = 24 * 3_600_000;
 
 /** A worker's work, and why it cannot do it now (empty: it can). */
 export type Worker = Work & { readonly problems: () => readonly string[] };
@@ -111,7 +106,7 @@ export function worker(deps: WorkerDeps): Worker {
       installation: settings.installation,
       namespaces: settings.namespaces,
       policy: settings.retryPolicy ?? RETRY_POLICY,
-      concurrencyLimits: settings.concurrencyLimits ?? {},
+      concurrencyLimits: settings.concurrencyLimits,
       known: new KnownRequests(),
       held: new BlockingRuns(settings.installation, broker.nudges$(settings.id).pipe(share()), stop$),
       follows: new Follows({
@@ -127,7 +122,7 @@ export function worker(deps: WorkerDeps): Worker {
     };
     return engine;
   };
-  const credits = { ...CREDITS, ...settings.credits };
+  const { credits } = settings;
   let isConnected = false;
   const work$ = (stop$: Observable<unknown>): Observable<never> => {
     const stopped$ = stop$.pipe(take(1), shareReplay({ bufferSize: 1, refCount: false }));
@@ -229,7 +224,7 @@ function whileRoom$(
   );
 }
 
-function janitor$(engine: Engine, { retentionMs = RETENTION_MS, keepPodMs = KEEP_POD_MS }: WorkerSettings) {
+function janitor$(engine: Engine, { retentionMs, keepPodMs }: WorkerSettings) {
   const janitor = new Janitor(engine, { retentionMs, keepPodMs });
   return timer(0, LEASE_EVERY_MS).pipe(
     // A sweep may take longer than the interval between two.

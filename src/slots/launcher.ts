@@ -9,8 +9,8 @@ const INITIAL_IN_FLIGHT = 16;
 
 /** What a launcher works with. */
 export interface LauncherOptions {
-  /** Most creations in flight. Default 64. */
-  readonly maxInFlight?: number;
+  /** Most creations in flight. */
+  readonly maxInFlight: number;
   readonly meter?: Meter;
   /** Monotonic milliseconds. */
   readonly now?: () => number;
@@ -34,7 +34,7 @@ export class Launcher {
   readonly #waiting: (() => void)[] = [];
   #timer: NodeJS.Timeout | undefined;
 
-  constructor({ maxInFlight = 64, meter, now = () => performance.now() }: LauncherOptions = {}) {
+  constructor({ maxInFlight, meter, now = () => performance.now() }: LauncherOptions) {
     this.#settings = { initial: Math.min(INITIAL_IN_FLIGHT, maxInFlight), max: maxInFlight };
     this.#aimd = initialAimd(this.#settings);
     this.#meter = meter;

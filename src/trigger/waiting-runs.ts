@@ -28,8 +28,8 @@ const ROOM = 'room ';
 
 /** Settings; the defaults are the protocol's. @see spec protocol §7 */
 export interface WaitingSettings {
-  /** Shortest logging interval; shorter ones are stretched to it. Default 5,000. */
-  readonly minLoggingEveryMs?: number;
+  /** Shortest logging interval; shorter ones are stretched to it. */
+  readonly minLoggingEveryMs: number;
   /** `running` events per second. Default 100. */
   readonly runningPerSecond?: number;
   /** How long a pod must be missing from a synced watch before it is asked for. Default 10,000. */
@@ -65,14 +65,14 @@ export class WaitingRuns {
   #postponed = 0;
   #floored = 0;
 
-  constructor(book: PodBook, acting: Acting, now: number, settings: WaitingSettings = {}) {
+  constructor(book: PodBook, acting: Acting, now: number, settings: WaitingSettings) {
     this.wheel = new TimingWheel(now);
     this.#book = book;
     this.#acting = acting;
     this.#running = new Rate(settings.runningPerSecond ?? 100);
     this.#checkRate = new Rate(settings.checksPerSecond ?? 20);
     this.#absentAfterMs = settings.absentAfterMs ?? 10_000;
-    this.#minLoggingEveryMs = settings.minLoggingEveryMs ?? 5_000;
+    this.#minLoggingEveryMs = settings.minLoggingEveryMs;
   }
 
   get size(): number {

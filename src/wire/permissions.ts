@@ -2,7 +2,7 @@
 import { consumers, watchHeartbeatKeys } from './streams.ts';
 import type { Bucket, Layout, Subscriber } from './streams.ts';
 import { LANES, keys } from './subjects.ts';
-import { enc } from './tokens.ts';
+import { DEFAULT_EXECUTOR_QUEUE, DEFAULT_QUEUE, DEFAULT_TENANT, enc } from './tokens.ts';
 
 /** Roles with permissions of their own. A client's are those of one tenant. */
 export const PERMISSION_ROLES = ['client', 'worker', 'executor', 'triggerer', 'setup'] as const;
@@ -286,7 +286,8 @@ export function rowSubjects(
   layout: Layout,
   scope: Partial<PermissionScope> = {},
 ): readonly string[] {
-  const { tenant = 'default', queues = ['default'], executorQueues = ['executor'], feeds = [] } = scope;
+  const { tenant = DEFAULT_TENANT, queues = [DEFAULT_QUEUE], executorQueues = [DEFAULT_EXECUTOR_QUEUE] } = scope;
+  const { feeds = [] } = scope;
   const having = roles.filter((role) => row[side].some((one) => one === role));
   const found = having.flatMap((role) =>
     row.subjects(layout, { tenant, queues: role === 'executor' ? executorQueues : queues, executorQueues, feeds }),

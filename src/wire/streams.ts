@@ -99,21 +99,21 @@ export interface ConsumerSpec {
   readonly kind: 'worker' | 'executor' | 'feed';
 }
 
-/** What differs between installations. Every field has a default. */
+/** What differs between installations; `config.ts` has the defaults. */
 export interface StreamSettings {
-  /** Queues served by workers. Default `['default']`. */
-  readonly workerQueues?: readonly string[];
-  /** Queues served by executors. Default `['executor']`. */
-  readonly executorQueues?: readonly string[];
+  /** Queues served by workers. */
+  readonly workerQueues: readonly string[];
+  /** Queues served by executors. */
+  readonly executorQueues: readonly string[];
+  /** Durable feeds of completed events. Default: none. */
   readonly subscribers?: readonly Subscriber[];
-  /** Copies of each stream in a cluster; 1 or 3. Default 1. */
-  readonly replicas?: number;
-  /** Storage of all streams together; each has its share. Default 10 GiB. */
-  readonly storageBytes?: number;
-  /** Runs, requests, events and results; a run id is known again as long. Default 7 days. */
-  readonly runRetentionSeconds?: number;
-  /** Default 3 days. */
-  readonly logRetentionSeconds?: number;
+  /** Copies of each stream and bucket in a cluster: 1, 3 or 5. */
+  readonly replicas: number;
+  /** Storage of all streams together; each has its share. */
+  readonly storageBytes: number;
+  /** Age of events and results. */
+  readonly runRetentionSeconds: number;
+  readonly logRetentionSeconds: number;
 }
 
 /** The table. Pure: the same settings give the same table. */
@@ -121,15 +121,11 @@ export function streamTable(
   { subjects, assets }: Layout,
   settings: StreamSettings,
 ): { readonly streams: readonly StreamSpec[]; readonly consumers: readonly ConsumerSpec[] } {
-  const workerQueues = settings.workerQueues ?? ['default'];
-  const executorQueues = settings.executorQueues ?? ['executor'];
+  const { workerQueues, executorQueues, replicas, storageBytes, runRetentionSeconds, logRetentionSeconds } = settings;
   const queues = [
     ...workerQueues.map((queue) => ({ queue, kind: 'worker' as const })),
     ...executorQueues.map((queue) => ({ queue, kind: 'executor' as const })),
   ];
-  const replicas = settings.replicas ?? 1;
-  const storageBytes = settings.storageBytes ?? 10 * 1024 ** 3;
-  const runRetentionSeconds = settings.runRetentionSeconds ?? 7 * DAY_SECONDS;
   const share = (percent: number) => Math.floor((storageBytes * percent) / 100);
 
   const stream = (
@@ -187,7 +183,7 @@ export function streamTable(
       name: assets.logs,
       description: 'log chunks; the last message of a subject is the cursor',
       subjects: [subjects.log.all],
-      maxAgeSeconds: settings.logRetentionSeconds ?? 3 * DAY_SECONDS,
+      maxAgeSeconds: logRetentionSeconds,
       maxBytes: share(30),
     }),
     stream({

@@ -97,6 +97,8 @@ export type Subjects = ReturnType<typeof subjectsUnder>;
 
 /** The default root of all subjects. */
 export const DEFAULT_SUBJECT_ROOT = 'reentry.v1';
+/** Server of processes and clients that name none. */
+export const DEFAULT_NATS_URL = 'nats://127.0.0.1:4222';
 
 /** Keys inside buckets. */
 export const keys = {

@@ -48,7 +48,14 @@ export function isTokenText(text: string): boolean {
 /** A queue's name: part of subjects and consumer names, so not encoded. */
 export const QUEUE_PATTERN = /^[A-Za-z0-9_-]{1,32}$/;
 
-/** Queue of runs whose client named none, by operator: `command` belongs to executors, everything else to workers. @see spec protocol §1 */
+/** Tenant of clients that name none. */
+export const DEFAULT_TENANT = 'default';
+/** Queue of runs that name none and are a worker's. */
+export const DEFAULT_QUEUE = 'default';
+/** Queue of runs that name none and are an executor's. */
+export const DEFAULT_EXECUTOR_QUEUE = 'executor';
+
+/** Queue of runs whose client named none, by operator: `command` belongs to executors, everything else to workers. */
 export function queueOf(operator: string | undefined): string {
-  return operator === 'command' ? 'executor' : 'default';
+  return operator === 'command' ? DEFAULT_EXECUTOR_QUEUE : DEFAULT_QUEUE;
 }

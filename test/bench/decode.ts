@@ -19,6 +19,7 @@ import { aPut } from '../support/builders.ts';
 import { startScript } from '../support/processes.ts';
 import { benchFlags, reportOf } from './report.ts';
 import { until } from './runs.ts';
+import { DEFAULTS } from '../support/defaults.ts';
 
 const { runs: rounds, waiting, changes } = benchFlags({ waiting: 10_000, changes: 100_000 });
 const FEW = 2_000;
@@ -71,7 +72,7 @@ for (let round = 0; round < rounds; round += 1) {
     const book = new PodBook(scopes);
     const ownership = new Ownership();
     ownership.update(new Set(SHARDS), Infinity, 0);
-    const runs = new WaitingRuns(book, ownership, Date.now());
+    const runs = new WaitingRuns(book, ownership, Date.now(), DEFAULTS.triggerer);
     const orphans = new Orphans(ownership, (uid) => runs.isWaitedFor(uid), Date.now(), { defaultQueue: 'default' });
     const subscriptions$ = from(
       Array.from({ length: waiting }, (_, n) => {

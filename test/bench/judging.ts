@@ -14,6 +14,7 @@ import { PodBook } from '../../src/trigger/pod-book.ts';
 import { WaitingRuns } from '../../src/trigger/waiting-runs.ts';
 import { aContainer, anEndedPod, aPod, aPut } from '../support/builders.ts';
 import { benchFlags, reportOf } from './report.ts';
+import { DEFAULTS } from '../support/defaults.ts';
 
 /** Under 5 KB of memory is the promise. */
 const BARS: Readonly<Record<string, { readonly bar: number; readonly atLeast?: boolean }>> = {
@@ -46,7 +47,7 @@ function measure(): void {
   const book = new PodBook([SCOPE]);
   const ownership = new Ownership();
   ownership.update(new Set(SHARDS), Infinity, 0);
-  const runs = new WaitingRuns(book, ownership, 0);
+  const runs = new WaitingRuns(book, ownership, 0, DEFAULTS.triggerer);
   const tell = (signal: PodSignal, now: number): number => {
     book.apply({ scope: SCOPE, signal }, now);
     return runs.pod({ scope: SCOPE, signal }, now).length;

@@ -9,6 +9,7 @@ import { setup } from '../../src/nats/setup.ts';
 import type { Broker } from '../../src/ports/broker.ts';
 import { aNatsServer } from '../support/nats-server.ts';
 import type { TestServer } from '../support/nats-server.ts';
+import { DEFAULTS } from '../support/defaults.ts';
 
 let server: TestServer;
 let broker: Broker;
@@ -18,7 +19,7 @@ beforeAll(async () => {
   server = await aNatsServer();
   const options = { servers: server.url, name: 'client-test', role: 'setup' as const };
   await using connection = await connectNats(options);
-  await setup(connection.nc, layoutFrom({}), {});
+  await setup(connection.nc, layoutFrom({}), DEFAULTS.streams);
   broker = await openBroker({ ...options, role: 'worker' });
   client = await connect({ servers: server.url });
 });

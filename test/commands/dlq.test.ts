@@ -18,7 +18,7 @@ const over = ended(queued, { state: 'failed', diagnosis: why }, 2);
 describe('what a replay is', () => {
   const letter = { sequence: 7, runId: 'r' };
   test('a new run of the same request, named by the letter', () => {
-    expect(replayOf(letter, over, request, undefined)).toMatchObject({
+    expect(replayOf(letter, over, request, undefined, 'default')).toMatchObject({
       kind: 'run',
       runId: 'r-replay-7',
       queue: 'gpu',
@@ -26,7 +26,7 @@ describe('what a replay is', () => {
     });
   });
   test('never beside a run that goes on', () => {
-    expect(replayOf(letter, queued, request, undefined)).toEqual({ kind: 'running', phase: 'Queued' });
+    expect(replayOf(letter, queued, request, undefined, 'default')).toEqual({ kind: 'running', phase: 'Queued' });
   });
   test('not of a run that went on and ended otherwise: it would be done twice', () => {
     const outcomes = [
@@ -34,14 +34,16 @@ describe('what a replay is', () => {
       { state: 'cancelled', diagnosis: diagnosisOf('CANCELLED') },
       { state: 'failed', diagnosis: diagnosisOf('EXPIRED') },
     ] as const;
-    const replays = outcomes.map((outcome) => replayOf(letter, ended(queued, outcome, 2), request, undefined));
+    const replays = outcomes.map((outcome) =>
+      replayOf(letter, ended(queued, outcome, 2), request, undefined, 'default'),
+    );
     expect(replays).toEqual(['Succeeded', 'Cancelled', 'Failed'].map((phase) => ({ kind: 'ended', phase })));
   });
   test('not possible without a request', () => {
-    expect(replayOf(letter, over, undefined, undefined)).toEqual({ kind: 'lost' });
+    expect(replayOf(letter, over, undefined, undefined, 'default')).toEqual({ kind: 'lost' });
   });
   test('a run id of any text and length gives a short token', () => {
-    const replay = replayOf({ sequence: 7, runId: 'ü.'.repeat(30) }, over, request, undefined);
+    const replay = replayOf({ sequence: 7, runId: 'ü.'.repeat(30) }, over, request, undefined, 'default');
     expect(replay.kind === 'run' ? replay.runId : '').toMatch(/^[0-9a-f]{16}-replay-7$/);
   });
 });

@@ -16,6 +16,7 @@ import type { PermissionRole, PermissionScope } from '../../src/wire/permissions
 import type { RunState } from '../../src/wire/run-state.ts';
 import { covers, refusedSubjects } from '../../src/nats/probe.ts';
 import { sharedNatsServer } from '../support/nats-server.ts';
+import { DEFAULTS } from '../support/defaults.ts';
 
 const layout = layoutFrom({});
 const scope: PermissionScope = {
@@ -149,7 +150,7 @@ describe('the probe that doctor makes', () => {
 
   test('leaves nothing behind', async () => {
     await using connection = await connectNats(as('god'));
-    await setup(connection.nc, layout, { storageBytes: 512 * 1024 ** 2 });
+    await setup(connection.nc, layout, { ...DEFAULTS.streams, storageBytes: 512 * 1024 ** 2 });
     const stored = async () => {
       const manager = await connection.nc.jetstreamManager();
       const streams = await manager.streams.list().next();
@@ -205,6 +206,7 @@ describe('roles with nothing but their permissions', () => {
     {
       await using connection = await connectNats(as('setup'));
       await setup(connection.nc, layout, {
+        ...DEFAULTS.streams,
         storageBytes: 512 * 1024 ** 2,
         subscribers: [{ tenant: 'sales', name: 'billing' }],
       });

@@ -4,6 +4,7 @@ import { layoutFrom } from '../../src/nats/link.ts';
 import { isAtLeast, setup } from '../../src/nats/setup.ts';
 import { consumers } from '../../src/wire/streams.ts';
 import { setUp, sharedNatsServer } from '../support/nats-server.ts';
+import { DEFAULTS } from '../support/defaults.ts';
 
 const { url } = sharedNatsServer();
 let nth = 0;
@@ -102,7 +103,7 @@ describe('setup', () => {
     const old: typeof connection.nc = Object.create(connection.nc, {
       info: { value: { ...connection.nc.info, version: '2.9.10' } },
     });
-    await expect(setup(old, layoutFrom({}), {})).rejects.toMatchObject({
+    await expect(setup(old, layoutFrom({}), DEFAULTS.streams)).rejects.toMatchObject({
       message: 'nats-server 2.9.10 is too old; reentry needs 2.10.23 or newer',
     });
   });

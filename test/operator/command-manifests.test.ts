@@ -4,6 +4,7 @@ import { projectPod } from '../../src/core/pod/projection.ts';
 import { commandParamsSchema, type CommandParamsInput } from '../../src/operator/command-params.ts';
 import { CommandManifests, type CommandManifestOptions } from '../../src/operator/command-manifests.ts';
 import { runRequestSchema } from '../../src/wire/run-request.ts';
+import { DEFAULTS } from '../support/defaults.ts';
 
 const template = {
   metadata: { name: 'placeholder', namespace: 'placeholder', labels: { team: 'etl' } },
@@ -19,14 +20,25 @@ const MARKS = {
 };
 const run = { tenant: 'sales', runId: 'load-1' };
 
-function manifest(given: CommandParamsInput, options: CommandManifestOptions = {}, attempt = 1, context: object = {}) {
+function manifest(
+  given: CommandParamsInput,
+  options: Partial<CommandManifestOptions> = {},
+  attempt = 1,
+  context: object = {},
+) {
   const params = commandParamsSchema.parse(given);
   const request = runRequestSchema.parse({ operator: 'command', params: given, context });
   const place = { installation: 'i', queue: 'executor', defaultNamespace: 'jobs' };
-  return new CommandManifests(options).manifest({ ...place, run, attempt, request, params });
+  return new CommandManifests({ ...DEFAULTS.command, ...options }).manifest({
+    ...place,
+    run,
+    attempt,
+    request,
+    params,
+  });
 }
-const problems = (given: CommandParamsInput, options: CommandManifestOptions = {}) =>
-  new CommandManifests(options).check(
+const problems = (given: CommandParamsInput, options: Partial<CommandManifestOptions> = {}) =>
+  new CommandManifests({ ...DEFAULTS.command, ...options }).check(
     runRequestSchema.parse({ operator: 'command', params: given }),
     commandParamsSchema.parse(given),
   );
@@ -89,12 +101,12 @@ describe('the pod of a command', () => {
   });
 
   test('takes image and namespace of the request, else of the executor, else of template and connection', () => {
-    const imageOf = (given: CommandParamsInput, options: CommandManifestOptions) =>
+    const imageOf = (given: CommandParamsInput, options: Partial<CommandManifestOptions>) =>
       recordsIn(recordIn(manifest(given, options), 'spec'), 'containers')[0]?.['image'];
     expect(imageOf({ command: ['x'], image: 'mine' }, { podTemplate: template, image: 'executor' })).toBe('mine');
     expect(imageOf({ command: ['x'] }, { podTemplate: template, image: 'executor' })).toBe('executor');
     expect(imageOf({ command: ['x'] }, { podTemplate: template })).toBe('placeholder');
-    const namespaceOf = (given: CommandParamsInput, options: CommandManifestOptions) =>
+    const namespaceOf = (given: CommandParamsInput, options: Partial<CommandManifestOptions>) =>
       recordIn(manifest(given, options), 'metadata')['namespace'];
     expect(namespaceOf({ command: ['x'], namespace: 'mine' }, { namespace: 'executor' })).toBe('mine');
     expect(namespaceOf({ command: ['x'] }, { namespace: 'executor', podTemplate: template })).toBe('executor');
@@ -124,7 +136,7 @@ describe('the pod of a command', () => {
     expect(recordIn(made['metadata'], 'labels')['reentry.dev/run']).not.toBe('forged');
   });
 
-  test.each<[string, CommandParamsInput, CommandManifestOptions]>([
+  test.each<[string, CommandParamsInput, Partial<CommandManifestOptions>]>([
     ['the request', { command: ['x'], image: 'a', labels: MARKS }, {}],
     [
       'an override',

@@ -11,6 +11,7 @@ import { runRequestSchema } from '../../src/wire/run-request.ts';
 import type { RunState } from '../../src/wire/run-state.ts';
 import { freshName } from '../support/kubernetes.ts';
 import { operatorStage } from '../support/operator-stage.ts';
+import { DEFAULTS } from '../support/defaults.ts';
 
 const stage = operatorStage();
 
@@ -68,8 +69,8 @@ const told = (outcome: StepOutcome): string => {
 };
 
 /** Launches until the outcome is not to try again, at most `times`; the memo goes along as the engine keeps it. */
-async function launched(options: CommandOperatorOptions, times: number): Promise<readonly string[]> {
-  const operator = new CommandOperator(options);
+async function launched(options: Partial<CommandOperatorOptions>, times: number): Promise<readonly string[]> {
+  const operator = new CommandOperator({ ...DEFAULTS.command, ...options });
   const outcomes: string[] = [];
   let context = aContext();
   for (let n = 0; n < times; n += 1) {
@@ -143,7 +144,10 @@ describe('a refused creation (executor §3.7, §10 1–12)', () => {
       'launched',
     ]);
     stage.kube.faults?.order(failsWith(401, 'expired', { count: 2 }));
-    expect(await new CommandOperator().execute(aContext())).toMatchObject({ kind: 'later', infrastructure: false });
+    expect(await new CommandOperator(DEFAULTS.command).execute(aContext())).toMatchObject({
+      kind: 'later',
+      infrastructure: false,
+    });
   });
 
   test.each<[string, Pick<Fault & { fault: 'failNext' }, 'verb' | 'resource'>]>([
@@ -151,7 +155,7 @@ describe('a refused creation (executor §3.7, §10 1–12)', () => {
     ['clean-up', { verb: 'delete', resource: 'pods' }],
     ['find', { verb: 'get', resource: 'pods' }],
   ])('credentials that are refused to a %s put its message back', async (step, where) => {
-    const operator = new CommandOperator();
+    const operator = new CommandOperator(DEFAULTS.command);
     const context = aContext();
     const { pod } = await operator.execute(context).then((made) => ('pod' in made ? made : { pod: undefined }));
     if (pod === undefined) throw new Error('not launched');
@@ -168,7 +172,7 @@ describe('a refused creation (executor §3.7, §10 1–12)', () => {
   test('6. 429 with Retry-After puts the run off for so long', async () => {
     stage.kube.faults?.order(failsWith(429, 'slow down', { retryAfterSeconds: 7 }));
     const context = aContext();
-    const outcome = await new CommandOperator().execute(context);
+    const outcome = await new CommandOperator(DEFAULTS.command).execute(context);
     if (outcome.kind !== 'later') throw new Error(told(outcome));
     expect(outcome.notBefore - context.now()).toBeGreaterThan(6_000);
     expect(outcome.infrastructure).toBe(false);
@@ -177,15 +181,15 @@ describe('a refused creation (executor §3.7, §10 1–12)', () => {
   test('12. a lost reply makes no second pod', async () => {
     stage.kube.faults?.order({ fault: 'loseReply', verb: 'create', resource: 'pods' });
     const context = aContext();
-    expect(told(await new CommandOperator().execute(context))).toBe('launched');
+    expect(told(await new CommandOperator(DEFAULTS.command).execute(context))).toBe('launched');
     const pods = await stage.kube.cluster.listPods(stage.namespace, 'kubernetes_executor=True');
     expect(pods.filter(({ runId }) => runId === context.run.runId)).toHaveLength(1);
   });
 
   test('a namespace that leads elsewhere is refused before anything is asked', async () => {
     const context = aContext({ namespace: '..' });
-    expect(new CommandOperator().check(context.request, context.params)).toHaveLength(1);
-    expect(told(await new CommandOperator().execute(context))).toBe('failed INVALID_REQUEST');
+    expect(new CommandOperator(DEFAULTS.command).check(context.request, context.params)).toHaveLength(1);
+    expect(told(await new CommandOperator(DEFAULTS.command).execute(context))).toBe('failed INVALID_REQUEST');
     for (const name of ['.', '..'])
       await expect(stage.kube.cluster.getPod(name, 'p')).rejects.toMatchObject({ fault: 'invalid' });
   });
@@ -196,7 +200,7 @@ describe('a refused creation (executor §3.7, §10 1–12)', () => {
       {},
       { params: { ...params, executorConfig: { podOverride: { spec: { containers: 1 } } } } },
     );
-    expect(told(await new CommandOperator().execute(context))).toBe('failed INVALID_REQUEST');
+    expect(told(await new CommandOperator(DEFAULTS.command).execute(context))).toBe('failed INVALID_REQUEST');
   });
 });
 
@@ -204,6 +208,7 @@ describe('a launch', () => {
   test('tells of the pod, and meets it again under its name', async () => {
     const told: string[] = [];
     const operator = new CommandOperator({
+      ...DEFAULTS.command,
       launched: (queue, { runId }, { uid }) => told.push(`${queue} ${runId} ${uid}`),
     });
     const context = aContext();
@@ -217,12 +222,12 @@ describe('a launch', () => {
 
   test('is not made for a run that was cancelled while it waited for its turn', async () => {
     const context = aContext({}, { checkOwner: () => Promise.resolve({ cancelRequested: true }) });
-    expect(told(await new CommandOperator().execute(context))).toBe('failed CANCELLED');
-    expect(await new CommandOperator().find(context)).toBeUndefined();
+    expect(told(await new CommandOperator(DEFAULTS.command).execute(context))).toBe('failed CANCELLED');
+    expect(await new CommandOperator(DEFAULTS.command).find(context)).toBeUndefined();
   });
 
   test('shown by a dry run is what the API would admit', async () => {
-    const operator = new CommandOperator();
+    const operator = new CommandOperator(DEFAULTS.command);
     const pod = await operator.dryRun(aContext({ command: ['echo', 'x'] }), 1);
     expect(pod['spec']).toMatchObject({ containers: [{ name: 'base', args: ['echo', 'x'] }] });
     stage.kube.faults?.order(failsWith(422, 'Pod is invalid'));
@@ -234,7 +239,7 @@ describe('the pod of a decided attempt (executor §5.3)', () => {
   const SUCCEEDED: Outcome = { state: 'succeeded', exitCode: 0 };
   const FAILED: Outcome = { state: 'failed', exitCode: 1 };
   const UNSTARTED: Outcome = { state: 'failed' };
-  test.each<[string, CommandOperatorOptions, Outcome, string]>([
+  test.each<[string, Partial<CommandOperatorOptions>, Outcome, string]>([
     ['33. kept and marked done where nothing is deleted', { deleteWorkerPods: false }, FAILED, 'checked done'],
     ['34. the same after success', { deleteWorkerPods: false }, SUCCEEDED, 'checked done'],
     ['35. deleted after failure', { deleteWorkerPodsOnFailure: true }, FAILED, 'deleted'],
@@ -243,7 +248,7 @@ describe('the pod of a decided attempt (executor §5.3)', () => {
     ['deleted where it never ended, whatever the policy', { deleteWorkerPods: false }, UNSTARTED, 'deleted'],
     ['deleted when cancelled, whatever the policy', { deleteWorkerPods: false }, { state: 'cancelled' }, 'deleted'],
   ])('%s', async (_, options, outcome, expected) => {
-    const operator = new CommandOperator(options);
+    const operator = new CommandOperator({ ...DEFAULTS.command, ...options });
     const context = aContext({
       executorConfig: { podOverride: { metadata: { annotations: { 'local.reentry.dev/run-for': '3600' } } } },
     });
@@ -264,7 +269,7 @@ describe('the pod of a decided attempt (executor §5.3)', () => {
 describe('a pod that does not start in time (executor §6.5)', () => {
   const event = (reason: string) => ({ kind: 'timeout' as const, reason, at: 0 });
   test('is replaced twice without spending a retry, then the run fails', async () => {
-    const operator = new CommandOperator();
+    const operator = new CommandOperator(DEFAULTS.command);
     const code = async (stuckStarts: number) => {
       const outcome = await operator.triggerReentry(
         aContext({}, { state: { ...STATE, stuckStarts, infraFailures: 3 } }),
@@ -278,7 +283,7 @@ describe('a pod that does not start in time (executor §6.5)', () => {
   });
 
   test('is not replaced when it has begun and ended after all', async () => {
-    const operator = new CommandOperator();
+    const operator = new CommandOperator(DEFAULTS.command);
     const context = aContext({ command: ['sh', '-c', 'exit 4'] });
     const launched = await operator.execute(context);
     if (launched.kind !== 'defer' || launched.pod === undefined) throw new Error(JSON.stringify(launched));

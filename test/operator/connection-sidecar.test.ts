@@ -9,6 +9,7 @@ import { openClusters } from '../../src/kubernetes/clusters.ts';
 import type { StepContext } from '../../src/operator/operator.ts';
 import type { Clusters, Manifest } from '../../src/ports/cluster.ts';
 import { type Context, deferred, over, podRuns, sh } from '../support/pod-runs.ts';
+import { DEFAULTS } from '../support/defaults.ts';
 
 const SIDECAR = {
   image: 'mirror.test/tools/alpine:3',
@@ -18,7 +19,7 @@ const SIDECAR = {
 const rules = { images: ['docker.io/library/alpine'], resources: { perContainer: { memory: '16Mi' } } };
 const policy = () => ({ tenants: { default: rules } });
 const { operator, aContext, launch, event, kube, namespace, podOf } = podRuns({ policy });
-const commands = new CommandOperator({ policy });
+const commands = new CommandOperator({ ...DEFAULTS.command, policy });
 let clusters: Clusters;
 beforeAll(() => {
   const file = JSON.stringify({ mirror: { kubeconfig: kube().kubeconfig, xcomSidecar: SIDECAR } });

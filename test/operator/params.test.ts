@@ -5,9 +5,10 @@ import { PodOperator } from '../../src/operator/pod-operator.ts';
 import { PodManifests } from '../../src/operator/pod-manifests.ts';
 import { podParamsSchema, type PodParamsInput } from '../../src/operator/pod-params.ts';
 import { runRequestSchema } from '../../src/wire/run-request.ts';
+import { DEFAULTS } from '../support/defaults.ts';
 
 const check = (params: PodParamsInput, context = {}): readonly string[] =>
-  new PodOperator()
+  new PodOperator(DEFAULTS.pod)
     .check(runRequestSchema.parse({ context }), podParamsSchema.parse(params))
     .map(({ path, message }) => `${path}: ${message}`);
 
@@ -54,7 +55,10 @@ test('the connection says how a pod carries its result', () => {
   };
   const sidecar = (connection: XcomSidecarSettings, params: PodParamsInput = {}) => {
     const parsed = podParamsSchema.parse({ image: 'x', doXcomPush: true, ...params });
-    const manifest = new PodManifests().manifest(context, parsed, 1, { namespace: 'n', xcomSidecar: connection });
+    const manifest = new PodManifests(DEFAULTS.pod).manifest(context, parsed, 1, {
+      namespace: 'n',
+      xcomSidecar: connection,
+    });
     return recordsIn(recordIn(manifest, 'spec'), 'containers')[1];
   };
   expect(sidecar({ image: 'mirror/alpine', securityContext: { runAsUser: 9 } })).toMatchObject({
@@ -97,6 +101,6 @@ test('templates know empty texts and 0 as false, and the seed’s words for noth
   const text = '{% if params.a %}a{% endif %}{% if params.b %}b{% endif %}{% if params.c == None %}c{% endif %}';
   const params = podParamsSchema.parse({ image: 'x', arguments: [text, '{{ params.d | upper }}', '{{ params.e }}'] });
   const request = runRequestSchema.parse({ context: { params: { a: '', b: 0, c: null, d: 'x', e: { k: [1] } } } });
-  const rendered = new PodManifests().rendered({ tenant: 't', runId: 'r' }, request, params, 1);
+  const rendered = new PodManifests(DEFAULTS.pod).rendered({ tenant: 't', runId: 'r' }, request, params, 1);
   expect(rendered.params?.arguments).toEqual(['c', 'X', '{"k":[1]}']);
 });

@@ -14,10 +14,11 @@ import type { TriggerEvent } from '../../src/wire/triggers.ts';
 import { freshName } from '../support/kubernetes.ts';
 import { operatorStage } from '../support/operator-stage.ts';
 import { frame, POD, scriptedExec, SUCCESS } from '../support/scripted-exec.ts';
+import { DEFAULTS } from '../support/defaults.ts';
 
 const stage = operatorStage();
 const log = pino({ level: 'silent' });
-const operator = new PodOperator();
+const operator = new PodOperator(DEFAULTS.pod);
 
 const WAIT = { terminal: true } as const;
 

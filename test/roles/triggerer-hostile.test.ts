@@ -12,6 +12,7 @@ import { triggerer } from '../../src/roles/triggerer.ts';
 import { ctlMessageSchema } from '../../src/wire/steps.ts';
 import { freshName, TARGETS } from '../support/kubernetes.ts';
 import { anInstallation, sharedNatsServer } from '../support/nats-server.ts';
+import { DEFAULTS } from '../support/defaults.ts';
 
 const server = sharedNatsServer();
 const PATIENCE = { timeout: 20_000, interval: 20 };
@@ -66,6 +67,7 @@ test('hostile annotations of pods publish nothing, and the triggerer lives on', 
     },
   };
   const settings = {
+    ...DEFAULTS.triggerer,
     ...{ id: 't1', installation: freshName('inst'), namespaces: [namespace] },
     ...{ defaultQueue: 'default', orphanAfterMs: 200 },
   };

@@ -23,6 +23,7 @@ import { heartbeatSchema } from '../../src/wire/presence.ts';
 import { aSubscription } from '../support/builders.ts';
 import { type ClusterUnderTest, freshName, TARGETS } from '../support/kubernetes.ts';
 import { runReentry } from '../support/processes.ts';
+import { DEFAULTS } from '../support/defaults.ts';
 
 const heardSchema = z.object({
   triggerers: z.array(heartbeatSchema),
@@ -128,7 +129,7 @@ suite('triggerer on a real broker and a Kubernetes API', () => {
     });
     server = await startNatsServer({ program, directory });
     const admin = await connectNats({ servers: server.url, name: 'setup', role: 'setup' });
-    await setup(admin.nc, layoutFrom({}), {});
+    await setup(admin.nc, layoutFrom({}), DEFAULTS.streams);
     await admin[Symbol.asyncDispose]();
     const target = TARGETS.at(-1);
     if (target === undefined) throw new Error('no Kubernetes to test on');

@@ -14,6 +14,7 @@ import { setup } from '../../src/nats/setup.ts';
 import type { Broker } from '../../src/ports/broker.ts';
 import type { ClientBroker } from '../../src/ports/client.ts';
 import type { StreamSettings } from '../../src/wire/streams.ts';
+import { DEFAULTS } from './defaults.ts';
 
 /** The nats-server of this machine, by the same search that `reentry dev` makes; brought into the user's cache once. */
 export async function natsServerProgram(): Promise<string> {
@@ -93,7 +94,7 @@ export interface Installation extends AsyncDisposable {
 }
 
 /** Sets a new installation up. What it opened is closed when it is disposed. */
-export async function anInstallation(servers: string, settings: StreamSettings = {}): Promise<Installation> {
+export async function anInstallation(servers: string, settings: Partial<StreamSettings> = {}): Promise<Installation> {
   installations += 1;
   const id = `t${process.pid}x${installations}`;
   const options = { servers, root: `${id}.v1`, assetPrefix: `${id}_` };
@@ -120,16 +121,20 @@ export async function anInstallation(servers: string, settings: StreamSettings =
 /** Runs `setup` once, on a connection of its own. Small limits, so that many installations fit on one server. */
 export async function setUp(
   options: Pick<BrokerOptions, 'servers' | 'root' | 'assetPrefix'>,
-  settings: StreamSettings = {},
+  settings: Partial<StreamSettings> = {},
 ) {
   await using connection = await connectNats({ ...options, role: 'setup', name: 'setup' });
-  return await setup(connection.nc, layoutFrom(options), { storageBytes: 512 * 1024 ** 2, ...settings });
+  return await setup(connection.nc, layoutFrom(options), {
+    ...DEFAULTS.streams,
+    storageBytes: 512 * 1024 ** 2,
+    ...settings,
+  });
 }
 
 /** A broker alone on an installation of its own: the shortest way to one. */
 export async function aBroker(
   servers: string,
-  settings: StreamSettings = {},
+  settings: Partial<StreamSettings> = {},
 ): Promise<{ readonly broker: Broker; readonly installation: Installation }> {
   const installation = await anInstallation(servers, settings);
   return { broker: await installation.broker(), installation };

@@ -12,6 +12,7 @@ import type { RunState } from '../../src/wire/run-state.ts';
 import type { TriggerEvent } from '../../src/wire/triggers.ts';
 import { freshName } from './kubernetes.ts';
 import { operatorStage } from './operator-stage.ts';
+import { DEFAULTS } from './defaults.ts';
 
 export type Context = StepContext<PodParams>;
 /** A deferral that waits for a pod. */
@@ -50,9 +51,9 @@ export function after(context: Context, { pod, await: wait, facts }: Deferred): 
 }
 
 /** The pod operator over a real cluster and broker, without the engine: a step at a time. For one test file. */
-export function podRuns(options: PodOperatorOptions = {}) {
+export function podRuns(options: Partial<PodOperatorOptions> = {}) {
   const stage = operatorStage();
-  const operator = new PodOperator(options);
+  const operator = new PodOperator({ ...DEFAULTS.pod, ...options });
 
   function aContext(
     input: PodParamsInput,

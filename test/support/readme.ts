@@ -12,8 +12,9 @@ import { PARAM_FACTS, type ParamFacts } from './param-facts.ts';
 import { podParamsSchema } from '../../src/operator/pod-params.ts';
 import { METRIC_ROWS } from '../../src/metrics.ts';
 import { PERMISSIONS } from '../../src/wire/permissions.ts';
-import { layoutOf, streamTable } from '../../src/wire/streams.ts';
+import { DEFAULT_ASSET_PREFIX, layoutOf, streamTable } from '../../src/wire/streams.ts';
 import { DEFAULT_SUBJECT_ROOT } from '../../src/wire/subjects.ts';
+import { DEFAULTS } from './defaults.ts';
 
 /** A Markdown table, in the form that Prettier leaves alone. */
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
@@ -103,7 +104,10 @@ function figures(): string {
 
 /** The generated parts of the manuals: file → name in the marker (`<!-- generated: name -->`) → text. */
 export function sections(): Readonly<Record<string, Readonly<Record<string, string>>>> {
-  const { streams } = streamTable(layoutOf(DEFAULT_SUBJECT_ROOT, 'REENTRY_'), { workerQueues: ['<queue>'] });
+  const { streams } = streamTable(layoutOf(DEFAULT_SUBJECT_ROOT, DEFAULT_ASSET_PREFIX), {
+    ...DEFAULTS.streams,
+    workerQueues: ['<queue>'],
+  });
   return {
     'README.md': {
       states: `\`\`\`mermaid\n${stateDiagram().trim()}\n\`\`\``,

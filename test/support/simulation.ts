@@ -13,6 +13,7 @@ import type { FaultLine, Injected, Odds } from './fault-line.ts';
 import { levelTriggers } from './level-triggers.ts';
 import { aNatsServer, setUp } from './nats-server.ts';
 import { PodWorld, scriptedOperator } from './pod-world.ts';
+import { DEFAULTS } from './defaults.ts';
 
 /** How much of what. */
 export interface SimulationSettings {
@@ -127,7 +128,7 @@ export async function simulate(settings: SimulationSettings): Promise<Simulation
         broker: line.broker,
         clusters,
         operators,
-        settings: { id: `worker-${n}`, queues: ['default'], installation: 'sim', retryPolicy },
+        settings: { ...DEFAULTS.engine, id: `worker-${n}`, queues: ['default'], installation: 'sim', retryPolicy },
         log,
         meter,
       })(stop$),

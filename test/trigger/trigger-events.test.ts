@@ -11,6 +11,7 @@ import { triggerEvents$ } from '../../src/trigger/trigger-events.ts';
 import { WaitingRuns, type WaitingSettings } from '../../src/trigger/waiting-runs.ts';
 import { aContainer, aPod, anEndedPod, aPut } from '../support/builders.ts';
 import { marbles } from '../support/marbles.ts';
+import { DEFAULTS } from '../support/defaults.ts';
 
 const ALL = new Set(SHARDS);
 const SCOPE = { connection: 'default', namespace: 'jobs' };
@@ -37,12 +38,12 @@ function drawn$(
     readonly never$: Observable<never>;
     readonly get$?: () => ObservableInput<Checked['answer']>;
   },
-  settings: WaitingSettings = {},
+  settings: Partial<WaitingSettings> = {},
 ): Observable<Action> {
   const book = new PodBook([SCOPE]);
   const ownership = new Ownership();
   if (inputs.takenOver$ === undefined) ownership.update(ALL, Infinity, now());
-  const runs = new WaitingRuns(book, ownership, now(), settings);
+  const runs = new WaitingRuns(book, ownership, now(), { ...DEFAULTS.triggerer, ...settings });
   const orphans = new Orphans(ownership, (uid) => runs.isWaitedFor(uid), now(), { defaultQueue: 'default' });
   const signal = (of: PodSignal) => ({ scope: SCOPE, signal: of });
   return triggerEvents$(
@@ -340,7 +341,7 @@ suite('triggerEvents$', () => {
     const book = new PodBook([SCOPE]);
     const ownership = new Ownership();
     ownership.update(ALL, Infinity, 0);
-    const runs = new WaitingRuns(book, ownership, 0);
+    const runs = new WaitingRuns(book, ownership, 0, DEFAULTS.triggerer);
     for (let n = 0; n < 1_000; n += 1) {
       const uid = `u${n}`;
       const one = aPod({ uid, containers: [aContainer({ startedAt: 0 })] });
@@ -364,7 +365,7 @@ suite('triggerEvents$', () => {
   });
 
   test('what waits is counted by shard: the replicas, each knowing all, add up to it', () => {
-    const runs = new WaitingRuns(new PodBook([SCOPE]), new Ownership(), 0);
+    const runs = new WaitingRuns(new PodBook([SCOPE]), new Ownership(), 0, DEFAULTS.triggerer);
     const puts = Array.from({ length: 50 }, (_, n) => aPut({}, { runId: `r${n}` }));
     for (const put of puts) runs.subscription(put, 0);
     const here = new Set(SHARDS.slice(0, 100));
@@ -377,7 +378,7 @@ suite('triggerEvents$', () => {
     const book = new PodBook([SCOPE]);
     const ownership = new Ownership();
     ownership.update(ALL, Infinity, 0);
-    const runs = new WaitingRuns(book, ownership, 0);
+    const runs = new WaitingRuns(book, ownership, 0, DEFAULTS.triggerer);
     const put = aPut();
     book.apply({ scope: SCOPE, signal: { kind: 'synced' } }, 0);
     runs.subscription(put, 0);
@@ -394,7 +395,7 @@ suite('triggerEvents$', () => {
     const book = new PodBook([SCOPE]);
     const ownership = new Ownership();
     ownership.update(ALL, Infinity, 0);
-    const runs = new WaitingRuns(book, ownership, 0);
+    const runs = new WaitingRuns(book, ownership, 0, DEFAULTS.triggerer);
     const tell = (signal: PodSignal, now: number): readonly string[] => {
       book.apply({ scope: SCOPE, signal }, now);
       return runs.pod({ scope: SCOPE, signal }, now).map(short);
@@ -423,7 +424,7 @@ suite('triggerEvents$', () => {
     const book = new PodBook([SCOPE]);
     const ownership = new Ownership();
     ownership.update(ALL, Infinity, 0);
-    const runs = new WaitingRuns(book, ownership, 0);
+    const runs = new WaitingRuns(book, ownership, 0, DEFAULTS.triggerer);
     const put = aPut({ await: { terminal: true, timeoutAt: 11_000 } });
     const there = { run: put.run, uid: 'u1', answer: { kind: 'there', pod: aPod({ uid: 'u1' }) } } as const;
     book.apply({ scope: SCOPE, signal: { kind: 'synced' } }, 0);
@@ -438,7 +439,7 @@ suite('triggerEvents$', () => {
     const book = new PodBook([SCOPE]);
     const ownership = new Ownership();
     ownership.update(ALL, Infinity, 0);
-    const runs = new WaitingRuns(book, ownership, 0);
+    const runs = new WaitingRuns(book, ownership, 0, DEFAULTS.triggerer);
     book.apply({ scope: SCOPE, signal: { kind: 'synced' } }, 0);
     for (let n = 0; n < 200; n += 1) {
       const ref = { connection: 'default', namespace: 'jobs', name: `p${n}`, uid: `u${n}` };

@@ -5,6 +5,7 @@ import { listRequestSchema, logsRequestSchema } from '../../src/wire/services.ts
 import { asyncApi, messageSchemas, requestSchema } from '../../src/wire/schema.ts';
 import { EVENT_TYPES, VERBS } from '../../src/wire/subjects.ts';
 import { layoutOf, streamTable } from '../../src/wire/streams.ts';
+import { DEFAULTS } from '../support/defaults.ts';
 
 const run = { tenant: 'sales', runId: 'load.1' };
 const at = Date.UTC(2026, 0, 2, 3, 4, 5, 6);
@@ -96,6 +97,7 @@ describe('AsyncAPI document', () => {
 describe('stream table', () => {
   test('changes in review only', () => {
     const settings = {
+      ...DEFAULTS.streams,
       workerQueues: ['default', 'gpu'],
       executorQueues: ['executor'],
       subscribers: [{ tenant: 'a.b', name: 'billing' }],
@@ -104,12 +106,15 @@ describe('stream table', () => {
   });
 
   test('all streams together keep to the storage they were given', () => {
-    const { streams } = streamTable(layoutOf('r', 'P_'), { storageBytes: 1_000_000 });
+    const { streams } = streamTable(layoutOf('r', 'P_'), { ...DEFAULTS.streams, storageBytes: 1_000_000 });
     expect(streams.reduce((sum, { maxBytes }) => sum + maxBytes, 0)).toBeLessThanOrEqual(1_000_000);
   });
 
   test('no lane of one queue can be mistaken for another queue', () => {
-    const { consumers } = streamTable(layoutOf('r', 'P_'), { workerQueues: ['a', 'a_ctl', 'ctl', 'ctl_a'] });
+    const { consumers } = streamTable(layoutOf('r', 'P_'), {
+      ...DEFAULTS.streams,
+      workerQueues: ['a', 'a_ctl', 'ctl', 'ctl_a'],
+    });
     const names = consumers.map(({ stream, name }) => `${stream}/${name}`);
     expect(new Set(names).size).toBe(names.length);
   });

@@ -6,6 +6,7 @@ import { openLog } from '../../src/telemetry.ts';
 import { levelTriggers } from '../support/level-triggers.ts';
 import { anInstallation, sharedNatsServer } from '../support/nats-server.ts';
 import { PodWorld, scriptedOperator, worldCluster } from '../support/pod-world.ts';
+import { DEFAULTS } from '../support/defaults.ts';
 
 const server = sharedNatsServer();
 const lineSchema = z.looseObject({ msg: z.string(), audit: z.string().optional(), runId: z.string().optional() });
@@ -23,7 +24,7 @@ test('every submit, retry and cancel leaves a line: who, what, when and what cam
     broker,
     clusters: { names: ['sim'], get: () => cluster, [Symbol.asyncDispose]: () => Promise.resolve() },
     operators: [scriptedOperator(world)],
-    settings: { id: 'w1', queues: ['default'], installation: 'test' },
+    settings: { ...DEFAULTS.engine, id: 'w1', queues: ['default'], installation: 'test' },
     log,
     meter: { count: () => undefined, gauge: () => undefined, observeSeconds: () => undefined },
   });

@@ -9,6 +9,7 @@ import type { Verb } from '../../src/wire/subjects.ts';
 import { anInstallation, sharedNatsServer } from '../support/nats-server.ts';
 import { PodWorld, scriptedOperator, worldCluster } from '../support/pod-world.ts';
 import { runReentry, startReentry } from '../support/processes.ts';
+import { DEFAULTS } from '../support/defaults.ts';
 
 const server = sharedNatsServer();
 const nothing = (): void => undefined;
@@ -47,8 +48,9 @@ async function aBench(settings: { readonly start?: number; readonly limits?: Rea
         clusters,
         operators: [scriptedOperator(world)],
         settings: {
+          ...DEFAULTS.engine,
           ...{ id, queues: ['default', 'other'], installation: 'test', concurrencyLimits: settings.limits ?? {} },
-          credits: { start: settings.start ?? 64 },
+          credits: { ...DEFAULTS.engine.credits, start: settings.start ?? 64 },
         },
         log,
         meter,
@@ -62,7 +64,7 @@ async function aBench(settings: { readonly start?: number; readonly limits?: Rea
     return begin(
       triggerer({
         ...{ broker: own, clusters, log, meter },
-        settings: { id, installation: 'test', namespaces: undefined, defaultQueue: 'default' },
+        settings: { ...DEFAULTS.triggerer, id, installation: 'test', defaultQueue: 'default' },
       }),
     );
   };

@@ -13,6 +13,7 @@ import { natsUserPermissions, permissionsOf } from '../../src/wire/permissions.t
 import { queueWaiting$ } from '../../src/worker/upkeep/queue-waiting.ts';
 import { aNatsServer, anInstallation, sharedNatsServer } from '../support/nats-server.ts';
 import { PodWorld, scriptedOperator, worldCluster } from '../support/pod-world.ts';
+import { DEFAULTS } from '../support/defaults.ts';
 
 const server = sharedNatsServer();
 const PATIENCE = { timeout: 30_000, interval: 20 };
@@ -46,7 +47,14 @@ async function aBench() {
     const id = `w${(started += 1)}`;
     const telemetry = openTelemetry(SILENT_LOG);
     const own = await installation.broker('worker', id);
-    const settings = { id, queues: QUEUES, installation: 'test', credits, lookAtQueuesMs: 50 };
+    const settings = {
+      ...DEFAULTS.engine,
+      credits: { ...DEFAULTS.engine.credits, ...credits },
+      id,
+      queues: QUEUES,
+      installation: 'test',
+      lookAtQueuesMs: 50,
+    };
     const operators = [scriptedOperator(world)];
     const end = begin(worker({ broker: own, clusters, operators, settings, log: SILENT_LOG, meter: telemetry.meter }));
     /** What it tells of its queues: `queue why` → number. */
@@ -59,7 +67,7 @@ async function aBench() {
   const startTriggerer = async () => {
     const id = `t${(started += 1)}`;
     const own = await installation.broker('triggerer', id);
-    const settings = { id, installation: 'test', namespaces: undefined, defaultQueue: 'default' };
+    const settings = { ...DEFAULTS.triggerer, id, installation: 'test', defaultQueue: 'default' };
     const { meter } = openTelemetry(SILENT_LOG);
     return begin(triggerer({ broker: own, clusters, log: SILENT_LOG, meter, settings }));
   };
@@ -90,7 +98,7 @@ test('a worker whose user may not ask works on, and says so once for each queue'
   const as = (user: string) => ({ servers: limited.url, user, pass: user, name: user, role: 'worker' as const });
   {
     await using connection = await connectNats(as('god'));
-    await setup(connection.nc, layout, { workerQueues: QUEUES, storageBytes: 512 * 1024 ** 2 });
+    await setup(connection.nc, layout, { ...DEFAULTS.streams, workerQueues: QUEUES, storageBytes: 512 * 1024 ** 2 });
   }
   await using broker = await openBroker(as('old'));
   const told: string[] = [];

@@ -15,6 +15,7 @@ import { connectNats } from '../../src/nats/connection.ts';
 import { levelTriggers } from '../support/level-triggers.ts';
 import { PodWorld, scriptedOperator, worldCluster } from '../support/pod-world.ts';
 import { SILENT_LOG } from '../../src/airflow/defaults.ts';
+import { DEFAULTS } from '../support/defaults.ts';
 
 const server = sharedNatsServer();
 const meter: Meter = { count: () => undefined, gauge: () => undefined, observeSeconds: () => undefined };
@@ -48,7 +49,7 @@ async function aBench(
   };
   const stop$ = new Subject<void>();
   const retryPolicy = { ...RETRY_POLICY, faultBaseMs: 5, faultMaxMs: 20 };
-  const settings = { id: 'w1', queues, installation: 'test', retryPolicy };
+  const settings = { ...DEFAULTS.engine, id: 'w1', queues, installation: 'test', retryPolicy };
   const work = lastValueFrom(
     worker({ broker, clusters, operators: [scriptedOperator(world)], settings, log: SILENT_LOG, meter })(stop$),
     { defaultValue: undefined },
@@ -221,7 +222,7 @@ test('a worker without its broker is not ready, and is again once it is back', a
     get: () => worldCluster(world, () => broker.now()),
     [Symbol.asyncDispose]: () => Promise.resolve(),
   };
-  const settings = { id: 'w1', queues: ['default'], installation: 'test' };
+  const settings = { ...DEFAULTS.engine, id: 'w1', queues: ['default'], installation: 'test' };
   const work$ = worker({ broker, clusters, operators: [scriptedOperator(world)], settings, log: SILENT_LOG, meter });
   const stop$ = new Subject<void>();
   const work = lastValueFrom(work$(stop$), { defaultValue: undefined });

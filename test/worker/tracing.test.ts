@@ -9,6 +9,7 @@ import { openTracer } from '../../src/tracing.ts';
 import { levelTriggers } from '../support/level-triggers.ts';
 import { anInstallation, sharedNatsServer } from '../support/nats-server.ts';
 import { PodWorld, scriptedOperator, worldCluster } from '../support/pod-world.ts';
+import { DEFAULTS } from '../support/defaults.ts';
 
 const server = sharedNatsServer();
 const nothing = (): void => undefined;
@@ -113,7 +114,7 @@ test('one trace goes through a run, across processes and a restart, from the tra
         meter,
         tracer,
       },
-      settings: { id, queues: ['default'], installation: 'test' },
+      settings: { ...DEFAULTS.engine, id, queues: ['default'], installation: 'test' },
     });
     const work = lastValueFrom(work$(stop$), { defaultValue: undefined });
     return async () => {
@@ -170,7 +171,7 @@ test('a request with a broken traceparent is refused by its path; a broken heade
   const work$ = worker({
     ...{ broker, operators: [scriptedOperator(world)], log, meter },
     clusters: { names: ['sim'], get: () => cluster, [Symbol.asyncDispose]: () => Promise.resolve() },
-    settings: { id: 'w', queues: ['default'], installation: 'test' },
+    settings: { ...DEFAULTS.engine, id: 'w', queues: ['default'], installation: 'test' },
   });
   const work = lastValueFrom(work$(stop$), { defaultValue: undefined });
   onTestFinished(async () => {

@@ -13,6 +13,7 @@ import { corpus } from '../support/corpus.ts';
 import { levelTriggers } from '../support/level-triggers.ts';
 import { anInstallation, sharedNatsServer } from '../support/nats-server.ts';
 import { PodWorld, scriptedOperator, worldCluster } from '../support/pod-world.ts';
+import { DEFAULTS } from '../support/defaults.ts';
 
 const server = sharedNatsServer();
 const nothing = (): void => undefined;
@@ -51,7 +52,7 @@ async function anUpgrade() {
     const retryPolicy = { ...RETRY_POLICY, infrastructureBaseMs: 20, infrastructureMaxMs: 50 };
     const work$ = worker({
       ...{ broker: own, clusters, operators: [scriptedOperator(world)], log, meter },
-      settings: { id, queues: ['default'], installation: 'test', retryPolicy },
+      settings: { ...DEFAULTS.engine, id, queues: ['default'], installation: 'test', retryPolicy },
     });
     works.push(lastValueFrom(work$(stop$), { defaultValue: undefined }));
   };

@@ -4,9 +4,10 @@ import { CommandOperator } from '../../src/operator/command-operator.ts';
 import { podOperator } from '../../src/operator/define-operator.ts';
 import type { Operator } from '../../src/operator/operator.ts';
 import { checkAnyRequest } from '../../src/worker/services/validate.ts';
+import { DEFAULTS } from '../support/defaults.ts';
 
 const byName = (operator: Operator<unknown>) => new Map([[operator.name, operator]]);
-const [pods, commands] = [byName(podOperator.with({})), byName(new CommandOperator())];
+const [pods, commands] = [byName(podOperator.with(DEFAULTS.pod)), byName(new CommandOperator(DEFAULTS.command))];
 const WORKER = { operators: pods, foreign: commands };
 const EXECUTOR = { operators: commands, foreign: pods };
 const run = { tenant: 't', runId: 'r' };

@@ -38,6 +38,7 @@ export function replayOf(
   state: RunState | undefined,
   request: RunRequest | undefined,
   queue: string | undefined,
+  defaultQueue: string,
 ): Replay {
   const phase = wentOn(state);
   if (phase !== undefined) return { kind: isTerminal(phase) ? 'ended' : 'running', phase };
@@ -48,7 +49,7 @@ export function replayOf(
   return {
     kind: 'run',
     runId: `${stem}-replay-${String(sequence)}`,
-    queue: queue ?? state?.queue ?? (request.operator === 'command' ? 'executor' : 'default'),
+    queue: queue ?? state?.queue ?? defaultQueue,
     request: { ...request, annotations: { ...request.annotations, [REPLAY_OF]: runId } },
   };
 }

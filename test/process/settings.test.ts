@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { engineSettings } from '../../src/process/engine-settings.ts';
+import { engineSettings } from '../../src/process/settings.ts';
 import { parseConfig } from '../../src/config.ts';
 
 test('workers and executors hold runs to the same limits and keep pods for the same time', () => {

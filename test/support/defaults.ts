@@ -1,0 +1,18 @@
+import { DEFAULT_CONFIG } from '../../src/config.ts';
+import {
+  commandSettings,
+  engineSettings,
+  slotSettings,
+  streamSettings,
+  triggererSettings,
+} from '../../src/process/settings.ts';
+
+/** What each room is configured with where no setting is given. */
+export const DEFAULTS = {
+  engine: engineSettings(DEFAULT_CONFIG),
+  triggerer: triggererSettings(DEFAULT_CONFIG),
+  command: commandSettings(DEFAULT_CONFIG),
+  pod: { podSecurity: DEFAULT_CONFIG.podSecurity },
+  slots: slotSettings(DEFAULT_CONFIG),
+  streams: streamSettings(DEFAULT_CONFIG),
+} as const;
