@@ -12,7 +12,7 @@ export interface Log {
 
 /** One piece of work in a trace. */
 export interface Span {
-  /** W3C trace context of this span, for what follows; of its parent where nothing is recorded. */
+  /** W3C trace context for child spans. The parent's where this span is not recorded. */
   readonly traceparent: string | undefined;
   end(how?: {
     readonly error?: string;
@@ -21,7 +21,7 @@ export interface Span {
   }): void;
 }
 
-/** Spans of this process. Never waits, never fails. Times are epoch milliseconds. */
+/** Spans of this process. Never waits, never throws. Times are epoch milliseconds. */
 export interface Tracer {
   start(
     name: string,
@@ -33,7 +33,7 @@ export interface Tracer {
   ): Span;
 }
 
-/** What a metric without labels may be given for them. */
+/** Labels of a metric that has none. */
 type NoLabels = Readonly<Record<string, never>>;
 
 /** Metrics of this process; `metrics.ts` lists names and labels. Never throws. */

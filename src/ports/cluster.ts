@@ -1,63 +1,69 @@
-/** What the streams and the protocol need of Kubernetes, as interfaces; part of `ports.ts`, by which it is imported. No code. */
+/** What roles and operators need of Kubernetes. */
 import type { Observable } from 'rxjs';
 import type { LogCursor } from '../core/log/cursor.ts';
 import type { XcomSidecarSettings } from '../core/pod/xcom-sidecar.ts';
 import type { PodProjection, PodRef } from '../core/pod/projection.ts';
 
-/** A manifest or object as JSON; the API server is the judge of it. */
+/** A manifest or object as JSON. Unchecked: the API server validates it. */
 export type Manifest = Readonly<Record<string, unknown>>;
 
-/** What the shared watch says. `synced`: the first list is complete; a pod that vanished during a relist arrives as `gone`. */
+/** An event of the pod watch. `synced`: the first list is complete. A pod that vanished between two lists arrives as `gone`. */
 export type PodSignal =
   | { readonly kind: 'pod'; readonly pod: PodProjection }
-  /** No longer in the selection; `pod` is the last projection (with the DELETED object's own status). `confirmed`: seen absent by GET or by deletionTimestamp. */
+  /** No longer selected. `pod`: its last projection. `confirmed`: a GET found it absent, or it had a deletionTimestamp. */
   | { readonly kind: 'gone'; readonly pod: PodProjection; readonly confirmed: boolean }
   | { readonly kind: 'synced' }
-  /** The watch is down or being renewed; judging goes on from the old projection. */
+  /** The watch is down or being renewed; projections may be stale. */
   | { readonly kind: 'lagging'; readonly why: string }
   /** Bytes arrived: the watch is alive. */
   | { readonly kind: 'alive' };
 
+/** Outcome of `createPod`. */
 export type CreateOutcome = { readonly kind: 'created' | 'exists'; readonly pod: Manifest };
 
+/** Options of reading a container's log. */
 export interface LogReadOptions {
-  /** From here on, inclusive: whole seconds are asked for, the reader drops what is behind the cursor. */
+  /** First cursor to return, inclusive. Kubernetes takes whole seconds only, so earlier lines of that second come too: the caller drops them. */
   readonly from?: LogCursor | undefined;
+  /** The log of the container's previous run. */
   readonly previous?: boolean;
-  /** The container was started again: the log of its run before comes first, as far as the node has it. */
+  /** The container was restarted: the log of its previous run comes first, as far as the node has it. */
   readonly restarted?: boolean;
   readonly follow?: boolean;
   readonly tailLines?: number;
   readonly limitBytes?: number;
   readonly signal?: AbortSignal;
 }
-/** One line with the node's own time. A line that has no time of its own carries the one before. `gap`: lines before this one were rotated away. */
+
+/** One line with the node's time. A line without a time has that of the line before. `gap`: lines before this one were rotated away. */
 export interface LogLine {
   readonly at: LogCursor;
   readonly text: string;
   readonly gap?: boolean;
 }
 
-/** A command to run in a living container. It may be run twice, so it must be one that bears it. */
+/** A command to run in a running container. It may run twice, so it must be idempotent. */
 export interface ExecOptions {
   readonly container: string;
-  /** Program and arguments; no shell of its own. */
+  /** Program and arguments; not run in a shell. */
   readonly command: readonly string[];
-  /** Given to the command, which then sees its end (where the server speaks v5 of the protocol). Absent: no stdin. */
+  /** Standard input, closed after it (with version 5 of the exec protocol). Absent: no stdin. */
   readonly stdin?: string;
-  /** From the call to the command's end, in milliseconds. Default 60,000. */
+  /** Time-out of the whole call, in milliseconds. Default 60,000. */
   readonly timeoutMs?: number;
-  /** Most of stdout that is taken, in bytes. Default 1 MiB. */
+  /** Largest stdout, in bytes. Default 1 MiB. */
   readonly maxBytes?: number;
   readonly signal?: AbortSignal;
 }
-/** How a command in a container ended. */
+
+/** Outcome of `exec`. */
 export type ExecOutcome =
-  /** `stdout` is whole: the server told the command's end after it. Of `stderr` the first 64 KiB. */
+  /** `stdout` is complete. Of `stderr` the first 64 KiB. */
   | { readonly kind: 'ended'; readonly exitCode: number; readonly stdout: Uint8Array; readonly stderr: string }
-  /** Left while it wrote more than `maxBytes`. */
+  /** The command wrote more than `maxBytes` and was abandoned. */
   | { readonly kind: 'tooLarge'; readonly maxBytes: number };
 
+/** One Kubernetes event of a pod. */
 export interface PodEventLine {
   readonly type: string;
   readonly reason: string;
@@ -71,31 +77,31 @@ export interface Cluster extends AsyncDisposable {
   readonly connection: string;
   /** The connection's default namespace. */
   readonly namespace: string;
-  /** How pods of this cluster carry results; absent: as shipped. */
+  /** The result sidecar of pods in this cluster; absent: the default one. */
   readonly xcomSidecar?: XcomSidecarSettings | undefined;
-  /** Never ends, never errors: what goes wrong is said as `lagging` and tried again. One HTTP watch per subscription: share it. */
+  /** Never completes, never errors: failures are emitted as `lagging` and retried. One HTTP watch per subscription: share it. */
   watchPods$(scope: {
     readonly namespace: string | undefined;
     readonly labelSelector: string;
-    /** `false`: pods that vanish without a sign of their deletion are told as not confirmed at once, instead of after a GET each. */
+    /** `false`: pods that vanish without a deletionTimestamp are emitted unconfirmed at once, without a GET each. Default true. */
     readonly confirms?: boolean;
   }): Observable<PodSignal>;
-  /** `exists`: a pod of that name is there (GET done). Unknown outcomes are settled by GET. */
+  /** `exists`: a pod of that name is there; `pod` is from a GET. A lost answer is settled by a GET. */
   createPod(namespace: string, manifest: Manifest, options?: { readonly dryRun?: boolean }): Promise<CreateOutcome>;
   getPod(namespace: string, name: string): Promise<Manifest | undefined>;
   /** The pod with this uid as the API server has it now; `undefined` where it is gone or another pod has its name. One GET. */
   findPod(pod: PodRef): Promise<PodProjection | undefined>;
-  /** Projection of any pod object of this cluster. */
+  /** Projection of a pod object of this cluster. */
   project(pod: Manifest): PodProjection;
   listPods(namespace: string | undefined, labelSelector: string): Promise<readonly PodProjection[]>;
-  /** With uid precondition. `gone`: it is not there, or another pod has its name. */
+  /** Deletes with a uid precondition. `gone`: the pod is absent, or another one has its name. */
   deletePod(pod: PodRef, gracePeriodSeconds?: number): Promise<'asked' | 'gone'>;
-  /** Merge patch. `gone` as above. */
+  /** Merge patch. `gone` as for `deletePod`. */
   patchPod(pod: PodRef, patch: Manifest): Promise<'patched' | 'gone'>;
   logs(pod: PodRef, container: string, options: LogReadOptions): AsyncIterable<LogLine>;
   /**
-   * Runs a command in a running container and waits for its end; needs `get` and `create` on `pods/exec`. An end that the server did not tell
-   * rejects with fault `unknownOutcome`, never gives half an output.
+   * Runs a command in a running container and waits for its end. Needs `get` and `create` on `pods/exec`. Rejects with fault
+   * `unknownOutcome` where the server did not report the end; never returns partial output.
    */
   exec(pod: PodRef, options: ExecOptions): Promise<ExecOutcome>;
   podEvents(pod: PodRef): Promise<readonly PodEventLine[]>;
@@ -113,9 +119,9 @@ export interface Cluster extends AsyncDisposable {
   requestCounts(): Readonly<Record<string, number>>;
 }
 
-/** Makes Secrets; needed only by those who give pods keys from files. */
+/** Writes Secrets. Only for operators that give pods key files. */
 export interface SecretWriter {
-  /** Creates the Secret, or replaces the one of that name. `data`: values as they are, not in base64. */
+  /** Creates or replaces a Secret. `data`: raw values, not base64. */
   putSecret(
     namespace: string,
     name: string,

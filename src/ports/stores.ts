@@ -1,11 +1,11 @@
 /** Stored values: runs, requests, subscriptions, gates, logs, results. */
+import type { Observable } from 'rxjs';
 import type { LogCursor } from '../core/log/cursor.ts';
 import type { ResultRef } from '../wire/outcome.ts';
-import type { QueueRecord, ConcurrencySlots } from '../wire/queues.ts';
+import type { ConcurrencySlots, QueueRecord } from '../wire/queues.ts';
 import type { RunState } from '../wire/run-state.ts';
-import type { Subscription } from '../wire/triggers.ts';
 import type { RunKey } from '../wire/subjects.ts';
-import type { Observable } from 'rxjs';
+import type { Subscription } from '../wire/triggers.ts';
 
 /** A stored value with the revision that a compare-and-set expects. */
 export interface Versioned<T> {
@@ -13,23 +13,23 @@ export interface Versioned<T> {
   readonly revision: number;
 }
 
-/** What a compare-and-set came to. `conflict` carries the leader's value (absent: no such key). */
+/** Outcome of a compare-and-set. `conflict` carries the leader's present value; `undefined` where the key does not exist. */
 export type CasOutcome<T> =
   | { readonly kind: 'written'; readonly revision: number }
   | { readonly kind: 'conflict'; readonly current: Versioned<T> | undefined };
 
-/** Run states: compare-and-set with operation ids. */
+/** Run states, written by compare-and-set. Each write carries an operation id (`op`). */
 export interface RunStore {
-  /** Direct read; goes to the leader when `leader`, or when it sees less than `atLeastRevision`. */
+  /** Reads from any replica; from the leader with `leader`, or where the replica is behind `atLeastRevision`. */
   read(
     run: RunKey,
     options?: { readonly leader?: boolean; readonly atLeastRevision?: number },
   ): Promise<Versioned<RunState> | undefined>;
-  /** `expectedRevision` 0: must not exist. An unknown outcome is settled by reading `op` from the leader. */
+  /** `expectedRevision` 0: must not exist. After a lost acknowledgement, the leader's `op` shows whether the write was applied. */
   write(run: RunKey, state: RunState, expectedRevision: number): Promise<CasOutcome<RunState>>;
   /**
-   * Pages all states of a tenant (all tenants: undefined) in stream order. `maxBytes`: of the states as stored; a page that would be larger
-   * ends earlier, but has one run at least.
+   * One page of the states of a tenant (of all tenants where absent), in stream order. `after`, `next`: revisions. `maxBytes`: of the states
+   * as stored; the page ends before it would be larger, but has one run at least.
    */
   list(options: {
     readonly tenant?: string;
@@ -40,20 +40,23 @@ export interface RunStore {
   delete(run: RunKey, revision: number): Promise<void>;
 }
 
-/** A place in the bucket of requests, without what stands there. */
+/** An entry of the bucket of requests, without its content. */
 export interface StoredRequest {
   readonly run: RunKey;
   readonly revision: number;
   /** When it was stored, epoch milliseconds, broker time. */
   readonly at: number;
   readonly bytes: number;
-  /** A deletion marker. */
+  /** The entry is a deletion marker. */
   readonly deleted: boolean;
 }
 
-/** Validated requests, written once. */
+/** Validated requests. Their content never changes once written. */
 export interface RequestStore {
-  /** Answers the stored request where one exists already. `revision`: where this call has certainly made it, and no other of the same content. */
+  /**
+   * Stores a request, or returns the one that exists. The same content twice is `created` both times. `revision`: only where this call
+   * certainly wrote it.
+   */
   create(
     run: RunKey,
     request: unknown,
@@ -62,37 +65,37 @@ export interface RequestStore {
     | { readonly kind: 'exists'; readonly request: unknown }
   >;
   /**
-   * `create` for whoever makes a run of it: a request that exists is stored anew as it stands, so that whoever found its old revision without a
-   * run cannot delete it any more.
+   * `create` for a worker that is about to make the run. An existing request is written again, unchanged, under a new revision: a janitor that
+   * found the old revision without a run can then no longer delete it.
    */
   claim(
     run: RunKey,
     request: unknown,
   ): Promise<{ readonly kind: 'created' } | { readonly kind: 'exists'; readonly request: unknown }>;
   read(run: RunKey): Promise<unknown>;
-  /** The first place after that revision in stream order, which is the order of time; `undefined`: there is none. */
+  /** The first entry after revision `after`, in stream order, which is the order of time. */
   next(after: number): Promise<StoredRequest | undefined>;
-  /** With `revision`, only that one. Whether it was deleted by this call. */
+  /** Deletes it; with `revision`, only that one. Whether this call deleted it. */
   delete(run: RunKey, revision?: number): Promise<boolean>;
 }
 
 /** Trigger subscriptions: one key per run. */
 export interface SubscriptionStore {
   read(run: RunKey): Promise<Versioned<Subscription> | undefined>;
-  /** `expectedRevision` undefined: read the present one first; a zombie's stale expectation conflicts. */
+  /** Without `expectedRevision` it reads the present revision first. A stale expectation is a conflict. */
   put(run: RunKey, subscription: Subscription, expectedRevision?: number): Promise<CasOutcome<Subscription>>;
   delete(run: RunKey): Promise<void>;
-  /** All subscriptions, then each change, without end. `synced` after the first complete read and after each re-read. */
+  /** All subscriptions and gates, then each change, in one order; never completes. `synced` after each complete read. `replica`: unique per watch. */
   changes$(replica: string): Observable<SubscriptionChange | GateChange>;
 }
 
-/** What lets runs start: queues that are paused, slots of concurrency keys. All writes are compare-and-set; `false`: somebody wrote first. */
+/** Gates that hold runs back: paused queues, slots of concurrency keys. Writes return `false` where another process wrote first. */
 export interface GateStore {
-  /** From the leader; `undefined`: open. */
+  /** From the leader; `undefined`: the queue is open. */
   queue(queue: string): Promise<Versioned<QueueRecord> | undefined>;
-  /** `expectedRevision` 0: no record yet. */
+  /** Without `record` the queue is opened. `expectedRevision` 0: no record yet. */
   setQueue(queue: string, record: QueueRecord | undefined, expectedRevision: number): Promise<boolean>;
-  /** From the leader; `undefined`: nobody holds one. */
+  /** From the leader; `undefined`: no slot is taken. */
   concurrencySlots(tenant: string, concurrencyKey: string): Promise<Versioned<ConcurrencySlots> | undefined>;
   setConcurrencySlots(
     tenant: string,
@@ -102,7 +105,7 @@ export interface GateStore {
   ): Promise<boolean>;
 }
 
-/** A gate changed; without value it is open. Told in one order with the subscriptions. */
+/** A gate changed. Without a value it is open. */
 export type GateChange =
   | { readonly kind: 'queue'; readonly queue: string; readonly record: QueueRecord | undefined }
   | {
@@ -112,6 +115,7 @@ export type GateChange =
       readonly slots: ConcurrencySlots | undefined;
     };
 
+/** A subscription changed. */
 export type SubscriptionChange =
   | {
       readonly kind: 'put';
@@ -122,29 +126,32 @@ export type SubscriptionChange =
     }
   | { readonly kind: 'deleted'; readonly run: RunKey; readonly shard: string }
   | { readonly kind: 'synced' }
-  /** About once a second: nothing that was written before is still on its way. */
+  /** About once a second: everything written before this has been emitted. */
   | { readonly kind: 'alive' };
 
 export type { LogCursor } from '../core/log/cursor.ts';
 
-/** Stored logs; the last message of a subject is the cursor. @see spec protocol §9 */
+/** Stored logs. The last chunk of a container carries the cursor where its stored log ends. */
 export interface LogStore {
-  /** Where the stored log of a container ends; `sequence` 0 where nothing is stored. */
+  /** Where the stored log of a container ends. `sequence` 0: nothing is stored. */
   end(
     run: RunKey,
     attempt: number,
     container: string,
   ): Promise<{ readonly cursor: LogCursor | undefined; readonly sequence: number }>;
-  /** `wrongSequence`: somebody stored meanwhile; read `end` again. */
+  /** `wrongSequence`: another writer stored a chunk meanwhile; read `end` again. */
   append(
     run: RunKey,
     attempt: number,
     container: string,
-    /** `text`: whole lines; as bytes, UTF-8 that may be overwritten once this has answered. */
+    /** `text`: whole lines, as text or UTF-8. The bytes may be overwritten once the promise has settled. */
     chunk: { readonly text: string | Uint8Array; readonly to: LogCursor },
     expectedSequence: number,
   ): Promise<{ readonly kind: 'stored'; readonly sequence: number } | { readonly kind: 'wrongSequence' }>;
-  /** History in stream order. `maxBytes`: of the page's texts as JSON; a page that would be larger ends earlier, but has one chunk at least. */
+  /**
+   * One page of the history, in stream order. `after`, `next`: sequences. `maxBytes`: of the page's texts as JSON; the page ends before it
+   * would be larger, but has one chunk at least.
+   */
   read(
     run: RunKey,
     options: {
@@ -157,7 +164,9 @@ export interface LogStore {
   ): Promise<{ readonly chunks: readonly StoredLogChunk[]; readonly next: number | undefined }>;
 }
 
+/** One stored chunk: whole lines, each `<RFC 3339 time with nanoseconds> <text>`. */
 export interface StoredLogChunk {
+  /** Sequence in the log stream; 0 for a chunk received as a core message. */
   readonly sequence: number;
   readonly attempt: number;
   readonly container: string;

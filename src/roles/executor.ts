@@ -16,13 +16,15 @@ import { HEARTBEAT_MS } from '../core/ownership.ts';
 import { executorSelector } from '../core/pod/labels.ts';
 import { SlotPermits } from '../slots/start-permits.ts';
 import type { LaunchBook } from '../slots/launch-book.ts';
+import type { ExecutorBroker } from '../ports/broker.ts';
 import type { Work } from '../run.ts';
 import { watchScopes } from '../trigger/watched-pods.ts';
 import { worker } from './worker.ts';
 import type { WorkerDeps } from './worker.ts';
 
 /** What an executor is given beside what every worker is. */
-export interface ExecutorDeps extends Omit<WorkerDeps, 'permitsOf'> {
+export interface ExecutorDeps extends Omit<WorkerDeps, 'broker' | 'permitsOf'> {
+  readonly broker: ExecutorBroker;
   /** Live pods of each queue, over all executors that serve it. */
   readonly parallelism: number;
   /** Told of each pod by the operator that made it; `executor` binds it to its slots. */

@@ -14,7 +14,7 @@ import {
 } from 'rxjs';
 import type { PodProjection } from '../core/pod/projection.ts';
 import type { Log, Meter } from '../ports/ambient.ts';
-import type { Broker } from '../ports/broker.ts';
+import type { TriggererBroker } from '../ports/broker.ts';
 import type { Clusters } from '../ports/cluster.ts';
 import type { Work } from '../run.ts';
 import type { Check, Checked, Word } from '../trigger/actions.ts';
@@ -42,7 +42,7 @@ export interface TriggererSettings extends WaitingSettings, Omit<OrphanSettings,
 
 /** What a triggerer needs. */
 export interface TriggererDeps {
-  readonly broker: Broker;
+  readonly broker: TriggererBroker;
   readonly clusters: Clusters;
   readonly settings: TriggererSettings;
   readonly log: Log;

@@ -22,7 +22,7 @@ import { RETRY_POLICY } from '../core/run/retry.ts';
 import type { RetryPolicy } from '../core/run/retry.ts';
 import type { Operator } from '../operator/operator.ts';
 import type { Log, Meter, Tracer } from '../ports/ambient.ts';
-import type { Broker, Delivery } from '../ports/broker.ts';
+import type { Delivery, WorkerBroker } from '../ports/broker.ts';
 import type { Clusters } from '../ports/cluster.ts';
 import type { Work } from '../run.ts';
 import { LANES, VERBS } from '../wire/subjects.ts';
@@ -45,7 +45,7 @@ import type { StartPermits } from '../worker/protocol/start-permits.ts';
 
 /** What a worker is given. */
 export interface WorkerDeps {
-  readonly broker: Broker;
+  readonly broker: WorkerBroker;
   readonly clusters: Clusters;
   readonly operators: readonly Operator<unknown>[];
   /** Operators of the other kind of queue, for services and repairs. Default: none. */

@@ -2,7 +2,7 @@ import type { ConcurrencyLimits } from '../../queue/concurrency.ts';
 import type { RetryPolicy } from '../../core/run/retry.ts';
 import type { Operator } from '../../operator/operator.ts';
 import type { Log, Meter, Tracer } from '../../ports/ambient.ts';
-import type { Broker } from '../../ports/broker.ts';
+import type { WorkerBroker } from '../../ports/broker.ts';
 import type { Clusters } from '../../ports/cluster.ts';
 import type { Follows } from '../live-logs.ts';
 import type { BlockingRuns } from './blocking.ts';
@@ -10,7 +10,7 @@ import type { KnownRequests } from './known-requests.ts';
 
 /** All that the run protocol needs of the outside, and who carries it out. */
 export interface Engine {
-  readonly broker: Broker;
+  readonly broker: WorkerBroker;
   readonly clusters: Clusters;
   /** By name: what the queues of this process run. */
   readonly operators: ReadonlyMap<string, Operator<unknown>>;

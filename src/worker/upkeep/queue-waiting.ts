@@ -3,7 +3,7 @@ import { catchError, exhaustMap, finalize, forkJoin, from, ignoreElements, of, t
 import type { Observable } from 'rxjs';
 import { ReentryError } from '../../errors.ts';
 import type { Log, Meter } from '../../ports/ambient.ts';
-import type { Broker } from '../../ports/broker.ts';
+import type { WorkerBroker } from '../../ports/broker.ts';
 import type { Gate } from '../../wire/triggers.ts';
 
 /** How often it is looked at, in milliseconds: as often as anybody scrapes, and seldom enough to cost nothing. */
@@ -22,7 +22,7 @@ export function queueWaiting$(
     broker,
     log,
     meter,
-  }: { readonly broker: Pick<Broker, 'queues' | 'queries'>; readonly log: Log; readonly meter: Meter },
+  }: { readonly broker: Pick<WorkerBroker, 'queues' | 'queries'>; readonly log: Log; readonly meter: Meter },
   queues: readonly string[],
   everyMs = LOOK_AT_QUEUES_MS,
 ): Observable<never> {
