@@ -1,10 +1,14 @@
+import type { Command } from 'commander';
+import { NEVER } from 'rxjs';
 import { readResults } from '../bench/results.ts';
+import { program } from '../../src/commands/program.ts';
+import type { Shell } from '../../src/commands/shell.ts';
 import { EXIT_CODES } from '../../src/commands/exit-codes.ts';
 import { SETTINGS } from '../../src/config.ts';
 import { z } from 'zod';
 import { DEVIATIONS } from './airflow-operator-differences.ts';
 import { isRecord, recordIn, recordsIn, textIn } from '../../src/core/json.ts';
-import { DIAGNOSES } from '../../src/core/run/diagnosis.ts';
+import { type DiagnosisEntry, DIAGNOSES } from '../../src/core/run/diagnosis.ts';
 import { stateDiagram } from '../../src/core/run/transitions.ts';
 import { EXECUTOR_DEVIATIONS } from './airflow-executor-differences.ts';
 import { EXECUTOR_OPTIONS, type ExecutorOption } from '../../src/airflow/executor-options.ts';
@@ -102,6 +106,43 @@ function figures(): string {
   return `${where}\n\n${table(['bench', 'figure', 'measured', 'bar', 'on'], rows)}`;
 }
 
+/** What each exit code means. */
+const EXITS: Readonly<Record<keyof typeof EXIT_CODES, string>> = {
+  ok: 'Done. With `--wait`: the run succeeded.',
+  failed: 'With `--wait`: the run failed. Else: the command could not do what it is for.',
+  usage: 'A wrong flag, setting or request, or no such run. Nothing was done.',
+  skipped: 'With `--wait`: the run was skipped.',
+  cancelled: 'With `--wait`: the run was cancelled.',
+  unreachable: 'Broker or cluster cannot be reached, or refuses the credentials.',
+  interrupted: 'Ended by Ctrl-C while it waited.',
+  terminated: 'Ended by SIGTERM while it waited.',
+};
+
+/** `Object.entries` that keeps the type of the keys. */
+function entriesOf<K extends string, V>(table: Readonly<Record<K, V>>): readonly (readonly [K, V])[] {
+  const entries: (readonly [K, V])[] = [];
+  for (const key in table) entries.push([key, table[key]]);
+  return entries;
+}
+
+/** All commands, those below `queue` and `dlq` as well, by what their help begins with. */
+function commandRows(): readonly (readonly string[])[] {
+  const nowhere: Shell = {
+    ...{ out: () => undefined, err: () => undefined, stderr: { write: () => undefined } },
+    ...{ outIsTty: false, errIsTty: false, colour: false, env: {}, directory: '/', userCache: '/' },
+    ...{ stdin: () => Promise.resolve(''), stop$: NEVER, self: ['node'], version: '' },
+  };
+  const rows = (command: Command, path: string): readonly (readonly string[])[] =>
+    command.commands.flatMap((one) => {
+      const name = `${path} ${one.name()}`;
+      return one.commands.length > 0 ? rows(one, name) : [[code(name), one.description()]];
+    });
+  return rows(
+    program(nowhere, () => undefined),
+    'reentry',
+  );
+}
+
 /** The generated parts of the manuals: file → name in the marker (`<!-- generated: name -->`) → text. */
 export function sections(): Readonly<Record<string, Readonly<Record<string, string>>>> {
   const { streams } = streamTable(layoutOf(DEFAULT_SUBJECT_ROOT, DEFAULT_ASSET_PREFIX), {
@@ -134,14 +175,21 @@ export function sections(): Readonly<Record<string, Readonly<Record<string, stri
     'src/operator/README.md': {
       parameters: table(['parameter', "Airflow's", 'type', 'default', 'what it is', 'lands in'], parameterRows()),
       diagnoses: table(
-        ['code', 'category', 'what it means'],
-        Object.entries(DIAGNOSES).map(([name, entry]) => [code(name), entry.category, entry.meaning]),
+        ['code', 'category', 'a further attempt uses up', 'what it means', 'what to do'],
+        Object.entries<DiagnosisEntry>(DIAGNOSES).map(([name, { category, budget, meaning, hint }]) => [
+          code(name),
+          category,
+          { user: 'a retry', infrastructure: 'none of the retries', none: '(there is none)' }[budget],
+          meaning,
+          hint,
+        ]),
       ),
     },
     'src/commands/README.md': {
+      commands: table(['command', 'what it does'], commandRows()),
       exits: table(
-        ['exit code', 'means'],
-        Object.entries(EXIT_CODES).map(([means, exit]) => [code(String(exit)), means]),
+        ['exit code', 'name', 'means'],
+        entriesOf(EXIT_CODES).map(([name, exit]) => [code(String(exit)), name, EXITS[name]]),
       ),
     },
     'src/airflow/README.md': {
