@@ -52,6 +52,7 @@ export default defineConfig({
       project('core'),
       project('wire'),
       project('policy'),
+      project('docs'),
       project('queue'),
       project('trigger'),
       project('oracle'),

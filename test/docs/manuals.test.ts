@@ -1,0 +1,94 @@
+import { existsSync, globSync, readFileSync, statSync } from 'node:fs';
+import { dirname, join, normalize } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { anchorsOf, fencesOf, linksOf, manuals, manualText, ROOT, tableRowsOf } from '../support/manuals.ts';
+import { sections } from '../support/readme.ts';
+
+const MAP = 'src/README.md';
+const codeIn = (cell: string | undefined): readonly string[] =>
+  [...(cell ?? '').matchAll(/`([^`]+)`/g)].map(([, text = '']) => text);
+
+describe.each(manuals())('%s', (manual) => {
+  test('every link to a file of the repository, and every anchor, resolves', () => {
+    const broken = linksOf(manual).filter((target) => {
+      if (/^https?:/.test(target)) return false;
+      const [path = '', anchor] = target.split('#');
+      const file = path === '' ? manual : normalize(join(dirname(manual), path));
+      if (!existsSync(join(ROOT, file))) return true;
+      if (anchor === undefined) return false;
+      const page = statSync(join(ROOT, file)).isDirectory() ? join(file, 'README.md') : file;
+      return !anchorsOf(page).has(anchor);
+    });
+    expect(broken).toEqual([]);
+  });
+
+  test('every shell fence is run by a test, or says why not', () => {
+    const unknown = fencesOf(manual)
+      .filter(({ language }) => ['sh', 'bash', 'shell', 'console'].includes(language))
+      .filter(({ language, marker = '' }) => {
+        if (language !== 'sh') return true;
+        const by = /^run by (\S+)$/.exec(marker)?.[1];
+        if (by !== undefined) return !existsSync(join(ROOT, by));
+        // Without a marker test/e2e/manuals.test.ts runs it.
+        return marker !== '' && !/^not run: .{8,}/.test(marker) && !marker.startsWith('generated:');
+      })
+      .map(({ line, marker }) => `line ${String(line)}: ${marker ?? ''}`);
+    expect(unknown).toEqual([]);
+  });
+
+  test('every fence names its language', () => {
+    const unnamed = fencesOf(manual).filter(({ language }) => language === '');
+    expect(unnamed.map(({ line }) => line)).toEqual([]);
+  });
+});
+
+test('the top manual is short', () => {
+  expect(manualText('README.md').split('\n').length).toBeLessThanOrEqual(250);
+});
+
+test('every generated part stands in the manual that its section names, and nowhere else', () => {
+  const standing = manuals().flatMap((manual) =>
+    [...manualText(manual).matchAll(/<!-- generated: (\S+) -->/g)].map(([, name = '']) => `${manual}: ${name}`),
+  );
+  const declared = Object.entries(sections()).flatMap(([manual, parts]) =>
+    Object.keys(parts).map((name) => `${manual}: ${name}`),
+  );
+  expect(standing.sort()).toEqual(declared.sort());
+});
+
+describe('the map of src', () => {
+  test('every file and function in its tables exists', () => {
+    const missing = tableRowsOf(MAP).flatMap((row) => {
+      const files = codeIn(row.get('file'));
+      const texts = files.map((file) => {
+        const path = join(ROOT, file.startsWith('helm/') || file.startsWith('test/') ? file : `src/${file}`);
+        return existsSync(path) && statSync(path).isFile() ? readFileSync(path, 'utf8') : undefined;
+      });
+      const names = codeIn(row.get('function')).map((name) => name.replace(/\(.*$/, ''));
+      return [
+        ...files.filter((_, at) => texts[at] === undefined),
+        ...names.filter((name) => !texts.some((text) => text !== undefined && declares(text, name))),
+      ];
+    });
+    expect(missing).toEqual([]);
+  });
+
+  test('every room and every file at the top of src has its line, and no line is of something else', () => {
+    const listed = tableRowsOf(MAP).flatMap((row) => codeIn(row.get('room')));
+    const files = globSync('**/*.ts', { cwd: join(ROOT, 'src') });
+    const standing = new Set(files.map((file) => file.replace(/\/.*/, '/')));
+    expect(listed.sort()).toEqual([...standing].sort());
+  });
+});
+
+/** Whether a module declares `name` (`Class.method` too): as a function, class, constant, type, method or key of a table. */
+function declares(source: string, name: string): boolean {
+  return name.split('.').every((part) => {
+    const word = part.replace(/[$#]/g, '\\$&');
+    return [
+      `\\b(?:function\\*?|const|let|class|interface|type) ${word}(?![\\w$])`,
+      `^ +(?:(?:static|async|override|readonly|get|private) )*\\*?${word}(?:<[^>]*>)?\\??[(:]`,
+      `^ +(?:readonly )?${word}(?: =|,)`,
+    ].some((pattern) => new RegExp(pattern, 'm').test(source));
+  });
+}
