@@ -1,4 +1,4 @@
-/** Pods that outlived their owner: launched ones go on under a new one, finished ones are accounted for. @see spec executor §6.1–§6.3 */
+/** Adoption of pods whose scheduler is gone: running pods continue under this one, finished pods are reported. */
 import type { PodProjection } from '../core/pod/projection.ts';
 import type { Log } from '../ports/ambient.ts';
 import type { Cluster } from '../ports/cluster.ts';
@@ -9,7 +9,7 @@ import { annotationsToKey, keyText } from './task-key.ts';
 import type { TaskKey } from '../core/pod/executor-labels.ts';
 import type { TaskInstance } from './records.ts';
 
-/** Who adopts, and how. */
+/** What adoption needs: the cluster to search, the new owner's id and the writes that relabel a pod. */
 export interface Adopter {
   readonly cluster: Cluster;
   readonly kubeConfig: Pick<KubeConfig, 'namespaces'>;
@@ -18,7 +18,7 @@ export interface Adopter {
   readonly log: Log | undefined;
 }
 
-/** Every watched pod that a selector fits. */
+/** Lists the pods that match `selector` in every watched namespace. */
 export async function listWatchedPods(
   { cluster, kubeConfig }: Pick<Adopter, 'cluster' | 'kubeConfig'>,
   selector: string,
@@ -27,7 +27,7 @@ export async function listWatchedPods(
   return lists.flat();
 }
 
-/** The task a pod names. */
+/** The task that a pod's annotations name; `undefined` when they name none. */
 export function keyOfPod(pod: PodProjection): TaskKey | undefined {
   return annotationsToKey(pod.executor?.annotations ?? {});
 }
@@ -35,8 +35,8 @@ export function keyOfPod(pod: PodProjection): TaskKey | undefined {
 const named = (pod: PodProjection) => ({ podName: pod.name, namespace: pod.namespace, podUid: pod.uid });
 
 /**
- * Makes a launched pod this owner's, if it stands for one of `podIds`; takes that task out of them. Gives the task, `undefined` where the pod was not
- * adopted. A pod of any other task is not touched: two owners must not fight for it.
+ * Relabels a pod to this owner if it belongs to one of `podIds`, and removes that task from `podIds`. Returns the task, or `undefined` when the pod
+ * was not adopted. Pods of other tasks are left alone, so that two schedulers do not fight over them.
  */
 export async function adoptLaunchedTask(
   { writes, owner, log }: Adopter,
@@ -45,16 +45,16 @@ export async function adoptLaunchedTask(
 ): Promise<TaskKey | undefined> {
   const key = keyOfPod(pod);
   if (key === undefined || !podIds.has(keyText(key))) {
-    log?.error({ pod: pod.name, namespace: pod.namespace }, 'a pod of none of these tasks is not adopted');
+    log?.error({ pod: pod.name, namespace: pod.namespace }, 'pod not adopted: it belongs to none of the given tasks');
     return undefined;
   }
   if (!(await writes.adopt(named(pod), owner))) return undefined;
   podIds.delete(keyText(key));
-  log?.info({ pod: pod.name, task: key }, 'a pod was adopted');
+  log?.info({ pod: pod.name, task: key }, 'pod adopted');
   return key;
 }
 
-/** Adopts the pods that earlier owners launched for `podIds`, ended or not: their end is heard once they are ours. One list per owner. */
+/** Adopts the pods that earlier owners launched for `podIds`, ended or not; the watch reports their end afterwards. One list request per owner. */
 export async function adoptLaunchedTasks(
   adopter: Adopter,
   owners: readonly string[],
@@ -63,7 +63,7 @@ export async function adoptLaunchedTasks(
   const adopted: { key: TaskKey; pod: PodProjection }[] = [];
   for (const owner of new Set(owners)) {
     for (const pod of await listWatchedPods(adopter, adoptablePodsSelector(owner))) {
-      // A finished pod of a task that nobody asks for is `adoptCompletedPods`' matter.
+      // Finished pods of tasks outside `podIds` are left to `adoptCompletedPods`.
       if (pod.phase === 'Succeeded' && !podIds.has(keyText(keyOfPod(pod) ?? NO_TASK))) continue;
       const key = await adoptLaunchedTask(adopter, pod, podIds);
       if (key !== undefined) adopted.push({ key, pod });
@@ -74,7 +74,7 @@ export async function adoptLaunchedTasks(
 
 const NO_TASK: TaskKey = { dagId: '', taskId: '', runId: null, tryNumber: 0, mapIndex: -1 };
 
-/** Takes over the finished pods of owners that are neither this one nor alive; those that could not be are left for the next time. */
+/** Adopts the finished pods of schedulers that are gone. `siblings`: ids of live schedulers. Pods that could not be relabelled are tried again next time. */
 export async function adoptCompletedPods(
   adopter: Adopter,
   siblings: readonly string[],

@@ -1,4 +1,4 @@
-/** Between tasks and pods: builds and creates pods, keeps the watchers, and turns what they saw into results. @see spec executor §1.1, §3.4, §3.5, §5.1 */
+/** `AirflowKubernetesScheduler`: builds and creates task pods, runs the watchers, and turns their records into results. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { type JsonRecord, recordIn, textIn } from '../core/json.ts';
 import { makeSafeLabelValue } from '../core/pod/labels.ts';
@@ -30,54 +30,54 @@ import { annotationsToKey, isSameKey, labelsToKey } from './task-key.ts';
 import { TaskQueue } from './task-queue.ts';
 import { identityAnnotationsOf } from './watched-pod.ts';
 
-/** Gives creations their turn: `Launcher` is one. */
+/** Limits how many pods are created at the same time; `Launcher` implements it. */
 export interface CreationTurns {
   run<T>(create: () => Promise<T>): Promise<T>;
 }
 
-/** What a scheduler may be given beyond the seed's arguments. */
+/** Options beyond the arguments of Airflow's class. */
 export interface SchedulerOptions {
   readonly log?: Log | undefined;
   readonly meter?: Meter | undefined;
   readonly tasks?: TaskStore | undefined;
-  /** Default: each creation at once. */
+  /** Default: no limit. */
   readonly turns?: CreationTurns | undefined;
-  /** The caller's last change to every pod. */
+  /** Changes every pod before it is created; Airflow's `pod_mutation_hook`. */
   readonly mutatePod?: ((pod: JsonRecord) => JsonRecord) | undefined;
-  /** Where templates are; the disk by default. */
+  /** Reads template files. Default: from disk. */
   readonly files?: TemplateFiles | undefined;
-  /** Which commands are let through; the seed's by default. */
+  /** Which commands are accepted. Default `task`: Airflow's rule. */
   readonly commandRule?: CommandRule | undefined;
-  /** Version on every pod, for people. */
+  /** Value of the version label on every pod; informational. */
   readonly version?: string | undefined;
   readonly random?: ((length: number) => string) | undefined;
 }
 
-/** What came of one job of a batch. */
+/** The outcome of one job of a batch: its pod, the error, or neither when it was not attempted. */
 export interface LaunchOutcome {
   readonly job: KubernetesJob;
   readonly pod?: PodRef;
   readonly error?: unknown;
-  /** It was not tried: the server had asked for a pause. */
+  /** Not attempted because the API server had asked for a pause. */
   readonly untried?: boolean;
 }
 
-/** Watchers have this long to end. */
+/** How long `terminate` waits for the watchers. */
 const TERMINATE_MS = 20_000;
 /** Phases of pods that will not run any more. */
 const ENDED: ReadonlySet<string | undefined> = new Set(['Succeeded', 'Failed']);
 
-/** Starts its watchers when it is made; `terminate` ends them. Pods go on without it. */
+/** Starts its watchers when constructed; `terminate` stops them. Pods keep running without it. */
 export class AirflowKubernetesScheduler {
   readonly kubeConfig: KubeConfig;
   readonly kubeClient: Cluster;
   readonly schedulerJobId: string;
   readonly resultQueue: TaskQueue<KubernetesResults>;
   readonly watcherQueue = new TaskQueue<KubernetesWatch>();
-  /** By namespace. */
+  /** Watchers by namespace. */
   readonly kubeWatchers = new Map<string, KubernetesJobWatcher>();
   readonly writes: PodWrites;
-  /** Records that named no task. */
+  /** Number of watch records that named no task. */
   unnamed = 0;
   readonly #options: SchedulerOptions;
   readonly #log: Log | undefined;
@@ -100,17 +100,17 @@ export class AirflowKubernetesScheduler {
     this.makeKubeWatchers();
   }
 
-  // The oldest generation had these here.
+  // Airflow 1.10 had these as static methods of this class.
   static readonly stripUnsafeKubernetesSpecialChars = stripUnsafeKubernetesSpecialChars;
   static readonly makeSafePodId = makeSafePodId;
   static readonly makeSafeLabelValue = makeSafeLabelValue;
   static readonly createPodId = createPodId;
   static readonly datetimeToLabelSafeDatestring = datetimeToLabelSafeDatestring;
   static readonly labelSafeDatestringToDatetime = labelSafeDatestringToDatetime;
-  /** The key of a pod's labels, among tasks that are known. */
+  /** The task whose label-safe form matches a pod's labels. */
   static readonly labelsToKey = labelsToKey;
 
-  /** One watcher of a namespace, `undefined` for all of them, from where results have come. */
+  /** Starts a watcher of one namespace (`undefined`: all), beginning at the newest resource version seen. */
   makeKubeWatcher(namespace: string | undefined): KubernetesJobWatcher {
     const name = namespace ?? ALL_NAMESPACES;
     const from = new ResourceVersion().resourceVersion[name];
@@ -123,28 +123,28 @@ export class AirflowKubernetesScheduler {
     return watcher;
   }
 
-  /** A watcher for each watched namespace. */
+  /** Starts a watcher for each configured namespace. */
   makeKubeWatchers(): void {
     for (const namespace of this.kubeConfig.namespaces) this.makeKubeWatcher(namespace);
   }
 
-  /** Replaces watchers that have ended; the new one lists first, so that nothing is missed. */
+  /** Replaces watchers that have ended. A new watcher begins with a list, so no change is missed. */
   healthCheckKubeWatcher(): void {
     for (const [name, watcher] of this.kubeWatchers) {
       if (watcher.alive) continue;
-      this.#log?.error({ namespace: name }, 'a watch of task pods has ended; another one begins');
+      this.#log?.error({ namespace: name }, 'the watch of task pods ended; starting another');
       this.makeKubeWatcher(name === ALL_NAMESPACES ? undefined : name);
     }
   }
 
-  /** A name for a job's pod. Keep it with the job: a creation whose answer was lost must not be repeated under another one. */
+  /** The job with a pod name. Keep it: when the response to a creation is lost, the retry must use the same name. */
   named(job: KubernetesJob): KubernetesJob {
     return { ...job, podName: job.podName ?? executorPodName(job.key, this.#options.random) };
   }
 
   /**
-   * The pod of a job, not yet created.
-   * @throws ReentryError INVALID_REQUEST or CONFIG_INVALID for a command, template or override with which nothing can run
+   * Builds a job's pod without creating it.
+   * @throws ReentryError INVALID_REQUEST or CONFIG_INVALID when command, template or override is invalid, or its namespace is not watched
    */
   buildPod(job: KubernetesJob): JsonRecord {
     const { mutatePod, random, files, version, commandRule } = this.#options;
@@ -169,13 +169,13 @@ export class AirflowKubernetesScheduler {
     if (!this.kubeConfig.watches(namespace))
       throw new ReentryError(
         'INVALID_REQUEST',
-        `namespace ${JSON.stringify(namespace)} is not watched, so the pod's end would never be heard; watched: ${[...this.kubeWatchers.keys()].join(', ')}`,
+        `namespace ${JSON.stringify(namespace)} is not watched, so the end of the pod would go unnoticed; watched: ${[...this.kubeWatchers.keys()].join(', ')}`,
         { transient: false },
       );
     return pod;
   }
 
-  /** Builds a job's pod and creates it. Does not wait for it to run. @throws what building or creating threw */
+  /** Builds and creates a job's pod; does not wait for it to run. @throws as `buildPod` and `runPodAsync` do */
   async runNext(nextJob: KubernetesJob): Promise<PodRef> {
     const pod = this.buildPod(nextJob);
     this.#log?.info(
@@ -184,12 +184,15 @@ export class AirflowKubernetesScheduler {
         pod: textIn(recordIn(pod, 'metadata'), 'name'),
         annotations: this.annotationsForLogging(recordIn(recordIn(pod, 'metadata'), 'annotations')),
       },
-      'a pod is created for a task',
+      'creating a pod for a task',
     );
     return await this.runPodAsync(pod);
   }
 
-  /** Several jobs, at most `limit` in creation at a time; outcomes in the order of the jobs. Never rejects. Once the server asks for a pause, the rest is left untried. */
+  /**
+   * Creates the pods of several jobs, at most `limit` at a time. Outcomes are in the order of the jobs. Never rejects. Once the API server asks for
+   * a pause, the remaining jobs are left untried.
+   */
   async runNextBatch(jobs: readonly KubernetesJob[], limit: number): Promise<readonly LaunchOutcome[]> {
     const outcomes: LaunchOutcome[] = jobs.map((job) => ({ job, untried: true }));
     const left = jobs.keys();
@@ -211,7 +214,8 @@ export class AirflowKubernetesScheduler {
   }
 
   /**
-   * Creates a pod in its namespace. A pod of that name that stands for the same try and has not ended is it: an earlier answer was lost.
+   * Creates a pod in its namespace. When a pod of that name exists, belongs to the same try and has not ended, it is returned: the response to an
+   * earlier creation was lost.
    * @throws KubernetesError
    */
   async runPodAsync(pod: JsonRecord, options: { readonly dryRun?: boolean } = {}): Promise<PodRef> {
@@ -223,7 +227,7 @@ export class AirflowKubernetesScheduler {
         if (kind === 'created') return this.#ref(made);
         return this.#same(pod, made) ?? taken(namespace, name);
       } catch (error) {
-        // A full quota is said before a name that is taken.
+        // The API server checks quota before the name: the pod may exist all the same.
         if (!(error instanceof KubernetesError) || error.fault !== 'quota') throw error;
         const present = await this.kubeClient.getPod(namespace, name);
         const same = present === undefined ? undefined : this.#same(pod, present);
@@ -234,7 +238,7 @@ export class AirflowKubernetesScheduler {
     try {
       return await (this.#options.turns === undefined ? create() : this.#options.turns.run(create));
     } catch (error) {
-      this.#log?.warn({ pod: name, namespace, err: error }, 'a pod was not created');
+      this.#log?.warn({ pod: name, namespace, err: error }, 'pod not created');
       throw error;
     }
   }
@@ -251,22 +255,22 @@ export class AirflowKubernetesScheduler {
     return deleting || ENDED.has(textIn(recordIn(present, 'status'), 'phase')) ? undefined : this.#ref(present);
   }
 
-  /** Asks for a pod's deletion; a pod that does not exist is none. @throws KubernetesError for any other refusal */
+  /** Deletes a pod; resolves when it does not exist. @throws KubernetesError for any other failure */
   async deletePod(podName: string, namespace: string, podUid?: string): Promise<void> {
     await this.writes.delete({ podName, namespace, podUid }, this.kubeConfig.deleteGracePeriodSeconds);
   }
 
-  /** Labels a pod as accounted for, so that nobody adopts it again. Refusals are logged. */
+  /** Labels a pod as done, so that it is not adopted again. Failures are logged; returns whether the label was set. */
   async patchPodExecutorDone(pod: NamedPod): Promise<boolean> {
     return await this.writes.markDone(pod);
   }
 
-  /** Labels a pod as taken back, so that its end means nothing. Refusals are logged. */
+  /** Labels a pod as revoked, so that its end is ignored. Failures are logged; returns whether the label was set. */
   async patchPodRevoked(pod: NamedPod): Promise<boolean> {
     return await this.writes.markRevoked(pod);
   }
 
-  /** Sees to the watchers, and turns all they saw so far into results. */
+  /** Replaces dead watchers and turns every queued record into a result. */
   async sync(): Promise<void> {
     this.healthCheckKubeWatcher();
     for (let task = this.watcherQueue.tryGet(); task !== undefined; task = this.watcherQueue.tryGet()) {
@@ -278,14 +282,14 @@ export class AirflowKubernetesScheduler {
     }
   }
 
-  /** Queues the result of one record, for the task that its pod names; a record that names none is counted and dropped. */
+  /** Queues the result of one record. A record whose pod names no task is counted and dropped. */
   async processWatcherTask(task: KubernetesWatch): Promise<void> {
     const { annotations, ...rest } = task;
     const named = annotationsToKey(annotations);
     const key = named === undefined ? undefined : await this.#withRun(named, annotations);
     if (key === undefined) {
       this.unnamed += 1;
-      this.#log?.warn({ pod: task.podName, namespace: task.namespace }, 'a pod names no task; its end is nobody’s');
+      this.#log?.warn({ pod: task.podName, namespace: task.namespace }, 'the pod names no task; its end is ignored');
       return;
     }
     this.resultQueue.put({ key, ...rest });
@@ -298,12 +302,12 @@ export class AirflowKubernetesScheduler {
     return { ...key, runId: (await this.#options.tasks?.runIdAt?.(key.dagId, key.taskId, date)) ?? null };
   }
 
-  /** Annotations as logs may show them. */
+  /** Annotations for log lines: `<omitted>` unless `logs_task_metadata` is set. */
   annotationsForLogging(annotations: JsonRecord): JsonRecord | string {
     return this.kubeConfig.logsTaskMetadata ? annotations : '<omitted>';
   }
 
-  /** Ends the watchers within 20 s and drops what they had not handed over. Safe to repeat. */
+  /** Stops the watchers, waiting at most 20 s, and drops records that were not processed. Safe to repeat. */
   async terminate(): Promise<void> {
     if (this.#terminated) return;
     this.#terminated = true;
@@ -314,17 +318,16 @@ export class AirflowKubernetesScheduler {
     budget.abort();
     const dropped = this.watcherQueue.remove(() => true);
     if (dropped.length > 0)
-      this.#log?.warn({ records: dropped.length }, 'changes of pods were not looked at; whoever adopts the pods will');
+      this.#log?.warn(
+        { records: dropped.length },
+        'pod changes dropped at shutdown; the scheduler that adopts the pods will see them',
+      );
   }
 }
 
 function taken(namespace: string, name: string): never {
-  throw new KubernetesError(
-    'alreadyExists',
-    `pod ${namespace}/${name} is there already and stands for something else`,
-    {
-      status: 409,
-      reason: 'AlreadyExists',
-    },
-  );
+  throw new KubernetesError('alreadyExists', `pod ${namespace}/${name} already exists and belongs to something else`, {
+    status: 409,
+    reason: 'AlreadyExists',
+  });
 }

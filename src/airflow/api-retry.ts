@@ -1,8 +1,8 @@
-/** Calls of the Kubernetes API with the seed's patience. @see spec pod-operator §6.1 */
+/** `generic_api_retry` and `should_retry_start_pod`: which calls of the Kubernetes API are repeated, and when. */
 import { KubernetesError, type KubernetesFault } from '../errors.ts';
 import { type Clock, SYSTEM_CLOCK } from './defaults.ts';
 
-/** Calls until it succeeds, a failure is final, or the policy has enough. @throws what the last call threw */
+/** Repeats `call` until it succeeds, fails for good, or the attempts are used up. @throws the error of the last call */
 export async function genericApiRetry<T>(
   call: () => Promise<T>,
   {
@@ -21,37 +21,37 @@ export async function genericApiRetry<T>(
   }
 }
 
-/** How often and how patiently. */
+/** Attempts and waits of `genericApiRetry`. */
 export interface ApiRetryPolicy {
-  /** Calls altogether. */
+  /** Calls including the first. */
   readonly attempts: number;
   readonly minSeconds: number;
   readonly maxSeconds: number;
 }
 
-/** The seed's defaults. */
+/** Airflow's defaults: `[workers] api_retries`, `api_retry_wait_min` and `api_retry_wait_max`. */
 export const API_RETRY_POLICY: ApiRetryPolicy = { attempts: 5, minSeconds: 1, maxSeconds: 15 };
 
 const TRANSIENT_STATUSES: ReadonlySet<number> = new Set([409, 429, 500, 502, 503, 504]);
 
-/** What is asked of a failure. `status` 0: no answer came. */
+/** The facts of a failed call that decide about a retry. `status` 0: no response. */
 export interface FailedCall {
   readonly status: number;
   readonly fault: KubernetesFault;
   readonly retryAfterMs?: number | undefined;
 }
 
-/** Whether another call may succeed: by status, or because the connection failed. */
+/** Whether a retry may succeed: the status is transient, or the connection failed. */
 export function isTransientFailure({ status, fault }: FailedCall): boolean {
   return status === 0 ? fault === 'unavailable' || fault === 'unknownOutcome' : TRANSIENT_STATUSES.has(status);
 }
 
-/** The seed's `should_retry_start_pod`: only a conflict is worth another creation. */
+/** Airflow's `should_retry_start_pod`: a creation is retried on a conflict only. */
 export function shouldRetryStartPod({ status }: Pick<FailedCall, 'status'>): boolean {
   return status === 409;
 }
 
-/** Seconds until the next call after `calls` of them; `undefined`: no more. A 429 is obeyed where it names a time. */
+/** Seconds to wait after `calls` failed calls; `undefined`: do not retry. Honours `Retry-After` of a 429. */
 export function retryAfterSeconds(
   failure: FailedCall,
   calls: number,

@@ -1,4 +1,4 @@
-/** A pod's result becomes its task's event, another launch, or nothing. @see spec executor §5.3 */
+/** What a pod's result does: records the task's event, launches another pod, or nothing. */
 import { POD_VANISHED } from './kubernetes-job-watcher.ts';
 import {
   ADOPTED,
@@ -13,10 +13,10 @@ import { keyText } from './task-key.ts';
 import { failureText } from './watch-decision.ts';
 import { type CommandPodAction, commandPodAction } from '../core/pod/finish-action.ts';
 
-/** A launched pod that the watch has not shown for so long is asked for by name. */
+/** A launched pod that the watch has not shown for this long is looked up by name. */
 const UNSEEN_MS = 30_000;
 
-/** Applies one result. Safe to repeat, also after it was rejected halfway. @throws KubernetesError when the pod could not be deleted */
+/** Applies one result. Safe to repeat, also after a failure halfway. @throws KubernetesError when the pod could not be deleted */
 export async function applyResult(parts: ExecutorParts, result: KubernetesResults): Promise<void> {
   const { tasks, registry, store, log } = parts;
   const { key, state, failureDetails } = result;
@@ -36,15 +36,15 @@ export async function applyResult(parts: ExecutorParts, result: KubernetesResult
   }
   await dispose(parts, result, superseded);
   if (superseded || (await launchAgain(parts, result)) || !tasks.running.has(id)) return;
-  // Asked before anything is forgotten: should the keeper not answer, the result comes again.
-  const said = state ?? (store.state === undefined ? 'success' : await store.state(key));
+  // Before anything is forgotten: when the task store fails, the result is applied again later.
+  const taskState = state ?? (store.state === undefined ? 'success' : await store.state(key));
   registry.forget(key);
   registry.launched.accounted(result);
   const info = failureDetails === undefined ? undefined : failureText(failureDetails);
-  tasks.recordEvent(key, { state: said, info, ...(failureDetails === undefined ? {} : { failureDetails }) });
+  tasks.recordEvent(key, { state: taskState, info, ...(failureDetails === undefined ? {} : { failureDetails }) });
 }
 
-/** Whether a result is about an earlier pod of the same try: that says nothing about the one that was launched, or is about to be. */
+/** Whether the result belongs to an earlier pod of the same try; it does not concern the pod that replaced it. */
 function isSuperseded({ tasks, registry }: ExecutorParts, result: KubernetesResults): boolean {
   const id = keyText(result.key);
   if (!tasks.running.has(id)) return false;
@@ -61,7 +61,7 @@ async function dispose(
   if (registry.launched.isDisposed(result)) return;
   const { podName, namespace, podUid } = result;
   const action = podActionFor(result.state, kubeConfig);
-  // Kept for people to look at; but one that may still start must go.
+  // Failed pods are kept for inspection, unless they may still start.
   const goes = action === 'delete' || (action === 'keep' && result.mayStillStart === true);
   if (goes) await scheduler.deletePod(podName, namespace, podUid);
   else if (action === 'markDone' || (action === 'keep' && superseded)) await scheduler.patchPodExecutorDone(result);
@@ -69,7 +69,7 @@ async function dispose(
   registry.launched.disposed(result);
 }
 
-/** Whether the task gets another pod, or has got one because of this one. */
+/** Whether the task gets another pod, or already got one for this result. */
 async function launchAgain(
   { registry, store, kubeConfig, log }: ExecutorParts,
   result: KubernetesResults,
@@ -81,7 +81,7 @@ async function launchAgain(
     excludedContainerReasons: kubeConfig.podLaunchFailureExcludedContainerReasons,
   };
   if (attempt === undefined || !asksTaskState(result.state, attempt, options)) return false;
-  // Where nobody keeps the tasks, one whose container never ran is still queued.
+  // Without a task store, a task whose container never ran counts as queued.
   const unbegun = result.began === false ? 'queued' : null;
   const taskState = store.state === undefined ? unbegun : await store.state(result.key);
   const decision = decideLaunch(result, attempt, taskState, options);
@@ -89,12 +89,12 @@ async function launchAgain(
     registry.attempts.set(id, { ...attempt, attempts: attempt.attempts + 1, requeuedForPod: result.podName });
     registry.launched.delete(id);
     registry.taskQueue.put(attempt.job);
-    log?.warn({ task: result.key, pod: result.podName }, 'the pod died before the task began; it gets another');
+    log?.warn({ task: result.key, pod: result.podName }, 'the pod died before the task began; launching another');
   }
   return decision !== 'end';
 }
 
-/** Finds tasks whose pod is gone without a word, and queues results for them: nobody saw it end, and the slot must not be lost. */
+/** Queues a failed result for each running task whose pod no longer exists and whose end was never observed, so that its slot is freed. */
 export async function reportVanishedPods({ tasks, registry, scheduler, cluster }: ExecutorParts): Promise<void> {
   const seen = new Set([...scheduler.kubeWatchers.values()].flatMap(({ pods }) => [...pods.keys()]));
   for (const [id, pod] of registry.launched.olderThan(UNSEEN_MS)) {
@@ -107,12 +107,12 @@ export async function reportVanishedPods({ tasks, registry, scheduler, cluster }
       key,
       state: 'failed',
       resourceVersion: '',
-      failureDetails: { podReason: POD_VANISHED, podMessage: 'the pod is gone, and nobody saw it end' },
+      failureDetails: { podReason: POD_VANISHED, podMessage: 'the pod is gone and its end was not observed' },
     });
   }
 }
 
-/** What the options demand for the pod of a result. `leave`: it has not ended, or belongs to another scheduler. */
+/** What the options require for the pod of a result. `leave`: it has not ended, or belongs to another scheduler. */
 export function podActionFor(
   state: ResultState,
   options: { readonly deleteWorkerPods: boolean; readonly deleteWorkerPodsOnFailure: boolean },
@@ -120,18 +120,18 @@ export function podActionFor(
   return state === ADOPTED || state === 'running' ? 'leave' : commandPodAction(state === 'failed', options);
 }
 
-/** `requeue`: the task never began, so it gets another pod and no retry is spent. `duplicate`: that was done for this pod already. */
+/** `requeue`: the task never began, so it gets another pod and no retry is spent. `duplicate`: this pod already caused a new launch. */
 export type LaunchDecision = 'requeue' | 'duplicate' | 'end';
 
-/** Options of launching again. */
+/** Options of `decideLaunch`. */
 export interface LaunchRetryOptions {
-  /** 0: never; −1: without limit. */
+  /** 0: never; −1: unlimited. */
   readonly maxRetries: number;
-  /** Reasons of containers whose end is the task's own. */
+  /** Reasons of container ends that count as the task's own failure. */
   readonly excludedContainerReasons: readonly string[];
 }
 
-/** Whether `decideLaunch` needs to know what the task itself says: asking may cost a query. */
+/** Whether `decideLaunch` needs the task's state, which may cost a query. */
 export function asksTaskState(
   state: ResultState,
   attempt: PodLaunchAttempt | undefined,
@@ -140,7 +140,7 @@ export function asksTaskState(
   return state === 'failed' && attempt !== undefined && maxRetries !== 0;
 }
 
-/** `taskState`: what the task says of itself; `queued` means that it never began. */
+/** Whether the task gets another pod. `taskState`: its state in the task store; `queued` means that it never began. */
 export function decideLaunch(
   result: {
     readonly state: ResultState;

@@ -1,4 +1,4 @@
-/** What every executor does: a queue by priority, slots, and the newest event of each task. @see spec executor §1.4 */
+/** `BaseExecutor` of `airflow.executors.base_executor`: slots, a queue by priority, and the latest event of each task. */
 import type { Log, Meter } from '../ports/ambient.ts';
 import type { ExecutorCommand } from '../operator/command.ts';
 import type { TaskEvent } from './records.ts';
@@ -9,26 +9,26 @@ import type { TaskKey } from '../core/pod/executor-labels.ts';
 export interface QueuedTask {
   readonly key: TaskKey;
   readonly command: ExecutorCommand;
-  /** Higher goes first; equal ones in the order they came. Default 1. */
+  /** Higher first; equal ones in order of arrival. Default 1. */
   readonly priorityWeight?: number | undefined;
   readonly queue?: string | undefined;
   readonly executorConfig?: unknown;
 }
 
-/** The newest event of a task. */
+/** The latest event of a task. */
 export interface BufferedEvent extends TaskEvent {
   readonly key: TaskKey;
 }
 
-/** Slots, queue and events. The work itself is a subclass's. */
+/** Slots, queue and events; a subclass runs the tasks. */
 export abstract class BaseExecutor {
-  /** Slots. */
+  /** Number of slots. */
   abstract readonly parallelism: number;
-  /** Named in metrics. */
+  /** Label of this executor's metrics. */
   abstract readonly queueName: string;
-  /** By the text of their keys. */
+  /** Tasks that wait for a slot, by `keyText`. */
   readonly queuedTasks = new Map<string, QueuedTask>();
-  /** Tasks that hold a slot. */
+  /** Tasks that occupy a slot, by `keyText`. */
   readonly running = new Map<string, TaskKey>();
   readonly #events = new Map<string, BufferedEvent>();
   protected readonly log: Log | undefined;
@@ -39,12 +39,12 @@ export abstract class BaseExecutor {
     this.meter = meter;
   }
 
-  /** Begins a task. What is wrong with it becomes its event, never an exception. */
+  /** Starts a task. An invalid task becomes a failed event; it never throws. */
   abstract executeAsync(key: TaskKey, command: ExecutorCommand, queue?: string, executorConfig?: unknown): void;
-  /** Takes in what happened, and creates pods. */
+  /** Applies results that have arrived and starts what can start. */
   abstract sync(): Promise<void>;
 
-  /** Slots that are neither running nor spoken for. */
+  /** Slots left after running and queued tasks. */
   get slotsAvailable(): number {
     return this.parallelism - this.slotsOccupied;
   }
@@ -53,20 +53,20 @@ export abstract class BaseExecutor {
     return this.running.size + this.queuedTasks.size;
   }
 
-  /** Waits for a slot. A task that is there already stays as it is; one that runs is not queued. */
+  /** Queues a task for a slot; does nothing when it is queued or running already. */
   queueTask(task: QueuedTask): void {
     const id = keyText(task.key);
     if (this.queuedTasks.has(id) || this.running.has(id)) return;
     this.queuedTasks.set(id, task);
   }
 
-  /** Whether a task is queued or running here. */
+  /** Whether the task is queued or running here. */
   hasTask(key: TaskKey): boolean {
     const id = keyText(key);
     return this.queuedTasks.has(id) || this.running.has(id);
   }
 
-  /** Fills the free slots, then takes in what happened: slots that come free are used the next time. */
+  /** Fills the free slots, then syncs. Slots freed by this sync are used by the next heartbeat. */
   async heartbeat(): Promise<void> {
     const open = this.parallelism - this.running.size;
     const labels = { queue: this.queueName };
@@ -77,7 +77,7 @@ export abstract class BaseExecutor {
     await this.sync();
   }
 
-  /** Begins up to `openSlots` queued tasks, the most important first. */
+  /** Starts up to `openSlots` queued tasks, highest priority first. */
   triggerTasks(openSlots: number): void {
     const byPriority = [...this.queuedTasks.values()].sort(
       (one, other) => (other.priorityWeight ?? 1) - (one.priorityWeight ?? 1),
@@ -88,13 +88,13 @@ export abstract class BaseExecutor {
     }
   }
 
-  /** Writes a task's event; it loses its slot unless told otherwise. */
+  /** Records a task's event and frees its slot, unless `keepsSlot`. */
   recordEvent(key: TaskKey, event: TaskEvent, keepsSlot = false): void {
     if (!keepsSlot) this.running.delete(keyText(key));
     this.#events.set(keyText(key), { key, ...event });
   }
 
-  /** The task failed, for a reason that is said. */
+  /** Records that the task failed, with the reason in `info`. */
   fail(key: TaskKey, info: string, cause?: unknown): void {
     this.recordEvent(key, { state: 'failed', info, cause });
   }
@@ -103,17 +103,17 @@ export abstract class BaseExecutor {
     this.recordEvent(key, { state: 'success', info });
   }
 
-  /** The event of a task as it would be given out. */
+  /** The latest event of a task, still in the buffer. */
   eventOf(key: TaskKey): BufferedEvent | undefined {
     return this.#events.get(keyText(key));
   }
 
-  /** Forgets an event. */
+  /** Removes a task's event from the buffer. */
   dropEvent(key: TaskKey): void {
     this.#events.delete(keyText(key));
   }
 
-  /** Takes out the newest event of each task; only those of the given dags, where some are given. */
+  /** Empties the buffer and returns the latest event of each task; with `dagIds`, only those of these dags. */
   getEventBuffer(dagIds?: readonly string[]): readonly BufferedEvent[] {
     const wanted = [...this.#events].filter(([, { key }]) => dagIds === undefined || dagIds.includes(key.dagId));
     for (const [id] of wanted) this.#events.delete(id);

@@ -1,9 +1,12 @@
-/** What the API's own pod object says of its containers: the seed's helpers, on API JSON as it comes. Pure; what is missing reads as absent. @see spec pod-operator §5.4, §6.3, §6.6, §6.10 */
+/**
+ * Helpers over pod objects of the API, as in Airflow's `utils.pod_manager` and `triggers.pod`: phases, container states, names. Pure; missing fields
+ * read as absent.
+ */
 import { hopelessReason } from '../core/pod/judge.ts';
 import { instantIn, isRecord, type JsonRecord, numberIn, recordIn, recordsIn, textIn } from '../core/json.ts';
 import { XCOM } from '../core/pod/xcom-sidecar.ts';
 
-/** Phases of a pod, and which of them are final. */
+/** Phases of a pod, and which of them are terminal. */
 export const PodPhase = {
   PENDING: 'Pending',
   RUNNING: 'Running',
@@ -19,12 +22,12 @@ export type PodEventType = (typeof PodEventType)[keyof typeof PodEventType];
 /** A pod object of the API, or anything of its shape. */
 export type PodObject = JsonRecord | undefined;
 
-/** `status.phase`; absent while the kubelet has said nothing. */
+/** `status.phase`; absent while there is no status. */
 export function phaseOf(pod: PodObject): string | undefined {
   return textIn(recordIn(pod, 'status'), 'phase');
 }
 
-/** The status of a container of any kind, or `undefined`. */
+/** The status of a main or init container; `undefined` when there is none. */
 export function getContainerStatus(pod: PodObject, containerName: string): JsonRecord | undefined {
   const status = recordIn(pod, 'status');
   return ['containerStatuses', 'initContainerStatuses']
@@ -45,7 +48,7 @@ function stateOf(
 export function containerIsRunning(pod: PodObject, containerName: string): boolean {
   return stateOf(pod, containerName, 'running') !== undefined;
 }
-/** Whether the container has ended, however. */
+/** Whether the container has ended, with any exit code. */
 export function containerIsCompleted(pod: PodObject, containerName: string): boolean {
   return stateOf(pod, containerName, 'terminated') !== undefined;
 }
@@ -53,7 +56,7 @@ export function containerIsCompleted(pod: PodObject, containerName: string): boo
 export function containerIsSucceeded(pod: PodObject, containerName: string): boolean {
   return numberIn(stateOf(pod, containerName, 'terminated'), 'exitCode') === 0;
 }
-/** Whether the container waits: for its image, its volumes, its turn. */
+/** Whether the container is waiting, for example for its image. */
 export function containerIsWait(pod: PodObject, containerName: string): boolean {
   return stateOf(pod, containerName, 'waiting') !== undefined;
 }
@@ -65,19 +68,19 @@ const mainStatus = (pod: PodObject, containerName: string): JsonRecord | undefin
 export function containerIsTerminated(pod: PodObject, containerName: string): boolean {
   return isRecord(recordIn(mainStatus(pod, containerName), 'state')['terminated']);
 }
-/** What a main container left as its last words; `undefined` where there are none. */
+/** The termination message of a main container; `undefined` when there is none. */
 export function getContainerTerminationMessage(pod: PodObject, containerName: string): string | undefined {
   return textIn(recordIn(recordIn(mainStatus(pod, containerName), 'state'), 'terminated'), 'message');
 }
-/** Exit code of an ended container; `undefined` while there is none. */
+/** Exit code of an ended container; `undefined` before its end. */
 export function exitCodeOf(pod: PodObject, containerName: string): number | undefined {
   return numberIn(stateOf(pod, containerName, 'terminated'), 'exitCode');
 }
 
-/** State of the base container in the seed's words; `terminated` is an end with exit code 0. */
+/** State of the base container, with the values of Airflow's `ContainerState`; `terminated` means exit code 0. */
 export type ContainerState = 'undefined' | 'waiting' | 'running' | 'terminated' | 'failed';
 
-/** The base container's state. No status, or none of that container, is `undefined`. */
+/** The state of the base container; `'undefined'` when it has no status yet. */
 export function defineContainerState(pod: PodObject, baseContainerName: string): ContainerState {
   const state = recordIn(mainStatus(pod, baseContainerName), 'state');
   if (isRecord(state['running'])) return 'running';
@@ -86,7 +89,7 @@ export function defineContainerState(pod: PodObject, baseContainerName: string):
   return 'undefined';
 }
 
-/** The same, with the pod's own end before it: a failed init container leaves the base container waiting for ever. */
+/** The same, but the pod's own end comes first: after a failed init container the base container stays waiting for ever. */
 export function definePodContainerState(pod: PodObject, baseContainerName: string): ContainerState {
   const phase = phaseOf(pod);
   if (phase === PodPhase.FAILED) return 'failed';
@@ -94,12 +97,12 @@ export function definePodContainerState(pod: PodObject, baseContainerName: strin
   return defineContainerState(pod, baseContainerName);
 }
 
-/** Whether there is more to come: the container waits or runs, or nothing is known of it while the pod is Pending. */
+/** Whether to keep waiting: the container waits or runs, or has no status while the pod is pending. */
 export function shouldWait(phase: string, state: ContainerState): boolean {
   return state === 'waiting' || state === 'running' || (state === 'undefined' && phase === PodPhase.PENDING);
 }
 
-/** Why a pod that is still starting never will: a main container's image that cannot be had. `undefined`: it may yet. @see spec pod-operator §6.3 */
+/** Why a starting pod can never start: an image of a main container that cannot be pulled. `undefined`: it may still start. */
 export function detectPodTerminateEarlyIssues(
   pod: PodObject,
 ): { readonly reason: string; readonly message: string } | undefined {
@@ -117,14 +120,14 @@ export function detectPodTerminateEarlyIssues(
 export function containerNamesOf(pod: PodObject): readonly string[] {
   return namesIn(pod, 'containers').filter((name) => name !== XCOM.container);
 }
-/** Names of the init containers, in their order. */
+/** Names of the init containers, in order. */
 export function initContainerNamesOf(pod: PodObject): readonly string[] {
   return namesIn(pod, 'initContainers');
 }
 const namesIn = (pod: PodObject, list: string): readonly string[] =>
   recordsIn(recordIn(pod, 'spec'), list).flatMap((container) => textIn(container, 'name') ?? []);
 
-/** Which of `actual` are wanted, in the wanted order: a name, a list of names, or `true` for all. Names that are not there are left out. */
+/** The requested containers that exist, in the requested order. @param requested a name, a list of names, or `true` for all */
 export function reconcileRequestedLogContainers(requested: unknown, actual: readonly string[]): readonly string[] {
   if (requested === true) return actual;
   const wanted: readonly unknown[] =
@@ -132,24 +135,24 @@ export function reconcileRequestedLogContainers(requested: unknown, actual: read
   return wanted.filter((name) => typeof name === 'string').filter((name) => actual.includes(name));
 }
 
-/** Whether a mesh's proxy runs beside the base container: it never ends by itself. @see spec pod-operator §7.5 */
+/** Whether the pod has an Istio proxy container, which never ends by itself. */
 export function hasIstioProxy(pod: PodObject): boolean {
   return namesIn(pod, 'containers').includes(ISTIO_CONTAINER_NAME);
 }
-/** The mesh's proxy. */
+/** Name of the Istio proxy container. */
 export const ISTIO_CONTAINER_NAME = 'istio-proxy';
 
-/** The pod's name; empty where it has none yet. */
+/** The pod's name; empty when it has none yet. */
 export const nameOf = (pod: PodObject): string => textIn(recordIn(pod, 'metadata'), 'name') ?? '';
-/** The pod's namespace, where it names one. */
+/** The pod's namespace; `undefined` when it names none. */
 export const namespaceOf = (pod: PodObject): string | undefined => textIn(recordIn(pod, 'metadata'), 'namespace');
-/** When the kubelet took the pod, epoch milliseconds; absent while it has not. */
+/** When the kubelet acknowledged the pod, epoch milliseconds; absent before that. */
 export const startedAt = (pod: PodObject): number | undefined => instantIn(recordIn(pod, 'status'), 'startTime');
-/** When the pod was created, epoch milliseconds; 0 where it was not. */
+/** When the pod was created, epoch milliseconds; 0 when it was not. */
 export const createdAt = (pod: PodObject): number => instantIn(recordIn(pod, 'metadata'), 'creationTimestamp') ?? 0;
-/** Whether the pod has ended, however. */
+/** Whether the pod has reached a terminal phase. */
 export const isOver = (pod: PodObject): boolean => PodPhase.terminalStates.has(phaseOf(pod) ?? '');
-/** Whether a node was found for it. */
+/** Whether the pod is scheduled to a node. */
 export const isScheduled = (pod: PodObject): boolean =>
   recordsIn(recordIn(pod, 'status'), 'conditions').some(
     ({ type, status }) => type === 'PodScheduled' && status === 'True',

@@ -1,15 +1,15 @@
-/** Clock and log of the library's classes where the embedding program passes none. */
+/** Clock and log of the library's classes when the embedding program passes none. */
 import { firstValueFrom, timer } from 'rxjs';
 import type { Log } from '../ports/ambient.ts';
 
-/** Time, for those who wait in a loop. */
+/** The time source of loops that poll. */
 export interface Clock {
   /** Epoch milliseconds. */
   now(): number;
   sleep(ms: number): Promise<void>;
 }
 
-/** The machine's own time. */
+/** System time. */
 export const SYSTEM_CLOCK: Clock = {
   now: () => Date.now(),
   async sleep(ms) {
@@ -17,7 +17,7 @@ export const SYSTEM_CLOCK: Clock = {
   },
 };
 
-/** A log that nobody reads. */
+/** Discards every log line. */
 export const SILENT_LOG: Log = {
   debug: () => undefined,
   info: () => undefined,

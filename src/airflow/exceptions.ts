@@ -1,7 +1,10 @@
-/** The seed's exceptions, for those who use its classes from code. A run's own failures are diagnoses. @see spec pod-operator §9 */
+/**
+ * Airflow's exceptions (`airflow.providers.cncf.kubernetes.exceptions` and `.utils.pod_manager`), thrown by the classes of this library. Runs of a
+ * worker fail with diagnoses instead.
+ */
 import { ReentryError } from '../errors.ts';
 
-/** The pod cannot start: its image, or its own end before it began. */
+/** The pod cannot start: its image cannot be pulled, or it ended before any container began. */
 export class PodLaunchFailedException extends ReentryError {
   override readonly name: string = 'PodLaunchFailedException';
   constructor(message: string) {
@@ -12,21 +15,21 @@ export class PodLaunchFailedException extends ReentryError {
 export class PodLaunchTimeoutException extends PodLaunchFailedException {
   override readonly name = 'PodLaunchTimeoutException';
 }
-/** A pod was expected and is not there. */
+/** A pod was expected and does not exist. */
 export class PodReattachFailure extends ReentryError {
   override readonly name = 'PodReattachFailure';
   constructor(message: string) {
     super('NOT_FOUND', message, { transient: false });
   }
 }
-/** Credentials had expired and were renewed: the wait that met them begins again. */
+/** Credentials had expired and were renewed; start the wait again. */
 export class PodCredentialsExpiredFailure extends ReentryError {
   override readonly name = 'PodCredentialsExpiredFailure';
   constructor(message: string) {
     super('UNAUTHORIZED', message, { transient: true });
   }
 }
-/** Several pods have the labels of one task. */
+/** Several pods carry the labels of one task. */
 export class FoundMoreThanOnePodFailure extends ReentryError {
   override readonly name = 'FoundMoreThanOnePodFailure';
   constructor(message: string) {
@@ -40,17 +43,17 @@ export class PodNotFoundException extends ReentryError {
     super('NOT_FOUND', message, { transient: false });
   }
 }
-/** The task failed: the seed's `AirflowException` of a failed pod. */
+/** The task failed; Airflow raises `AirflowException`. */
 export class TaskFailed extends ReentryError {
   override readonly name = 'TaskFailed';
-  /** The result that it left all the same. */
+  /** The result that the pod had written all the same; `undefined` when it had none. */
   readonly result: unknown;
   constructor(message: string, result?: unknown) {
     super('KUBERNETES', message, { transient: false });
     this.result = result;
   }
 }
-/** The task is to count as skipped: its exit code is one of `skipOnExitCode`. */
+/** The task counts as skipped: its exit code is one of `skipOnExitCode`. Airflow raises `AirflowSkipException`. */
 export class TaskSkipped extends ReentryError {
   override readonly name = 'TaskSkipped';
   constructor(message: string) {

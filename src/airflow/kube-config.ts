@@ -1,4 +1,4 @@
-/** The executor's configuration, read and checked once. @see spec executor §2 */
+/** `KubeConfig` of Airflow's `kube_config`: the executor's configuration, parsed and checked once. */
 import { ReentryError, type Problem } from '../errors.ts';
 import { legacyProblems, type LegacyOptions, securityContextValue } from './legacy.ts';
 import {
@@ -13,14 +13,14 @@ import {
   readSeconds,
 } from './executor-options.ts';
 
-/** Where option texts come from: a section and a name, as in the seed's configuration file. */
+/** Looks up an option's text by section and name, as in `airflow.cfg`; `undefined`: unset. */
 export type ConfigSource = (section: string, name: string) => string | undefined;
 
-/** Options by name, whatever their section; unset ones have their defaults. */
+/** Option texts by name, regardless of section; missing ones have their defaults. */
 export type ExecutorOptions = Readonly<Partial<Record<OptionName, string>>>;
 
 /**
- * The options of one team: `AIRFLOW__TEAM___SECTION__NAME` in `environment` beats `fallback`.
+ * The options of one team: `AIRFLOW__TEAM___SECTION__NAME` in `environment` overrides `fallback`.
  * @param team absent: `fallback` alone
  */
 export function teamSource(
@@ -33,12 +33,12 @@ export function teamSource(
     environment[`AIRFLOW__${team}___${section}__${name}`.toUpperCase()] ?? fallback(section, name);
 }
 
-/** Options by name as a source. */
+/** A source over options by name. */
 export function optionSource(options: ExecutorOptions): ConfigSource {
   return (_section, name) => Object.entries(options).find(([key]) => key === name)?.[1];
 }
 
-/** A snapshot of the options, taken when it is made. Attributes are the seed's in camelCase; times are in seconds. */
+/** A snapshot of the options at construction. Attributes are Airflow's in camelCase; times are in seconds. */
 export class KubeConfig {
   static readonly coreSection = 'core';
   static readonly kubernetesSection = 'kubernetes_executor';
@@ -46,7 +46,7 @@ export class KubeConfig {
   readonly coreSection = KubeConfig.coreSection;
   readonly kubernetesSection = KubeConfig.kubernetesSection;
 
-  /** Slots: tasks at once. */
+  /** Number of slots. */
   readonly parallelism: number;
   readonly logsTaskMetadata: boolean;
   readonly runningPodLogLines: number;
@@ -70,7 +70,7 @@ export class KubeConfig {
   readonly multiNamespaceModeNamespaceList: readonly string[] | undefined;
   readonly kubeClientRequestArgs: Readonly<Record<string, unknown>>;
   readonly deleteOptionKwargs: Readonly<Record<string, unknown>>;
-  /** −1: without limit. */
+  /** −1: unlimited. */
   readonly taskPublishMaxRetries: number;
   readonly podLaunchFailureRetries: number;
   readonly podLaunchFailureExcludedContainerReasons: readonly string[];
@@ -80,16 +80,16 @@ export class KubeConfig {
   readonly numStuckInQueuedRetries: number;
   readonly workerPodsQueuedCheckIntervalSeconds: number;
   readonly workerPodsPendingTimeoutSeconds: number;
-  /** Queue of the tasks that are this executor's, where there are others. */
+  /** Queue of this executor's tasks when there are several executors. */
   readonly kubernetesQueue: string;
   readonly workerPodsPendingTimeoutBatchSize: number;
-  /** Options that only the oldest generation had, as given. */
+  /** Options of Airflow 1.10, as given. */
   readonly legacy: LegacyOptions;
 
   /**
-   * @param from options by name, or where to look each up
-   * @param legacy the oldest generation's options; checked by `validate`
-   * @throws ReentryError CONFIG_INVALID with every problem and its option's name
+   * @param from options by name, or a lookup
+   * @param legacy options of Airflow 1.10; checked by `validate`
+   * @throws ReentryError CONFIG_INVALID naming every invalid option
    */
   constructor(from: ExecutorOptions | ConfigSource = {}, legacy: LegacyOptions = {}) {
     const reader = new OptionReader(typeof from === 'function' ? from : optionSource(from));
@@ -115,7 +115,10 @@ export class KubeConfig {
     const namespaces = reader.list('multi_namespace_mode_namespace_list');
     const given = reader.text('multi_namespace_mode_namespace_list');
     if (this.multiNamespaceMode && given !== '' && namespaces.length === 0)
-      reader.refuse('multi_namespace_mode_namespace_list', 'names no namespace; leave it empty for all of them');
+      reader.refuse(
+        'multi_namespace_mode_namespace_list',
+        'lists no namespace; leave it empty to watch the whole cluster',
+      );
     this.multiNamespaceModeNamespaceList = this.multiNamespaceMode && namespaces.length > 0 ? namespaces : undefined;
     this.kubeClientRequestArgs = reader.json('kube_client_request_args');
     this.deleteOptionKwargs = reader.json('delete_option_kwargs');
@@ -136,8 +139,8 @@ export class KubeConfig {
   }
 
   /**
-   * Namespaces to watch and list; `undefined` alone stands for all of the cluster. The one where pods are created belongs to them even where a list leaves it
-   * out: nobody would hear of those pods.
+   * Namespaces to watch and list; a single `undefined` stands for the whole cluster. Always includes the namespace where pods are created: their end
+   * would go unnoticed otherwise.
    */
   get namespaces(): readonly (string | undefined)[] {
     if (!this.multiNamespaceMode) return [this.kubeNamespace];
@@ -145,27 +148,27 @@ export class KubeConfig {
     return listed === undefined ? [undefined] : [...new Set([...listed, this.kubeNamespace])];
   }
 
-  /** Whether pods of `namespace` are seen. */
+  /** Whether pods of `namespace` are watched. */
   watches(namespace: string): boolean {
     return this.namespaces.some((one) => one === undefined || one === namespace);
   }
 
-  /** Grace period of deletions, if one is configured. */
+  /** Grace period of deletions; `undefined`: the pod's own. */
   get deleteGracePeriodSeconds(): number | undefined {
     const seconds = this.deleteOptionKwargs['grace_period_seconds'] ?? this.deleteOptionKwargs['gracePeriodSeconds'];
     return typeof seconds === 'number' ? seconds : undefined;
   }
 
   /**
-   * The oldest generation's user or group of pods: a number, or `undefined` where the option is unset, so that an explicit 0 stays root.
-   * @throws ReentryError CONFIG_INVALID for what is no whole number
+   * The user or group id that Airflow 1.10 gave to pods; `undefined` when unset, so that an explicit 0 stays root.
+   * @throws ReentryError CONFIG_INVALID when the option is not a whole number
    */
   getSecurityContextVal(scontext: string): number | undefined {
     return securityContextValue(this.legacy, scontext);
   }
 
   /**
-   * Checks the oldest generation's options: dags must come from somewhere, and git from one kind of credentials. Skipped where a template says it all.
+   * Checks the options of Airflow 1.10: dags need a source, and git exactly one kind of credentials. Skipped when a pod template is configured.
    * @throws ReentryError CONFIG_INVALID with every problem
    */
   validate(): void {
@@ -176,11 +179,11 @@ export class KubeConfig {
 }
 
 function invalid(problems: readonly Problem[]): ReentryError {
-  const said = problems.map(({ path, message }) => `${path} ${message}`).join('; ');
-  return new ReentryError('CONFIG_INVALID', `the executor's configuration: ${said}`, { transient: false, problems });
+  const list = problems.map(({ path, message }) => `${path} ${message}`).join('; ');
+  return new ReentryError('CONFIG_INVALID', `invalid executor configuration: ${list}`, { transient: false, problems });
 }
 
-/** Reads options and gathers what is wrong with them. */
+/** Parses options and collects problems. */
 class OptionReader {
   readonly #source: ConfigSource;
   readonly #problems: Problem[] = [];
@@ -220,22 +223,22 @@ class OptionReader {
     this.#problems.push({ path: name, message });
   }
 
-  /** Options that nothing is made of are checked all the same: a typo must not wait for the day they are. */
+  /** Checks the options that have no effect, too, so that typos are found. */
   checkOthers(): void {
     for (const name of ['in_cluster', 'enable_tcp_keepalive', 'verify_ssl'] as const) this.boolean(name);
     for (const name of ['tcp_keep_idle', 'tcp_keep_intvl', 'tcp_keep_cnt'] as const) this.integer(name);
     this.json('api_client_retry_configuration');
     for (const name of ['client_factory', 'async_client_factory'] as const)
-      if (this.text(name) !== '') this.refuse(name, 'names code to load; give the executor a Cluster instead');
+      if (this.text(name) !== '') this.refuse(name, 'would load code; pass a Cluster to the executor instead');
     const { grace_period_seconds: snake, gracePeriodSeconds: camel, ...others } = this.json('delete_option_kwargs');
     const grace = snake ?? camel ?? 0;
     if (typeof grace !== 'number' || !Number.isInteger(grace) || grace < 0)
-      this.refuse('delete_option_kwargs', 'needs a whole number of seconds as grace_period_seconds');
+      this.refuse('delete_option_kwargs', 'grace_period_seconds must be a whole number of seconds');
     for (const key of Object.keys(others))
       this.refuse('delete_option_kwargs', `"${key}" is not supported; known: grace_period_seconds`);
   }
 
-  /** @throws ReentryError CONFIG_INVALID where anything was wrong */
+  /** @throws ReentryError CONFIG_INVALID when any option was invalid */
   end(): void {
     const seen = new Set<string>();
     const problems = this.#problems.filter(({ path, message }) => {

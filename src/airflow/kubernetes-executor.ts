@@ -1,4 +1,7 @@
-/** Runs each task in a pod of its own. An embedder gives it tasks by `executeAsync` or `queueTask`, and drives it by `heartbeat` or `sync`. @see spec executor §3, §5, §6 */
+/**
+ * `KubernetesExecutor` of `airflow.providers.cncf.kubernetes.executors`: runs each task in a pod of its own. The embedding program passes tasks to
+ * `executeAsync` or `queueTask` and calls `heartbeat` or `sync` in a loop.
+ */
 import type { PodProjection } from '../core/pod/projection.ts';
 import { ReentryError } from '../errors.ts';
 import type { Cluster, SecretWriter } from '../ports/cluster.ts';
@@ -28,23 +31,23 @@ import { keyText } from './task-key.ts';
 import type { TaskKey } from '../core/pod/executor-labels.ts';
 import type { TaskQueue } from './task-queue.ts';
 
-/** What one queue's pods have in common. */
+/** Pod settings of one queue. */
 export interface Coordinator {
   readonly podTemplateFile?: string | undefined;
-  /** Counts only together with the tag. */
+  /** Image without its tag; used only together with the tag. */
   readonly workerContainerRepository?: string | undefined;
   readonly workerContainerTag?: string | undefined;
 }
 
-/** What an executor is made of. */
+/** Options of a `KubernetesExecutor`. */
 export interface KubernetesExecutorOptions extends SchedulerOptions {
   readonly cluster: Cluster;
-  /** This executor's name on its pods. Two that live at the same time need two; one that comes back with its old one finds its pods. */
+  /** The id that labels this executor's pods. Unique among live executors; an executor that restarts with the same id finds its pods again. */
   readonly jobId: string;
   readonly kubeConfig?: KubeConfig | ExecutorOptions | undefined;
-  /** What a task's queue says about its pod. Asked only for tasks with a queue; what it throws is logged and means nothing. */
+  /** Returns the pod settings of a queue. Called for tasks with a queue only; exceptions are logged and ignored. */
   readonly coordinator?: ((queue: string) => Coordinator | undefined) | undefined;
-  /** Name in metrics. Default `kubernetes`. */
+  /** Label of this executor's metrics. Default `kubernetes`. */
   readonly queueName?: string | undefined;
   /** Monotonic milliseconds. */
   readonly nowMs?: (() => number) | undefined;
@@ -56,10 +59,10 @@ const DEFAULT_LOG_LINES = 100;
 
 const textOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
-/** One logical loop owns slots, attempts and events; watchers only queue what they saw. */
+/** Slots, attempts and events change only inside `executeAsync`, `sync` and the other methods; watchers merely queue records. */
 export class KubernetesExecutor extends BaseExecutor {
   static readonly RUNNING_POD_LOG_LINES: number = DEFAULT_LOG_LINES;
-  /** Lines of a running pod's log that are shown. */
+  /** Number of lines shown of a running pod's log. */
   readonly RUNNING_POD_LOG_LINES: number;
   readonly supportsAdHocTiRun = true;
   readonly supportsMultiTeam = true;
@@ -71,15 +74,15 @@ export class KubernetesExecutor extends BaseExecutor {
   readonly schedulerJobId: string;
   readonly taskQueue: TaskQueue<KubernetesJob>;
   readonly resultQueue: TaskQueue<KubernetesResults>;
-  /** Finished pods of owners that are gone, by namespace and name. */
+  /** Results of adopted finished pods that are not applied yet, by `namespace/name`. */
   readonly completed = new Map<string, KubernetesResults>();
-  /** By the text of their keys. */
+  /** Launches of each running task, by `keyText`. */
   readonly podLaunchAttempts: Map<string, PodLaunchAttempt>;
-  /** Refused creations so far, by the text of their keys. */
+  /** Refused creations of each task so far, by `keyText`. */
   readonly taskPublishRetries: Map<string, number>;
-  /** Nothing is created before this instant of the monotonic clock, in milliseconds. */
+  /** No pod is created before this instant of the monotonic clock, in milliseconds. */
   createPodsAfterMs: number | undefined;
-  /** Present between `start` and `end`. */
+  /** Set between `start` and `end`. */
   kubeScheduler: AirflowKubernetesScheduler | undefined;
   readonly #options: KubernetesExecutorOptions;
   readonly #registry: TaskRegistry;
@@ -91,7 +94,7 @@ export class KubernetesExecutor extends BaseExecutor {
   #stuckCheckedAtMs: number;
   #syncing: Promise<void> | undefined;
 
-  /** Starts nothing. @throws ReentryError CONFIG_INVALID with every problem of the configuration */
+  /** Starts nothing. @throws ReentryError CONFIG_INVALID naming every invalid option */
   constructor(options: KubernetesExecutorOptions) {
     super(options.log?.child({ executor: options.jobId }), options.meter);
     const { kubeConfig = {} } = options;
@@ -119,7 +122,10 @@ export class KubernetesExecutor extends BaseExecutor {
       });
   }
 
-  /** Begins to watch. Whoever was running before should be offered by `tryAdoptTaskInstances` before the first `sync`. */
+  /**
+   * Starts watching. Pass tasks that were running before to `tryAdoptTaskInstances` before the first `sync`.
+   * @throws ReentryError CONFIG_INVALID without a job id
+   */
   start(): void {
     if (this.schedulerJobId === '')
       throw new ReentryError('CONFIG_INVALID', 'an executor needs a job id', { transient: false });
@@ -151,11 +157,11 @@ export class KubernetesExecutor extends BaseExecutor {
 
   executeAsync(key: TaskKey, command: ExecutorCommand, queue?: string, executorConfig?: unknown): void {
     const id = keyText(key);
-    // Before anything can fail: whatever does gives the slot back.
+    // First, so that every failure below frees the slot again.
     this.running.set(id, key);
     this.queuedTasks.delete(id);
     this.#registry.lastHandled.set(id, this.#wallMs());
-    this.log?.info({ task: key, queue }, 'a task is to be run');
+    this.log?.info({ task: key, queue }, 'task accepted');
     let job: KubernetesJob;
     try {
       const coordinator = this.#coordinatorOf(queue);
@@ -181,12 +187,12 @@ export class KubernetesExecutor extends BaseExecutor {
     try {
       return this.#options.coordinator(queue);
     } catch (error) {
-      this.log?.warn({ queue, err: error }, 'what the queue says about its pods is not usable');
+      this.log?.warn({ queue, err: error }, 'the coordinator failed for this queue; its settings are ignored');
       return undefined;
     }
   }
 
-  /** Takes in what happened and creates pods. Rejects only when it was not started. Calls while one is under way share it. */
+  /** Applies results and creates pods. Concurrent calls share one sync. Rejects only when the executor was not started. */
   async sync(): Promise<void> {
     this.#syncing ??= this.#sync().finally(() => {
       this.#syncing = undefined;
@@ -199,25 +205,25 @@ export class KubernetesExecutor extends BaseExecutor {
     const now = this.#nowMs();
     if (now - this.#adoptedAtMs >= this.kubeConfig.orphanedTasksCheckIntervalSeconds * 1000) {
       this.#adoptedAtMs = now;
-      await this.#attempt('finished pods could not be adopted', () => this.adoptCompletedPods());
-      await this.#attempt('pods that are not seen could not be looked for', () => this.reportVanishedPods());
+      await this.#attempt('adopting finished pods failed', () => this.adoptCompletedPods());
+      await this.#attempt('searching for vanished pods failed', () => this.reportVanishedPods());
     }
     await scheduler.sync();
     await this.#applyResults();
     for (const [id, result] of this.completed) {
-      await this.#attempt('a finished pod could not be dealt with', async () => {
+      await this.#attempt('applying the result of an adopted pod failed', async () => {
         await this.changeState(result);
         this.completed.delete(id);
       });
     }
     if (now - this.#stuckCheckedAtMs >= this.kubeConfig.taskQueuedTimeoutCheckIntervalSeconds * 1000) {
       this.#stuckCheckedAtMs = now;
-      await this.#attempt('stuck tasks could not be taken back', () => this.revokeStuckTasks());
+      await this.#attempt('revoking stuck tasks failed', () => this.revokeStuckTasks());
     }
     await this.#createPods();
   }
 
-  /** Each waiting result once: one that fails now has another chance at the next sync, and cannot hold this one up. */
+  /** Applies each waiting result once. A result that fails is queued again for the next sync. */
   async #applyResults(): Promise<void> {
     const failed: KubernetesResults[] = [];
     const { resourceVersion } = new ResourceVersion();
@@ -226,7 +232,10 @@ export class KubernetesExecutor extends BaseExecutor {
         if (result.resourceVersion !== '') resourceVersion[result.namespace] = result.resourceVersion;
         await this.changeState(result);
       } catch (error) {
-        this.log?.error({ task: result.key, pod: result.podName, err: error }, 'a result is tried again later');
+        this.log?.error(
+          { task: result.key, pod: result.podName, err: error },
+          'applying a result failed; trying again at the next sync',
+        );
         failed.push(result);
       } finally {
         this.resultQueue.done();
@@ -239,7 +248,7 @@ export class KubernetesExecutor extends BaseExecutor {
     if (this.createPodsAfterMs !== undefined && this.createPodsAfterMs > this.#nowMs()) {
       this.log?.warn(
         { waitMs: this.createPodsAfterMs - this.#nowMs() },
-        'no pods are created yet: the server asked so',
+        'pod creation is paused: the API server asked for it',
       );
       return;
     }
@@ -248,17 +257,20 @@ export class KubernetesExecutor extends BaseExecutor {
     if (pauseSeconds !== undefined) this.createPodsAfterMs = this.#nowMs() + pauseSeconds * 1000;
   }
 
-  /** Applies one result: the pod's fate, another launch where the task never began, else the task's event. @throws KubernetesError when the pod could not be deleted */
+  /**
+   * Applies one result: deletes or labels the pod, then launches another pod or records the task's event.
+   * @throws KubernetesError when the pod could not be deleted
+   */
   async changeState(result: KubernetesResults): Promise<void> {
     await applyResult(this.#parts, result);
   }
 
-  /** Looks for tasks whose pod is gone without a word; they fail at this sync, and their slots are free again. */
+  /** Fails the tasks whose pod is gone without an observed end, at this sync, and frees their slots. */
   async reportVanishedPods(): Promise<void> {
     await reportVanishedPods(this.#parts);
   }
 
-  /** Takes over the finished pods of owners that are gone. A sibling that cannot be told from a dead owner is left alone. */
+  /** Adopts the finished pods of dead schedulers. @throws what `liveOwners` rejects with: no pod is adopted while live schedulers are unknown */
   async adoptCompletedPods(): Promise<void> {
     const siblings = (await this.#parts.store.liveOwners?.()) ?? [];
     for (const pod of await adoptCompletedPods(adopterOf(this.#parts), siblings)) {
@@ -276,7 +288,7 @@ export class KubernetesExecutor extends BaseExecutor {
     }
   }
 
-  /** Goes on with tasks that an earlier owner launched. Gives those for which there is no pod: they must be started anew. */
+  /** Continues tasks that an earlier scheduler launched. Returns the tasks without a pod: start them anew. */
   async tryAdoptTaskInstances(tasks: readonly TaskInstance[]): Promise<readonly TaskInstance[]> {
     const byKey = new Map(
       tasks.filter((task) => task.queuedByJobId !== undefined).map((task) => [keyText(task.key), task]),
@@ -289,7 +301,7 @@ export class KubernetesExecutor extends BaseExecutor {
     return [...unqueued, ...[...byKey].filter(([id]) => !this.running.has(id)).map(([, task]) => task)];
   }
 
-  /** Makes one launched pod ours, if it stands for one of `podIds`. @see adoptLaunchedTask */
+  /** Adopts one launched pod if it belongs to one of `podIds`. */
   async adoptLaunchedTask(kubeClient: Cluster, pod: PodProjection, podIds: Map<string, TaskInstance>): Promise<void> {
     const key = await adoptLaunchedTask({ ...adopterOf(this.#parts), cluster: kubeClient }, pod, podIds);
     if (key !== undefined) this.#adopted(key, pod);
@@ -300,13 +312,13 @@ export class KubernetesExecutor extends BaseExecutor {
     this.#registry.launched.set(keyText(key), { podName: pod.name, namespace: pod.namespace, podUid: pod.uid });
   }
 
-  /** Takes a task back: it is neither queued nor running here any more, and its pod goes without its end meaning anything. Never rejects. */
+  /** Revokes a task: it leaves queue and slots, and its pod is deleted without being reported. Never rejects. */
   async revokeTask(key: TaskKey): Promise<void> {
     this.queuedTasks.delete(keyText(key));
-    await this.#attempt('a task could not be taken back', () => revokeTask(this.#parts, key));
+    await this.#attempt('revoking a task failed', () => revokeTask(this.#parts, key));
   }
 
-  /** Takes back and fails tasks; gives them as texts. Older than `revokeTask`, which says no more than that. */
+  /** Revokes and fails tasks; returns their keys as text. Deprecated: use `revokeTask`. */
   async cleanupStuckQueuedTasks(tasks: readonly TaskInstance[]): Promise<readonly string[]> {
     this.log?.warn({}, 'cleanupStuckQueuedTasks is deprecated; use revokeTask');
     for (const { key } of tasks) {
@@ -316,12 +328,12 @@ export class KubernetesExecutor extends BaseExecutor {
     return tasks.map(({ key }) => keyText(key));
   }
 
-  /** Takes back tasks whose pod has been waiting for too long, and queues them again, or fails them after the configured number of times. */
+  /** Revokes tasks whose pod has been pending for too long and queues them again; fails them after `num_stuck_in_queued_retries`. */
   async revokeStuckTasks(): Promise<void> {
     await revokeStuckTasks(this.#parts);
   }
 
-  /** Queued tasks for which there is no pod are put back to be scheduled again; those that were handled here lately are skipped. Gives them. */
+  /** Reschedules queued tasks that have no pod, except those handled here recently. Returns them. */
   async clearNotLaunchedQueuedTasks(): Promise<readonly TaskInstance[]> {
     const { store } = this.#parts;
     const { lastHandled } = this.#registry;
@@ -336,18 +348,18 @@ export class KubernetesExecutor extends BaseExecutor {
     );
     const missing = await withoutPod(adopterOf(this.#parts), mine, ({ key }) => lastHandled.has(keyText(key)));
     for (const task of missing) {
-      this.log?.warn({ task: task.key }, 'a queued task has no pod; it is scheduled again');
+      this.log?.warn({ task: task.key }, 'queued task has no pod; rescheduling it');
       await store.reschedule?.(task);
     }
     return missing;
   }
 
-  /** Deletes own pods that have been pending for longer than `worker_pods_pending_timeout`; their tasks fail. Gives their names. */
+  /** Deletes own pods that have been pending for longer than `worker_pods_pending_timeout` and fails their tasks. Returns the pods' names. */
   async checkWorkerPodsPendingTimeout(): Promise<readonly string[]> {
     return await deletePending(this.#parts, this.#wallMs());
   }
 
-  /** The last lines of a running task's log, as they come. Never rejects. Works without `start`. */
+  /** Streams the last lines of a running task's log. Never rejects. Works without `start`. */
   async getStreamingTaskLog(task: TaskInstance, tryNumber: number = task.key.tryNumber): Promise<StreamedTaskLog> {
     return await streamTaskLog(this.#options.cluster, this.kubeConfig, task, {
       tryNumber,
@@ -355,19 +367,19 @@ export class KubernetesExecutor extends BaseExecutor {
     });
   }
 
-  /** The same as texts; one empty text where there is none. */
+  /** The same as strings; one empty string when there is no log. */
   async getTaskLog(task: TaskInstance, tryNumber: number = task.key.tryNumber) {
     return await readTaskLog(await this.getStreamingTaskLog(task, tryNumber));
   }
 
-  /** Makes a Secret of each configured service account key. The oldest generation did so at its start. @throws what `injectSecrets` throws */
+  /** Creates a Secret from each configured service account key, as Airflow 1.10 did at start. @throws as `injectSecrets` does */
   async injectSecrets(writer: SecretWriter): Promise<void> {
     await injectSecrets(writer, this.kubeConfig.executorNamespace, this.kubeConfig.legacy, this.log);
   }
 
   /**
-   * Stops: applies the results that are there, drops what has no pod yet, ends the watch. Pods stay for whoever adopts them. Gives the tasks that were
-   * dropped. Safe to repeat; never rejects.
+   * Stops: drops tasks without a pod, applies the results that have arrived, ends the watch. Pods are left for adoption. Returns the dropped tasks. Safe
+   * to repeat; never rejects.
    */
   async end(): Promise<{ readonly notLaunched: readonly TaskKey[] }> {
     const scheduler = this.kubeScheduler;
@@ -376,21 +388,21 @@ export class KubernetesExecutor extends BaseExecutor {
       await this.#syncing;
     });
     const notLaunched = this.taskQueue.remove(() => true).map(({ key }) => key);
-    for (const key of notLaunched) this.log?.warn({ task: key }, 'a task has no pod yet; it is dropped');
-    await this.#attempt('the last records were not looked at', () => scheduler.sync());
+    for (const key of notLaunched) this.log?.warn({ task: key }, 'task dropped: it has no pod yet');
+    await this.#attempt('processing the last records failed', () => scheduler.sync());
     for (const result of this.resultQueue.remove(() => true))
-      await this.#attempt('a result was dropped', () => this.changeState(result));
-    await this.#attempt('the watch did not end well', () => scheduler.terminate());
+      await this.#attempt('applying a result at shutdown failed; it is dropped', () => this.changeState(result));
+    await this.#attempt('stopping the watch failed', () => scheduler.terminate());
     this.kubeScheduler = undefined;
     return { notLaunched };
   }
 
-  /** Does nothing: pods are left to whoever adopts them. */
+  /** Does nothing: pods are left for adoption. */
   terminate(): void {
-    this.log?.debug({}, 'terminate leaves the pods alone');
+    this.log?.debug({}, 'terminate leaves the pods running');
   }
 
-  /** Pods launched or adopted here whose tasks have not ended. */
+  /** Pods launched or adopted here whose tasks have not ended, by `keyText`. */
   get launchedPods(): ReadonlyMap<string, KnownPod> {
     return this.#registry.launched.all;
   }

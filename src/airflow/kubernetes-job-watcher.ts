@@ -1,4 +1,4 @@
-/** Watches an owner's pods of one namespace, and queues what their tasks must hear. @see spec executor §4 */
+/** `KubernetesJobWatcher` and `ResourceVersion` of Airflow's `kubernetes_executor_utils`: queues a record of each relevant change of a scheduler's pods. */
 import { lastValueFrom, Subject, takeUntil, tap } from 'rxjs';
 import { type JsonRecord, numberIn, textIn } from '../core/json.ts';
 import type { PodProjection } from '../core/pod/projection.ts';
@@ -12,16 +12,16 @@ import type { TaskQueue } from './task-queue.ts';
 import { decideStatus, type WatchEventType } from './watch-decision.ts';
 import { projectedPod, type WatchedPod, watchedPod } from './watched-pod.ts';
 
-/** One event of a raw watch: what the API sends as a line. */
+/** One event of a raw watch, as the API server sends it. */
 export interface RawWatchEvent {
   readonly type: string;
   readonly object: JsonRecord;
 }
 
-/** What of the configuration a watcher goes by. */
+/** The configuration that a watcher uses. */
 export type WatcherConfig = Pick<KubeConfig, 'workerPodPendingFatalContainerStateReasons'>;
 
-/** The seed starts anew from here after a watch expired. */
+/** Where Airflow restarts a watch whose resource version has expired. */
 const FROM_THE_BEGINNING = '0';
 
 const EVENT_TYPES: Readonly<Record<string, WatchEventType>> = {
@@ -32,17 +32,17 @@ const EVENT_TYPES: Readonly<Record<string, WatchEventType>> = {
 };
 
 /**
- * Turns pods' changes into records for `watcherQueue`. `run` follows the cluster's one shared watch, which lists, resumes and backs off by itself;
- * `runOnce` takes raw events from anywhere. Neither dies of a pod it cannot name: that is counted and skipped.
+ * Turns pod changes into records for `watcherQueue`. `run` follows the cluster's watch, which lists, resumes and backs off by itself; `runOnce`
+ * processes raw events from any source. Pods that name no task are counted and skipped.
  */
 export class KubernetesJobWatcher {
   readonly namespace: string;
   readonly watcherQueue: TaskQueue<KubernetesWatch>;
   readonly schedulerJobId: string;
   readonly kubeConfig: WatcherConfig;
-  /** The newest version heard. */
+  /** The latest resource version received. */
   resourceVersion: string | undefined;
-  /** Pods skipped because they name no task. */
+  /** Number of pods skipped because they name no task. */
   nameless = 0;
   readonly #cluster: Pick<Cluster, 'watchPods$'> | undefined;
   readonly #log: Log | undefined;
@@ -52,7 +52,7 @@ export class KubernetesJobWatcher {
   #synced = false;
   readonly #pods = new Map<string, PodProjection>();
 
-  /** @param namespace one, or `ALL_NAMESPACES` @param resourceVersion where raw events begin; the shared watch lists first */
+  /** @param namespace one namespace, or `ALL_NAMESPACES` @param resourceVersion where raw events begin; the cluster's watch lists first */
   constructor(
     namespace: string,
     watcherQueue: TaskQueue<KubernetesWatch>,
@@ -70,35 +70,35 @@ export class KubernetesJobWatcher {
     this.#log = options.log?.child({ namespace, owner: schedulerJobId });
   }
 
-  /** Whether it watches. */
+  /** Whether the watch runs. */
   get alive(): boolean {
     return this.#alive;
   }
 
-  /** Whether the first list is complete: until then a missing pod means nothing. */
+  /** Whether the initial list is complete; until then a missing pod has no meaning. */
   get synced(): boolean {
     return this.#synced;
   }
 
-  /** The pods of this owner as last heard, by uid. */
+  /** The pods of this scheduler as last received, by uid. */
   get pods(): ReadonlyMap<string, PodProjection> {
     return this.#pods;
   }
 
-  /** Watches in the background; `stop` ends it. */
+  /** Starts the watch in the background; `stop` ends it. */
   start(): void {
     this.#alive = true;
     this.#running ??= this.run();
-    // Whoever waits hears of it through `stop`; the health check through `alive`.
+    // The health check notices through `alive`.
     this.#running.catch((error: unknown) => {
       this.#log?.error({ err: error }, 'the watch of task pods ended');
     });
   }
 
-  /** Watches until `stop`. @throws whatever ended the watch; the health check starts another one */
+  /** Watches until `stop`. @throws the error that ended the watch; the health check starts another watcher */
   async run(): Promise<void> {
     if (this.#cluster === undefined)
-      throw new ReentryError('CONFIG_INVALID', 'a watcher without a cluster takes events by runOnce only', {
+      throw new ReentryError('CONFIG_INVALID', 'a watcher without a cluster can only process events by runOnce', {
         transient: false,
       });
     this.#alive = true;
@@ -121,7 +121,7 @@ export class KubernetesJobWatcher {
     }
   }
 
-  /** Ends `run`; resolves when it has. */
+  /** Ends `run`; resolves once it has ended. */
   async stop(): Promise<void> {
     this.#stopped$.next();
     await this.#running?.catch(() => undefined);
@@ -129,8 +129,8 @@ export class KubernetesJobWatcher {
   }
 
   /**
-   * One stretch of raw events: gives the newest version heard, `undefined` where none came, and "0" when the watch has expired.
-   * @throws ReentryError KUBERNETES for any other error that the server tells of
+   * Processes raw events. Returns the latest resource version, `undefined` when there was none, and "0" when the watch has expired.
+   * @throws ReentryError KUBERNETES for any other error event
    */
   async runOnce(events: Iterable<RawWatchEvent> | AsyncIterable<RawWatchEvent>): Promise<string | undefined> {
     let version: string | undefined;
@@ -145,19 +145,19 @@ export class KubernetesJobWatcher {
     return version;
   }
 
-  /** "0" where the watch has expired. @throws ReentryError KUBERNETES for any other error that the server tells of */
+  /** Returns "0" when the watch has expired (410). @throws ReentryError KUBERNETES for any other error event */
   processError(event: RawWatchEvent): string {
     const { object } = event;
     if (numberIn(object, 'code') === 410) return FROM_THE_BEGINNING;
     const [code, reason, message] = [numberIn(object, 'code'), textIn(object, 'reason'), textIn(object, 'message')];
     throw new ReentryError(
       'KUBERNETES',
-      `the watch of ${this.namespace} was ended by the server: ${code ?? 'no code'} ${reason ?? 'no reason'}: ${message ?? 'no message'}`,
+      `the API server ended the watch of ${this.namespace}: ${code ?? 'no code'} ${reason ?? 'no reason'}: ${message ?? 'no message'}`,
       { transient: true },
     );
   }
 
-  /** Queues what one event of one pod means for its task, if it means something. */
+  /** Queues a record if the event of this pod matters to its task. */
   processStatus(pod: WatchedPod, event: WatchEventType): void {
     const decision = decideStatus(pod, event, {
       fatalReasons: this.kubeConfig.workerPodPendingFatalContainerStateReasons,
@@ -165,13 +165,13 @@ export class KubernetesJobWatcher {
     switch (decision.kind) {
       case 'nameless':
         this.nameless += 1;
-        this.#log?.warn({ pod: pod.name }, 'a pod of this owner names no task; it is left alone');
+        this.#log?.warn({ pod: pod.name }, 'pod skipped: it names no task');
         return;
       case 'none':
-        this.#log?.debug({ pod: pod.name, phase: pod.phase, event }, `nothing to say of the pod: ${decision.why}`);
+        this.#log?.debug({ pod: pod.name, phase: pod.phase, event }, `no record for the pod: ${decision.why}`);
         return;
       case 'report':
-        this.#log?.info({ pod: pod.name, phase: pod.phase, event, state: decision.state }, 'a task pod changed');
+        this.#log?.info({ pod: pod.name, phase: pod.phase, event, state: decision.state }, 'task pod changed');
         this.#queue(pod, decision.state, decision.details);
     }
   }
@@ -204,7 +204,7 @@ export class KubernetesJobWatcher {
         this.#synced = true;
         return;
       case 'lagging':
-        this.#log?.warn({ why: signal.why }, 'the watch of task pods is behind');
+        this.#log?.warn({ why: signal.why }, 'the watch of task pods lags behind');
         return;
       case 'alive':
         return;
@@ -216,7 +216,7 @@ export class KubernetesJobWatcher {
     this.processStatus(projectedPod(pod), event);
   }
 
-  /** Gone for good without a word about a deletion: it vanished while nobody watched, and what was last seen of it counts. */
+  /** A pod that is gone without an observed deletion vanished while no watch was running; its last known state counts. */
   #vanished(pod: PodProjection, confirmed: boolean): void {
     if (!confirmed || pod.deletedAt !== undefined) {
       this.#processPod(pod, 'DELETED');
@@ -232,16 +232,16 @@ export class KubernetesJobWatcher {
   }
 }
 
-/** Reason of a pod that is gone without anybody having seen it end. */
+/** Reason of a failed task whose pod is gone and whose end was not observed. */
 export const POD_VANISHED = 'PodVanished';
 
 /**
- * One for the process: making another gives the same. The shared watch keeps its own place and lists anew when that has expired, so nothing is ever
- * replayed from "0"; this says how far results have come.
+ * How far results have been applied, by namespace. A singleton of the process, as in Airflow: `new` returns the same object. The cluster's watch keeps
+ * its own resource version and lists again when that has expired, so events are never replayed from "0".
  */
 export class ResourceVersion {
   static #only: ResourceVersion | undefined;
-  /** The newest version of which something was heard, by namespace. */
+  /** The latest resource version whose result was applied, by namespace. */
   readonly resourceVersion: Record<string, string> = {};
 
   constructor() {

@@ -1,4 +1,4 @@
-/** What a `KubernetesPodOperator` of a program's own is made with, and what its steps come to. */
+/** Parameters, events and results of `KubernetesPodOperator`. */
 import { z } from 'zod';
 import type { RunContext } from '../wire/run-request.ts';
 import type { Clock } from './defaults.ts';
@@ -14,27 +14,27 @@ export interface TaskContext extends RunContext {
   readonly xcomPush?: (key: string, value: unknown) => void | Promise<void>;
 }
 
-/** Parameters as a request has them, and what only code can give. */
+/** The parameters of a `pod` run, and those that only code can pass. */
 export interface KubernetesPodOperatorParams extends Omit<
   PodParamsInput,
   'callbacks' | 'configFile' | 'inCluster' | 'clusterContext' | 'progressCallback' | 'logFormatter'
 > {
-  /** The cluster; made by `hookOf`, or any object of the protocol. */
+  /** The cluster, from `hookOf` or `openHook`. */
   readonly hook: PodOperatorHookProtocol;
-  /** The seed’s older word for a callback’s `progressCallback`: called for each line after all `callbacks`. */
+  /** Called for each log line, after all `callbacks`. Deprecated in Airflow in favour of `callbacks`. */
   readonly progressCallback?: PodCallbacks['progressCallback'] | undefined;
   readonly taskId?: string;
   readonly callbacks?: PodCallbacks | readonly PodCallbacks[];
   readonly logFormatter?: ((containerName: string, message: string) => string) | undefined;
   readonly podSecurity?: PodManifestOptions['podSecurity'];
   readonly podTemplates?: PodManifestOptions['podTemplates'];
-  /** Copied into the arguments of the deferral's trigger. */
+  /** Becomes `activeDeadlineSeconds` of the pod. */
   readonly executionTimeoutSeconds?: number;
   readonly log?: Log;
   readonly clock?: Clock;
 }
 
-/** What a monitor says of the pod; unknown fields are kept. */
+/** A trigger event; unknown fields are kept. */
 export const podEventSchema = z.looseObject({
   status: z.enum(['success', 'failed', 'error', 'timeout', 'running']),
   name: z.string(),
@@ -42,18 +42,18 @@ export const podEventSchema = z.looseObject({
   message: z.string().optional(),
   stackTrace: z.string().optional(),
   lastLogTime: z.string().nullish(),
-  /** How often an error has found the pod alive already. */
+  /** How often an `error` event has deferred again so far. */
   redeferCount: z.number().int().default(0),
 });
 export type PodEvent = z.input<typeof podEventSchema>;
 
-/** The task lets go: whoever watches the pod with these arguments calls `triggerReentry` with its event. */
+/** The task is deferred: wait for the pod with a trigger of these arguments and call `triggerReentry` with its event. */
 export interface TaskDeferred {
   readonly kind: 'deferred';
   readonly methodName: 'triggerReentry';
   readonly trigger: Readonly<Record<string, unknown>>;
 }
-/** The task is over, and succeeded: what it returned. Failure is thrown. */
+/** The task has succeeded with this result. Failures are thrown. */
 export interface TaskReturned {
   readonly kind: 'returned';
   readonly result: unknown;
@@ -72,7 +72,7 @@ const OWN: readonly string[] = [
   'clock',
 ] satisfies readonly (keyof KubernetesPodOperatorParams)[];
 
-/** The parameters that a request could have, too. */
+/** The parameters that a request has as well. */
 export function requestParams(options: KubernetesPodOperatorParams): Readonly<Record<string, unknown>> {
   return Object.fromEntries(Object.entries(options).filter(([name]) => !OWN.includes(name)));
 }

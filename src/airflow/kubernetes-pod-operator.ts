@@ -1,6 +1,6 @@
 /**
- * The seed's KubernetesPodOperator as a class of a program's own: one configured task, run or deferred without a broker. A worker's runs
- * go through `PodOperator`, on the same manifest, rules and decisions. @see spec pod-operator §1, §4, §5, §7
+ * `KubernetesPodOperator` of `airflow.providers.cncf.kubernetes.operators.pod` for programs that embed it: one configured task, run or deferred
+ * without a broker. Workers use `PodOperator`, which builds the same manifest and takes the same decisions.
  */
 import {
   containerIsSucceeded,
@@ -41,30 +41,30 @@ import {
 import { TEMPLATE_FIELDS } from '../operator/templates.ts';
 import { withKwargs } from '../operator/trigger-kwargs.ts';
 
-/** How often an `error` event may find the pod alive and wait again. */
+/** How often an `error` event may defer again because the pod is still alive. */
 const MAX_REDEFER_ATTEMPTS = 3;
 const CREDENTIAL_WAITS_SECONDS = [1, 2, 4, 8, 15] as const;
 
-/** One task that is one pod. Failure, skipping and what cannot start are thrown; see `exceptions.ts`. */
+/** One task that runs in one pod. Failure, skipping and launch errors are thrown; see `exceptions.ts`. */
 export class KubernetesPodOperator extends PodTask {
   static readonly BASE_CONTAINER_NAME: string = 'base';
   static readonly ISTIO_CONTAINER_NAME = ISTIO_CONTAINER_NAME;
-  /** What the mesh's proxy answers when it agrees to quit. */
+  /** Response of the Istio proxy that has agreed to quit. */
   static readonly KILL_ISTIO_PROXY_SUCCESS_MSG = ISTIO_QUIT_ACCEPTED;
-  /** Label of a pod that has been dealt with. */
+  /** Label of a pod whose task has ended. */
   static readonly POD_CHECKED_KEY = LABELS.alreadyChecked;
-  /** Seconds that a log is still read after its container's end. */
+  /** Seconds for which a log is read after the end of its container. */
   static readonly POST_TERMINATION_TIMEOUT = 120;
-  /** Parameters that are templates. */
+  /** Names of the templated parameters. */
   static readonly templateFields: readonly string[] = TEMPLATE_FIELDS;
   static readonly templateFieldsRenderers = { envVars: 'py' } as const;
 
-  /** @throws ZodError naming every parameter that is wrong */
+  /** @throws ZodError naming every invalid parameter */
   constructor(options: KubernetesPodOperatorParams) {
     super(options, new.target.BASE_CONTAINER_NAME);
   }
 
-  /** Waits for the start while the pod's events are logged (`logEventsOnStartup`). @throws PodLaunchFailedException, PodLaunchTimeoutException */
+  /** Waits until the pod starts and logs its events meanwhile (`logEventsOnStartup`). @throws PodLaunchFailedException, PodLaunchTimeoutException */
   async awaitPodStart(pod: Manifest): Promise<void> {
     const manager = this.podManager;
     manager.stopWatchingEvents = false;
@@ -77,7 +77,7 @@ export class KubernetesPodOperator extends PodTask {
     };
     if (logEventsOnStartup)
       void manager.watchPodEvents(pod, checkInterval).catch((error: unknown) => {
-        this.taskLog.warn({ err: error }, 'the events of the pod cannot be watched');
+        this.taskLog.warn({ err: error }, 'reading the pod events failed');
       });
     try {
       await manager.awaitPodStart(pod, limits);
@@ -90,7 +90,7 @@ export class KubernetesPodOperator extends PodTask {
     }
   }
 
-  /** The logs of the wanted init containers, until they have stopped. */
+  /** Follows the logs of the requested init containers until they have ended. */
   async awaitInitContainersCompletion(pod: Manifest): Promise<void> {
     const { initContainerLogs } = this;
     if (
@@ -105,7 +105,7 @@ export class KubernetesPodOperator extends PodTask {
     );
   }
 
-  /** The logs of the wanted containers, then the base container's end. */
+  /** Follows the logs of the requested containers, then waits for the end of the base container. */
   async awaitPodCompletion(pod: Manifest): Promise<void> {
     const base = this.baseContainerName;
     const wanted = this.containerLogs ?? base;
@@ -118,7 +118,7 @@ export class KubernetesPodOperator extends PodTask {
     });
   }
 
-  /** The result; `undefined` for an empty one. @throws XComRetrievalError */
+  /** The result of the pod; `undefined` when it is empty. @throws XComRetrievalError */
   async extractXcom(pod: Manifest): Promise<unknown> {
     const text = await this.podManager.extractXcom(pod);
     if (text.trimEnd() === XCOM.emptyResult) return undefined;
@@ -126,12 +126,12 @@ export class KubernetesPodOperator extends PodTask {
     return result;
   }
 
-  /** Runs the task: to its end, or to its deferral (`deferrable`). */
+  /** Runs the task to its end or, with `deferrable`, to its deferral. */
   async execute(context: TaskContext): Promise<TaskReturned | TaskDeferred> {
     return this.deferrable ? await this.executeAsync(context) : await this.executeSync(context);
   }
 
-  /** To the end, holding this call. What the end says wins over an earlier error. */
+  /** Runs the task to its end. An error of the clean-up replaces an earlier error. */
   async executeSync(context: TaskContext): Promise<TaskReturned> {
     let result: unknown;
     try {
@@ -159,7 +159,7 @@ export class KubernetesPodOperator extends PodTask {
     return { kind: 'returned', result: this.doXcomPush ? result : undefined };
   }
 
-  /** Creates or meets the pod, then lets go; a pod that has ended already is dealt with at once. */
+  /** Creates or re-attaches to the pod and defers; a pod that has ended already is handled at once. */
   async executeAsync(context: TaskContext): Promise<TaskReturned | TaskDeferred> {
     const pod = await this.#begin(context);
     if (this.callbacks.length > 0)
@@ -167,12 +167,12 @@ export class KubernetesPodOperator extends PodTask {
     return await this.invokeDeferMethod(context);
   }
 
-  /** A kubeconfig never travels: a monitor has connections of its own. Always `undefined`. */
+  /** Always `undefined`: a kubeconfig is never sent to the trigger, which has its own connections. */
   convertConfigFileToDict(): undefined {
     return undefined;
   }
 
-  /** The deferral of the pod that runs, or, where that has ended already, what `triggerReentry` makes of it. */
+  /** The deferral of the running pod; when it has ended already, the result of `triggerReentry`. */
   async invokeDeferMethod(
     context: TaskContext,
     lastLogTime?: string,
@@ -204,7 +204,7 @@ export class KubernetesPodOperator extends PodTask {
       terminationGracePeriod: this.terminationGracePeriod ?? null,
       lastLogTime: event.lastLogTime,
       loggingInterval: this.loggingInterval ?? null,
-      // As the seed has it: said only where it is not the default.
+      // As in Airflow: present only when it differs from the default.
       ...(this.logEventsOnStartup ? {} : { logEventsOnStartup: false }),
       triggerKwargs,
       redeferCount,
@@ -212,12 +212,12 @@ export class KubernetesPodOperator extends PodTask {
     return { kind: 'deferred', methodName: 'triggerReentry', trigger };
   }
 
-  /** What a monitor's event means. @throws TaskFailed, TaskSkipped, PodNotFoundException */
+  /** Continues after a trigger event. @throws TaskFailed, TaskSkipped, PodNotFoundException */
   async triggerReentry(context: TaskContext, input: PodEvent): Promise<TaskReturned | TaskDeferred> {
     const event = podEventSchema.parse(input);
     const pod = await this.hook.getPod(event.name, event.namespace);
     if (pod === undefined) {
-      // A success whose result nobody can read any more is none.
+      // The pod succeeded, but without it a result cannot be read.
       if (event.status === 'success' && !this.doXcomPush) return { kind: 'returned', result: undefined };
       throw new PodNotFoundException(`pod ${event.namespace}/${event.name} is gone`);
     }
@@ -236,7 +236,7 @@ export class KubernetesPodOperator extends PodTask {
       await this.#callback('onPodTeardown', context, pod);
       if (this.doXcomPush) result = await this.extractXcom(pod);
       if (status !== 'success') {
-        // The result of a failed pod is told once, here; a success returns it.
+        // The result of a failed pod is pushed here, once; a success returns it.
         await this.#pushResult(context, result);
         throw new TaskFailed(event.stackTrace ?? event.message ?? 'the pod failed', result);
       }
@@ -246,7 +246,7 @@ export class KubernetesPodOperator extends PodTask {
     return { kind: 'returned', result: this.doXcomPush ? result : undefined };
   }
 
-  /** Clean-up, then its callbacks. @throws TaskFailed, TaskSkipped */
+  /** Cleans up, then calls the clean-up callbacks. @throws TaskFailed, TaskSkipped */
   async postCompleteAction({
     pod,
     remotePod,
@@ -262,7 +262,10 @@ export class KubernetesPodOperator extends PodTask {
     await this.#callback('onPodCleanup', context, pod);
   }
 
-  /** Marks and deletes by policy, then says how the pod ended. Nothing after `onKill`, and nothing for a pod that was never seen. */
+  /**
+   * Labels and deletes the pod by policy, then throws when the pod did not succeed. Does nothing after `onKill` and for a pod that was never read.
+   * @throws TaskFailed, TaskSkipped
+   */
   async cleanup(
     _pod: Manifest,
     remotePod: Manifest | undefined,
@@ -282,7 +285,7 @@ export class KubernetesPodOperator extends PodTask {
     await this.processPodDeletion(remotePod, { reraise: false });
     const exitCode = exitCodeOf(remotePod, this.baseContainerName);
     if (exitCode !== undefined && this.#skipCodes().includes(exitCode))
-      throw new TaskSkipped(`pod ${nameOf(remotePod)} ended with ${String(exitCode)}`);
+      throw new TaskSkipped(`pod ${nameOf(remotePod)} exited with ${String(exitCode)}`);
     if (!succeeded) throw new TaskFailed(this.#failureText(remotePod), xcomResult);
   }
 
@@ -304,7 +307,7 @@ export class KubernetesPodOperator extends PodTask {
         remotePod = await this.podManager.awaitPodCompletion(pod, { istioEnabled, containerName, doXcomPush });
       } catch (error) {
         if (!(error instanceof PodNotFoundException)) throw error;
-        this.taskLog.warn({ pod: nameOf(pod) }, 'the pod went before it could be cleaned up');
+        this.taskLog.warn({ pod: nameOf(pod) }, 'the pod was deleted before the clean-up');
         return;
       }
     }
@@ -315,7 +318,7 @@ export class KubernetesPodOperator extends PodTask {
     if (this.doXcomPush && result !== undefined && result !== null) await context?.xcomPush?.('return_value', result);
   }
 
-  /** What the base container has written since; a log that cannot be read is a warning. */
+  /** Logs what the base container has written since then; a log that cannot be read is logged as an error. */
   async #writeLogs(pod: Manifest, since: string | null | undefined): Promise<void> {
     const sinceTime = since === undefined || since === null ? undefined : new Date(since);
     const options = {
@@ -336,7 +339,7 @@ export class KubernetesPodOperator extends PodTask {
     );
   }
 
-  /** Once credentials were refused, they are read anew; a pod that can be read then begins the wait again. */
+  /** Repeats `work` after rejected credentials: rereads them, checks that the pod can be read, and starts again. */
   async #withFreshCredentials<T>(work: () => Promise<T>): Promise<T> {
     for (let turn = 0; ; turn += 1) {
       try {
@@ -344,7 +347,7 @@ export class KubernetesPodOperator extends PodTask {
       } catch (error) {
         if (!(error instanceof KubernetesError) || error.fault !== 'unauthorized' || this.pod === undefined)
           throw error;
-        this.taskLog.warn({ err: error }, 'the credentials were refused and are read anew');
+        this.taskLog.warn({ err: error }, 'credentials rejected; reading them again');
         this.manager = undefined;
         await this.podManager.readPod(this.pod);
         await this.clock.sleep((CREDENTIAL_WAITS_SECONDS[turn] ?? 15) * 1000);

@@ -1,4 +1,4 @@
-/** The pod of each running task, and the pods that have been dealt with: results come late and more than once. */
+/** The latest pod of each running task, and the pods that were handled already: results arrive late and more than once. */
 import type { NamedPod } from './pod-writes.ts';
 
 /** A pod whose uid is known. */
@@ -7,12 +7,12 @@ export interface KnownPod extends NamedPod {
 }
 
 interface Entry {
-  /** Without uid: its creation was asked for, the answer is not here. */
+  /** Without uid: its creation was requested and has not been confirmed. */
   readonly pod: NamedPod;
   readonly atMs: number;
 }
 
-/** Pods that were dealt with are remembered up to this number. */
+/** How many handled pods are remembered. */
 const REMEMBERED = 10_000;
 
 const nameOf = ({ podName, namespace, podUid }: NamedPod): string => podUid ?? `${namespace}/${podName}`;
@@ -25,29 +25,29 @@ const remember = (set: Set<string>, pod: NamedPod): void => {
 
 const isKnown = (pod: NamedPod): pod is KnownPod => pod.podUid !== undefined && pod.podUid !== '';
 
-/** By the text of a task's key. */
+/** Pods by the `keyText` of their task. */
 export class LaunchedPods {
   readonly #entries = new Map<string, Entry>();
   readonly #disposed = new Set<string>();
   readonly #accounted = new Set<string>();
   readonly #nowMs: () => number;
 
-  /** `nowMs`: monotonic. */
+  /** @param nowMs monotonic milliseconds */
   constructor(nowMs: () => number) {
     this.#nowMs = nowMs;
   }
 
-  /** A task's newest pod: launched or adopted (with uid), or asked for. */
+  /** Sets a task's latest pod: launched or adopted (with uid), or requested (without). */
   set(id: string, pod: NamedPod): void {
     this.#entries.set(id, { pod, atMs: this.#nowMs() });
   }
 
-  /** Whether a task has a newest pod. */
+  /** Whether the task has a pod, confirmed or requested. */
   has(id: string): boolean {
     return this.#entries.has(id);
   }
 
-  /** The newest pod, where it is known to be there. */
+  /** The task's latest pod, if its existence is confirmed. */
   get(id: string): KnownPod | undefined {
     const pod = this.#entries.get(id)?.pod;
     return pod !== undefined && isKnown(pod) ? pod : undefined;
@@ -57,12 +57,12 @@ export class LaunchedPods {
     this.#entries.delete(id);
   }
 
-  /** Those that are known to be there. */
+  /** All confirmed pods. */
   get all(): ReadonlyMap<string, KnownPod> {
     return new Map(this.olderThan(0));
   }
 
-  /** Launched at least `ageMs` ago. */
+  /** Confirmed pods launched at least `ageMs` ago. */
   olderThan(ageMs: number): readonly (readonly [string, KnownPod])[] {
     const before = this.#nowMs() - ageMs;
     return [...this.#entries].flatMap(([id, { pod, atMs }]) =>
@@ -70,7 +70,7 @@ export class LaunchedPods {
     );
   }
 
-  /** Whether a task has a newest pod and `result` is about another one. */
+  /** Whether the task has a pod and `result` is about another one. */
   isAnother(id: string, result: NamedPod): boolean {
     const pod = this.#entries.get(id)?.pod;
     if (pod === undefined) return false;
@@ -79,7 +79,7 @@ export class LaunchedPods {
       : pod.podUid !== result.podUid;
   }
 
-  /** The pod was deleted or marked: that is not done twice. */
+  /** Remembers that the pod was deleted or labelled, which must not happen twice. */
   disposed(pod: NamedPod): void {
     remember(this.#disposed, pod);
   }
@@ -88,7 +88,7 @@ export class LaunchedPods {
     return this.#disposed.has(nameOf(pod));
   }
 
-  /** Its task has had its event: whatever else is heard of the pod says nothing. */
+  /** Remembers that the pod's task has its event; later results of this pod are ignored. */
   accounted(pod: NamedPod): void {
     remember(this.#accounted, pod);
   }

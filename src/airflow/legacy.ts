@@ -1,4 +1,4 @@
-/** Options that only the oldest generation had: checked as it did, and given to pods through `legacyPod`. @see spec executor §2.3 */
+/** What only Airflow 1.10 had: options for dags, git and secrets, and pod names of run-together ids and a UUID. */
 import { ReentryError, type Problem } from '../errors.ts';
 import { randomBytes } from 'node:crypto';
 import { slugify } from '../core/pod/names.ts';
@@ -6,7 +6,7 @@ import { readFile } from 'node:fs/promises';
 import type { Log } from '../ports/ambient.ts';
 import type { SecretWriter } from '../ports/cluster.ts';
 
-/** By the seed's names; only those that something depends on. */
+/** Options of Airflow 1.10 that are still checked or used, by their own names. */
 export interface LegacyOptions {
   readonly dags_in_image?: boolean;
   readonly dags_volume_claim?: string;
@@ -17,7 +17,7 @@ export interface LegacyOptions {
   readonly git_user?: string;
   readonly git_password?: string;
   readonly git_ssh_key_secret_name?: string;
-  /** `name=path`, separated by commas. */
+  /** Comma-separated `name=path` pairs. */
   readonly gcp_service_account_keys?: string;
   readonly run_as_user?: string;
   readonly fs_group?: string;
@@ -25,7 +25,7 @@ export interface LegacyOptions {
 
 const isSet = (text: string | undefined): boolean => text !== undefined && text !== '';
 
-/** What is wrong with them; empty when nothing is. */
+/** Problems of the options; empty when they are valid. */
 export function legacyProblems(options: LegacyOptions): readonly Problem[] {
   const problems: Problem[] = [];
   const git = [options.git_repo, options.git_branch, options.git_dags_folder_mount_point].every(isSet);
@@ -42,7 +42,7 @@ export function legacyProblems(options: LegacyOptions): readonly Problem[] {
   return problems;
 }
 
-/** @throws ReentryError CONFIG_INVALID for what is no whole number */
+/** The value of `run_as_user` or `fs_group`; `undefined` when unset. @throws ReentryError CONFIG_INVALID when it is not a whole number */
 export function securityContextValue(options: LegacyOptions, name: string): number | undefined {
   const text = name === 'run_as_user' ? options.run_as_user : name === 'fs_group' ? options.fs_group : undefined;
   if (text === undefined || text === '') return undefined;
@@ -54,13 +54,13 @@ export function securityContextValue(options: LegacyOptions, name: string): numb
   });
 }
 
-/** One secret to make from a file. */
+/** A Secret to create from a file. */
 export interface ServiceAccountKey {
   readonly name: string;
   readonly path: string;
 }
 
-/** `name=path` pairs. @throws ReentryError CONFIG_INVALID for an entry without exactly one "=" */
+/** The keys in `gcp_service_account_keys`. @throws ReentryError CONFIG_INVALID for an entry that is not `name=path` */
 export function serviceAccountKeys({
   gcp_service_account_keys: text = '',
 }: LegacyOptions): readonly ServiceAccountKey[] {
@@ -82,29 +82,29 @@ export function serviceAccountKeys({
     });
 }
 
-/** Longest name of a Kubernetes object. */
+/** Maximum length of an object name in Kubernetes. */
 const MAX_OBJECT_NAME = 253;
 
-/** 32 hex digits, as a UUID without dashes. */
+/** 32 random hex digits, like a UUID without dashes. */
 export const uuidHex = (): string => randomBytes(16).toString('hex');
 
-/** ASCII letters and digits only, lower case. The seed kept letters of every script, which Kubernetes refuses. */
+/** The ASCII letters and digits of an id, lower case. Airflow keeps letters of every script, which Kubernetes refuses. */
 export function stripUnsafeKubernetesSpecialChars(text: string): string {
   return slugify(text).replaceAll('-', '');
 }
 
-/** Both ids, cut so that `-` and the UUID still fit. */
+/** Both ids, truncated so that `-` and the UUID fit. */
 export function makeSafePodId(safeDagId: string, safeTaskId: string, safeUuid: string): string {
   return `${`${safeDagId}${safeTaskId}`.slice(0, MAX_OBJECT_NAME - safeUuid.length - 1)}-${safeUuid}`;
 }
 
-/** A name of the oldest generation. `uuid`: 32 hex digits, new ones by default. */
+/** A pod name as Airflow 1.10 made it. @param uuid 32 hex digits; random by default */
 export function createPodId(dagId: string, taskId: string, uuid: string = uuidHex()): string {
   const [dag, task] = [stripUnsafeKubernetesSpecialChars(dagId), stripUnsafeKubernetesSpecialChars(taskId)];
   return makeSafePodId(dag === '' && task === '' ? 'pod' : dag, task, stripUnsafeKubernetesSpecialChars(uuid));
 }
 
-/** A name made unique by a UUID; `undefined` for an empty one. */
+/** `name` made unique by a UUID; `undefined` for an empty name. */
 export function makeUniquePodId(name: string, uuid: string = uuidHex()): string | undefined {
   if (name === '') return undefined;
   const kept = name.slice(0, MAX_OBJECT_NAME - uuid.length - 1).replace(/[-.]+$/, '');
@@ -115,8 +115,8 @@ export function makeUniquePodId(name: string, uuid: string = uuidHex()): string 
 const KEY_FILE = 'key.json';
 
 /**
- * Makes or replaces a Secret for each configured key. What cannot be read or written is logged and thrown: pods would wait for it in vain.
- * @throws ReentryError CONFIG_INVALID for a list that is not name=path; KubernetesError; a file's error
+ * Creates or replaces a Secret for each configured service account key.
+ * @throws ReentryError CONFIG_INVALID for an invalid list; KubernetesError; the error of reading a file
  */
 export async function injectSecrets(
   writer: SecretWriter,
@@ -127,9 +127,9 @@ export async function injectSecrets(
   for (const { name, path } of serviceAccountKeys(options)) {
     try {
       const outcome = await writer.putSecret(namespace, name, { [KEY_FILE]: await readFile(path) });
-      log?.info({ secret: name, namespace }, `the secret of a service account was ${outcome}`);
+      log?.info({ secret: name, namespace }, `service account secret ${outcome}`);
     } catch (error) {
-      log?.error({ secret: name, namespace, err: error }, 'the secret of a service account could not be made');
+      log?.error({ secret: name, namespace, err: error }, 'creating a service account secret failed');
       throw error;
     }
   }

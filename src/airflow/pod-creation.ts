@@ -1,4 +1,4 @@
-/** The creation step of a sync: a batch of tasks gets pods, or is put back, or fails. @see spec executor §3.3, §3.7 */
+/** The creation step of a sync: each task of a batch gets a pod, is requeued, or fails. */
 import type { LaunchOutcome } from './airflow-kubernetes-scheduler.ts';
 import { decidePublish, publishFailure } from '../operator/publish-decision.ts';
 import type { KubernetesJob } from './records.ts';
@@ -6,8 +6,8 @@ import type { ExecutorParts } from './task-registry.ts';
 import { keyText } from './task-key.ts';
 
 /**
- * Creates up to a batch of pods, `concurrency` at a time; whatever goes wrong with one is its own event. Gives the seconds for which nothing is to be
- * created, where the server asked for some.
+ * Creates up to a batch of pods, `concurrency` at a time; a failure affects only its own task. Returns the seconds for which the API server asked to
+ * pause creations, if it did.
  */
 export async function createPods(parts: ExecutorParts, concurrency: number): Promise<number | undefined> {
   const { registry, scheduler, kubeConfig } = parts;
@@ -38,14 +38,14 @@ async function isStillCurrent(
   { tasks, registry, store, owner, log }: ExecutorParts,
   job: KubernetesJob,
 ): Promise<boolean> {
-  // Taken back or answered while it waited.
+  // Revoked or finished while it waited.
   if (!tasks.running.has(keyText(job.key))) return false;
   if ((await store.isCurrent?.(job)) ?? true) return true;
-  log?.info({ task: job.key }, 'a task does not want its pod any more');
+  log?.info({ task: job.key }, 'task skipped: it no longer needs a pod');
   tasks.running.delete(keyText(job.key));
   registry.forget(job.key);
-  const said = tasks.eventOf(job.key);
-  if (said?.state === 'queued' && said.info === owner) tasks.dropEvent(job.key);
+  const event = tasks.eventOf(job.key);
+  if (event?.state === 'queued' && event.info === owner) tasks.dropEvent(job.key);
   return false;
 }
 
@@ -61,14 +61,14 @@ async function afterLaunch(
   }
   if (pod === undefined) return requeueOrFail(parts, job, error);
   if (!tasks.running.has(id)) {
-    // Taken back while it was made: nobody waits for this pod, and whoever took the task back has not seen it.
+    // Revoked while its pod was being created; the revocation did not see this pod.
     const made = { podName: pod.name, namespace: pod.namespace, podUid: pod.uid };
     registry.launched.accounted(made);
     try {
       await scheduler.patchPodRevoked(made);
       await scheduler.deletePod(made.podName, made.namespace, made.podUid);
     } catch (refused) {
-      log?.error({ pod: pod.name, err: refused }, 'the pod of a task that was taken back is still there');
+      log?.error({ pod: pod.name, err: refused }, 'deleting the pod of a revoked task failed');
     }
     return undefined;
   }
@@ -93,7 +93,10 @@ function requeueOrFail(
       registry.forget(job.key);
       return undefined;
     case 'requeue':
-      log?.warn({ task: job.key, retries: decision.retries, err: error }, 'the creation of a pod is put off');
+      log?.warn(
+        { task: job.key, retries: decision.retries, err: error },
+        'creating a pod failed; the task is requeued',
+      );
       registry.publishRetries.set(id, decision.retries);
       registry.taskQueue.put(job);
       return decision.createAfterSeconds;

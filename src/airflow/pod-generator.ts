@@ -8,18 +8,18 @@ import { constructPod, RANDOM_LENGTH, randStr } from '../operator/construct-pod.
 import { podOverrideIn } from '../operator/executor-config.ts';
 import { buildSelectorForK8sExecutorPod } from './pod-selectors.ts';
 
-/** The name of a task's pod, with a random suffix; `random` gives it. @throws ReentryError INVALID_REQUEST when both ids are empty */
+/** The name of a task's pod with a random suffix. @param random returns that many characters @throws ReentryError INVALID_REQUEST when both ids are empty */
 export function executorPodName(
   { dagId, taskId }: { readonly dagId?: string | undefined; readonly taskId?: string | undefined },
   random: (length: number) => string = randStr,
 ): string {
   const ids = [dagId, taskId].filter((id) => id !== undefined && id !== '').map(String);
   if (ids.length === 0)
-    throw new ReentryError('INVALID_REQUEST', 'a pod needs a dag id or a task id for its name', { transient: false });
+    throw new ReentryError('INVALID_REQUEST', 'a pod name needs a dag id or a task id', { transient: false });
   return addSuffix(createUniqueId(ids), random(RANDOM_LENGTH));
 }
 
-/** The seed's class: holds a pod, and has the merge rules as static functions. */
+/** Airflow's class: holds a pod and has the merge rules as static functions. */
 export class PodGenerator {
   /** The pod that was given. */
   readonly pod: JsonRecord;
@@ -28,13 +28,9 @@ export class PodGenerator {
   constructor(from: { readonly pod?: JsonRecord | undefined; readonly template?: JsonRecord | undefined }) {
     const { pod, template } = from;
     if ((pod === undefined) === (template === undefined))
-      throw new ReentryError(
-        'CONFIG_INVALID',
-        'PodGenerator takes either a pod or a template, and exactly one of them',
-        {
-          transient: false,
-        },
-      );
+      throw new ReentryError('CONFIG_INVALID', 'PodGenerator takes exactly one of pod and template', {
+        transient: false,
+      });
     this.pod = pod ?? template ?? {};
   }
 

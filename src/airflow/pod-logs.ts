@@ -1,4 +1,4 @@
-/** Following a container's log, for programs that run a pod themselves. @see spec pod-operator §6.5, §6.12 */
+/** Following a container's log for `PodManager`: joins continued lines, calls `progressCallback`, reconnects after interruptions. */
 import { forwarded, isLogGroupMarker, parsedLogLine, parseLogLevel } from '../core/log/records.ts';
 import type { PodRef } from '../core/pod/projection.ts';
 import { KubernetesError } from '../errors.ts';
@@ -7,25 +7,25 @@ import type { Cluster } from '../ports/cluster.ts';
 import type { Clock } from './defaults.ts';
 import { ExecutionMode, type PodCallbacks, RunCallbacks } from '../operator/callbacks.ts';
 
-/** Where following a log has come to. */
+/** How far a log was read. */
 export interface PodLoggingStatus {
-  /** Whether the container still runs. */
+  /** Whether the container is still running. */
   readonly running: boolean;
-  /** Time of the newest record read; absent where none was. */
+  /** Time of the last record read; absent when there was none. */
   readonly lastLogTime: Date | undefined;
 }
 
-/** How a log is read. */
+/** Options of reading a log. */
 export interface FetchLogOptions {
   readonly follow?: boolean;
   readonly sinceTime?: Date;
-  /** Puts `[container] ` before each line. Default true. */
+  /** Prefix each line with `[container] `. Default true. */
   readonly containerNameLogPrefixEnabled?: boolean;
-  /** Replaces the prefix. */
+  /** Formats a line instead of the prefix. */
   readonly logFormatter?: (containerName: string, message: string) => string;
 }
 
-/** Whose log is followed, and with what. */
+/** The log to follow and what following it needs. */
 export interface LogFollow {
   readonly client: Cluster;
   readonly pod: PodRef;
@@ -34,20 +34,20 @@ export interface LogFollow {
   readonly log: Log;
   readonly callbacks: readonly PodCallbacks[];
   isRunning(): Promise<boolean>;
-  /** Lines `<RFC 3339 time> <text>`; one without a time belongs to the one before. */
+  /** Lines of the form `<RFC 3339 time> <text>`; a line without a time continues the previous one. */
   open(from: { readonly sinceSeconds?: number }): AsyncIterable<string>;
 }
 
-/** Timestamp and text of a line; only RFC 3339 at its start is a time. */
+/** Timestamp and text of a line. Only an RFC 3339 time at its start counts. */
 export function parseLogLine(line: string): { readonly timestamp: Date | undefined; readonly message: string } {
   const { nanos, message } = parsedLogLine(line);
   return { timestamp: nanos === undefined ? undefined : new Date(Number(nanos / 1_000_000n)), message };
 }
 
-/** Levels of our log for those that a line may begin with. */
+/** Log methods for the levels that a line may start with. */
 const LEVELS = { debug: 'debug', info: 'info', warning: 'warn', error: 'error', critical: 'error' } as const;
 
-/** What the log is told of a record: with a prefix, unless it opens or closes a group. */
+/** A record as it is logged: with a prefix, unless it opens or closes a log group. */
 function shown(containerName: string, message: string, options: FetchLogOptions): string {
   if (options.logFormatter !== undefined && !isLogGroupMarker(message))
     return options.logFormatter(containerName, message);
@@ -60,8 +60,8 @@ interface Consumed {
 }
 
 /**
- * Reads to the end of what there is, with `follow` until the container has stopped. An interrupted stream is opened again where it stood;
- * up to a second of lines may come twice. @throws KubernetesError of the API itself (401, 404)
+ * Reads the log to its present end, with `follow` until the container has ended. An interrupted stream is reopened at the last record; up to one
+ * second of lines may repeat. @throws KubernetesError when the API server responds with an error
  */
 export async function fetchContainerLogs(follow: LogFollow, options: FetchLogOptions): Promise<PodLoggingStatus> {
   let last = options.sinceTime;
@@ -73,7 +73,7 @@ export async function fetchContainerLogs(follow: LogFollow, options: FetchLogOpt
     if (consumed.error !== undefined)
       follow.log.warn(
         { pod: follow.pod.name, err: consumed.error },
-        'the log was interrupted; a second of it may repeat',
+        'log stream interrupted; up to one second of lines may repeat',
       );
     await follow.clock.sleep(1000);
   }
@@ -89,8 +89,8 @@ async function consume(follow: LogFollow, options: FetchLogOptions, since: Date 
     if (record === undefined) return;
     const { timestamp, text } = record;
     record = undefined;
-    const scene = { line: text, client, mode: ExecutionMode.SYNC, containerName, timestamp, pod };
-    await callbacks.fire('progressCallback', scene);
+    const args = { line: text, client, mode: ExecutionMode.SYNC, containerName, timestamp, pod };
+    await callbacks.fire('progressCallback', args);
     log[LEVELS[parseLogLevel(text)]]({ container: containerName }, shown(containerName, text, options));
   };
   let broken: unknown;
@@ -104,7 +104,7 @@ async function consume(follow: LogFollow, options: FetchLogOptions, since: Date 
       } else {
         const rest = message.replace(/\n+$/, '');
         if (record !== undefined) record.text += `\n${rest}`;
-        // A stream that begins in the middle of a record: nothing of it is lost.
+        // The stream starts in the middle of a record; keep the rest of it.
         else record = { timestamp: last ?? since ?? new Date(clock.now()), text: rest };
       }
     }

@@ -1,6 +1,6 @@
 /**
- * The seed's PodManager, for programs that run a pod themselves, without a broker: it polls, as the seed does. The worker does not: there
- * a triggerer's watch does the waiting. @see spec pod-operator §6
+ * `PodManager` of `airflow.providers.cncf.kubernetes.utils.pod_manager`, for programs that run a pod without a broker. It polls, as Airflow does;
+ * workers do not, because triggerers watch their pods.
  */
 import { type ApiRetryPolicy, genericApiRetry } from './api-retry.ts';
 import { type Clock, SILENT_LOG, SYSTEM_CLOCK } from './defaults.ts';
@@ -40,33 +40,33 @@ import {
 } from './pod-logs.ts';
 import { extractXcom, extractXcomJson, extractXcomKill, XComRetrievalError } from '../operator/xcom.ts';
 
-/** What a manager is made with besides its client. */
+/** Options of a `PodManager`. */
 export interface PodManagerOptions {
-  /** Told of each line of followed logs. */
+  /** Their `progressCallback` receives each line of followed logs. */
   readonly callbacks?: readonly PodCallbacks[];
   readonly log?: Log;
   readonly clock?: Clock;
-  /** Patience with the API. Default: 5 calls, 1 to 15 s apart. */
+  /** Retries of API calls. Default: 5 attempts, 1 to 15 s apart. */
   readonly retries?: ApiRetryPolicy;
 }
 
-/** Seconds that starting may take. */
+/** Time limits of a pod's start, in seconds. */
 export interface StartLimits {
   /** From the call to condition `PodScheduled`. Default 120. */
   readonly scheduleTimeout?: number;
   /** From the scheduling until the pod leaves Pending. Default 120. */
   readonly startupTimeout?: number;
-  /** Between two looks. Default 1. */
+  /** Polling interval. Default 1. */
   readonly checkInterval?: number;
 }
 
-/** Works on pods of one cluster. Pods are API objects; where one is read anew, only its name and namespace count. */
+/** Works on pods of one cluster. Pods are API objects; a pod is read again by its name and namespace. */
 export class PodManager {
   readonly client: Cluster;
-  /** Set when watching the pod's events makes no more sense. */
+  /** Ends `watchPodEvents`. */
   stopWatchingEvents = false;
   readonly #options: Required<Omit<PodManagerOptions, 'retries'>> & { readonly retries: ApiRetryPolicy | undefined };
-  /** Newest line by namespace, pod and container, so that a second reading goes on there. */
+  /** Time of the last line by namespace, pod and container, where a second reading continues. */
   readonly #lastLogTimes = new Map<string, Date>();
 
   constructor(
@@ -77,26 +77,26 @@ export class PodManager {
     this.#options = { callbacks, log, clock, retries };
   }
 
-  /** Sends the pod as it is; the API's answer. @throws KubernetesError, after the manifest was logged without values */
+  /** Creates the pod once; returns the API's pod. @throws KubernetesError after logging the manifest with values hidden */
   async runPodAsync(pod: Manifest): Promise<Manifest> {
     const namespace = this.#namespaceOf(pod);
     try {
       const made = await this.client.createPod(namespace, pod);
       if (made.kind === 'exists')
-        throw new ReentryError('KUBERNETES', `a pod ${nameOf(pod)} exists in ${namespace}`, { transient: false });
+        throw new ReentryError('KUBERNETES', `pod ${namespace}/${nameOf(pod)} already exists`, { transient: false });
       return made.pod;
     } catch (error) {
-      this.#options.log.error({ manifest: redactedManifest(pod), err: error }, 'the pod could not be created');
+      this.#options.log.error({ manifest: redactedManifest(pod), err: error }, 'creating the pod failed');
       throw error;
     }
   }
 
-  /** The same with patience. */
+  /** The same with retries. */
   async createPod(pod: Manifest): Promise<Manifest> {
     return await this.#withRetry(() => this.runPodAsync(pod));
   }
 
-  /** Deletes exactly this pod; one that is gone is no error. @param gracePeriodSeconds absent: the pod's own */
+  /** Deletes exactly this pod, by uid; resolves when it is gone. @param gracePeriodSeconds absent: the pod's own */
   async deletePod(pod: Manifest, gracePeriodSeconds?: number): Promise<void> {
     await this.#withRetry(async () => {
       const known = textIn(recordIn(pod, 'metadata'), 'uid') === undefined ? await this.#find(pod) : pod;
@@ -104,7 +104,7 @@ export class PodManager {
     });
   }
 
-  /** The pod as it is now. @throws PodNotFoundException, KubernetesError */
+  /** Reads the pod. @throws PodNotFoundException, KubernetesError */
   async readPod(pod: Manifest): Promise<Manifest> {
     const found = await this.#withRetry(() => this.#find(pod));
     if (found === undefined) throw new PodNotFoundException(`pod ${this.#namespaceOf(pod)}/${nameOf(pod)} is gone`);
@@ -131,14 +131,14 @@ export class PodManager {
     }
   }
 
-  /** Warnings as warnings, all else as information. */
+  /** Logs an event; warnings as warnings, others as information. */
   logPodEvent({ type, reason, message }: PodEventLine): void {
     this.#options.log[type === 'Warning' ? 'warn' : 'info']({ reason }, message);
   }
 
   /**
-   * Until the pod has left Pending (phase Unknown counts as starting). The clock starts anew when the pod is scheduled.
-   * @throws PodLaunchTimeoutException, PodLaunchFailedException (a hopeless image, or a pod that failed before any container began)
+   * Waits until the pod has left phase Pending (Unknown counts as starting). The time limit restarts when the pod is scheduled.
+   * @throws PodLaunchTimeoutException; PodLaunchFailedException when the image cannot be pulled, or the pod failed before any container began
    */
   async awaitPodStart(
     pod: Manifest,
@@ -173,12 +173,12 @@ export class PodManager {
     }
   }
 
-  /** The seed's old name of `fetchContainerLogs` with `follow`. */
+  /** Airflow's older name of `fetchContainerLogs` with `follow`. */
   async followContainerLogs(pod: Manifest, containerName: string): Promise<PodLoggingStatus> {
     return await this.fetchContainerLogs(pod, containerName, { follow: true });
   }
 
-  /** Reads a container's log, with `follow` until the container has stopped; goes on after interruptions where it stood. */
+  /** Logs a container's output, with `follow` until the container has ended; continues after interruptions. */
   async fetchContainerLogs(
     pod: Manifest,
     containerName: string,
@@ -198,7 +198,7 @@ export class PodManager {
     return status;
   }
 
-  /** The logs of the wanted containers one after another. `containers`: a name, names, or `true` for all but the result sidecar. */
+  /** Logs the output of the requested containers, one after another. @param containers a name, names, or `true` for all but the result sidecar */
   async fetchRequestedContainerLogs(
     pod: Manifest,
     containers: unknown,
@@ -207,7 +207,7 @@ export class PodManager {
     return await this.#fetchAll(pod, this.#wanted(containers, await this.getContainerNames(pod)), options);
   }
 
-  /** The same of init containers, in their order, each once it has begun. */
+  /** The same for init containers, in order, each once it has begun. */
   async fetchRequestedInitContainerLogs(
     pod: Manifest,
     initContainers: unknown,
@@ -223,7 +223,7 @@ export class PodManager {
     return statuses;
   }
 
-  /** Until an init container has begun, or the pod is over. */
+  /** Waits until an init container has begun, or the pod has ended. */
   async awaitInitContainerStart(pod: Manifest, containerName: string): Promise<void> {
     for (;;) {
       const present = await this.readPod(pod);
@@ -234,7 +234,7 @@ export class PodManager {
     }
   }
 
-  /** Until the container has ended, or the pod has without it. @param pollingTime seconds */
+  /** Waits until the container or the pod has ended. @param pollingTime seconds */
   async awaitContainerCompletion(pod: Manifest, containerName: string, pollingTime = 1): Promise<void> {
     for (;;) {
       const present = await this.readPod(pod);
@@ -243,7 +243,7 @@ export class PodManager {
     }
   }
 
-  /** Until the pod has ended; where a mesh or the result sidecar outlives it, until the base container has. The pod as it is then. */
+  /** Waits until the pod has ended, or only its base container when an Istio proxy or the result sidecar outlives it. Returns the pod as last read. */
   async awaitPodCompletion(
     pod: Manifest,
     {
@@ -261,7 +261,7 @@ export class PodManager {
     }
   }
 
-  /** Timestamp and text of a line as the kubelet gives it; a line without its own time has none. */
+  /** Timestamp and text of a log line; a line without a time of its own has none. */
   parseLogLine(line: string): { readonly timestamp: Date | undefined; readonly message: string } {
     return parseLogLine(line);
   }
@@ -280,7 +280,7 @@ export class PodManager {
     return recordIn(state, 'terminated')['exitCode'] === 0;
   }
 
-  /** Lines of a container's log, `<RFC 3339 time> <text>` each. @param sinceSeconds whole seconds back from now */
+  /** Yields the lines of a container's log as `<RFC 3339 time> <text>`. @param sinceSeconds whole seconds before now */
   async *readPodLogs(
     pod: Manifest,
     containerName: string,
@@ -302,17 +302,17 @@ export class PodManager {
     for await (const { at, text } of lines) yield `${formatNanos(at.nanos)} ${text}`;
   }
 
-  /** Names of the main containers as the API has them, without the result sidecar. */
+  /** Names of the main containers of the pod as read from the API, without the result sidecar. */
   async getContainerNames(pod: Manifest): Promise<readonly string[]> {
     return containerNamesOf(await this.readPod(pod));
   }
 
-  /** Names of the init containers of the object given. */
+  /** Names of the init containers of the given object. */
   getInitContainerNames(pod: Manifest): readonly string[] {
     return initContainerNamesOf(pod);
   }
 
-  /** Until the result sidecar runs. Seconds. @throws XComRetrievalError where it has ended, or after `timeout` */
+  /** Waits until the result sidecar is running; times in seconds. @throws XComRetrievalError when it has ended, or after `timeout` */
   async awaitXcomSidecarContainerStart(
     pod: Manifest,
     { timeout = 900, logInterval = 30 }: { readonly timeout?: number; readonly logInterval?: number } = {},
@@ -329,26 +329,26 @@ export class PodManager {
         throw new XComRetrievalError('unreadable', `the result sidecar did not start within ${String(timeout)} s`);
       if (clock.now() - loggedAt >= logInterval * 1000) {
         loggedAt = clock.now();
-        log.warn({ pod: nameOf(pod) }, 'the result sidecar does not run yet');
+        log.warn({ pod: nameOf(pod) }, 'the result sidecar is not running yet');
       }
       await clock.sleep(1000);
     }
   }
 
-  /** The result's JSON text (or the sentinel for none); then the sidecar is told to end. */
+  /** Reads the result's JSON text (a sentinel when there is none), then ends the sidecar. */
   async extractXcom(pod: Manifest): Promise<string> {
     return await extractXcom(this.#exchange(pod));
   }
-  /** The result's JSON text alone. */
+  /** Reads the result's JSON text. */
   async extractXcomJson(pod: Manifest): Promise<string> {
     return await extractXcomJson(this.#exchange(pod));
   }
-  /** Tells the sidecar to end. */
+  /** Ends the sidecar. */
   async extractXcomKill(pod: Manifest): Promise<void> {
     await extractXcomKill(this.#exchange(pod));
   }
 
-  /** Where a pod object is. */
+  /** The reference of a pod object. */
   refOf(pod: Manifest): PodRef {
     const metadata = recordIn(pod, 'metadata');
     const { connection } = this.client;
@@ -381,7 +381,8 @@ export class PodManager {
     const wanted = reconcileRequestedLogContainers(requested, actual);
     const asked: readonly unknown[] = Array.isArray(requested) ? requested : [requested];
     const missing = asked.filter((name) => name !== true && !wanted.some((one) => one === name));
-    if (missing.length > 0) this.#options.log.error({ missing, actual }, 'no such containers to read the log of');
+    if (missing.length > 0)
+      this.#options.log.error({ missing, actual }, 'requested containers do not exist; their logs are not read');
     return wanted;
   }
 

@@ -1,18 +1,18 @@
-/** What a program's own operator needs of a cluster: the seed's hook protocol over one cluster. @see spec pod-operator §8.1 */
+/** `PodOperatorHookProtocol` of `airflow.providers.cncf.kubernetes.hooks.kubernetes`, over one cluster. */
 import type { Cluster, Manifest } from '../ports/cluster.ts';
 
-/** Access to one cluster, however it was come by. */
+/** Access to one cluster. */
 export interface PodOperatorHookProtocol {
   readonly coreV1Client: Cluster;
-  /** Whether the pod's own service account is used. */
+  /** Whether it uses the service account of its own pod. */
   readonly isInCluster: boolean;
-  /** The pod's API object; `undefined` where there is none. */
+  /** The pod's API object; `undefined` when there is none. */
   getPod(name: string, namespace: string): Promise<Manifest | undefined>;
-  /** The connection's namespace. */
+  /** The default namespace of the connection. */
   getNamespace(): string | undefined;
 }
 
-/** The hook of a cluster that is open already. */
+/** The hook of an open cluster. */
 export function hookOf(cluster: Cluster, isInCluster = false): PodOperatorHookProtocol {
   return {
     coreV1Client: cluster,

@@ -2,26 +2,26 @@
 import { buildLabelsForK8sExecutorPod, type ExecutorPodIdentity } from '../core/pod/executor-labels.ts';
 import { LABEL_TRUE, LABELS, makeSafeLabelValue } from '../core/pod/labels.ts';
 
-/** The seed's `build_selector_for_k8s_executor_pod`: sorted; without an owner any owner, so that pods of other operators stay out. */
+/** Airflow's `build_selector_for_k8s_executor_pod`: the labels of one try, sorted. Without an owner, any owner matches, but pods of other operators do not. */
 export function buildSelectorForK8sExecutorPod(identity: ExecutorPodIdentity): string {
   const labels = Object.entries(buildLabelsForK8sExecutorPod({ ...identity, version: undefined }));
   const terms = labels.map(([key, value]) => `${key}=${value}`).sort();
   return [...terms, ...(identity.owner === undefined || identity.owner === '' ? [LABELS.worker] : [])].join(',');
 }
 
-/** Selects what an owner watches: its pods that are not accounted for yet. @see spec executor §4.1 */
+/** Selects the pods that a scheduler watches: its own, not yet labelled as done. */
 export function ownedPodsSelector(owner: string): string {
   return `${LABELS.worker}=${makeSafeLabelValue(owner)},${LABELS.executorDone}!=${LABEL_TRUE}`;
 }
 
-/** Selects what may be adopted from one earlier owner. @see spec executor §6.2 */
+/** Selects the pods that may be adopted from one earlier scheduler. */
 export function adoptablePodsSelector(owner: string): string {
   return `${LABELS.kubernetesExecutor}=${LABEL_TRUE},${ownedPodsSelector(owner)}`;
 }
 
 /**
- * Selects the pods of owners that are neither this one nor alive; `owners`: this one and its live siblings. Pods of an installation's runs are not
- * among them: theirs is the run protocol. @see spec executor §6.3
+ * Selects the pods of schedulers that are gone. Pods of `command` runs are excluded: workers look after them.
+ * @param owners ids of this scheduler and its live siblings
  */
 export function orphanedPodsSelector(owners: readonly string[]): string {
   const ids = [...new Set(owners)].sort().map(makeSafeLabelValue);

@@ -1,4 +1,4 @@
-/** The pods of a program's own task: found, made, marked, deleted. The task's way from beginning to end is `KubernetesPodOperator`. @see spec pod-operator §2, §3, §7 */
+/** The base of `KubernetesPodOperator`: attributes, and the methods that find, create, label and delete the pods of its task. */
 import { DEFAULT_CONFIG } from '../config.ts';
 import { randomUUID } from 'node:crypto';
 import {
@@ -28,21 +28,21 @@ import { PodManager } from './pod-manager.ts';
 import { DEFAULT_CONNECTION } from '../operator/pod-manifests.ts';
 import { type KubernetesPodOperatorParams, requestParams, type TaskContext } from './kubernetes-pod-operator-params.ts';
 
-/** What a mesh's proxy answers when it agrees to quit. */
+/** Response of the Istio proxy that has agreed to quit. */
 export const ISTIO_QUIT_ACCEPTED = 'HTTP/1.1 200';
 
-// Every parameter is an attribute, as in the seed.
-// eslint-disable-next-line @typescript-eslint/no-unsafe-declaration-merging, @typescript-eslint/no-empty-object-type -- assigned in the constructor, all of them
+// Every parameter is an attribute, as in Airflow.
+// eslint-disable-next-line @typescript-eslint/no-unsafe-declaration-merging, @typescript-eslint/no-empty-object-type -- the constructor assigns all of them
 export interface PodTask extends Omit<PodParams, 'callbacks' | 'progressCallback'> {}
 
-/** One configured task, and what can be done with its pods. */
+/** One configured task and its pods. */
 // eslint-disable-next-line @typescript-eslint/no-unsafe-declaration-merging -- as above
 export class PodTask {
   /** The manifest, once built. */
   podRequestObj: Manifest | undefined;
-  /** The pod that runs; known before anything else can fail, so that `onKill` works. */
+  /** The created or found pod; set as early as possible, so that `onKill` works. */
   pod: Manifest | undefined;
-  /** The pod as the server last showed it. */
+  /** The pod as last read from the API. */
   remotePod: Manifest | undefined;
   readonly callbacks: readonly PodCallbacks[];
   readonly progressCallback: PodCallbacks['progressCallback'];
@@ -53,13 +53,13 @@ export class PodTask {
   protected readonly calls: RunCallbacks;
   protected readonly taskLog: Log;
   protected readonly clock: Clock;
-  /** The callbacks, and the progress callback as the last of them. */
+  /** The callbacks, followed by `progressCallback`. */
   readonly #called: readonly PodCallbacks[];
   readonly #runId = randomUUID();
   protected manager: PodManager | undefined;
   protected isKilled = false;
 
-  /** @throws ZodError naming every parameter that is wrong */
+  /** @throws ZodError naming every invalid parameter */
   constructor(options: KubernetesPodOperatorParams, baseName: string) {
     const { hook, taskId = 'pod', callbacks, progressCallback, log = SILENT_LOG, clock = SYSTEM_CLOCK } = options;
     this.params = podParamsSchema.parse({ baseContainerName: baseName, ...requestParams(options) });
@@ -85,7 +85,7 @@ export class PodTask {
     return this.hook.coreV1Client;
   }
 
-  /** Made once; anew after credentials were renewed. */
+  /** Created once, and again after credentials were renewed. */
   get podManager(): PodManager {
     if (this.manager === undefined) {
       this.manager = new PodManager(this.client, { callbacks: this.#called, log: this.taskLog, clock: this.clock });
@@ -94,7 +94,7 @@ export class PodTask {
     return this.manager;
   }
 
-  /** The manifest; the same each time it is asked for. */
+  /** Builds the manifest; the same on each call. */
   buildPodRequestObj(context?: TaskContext): Manifest {
     const { podSecurity = DEFAULT_CONFIG.podSecurity, podTemplates = {}, executionTimeoutSeconds } = this.own;
     const { podTemplateFile } = this.params;
@@ -113,13 +113,14 @@ export class PodTask {
     });
   }
 
-  /** The manifest without the task's labels, values hidden; nothing is sent. */
+  /** The manifest without the labels of a try, with values hidden; sends nothing. */
   dryRun(): Manifest {
     return redactedManifest(this.buildPodRequestObj());
   }
 
   /**
-   * The pod of this task, whatever its try. Several: with `reattachOnRestart` an error, without it the newest, the others dealt with.
+   * Finds the pod of this task, of any try. When there are several: an error with `reattachOnRestart`, otherwise the newest, and the others are
+   * labelled or deleted.
    * @throws FoundMoreThanOnePodFailure
    */
   async findPod(
@@ -134,8 +135,8 @@ export class PodTask {
       found.push(...[await this.client.getPod(namespace, name)].filter((pod) => pod !== undefined));
     if (found.length > 1) {
       if (this.reattachOnRestart && this.durable)
-        throw new FoundMoreThanOnePodFailure(`several pods have the labels ${selector}`);
-      this.taskLog.warn({ selector }, 'several pods have the labels of this task');
+        throw new FoundMoreThanOnePodFailure(`several pods match the labels ${selector}`);
+      this.taskLog.warn({ selector }, 'several pods match the labels of this task');
       return await this.processDuplicateLabelPods(found);
     }
     const [pod] = found;
@@ -143,16 +144,16 @@ export class PodTask {
     return pod;
   }
 
-  /** Says which pod was found, and of which try it is. */
+  /** Logs which pod was found, and its try. */
   logMatchingPod(pod: Manifest, { tryNumber }: TaskContext): void {
     const labels = recordIn(recordIn(pod, 'metadata'), 'labels');
     this.taskLog.info(
       { pod: nameOf(pod), labels, tryNumber, podTryNumber: labels['try_number'] },
-      'a pod of this task was found',
+      'found a pod of this task',
     );
   }
 
-  /** A live pod of this task is taken up again; an ended one is, too, where the policy keeps it. Otherwise the request is created. */
+  /** Re-attaches to a live pod of this task, or to an ended one that the policy keeps; otherwise creates the requested pod. */
   async getOrCreatePod(podRequestObj: Manifest, context: TaskContext): Promise<Manifest> {
     if (this.reattachOnRestart && this.durable) {
       const found = await this.findPod(namespaceOf(podRequestObj) ?? this.client.namespace, context);
@@ -163,9 +164,9 @@ export class PodTask {
     return await this.podManager.createPod(podRequestObj);
   }
 
-  /** The newest of several pods of one task; all others are marked, and deleted where the policy deletes. */
+  /** Returns the newest of several pods; labels all others, and deletes them with `delete_pod`. */
   async processDuplicateLabelPods(podList: readonly Manifest[]): Promise<Manifest | undefined> {
-    // One that has not started yet has no time of that: then all are compared by their creation.
+    // A pod that has not started has no start time; then all are compared by creation time.
     const time = podList.every((pod) => startedAt(pod) !== undefined)
       ? (pod: Manifest) => startedAt(pod) ?? 0
       : createdAt;
@@ -177,7 +178,7 @@ export class PodTask {
     return newest;
   }
 
-  /** Whether the pod was deleted, by `onFinishAction`. @param reraise whether errors are thrown (default) or logged */
+  /** Deletes the pod if `onFinishAction` requires it; returns whether it did. @param reraise throw errors (default) or log them */
   async processPodDeletion(
     pod: Manifest | undefined,
     { reraise = true }: { readonly reraise?: boolean } = {},
@@ -191,7 +192,7 @@ export class PodTask {
     });
   }
 
-  /** Labels a pod as dealt with: exactly that one label. */
+  /** Sets the label `already_checked`, so that the pod is not found again. */
   async patchAlreadyChecked(pod: Manifest, { reraise = true }: { readonly reraise?: boolean } = {}): Promise<void> {
     const patch = { metadata: { labels: { [LABELS.alreadyChecked]: LABEL_TRUE } } };
     await this.optionally(reraise, undefined, async () => {
@@ -199,7 +200,7 @@ export class PodTask {
     });
   }
 
-  /** Whether a mesh's proxy runs beside the base container; of a pod that is gone, no. */
+  /** Whether the pod has an Istio proxy; false when the pod is gone. */
   async isIstioEnabled(pod: Manifest | undefined): Promise<boolean> {
     if (pod === undefined) return false;
     try {
@@ -210,7 +211,7 @@ export class PodTask {
     }
   }
 
-  /** Asks the mesh's proxy to quit. @throws TaskFailed where it does not agree */
+  /** Asks the Istio proxy to quit. @throws TaskFailed when it does not */
   async killIstioSidecar(pod: Manifest): Promise<void> {
     const command = ['/bin/sh', '-c', 'curl -fsI -X POST http://localhost:15020/quitquitquit'];
     const outcome = await this.client.exec(this.podManager.refOf(pod), {
@@ -219,11 +220,11 @@ export class PodTask {
       timeoutMs: 30_000,
       maxBytes: 65_536,
     });
-    const said = outcome.kind === 'tooLarge' ? '' : new TextDecoder().decode(outcome.stdout);
-    if (!said.includes(ISTIO_QUIT_ACCEPTED)) throw new TaskFailed(`the proxy did not quit: ${said}`);
+    const response = outcome.kind === 'tooLarge' ? '' : new TextDecoder().decode(outcome.stdout);
+    if (!response.includes(ISTIO_QUIT_ACCEPTED)) throw new TaskFailed(`the Istio proxy did not quit: ${response}`);
   }
 
-  /** The user's cancel: the pod goes, unless `onKillAction` keeps it; clean-up does nothing any more. Never throws. */
+  /** Cancels: deletes the pod unless `onKillAction` keeps it; the clean-up does nothing afterwards. Never throws. */
   async onKill(): Promise<void> {
     this.isKilled = true;
     const { pod } = this;
@@ -233,13 +234,13 @@ export class PodTask {
     );
   }
 
-  /** Does it; an error is thrown, or logged and `otherwise` the answer. */
+  /** Runs `work`; an error is rethrown, or logged and `otherwise` returned. */
   protected async optionally<T>(reraise: boolean, otherwise: T, work: () => Promise<T>): Promise<T> {
     try {
       return await work();
     } catch (error) {
       if (reraise) throw error;
-      this.taskLog.error({ err: error }, 'not possible; the task goes on');
+      this.taskLog.error({ err: error }, 'a step of the clean-up failed; the task continues');
       return otherwise;
     }
   }

@@ -1,4 +1,4 @@
-/** The pod that every task's pod begins with. @see spec executor §7.1 */
+/** `get_base_pod_from_template`: the template that the pods of tasks start from. */
 import { readFileSync } from 'node:fs';
 import { parse } from 'yaml';
 import { isRecord, type JsonRecord } from '../core/json.ts';
@@ -7,10 +7,10 @@ import type { Log } from '../ports/ambient.ts';
 import type { KubeConfig } from './kube-config.ts';
 import { podProblem } from '../operator/construct-pod.ts';
 
-/** The text of a template file; `undefined` where there is no such file. */
+/** Returns the text of a template file; `undefined` when there is none. */
 export type TemplateFiles = (path: string) => string | undefined;
 
-/** Templates from the disk. */
+/** Reads templates from disk. */
 export const filesOnDisk: TemplateFiles = (path) => {
   try {
     return readFileSync(path, 'utf8');
@@ -22,9 +22,8 @@ export const filesOnDisk: TemplateFiles = (path) => {
 };
 
 /**
- * The task's own template, else the configured one, as a pod. A file that is not there gives one warning and an empty pod, which what the task needs
- * then fills.
- * @throws ReentryError CONFIG_INVALID for a file that does not hold a pod
+ * The task's own template, else the configured one, as a pod. A missing file gives a warning and an empty pod.
+ * @throws ReentryError CONFIG_INVALID when the file does not hold a pod
  */
 export function getBasePodFromTemplate(
   podTemplateFile: string | undefined,
@@ -34,7 +33,7 @@ export function getBasePodFromTemplate(
   const path = podTemplateFile === undefined || podTemplateFile === '' ? kubeConfig.podTemplateFile : podTemplateFile;
   const text = path === '' ? undefined : (options.files ?? filesOnDisk)(path);
   if (text === undefined) {
-    options.log?.warn({ podTemplateFile: path }, 'the pod template is not there; pods get nothing from it');
+    options.log?.warn({ podTemplateFile: path }, 'pod template not found; using an empty one');
     return {};
   }
   let pod: unknown;

@@ -1,4 +1,4 @@
-/** What an executor does to pods that are there: delete, mark as done or taken back, adopt. @see spec executor §3.8 */
+/** A scheduler's writes to existing pods: delete, label as done or revoked, adopt. */
 import { recordIn, textIn } from '../core/json.ts';
 import { LABEL_TRUE, LABELS, makeSafeLabelValue } from '../core/pod/labels.ts';
 import type { PodRef } from '../core/pod/projection.ts';
@@ -6,17 +6,17 @@ import { KubernetesError } from '../errors.ts';
 import type { Log, Meter } from '../ports/ambient.ts';
 import type { Cluster } from '../ports/cluster.ts';
 
-/** A pod by name, and by uid where that is known: a name may come back as another pod. */
+/** A pod by name, and by uid when known: a name may be reused by another pod. */
 export interface NamedPod {
   readonly podName: string;
   readonly namespace: string;
   readonly podUid?: string | undefined;
 }
 
-/** What is needed of a cluster. */
+/** The part of a cluster that `PodWrites` needs. */
 export type PodsCluster = Pick<Cluster, 'connection' | 'getPod' | 'deletePod' | 'patchPod'>;
 
-/** Writes to the pods of one owner. */
+/** Writes to the pods of one scheduler, each counted in the metrics. */
 export class PodWrites {
   readonly #cluster: PodsCluster;
   readonly #log: Log | undefined;
@@ -28,7 +28,7 @@ export class PodWrites {
     this.#meter = meter;
   }
 
-  /** The pod of that name, asked for where its uid is not known. */
+  /** The reference of a pod; reads the pod when the uid is not known. `undefined`: no such pod. */
   async refOf({ podName, namespace, podUid }: NamedPod): Promise<PodRef | undefined> {
     const { connection } = this.#cluster;
     if (podUid !== undefined && podUid !== '') return { connection, namespace, name: podName, uid: podUid };
@@ -37,14 +37,14 @@ export class PodWrites {
     return uid === undefined ? undefined : { connection, namespace, name: podName, uid };
   }
 
-  /** Asks for its deletion; a pod that is gone is none. @throws KubernetesError for any other refusal */
+  /** Deletes the pod; resolves when it does not exist. @throws KubernetesError for any other failure */
   async delete(pod: NamedPod, gracePeriodSeconds?: number): Promise<void> {
     const ref = await this.refOf(pod);
     if (ref === undefined) return;
     await this.#counted('executor_pod_deletions_total', () => this.#cluster.deletePod(ref, gracePeriodSeconds));
   }
 
-  /** Sets a label. Refusals are logged: `false`. */
+  /** Sets a label; returns whether it was set. Failures are logged. */
   async label(pod: NamedPod, key: string, value: string): Promise<boolean> {
     try {
       const ref = await this.refOf(pod);
@@ -54,22 +54,22 @@ export class PodWrites {
       return outcome === 'patched';
     } catch (error) {
       if (!(error instanceof KubernetesError)) throw error;
-      this.#log?.warn({ pod: pod.podName, namespace: pod.namespace, label: key, err: error }, 'a pod was not labelled');
+      this.#log?.warn({ pod: pod.podName, namespace: pod.namespace, label: key, err: error }, 'labelling a pod failed');
       return false;
     }
   }
 
-  /** Its end is accounted for: it leaves the watch. */
+  /** Labels the pod as done; it leaves the watch. */
   markDone(pod: NamedPod): Promise<boolean> {
     return this.label(pod, LABELS.executorDone, LABEL_TRUE);
   }
 
-  /** Its task was taken back: its end means nothing. */
+  /** Labels the pod as revoked; its end is ignored. */
   markRevoked(pod: NamedPod): Promise<boolean> {
     return this.label(pod, LABELS.podRevoked, LABEL_TRUE);
   }
 
-  /** It is `owner`'s from now on. */
+  /** Makes `owner` the owner of the pod. */
   adopt(pod: NamedPod, owner: string): Promise<boolean> {
     return this.label(pod, LABELS.worker, makeSafeLabelValue(owner));
   }

@@ -1,10 +1,10 @@
-/** What goes through an executor's queues, and the words its records use. @see spec executor §1.3 */
+/** Records in the executor's queues (`KubernetesJob`, `KubernetesWatch`, `KubernetesResults`), their states, and the task store it may ask. */
 import type { JsonRecord } from '../core/json.ts';
 import type { ExecutorCommand } from '../operator/command.ts';
 import type { IdentityAnnotations } from './task-key.ts';
 import type { TaskKey } from '../core/pod/executor-labels.ts';
 
-/** States of a task that an executor speaks of or reads. */
+/** Task states that an executor reports or reads; Airflow's `TaskInstanceState`. */
 export type TaskState =
   | 'scheduled'
   | 'queued'
@@ -19,17 +19,17 @@ export type TaskState =
   | 'deferred'
   | 'removed';
 
-/** The pod left the watch without ending: another owner has it, or it is accounted for. */
+/** The pod left the watch without ending: another scheduler adopted it, or it was labelled as done. */
 export const ADOPTED = 'adopted';
-/** A finished pod of an owner that is gone. */
+/** A finished pod of a dead scheduler. */
 export const COMPLETED = 'completed';
-/** Namespace of a watch over all of them. */
+/** Namespace name of a watch over all namespaces. */
 export const ALL_NAMESPACES = 'ALL_NAMESPACES';
 
-/** What a pod came to. `null`: it succeeded; what the task itself says counts. */
+/** The result of a pod. `null`: it succeeded, and the task's own state decides. */
 export type ResultState = TaskState | typeof ADOPTED | typeof COMPLETED | null;
 
-/** Why a pod failed, as far as its status says; absent: not said. */
+/** Why a pod failed, from its status; absent fields are not in the status. */
 export interface FailureDetails {
   readonly podStatus?: string | undefined;
   readonly podReason?: string | undefined;
@@ -46,16 +46,16 @@ export interface FailureDetails {
 export interface KubernetesJob {
   readonly key: TaskKey;
   readonly command: ExecutorCommand;
-  /** Override pod. */
+  /** The pod override. */
   readonly kubeExecutorConfig: JsonRecord | undefined;
   readonly podTemplateFile: string | undefined;
-  /** Beats the configured image. */
+  /** Overrides the configured image. */
   readonly kubeImage: string | undefined;
-  /** Given once a create was tried: the same job never makes a second pod of another name. */
+  /** Set once a creation was attempted, so that a retry does not create a second pod of another name. */
   readonly podName?: string | undefined;
 }
 
-/** What a watcher saw. */
+/** A pod change that a watcher observed. */
 export interface KubernetesWatch {
   readonly podName: string;
   readonly namespace: string;
@@ -63,15 +63,15 @@ export interface KubernetesWatch {
   readonly annotations: IdentityAnnotations;
   readonly resourceVersion: string;
   readonly failureDetails: FailureDetails | undefined;
-  /** Tells pods apart that had the same name. */
+  /** Distinguishes pods of the same name. */
   readonly podUid?: string | undefined;
-  /** It counts as failed but has not ended: left alone, it could still start beside its replacement. */
+  /** The pod counts as failed but has not ended; left alone, it could still start beside its replacement. */
   readonly mayStillStart?: boolean | undefined;
-  /** Whether the container of its task ever ran; absent: not known. */
+  /** Whether the task's container ever ran; absent: unknown. */
   readonly began?: boolean | undefined;
 }
 
-/** The same, with the task it is about. */
+/** The same with the task's key. */
 export interface KubernetesResults {
   readonly key: TaskKey;
   readonly state: ResultState;
@@ -81,53 +81,53 @@ export interface KubernetesResults {
   readonly failureDetails: FailureDetails | undefined;
   readonly podUid?: string | undefined;
   readonly mayStillStart?: boolean | undefined;
-  /** Whether the container of its task ever ran; absent: not known. */
+  /** Whether the task's container ever ran; absent: unknown. */
   readonly began?: boolean | undefined;
 }
 
-/** A task's launches so far; kept in memory until the task ends. */
+/** A task's launches so far; in memory until the task ends. */
 export interface PodLaunchAttempt {
   readonly job: KubernetesJob;
-  /** Launches again because a pod died before the task began. */
+  /** Number of additional launches because a pod died before the task began. */
   readonly attempts: number;
-  /** The pod whose death asked for the newest one. */
+  /** Name of the pod whose death caused the latest launch. */
   readonly requeuedForPod: string | undefined;
 }
 
-/** What an executor last said about a task. */
+/** The latest event of a task. */
 export interface TaskEvent {
   readonly state: TaskState | typeof COMPLETED | null;
-  /** A text that says why, the owner's id of a queued task, or nothing. */
+  /** The reason of a failure, the scheduler's id of a queued task, or nothing. */
   readonly info: string | undefined;
-  /** What failed, where an exception did. */
+  /** The exception that made the task fail. */
   readonly cause?: unknown;
   readonly failureDetails?: FailureDetails | undefined;
 }
 
-/** A task as its keeper knows it. */
+/** A task in the task store. */
 export interface TaskInstance {
   readonly key: TaskKey;
-  /** The executor that queued it; absent: none did. */
+  /** Id of the executor that queued it; absent: none. */
   readonly queuedByJobId?: string | undefined;
   readonly queue?: string | undefined;
   /** As given to `executeAsync`. */
   readonly executorConfig?: unknown;
-  /** Where it runs, for messages. */
+  /** Host name for messages. */
   readonly hostname?: string | undefined;
 }
 
-/** The keeper of the tasks: the seed's database. */
+/** The store of the tasks, Airflow's database. Every method is optional; without a store the pods alone decide how tasks ended. */
 export interface TaskStore {
-  /** What the task says of itself; `null`: it is not known. Absent: a pod that succeeded means success. */
+  /** The task's own state; `null`: unknown task. When absent, a pod that succeeded means success. */
   state?(key: TaskKey): Promise<TaskState | null>;
-  /** Whether the task still wants its pod; asked right before one is created. */
+  /** Whether the task still needs its pod; called right before a pod is created. */
   isCurrent?(job: KubernetesJob): Promise<boolean>;
-  /** Tasks that are queued. */
+  /** Lists queued tasks. */
   queued?(): Promise<readonly TaskInstance[]>;
-  /** Puts a queued task back to be scheduled again. */
+  /** Resets a queued task so that it is scheduled again. */
   reschedule?(task: TaskInstance): Promise<void>;
-  /** The run of a task by its date, for pods that name no run. */
+  /** The run id of a task at a logical date, for pods that name no run. */
   runIdAt?(dagId: string, taskId: string, date: string): Promise<string | undefined>;
-  /** Owners that are alive, this one or not. Where it rejects, nobody's finished pods are taken over. */
+  /** Ids of live schedulers. When it rejects, no finished pods are adopted. */
   liveOwners?(): Promise<readonly string[]>;
 }

@@ -1,4 +1,4 @@
-/** The log of a task whose pod still runs. @see spec executor §9 */
+/** The log of a task whose pod still runs: Airflow's `get_task_log` and `get_streaming_task_log`. */
 import { recordIn, textIn } from '../core/json.ts';
 import { ReentryError } from '../errors.ts';
 import type { Cluster } from '../ports/cluster.ts';
@@ -8,14 +8,14 @@ import { podOverrideIn } from '../operator/executor-config.ts';
 import { buildSelectorForK8sExecutorPod } from './pod-selectors.ts';
 import type { TaskInstance } from './records.ts';
 
-/** What was found: sentences for people, and the log's lines as they come. */
+/** Messages for people, and the log as a stream of lines. */
 export interface StreamedTaskLog {
   readonly messages: readonly string[];
-  /** None where nothing could be read. */
+  /** Empty when nothing could be read. */
   readonly streams: readonly AsyncIterable<string>[];
 }
 
-/** Colours and cursor movements of terminals. */
+/** Terminal escape sequences. */
 const ANSI = /\u001B(?:[@-Z\\-_]|\[[0-?]*[ -/]*[@-~])/g;
 
 function namespaceOf(task: TaskInstance, kubeConfig: Pick<KubeConfig, 'kubeNamespace'>): string {
@@ -23,12 +23,12 @@ function namespaceOf(task: TaskInstance, kubeConfig: Pick<KubeConfig, 'kubeNames
     const override = podOverrideIn(task.executorConfig);
     return textIn(recordIn(override, 'metadata'), 'namespace') ?? kubeConfig.kubeNamespace;
   } catch {
-    // A config with which no pod could have been launched says nothing about where it is.
+    // No pod can have been launched from an invalid config.
     return kubeConfig.kubeNamespace;
   }
 }
 
-/** Reads the last `tailLines` lines of a running task's container. Never rejects: what went wrong is a message. */
+/** Streams the last `tailLines` lines of a running task's container. Never rejects: errors become messages. */
 export async function streamTaskLog(
   cluster: Pick<Cluster, 'listPods' | 'logs'>,
   kubeConfig: Pick<KubeConfig, 'kubeNamespace'>,
@@ -61,7 +61,7 @@ export async function streamTaskLog(
   }
 }
 
-/** The same as texts; one empty text where there is none. */
+/** Reads the streams to strings; one empty string when there is no stream. */
 export async function readTaskLog(log: StreamedTaskLog): Promise<{
   readonly messages: readonly string[];
   readonly logs: readonly string[];

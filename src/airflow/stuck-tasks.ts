@@ -1,4 +1,4 @@
-/** Tasks that are taken back: on demand, or because their pod stays pending. @see spec executor §6.4, §6.5 */
+/** Tasks that do not get going: revoked on demand or because their pod stays pending, and queued tasks without a pod. */
 import { keyOfPod, listWatchedPods, type Adopter } from './adoption.ts';
 import type { KnownPod } from './launched-pods.ts';
 import { buildSelectorForK8sExecutorPod, ownedPodsSelector } from './pod-selectors.ts';
@@ -8,7 +8,7 @@ import type { TaskKey } from '../core/pod/executor-labels.ts';
 import type { PodProjection } from '../core/pod/projection.ts';
 import type { TaskInstance } from './records.ts';
 
-/** Takes a task back: its slot is free, its job is gone from the queue, and its pod goes without its end meaning anything. @throws KubernetesError */
+/** Revokes a task: frees its slot, removes its job from the queue and deletes its pod without reporting it. @throws KubernetesError */
 export async function revokeTask(parts: ExecutorParts, key: TaskKey): Promise<void> {
   const { tasks, registry, scheduler, log } = parts;
   const id = keyText(key);
@@ -18,11 +18,11 @@ export async function revokeTask(parts: ExecutorParts, key: TaskKey): Promise<vo
   registry.forget(key);
   const pod = launched ?? (await podOf(parts, key));
   if (pod === undefined) {
-    log?.warn({ task: key }, 'a task that is taken back has no pod');
+    log?.warn({ task: key }, 'the revoked task has no pod');
     return;
   }
   registry.launched.accounted(pod);
-  // The mark first: then nobody takes the deletion for a failure.
+  // The label first, so that no watcher takes the deletion for a failure.
   await scheduler.patchPodRevoked(pod);
   await scheduler.deletePod(pod.podName, pod.namespace, pod.podUid);
   registry.launched.disposed(pod);
@@ -36,7 +36,7 @@ async function podOf(parts: ExecutorParts, key: TaskKey): Promise<KnownPod | und
   return pod === undefined ? undefined : { podName: pod.name, namespace: pod.namespace, podUid: pod.uid };
 }
 
-/** Takes back tasks whose pod has been pending for longer than `task_queued_timeout`, and queues them again, or fails them after the configured number of times. */
+/** Revokes tasks whose pod has been pending for longer than `task_queued_timeout` and queues them again; fails them after `num_stuck_in_queued_retries`. */
 export async function revokeStuckTasks(parts: ExecutorParts): Promise<void> {
   const { tasks, registry, scheduler, kubeConfig } = parts;
   const timeoutMs = kubeConfig.taskQueuedTimeoutSeconds * 1000;
@@ -48,7 +48,7 @@ export async function revokeStuckTasks(parts: ExecutorParts): Promise<void> {
     const { key } = attempt.job;
     await revokeTask(parts, key);
     if (times >= kubeConfig.numStuckInQueuedRetries) {
-      tasks.fail(key, `its pod was pending for longer than ${timeoutMs} ms, ${times + 1} times`);
+      tasks.fail(key, `the pod was pending for longer than ${timeoutMs} ms, ${times + 1} times`);
       continue;
     }
     tasks.running.set(id, key);
@@ -58,7 +58,7 @@ export async function revokeStuckTasks(parts: ExecutorParts): Promise<void> {
   }
 }
 
-/** Deletes own pods that have been pending for longer than `worker_pods_pending_timeout`, and fails their tasks. Gives the pods' names. */
+/** Deletes own pods that have been pending for longer than `worker_pods_pending_timeout` and fails their tasks. Returns the pods' names. */
 export async function deletePending(parts: ExecutorParts, nowMs: number): Promise<readonly string[]> {
   const { kubeConfig, tasks, scheduler, registry } = parts;
   const timeoutMs = kubeConfig.workerPodsPendingTimeoutSeconds * 1000;
@@ -69,23 +69,23 @@ export async function deletePending(parts: ExecutorParts, nowMs: number): Promis
     const key = keyOfPod(pod);
     if (key === undefined || !tasks.running.has(keyText(key))) continue;
     registry.forget(key);
-    tasks.fail(key, `its pod was pending for longer than ${timeoutMs} ms`);
+    tasks.fail(key, `the pod was pending for longer than ${timeoutMs} ms`);
   }
   return pods.map(({ name }) => name);
 }
 
-/** A task whatever its try: the selector of this search names none. */
+/** A task regardless of its try. */
 const untried = (key: TaskKey): string => keyText({ ...key, tryNumber: 0 });
 
-/** Whether a pod that names no run may be the task's: it was launched when tasks had dates. */
+/** Whether a pod that names no run, as old releases of Airflow made them, may belong to the task. */
 const isDated = (pod: PodProjection, key: TaskKey): boolean => {
   const found = keyOfPod(pod);
   return found?.runId === null && untried({ ...found, runId: key.runId }) === untried(key);
 };
 
 /**
- * Those of `tasks` for which no pod is there. One list per owner, whatever the number of tasks.
- * @param skip tasks that are known here, and need not be looked for
+ * The tasks that have no pod. One list request per owner, whatever the number of tasks.
+ * @param skip tasks that need no check
  */
 export async function withoutPod(
   adopter: Adopter,
@@ -105,7 +105,7 @@ export async function withoutPod(
   return missing;
 }
 
-/** Own pods that have been pending for longer than `timeoutMs`, the oldest first, at most `limit`. */
+/** Own pods that have been pending for longer than `timeoutMs`, oldest first, at most `limit`. */
 export async function pendingTooLong(
   adopter: Adopter,
   { nowMs, timeoutMs, limit }: { readonly nowMs: number; readonly timeoutMs: number; readonly limit: number },

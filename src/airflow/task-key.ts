@@ -1,11 +1,11 @@
-/** Which try of which task an executor's pod stands for: the key, read from annotations or, for old pods, from labels. @see spec executor §1.3, §5.1, §7.3 */
+/** Which try of which task a pod belongs to: the key, read from annotations or, for old pods, from labels. */
 import type { TaskKey } from '../core/pod/executor-labels.ts';
 import { LABELS, makeSafeLabelValue } from '../core/pod/labels.ts';
 
-/** What an executor keeps of a pod's annotations; a value is `null` where the pod has none. */
+/** The annotations that name a pod's task; `null`: not set. */
 export type IdentityAnnotations = Readonly<Record<string, string | null>>;
 
-/** A key as one text, equal for equal keys: for maps and logs. */
+/** A key as text, for maps and logs; equal for equal keys. */
 export function keyText({ dagId, taskId, runId, tryNumber, mapIndex }: TaskKey): string {
   return JSON.stringify([dagId, taskId, runId, tryNumber, mapIndex]);
 }
@@ -15,14 +15,14 @@ export function isSameKey(one: TaskKey, other: TaskKey): boolean {
   return keyText(one) === keyText(other);
 }
 
-/** The whole number in a text, `undefined` where it is none. */
+/** The whole number in a text; `undefined` when it is none. */
 function integerIn(text: string | null | undefined): number | undefined {
   return text !== null && text !== undefined && /^\s*[+-]?\d+\s*$/.test(text) ? Number(text) : undefined;
 }
 
 /**
- * The key that annotations name; `undefined` where the dag, the task or a numeric try is missing: such a pod is nobody's, and the seed's watcher
- * dies of it. `runId` is `null` where the annotation is missing or empty.
+ * Airflow's `annotations_to_key`. `undefined` when dag, task or a numeric try is missing; Airflow's watcher crashes on such a pod. `runId` is `null` when
+ * the annotation is missing or empty.
  */
 export function annotationsToKey(annotations: IdentityAnnotations): TaskKey | undefined {
   const dagId = annotations[LABELS.dagId];
@@ -37,8 +37,8 @@ export function annotationsToKey(annotations: IdentityAnnotations): TaskKey | un
 }
 
 /**
- * The oldest generation's way: the candidate whose label-safe form is what the labels say. Exact values first, so that a task called like
- * another one's safe form keeps its own. A try that is no number counts as the first.
+ * As in Airflow 1.10: the candidate whose label-safe form matches the labels. Exact values are compared first, so that a task whose id equals another
+ * one's safe form is found. A try that is not a number counts as the first.
  */
 export function labelsToKey(
   labels: Readonly<Record<string, string>>,

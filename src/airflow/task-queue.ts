@@ -1,39 +1,37 @@
-/** A queue inside the process: first in, first out, each item acknowledged. @see spec executor §1.2 */
-
-/** Takes never wait. Whoever took an item says `done` for it, whatever came of it. */
+/** A first-in, first-out queue in memory. Taking never waits; every item taken is acknowledged by `done`. */
 export class TaskQueue<T> {
   readonly #items: T[] = [];
   #unfinished = 0;
 
-  /** At the tail. */
+  /** Appends an item. */
   put(item: T): void {
     this.#items.push(item);
     this.#unfinished += 1;
   }
 
-  /** The head, if there is one. */
+  /** Takes the first item; `undefined` when the queue is empty. */
   tryGet(): T | undefined {
     return this.#items.shift();
   }
 
-  /** One item that was taken is dealt with. @throws RangeError for more than were taken */
+  /** Acknowledges one item that was taken. @throws RangeError when called more often than items were taken */
   done(): void {
     if (this.#unfinished <= this.#items.length)
       throw new RangeError('done() was called more often than items were taken');
     this.#unfinished -= 1;
   }
 
-  /** Items waiting. */
+  /** Number of waiting items. */
   get size(): number {
     return this.#items.length;
   }
 
-  /** Items waiting or not acknowledged. */
+  /** Number of items that wait or are not acknowledged. */
   get unfinished(): number {
     return this.#unfinished;
   }
 
-  /** Takes out and acknowledges every waiting item that `which` fits; gives them. */
+  /** Removes and acknowledges every waiting item that `which` accepts; returns them. */
   remove(which: (item: T) => boolean): readonly T[] {
     const removed: T[] = [];
     for (let index = this.#items.length - 1; index >= 0; index -= 1) {

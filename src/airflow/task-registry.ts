@@ -1,4 +1,4 @@
-/** What an executor remembers of its tasks, by the text of their keys. In memory only: pods carry what a successor needs. */
+/** What an executor knows about its tasks, by `keyText`. In memory only: pods carry everything that an adopting executor needs. */
 import type { Log } from '../ports/ambient.ts';
 import type { Cluster } from '../ports/cluster.ts';
 import type { Adopter } from './adoption.ts';
@@ -16,20 +16,20 @@ export class TaskRegistry {
   readonly taskQueue = new TaskQueue<KubernetesJob>();
   readonly resultQueue = new TaskQueue<KubernetesResults>();
   readonly attempts = new Map<string, PodLaunchAttempt>();
-  /** Refused creations so far. */
+  /** Refused creations of each task so far. */
   readonly publishRetries = new Map<string, number>();
-  /** How often a task was taken back because its pod stayed pending. */
+  /** How often a task was revoked because its pod stayed pending. */
   readonly stuckRevocations = new Map<string, number>();
-  /** Epoch milliseconds of `executeAsync`. */
+  /** When `executeAsync` was called for the task, epoch milliseconds. */
   readonly lastHandled = new Map<string, number>();
   readonly launched: LaunchedPods;
 
-  /** `nowMs`: monotonic. */
+  /** @param nowMs monotonic milliseconds */
   constructor(nowMs: () => number) {
     this.launched = new LaunchedPods(nowMs);
   }
 
-  /** The task has ended here: nothing of it is needed any more. */
+  /** Removes everything about a task that has ended. */
   forget(key: TaskKey): void {
     const id = keyText(key);
     for (const known of [this.attempts, this.publishRetries, this.stuckRevocations, this.lastHandled]) known.delete(id);
@@ -37,9 +37,9 @@ export class TaskRegistry {
   }
 }
 
-/** What the parts of a started executor share. */
+/** What the functions of a started executor share. */
 export interface ExecutorParts {
-  /** Slots and events. */
+  /** The executor's slots and events. */
   readonly tasks: Pick<BaseExecutor, 'running' | 'recordEvent' | 'fail' | 'eventOf' | 'dropEvent'>;
   readonly registry: TaskRegistry;
   readonly scheduler: AirflowKubernetesScheduler;
@@ -50,7 +50,7 @@ export interface ExecutorParts {
   readonly log: Log | undefined;
 }
 
-/** As whom pods are adopted. */
+/** The adopter of a started executor. */
 export function adopterOf({ cluster, kubeConfig, owner, scheduler, log }: ExecutorParts): Adopter {
   return { cluster, kubeConfig, owner, writes: scheduler.writes, log };
 }

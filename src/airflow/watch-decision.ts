@@ -1,23 +1,23 @@
-/** What one event of one pod means for its task: the seed's table, first row wins. Pure. @see spec executor §4.4, §4.5, errata executor 1–2 */
+/** What a watch event means for a pod's task: the rules of Airflow's `KubernetesJobWatcher.process_status`, first match wins. Pure. */
 import { ADOPTED, type FailureDetails } from './records.ts';
 import { annotationsToKey } from './task-key.ts';
 import type { WatchedContainer, WatchedPod } from './watched-pod.ts';
 
-/** Kinds of watch events, as the API names them. */
+/** Types of watch events, as the API names them. */
 export type WatchEventType = 'ADDED' | 'MODIFIED' | 'DELETED' | 'BOOKMARK';
 
-/** `none`: nothing to say, and why (for a debug log). `nameless`: the pod names no task; counted and skipped. */
+/** `none`: no record, with the reason for a debug log. `nameless`: the pod names no task. `report`: queue a record with this state. */
 export type WatchDecision =
   | { readonly kind: 'none'; readonly why: string }
   | { readonly kind: 'nameless' }
   | {
       readonly kind: 'report';
-      /** `null`: it succeeded. */
+      /** `null`: the pod succeeded. */
       readonly state: 'failed' | typeof ADOPTED | null;
       readonly details?: FailureDetails | undefined;
     };
 
-/** An image pull that was only put off. */
+/** Message of an image pull that the kubelet has only postponed. */
 const THROTTLED_PULL = 'pull QPS exceeded';
 
 const none = (why: string): WatchDecision => ({ kind: 'none', why });
@@ -28,7 +28,7 @@ function isFatal({ state, reason, message }: WatchedContainer, fatal: readonly s
   return !(reason === 'ErrImagePull' && message === THROTTLED_PULL);
 }
 
-/** `fatalReasons`: reasons of waiting containers that no patience mends; empty: none. */
+/** Decides about one event. @param fatalReasons reasons of waiting containers with which a pending pod counts as failed */
 export function decideStatus(
   pod: WatchedPod,
   event: WatchEventType,
@@ -37,27 +37,27 @@ export function decideStatus(
   const key = annotationsToKey(pod.annotations);
   const dated = Boolean(pod.annotations['logical_date'] ?? pod.annotations['execution_date']);
   if (key === undefined || (key.runId === null && !dated)) return { kind: 'nameless' };
-  if (pod.revoked) return none('its task was taken back');
+  if (pod.revoked) return none('the task was revoked');
   if (event === 'DELETED' && !pod.deleting) return { kind: 'report', state: ADOPTED };
   if (pod.reason === 'ProviderFailed') return failed();
   switch (pod.phase) {
     case 'Pending': {
-      if (event === 'DELETED') return none('it was deleted before it started');
+      if (event === 'DELETED') return none('deleted before it started');
       const fatal = [...pod.initContainers, ...pod.containers.slice(0, 1)].find((one) => isFatal(one, fatalReasons));
-      return fatal === undefined ? none('it is pending') : failed();
+      return fatal === undefined ? none('pending') : failed();
     }
     case 'Failed':
       return failed(failureDetails(pod));
     case 'Succeeded':
       return { kind: 'report', state: null };
     case 'Running':
-      return event === 'DELETED' ? failed() : none('it is running');
+      return event === 'DELETED' ? failed() : none('running');
     default:
-      return none(`its phase is ${pod.phase}`);
+      return none(`phase ${pod.phase}`);
   }
 }
 
-/** Why a failed pod failed; `undefined` for a pod in any other phase. Init containers speak first. */
+/** Why a failed pod failed; `undefined` in any other phase. Init containers are examined first. */
 export function failureDetails(pod: WatchedPod): FailureDetails | undefined {
   if (pod.phase !== 'Failed') return undefined;
   return {
@@ -87,12 +87,12 @@ function containerDetails(
   };
 }
 
-/** One line about why, for events and logs. */
+/** The failure as one line for events and logs. */
 export function failureText(details: FailureDetails): string {
   const { podReason, podMessage, containerName, containerReason, exitCode } = details;
   const pod = podReason === undefined ? 'the pod failed' : `the pod failed: ${podReason}`;
-  const said = podMessage === undefined ? '' : ` (${podMessage})`;
-  if (containerName === undefined) return `${pod}${said}`;
+  const message = podMessage === undefined ? '' : ` (${podMessage})`;
+  if (containerName === undefined) return `${pod}${message}`;
   const code = exitCode === undefined ? '' : ` with exit code ${exitCode}`;
-  return `${pod}${said}; container ${containerName} ended${code}${containerReason === undefined ? '' : `: ${containerReason}`}`;
+  return `${pod}${message}; container ${containerName} ended${code}${containerReason === undefined ? '' : `: ${containerReason}`}`;
 }

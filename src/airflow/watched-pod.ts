@@ -1,4 +1,4 @@
-/** A pod as an executor's decisions see it, whether it comes from the shared watch or as JSON of the API. */
+/** A pod as the executor's decisions need it, made from the cluster's watch or from API JSON. */
 import { type JsonRecord, numberIn, recordIn, recordsIn, textIn } from '../core/json.ts';
 import type { ContainerProjection, PodProjection } from '../core/pod/projection.ts';
 import { LABELS, TASK_ANNOTATIONS } from '../core/pod/labels.ts';
@@ -22,9 +22,9 @@ export interface WatchedPod {
   readonly phase: string;
   readonly reason: string | undefined;
   readonly message: string | undefined;
-  /** Its deletion was asked for. */
+  /** Its deletion was requested. */
   readonly deleting: boolean;
-  /** Its task was taken back. */
+  /** Its task was revoked. */
   readonly revoked: boolean;
   readonly annotations: IdentityAnnotations;
   readonly initContainers: readonly WatchedContainer[];
@@ -34,17 +34,17 @@ export interface WatchedPod {
 function containerOf(status: JsonRecord): WatchedContainer {
   const state = recordIn(status, 'state');
   const kind = (['terminated', 'running', 'waiting'] as const).find((one) => one in state) ?? 'none';
-  const said = recordIn(state, kind);
+  const details = recordIn(state, kind);
   return {
     name: textIn(status, 'name') ?? '',
     state: kind,
-    reason: textIn(said, 'reason'),
-    message: textIn(said, 'message'),
-    exitCode: numberIn(said, 'exitCode'),
+    reason: textIn(details, 'reason'),
+    message: textIn(details, 'message'),
+    exitCode: numberIn(details, 'exitCode'),
   };
 }
 
-/** The annotations that name a task. */
+/** The annotations that name a pod's task. */
 export function identityAnnotationsOf(pod: JsonRecord): IdentityAnnotations {
   const annotations = recordIn(recordIn(pod, 'metadata'), 'annotations');
   const found: Record<string, string> = {};
@@ -55,7 +55,7 @@ export function identityAnnotationsOf(pod: JsonRecord): IdentityAnnotations {
   return found;
 }
 
-/** From a pod object of the API. */
+/** Makes it from a pod object of the API. */
 export function watchedPod(pod: JsonRecord): WatchedPod {
   const metadata = recordIn(pod, 'metadata');
   const status = recordIn(pod, 'status');
@@ -83,7 +83,7 @@ const projected = ({ name, state, reason, message, exitCode }: ContainerProjecti
   exitCode,
 });
 
-/** From the shared watch. A pod that no executor made has no annotations to go by. */
+/** Makes it from a projection of the watch. Pods that no executor created have no annotations. */
 export function projectedPod(pod: PodProjection): WatchedPod {
   return {
     name: pod.name,

@@ -1,4 +1,4 @@
-/** The pod of a task with a command: template, then what the task needs, then the task's override, merged in that order. Pure except for random names. */
+/** The pod of a task with a command: template, task settings and override, merged in this order. Pure except for random names. */
 import { randomInt } from 'node:crypto';
 import { isRecord, type JsonRecord, recordIn, recordsIn, textIn } from '../core/json.ts';
 import {
@@ -18,7 +18,7 @@ export const BASE_CONTAINER = 'base';
 export const RANDOM_LENGTH = 8;
 const ALPHABET = 'abcdefghijklmnopqrstuvwxyz0123456789';
 
-/** Template, task and override do not make one pod. */
+/** Template, task settings and override cannot be merged into a pod. */
 export class PodReconciliationError extends ReentryError {
   override readonly name = 'PodReconciliationError';
   constructor(message: string, cause?: unknown) {
@@ -26,7 +26,7 @@ export class PodReconciliationError extends ReentryError {
   }
 }
 
-/** The caller's own change to the pod failed; `cause` is what it threw. */
+/** `mutatePod` threw; the exception is the `cause`. */
 export class PodMutationHookError extends ReentryError {
   override readonly name = 'PodMutationHookError';
   constructor(message: string, cause: unknown) {
@@ -39,21 +39,21 @@ export function randStr(length: number): string {
   return Array.from({ length }, () => ALPHABET.charAt(randomInt(ALPHABET.length))).join('');
 }
 
-/** What a pod is made of. */
+/** The input of `constructPod`. */
 export interface ConstructPodOptions extends ExecutorPodIdentity {
-  /** Longer than 63 characters is cut and gets a random suffix. */
+  /** Name of the pod; when longer than 63 characters, it is cut and gets a random suffix. */
   readonly podId: string;
   readonly namespace: string;
-  /** Beats the template's image; the override's beats both. Absent or empty: the template's. */
+  /** Overrides the template's image, and is overridden by the override's. Absent or empty: the template's. */
   readonly kubeImage?: string | undefined;
   /** Arguments of the first container. */
   readonly args: readonly string[];
   readonly podOverride?: unknown;
   readonly baseWorkerPod?: JsonRecord | undefined;
-  /** Put on the pod after everything else: whoever tracks pods by them must not lose one to an override. */
+  /** Set after the merge, so that an override cannot remove the labels by which pods are tracked. */
   readonly labels?: Readonly<Record<string, string>>;
   readonly annotations?: Readonly<Record<string, string>>;
-  /** The caller's last change. What it throws becomes a `PodMutationHookError`. */
+  /** Changes the finished pod, like Airflow's `pod_mutation_hook`. Its exceptions become a `PodMutationHookError`. */
   readonly mutatePod?: ((pod: JsonRecord) => JsonRecord) | undefined;
   readonly random?: (length: number) => string;
 }
@@ -65,7 +65,7 @@ function overrideOf(value: unknown): JsonRecord | undefined {
   return value;
 }
 
-/** What keeps a value from being (a part of) a pod; `undefined` when nothing does. */
+/** Why a value is not a pod or part of one; `undefined` when it is. */
 export function podProblem(value: unknown): string | undefined {
   if (!isRecord(value)) return 'is not an object';
   for (const part of ['metadata', 'spec']) {
@@ -80,8 +80,8 @@ export function podProblem(value: unknown): string | undefined {
 }
 
 /**
- * The pod of one try. The override beats what the task needs, that beats the template; `restartPolicy` is `Never` where nobody says another one,
- * because a container that Kubernetes starts again would run the task twice.
+ * The pod of one try. The override wins over the task settings, which win over the template. `restartPolicy` defaults to `Never`: a container that
+ * Kubernetes restarts would run the task twice.
  * @throws PodReconciliationError, PodMutationHookError
  */
 export function constructPod(options: ConstructPodOptions): JsonRecord {
@@ -111,14 +111,14 @@ export function constructPod(options: ConstructPodOptions): JsonRecord {
   try {
     merged = reconcilePods(reconcilePods(baseWorkerPod, dynamic), override);
   } catch (error) {
-    throw new PodReconciliationError(`the pod could not be put together: ${messageOf(error)}`, error);
+    throw new PodReconciliationError(`template, task and override do not make a pod: ${messageOf(error)}`, error);
   }
   const pod = identified(merged, options);
   if (options.mutatePod === undefined) return pod;
   try {
     return options.mutatePod(pod);
   } catch (error) {
-    throw new PodMutationHookError(`the change to the pod failed: ${messageOf(error)}`, error);
+    throw new PodMutationHookError(`the pod mutation hook failed: ${messageOf(error)}`, error);
   }
 }
 

@@ -1,4 +1,4 @@
-/** What a task's `executorConfig` asks of its pod: an override, and a template by name. */
+/** Reads a task's `executorConfig`: the pod override, and the name of a pod template. */
 import { isRecord, type JsonRecord } from '../core/json.ts';
 import { ReentryError } from '../errors.ts';
 import { podProblem } from './construct-pod.ts';
@@ -11,8 +11,8 @@ const refused = (message: string): ReentryError =>
   });
 
 /**
- * The pod override in a task's `executorConfig`; `undefined` where it has none. The oldest generation's dictionary (`KubernetesExecutor: {…}`, or a
- * `KubernetesExecutorConfig`) is turned into one; a bare pod is refused, because nothing in it would be looked at.
+ * The pod override in a task's `executorConfig`; `undefined` when it has none. The form of Airflow 1.10 (`KubernetesExecutor: {…}`, or a
+ * `KubernetesExecutorConfig`) is converted. A bare pod is refused: it would have no effect.
  * @throws ReentryError CONFIG_INVALID
  */
 export function podOverrideIn(executorConfig: unknown): JsonRecord | undefined {
@@ -35,11 +35,11 @@ export function podOverrideIn(executorConfig: unknown): JsonRecord | undefined {
   return override;
 }
 
-/** The template that a task's `executorConfig` names, if it does. @throws ReentryError CONFIG_INVALID for one that is no text */
+/** The pod template that a task's `executorConfig` names; `undefined` when it names none. @throws ReentryError CONFIG_INVALID when it is not a string */
 export function podTemplateFileIn(executorConfig: unknown): string | undefined {
   if (!isRecord(executorConfig)) return undefined;
   const file = executorConfig['podTemplateFile'] ?? executorConfig['pod_template_file'];
   if (file === undefined || file === null || file === '') return undefined;
-  if (typeof file !== 'string') throw refused('"podTemplateFile" is not a text');
+  if (typeof file !== 'string') throw refused('"podTemplateFile" is not a string');
   return file;
 }

@@ -1,9 +1,9 @@
-/** How the oldest generation's tasks asked for a pod of their own: fifteen fields. @see spec executor §7.8 */
+/** `KubernetesExecutorConfig` of Airflow 1.10: fifteen pod settings of a task, and their conversion to a pod override. */
 import { isRecord, type JsonRecord } from '../core/json.ts';
 import { isUnset } from '../core/pod/merge.ts';
 import { ReentryError } from '../errors.ts';
 
-/** The fields in the seed's order, ours → the dictionary's. */
+/** The fields in Airflow's order: camelCase → name in the dictionary. */
 const FIELDS = {
   image: 'image',
   imagePullPolicy: 'image_pull_policy',
@@ -40,18 +40,18 @@ const NAMES: readonly Field[] = [
   'labels',
 ];
 
-/** The fields as given; `undefined` is unset. */
+/** The fields as given; `undefined`: unset. */
 export type KubernetesExecutorConfigFields = Readonly<Partial<Record<Field, unknown>>>;
 
-/** What is used where the dictionary says nothing. */
+/** Defaults of fields that the dictionary leaves out. */
 const DEFAULTS: KubernetesExecutorConfigFields = { annotations: {}, volumes: [], volumeMounts: [], labels: {} };
 
-/** Image, resources, scheduling, volumes and labels of a task's pod, each optional. Turned into a pod override when the task is queued. */
+/** Image, resources, scheduling, volumes and labels of a task's pod, each optional. Converted to a pod override when the task is queued. */
 export class KubernetesExecutorConfig {
   /** Image of the task's container. */
   readonly image: unknown;
   readonly imagePullPolicy: unknown;
-  /** Memory asked for, as Kubernetes writes quantities. */
+  /** Memory request, as a Kubernetes quantity. */
   readonly requestMemory: unknown;
   readonly requestCpu: unknown;
   readonly limitMemory: unknown;
@@ -89,8 +89,8 @@ export class KubernetesExecutorConfig {
   }
 
   /**
-   * Reads the sub-dictionary `KubernetesExecutor`; its fields may be spelt either way. `undefined` or `null` gives a config without anything set.
-   * @throws ReentryError CONFIG_INVALID for what is no dictionary, and for a field that does not exist
+   * Reads the sub-dictionary `KubernetesExecutor`; field names may be camelCase or snake_case. `undefined` or `null` gives an empty config.
+   * @throws ReentryError CONFIG_INVALID when it is not an object, or for an unknown field
    */
   static fromDict(obj: unknown): KubernetesExecutorConfig {
     if (obj === undefined || obj === null) return new KubernetesExecutorConfig();
@@ -105,12 +105,12 @@ export class KubernetesExecutorConfig {
     return new KubernetesExecutorConfig(fields);
   }
 
-  /** The fifteen fields by the dictionary's own names; unset ones are `null`. */
+  /** The fifteen fields by their names in the dictionary; unset ones are `null`. */
   asDict(): Readonly<Record<string, unknown>> {
     return Object.fromEntries(NAMES.map((name) => [FIELDS[name], this[name] ?? null]));
   }
 
-  /** Every field in the seed's order: `KubernetesExecutorConfig(image="alpine", image_pull_policy=null, …)`. */
+  /** Every field in Airflow's order: `KubernetesExecutorConfig(image="alpine", image_pull_policy=null, …)`. */
   toString(): string {
     const fields = Object.entries(this.asDict()).map(([name, value]) => `${name}=${JSON.stringify(value)}`);
     return `KubernetesExecutorConfig(${fields.join(', ')})`;
@@ -129,7 +129,7 @@ const GPU = 'nvidia.com/gpu';
 const present = (fields: JsonRecord): JsonRecord =>
   Object.fromEntries(Object.entries(fields).filter(([, value]) => !isUnset(value)));
 
-/** What the configuration's own sections give to every pod that does not say otherwise. */
+/** Settings of the configuration for pods whose config leaves them out. */
 export interface LegacyDefaults {
   readonly imagePullPolicy?: string | undefined;
   readonly nodeSelectors?: JsonRecord | undefined;
@@ -138,7 +138,7 @@ export interface LegacyDefaults {
   readonly annotations?: Readonly<Record<string, string>> | undefined;
 }
 
-/** The override that a config stands for. A limit is a limit even without its request; the seed dropped it then. */
+/** Converts a config to a pod override. A limit applies without its request as well; Airflow 1.10 dropped it then. */
 export function legacyPod(config: KubernetesExecutorConfig, defaults: LegacyDefaults = {}): JsonRecord {
   const key = config.gcpServiceAccountKey;
   const annotations = {

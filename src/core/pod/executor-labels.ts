@@ -1,4 +1,4 @@
-/** Labels that select an executor's pods, annotations that name their task, and the selector for one try. Where both say something, annotations win. @see spec executor §7.3 */
+/** Labels that select the pods of command tasks, annotations that name their task, and dates as label values. Where both exist, annotations win. */
 import { LABEL_TRUE, LABELS, makeSafeLabelValue } from './labels.ts';
 
 /** One try of one task. */
@@ -12,17 +12,17 @@ export interface TaskKey {
   readonly mapIndex: number;
 }
 
-/** What a pod is labelled with. */
+/** The task and owner that a pod's labels name. */
 export interface ExecutorPodIdentity extends TaskKey {
-  /** Who launches it; absent: nobody in particular. */
+  /** Id of the scheduler or queue that launches the pod. */
   readonly owner?: string | undefined;
-  /** ISO 8601; executors leave it out, the run id says it. */
+  /** ISO 8601; left out when there is a run id. */
   readonly logicalDate?: string | undefined;
-  /** Version of the service, for people; not part of selectors. */
+  /** Version of this software; informational, not part of selectors. */
   readonly version?: string | undefined;
 }
 
-/** The seed's `build_labels_for_k8s_executor_pod`: every value in its label-safe form. */
+/** Airflow's `build_labels_for_k8s_executor_pod`: every value in its label-safe form. */
 export function buildLabelsForK8sExecutorPod(identity: ExecutorPodIdentity): Readonly<Record<string, string>> {
   const { dagId, taskId, runId, tryNumber, mapIndex, owner, logicalDate, version } = identity;
   return {
@@ -38,7 +38,7 @@ export function buildLabelsForK8sExecutorPod(identity: ExecutorPodIdentity): Rea
   };
 }
 
-/** The annotations of a try: ids as they are. */
+/** The annotations of a try: ids unchanged. */
 export function executorPodAnnotations(identity: ExecutorPodIdentity): Readonly<Record<string, string>> {
   const { dagId, taskId, runId, tryNumber, mapIndex, logicalDate } = identity;
   return {
@@ -55,8 +55,9 @@ const ISO =
   /^(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}:\d{2}(?::\d{2})?)(?:[.,](\d{1,9}))?(Z|[+-]\d{2}:?\d{2}(?::\d{2}(?:\.\d{1,6})?)?)?)?$/;
 
 /**
- * A date the way the seed writes it: seconds always, six digits of a fraction or none, an offset only where one was given (`Z` is `+00:00`).
- * @throws RangeError for what is no date
+ * A date as Python's `isoformat` writes it: always with seconds, six fractional digits or none, an offset only when one was given (`Z` is `+00:00`). Dates
+ * are strings because a `Date` would lose offset and microseconds.
+ * @throws RangeError when it is not a date
  */
 export function isoText(date: string | Date): string {
   const text = typeof date === 'string' ? date.trim() : date.toISOString();
@@ -72,12 +73,12 @@ export function isoText(date: string | Date): string {
   return `${day}T${seconds}${/^0*$/.test(micros) ? '' : `.${micros}`}${offset}`;
 }
 
-/** A date as a label value: `2024-01-02T03_04_05_plus_00_00`. @throws RangeError for what is no date */
+/** A date as a label value, which may not contain ":" or "+": `2024-01-02T03_04_05_plus_00_00`. @throws RangeError when it is not a date */
 export function datetimeToLabelSafeDatestring(date: string | Date): string {
   return isoText(date).replaceAll(':', '_').replaceAll('+', '_plus_');
 }
 
-/** The date behind a label value, as ISO text. @throws RangeError where there is none */
+/** The date in a label value, as ISO text. @throws RangeError when it holds none */
 export function labelSafeDatestringToDatetime(text: string): string {
   return isoText(text.replaceAll('_plus_', '+').replaceAll('_', ':'));
 }
