@@ -29,7 +29,7 @@ import {
 } from '../../../src/core/pod/names.ts';
 import { podParamsSchema } from '../../../src/operator/pod-params.ts';
 
-const RUNS = { numRuns: 200 };
+const RUNS = { numRuns: 100 };
 /** Any text: all of Unicode, long ones, and the characters that names and labels trip over. */
 const anyText = fc.oneof(
   fc.string({ unit: 'binary', maxLength: 300 }),
