@@ -1,39 +1,39 @@
 /** Lifecycle events as CloudEvents 1.0, structured JSON. @see https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md */
+import { z } from 'zod';
 import { count } from './fields.ts';
 import { diagnosisSchema, FINAL_STATES, logsSummarySchema, resultRefSchema } from './outcome.ts';
 import { podRefSchema } from './pods.ts';
 import { EVENT_TYPES } from './subjects.ts';
 import type { RunKey, EventType } from './subjects.ts';
-import { z } from 'zod';
 
-/** `data` of `completed`. @see design §3 */
+/** `data` of a `completed` event. */
 export const completedDataSchema = z.looseObject({
   tenant: z.string(),
   runId: z.string(),
   state: z.enum(FINAL_STATES),
-  attempt: z.number().int(),
-  parentRunId: z.string().optional(),
+  attempt: z.number().int().describe('Number of the last attempt, from 1.'),
+  parentRunId: z.string().optional().describe('The run that this one repeats.'),
   exitCode: z.number().int().optional(),
-  result: z.json().optional(),
-  resultRef: resultRefSchema.optional(),
-  diagnosis: diagnosisSchema.optional(),
+  result: z.json().optional().describe('The result, where it has at most 4 KiB.'),
+  resultRef: resultRefSchema.optional().describe('A larger result; fetch it with the service `result`.'),
+  diagnosis: diagnosisSchema.optional().describe('Why it did not succeed.'),
   logs: logsSummarySchema.optional(),
   pod: podRefSchema.extend({ node: z.string().optional() }).optional(),
-  timings: z.record(z.string(), z.iso.datetime()),
+  timings: z.record(z.string(), z.iso.datetime()).describe('When each stage was passed.'),
 });
 export type CompletedData = z.infer<typeof completedDataSchema>;
 
-/** `data` of the other lifecycle events. */
+/** `data` of any other lifecycle event. */
 export const lifecycleDataSchema = z.looseObject({
   tenant: z.string(),
   runId: z.string(),
-  attempt: z.number().int(),
-  step: count,
+  attempt: z.number().int().describe('From 1.'),
+  step: count.describe('Grows with each step of the run.'),
   pod: podRefSchema.optional(),
   at: z.iso.datetime(),
-  why: z.string().optional(),
+  why: z.string().optional().describe('Why it is deferred or retried.'),
   diagnosis: diagnosisSchema.optional(),
-  notBefore: z.iso.datetime().optional(),
+  notBefore: z.iso.datetime().optional().describe('When the next attempt may start.'),
 });
 export type LifecycleData = z.infer<typeof lifecycleDataSchema>;
 
@@ -44,9 +44,9 @@ const cloudEventType = (type: EventType) => `dev.reentry.run.${type}.v1`;
 
 const envelope = {
   specversion: z.literal('1.0'),
-  id: z.string().min(1).describe('<tenant>/<runId>/<step>/<type>, the same when it is delivered twice'),
-  source: z.string().min(1).describe('reentry/<tenant>, percent-encoded'),
-  subject: z.string().min(1).describe('the run id'),
+  id: z.string().min(1).describe('`<tenant>/<runId>/<step>/<type>`; the same when the event is delivered twice.'),
+  source: z.string().min(1).describe('`reentry/<tenant>`, percent-encoded.'),
+  subject: z.string().min(1).describe('The run id.'),
   time: z.iso.datetime(),
   datacontenttype: z.literal('application/json'),
 } as const;
@@ -68,12 +68,12 @@ export const lifecycleEventSchema = z.looseObject({
 /** Any event. */
 export const cloudEventSchema = z.union([completedEventSchema, lifecycleEventSchema]);
 
-/** An event's stable id. */
+/** Id of an event. */
 export function eventId({ tenant, runId }: RunKey, step: number, type: EventType): string {
   return `${tenant}/${runId}/${String(step)}/${type}`;
 }
 
-/** An event as it is published. `atMs`: epoch milliseconds. */
+/** An event, ready to be published. `atMs`: epoch milliseconds. */
 export function cloudEvent(
   run: RunKey,
   type: EventType,

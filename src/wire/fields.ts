@@ -1,18 +1,21 @@
-/** Fields that several messages share. */
-import { WIRE_VERSION } from '../core/wire-version.ts';
+/** Field schemas that several messages share. */
 import { z } from 'zod';
+import { WIRE_VERSION } from '../core/wire-version.ts';
 
-/** Every internal message's `v`. */
+/** `v` of every internal message: the version that wrote it. This version reads one back and one ahead. */
 export const version = z
   .number()
   .int()
   .min(WIRE_VERSION - 1)
   .max(WIRE_VERSION + 1);
 
-export const instant = z.number().int().nonnegative().describe('epoch milliseconds, broker time');
+/** An instant: epoch milliseconds, by the broker's clock. */
+export const instant = z.number().int().nonnegative().describe('Epoch milliseconds, broker time.');
 
+/** A whole number from 0. */
 export const count = z.number().int().nonnegative();
 
+/** A duration in seconds: 0 to 366 days. */
 export const seconds = z
   .number()
   .nonnegative()

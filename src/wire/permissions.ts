@@ -1,4 +1,4 @@
-/** Who may publish and subscribe what: one table, from which the users of a NATS server are configured. @see spec protocol §11 */
+/** Who may publish and subscribe what: one table, from which the users of a NATS server are configured. */
 import { consumers, watchHeartbeatKeys } from './streams.ts';
 import type { Bucket, Layout, Subscriber } from './streams.ts';
 import { LANES, keys } from './subjects.ts';
@@ -8,11 +8,11 @@ import { DEFAULT_EXECUTOR_QUEUE, DEFAULT_QUEUE, DEFAULT_TENANT, enc } from './to
 export const PERMISSION_ROLES = ['client', 'worker', 'executor', 'triggerer', 'setup'] as const;
 export type PermissionRole = (typeof PERMISSION_ROLES)[number];
 
-/** For whom permissions are made. */
+/** What permissions are made for. */
 export interface PermissionScope {
   /** Tenant of a client. */
   readonly tenant: string;
-  /** Queues that a worker serves; in a row, those that the role it is made for serves. */
+  /** Queues that a worker serves. Inside a row: the queues of the role the row is made for. */
   readonly queues: readonly string[];
   /** Queues that an executor serves. */
   readonly executorQueues: readonly string[];
@@ -20,7 +20,7 @@ export interface PermissionScope {
   readonly feeds: readonly string[];
 }
 
-/** One row: what it is for, its subjects, and who may do what. */
+/** One row: what it is for, its subjects, and which roles may publish or subscribe. */
 export interface PermissionRow {
   readonly what: string;
   readonly subjects: (layout: Layout, scope: PermissionScope) => readonly string[];
@@ -36,7 +36,7 @@ const keyed = (bucket: Bucket) => [
   `$JS.API.DIRECT.GET.${bucket.stream}`,
   `$JS.API.STREAM.MSG.GET.${bucket.stream}`,
 ];
-/** What a watch of a whole bucket needs: an ephemeral consumer on it. */
+/** A watch of a whole bucket: an ephemeral consumer. */
 const watched = (bucket: Bucket) => [
   `$JS.API.STREAM.INFO.${bucket.stream}`,
   `$JS.API.CONSUMER.CREATE.${bucket.stream}.*.${bucket.all}`,
@@ -47,29 +47,29 @@ const watched = (bucket: Bucket) => [
 const pulled = (stream: string, consumer: string) => [
   `$JS.API.CONSUMER.MSG.NEXT.${stream}.${consumer}`,
   `$JS.ACK.${stream}.${consumer}.>`,
-  // With a domain and an account in it (ADR-15).
+  // With domain and account. @see https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-15.md
   `$JS.ACK.*.*.${stream}.${consumer}.>`,
 ];
 const feedsOf = ({ tenant, feeds }: PermissionScope): readonly Subscriber[] => feeds.map((name) => ({ tenant, name }));
 
 const WORKERS = ['worker', 'executor'] as const;
 
-/** The table. A client never gets CONSUMER.CREATE (its body can name a push subject the client may not publish to) nor the state bucket. */
+/** The table. A client gets neither CONSUMER.CREATE, whose body can name a push subject that the client may not publish to, nor the state bucket. */
 export const PERMISSIONS: readonly PermissionRow[] = [
   {
-    what: "run requests of one's own tenant",
+    what: "run requests of the client's tenant",
     subjects: ({ subjects }, { tenant }) => [subjects.run.tenant(tenant)],
     publish: ['client'],
     subscribe: [],
   },
   {
-    what: "services for one's own tenant",
+    what: "services for the client's tenant",
     subjects: ({ subjects }, { tenant }) => [subjects.service.ofTenant(tenant)],
     publish: ['client'],
     subscribe: [],
   },
   {
-    what: "events, logs and live logs of one's own tenant",
+    what: "events, logs and live logs of the client's tenant",
     subjects: ({ subjects }, { tenant }) => [
       subjects.event.ofTenant(tenant),
       subjects.log.ofTenant(tenant),
@@ -79,13 +79,13 @@ export const PERMISSIONS: readonly PermissionRow[] = [
     subscribe: ['client'],
   },
   {
-    what: "the last event of one's own runs",
+    what: "the last event of the tenant's runs",
     subjects: ({ subjects, assets }, { tenant }) => [directGet(assets.events, subjects.event.ofTenant(tenant))],
     publish: ['client'],
     subscribe: [],
   },
   {
-    what: "one's own durable feeds",
+    what: "the client's durable feeds",
     subjects: ({ assets }, scope) =>
       feedsOf(scope).flatMap((feed) => [
         `$JS.API.CONSUMER.INFO.${assets.events}.${consumers.feed(feed)}`,
@@ -95,7 +95,7 @@ export const PERMISSIONS: readonly PermissionRow[] = [
     subscribe: [],
   },
   {
-    what: "replies to one's own requests",
+    what: "replies to the client's requests",
     subjects: (_layout, { tenant }) => [`_INBOX_client_${enc(tenant)}.>`],
     publish: [],
     subscribe: ['client'],
@@ -108,14 +108,13 @@ export const PERMISSIONS: readonly PermissionRow[] = [
   })),
   {
     what: 'answers of services, to inboxes only',
-    // Tenants' inboxes end in their own token, which no wildcard of part of a token can name: so what a client asked for is answered through
-    // `allow_responses`, and only the common inbox stands here.
+    // No wildcard matches part of a token, so the inboxes `_INBOX_client_<tenant>` cannot be listed here: `allow_responses` covers them.
     subjects: () => ['_INBOX.>'],
     publish: WORKERS,
     subscribe: [],
   },
   {
-    what: 'messages of the queues that are served',
+    what: 'messages of the queues it serves',
     subjects: ({ assets }, { queues }) =>
       queues.flatMap((queue) => [
         ...pulled(assets.runs, consumers.intake(queue)),
@@ -125,7 +124,7 @@ export const PERMISSIONS: readonly PermissionRow[] = [
     subscribe: [],
   },
   {
-    what: 'how much waits in the queues that are served',
+    what: 'number of waiting messages in the queues it serves',
     subjects: ({ assets }, { queues }) =>
       queues.flatMap((queue) => [
         `$JS.API.CONSUMER.INFO.${assets.runs}.${consumers.intake(queue)}`,
@@ -135,7 +134,7 @@ export const PERMISSIONS: readonly PermissionRow[] = [
     subscribe: [],
   },
   {
-    what: 'run requests on behalf of submit, and of replayed dead letters',
+    what: 'run requests for service submit and for replayed dead letters',
     subjects: ({ subjects }) => [`${subjects.root}.run.>`],
     publish: [...WORKERS, 'setup'],
     subscribe: [],
@@ -159,7 +158,7 @@ export const PERMISSIONS: readonly PermissionRow[] = [
     subscribe: [],
   },
   {
-    what: 'who follows a run live',
+    what: 'requests about following logs',
     subjects: ({ subjects }) => [subjects.follow.all],
     publish: WORKERS,
     subscribe: WORKERS,
@@ -180,7 +179,7 @@ export const PERMISSIONS: readonly PermissionRow[] = [
     subscribe: [],
   },
   {
-    what: 'fill of the buckets, and the clock of the broker',
+    what: 'fill of the buckets and clock of the broker',
     subjects: ({ assets }) =>
       [
         assets.runs,
@@ -210,7 +209,7 @@ export const PERMISSIONS: readonly PermissionRow[] = [
       `$JS.API.STREAM.PURGE.${resultBucket.stream}`,
       `$JS.API.STREAM.MSG.GET.${resultBucket.stream}`,
       `$JS.API.DIRECT.GET.${resultBucket.stream}.>`,
-      // The library reads an object through an ordered consumer, and looks up its stream by subject.
+      // The library looks up an object's stream by subject and reads the object through an ordered consumer.
       '$JS.API.STREAM.NAMES',
       `$JS.API.CONSUMER.CREATE.${resultBucket.stream}`,
       `$JS.API.CONSUMER.CREATE.${resultBucket.stream}.>`,
@@ -228,7 +227,7 @@ export const PERMISSIONS: readonly PermissionRow[] = [
     subscribe: [...WORKERS, 'triggerer'],
   },
   {
-    what: 'gates of queues: pause and resume',
+    what: 'pausing and resuming queues',
     subjects: ({ assets: { subscriptionBucket } }) => [subscriptionBucket.subject(keys.queue('*'))],
     publish: ['setup'],
     subscribe: [],
@@ -237,7 +236,7 @@ export const PERMISSIONS: readonly PermissionRow[] = [
     what: 'heartbeats of triggerers',
     subjects: ({ subjects }) => [subjects.heartbeat.all],
     publish: ['triggerer'],
-    // `status --triggerers` is for whoever operates the installation.
+    // `status --triggerers` is for the installation's operator.
     subscribe: ['triggerer', 'worker', 'executor', 'setup'],
   },
   {
@@ -264,21 +263,21 @@ export const PERMISSIONS: readonly PermissionRow[] = [
     subscribe: [],
   },
   {
-    what: 'making streams, buckets and consumers; reading dead letters and what they are about',
+    what: 'creating streams, buckets and consumers; reading dead letters and their runs',
     subjects: () => ['$JS.API.>'],
     publish: ['setup'],
     subscribe: [],
   },
 ];
 
-/** What one role may do. `responses`: may answer whoever asked it. */
+/** Permissions of a role. `responses`: may answer the requests it receives. */
 export interface RolePermissions {
   readonly publish: readonly string[];
   readonly subscribe: readonly string[];
   readonly responses: boolean;
 }
 
-/** The subjects of one row that a process of these roles may use on that side; empty where none of them has the row. */
+/** The subjects of one row that a process of these roles may use on that side; empty where the row is for none of them. */
 export function rowSubjects(
   row: PermissionRow,
   side: 'publish' | 'subscribe',
@@ -295,7 +294,7 @@ export function rowSubjects(
   return [...new Set(found)];
 }
 
-/** Permissions of a process that has these roles: the union of their rows, and no more. */
+/** Permissions of a process with these roles: the union of their rows. */
 export function permissionsOf(
   roles: readonly PermissionRole[],
   layout: Layout,
@@ -311,44 +310,44 @@ export function permissionsOf(
   };
 }
 
-/** Permissions as a server's configuration takes them (JSON is valid there), for one user. */
+/** Permissions of one user, as a server's configuration takes them. JSON is valid there. */
 export function natsUserPermissions({ publish, subscribe, responses }: RolePermissions) {
   return {
     publish: { allow: publish },
     subscribe: { allow: subscribe },
-    // One answer per request, within the longest a client waits.
+    // One answer per request, for as long as a client may wait.
     ...(responses ? { allow_responses: { max: 1, ttl: '2m' } } : {}),
   };
 }
 
-/** Roles that a process of the installation may have, alone or together. */
+/** Roles that a process may have, alone or together. */
 export type ProcessRole = Exclude<PermissionRole, 'client' | 'setup'>;
 
 /** Every role in a process of its own. */
 const APART: readonly (readonly ProcessRole[])[] = [['worker'], ['executor'], ['triggerer']];
 
-/** What a process is called by whoever grants it something: its role, or `serve` where it has several. */
+/** Name of a process in user names: its role, or `serve` where it has several. */
 export function processName(roles: readonly ProcessRole[]): ProcessRole | 'serve' {
   const [first, ...rest] = roles;
   return first === undefined || rest.length > 0 ? 'serve' : first;
 }
 
-/** A user of the broker: a process's, or a tenant's client. */
+/** A user of the broker: a process, or the client of a tenant. */
 export interface NatsUser {
   readonly user: string;
-  /** Variable of nats-server's environment that its password comes from. */
+  /** Environment variable of nats-server with the user's password. */
   readonly passwordFrom: string;
   readonly permissions: ReturnType<typeof natsUserPermissions>;
 }
 
-/** One user for each kind of process, and one client for each tenant. */
+/** One user per kind of process, and one client per tenant. */
 export function natsUsers(
   layout: Layout,
   settings: {
     readonly queues: readonly string[];
     readonly executorQueues: readonly string[];
     readonly tenants: readonly { readonly tenant: string; readonly feeds: readonly string[] }[];
-    /** Which roles run together; those of `serve` need no users of their own. Default: each alone. */
+    /** Roles that run together; those of `serve` have no user of their own. Default: each role alone. */
     readonly processes?: readonly (readonly ProcessRole[])[];
   },
 ): readonly NatsUser[] {
@@ -365,14 +364,14 @@ export function natsUsers(
   ];
 }
 
-/** The users as a part of a nats-server's configuration; include it, or put its list into an account. */
+/** The users as a part of nats-server's configuration: include the file, or copy the list into an account. */
 export function natsConfiguration(users: readonly NatsUser[]): string {
   const lines = users.map(
     ({ user, passwordFrom, permissions }) =>
       `    { user: ${JSON.stringify(user)}, password: $${passwordFrom},\n      permissions: ${JSON.stringify(permissions)} }`,
   );
   return [
-    '# Users of reentry, one for each kind of process and each tenant. Passwords come from the environment of nats-server.',
+    '# Users of reentry: one per kind of process, one per tenant. Passwords come from the environment of nats-server.',
     'authorization {',
     '  users: [',
     lines.join('\n'),

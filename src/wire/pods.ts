@@ -1,12 +1,13 @@
 /** Pods inside messages and stored values, and the run that a pod names in its annotations. */
 import type { ContainerProjection, PodProjection, PodRef } from '../core/pod/projection.ts';
-import { instant, count } from './fields.ts';
+import { z } from 'zod';
+import { count, instant } from './fields.ts';
 import type { RunKey } from './subjects.ts';
 import { isTokenText, QUEUE_PATTERN } from './tokens.ts';
-import { z } from 'zod';
 
+/** Which pod: the name alone may be reused, so the uid too. */
 export const podRefSchema = z.looseObject({
-  connection: z.string(),
+  connection: z.string().describe('Name of the Kubernetes connection.'),
   namespace: z.string(),
   name: z.string(),
   uid: z.string(),
@@ -25,7 +26,7 @@ const containerSchema = z.looseObject({
   restartCount: count,
 }) satisfies z.ZodType<ContainerProjection>;
 
-/** The final pod projection inside a trigger event: re-entry works when the pod is already gone, without a GET. */
+/** The pod inside a trigger event. A worker can continue from it when the pod is already gone, without a GET. */
 export const podProjectionSchema = podRefSchema.extend({
   resourceVersion: z.string(),
   phase: z.enum(['Pending', 'Running', 'Succeeded', 'Failed', 'Unknown']),
@@ -48,13 +49,13 @@ export const podProjectionSchema = podRefSchema.extend({
   alreadyChecked: z.boolean(),
 }) satisfies z.ZodType<PodProjection>;
 
-/** The run that a pod says it is of; `undefined` where its annotations name none, or one that cannot be. */
+/** The run that a pod's annotations name; `undefined` where they name none or an invalid one. Anyone who may create pods can write them. */
 export function runOfPod({ tenant, runId }: Pick<PodProjection, 'tenant' | 'runId'>): RunKey | undefined {
   if (tenant === undefined || runId === undefined) return undefined;
   return isTokenText(tenant) && isTokenText(runId) ? { tenant, runId } : undefined;
 }
 
-/** The queue that a pod says its run is of; `fallback` where it names none, or one that cannot be. */
+/** The queue that a pod's annotations name; `fallback` where they name none or an invalid one. */
 export function queueOfPod({ queue }: Pick<PodProjection, 'queue'>, fallback: string): string {
   return queue !== undefined && QUEUE_PATTERN.test(queue) ? queue : fallback;
 }

@@ -1,12 +1,12 @@
-/** Heartbeats, claims and presence of roles. Heartbeats are core messages and never stored. */
-import { version, instant, count } from './fields.ts';
-import { QUEUE_PATTERN } from './tokens.ts';
+/** Heartbeats, claims and presence of roles. Heartbeats are core messages, twice a second, and never stored. */
 import { z } from 'zod';
+import { count, instant, version } from './fields.ts';
+import { QUEUE_PATTERN } from './tokens.ts';
 
-/** Which run a question or a nudge is about. */
+/** The run that a query or a nudge is about. */
 export const runRefSchema = z.looseObject({ tenant: z.string(), runId: z.string() });
 
-/** A role's process that is alive. */
+/** A live process of a role, as it answers the query `roles`. */
 export const rolePresenceSchema = z.looseObject({
   role: z.string(),
   id: z.string(),
@@ -18,19 +18,22 @@ export const rolePresenceSchema = z.looseObject({
 });
 export type RolePresence = z.infer<typeof rolePresenceSchema>;
 
+/** Who owns a shard, or the janitor's lease. `epoch` grows with each new owner. */
 export const claimSchema = z.looseObject({ owner: z.string(), epoch: count });
 export type Claim = z.infer<typeof claimSchema>;
 
-/** One heartbeat. Beyond the first fields all are for people. */
+/** Heartbeat of a triggerer. Siblings act on `replica`, `draining` and `ready`; the rest is for people. */
 export const heartbeatSchema = z.looseObject({
   v: version,
   replica: z.string(),
   draining: z.boolean(),
-  /** `false`: it has not read all subscriptions and pods yet, or cannot see pods any more; shards go to those that have. */
+  /** `false`: its subscriptions and watches are not complete, or it lost its watches. Others take its shards. */
   ready: z.boolean().optional(),
   at: instant,
+  /** Number of shards it owns. */
   shards: count,
   watchAgeMs: count.optional(),
+  /** Runs whose wait it watches. */
   waiting: count.optional(),
   /** When the process began. */
   since: instant.optional(),
@@ -43,25 +46,27 @@ export const heartbeatSchema = z.looseObject({
         namespace: z.string().optional(),
         pods: count,
         ageMs: count.optional(),
+        /** Why the watch lags, where it does. */
         lagging: z.string().optional(),
       }),
     )
     .optional(),
-  /** What is not as it should be; empty: it works. */
+  /** Problems of this replica; empty where it is healthy. */
   problems: z.array(z.string()).optional(),
   /** 99th percentile of the event loop's delay in the last second. */
   loopDelayMs: z.number().optional(),
-  /** Logging intervals stretched since its start. */
+  /** Logging intervals lengthened since the process began, to limit the rate of events. */
   stretched: count.optional(),
 });
 export type Heartbeat = z.infer<typeof heartbeatSchema>;
 
-/** What an executor says of itself twice a second, so that its siblings know how many share the slots. Never stored. @see spec protocol §8 */
+/** Heartbeat of an executor, by which the executors of a queue share its slots. */
 export const executorHeartbeatSchema = z.looseObject({
   v: version,
   executor: z.string(),
   queue: z.string().regex(QUEUE_PATTERN),
   draining: z.boolean(),
+  /** Slots of the queue over all executors, as this one is configured. */
   parallelism: count,
   running: count,
   /** Launches under way, of pods that the watch does not show yet. */

@@ -1,8 +1,8 @@
 /** Queues: stored records, and what a triggerer answers about them. */
-import { version, instant, count } from './fields.ts';
 import { z } from 'zod';
+import { count, instant, version } from './fields.ts';
 
-/** A queue's gate, in KV `subs`; absent: open. */
+/** Whether a queue is paused, in bucket `subs`. Absent: it is open. */
 export const queueRecordSchema = z.looseObject({
   v: version,
   paused: z.boolean(),
@@ -12,7 +12,7 @@ export const queueRecordSchema = z.looseObject({
 });
 export type QueueRecord = z.infer<typeof queueRecordSchema>;
 
-/** Who holds the slots of a tenant's concurrency key, in KV `subs`; absent: nobody. A run holds its slot until it has ended. */
+/** The runs that hold the slots of a tenant's concurrency key, in bucket `subs`. Absent: none does. A run holds its slot until it has ended. */
 export const concurrencySlotsSchema = z.looseObject({
   v: version,
   limit: z.number().int().min(1),
@@ -20,16 +20,20 @@ export const concurrencySlotsSchema = z.looseObject({
 });
 export type ConcurrencySlots = z.infer<typeof concurrencySlotsSchema>;
 
-/** Where a waiting run stands in its queue, from 1; `why` as in a gate, or that its start is on the way. */
+/** Position of a waiting run in its queue. */
 export const queuePositionSchema = z.looseObject({
-  position: count,
-  of: count,
-  why: z.enum(['paused', 'turn', 'key', 'admitted']),
-  reason: z.string().optional(),
+  position: count.describe('From 1.'),
+  of: count.describe('Waiting runs of the queue.'),
+  why: z
+    .enum(['paused', 'turn', 'key', 'admitted'])
+    .describe(
+      'What holds it back: a paused queue, its turn, its concurrency key. `admitted`: its start is on the way.',
+    ),
+  reason: z.string().optional().describe('Given when the queue was paused.'),
 });
 export type QueuePosition = z.infer<typeof queuePositionSchema>;
 
-/** One queue, as a triggerer sees it. */
+/** Load of one queue, as a triggerer sees it. */
 export const queueLoadSchema = z.looseObject({
   queue: z.string(),
   paused: z.boolean(),
@@ -37,7 +41,7 @@ export const queueLoadSchema = z.looseObject({
   reason: z.string().optional(),
   /** Runs that wait for their turn. */
   waiting: count,
-  /** How many of them are kept by what; those that may start, and wait for a worker only, are in none. Absent from earlier versions. */
+  /** How many of those are held back, by reason. Runs that may start, and only wait for a worker, are in none of them. */
   heldBack: z.looseObject({ turn: count, key: count, paused: count }).optional(),
   /** Runs that wait for a time: `startAfter`, a retry, a quota. */
   delayed: count,

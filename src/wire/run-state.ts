@@ -1,12 +1,13 @@
 /** The stored state of a run. */
-import { version, instant, count } from './fields.ts';
+import { z } from 'zod';
+import { count, instant, version } from './fields.ts';
 import { diagnosisSchema, FINAL_STATES, timingsSchema, outcomeSchema } from './outcome.ts';
 import { podRefSchema } from './pods.ts';
 import { PRIORITIES } from './run-request.ts';
 import { QUEUE_PATTERN } from './tokens.ts';
 import { awaitSchema } from './triggers.ts';
-import { z } from 'zod';
 
+/** Phases of a run. The last four are final. */
 export const PHASES = [
   'Queued',
   'Starting',
@@ -19,16 +20,16 @@ export const PHASES = [
 ] as const;
 export type Phase = (typeof PHASES)[number];
 
-/** The un-acked message that owns the step. @see spec protocol §3 */
+/** The un-acked message that owns the step. Its redelivery raises `epoch`; a holder with a lower one has lost the run. */
 export const fenceSchema = z.looseObject({ stream: z.string(), seq: count, epoch: count, by: z.string() });
 export type Fence = z.infer<typeof fenceSchema>;
 
 const logCursorSchema = z
   .string()
   .regex(/^\d+:\d+$/)
-  .describe('<epoch nanoseconds>:<lines at that nanosecond>');
+  .describe('`<epoch nanoseconds>:<lines at that nanosecond>`');
 
-/** A run's one value. @see spec protocol §3 */
+/** The state of a run: one value, written by compare-and-set. The section "States" of README.md has the transitions. */
 export const runStateSchema = z.looseObject({
   v: version,
   phase: z.enum(PHASES),
@@ -41,18 +42,19 @@ export const runStateSchema = z.looseObject({
   /** Pods that were replaced because they did not start in time. */
   stuckStarts: count.optional(),
   faults: count,
-  /** How often the owning message was put back on purpose: its deliveries less these are crashes. */
+  /** How often the owning message was requeued on purpose. Its other redeliveries are crashes. */
   naks: count.optional(),
   fence: fenceSchema,
+  /** Id of the write that stored this state; settles a lost acknowledgement. */
   op: z.string(),
   cancel: z.looseObject({ at: instant, reason: z.string().optional() }).optional(),
   await: awaitSchema.optional(),
   pod: podRefSchema.optional(),
-  /** The step whose deferral was the first to know the attempt's pod: what `launched` is said with. */
+  /** The step that created the attempt's pod; part of the id of event `launched`. */
   launchStep: count.optional(),
-  /** Why the start of this attempt was put off (quota, throttling, API down); gone once its pod is there. */
+  /** Why the start of this attempt is delayed (quota, throttling, API down). Removed once its pod exists. */
   blocked: diagnosisSchema.optional(),
-  /** Why the run is being stopped; set with the DELETE, read when the pod is gone. */
+  /** The outcome the run will have. Set when its pod is deleted, applied when the pod is gone. */
   stopping: z
     .looseObject({
       state: z.enum(FINAL_STATES),
@@ -61,22 +63,22 @@ export const runStateSchema = z.looseObject({
       retry: z.boolean().optional(),
     })
     .optional(),
-  /** Trace context of the run's intake: the parent of all its later spans. */
+  /** Trace context of the run's intake, the parent of its later spans. */
   trace: z.string().optional(),
-  /** From the request; what a start is judged by without reading that. */
+  /** Copied from the request, so that a start need not read it. */
   priority: z.enum(PRIORITIES).optional(),
   concurrencyKey: z.string().optional(),
-  /** When the attempt's execution time is over; fixed when its pod is created. */
+  /** Deadline of the attempt; fixed when its pod is created. */
   timeoutAt: instant.optional(),
   expireAt: instant.optional(),
-  /** Copy of each container's log cursor, so that eviction of the log stream loses nothing. */
+  /** Copy of each container's log cursor: the log stream may discard its last chunk. */
   cursors: z.record(z.string(), logCursorSchema).optional(),
   logGaps: count.optional(),
   outcome: outcomeSchema.optional(),
   timings: timingsSchema,
   parentRunId: z.string().optional(),
   requestHash: z.string(),
-  /** The operator's own few facts between two steps (≤ 1 KiB). */
+  /** Data of the operator between two steps: at most 1 KiB. */
   memo: z.record(z.string(), z.json()).optional(),
 });
 export type RunState = z.infer<typeof runStateSchema>;

@@ -1,4 +1,4 @@
-/** What clients may send and will hear, for machines: generated from the schemas that the service itself reads with. */
+/** JSON Schemas and an AsyncAPI document of all messages of clients, generated from the schemas that the service reads with. */
 import { z } from 'zod';
 import { completedEventSchema, lifecycleEventSchema } from './events.ts';
 import { runRequestSchema } from './run-request.ts';
@@ -28,18 +28,18 @@ const SERVICE_REQUESTS = {
   render: renderRequestSchema,
 } as const satisfies Record<Verb, z.ZodType>;
 
-/** Messages that cross the service's border, by name. Inputs are described as they may be written: with defaults left out. */
+/** Messages of clients, by name. Inputs are described as they may be written: fields with a default are optional. */
 const MESSAGES = {
-  runRequest: { title: 'A run is asked for', schema: runRequestSchema, io: 'input' },
-  completedEvent: { title: 'A run has ended', schema: completedEventSchema, io: 'output' },
-  lifecycleEvent: { title: 'Something happened to a run', schema: lifecycleEventSchema, io: 'output' },
-  serviceReply: { title: 'An answer', schema: serviceReplySchema, io: 'output' },
+  runRequest: { title: 'Run request', schema: runRequestSchema, io: 'input' },
+  completedEvent: { title: 'Lifecycle event `completed`', schema: completedEventSchema, io: 'output' },
+  lifecycleEvent: { title: 'Any other lifecycle event', schema: lifecycleEventSchema, io: 'output' },
+  serviceReply: { title: 'Reply of a service', schema: serviceReplySchema, io: 'output' },
 } as const;
 
 const jsonSchema = (schema: z.ZodType, io: 'input' | 'output') =>
   z.toJSONSchema(schema, { target: 'draft-2020-12', io, unrepresentable: 'any' });
 
-/** JSON Schema (draft 2020-12) of a run request; `params` by operator where their schemas are given: those of `pod` unless `operator` says otherwise. */
+/** JSON Schema (draft 2020-12) of a run request. With `params`, the schema of the operator's parameters is part of it. */
 export function requestSchema(params?: { readonly pod: z.ZodType; readonly command: z.ZodType }) {
   const title = 'reentry run request';
   if (params === undefined) return { title, ...jsonSchema(runRequestSchema, 'input') };
@@ -55,31 +55,34 @@ export function messageSchemas(): Readonly<Record<string, object>> {
   );
   const services = VERBS.map(
     (verb) =>
-      [`${verb}Request`, { title: `Asks for ${verb}`, ...jsonSchema(SERVICE_REQUESTS[verb], 'input') }] as const,
+      [
+        `${verb}Request`,
+        { title: `Request of service ${verb}`, ...jsonSchema(SERVICE_REQUESTS[verb], 'input') },
+      ] as const,
   );
   return Object.fromEntries([...named, ...services]);
 }
 
-/** A schema inside a document: its references start at the document's root. */
-function placed(schema: unknown, at: string): unknown {
-  if (Array.isArray(schema)) return schema.map((part: unknown) => placed(part, at));
+/** A schema embedded in a document: its references start at the document's root. */
+function embedded(schema: unknown, at: string): unknown {
+  if (Array.isArray(schema)) return schema.map((part: unknown) => embedded(part, at));
   if (typeof schema !== 'object' || schema === null) return schema;
   return Object.fromEntries(
     Object.entries(schema).map(([key, value]: [string, unknown]) => [
       key,
-      key === '$ref' && typeof value === 'string' ? value.replace(/^#/, `#/${at}`) : placed(value, at),
+      key === '$ref' && typeof value === 'string' ? value.replace(/^#/, `#/${at}`) : embedded(value, at),
     ]),
   );
 }
 
 const parameter = (description: string) => ({ description });
 const PARAMETERS = {
-  queue: parameter('which workers take the run; 1 to 32 of A-Z a-z 0-9 _ -'),
-  tenant: parameter('owner of runs; [A-Za-z0-9_-] kept, every other UTF-8 byte as =HH'),
-  runId: parameter('idempotency key of the run, encoded like the tenant'),
-  type: parameter('accepted, launched, deferred, resumed, retrying or completed'),
-  attempt: parameter('number of the pod of this run, from 1'),
-  container: parameter('name of the container, encoded'),
+  queue: parameter('Which workers run it: 1 to 32 of `[A-Za-z0-9_-]`.'),
+  tenant: parameter('Owner of runs. `[A-Za-z0-9_-]` stay as they are, every other UTF-8 byte is `=HH`.'),
+  runId: parameter('Idempotency key of the run, encoded like the tenant.'),
+  type: parameter('accepted, launched, deferred, resumed, retrying or completed.'),
+  attempt: parameter('Number of the attempt, from 1.'),
+  container: parameter('Name of the container, encoded like the tenant.'),
 } as const;
 type Parameter = keyof typeof PARAMETERS;
 
@@ -128,8 +131,8 @@ export function asyncApi(root: string, version: string) {
     },
     operations: {
       requestRun: { action: 'send', channel: { $ref: '#/channels/run' } },
-      hearEvents: { action: 'receive', channel: { $ref: '#/channels/events' } },
-      hearLogs: { action: 'receive', channel: { $ref: '#/channels/logs' } },
+      receiveEvents: { action: 'receive', channel: { $ref: '#/channels/events' } },
+      receiveLogs: { action: 'receive', channel: { $ref: '#/channels/logs' } },
       ...Object.fromEntries(
         VERBS.map((verb) => [
           verb,
@@ -155,14 +158,14 @@ export function asyncApi(root: string, version: string) {
         ),
         logChunk: {
           name: 'logChunk',
-          title: 'Lines of a container',
-          summary: 'Text lines, each with its own time in RFC 3339 with nanoseconds before it.',
+          title: 'Log chunk',
+          summary: 'Whole lines, each `<RFC 3339 time with nanoseconds> <text>`.',
           contentType: 'text/plain',
           payload: { type: 'string' },
         },
       },
       schemas: Object.fromEntries(
-        Object.entries(schemas).map(([name, schema]) => [name, placed(schema, `components/schemas/${name}`)]),
+        Object.entries(schemas).map(([name, schema]) => [name, embedded(schema, `components/schemas/${name}`)]),
       ),
     },
   } as const;

@@ -1,10 +1,10 @@
 /** Messages of the step queue, by lane: what a worker does next with a run. */
-import { version, count } from './fields.ts';
+import { z } from 'zod';
+import { count, version } from './fields.ts';
 import { podProjectionSchema } from './pods.ts';
 import { triggerEventSchema } from './triggers.ts';
-import { z } from 'zod';
 
-/** lane `start` */
+/** Lane `start`: begin the attempt. */
 export const startMessageSchema = z.looseObject({
   v: version,
   attempt: z.number().int().min(1),
@@ -12,7 +12,7 @@ export const startMessageSchema = z.looseObject({
 });
 export type StartMessage = z.infer<typeof startMessageSchema>;
 
-/** lane `resume` */
+/** Lane `resume`: continue after a wait. `stateRev`, `subRev`: revisions of the state and the subscription it answers. */
 export const resumeMessageSchema = z.looseObject({
   v: version,
   attempt: z.number().int().min(1),
@@ -23,7 +23,7 @@ export const resumeMessageSchema = z.looseObject({
 });
 export type ResumeMessage = z.infer<typeof resumeMessageSchema>;
 
-/** lane `ctl`: carries no step. `orphan` reports a pod without a subscription. */
+/** Lane `ctl`: `cancel` the run, or decide about an `orphan`, a pod without a subscription. */
 export const ctlMessageSchema = z.looseObject({
   v: version,
   kind: z.enum(['cancel', 'orphan']),

@@ -1,15 +1,15 @@
-/** Every stream, bucket, consumer and durable feed, once: what `setup` makes, and why it is so. @see spec protocol §2 */
+/** Every stream, bucket, consumer and durable feed: what `setup` creates, and why it is configured so. README.md, "Assets", has the overview. */
 import { LANES, keys, subjectsUnder } from './subjects.ts';
 import type { Lane, Subjects } from './subjects.ts';
 import { enc } from './tokens.ts';
 
 /** The default prefix of stream and bucket names. */
 export const DEFAULT_ASSET_PREFIX = 'REENTRY_';
-/** How long a delivered message is ours without a sign of life. */
+/** Time after which an un-acked message is redelivered, in seconds. Holders extend it. */
 export const ACK_WAIT_SECONDS = 10;
-/** How often a holder of a message says that it is at work. */
+/** Interval at which a holder extends a message's ack deadline, in milliseconds. */
 export const WORKING_EVERY_MS = 3_000;
-/** Window in which JetStream knows a message id again; each remembered id costs the server about 240 bytes. */
+/** Window in which JetStream drops a second message with the same id, in seconds. Each id costs the server about 240 bytes. */
 export const DUPLICATE_WINDOW_SECONDS = 120;
 
 /** Largest log chunk, in bytes. */
@@ -52,14 +52,14 @@ export interface Layout {
   readonly assets: Assets;
 }
 
-/** Durable consumers' names. The lane stands first: a queue's name may contain what a lane is called. */
+/** Names of durable consumers. The lane comes first, because a queue's name may contain a lane's name. */
 export const consumers = {
   intake: (queue: string) => `intake_${queue}`,
   step: (lane: Lane, queue: string) => `step_${lane}_${queue}`,
   feed: ({ tenant, name }: Subscriber) => `feed_${name}_${enc(tenant)}`,
 } as const;
 
-/** Who asked for a durable feed of a tenant's `completed` events. `name` is part of a consumer's name. */
+/** A subscriber with a durable feed of a tenant's `completed` events. `name` is part of a consumer's name. */
 export interface Subscriber {
   readonly tenant: string;
   readonly name: string;
@@ -67,12 +67,12 @@ export interface Subscriber {
 /** A feed's name; no `_`, so that consumer names stay unambiguous. */
 export const FEED_NAME_PATTERN = /^[A-Za-z0-9-]{1,32}$/;
 
-/** One stream as the table wants it. `undefined` limits are unlimited. */
+/** One stream of the table. A limit of `undefined` is no limit. */
 export interface StreamSpec {
   readonly name: string;
   readonly description: string;
   readonly subjects: readonly string[];
-  /** Subjects that other installations or an earlier setup added are kept. */
+  /** Setup preserves subjects that other installations or an earlier setup added. */
   readonly keepsForeignSubjects: boolean;
   readonly retention: 'limits' | 'workqueue';
   readonly discard: 'old' | 'new';
@@ -83,16 +83,16 @@ export interface StreamSpec {
   readonly replicas: number;
 }
 
-/** One durable pull consumer as the table wants it. */
+/** One durable pull consumer of the table. */
 export interface ConsumerSpec {
   readonly stream: string;
   readonly name: string;
   readonly description: string;
   readonly filter: string;
   readonly ackWaitSeconds: number;
-  /** Un-acked messages over all members. */
+  /** Largest number of un-acked messages, over all members. */
   readonly maxAckPending: number;
-  /** Open pulls over all members; the server's default of 512 would cap an installation at ~250 workers. */
+  /** Largest number of open pulls, over all members. The server's default of 512 would limit an installation to about 250 workers. */
   readonly maxWaiting: number;
   readonly replicas: number;
   /** `worker` or `executor` for the consumers of a queue; a queue never changes its kind. */
@@ -140,8 +140,8 @@ export function streamTable(
     replicas,
     ...spec,
   });
-  // No age on state: a run that waits for weeks is not rewritten and would expire. The janitor ends finished ones.
-  // Discard new: a full bucket refuses, it never forgets a run.
+  // No maximum age: a run that waits for weeks is not written meanwhile and would expire. The janitor removes ended ones.
+  // Discard new: a full bucket refuses writes and never drops a run.
   const keyValue = (bucket: Bucket, description: string, percent: number) =>
     stream({
       name: bucket.stream,
@@ -156,17 +156,17 @@ export function streamTable(
   const streams: readonly StreamSpec[] = [
     stream({
       name: assets.runs,
-      description: 'run requests until a worker took them in',
-      // One entry per queue, so that a request for a queue nobody serves answers "no responders" instead of waiting for ever.
+      description: 'run requests until a worker has accepted them',
+      // One entry per queue, so that a request for an unknown queue gets "no responders" instead of waiting for ever.
       subjects: queues.map(({ queue }) => subjects.run.queue(queue)),
       keepsForeignSubjects: true,
       retention: 'workqueue',
-      discard: 'new', // full: the client hears it; old would drop runs in silence
+      discard: 'new', // full: the client gets an error; `old` would drop runs silently
       maxBytes: share(5),
     }),
     stream({
       name: assets.steps,
-      description: 'what workers are asked to do next',
+      description: 'next steps of runs',
       subjects: [subjects.step.all],
       retention: 'workqueue',
       discard: 'new',
@@ -188,15 +188,15 @@ export function streamTable(
     }),
     stream({
       name: assets.deadLetters,
-      description: 'copies of messages that were given up, for people',
+      description: 'dead letters: copies of messages that workers gave up on',
       subjects: [subjects.dlq.all],
       maxAgeSeconds: 30 * DAY_SECONDS,
       maxBytes: share(2),
     }),
-    keyValue(assets.requestBucket, 'validated requests, written once', 10),
-    keyValue(assets.stateBucket, 'state of each run, by compare-and-set', 10),
+    keyValue(assets.requestBucket, 'validated run requests', 10),
+    keyValue(assets.stateBucket, 'run states, written by compare-and-set', 10),
     keyValue(assets.subscriptionBucket, 'what runs wait for', 3),
-    keyValue(assets.ownershipBucket, 'which triggerer acts for a shard', 1),
+    keyValue(assets.ownershipBucket, 'which triggerer owns each shard', 1),
     stream({
       name: assets.resultBucket.stream,
       description: 'results over 4 KiB',
@@ -221,7 +221,7 @@ export function streamTable(
           filter: subjects.run.queue(queue),
           kind,
         },
-        // A consumer, and so credits, per lane: a worker full of starts still serves ctl and resume.
+        // One consumer per lane, so that each has its own credits: a worker full of starts still serves ctl and resume.
         ...LANES.map((lane) => ({
           ...pull,
           stream: assets.steps,
@@ -249,7 +249,7 @@ export function layoutOf(root: string, assetPrefix: string): Layout {
   return { subjects: subjectsUnder(root), assets: assetsUnder(assetPrefix) };
 }
 
-/** The buckets whose fill stops intake: all that must keep room so that runs can finish. */
+/** The buckets whose fill stops intake: they must keep room so that accepted runs can finish. */
 export function filledBuckets({
   requestBucket,
   stateBucket,
@@ -259,5 +259,5 @@ export function filledBuckets({
   return [requestBucket.stream, stateBucket.stream, subscriptionBucket.stream, resultBucket.stream];
 }
 
-/** Key of a replica's beacon in a bucket, and what all beacons begin with. */
+/** Key of a watch's heartbeat in a bucket, and the prefix of all of them. */
 export const watchHeartbeatKeys = { of: keys.watchHeartbeat, prefix: keys.watchHeartbeats } as const;

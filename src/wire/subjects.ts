@@ -8,7 +8,7 @@ export interface RunKey {
   readonly tokens?: string;
 }
 
-/** What a worker is asked to do next with a run, in order of precedence. */
+/** Lanes of the step queue, in order of precedence: what a worker does next with a run. */
 export const LANES = ['ctl', 'resume', 'start'] as const;
 export type Lane = (typeof LANES)[number];
 
@@ -22,27 +22,27 @@ export type Verb = (typeof VERBS)[number];
 
 const key = ({ tenant, runId, tokens }: RunKey): string => tokens ?? `${enc(tenant)}.${enc(runId)}`;
 
-/** What roles ask each other; answered by core request and reply. */
+/** Queries between roles, as core request and reply. */
 export const ROLE_QUERIES = ['queuePosition', 'queues', 'roles'] as const;
 export type RoleQuery = (typeof ROLE_QUERIES)[number];
 
-/** Every NATS subject and key of the service under one root. No other file spells one. @see spec protocol §2 */
+/** Every NATS subject of the service under one root. No other file spells one. */
 export function subjectsUnder(root: string) {
   return {
     root,
-    /** A run is asked for. */
+    /** Run requests. */
     run: {
       of: (queue: string, run: RunKey) => `${root}.run.${queue}.${key(run)}`,
       queue: (queue: string) => `${root}.run.${queue}.*.*`,
       tenant: (tenant: string) => `${root}.run.*.${enc(tenant)}.>`,
     },
-    /** A worker is asked to go on with a run. */
+    /** Steps: a worker continues a run. */
     step: {
       of: (queue: string, lane: Lane, run: RunKey) => `${root}.step.${queue}.${lane}.${key(run)}`,
       lane: (queue: string, lane: Lane) => `${root}.step.${queue}.${lane}.*.*`,
       all: `${root}.step.*.*.*.*`,
     },
-    /** A lifecycle event of a run. */
+    /** Lifecycle events of a run. */
     event: {
       of: (run: RunKey, type: EventType) => `${root}.ev.${key(run)}.${type}`,
       ofRun: (run: RunKey) => `${root}.ev.${key(run)}.>`,
@@ -65,7 +65,7 @@ export function subjectsUnder(root: string) {
       ofTenant: (tenant: string) => `${root}.live.${enc(tenant)}.>`,
       all: `${root}.live.>`,
     },
-    /** Questions between workers about who follows a run live. */
+    /** Requests between workers about following a run's log. */
     follow: { of: (run: RunKey) => `${root}.follow.${key(run)}`, all: `${root}.follow.*.*` },
     /** Dead letters, by kind (`run`, `step`). */
     dlq: {
@@ -80,9 +80,9 @@ export function subjectsUnder(root: string) {
       of: (queue: string, executor: string) => `${root}.hb.exec.${queue}.${enc(executor)}`,
       all: `${root}.hb.exec.*.*`,
     },
-    /** A word to one worker, to look again at a run whose slot it keeps. */
+    /** Nudges: a worker is asked to look again at a blocking run it holds. */
     nudge: { of: (worker: string) => `${root}.nudge.${enc(worker)}`, all: `${root}.nudge.*` },
-    /** Questions between roles: where a run stands and how full queues are (a triggerer), who is there (everybody). */
+    /** Queries between roles: queue positions and loads, answered by one triggerer; live processes, answered by all. */
     query: { of: (question: RoleQuery) => `${root}.query.${question}`, all: `${root}.query.*` },
     /** Request/reply, answered by any worker. */
     service: {
@@ -106,7 +106,7 @@ export const keys = {
   run: key,
   /** In `subs`; `shard` is two hex digits. */
   subscription: (shard: string, run: RunKey) => `${shard}.${key(run)}`,
-  /** In `subs`, beside the subscriptions, so that one watch tells both: a queue's gate, and the slots of a concurrency key. */
+  /** In `subs` beside the subscriptions, so that one watch emits both in order: a queue's record, and the slots of a concurrency key. */
   queue: (queue: string) => `q.${queue}`,
   concurrencySlots: (tenant: string, concurrencyKey: string) => `k.${enc(tenant)}.${enc(concurrencyKey)}`,
   watchHeartbeat: (replica: string) => `heartbeat.${enc(replica)}`,
@@ -114,7 +114,7 @@ export const keys = {
   /** In `own`. */
   shard: (shard: string) => `s.${shard}`,
   janitor: 'janitor',
-  /** How often the holders of a message died. */
+  /** How often holders of a message crashed. */
   crashes: (stream: string, seq: number) => `crash.${stream}.${String(seq)}`,
   /** In `results`. */
   result: ({ tenant, runId }: RunKey, attempt: number, name: string) =>

@@ -4,8 +4,8 @@ export const MAX_TOKEN_LENGTH = 128;
 const KEPT = /[A-Za-z0-9_-]/;
 
 /**
- * Any text as one subject or key token: `[A-Za-z0-9_-]` kept, every other UTF-8 byte `=HH` (upper case).
- * Injective and reversible. @see spec protocol §1
+ * Any text as one subject or key token: `[A-Za-z0-9_-]` unchanged, every other UTF-8 byte `=HH` (upper case).
+ * Injective and reversible.
  */
 export function enc(text: string): string {
   let token = '';
@@ -16,7 +16,7 @@ export function enc(text: string): string {
   return token;
 }
 
-/** The text of a token; `undefined` when it is not canonical (`enc(dec(t)) !== t`), empty or too long. */
+/** The text of a token; `undefined` where the token is not canonical (`enc(dec(t)) !== t`), empty or too long. */
 export function dec(token: string): string | undefined {
   if (token === '' || token.length > MAX_TOKEN_LENGTH) return undefined;
   const bytes: number[] = [];
