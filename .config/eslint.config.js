@@ -214,7 +214,7 @@ const WALLS = {
     why: 'a role wires what it is given; adapters come in as arguments',
   },
   process: {
-    not: ['local', 'client'],
+    not: ['local', 'client', 'commands'],
     libraries: ['nats', 'undici', '@kubernetes/client-node'],
     why: 'a process hosts roles; commands call it, never the reverse',
   },

@@ -41,7 +41,7 @@ export class Secret {
 /** What the table says of a setting beside its type and default. */
 export interface SettingFacts {
   /** One sentence. */
-  readonly says: string;
+  readonly help: string;
   /** What a value looks like in help, with the unit. */
   readonly value: string;
   /** A second, customary environment variable. */
@@ -96,195 +96,195 @@ const natsUrl = text.refine(
 export const configSchema = z.object({
   natsUrl: natsUrl
     .default(DEFAULT_NATS_URL)
-    .register(facts, { says: 'NATS servers to connect to; user and password may stand in it.', value: 'URL[,URL]' }),
+    .register(facts, { help: 'NATS servers to connect to; user and password may stand in it.', value: 'URL[,URL]' }),
   natsCreds: text
     .optional()
-    .register(facts, { says: 'NATS credentials file (JWT and seed); read again at each reconnect.', value: 'FILE' }),
+    .register(facts, { help: 'NATS credentials file (JWT and seed); read again at each reconnect.', value: 'FILE' }),
   natsToken: secret
     .optional()
-    .register(facts, { says: 'NATS token; better in the environment than in a flag.', value: 'TOKEN' }),
+    .register(facts, { help: 'NATS token; better in the environment than in a flag.', value: 'TOKEN' }),
   natsTokenFile: text
     .optional()
-    .register(facts, { says: 'File with a NATS token; read again at each reconnect.', value: 'FILE' }),
-  natsUser: text.optional().register(facts, { says: 'NATS user; its password comes from a file.', value: 'USER' }),
+    .register(facts, { help: 'File with a NATS token; read again at each reconnect.', value: 'FILE' }),
+  natsUser: text.optional().register(facts, { help: 'NATS user; its password comes from a file.', value: 'USER' }),
   natsPassFile: text
     .optional()
-    .register(facts, { says: 'File with the password of that user; read again at each reconnect.', value: 'FILE' }),
+    .register(facts, { help: 'File with the password of that user; read again at each reconnect.', value: 'FILE' }),
   natsTlsCa: text
     .optional()
-    .register(facts, { says: 'CA certificates the NATS server is checked against; turns TLS on.', value: 'FILE' }),
-  natsTlsCert: text.optional().register(facts, { says: 'Client certificate for NATS.', value: 'FILE' }),
-  natsTlsKey: text.optional().register(facts, { says: 'Key of the client certificate for NATS.', value: 'FILE' }),
+    .register(facts, { help: 'CA certificates the NATS server is checked against; turns TLS on.', value: 'FILE' }),
+  natsTlsCert: text.optional().register(facts, { help: 'Client certificate for NATS.', value: 'FILE' }),
+  natsTlsKey: text.optional().register(facts, { help: 'Key of the client certificate for NATS.', value: 'FILE' }),
   natsServer: text.optional().register(facts, {
-    says: 'nats-server program that dev and demo start (else PATH, else the cache).',
+    help: 'nats-server program that dev and demo start (else PATH, else the cache).',
     value: 'FILE',
   }),
   subjectRoot: z
     .string()
     .regex(/^[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*$/, 'must be subject tokens separated by dots')
     .default(DEFAULT_SUBJECT_ROOT)
-    .register(facts, { says: 'Root of all subjects.', value: 'SUBJECT' }),
+    .register(facts, { help: 'Root of all subjects.', value: 'SUBJECT' }),
   assetPrefix: z
     .string()
     .regex(/^[A-Za-z0-9_-]{1,32}$/, 'must be 1 to 32 letters, digits, _ or -')
     .default(DEFAULT_ASSET_PREFIX)
-    .register(facts, { says: 'Prefix of every stream and bucket.', value: 'PREFIX' }),
+    .register(facts, { help: 'Prefix of every stream and bucket.', value: 'PREFIX' }),
   replicas: z
     .preprocess(
       (value) => (typeof value === 'string' && /^\d$/.test(value) ? Number(value) : value),
       z.literal([1, 3, 5]),
     )
     .default(1)
-    .register(facts, { says: 'Copies of each stream and bucket that setup makes.', value: '1|3|5' }),
+    .register(facts, { help: 'Copies of each stream and bucket that setup makes.', value: '1|3|5' }),
   tenant: text
     .refine(isTokenText, 'must be 1 to 128 characters once encoded as a subject token')
     .default(DEFAULT_TENANT)
-    .register(facts, { says: 'Whose runs: a token of every subject.', value: 'TENANT' }),
+    .register(facts, { help: 'Whose runs: a token of every subject.', value: 'TENANT' }),
   queues: list(z.string().regex(QUEUE_PATTERN, 'a queue is 1 to 32 letters, digits, _ or -'))
     .default([DEFAULT_QUEUE])
-    .register(facts, { says: 'Queues that setup makes and a worker serves.', value: 'QUEUE[,QUEUE]' }),
+    .register(facts, { help: 'Queues that setup makes and a worker serves.', value: 'QUEUE[,QUEUE]' }),
   executorQueues: list(z.string().regex(QUEUE_PATTERN, 'a queue is 1 to 32 letters, digits, _ or -'))
     .default([DEFAULT_EXECUTOR_QUEUE])
-    .register(facts, { says: 'Queues that setup makes for executors and an executor serves.', value: 'QUEUE[,QUEUE]' }),
+    .register(facts, { help: 'Queues that setup makes for executors and an executor serves.', value: 'QUEUE[,QUEUE]' }),
   installation: z
     .string()
     .regex(/^[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$/, 'must be a Kubernetes label value')
     .default('default')
-    .register(facts, { says: 'Id of this reentry installation, on every pod; unique per cluster.', value: 'ID' }),
+    .register(facts, { help: 'Id of this reentry installation, on every pod; unique per cluster.', value: 'ID' }),
   connections: text.optional().register(facts, {
-    says: 'YAML or JSON file of named clusters: name → kubeconfig, context, inCluster, namespace, xcomSidecar {image, resources, securityContext}.',
+    help: 'YAML or JSON file of named clusters: name → kubeconfig, context, inCluster, namespace, xcomSidecar {image, resources, securityContext}.',
     value: 'FILE',
   }),
   kubeconfig: text.optional().register(facts, {
-    says: 'Kubeconfig of connection "default" when no connections file is given.',
+    help: 'Kubeconfig of connection "default" when no connections file is given.',
     value: 'FILE',
     alsoEnv: 'KUBECONFIG',
   }),
   context: text
     .optional()
-    .register(facts, { says: 'Context of that kubeconfig (else its current one).', value: 'CONTEXT' }),
+    .register(facts, { help: 'Context of that kubeconfig (else its current one).', value: 'CONTEXT' }),
   namespaces: list(z.string().regex(/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/, 'must be a Kubernetes namespace name'))
     .optional()
     .register(facts, {
-      says: 'Kubernetes namespaces to watch and launch in (else all).',
+      help: 'Kubernetes namespaces to watch and launch in (else all).',
       value: 'NAMESPACE[,NAMESPACE]',
     }),
   podSecurity: z
     .enum(['baseline', 'restricted'])
     .default('baseline')
-    .register(facts, { says: 'Pod Security level that requests are held to.', value: 'LEVEL' }),
+    .register(facts, { help: 'Pod Security level that requests are held to.', value: 'LEVEL' }),
   policy: text.optional().register(facts, {
-    says: 'YAML or JSON file of what each tenant may run (else all that podSecurity allows); read again when it changes.',
+    help: 'YAML or JSON file of what each tenant may run (else all that podSecurity allows); read again when it changes.',
     value: 'FILE',
   }),
   templateFolder: text
     .optional()
-    .register(facts, { says: 'Folder that podTemplateFile names files in.', value: 'FOLDER' }),
+    .register(facts, { help: 'Folder that podTemplateFile names files in.', value: 'FOLDER' }),
   operators: list(text).optional().register(facts, {
-    says: 'Modules whose exports are operators of your own, made by defineOperator.',
+    help: 'Modules whose exports are operators of your own, made by defineOperator.',
     value: 'FILE[,FILE]',
   }),
   callbacks: list(text).optional().register(facts, {
-    says: 'Modules with pod callbacks, which requests name by their exports.',
+    help: 'Modules with pod callbacks, which requests name by their exports.',
     value: 'FILE[,FILE]',
   }),
   keepPodSeconds: integer(0, 366 * 24 * 3600)
     .default(24 * 3600)
     .register(facts, {
-      says: 'How long a pod that was to be kept stays after its end; then a worker deletes it.',
+      help: 'How long a pod that was to be kept stays after its end; then a worker deletes it.',
       value: 'SECONDS',
     }),
   intakeCredits: integer(1, 10_000)
     .default(256)
-    .register(facts, { says: 'Run requests a worker takes in at once.', value: 'N' }),
-  startCredits: integer(1, 10_000).default(64).register(facts, { says: 'Pods a worker launches at once.', value: 'N' }),
-  resumeCredits: integer(1, 10_000).default(64).register(facts, { says: 'Runs a worker resumes at once.', value: 'N' }),
+    .register(facts, { help: 'Run requests a worker takes in at once.', value: 'N' }),
+  startCredits: integer(1, 10_000).default(64).register(facts, { help: 'Pods a worker launches at once.', value: 'N' }),
+  resumeCredits: integer(1, 10_000).default(64).register(facts, { help: 'Runs a worker resumes at once.', value: 'N' }),
   ctlCredits: integer(1, 10_000)
     .default(64)
-    .register(facts, { says: 'Cancels and orphans a worker treats at once.', value: 'N' }),
+    .register(facts, { help: 'Cancels and orphans a worker treats at once.', value: 'N' }),
   minLoggingEveryMs: integer(5_000, 3_600_000).default(5_000).register(facts, {
-    says: 'Shortest logging interval a triggerer keeps to; shorter ones are stretched to it, and counted.',
+    help: 'Shortest logging interval a triggerer keeps to; shorter ones are stretched to it, and counted.',
     value: 'MS',
   }),
   executorParallelism: integer(1, 1_000_000).default(32).register(facts, {
-    says: 'Slots of an executor queue: its live pods at a time, over all executors together.',
+    help: 'Slots of an executor queue: its live pods at a time, over all executors together.',
     value: 'N',
   }),
   executorLaunchConcurrency: integer(1, 1_000).default(64).register(facts, {
-    says: 'Most pods an executor creates at a time; how many it really does follows the API server.',
+    help: 'Most pods an executor creates at a time; how many it really does follows the API server.',
     value: 'N',
   }),
   executorPodTemplateFile: text.optional().register(facts, {
-    says: 'Pod that every command run starts from, as YAML; a request may name another one of the template folder.',
+    help: 'Pod that every command run starts from, as YAML; a request may name another one of the template folder.',
     value: 'FILE',
   }),
   executorImage: text
     .optional()
-    .register(facts, { says: 'Image of command runs that name none (else the template’s).', value: 'IMAGE' }),
+    .register(facts, { help: 'Image of command runs that name none (else the template’s).', value: 'IMAGE' }),
   executorNamespace: z
     .string()
     .regex(/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/, 'must be a Kubernetes namespace name')
     .optional()
-    .register(facts, { says: 'Namespace of pods of command runs (else the connection’s).', value: 'NAMESPACE' }),
+    .register(facts, { help: 'Namespace of pods of command runs (else the connection’s).', value: 'NAMESPACE' }),
   executorDeleteWorkerPods: flag
     .default(true)
-    .register(facts, { says: 'Delete pods of command runs once they are accounted for.', value: 'true|false' }),
+    .register(facts, { help: 'Delete pods of command runs once they are accounted for.', value: 'true|false' }),
   executorDeleteWorkerPodsOnFailure: flag
     .default(false)
-    .register(facts, { says: 'The same for pods that failed; otherwise they are kept, marked.', value: 'true|false' }),
+    .register(facts, { help: 'The same for pods that failed; otherwise they are kept, marked.', value: 'true|false' }),
   executorPublishRetries: integer(-1, 1_000_000).default(-1).register(facts, {
-    says: 'How often the launch of an attempt is put off for quota, throttling or a failing API server; -1: without end.',
+    help: 'How often the launch of an attempt is put off for quota, throttling or a failing API server; -1: without end.',
     value: 'N',
   }),
   executorQueuedTimeoutSeconds: integer(1, 31_622_400).default(600).register(facts, {
-    says: 'Time a pod of a command run gets to start before it is replaced.',
+    help: 'Time a pod of a command run gets to start before it is replaced.',
     value: 'SECONDS',
   }),
   executorQueuedRetries: integer(0, 100).default(2).register(facts, {
-    says: 'How often a pod that did not start in time is replaced without spending a retry of the run.',
+    help: 'How often a pod that did not start in time is replaced without spending a retry of the run.',
     value: 'N',
   }),
   concurrencyLimits: limits.default({}).register(facts, {
-    says: 'How many runs of one tenant with the same concurrencyKey run at once (* is all others, 1 where absent).',
+    help: 'How many runs of one tenant with the same concurrencyKey run at once (* is all others, 1 where absent).',
     value: '[TENANT/]KEY=N[,…]',
   }),
   drainSeconds: integer(0, 3600).default(25).register(facts, {
-    says: 'Time a role gets to finish what it has begun once it is asked to stop.',
+    help: 'Time a role gets to finish what it has begun once it is asked to stop.',
     value: 'SECONDS',
   }),
   storageBytes: integer(64 * 1024 ** 2, Number.MAX_SAFE_INTEGER)
     .default(10 * 1024 ** 3)
-    .register(facts, { says: 'Storage of all streams together that setup plans with.', value: 'BYTES' }),
+    .register(facts, { help: 'Storage of all streams together that setup plans with.', value: 'BYTES' }),
   runRetentionDays: integer(1, 366).default(7).register(facts, {
-    says: 'How long runs, requests, events and results are kept; idempotency lasts as long.',
+    help: 'How long runs, requests, events and results are kept; idempotency lasts as long.',
     value: 'DAYS',
   }),
   logRetentionDays: integer(1, 366)
     .default(3)
-    .register(facts, { says: 'How long log chunks are kept.', value: 'DAYS' }),
+    .register(facts, { help: 'How long log chunks are kept.', value: 'DAYS' }),
   httpPort: integer(0, 65_535)
     .default(8080)
-    .register(facts, { says: 'Port of /healthz, /readyz and /metrics of a role; 0 takes a free one.', value: 'PORT' }),
-  httpHost: text.default('0.0.0.0').register(facts, { says: 'Address that port is opened on.', value: 'ADDRESS' }),
+    .register(facts, { help: 'Port of /healthz, /readyz and /metrics of a role; 0 takes a free one.', value: 'PORT' }),
+  httpHost: text.default('0.0.0.0').register(facts, { help: 'Address that port is opened on.', value: 'ADDRESS' }),
   logLevel: z
     .enum(['debug', 'info', 'warn', 'error', 'silent'])
     .default('info')
-    .register(facts, { says: 'Least important log line written.', value: 'LEVEL' }),
+    .register(facts, { help: 'Least important log line written.', value: 'LEVEL' }),
   logFormat: z
     .enum(['auto', 'json', 'pretty'])
     .default('auto')
-    .register(facts, { says: 'Log lines as JSON or for people; auto: for people on a terminal.', value: 'FORMAT' }),
+    .register(facts, { help: 'Log lines as JSON or for people; auto: for people on a terminal.', value: 'FORMAT' }),
   otelEndpoint: z
     .url({ protocol: /^https?$/, error: 'must be http://HOST:PORT' })
     .optional()
     .register(facts, {
-      says: 'OTLP/HTTP collector that traces are sent to (/v1/traces is added); off where absent.',
+      help: 'OTLP/HTTP collector that traces are sent to (/v1/traces is added); off where absent.',
       value: 'URL',
       alsoEnv: 'OTEL_EXPORTER_OTLP_ENDPOINT',
     }),
   cacheFolder: text
     .optional()
-    .register(facts, { says: 'Where dev keeps its installations (else the user cache).', value: 'FOLDER' }),
+    .register(facts, { help: 'Where dev keeps its installations (else the user cache).', value: 'FOLDER' }),
 });
 
 /** All settings of one process, checked and frozen. */

@@ -80,6 +80,9 @@ const REDACTED = [
   ...['password', 'pass', 'secret', 'token', 'creds', 'nkey', 'env', 'envVars', 'authorization', 'Authorization'],
 ].flatMap((name) => [name, `*.${name}`, `*.*.${name}`]);
 
+/** Receives log lines; a terminal gets the readable format. */
+export type LogDestination = DestinationStream & { readonly isTTY?: boolean };
+
 /**
  * The process's log, on stderr: stdout belongs to answers. JSON, or for people where stderr is a terminal.
  * Every line carries `role`; lines about a run carry `tenant` and `runId` (given by whoever logs, through `child`).
@@ -87,7 +90,7 @@ const REDACTED = [
 export function openLog(
   settings: Pick<Config, 'logLevel' | 'logFormat'>,
   role: string,
-  destination: DestinationStream & { readonly isTTY?: boolean },
+  destination: LogDestination,
 ): Log {
   const forPeople = settings.logFormat === 'pretty' || (settings.logFormat === 'auto' && destination.isTTY === true);
   const logger = pino(

@@ -13,7 +13,7 @@ const optionsSchema = z.looseObject({ reason: z.string().optional(), wait: z.boo
 export function cancelCommand(shell: Shell, finish: Finish): Command {
   const command = declare({
     name: 'cancel',
-    says: "ask for a run's end; it is cancelled once its pod is gone",
+    summary: "ask for a run's end; it is cancelled once its pod is gone",
     settings: CLIENT_SETTINGS,
     examples: ['reentry cancel nightly-1', 'reentry cancel nightly-1 --reason "wrong day" --wait'],
   })

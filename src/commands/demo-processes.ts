@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import type { Config } from '../config.ts';
 import { ReentryError } from '../errors.ts';
-import type { Role } from '../process/role.ts';
+import type { Role } from '../process/roles.ts';
 import type { Shell } from './shell.ts';
 
 /** How long a role may take to begin on a slow machine, in milliseconds. */
@@ -50,7 +50,7 @@ export async function startRole(shell: Shell, role: Role, config: Config): Promi
     createInterface(child.stderr).on('line', (line) => {
       lines.push(line);
       if (lines.length > KEPT_LINES) lines.shift();
-      if (line.includes(`"msg":"${role} begins"`)) {
+      if (line.includes(`"msg":"${role} started"`)) {
         clearTimeout(late);
         resolve();
       }

@@ -13,7 +13,7 @@ export interface DemoRow {
   readonly attempt: number;
   /** From the pod's end, as the API server tells it, to the run's resumption. */
   readonly resumeMs: number | undefined;
-  readonly says: string;
+  readonly message: string;
   /** What is not as it must be; absent: all is. */
   readonly wrong: string | undefined;
 }
@@ -103,7 +103,7 @@ export function demoTable(shell: Shell, rows: readonly DemoRow[]): string {
       mark,
       String(row.attempt),
       row.resumeMs === undefined ? '' : span(row.resumeMs),
-      row.says.slice(0, 70),
+      row.message.slice(0, 70),
     ]);
   }
   return table.toString();

@@ -18,7 +18,7 @@ import type { DemoRow, DemoView } from './demo-view.ts';
 import { EXIT_CODES, signalCode } from './exit-codes.ts';
 import type { ExitCode } from './exit-codes.ts';
 import { startLocalParts } from './local-parts.ts';
-import { connectionsOf } from '../process/roles.ts';
+import { connectionsOf } from '../process/connections.ts';
 import { setUp } from './setup.ts';
 import { action, declare } from './shell.ts';
 import type { Finish, Invocation, Shell } from './shell.ts';
@@ -30,7 +30,8 @@ const PATIENCE_MS = 90_000;
 export function demoCommand(shell: Shell, finish: Finish): Command {
   const command = declare({
     name: 'demo',
-    says: 'show what reentry does: about thirty runs on this machine, with a worker and a triggerer killed in the middle',
+    summary:
+      'show what reentry does: about thirty runs on this machine, with a worker and a triggerer killed in the middle',
     settings: ['natsServer'],
     examples: ['reentry demo', 'reentry demo --json | jq .seconds'],
   });
@@ -212,7 +213,7 @@ async function rowOf(
       expected: state,
       attempt: 0,
       resumeMs: undefined,
-      says: '',
+      message: '',
       wrong: 'no completed event',
     };
   }
@@ -229,7 +230,7 @@ async function rowOf(
   const ended = ends.get(`${runId}/${String(done.attempt)}`);
   const resumed = resumes.get(`${runId}/${String(done.attempt)}`);
   const resumeMs = ended === undefined || resumed === undefined ? undefined : Math.max(0, resumed - ended);
-  const says =
+  const message =
     done.diagnosis?.summary ?? (done.result === undefined ? (lines.at(-1) ?? '') : JSON.stringify(done.result));
-  return { runId, shows, state: done.state, expected: state, attempt: done.attempt, resumeMs, says, wrong };
+  return { runId, shows, state: done.state, expected: state, attempt: done.attempt, resumeMs, message, wrong };
 }

@@ -7,12 +7,12 @@ import { takeInstallation } from './dev-installation.ts';
 import { EXIT_CODES } from './exit-codes.ts';
 import type { ExitCode } from './exit-codes.ts';
 import { openHealth } from '../process/health.ts';
-import { EXECUTOR_SETTINGS } from './executor.ts';
+import { EXECUTOR_SETTINGS } from './roles.ts';
 import { startLocalParts } from './local-parts.ts';
 import { paintFor } from './paint.ts';
-import { ROLES } from '../process/role.ts';
-import { runRoles } from '../process/roles.ts';
-import type { RunningRoles } from '../process/roles.ts';
+import { ROLES } from '../process/roles.ts';
+import { runRoles } from '../process/run-roles.ts';
+import type { RunningRoles } from '../process/run-roles.ts';
 import { setUp } from './setup.ts';
 import { action, declare, devFolder } from './shell.ts';
 import type { Finish, Invocation, Shell } from './shell.ts';
@@ -31,7 +31,8 @@ const NATS_PORT = 4222;
 export function devCommand(shell: Shell, finish: Finish): Command {
   const command = declare({
     name: 'dev',
-    says: 'start broker, local cluster, worker, triggerer and executor on this machine, one installation per directory',
+    summary:
+      'start broker, local cluster, worker, triggerer and executor on this machine, one installation per directory',
     settings: [
       'natsServer',
       'kubeconfig',

@@ -9,11 +9,11 @@ import type { DeadLetter, Operations } from '../ports/operations.ts';
 import { runRequestSchema, storedRequestSchema } from '../wire/run-request.ts';
 import type { Phase } from '../wire/run-state.ts';
 import { keys } from '../wire/subjects.ts';
-import { natsOptions } from './connection.ts';
+import { openInstallation } from './connection.ts';
 import { EXIT_CODES } from './exit-codes.ts';
 import { diagnosisLines, paintFor, plain, span } from './paint.ts';
 import { action, declare, family, NATS_SETTINGS, oneArgument, wholeNumber } from './shell.ts';
-import type { Finish, Invocation, Shell } from './shell.ts';
+import type { Finish, Shell } from './shell.ts';
 
 /** Longest part of a letter's own text that people are shown. */
 const SHOWN_LENGTH = 2_000;
@@ -26,14 +26,8 @@ const listOptions = z.looseObject({
 
 /** `reentry dlq`: messages that were given up. Needs the NATS user of `setup`. */
 export function dlqCommand(shell: Shell, finish: Finish): Command {
-  const says = 'look at messages that were given up, and run them again';
-  return family('dlq', says, [listCommand(shell, finish), showCommand(shell, finish), replayCommand(shell, finish)]);
-}
-
-/** The installation, with the permissions of `setup`. */
-export async function openInstallation({ config }: Pick<Invocation, 'config'>): Promise<Operations> {
-  const { openOperations } = await import('../nats/operations.ts');
-  return openOperations({ ...natsOptions(config), name: `reentry-operations-${String(process.pid)}` });
+  const summary = 'look at messages that were given up, and run them again';
+  return family('dlq', summary, [listCommand(shell, finish), showCommand(shell, finish), replayCommand(shell, finish)]);
 }
 
 /** As JSON: what a list says of a letter. `onward`: where its run got to beyond it. */
@@ -75,7 +69,7 @@ async function onwardOf({ runs }: Operations, letters: readonly DeadLetter[]): P
 function listCommand(shell: Shell, finish: Finish): Command {
   const command = declare({
     name: 'list',
-    says: 'dead letters, oldest first, a page at a time',
+    summary: 'dead letters, oldest first, a page at a time',
     settings: NATS_SETTINGS,
     examples: ['reentry dlq list', "reentry dlq list --json | jq -r '.letters[].runId'"],
   })
@@ -154,7 +148,7 @@ function parsed(data: Uint8Array): unknown {
 function showCommand(shell: Shell, finish: Finish): Command {
   const command = declare({
     name: 'show',
-    says: 'one dead letter: why it was given up, its run, the message itself',
+    summary: 'one dead letter: why it was given up, its run, the message itself',
     settings: NATS_SETTINGS,
     examples: ['reentry dlq show 7', 'reentry dlq show 7 --json | jq .diagnosis'],
   }).argument('<letter>', 'its number in `dlq list`');
@@ -201,7 +195,7 @@ const replayOptions = z.looseObject({ queue: z.string().optional() });
 function replayCommand(shell: Shell, finish: Finish): Command {
   const command = declare({
     name: 'replay',
-    says: 'run the request of a dead letter again, as a new run; the same letter twice is one run',
+    summary: 'run the request of a dead letter again, as a new run; the same letter twice is one run',
     settings: NATS_SETTINGS,
     examples: ['reentry dlq replay 7', 'reentry dlq replay 7 8 9 --json'],
   })

@@ -6,11 +6,18 @@ import { ReentryError } from '../errors.ts';
 import type { Broker } from '../ports/broker.ts';
 import { MAX_REQUEST_BYTES } from '../wire/run-request.ts';
 import type { RolePresence } from '../wire/presence.ts';
-import { natsOptions } from './connection.ts';
-import type { Finding } from './doctor.ts';
+import { natsOptions } from '../process/connections.ts';
 
-/** Clocks further from the broker's than this make deadlines look early or late. @see spec protocol §7 */
-const CLOCK_WARNING_MS = 250;
+/** Result of one check. */
+export interface Finding {
+  /** What was checked. */
+  readonly what: string;
+  readonly state: 'ok' | 'warning' | 'broken';
+  readonly detail: string;
+}
+
+/** Clocks that differ from the broker's by more than this make deadlines look early or late. */
+export const CLOCK_WARNING_MS = 250;
 /** A watch silent for so long is not working. */
 const WATCH_WARNING_MS = 120_000;
 /** Roles answer from memory. */
@@ -20,9 +27,9 @@ const MONITOR_WITHIN_MS = 5_000;
 /** Room for a request with its headers. */
 const MIN_PAYLOAD_BYTES = 2 * MAX_REQUEST_BYTES;
 
-const ok = (what: string, says: string): Finding => ({ what, state: 'ok', says });
-const warning = (what: string, says: string): Finding => ({ what, state: 'warning', says });
-const broken = (what: string, says: string): Finding => ({ what, state: 'broken', says });
+const ok = (what: string, detail: string): Finding => ({ what, state: 'ok', detail });
+const warning = (what: string, detail: string): Finding => ({ what, state: 'warning', detail });
+const broken = (what: string, detail: string): Finding => ({ what, state: 'broken', detail });
 
 /** The server, how durable what it acknowledges is, and whether its streams are as `setup` makes them. */
 export async function serverFindings(config: Config, monitor: string | undefined): Promise<readonly Finding[]> {
@@ -50,7 +57,7 @@ export async function serverFindings(config: Config, monitor: string | undefined
       await durability(replicas, monitor),
       ...(seen.drift.length === 0
         ? [ok('streams', 'as setup makes them')]
-        : seen.drift.map(({ name, says }) => broken(`stream ${name}`, `${says}; run \`reentry setup\``))),
+        : seen.drift.map(({ name, says: problem }) => broken(`stream ${name}`, `${problem}; run \`reentry setup\``))),
     ];
   } catch (error) {
     if (!(error instanceof ReentryError)) throw error;
@@ -135,7 +142,7 @@ function presence(what: string, role: string, roles: readonly RolePresence[], ve
           ),
         ]
       : []),
-    ...odd.map((says) => warning(what, says)),
+    ...odd.map((detail) => warning(what, detail)),
   ];
 }
 

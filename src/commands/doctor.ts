@@ -7,23 +7,14 @@ import { ReentryError } from '../errors.ts';
 import type { Config } from '../config.ts';
 import { PERMISSION_ROLES } from '../wire/permissions.ts';
 import type { PermissionRole, ProcessRole } from '../wire/permissions.ts';
-import { natsOptions, openClient } from './connection.ts';
-import { roleFindings, serverFindings } from './doctor-broker.ts';
+import { openClient } from './connection.ts';
+import { CLOCK_WARNING_MS, roleFindings, serverFindings } from './doctor-broker.ts';
+import type { Finding } from './doctor-broker.ts';
 import { EXIT_CODES } from './exit-codes.ts';
 import { paintFor } from './paint.ts';
-import { connectionsOf } from '../process/roles.ts';
+import { connectionsOf, natsOptions } from '../process/connections.ts';
 import { action, declare, NATS_SETTINGS } from './shell.ts';
 import type { Finish, Shell } from './shell.ts';
-
-/** One thing that was looked at. */
-export interface Finding {
-  readonly what: string;
-  readonly state: 'ok' | 'warning' | 'broken';
-  readonly says: string;
-}
-
-/** Broker clocks further from ours than this make deadlines look early or late. @see spec protocol §7 */
-const CLOCK_WARNING_MS = 250;
 
 /** Twice as long as an executor is silent. */
 const LISTEN_MS = 1_200;
@@ -43,7 +34,7 @@ function monitoring(value: string): string {
 export function doctorCommand(shell: Shell, finish: Finish): Command {
   const command = declare({
     name: 'doctor',
-    says: 'look at the broker, its set-up, the clusters, the permissions, the workers and the executors',
+    summary: 'look at the broker, its set-up, the clusters, the permissions, the workers and the executors',
     settings: [
       ...NATS_SETTINGS,
       'tenant',
@@ -79,7 +70,7 @@ export function doctorCommand(shell: Shell, finish: Finish): Command {
     else {
       const paint = paintFor(shell.colour);
       const marks = { ok: paint.green('ok     '), warning: paint.yellow('warning'), broken: paint.red('broken ') };
-      for (const { what, state, says } of findings) shell.out(`${marks[state]} ${what}: ${says}`);
+      for (const { what, state, detail } of findings) shell.out(`${marks[state]} ${what}: ${detail}`);
     }
     return findings.some(({ state }) => state === 'broken') ? EXIT_CODES.unreachable : EXIT_CODES.ok;
   });
@@ -88,9 +79,9 @@ export function doctorCommand(shell: Shell, finish: Finish): Command {
 async function looked(what: string, look: () => Promise<Omit<Finding, 'what'> | string>): Promise<Finding> {
   try {
     const found = await look();
-    return typeof found === 'string' ? { what, state: 'ok', says: found } : { what, ...found };
+    return typeof found === 'string' ? { what, state: 'ok', detail: found } : { what, ...found };
   } catch (error) {
-    if (error instanceof ReentryError) return { what, state: 'broken', says: error.message };
+    if (error instanceof ReentryError) return { what, state: 'broken', detail: error.message };
     throw error;
   }
 }
@@ -133,14 +124,14 @@ async function permissionFindings(config: Config, roles: readonly PermissionRole
     const options = { ...natsOptions(config), name, role: roles[0] ?? 'worker' };
     const own = options.role === 'client' ? { tenant } : {};
     const refused = await refusedSubjects(roles, { ...options, ...own }, { tenant, queues, executorQueues });
-    if (refused.length === 0) return [{ what, state: 'ok', says: 'every subject is allowed' }];
+    if (refused.length === 0) return [{ what, state: 'ok', detail: 'every subject is allowed' }];
     return refused.map((one) => ({
       what,
       state: 'broken',
-      says: `may not ${one.side} ${one.subject} (${one.what}); \`reentry setup --permissions\` prints what the server must allow`,
+      detail: `may not ${one.side} ${one.subject} (${one.what}); \`reentry setup --permissions\` prints what the server must allow`,
     }));
   } catch (error) {
-    if (error instanceof ReentryError) return [{ what: 'broker', state: 'broken', says: error.message }];
+    if (error instanceof ReentryError) return [{ what: 'broker', state: 'broken', detail: error.message }];
     throw error;
   }
 }
@@ -155,12 +146,12 @@ async function storage(config: Config, role: ProcessRole): Promise<Finding> {
     if (Math.abs(offset) > CLOCK_WARNING_MS)
       return {
         state: 'warning',
-        says: `its clock is ${offset.toFixed(0)} ms from this machine's; deadlines follow the broker's`,
+        detail: `its clock is ${offset.toFixed(0)} ms from this machine's; deadlines follow the broker's`,
       };
     if (fill > 0.8)
       return {
         state: 'broken',
-        says: `the fullest bucket is at ${(fill * 100).toFixed(0)} %: no more runs are taken in; raise --storage-bytes of setup`,
+        detail: `the fullest bucket is at ${(fill * 100).toFixed(0)} %: no more runs are taken in; raise --storage-bytes of setup`,
       };
     return `reachable and set up; fullest bucket ${(fill * 100).toFixed(1)} %, clock offset ${offset.toFixed(0)} ms`;
   });
@@ -184,7 +175,7 @@ async function executorsHeard(config: Config): Promise<Omit<Finding, 'what'> | s
   });
   const heard = new Map(beats.map((beat) => [`${beat.queue} ${beat.executor}`, beat]));
   if (heard.size === 0)
-    return { state: 'warning', says: 'none is heard; runs of operator "command" wait until one is started' };
+    return { state: 'warning', detail: 'none is heard; runs of operator "command" wait until one is started' };
   const queues = Map.groupBy(heard.values(), ({ queue }) => queue);
   return [...queues]
     .map(([queue, members]) => {
@@ -222,7 +213,7 @@ export async function clusterFindings(
             const lacking = wanted.filter((access) => missing.includes(accessText(access)));
             return {
               state: lacking.every(({ onlyFor }) => onlyFor === 'results') ? 'warning' : 'broken',
-              says: `these credentials lack ${lacking.map((access) => `${accessText(access)} (${access.why})`).join(', ')}`,
+              detail: `these credentials lack ${lacking.map((access) => `${accessText(access)} (${access.why})`).join(', ')}`,
             };
           }),
         );

@@ -15,7 +15,7 @@ const CODE = /^[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+$/;
 export function explainCommand(shell: Shell, finish: Finish): Command {
   const command = declare({
     name: 'explain',
-    says: 'say why a run failed, waits or was cancelled, or what a diagnosis code means',
+    summary: 'say why a run failed, waits or was cancelled, or what a diagnosis code means',
     settings: CLIENT_SETTINGS,
     examples: [
       'reentry explain nightly-1',

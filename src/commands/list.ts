@@ -20,7 +20,7 @@ const optionsSchema = z.looseObject({
 export function listCommand(shell: Shell, finish: Finish): Command {
   const command = declare({
     name: 'list',
-    says: "list the tenant's runs, a page at a time",
+    summary: "list the tenant's runs, a page at a time",
     settings: CLIENT_SETTINGS,
     examples: ['reentry list', 'reentry list --phase Deferred --limit 20', 'reentry list --json | jq -r .runs[].runId'],
   })

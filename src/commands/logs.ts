@@ -22,7 +22,7 @@ const LINES_LOOKED_AT = 10_000;
 export function logsCommand(shell: Shell, finish: Finish): Command {
   const command = declare({
     name: 'logs',
-    says: 'print the log of a run',
+    summary: 'print the log of a run',
     settings: CLIENT_SETTINGS,
     examples: [
       'reentry logs nightly-1',

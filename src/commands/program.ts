@@ -5,7 +5,6 @@ import { demoCommand } from './demo.ts';
 import { devCommand } from './dev.ts';
 import { dlqCommand } from './dlq.ts';
 import { doctorCommand } from './doctor.ts';
-import { executorCommand } from './executor.ts';
 import { explainCommand } from './explain.ts';
 import { listCommand } from './list.ts';
 import { logsCommand } from './logs.ts';
@@ -14,14 +13,12 @@ import { recoverCommand } from './recover.ts';
 import { renderCommand } from './render.ts';
 import { resultCommand } from './result.ts';
 import { retryCommand } from './retry.ts';
+import { executorCommand, serveCommand, triggererCommand, workerCommand } from './roles.ts';
 import { schemaCommand } from './schema.ts';
-import { serveCommand } from './serve.ts';
 import { setupCommand } from './setup.ts';
 import type { Finish, Shell } from './shell.ts';
 import { statusCommand } from './status.ts';
 import { submitCommand } from './submit.ts';
-import { triggererCommand } from './triggerer.ts';
-import { workerCommand } from './worker.ts';
 
 const OVERVIEW = `
 Try it on one machine:

@@ -7,7 +7,7 @@ import { nearest } from '../core/nearest.ts';
 import { ReentryError } from '../errors.ts';
 import type { Operations } from '../ports/operations.ts';
 import { WIRE_VERSION } from '../core/wire-version.ts';
-import { openInstallation } from './dlq.ts';
+import { openInstallation } from './connection.ts';
 import { EXIT_CODES } from './exit-codes.ts';
 import { paintFor, plain, span } from './paint.ts';
 import { action, declare, family, NATS_SETTINGS, oneArgument, seconds } from './shell.ts';
@@ -19,8 +19,8 @@ const TELL_EVERY_MS = 10_000;
 
 /** `reentry queue`: gates of queues. Needs the NATS user of `setup`. */
 export function queueCommand(shell: Shell, finish: Finish): Command {
-  const says = 'list queues; pause, resume or drain one';
-  return family('queue', says, [
+  const summary = 'list queues; pause, resume or drain one';
+  return family('queue', summary, [
     listCommand(shell, finish),
     gateCommand(shell, finish, 'pause', 'take requests in, but start nothing; what runs goes on', true),
     gateCommand(shell, finish, 'resume', 'start again what a pause kept, in the order of the queue', false),
@@ -71,7 +71,7 @@ async function viewOf(installation: Operations): Promise<readonly QueueView[]> {
 function listCommand(shell: Shell, finish: Finish): Command {
   const command = declare({
     name: 'list',
-    says: 'every queue: whether it is paused, what waits and what runs',
+    summary: 'every queue: whether it is paused, what waits and what runs',
     settings: NATS_SETTINGS,
     examples: ['reentry queue list', "reentry queue list --json | jq '.queues[] | select(.paused)'"],
   });
@@ -131,9 +131,9 @@ function shortText(value: string): string {
   throw new InvalidArgumentError(`It may be ${String(MAX_REASON_LENGTH)} characters long.`);
 }
 
-function gateCommand(shell: Shell, finish: Finish, name: string, says: string, paused: boolean): Command {
+function gateCommand(shell: Shell, finish: Finish, name: string, summary: string, paused: boolean): Command {
   const command = declare({
-    ...{ name, says, settings: NATS_SETTINGS },
+    ...{ name, summary, settings: NATS_SETTINGS },
     examples: [
       `reentry queue ${name} default`,
       ...(paused ? ['reentry queue pause gpu --reason "driver update"'] : []),
@@ -161,7 +161,7 @@ const drainOptions = reasonOption.extend({ timeout: z.number().optional() });
 function drainCommand(shell: Shell, finish: Finish): Command {
   const command = declare({
     name: 'drain',
-    says: 'pause a queue and wait until nothing of it runs; it stays paused',
+    summary: 'pause a queue and wait until nothing of it runs; it stays paused',
     settings: NATS_SETTINGS,
     examples: ['reentry queue drain default', 'reentry queue drain gpu --timeout 600 && reentry queue resume gpu'],
   })

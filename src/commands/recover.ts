@@ -9,10 +9,9 @@ import type { Broker } from '../ports/broker.ts';
 import type { Cluster } from '../ports/cluster.ts';
 import { runRequestSchema } from '../wire/run-request.ts';
 import { queueOfPod, runOfPod } from '../wire/pods.ts';
-import { natsOptions } from './connection.ts';
 import { EXIT_CODES } from './exit-codes.ts';
 import { plain } from './paint.ts';
-import { connectionsOf } from '../process/roles.ts';
+import { connectionsOf, natsOptions } from '../process/connections.ts';
 import { action, declare, NATS_SETTINGS } from './shell.ts';
 import type { Finish, Shell } from './shell.ts';
 
@@ -37,7 +36,7 @@ interface Accounted {
 export function recoverCommand(shell: Shell, finish: Finish): Command {
   const command = declare({
     name: 'recover',
-    says: "find runs again from their pods after the broker's data was lost; deletes nothing, safe to repeat",
+    summary: "find runs again from their pods after the broker's data was lost; deletes nothing, safe to repeat",
     settings: [
       ...NATS_SETTINGS,
       'installation',

@@ -13,7 +13,7 @@ const optionsSchema = z.object({ server: z.boolean().default(false) });
 export function renderCommand(shell: Shell, finish: Finish): Command {
   const command = declare({
     name: 'render',
-    says: 'print the pod that a request would make; nothing is created',
+    summary: 'print the pod that a request would make; nothing is created',
     settings: CLIENT_SETTINGS,
     examples: [
       'reentry render --image alpine --name hello -- echo hi',

@@ -8,7 +8,7 @@ import { ReentryError } from '../errors.ts';
 import type { Problem } from '../errors.ts';
 import { runRequestSchema } from '../wire/run-request.ts';
 import type { RunRequestInput } from '../wire/run-request.ts';
-import { readText } from './shell.ts';
+import { readText } from '../process/files.ts';
 import type { Shell } from './shell.ts';
 
 const collect = (value: string, before: readonly string[] | undefined): readonly string[] => [...(before ?? []), value];

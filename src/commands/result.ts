@@ -12,7 +12,7 @@ const optionsSchema = z.looseObject({ wait: z.boolean().default(false) });
 export function resultCommand(shell: Shell, finish: Finish): Command {
   const command = declare({
     name: 'result',
-    says: 'print the result of a run, as JSON',
+    summary: 'print the result of a run, as JSON',
     settings: CLIENT_SETTINGS,
     examples: ['reentry result nightly-1', 'reentry result nightly-1 --wait | jq .rows'],
   })

@@ -17,7 +17,7 @@ const optionsSchema = z.looseObject({
 export function retryCommand(shell: Shell, finish: Finish): Command {
   const command = declare({
     name: 'retry',
-    says: 'ask for an ended run again: a new run whose parentRunId is the old one',
+    summary: 'ask for an ended run again: a new run whose parentRunId is the old one',
     settings: CLIENT_SETTINGS,
     examples: ['reentry retry nightly-1', 'reentry retry nightly-1 --run-id nightly-1-again --wait --logs'],
   })

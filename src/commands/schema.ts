@@ -9,7 +9,7 @@ import { asyncApi, requestSchema } from '../wire/schema.ts';
 export function schemaCommand(shell: Shell, finish: Finish): Command {
   const command = declare({
     name: 'schema',
-    says: 'print the JSON Schema of run requests, or the AsyncAPI document of all messages',
+    summary: 'print the JSON Schema of run requests, or the AsyncAPI document of all messages',
     settings: ['subjectRoot'],
     examples: ['reentry schema > request.schema.json', 'reentry schema asyncapi'],
   }).addArgument(new Argument('[document]', 'which').choices(['request', 'asyncapi']).default('request'));

@@ -5,11 +5,11 @@ import { z } from 'zod';
 import { ReentryError } from '../errors.ts';
 import type { Config } from '../config.ts';
 import type { Subscriber } from '../wire/streams.ts';
-import { natsOptions } from './connection.ts';
+import { natsOptions } from '../process/connections.ts';
 import { EXIT_CODES } from './exit-codes.ts';
-import { ROLES } from '../process/role.ts';
+import { ROLES } from '../process/roles.ts';
 import { streamSettings } from '../process/settings.ts';
-import type { Role } from '../process/role.ts';
+import type { Role } from '../process/roles.ts';
 import { action, declare, NATS_SETTINGS } from './shell.ts';
 import type { Finish, Invocation, Shell } from './shell.ts';
 
@@ -60,7 +60,7 @@ export async function setUp(
 export function setupCommand(shell: Shell, finish: Finish): Command {
   const command = declare({
     name: 'setup',
-    says: 'make the streams, buckets and consumers that reentry needs; safe to repeat',
+    summary: 'make the streams, buckets and consumers that reentry needs; safe to repeat',
     settings: [
       ...NATS_SETTINGS,
       'queues',

@@ -9,6 +9,7 @@ import { z } from 'zod';
 import { CONFIG_FILE_ENV, parseConfig, parseYamlFile, SETTINGS } from '../config.ts';
 import type { Config, SettingName } from '../config.ts';
 import { ReentryError } from '../errors.ts';
+import { readText } from '../process/files.ts';
 import { EXIT_CODES, signalCode } from './exit-codes.ts';
 import type { ExitCode } from './exit-codes.ts';
 import { identityFields, livesElsewhere } from './process-identity.ts';
@@ -66,7 +67,7 @@ export interface Invocation {
 /** What a command file declares. `settings` become flags. */
 export interface Declaration {
   readonly name: string;
-  readonly says: string;
+  readonly summary: string;
   readonly settings: readonly SettingName[];
   readonly examples: readonly string[];
 }
@@ -87,28 +88,13 @@ export const NATS_SETTINGS: readonly SettingName[] = [
 ];
 /** Settings of commands that act for one tenant. */
 export const CLIENT_SETTINGS: readonly SettingName[] = ['tenant', ...NATS_SETTINGS];
-/** Settings of every role. */
-export const ROLE_SETTINGS: readonly SettingName[] = [
-  'installation',
-  ...NATS_SETTINGS,
-  'connections',
-  'kubeconfig',
-  'context',
-  'namespaces',
-  'httpPort',
-  'httpHost',
-  'drainSeconds',
-  'logLevel',
-  'logFormat',
-];
-
 /** A commander command with its settings as flags, `--json`, `--config` and examples in its help. */
 export function declare(declaration: Declaration): Command {
-  const command = new Command(declaration.name).description(declaration.says);
+  const command = new Command(declaration.name).description(declaration.summary);
   for (const setting of SETTINGS) {
     if (!declaration.settings.includes(setting.name)) continue;
     const preset = setting.default === undefined ? '' : `, default ${setting.default}`;
-    const option = new Option(`${setting.flag} <${setting.value}>`, `${setting.says} (${setting.env}${preset})`);
+    const option = new Option(`${setting.flag} <${setting.value}>`, `${setting.help} (${setting.env}${preset})`);
     command.addOption(option.helpGroup('Settings:'));
   }
   command.addOption(
@@ -120,8 +106,8 @@ export function declare(declaration: Declaration): Command {
 }
 
 /** A command of commands: `reentry NAME VERB`. */
-export function family(name: string, says: string, members: readonly Command[]): Command {
-  const command = new Command(name).description(says);
+export function family(name: string, summary: string, members: readonly Command[]): Command {
+  const command = new Command(name).description(summary);
   for (const member of members) command.addCommand(member.exitOverride().showHelpAfterError('(see --help)'));
   return command;
 }
@@ -187,16 +173,6 @@ async function configOf(shell: Shell, options: Readonly<Record<string, unknown>>
 
 function filled(value: string | undefined): string | undefined {
   return value === '' ? undefined : value;
-}
-
-/** A file the user named. @throws ReentryError CONFIG_INVALID when it cannot be read */
-export async function readText(name: string): Promise<string> {
-  try {
-    return await readFile(name, 'utf8');
-  } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause);
-    throw new ReentryError('CONFIG_INVALID', `cannot read ${name}: ${why}`, { transient: false, cause });
-  }
 }
 
 const devStateSchema = z.looseObject({

@@ -11,7 +11,7 @@ import type { Finish, Shell } from './shell.ts';
 export function statusCommand(shell: Shell, finish: Finish): Command {
   const command = declare({
     name: 'status',
-    says: 'say what a run does now; with --triggerers: who watches the pods, and how they are',
+    summary: 'say what a run does now; with --triggerers: who watches the pods, and how they are',
     settings: CLIENT_SETTINGS,
     examples: [
       'reentry status nightly-1',

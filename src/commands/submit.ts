@@ -1,11 +1,12 @@
 import { type Command, Option } from 'commander';
 import { z } from 'zod';
+import { readText } from '../process/files.ts';
 import { ReentryError } from '../errors.ts';
 import { submitBatch, submissionsIn } from './batch.ts';
 import { openClient } from './connection.ts';
 import { EXIT_CODES } from './exit-codes.ts';
 import { requestFlags, requestFrom, requestOptions } from './request.ts';
-import { action, CLIENT_SETTINGS, declare, readText } from './shell.ts';
+import { action, CLIENT_SETTINGS, declare } from './shell.ts';
 import type { Finish, Shell } from './shell.ts';
 import { watched } from './watching.ts';
 
@@ -28,7 +29,7 @@ const LOGS = new Option('--logs', 'with --wait: print the log lines on stdout as
 export function submitCommand(shell: Shell, finish: Finish): Command {
   const command = declare({
     name: 'submit',
-    says: 'ask for a run, or for all runs of a file',
+    summary: 'ask for a run, or for all runs of a file',
     settings: CLIENT_SETTINGS,
     examples: [
       "reentry submit --image alpine --name hello -- sh -c 'echo hi'",

@@ -4,18 +4,18 @@ import { once } from 'node:events';
 import { ReentryError } from '../errors.ts';
 import type { Telemetry } from '../telemetry.ts';
 
-/** How a process is. */
+/** Condition of a process. */
 export interface Condition {
   /** `false`: a restart would help. */
   readonly alive: boolean;
-  /** Why it cannot work now; empty: it is ready. */
+  /** Why it is not ready; empty: it is. */
   readonly problems: readonly string[];
 }
 
-/** The endpoint of one process; open before anything else, so that a starting pod can say "not ready". */
+/** The endpoint of one process; opened first, so that a starting pod answers "not ready". */
 export interface Health extends AsyncDisposable {
   readonly port: number;
-  /** What `/healthz` and `/readyz` ask from now on; before, the process is alive and "starting". */
+  /** Sets the source of `/healthz` and `/readyz`. Until then the process is alive, and not ready: "starting". */
   watch(condition: () => Condition): void;
 }
 
@@ -30,17 +30,17 @@ export async function openHealth(options: {
 }): Promise<Health> {
   let condition = (): Condition => ({ alive: true, problems: ['starting'] });
   const server = createServer((request, response) => {
-    const say = (status: number, type: string, body: string): void => {
+    const reply = (status: number, type: string, body: string): void => {
       response.writeHead(status, { 'content-type': type, 'content-length': Buffer.byteLength(body) });
       response.end(request.method === 'HEAD' ? undefined : body);
     };
     const path = (request.url ?? '').split('?')[0];
-    if (request.method !== 'GET' && request.method !== 'HEAD') say(405, 'text/plain', 'only GET\n');
+    if (request.method !== 'GET' && request.method !== 'HEAD') reply(405, 'text/plain', 'only GET\n');
     else if (path === '/healthz')
-      say(condition().alive ? 200 : 503, 'text/plain', condition().alive ? 'ok\n' : 'not alive\n');
+      reply(condition().alive ? 200 : 503, 'text/plain', condition().alive ? 'ok\n' : 'not alive\n');
     else if (path === '/readyz') {
       const { problems } = condition();
-      say(
+      reply(
         problems.length === 0 ? 200 : 503,
         'text/plain',
         `${problems.length === 0 ? 'ready' : problems.join('\n')}\n`,
@@ -48,13 +48,13 @@ export async function openHealth(options: {
     } else if (path === '/metrics') {
       options.telemetry.text().then(
         (text) => {
-          say(200, options.telemetry.contentType, text);
+          reply(200, options.telemetry.contentType, text);
         },
         (error: unknown) => {
-          say(500, 'text/plain', `${String(error)}\n`);
+          reply(500, 'text/plain', `${String(error)}\n`);
         },
       );
-    } else say(404, 'text/plain', 'try /healthz, /readyz or /metrics\n');
+    } else reply(404, 'text/plain', 'try /healthz, /readyz or /metrics\n');
   });
   server.listen(options.port, options.host);
   try {
@@ -63,11 +63,8 @@ export async function openHealth(options: {
     const where = `${options.host}:${String(options.port)}`;
     throw new ReentryError(
       'CONFIG_INVALID',
-      `cannot open ${where} for health and metrics; set REENTRY_HTTP_PORT to a free port or 0`,
-      {
-        transient: false,
-        cause,
-      },
+      `cannot listen on ${where} for health and metrics; set REENTRY_HTTP_PORT to a free port, or to 0 for any`,
+      { transient: false, cause },
     );
   }
   const address = server.address();

@@ -2,23 +2,23 @@ import { ReentryError } from '../errors.ts';
 import { hookOf, type PodOperatorHookProtocol } from '../airflow/pod-operator-hook-protocol.ts';
 import type { XcomSidecarSettings } from '../core/pod/xcom-sidecar.ts';
 
-/** How a program of its own reaches a cluster: the seed's parameters of that name. */
+/** How a program of the user's reaches a cluster; names as in Airflow's `KubernetesHook`. */
 export interface HookOptions {
-  /** Kubeconfig file; else `KUBECONFIG`, else `~/.kube/config`. */
+  /** Kubeconfig file. Default: `KUBECONFIG`, else `~/.kube/config`. */
   readonly configFile?: string;
-  /** Context of the kubeconfig; else its current one. */
+  /** Context of the kubeconfig. Default: its current context. */
   readonly clusterContext?: string;
-  /** The service account of the pod that this program runs in. */
+  /** Use the service account of the pod that this program runs in. Default false. */
   readonly inCluster?: boolean;
   /** Namespace of pods that name none. */
   readonly namespace?: string;
-  /** How pods carry results. */
+  /** Image, resources and security context of the sidecar that carries results. */
   readonly xcomSidecar?: XcomSidecarSettings;
 }
 
 /**
- * Opens a cluster for `KubernetesPodOperator` and `PodManager` in a program of your own; dispose of it at the end. Reads files, sends nothing.
- * @throws ReentryError CONFIG_INVALID when a kubeconfig, context or service account is not there, or two ways in are asked for at once
+ * Opens a cluster for `KubernetesPodOperator` and `PodManager` in the user's own program; dispose of it at the end. Reads files, sends nothing.
+ * @throws ReentryError CONFIG_INVALID when kubeconfig, context or service account is missing, or `inCluster` and `configFile` are both given
  */
 export async function openHook({
   configFile,

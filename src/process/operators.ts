@@ -5,11 +5,11 @@ import type { CallbackRegistry } from '../operator/callbacks.ts';
 import type { DefinedOperator } from '../operator/define-operator.ts';
 import type { Operator } from '../operator/operator.ts';
 import type { Log } from '../ports/ambient.ts';
-import { openPolicy } from './policy.ts';
+import { templateIn, templatesIn } from './files.ts';
+import { openPolicy } from './policy-file.ts';
 import { commandSettings } from './settings.ts';
-import { templateIn, templatesIn } from './pod-templates.ts';
 
-/** Makes operators; loaded late, so that commands that need none do not wait for them. */
+/** Factories of operators; their code is loaded here, so that commands without operators do not wait for it. */
 export async function boundOperators() {
   const [{ podOperator }, { CommandOperator }] = await Promise.all([
     import('../operator/define-operator.ts'),
@@ -21,7 +21,7 @@ export async function boundOperators() {
     policy: config.policy === undefined ? undefined : openPolicy(config.policy, log),
   });
   return {
-    /** What worker queues run. */
+    /** Operators of worker queues. */
     podOperators(
       config: Config,
       operators: readonly DefinedOperator[],
@@ -29,10 +29,10 @@ export async function boundOperators() {
       callbacks: CallbackRegistry = {},
     ): readonly Operator<unknown>[] {
       const options = { ...common(config, log), callbacks };
-      // A later one of the same name takes the earlier one's place.
+      // Of two operators with the same name, the later one is used.
       return [podOperator, ...operators].map((operator) => operator.with(options));
     },
-    /** What executor queues run. */
+    /** The operator of executor queues. */
     commandOperator(config: Config, log: Log, parts: Pick<CommandOperatorOptions, 'launcher' | 'launched'> = {}) {
       const template = config.executorPodTemplateFile;
       return new CommandOperator({

@@ -6,42 +6,33 @@ import type { CallbackRegistry } from '../operator/callbacks.ts';
 import type { DefinedOperator } from '../operator/define-operator.ts';
 import type { Log } from '../ports/ambient.ts';
 import { openLog, openTelemetry } from '../telemetry.ts';
-import { runRole } from './roles.ts';
+import { runRole } from './run-role.ts';
 
-/** What an embedded worker is given. */
+/** Options of `runWorker`. */
 export interface RunWorkerOptions {
-  /** Settings, as the settings file would name them; checked as a whole. Nothing is read from the environment unless `env` is given. */
+  /** Settings by the names of the settings file. The environment is read only where `env` is given. */
   readonly settings?: Partial<Readonly<Record<keyof Config, unknown>>>;
-  /** Environment to take settings, `KUBECONFIG` and in-cluster credentials from. */
+  /** Environment for settings, `KUBECONFIG` and in-cluster credentials. Default: empty. */
   readonly env?: Readonly<Record<string, string | undefined>>;
-  /** Operators beside `pod`, made by `defineOperator`; one of the same name takes its place. */
+  /** Operators beside `pod`, made by `defineOperator`; one named `pod` replaces it. Default: none. */
   readonly operators?: readonly DefinedOperator[];
-  /** Pod callbacks by the names that requests use; beside those of the setting `callbacks`. */
+  /** Pod callbacks by the names that requests use, beside those of the setting `callbacks`. Default: none. */
   readonly callbacks?: CallbackRegistry;
-  /** Stops the worker: it drains and the promise resolves. */
+  /** Stops the worker: it drains, and the promise resolves. */
   readonly signal?: AbortSignal;
-  /** Where the log goes; default: JSON lines on stderr. */
+  /** Destination of the log. Default: JSON lines on stderr. */
   readonly log?: Log;
 }
 
 /**
- * Runs a worker until `signal` aborts and all it had begun is done.
+ * Runs a worker until `signal` aborts and its work is drained.
  * @throws ReentryError CONFIG_INVALID, NATS_MISMATCH (run `reentry setup`), FORBIDDEN naming missing permissions, DRAIN_OVERDUE
  */
 export async function runWorker(options: RunWorkerOptions = {}): Promise<void> {
-  const env = options.env ?? {};
+  const { env = {}, operators = [], callbacks = {}, signal } = options;
   const config = parseConfig({ flags: options.settings ?? {}, env });
   const log = options.log ?? openLog(config, 'worker', process.stderr);
-  await runRole('worker', {
-    ...{ config, env, log, meter: openTelemetry(log).meter },
-    operators: options.operators ?? [],
-    callbacks: options.callbacks ?? {},
-    stop$:
-      options.signal === undefined
-        ? NEVER
-        : options.signal.aborted
-          ? of(options.signal)
-          : fromEvent(options.signal, 'abort'),
-    begun: () => undefined,
-  });
+  const stop$ = signal === undefined ? NEVER : signal.aborted ? of(signal) : fromEvent(signal, 'abort');
+  const { meter } = openTelemetry(log);
+  await runRole('worker', { config, env, log, meter, operators, callbacks, stop$, onStarted: () => undefined });
 }

@@ -1,5 +1,5 @@
 /** From the settings of the process (`config.ts`, the only place with defaults) to what each room is configured with. */
-import type { Config, SettingName } from '../config.ts';
+import type { Config } from '../config.ts';
 import type { CommandOperatorOptions } from '../operator/command-operator.ts';
 import type { LauncherOptions } from '../slots/launcher.ts';
 import type { StreamSettings } from '../wire/streams.ts';
@@ -7,20 +7,6 @@ import type { TriggererSettings } from '../roles/triggerer.ts';
 import type { WorkerSettings } from '../roles/worker.ts';
 
 const DAY_SECONDS = 24 * 3_600;
-
-/** Settings of workers and executors alike: either can be the janitor, and either starts runs. Flags of both commands. */
-export const ENGINE_SETTINGS: readonly SettingName[] = [
-  'intakeCredits',
-  'startCredits',
-  'resumeCredits',
-  'ctlCredits',
-  'concurrencyLimits',
-  'podSecurity',
-  'policy',
-  'templateFolder',
-  'keepPodSeconds',
-  'runRetentionDays',
-];
 
 /** Of a worker and of an executor, whichever queues they serve. */
 export function engineSettings(

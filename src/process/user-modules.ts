@@ -1,4 +1,4 @@
-/** Code that a worker is given by file: operators and callbacks of the user's own. */
+/** Operators and callbacks of the user, loaded from the files that settings name. */
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { z } from 'zod';
@@ -7,8 +7,8 @@ import type { CallbackRegistry } from '../operator/callbacks.ts';
 import type { DefinedOperator } from '../operator/define-operator.ts';
 
 /**
- * All exports of `files` (relative to `directory`) that `defineOperator` made.
- * @throws ReentryError CONFIG_INVALID where a file cannot be loaded or exports none
+ * All exports of `files` (relative to `directory`) that were made by `defineOperator`.
+ * @throws ReentryError CONFIG_INVALID when a file cannot be loaded or exports none
  */
 export async function operatorsFrom(
   files: readonly string[] | undefined,
@@ -16,11 +16,12 @@ export async function operatorsFrom(
 ): Promise<readonly DefinedOperator[]> {
   const found: DefinedOperator[] = [];
   if (files === undefined || files.length === 0) return found;
-  // Late: a process without operators of its own, as a triggerer is, loads nothing of them.
+  // Loaded here, because a process without such operators does not need this module.
   const { isDefinedOperator } = await import('../operator/define-operator.ts');
   for (const file of files) {
     const operators = Object.values(await exportsOf(file, directory)).filter(isDefinedOperator);
-    if (operators.length === 0) throw invalid(`${file} exports no operator; make one with defineOperator`);
+    if (operators.length === 0)
+      throw invalid(`operator module ${file} exports no operator; export one made by defineOperator`);
     found.push(...operators);
   }
   return found;
@@ -28,7 +29,7 @@ export async function operatorsFrom(
 
 /**
  * All callbacks that `files` (relative to `directory`) export, by name.
- * @throws ReentryError CONFIG_INVALID where a file cannot be loaded or exports none
+ * @throws ReentryError CONFIG_INVALID when a file cannot be loaded or exports none
  */
 export async function callbacksFrom(
   files: readonly string[] | undefined,
@@ -38,13 +39,14 @@ export async function callbacksFrom(
   let known: CallbackRegistry = {};
   for (const file of files ?? []) {
     const found = callbacksIn(await exportsOf(file, directory));
-    if (Object.keys(found).length === 0) throw invalid(`${file} exports no callbacks (a class or object with hooks)`);
+    if (Object.keys(found).length === 0)
+      throw invalid(`callback module ${file} exports no callbacks; export a class or an object with hooks`);
     known = { ...known, ...found };
   }
   return known;
 }
 
-/** A module's namespace: an object without a prototype, which a plain record's check refuses. */
+/** A module namespace. It has no prototype, which `z.record` would reject. */
 const exportsSchema = z.custom<Readonly<Record<string, unknown>>>(
   (value) => typeof value === 'object' && value !== null,
 );
@@ -54,7 +56,7 @@ async function exportsOf(file: string, directory: string): Promise<Readonly<Reco
     const loaded: unknown = await import(pathToFileURL(resolve(directory, file)).href);
     return { ...exportsSchema.parse(loaded) };
   } catch (cause) {
-    throw invalid(`${file} cannot be loaded: ${cause instanceof Error ? cause.message : String(cause)}`, cause);
+    throw invalid(`cannot load module ${file}: ${cause instanceof Error ? cause.message : String(cause)}`, cause);
   }
 }
 

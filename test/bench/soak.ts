@@ -21,7 +21,7 @@ using report = reportOf('soak', targetName());
 const portSchema = z.looseObject({ port: z.number() });
 /** The role's own metrics, by name. */
 async function metricsOf(stderr: string): Promise<ReadonlyMap<string, number>> {
-  const line = stderr.split('\n').find((text) => text.includes('health and metrics are served')) ?? '';
+  const line = stderr.split('\n').find((text) => text.includes('serving health and metrics')) ?? '';
   const { port } = portSchema.parse(JSON.parse(line));
   const text = await (await fetch(`http://127.0.0.1:${String(port)}/metrics`)).text();
   return new Map(

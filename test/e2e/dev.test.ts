@@ -222,10 +222,10 @@ describe('the command line, in the directory where dev runs', () => {
     expect(stdout).not.toContain('broken');
     expect(code).toBe(0);
     const findings = z.object({
-      findings: z.array(z.object({ what: z.string(), state: z.string(), says: z.string() })),
+      findings: z.array(z.object({ what: z.string(), state: z.string(), detail: z.string() })),
     });
     const found = new Map(
-      findings.parse(JSON.parse(stdout)).findings.map(({ what, state, says }) => [what, `${state} ${says}`]),
+      findings.parse(JSON.parse(stdout)).findings.map(({ what, state, detail }) => [what, `${state} ${detail}`]),
     );
     expect(found.get('streams')).toBe('ok as setup makes them');
     expect(found.get('durability')).toContain('warning 1 copy');

@@ -22,7 +22,7 @@ test('one process is worker, triggerer and executor; it drains as a whole', asyn
   });
   for (const { runId } of [pod, command]) expect(await client.waitFor(runId)).toMatchObject({ state: 'succeeded' });
 
-  const [, port = ''] = /"port":(\d+),"msg":"health and metrics are served"/.exec(whole.stderr()) ?? [];
+  const [, port = ''] = /"port":(\d+),"msg":"serving health and metrics"/.exec(whole.stderr()) ?? [];
   const figures = async () => {
     const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
     const of = (name: string) =>
@@ -40,7 +40,7 @@ test('one process is worker, triggerer and executor; it drains as a whole', asyn
 
   whole.kill('SIGTERM');
   expect(await whole.ended).toBe(0);
-  for (const role of ['worker', 'triggerer', 'executor']) expect(whole.stderr()).toContain(`${role} has stopped`);
+  for (const role of ['worker', 'triggerer', 'executor']) expect(whole.stderr()).toContain(`${role} stopped`);
 });
 
 test('one role that cannot go on ends the process, with its reason', async () => {

@@ -57,7 +57,7 @@ beforeAll(async () => {
   });
   expect(await runReentry(['setup'], env('setup'))).toMatchObject({ code: 0 });
   for (const role of ['worker', 'triggerer']) roles.push(startReentry([role], env(role)));
-  for (const role of roles) await vi.waitUntil(() => role.stderr().includes(' begins'), { timeout: 60_000 });
+  for (const role of roles) await vi.waitUntil(() => role.stderr().includes(' started'), { timeout: 60_000 });
   for (const tenant of ['sales', 'ops'])
     clients.set(
       tenant,
@@ -152,7 +152,7 @@ test('one process of both roles works with the union of their permissions, and d
   const serve = startReentry(['serve', 'worker', 'triggerer'], env('serve'));
   roles.push(serve);
   for (const role of ['worker', 'triggerer'])
-    await vi.waitUntil(() => serve.stderr().includes(`${role} begins`), { timeout: 60_000 });
+    await vi.waitUntil(() => serve.stderr().includes(`${role} started`), { timeout: 60_000 });
   const own = { tenant: 'sales', runId: 'served' };
   await client('sales').publishRun('default', own, body('sleep 0.1'), 'run:served');
   const ended = async () => (await client('sales').lastEvent(own, 'completed'))?.data;

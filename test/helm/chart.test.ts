@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
-import { ROLES } from '../../src/process/role.ts';
+import { ROLES } from '../../src/process/roles.ts';
 import { parseConfig, parseConnections, SETTINGS } from '../../src/config.ts';
 import { type JsonRecord, recordIn, recordsIn, textIn } from '../../src/core/json.ts';
 import { refusedInSpec } from '../../src/core/pod/pod-security.ts';

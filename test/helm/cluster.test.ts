@@ -186,7 +186,7 @@ function suite(start: () => Promise<ClusterUnderTest>): void {
         startReentry([role], { ...env[role] }),
       );
       opened.push(...roles);
-      for (const role of roles) await vi.waitUntil(() => / begins/.test(role.stderr()), { timeout: 30_000 });
+      for (const role of roles) await vi.waitUntil(() => / started/.test(role.stderr()), { timeout: 30_000 });
     });
     afterAll(async () => {
       for (const one of opened.reverse()) await one[Symbol.asyncDispose]();
@@ -254,7 +254,7 @@ function suite(start: () => Promise<ClusterUnderTest>): void {
     });
 
     const findings = z.object({
-      findings: z.array(z.object({ what: z.string(), state: z.string(), says: z.string() })),
+      findings: z.array(z.object({ what: z.string(), state: z.string(), detail: z.string() })),
     });
     const doctor = async (user: string, role: string) => {
       const { stdout } = await cli(user, 'doctor', '--role', role, '--json');
@@ -290,14 +290,14 @@ function suite(start: () => Promise<ClusterUnderTest>): void {
             return kept.length === 0 ? [] : [{ ...rule, verbs: kept }];
           });
           await api.raw('PATCH', path, { rules: rest }, 'application/merge-patch+json');
-          let says = '';
+          let reported = '';
           // What `doctor --role` looks at, without a process for each verb.
           const named = async () => {
             const found = await clusterFindings(parseConfig({ env: env[role] ?? {} }), {}, [role]);
-            return (says = found.flatMap((one) => (one.state === 'ok' ? [] : [one.says])).join());
+            return (reported = found.flatMap((one) => (one.state === 'ok' ? [] : [one.detail])).join());
           };
           await expect.poll(named, { timeout: 20_000 }).toContain(text);
-          expect(says.match(/\(/g)).toHaveLength(1);
+          expect(reported.match(/\(/g)).toHaveLength(1);
         }
         await api.raw('PATCH', path, { rules }, 'application/merge-patch+json');
         await expect.poll(() => doctor(role, role), { timeout: 20_000 }).toEqual([]);
@@ -307,8 +307,8 @@ function suite(start: () => Promise<ClusterUnderTest>): void {
     test('a subject that is missing is named by doctor', async () => {
       // A triggerer's user asked to be a worker lacks much; each subject is named with what it is for.
       const found = await doctor('triggerer', 'worker');
-      expect(found.map(({ says }) => says).join('\n')).toContain('may not publish reentry.v1.ev.*.*.*');
-      expect(found.every(({ says }) => says.length > 10 && isRecord({ says }))).toBe(true);
+      expect(found.map(({ detail }) => detail).join('\n')).toContain('may not publish reentry.v1.ev.*.*.*');
+      expect(found.every(({ detail }) => detail.length > 10 && isRecord({ detail }))).toBe(true);
     });
   });
 }

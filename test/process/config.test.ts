@@ -20,8 +20,8 @@ describe('the settings table', () => {
       flag: '--nats-url',
       default: 'nats://127.0.0.1:4222',
     });
-    for (const { says, value } of SETTINGS) {
-      expect(says).toMatch(/^[^\n]+\.$/);
+    for (const { help, value } of SETTINGS) {
+      expect(help).toMatch(/^[^\n]+\.$/);
       expect(value).not.toBe('');
     }
     expect(new Set(SETTINGS.map(({ env }) => env)).size).toBe(SETTINGS.length);

@@ -1,6 +1,6 @@
 /** The generated files of the chart, from the tables in code that they describe. */
 import { z } from 'zod';
-import { ROLES } from '../../src/process/role.ts';
+import { ROLES } from '../../src/process/roles.ts';
 import { configSchema, SETTINGS } from '../../src/config.ts';
 import type { SettingName } from '../../src/config.ts';
 import { CLUSTER_ACCESS } from '../../src/core/rbac.ts';
@@ -46,12 +46,12 @@ const schemaParts = z.looseObject({ default: z.unknown().optional() });
 
 /** One setting as its row in values.yaml may be. */
 function settingSchema(name: SettingName): JsonSchema {
-  const { says, value } = SETTINGS.find((row) => row.name === name) ?? { says: '', value: '' };
+  const { help, value } = SETTINGS.find((row) => row.name === name) ?? { help: '', value: '' };
   const { default: preset, ...own } = schemaParts.parse(
     z.toJSONSchema(configSchema.shape[name], { io: 'output', unrepresentable: 'any', target: 'draft-7' }),
   );
   delete own['$schema'];
-  return { description: `${says} (${value})`, ...own, ...(preset === undefined ? {} : { default: preset }) };
+  return { description: `${help} (${value})`, ...own, ...(preset === undefined ? {} : { default: preset }) };
 }
 
 const settings = (): JsonSchema =>

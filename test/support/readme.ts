@@ -218,7 +218,7 @@ export function sections(): Readonly<Record<string, Readonly<Record<string, stri
           code(row.env),
           code(`${row.flag} ${row.value}`),
           row.default === undefined ? '' : code(row.default),
-          row.says,
+          row.help,
         ]),
       ),
       metrics: table(

@@ -2,7 +2,7 @@ import { mkdtemp, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { openPolicy } from '../../src/process/policy.ts';
+import { openPolicy } from '../../src/process/policy-file.ts';
 import type { Log } from '../../src/ports/ambient.ts';
 
 let folder: string;
