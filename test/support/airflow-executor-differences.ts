@@ -1,66 +1,66 @@
-/** What the executor does otherwise than Airflow's, once: for the README, and for whoever asks why a test expects something else. @see spec executor §14 */
+/** Where the executor differs from Airflow's on purpose: the table of `src/airflow/README.md`, and the reason for what tests expect. */
 import type { Deviation } from './airflow-operator-differences.ts';
 
-/** In the order of a task's way. */
+/** In the order of a task's life. */
 export const EXECUTOR_DEVIATIONS: readonly Deviation[] = [
   {
     topic: 'an `executor_config` that is wrong',
-    airflow: 'the task fails, its slot stays taken for ever',
+    airflow: 'the task fails, and its slot is never freed',
     here: 'the task fails and its slot is free',
     why: 'slots must not leak',
   },
   {
     topic: 'the oldest dictionary (`KubernetesExecutor: {…}`), plain maps as `pod_override`',
     airflow: 'refused: an override is a Python object',
-    here: 'taken, turned into an override; both together are refused',
+    here: 'accepted and converted to an override; both together are refused',
     why: 'there are no Python objects here, and old DAGs need not change',
   },
   {
     topic: 'a bad command or template',
-    airflow: 'an exception leaves `sync`, the task is lost',
+    airflow: '`sync` throws, and the task is lost',
     here: 'the task fails with the reason, the others go on',
     why: 'one task must not stop a loop',
   },
   {
     topic: '`restartPolicy`',
     airflow: 'Kubernetes’ default where the template names none: the container is started again',
-    here: '`Never` where nobody names one',
+    here: '`Never`, unless the template, task or override names one',
     why: 'a task runs once per try',
   },
   {
     topic: 'a pod in a namespace outside the watched ones',
-    airflow: 'created, its end never heard',
+    airflow: 'created, its end never seen',
     here: 'refused; the namespace where pods are created is always watched',
-    why: 'nobody would account for it',
+    why: 'its end would not be observed',
   },
   {
     topic: 'a creation whose answer was lost',
     airflow: 'repeated under another name: two pods',
-    here: 'repeated under the same name, which meets the first',
+    here: 'repeated under the same name, which finds the first',
     why: 'one pod per launch',
   },
   {
     topic: 'broken connections, `Retry-After`',
     airflow: 'plain resets and time-outs fail the task; negative waits are taken',
     here: 'both are transient; whole seconds or an HTTP date',
-    why: 'what passes by itself should pass',
+    why: 'temporary failures should not fail a task',
   },
   {
     topic: 'watching',
     airflow: 'a process per namespace, from version "0" after every loss: old events again and again',
     here: 'the shared watch: bookmarks, one list after 410, each change once',
-    why: 'replays end tasks that have begun again',
+    why: 'replayed events end tasks that have started again',
   },
   {
     topic: 'pods that name no task (no annotations, no run), empty container lists',
     airflow: 'the watcher process dies of them',
     here: 'counted and skipped; pending',
-    why: 'a stranger’s pod must not stop everybody’s',
+    why: 'one foreign pod must not stop all tasks',
   },
   {
     topic: 'results of an earlier pod of the same try',
     airflow: 'end the new one’s task',
-    here: 'are told apart by uid; that pod is deleted or marked',
+    here: 'are recognized by uid; that pod is deleted or marked',
     why: 'a reschedule is not a failure',
   },
   {
@@ -70,8 +70,8 @@ export const EXECUTOR_DEVIATIONS: readonly Deviation[] = [
     why: 'one bad result must not spin',
   },
   {
-    topic: 'a pending pod that is given up while failures are kept',
-    airflow: 'left: it can still start beside its replacement',
+    topic: 'a pending pod that is given up while failed pods are retained',
+    airflow: 'left alone: it can still start beside its replacement',
     here: 'deleted',
     why: 'one live pod per try',
   },
@@ -82,27 +82,27 @@ export const EXECUTOR_DEVIATIONS: readonly Deviation[] = [
     why: 'a name can come back as another pod',
   },
   {
-    topic: 'pods that are gone without a word',
+    topic: 'pods that vanish without an event',
     airflow: 'their task holds its slot until a time-out of the scheduler',
-    here: 'looked for at `orphaned_tasks_check_interval`; the task fails with `PodVanished`',
+    here: 'searched for every `orphaned_tasks_check_interval`; the task fails with `PodVanished`',
     why: 'slots must not leak',
   },
   {
     topic: '`revoke_task`',
-    airflow: 'takes any try’s pod, and forgets jobs that still wait',
-    here: 'takes this try’s pod, also one in creation, and its job',
-    why: 'what was taken back must not run',
+    airflow: 'deletes the pod of any try, and misses jobs that still wait',
+    here: 'deletes this try’s pod, also one in creation, and removes its job',
+    why: 'a revoked task must not run',
   },
   {
     topic: 'finished pods of owners that are gone',
-    airflow: 'taken over even where siblings cannot be asked',
-    here: 'left where they cannot be asked; of tasks that are offered for adoption their success counts',
+    airflow: 'taken over even if the other schedulers cannot be queried',
+    here: 'left alone if they cannot be queried; for tasks offered for adoption, a succeeded pod counts',
     why: 'a sibling’s task must not be lost',
   },
   {
     topic: 'blank or padded names in lists, `worker_pods_creation_batch_size` 0, unknown options of deletions',
-    airflow: 'taken as they are',
+    airflow: 'accepted as they are',
     here: 'trimmed and dropped; refused',
-    why: 'a typo should be told at the start',
+    why: 'a typo should be reported at the start',
   },
 ];

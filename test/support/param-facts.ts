@@ -1,4 +1,4 @@
-/** What each parameter of the `pod` operator means and where it lands: the README's table and the parity tests read it. Types and defaults stand in the schema. */
+/** What each parameter of the `pod` operator means and where it stands in the pod: the table of `src/operator/README.md`, read by the parity tests too. Types and defaults are in the schema. */
 import type { PodParams } from '../../src/operator/pod-params.ts';
 
 /** One parameter. */
@@ -6,35 +6,41 @@ export interface ParamFacts {
   readonly says: string;
   /** Field of the pod, in Kubernetes' JSON; `C0` is the base container. Absent: it is about behaviour. */
   readonly lands?: string;
-  /** Not one of the seed's. */
+  /** Airflow has no such parameter. */
   readonly own?: true;
-  /** Checked and otherwise unused by a worker's run; the library's `KubernetesPodOperator` goes by it. */
+  /** A worker checks it and does not use it; the library's `KubernetesPodOperator` does. */
   readonly inert?: true;
 }
 
-/** Every parameter, in the order of the README's table. */
+/** Every parameter, in the order of the table. */
 export const PARAM_FACTS = {
   // identity, image, process
-  image: { says: 'Image of the base container; needed here, in the full pod or in the template.', lands: 'C0.image' },
-  name: { says: 'Name of the pod before its suffix; else the template’s, else the task’s id.', lands: 'metadata.name' },
+  image: {
+    says: 'Image of the base container. Required here, in `fullPodSpec` or in the template.',
+    lands: 'C0.image',
+  },
+  name: { says: 'Name of the pod, without suffix. Default: the template’s, then the task id.', lands: 'metadata.name' },
   randomNameSuffix: {
-    says: 'Add a suffix of the attempt’s own, so that no two pods meet; `false` uses the name as it is.',
+    says: 'Adds a suffix that differs for each attempt. `false`: the name as it is.',
     lands: 'metadata.name',
   },
   namespace: {
-    says: 'Namespace; else the full pod’s, the template’s, the connection’s, `default`.',
+    says: 'Namespace. Default: that of `fullPodSpec`, the template, the connection, then `default`.',
     lands: 'metadata.namespace',
   },
-  cmds: { says: 'Entry point; empty keeps the template’s or the image’s.', lands: 'C0.command' },
+  cmds: { says: 'Entry point. Empty: the template’s or the image’s.', lands: 'C0.command' },
   arguments: { says: 'Arguments of the entry point.', lands: 'C0.args' },
   ports: { says: 'Container ports, after the template’s.', lands: 'C0.ports' },
   envVars: {
-    says: 'Variables: a map, a list of `{name, value or valueFrom}`, or a template that gives one of them.',
+    says: 'Environment variables: a map, a list of `{name, value or valueFrom}`, or a template that renders to one of them.',
     lands: 'C0.env',
   },
-  envFrom: { says: 'Sources of variables.', lands: 'C0.envFrom' },
+  envFrom: { says: 'Sources of environment variables.', lands: 'C0.envFrom' },
   configmaps: { says: 'Names of ConfigMaps whose entries become variables, after `envFrom`.', lands: 'C0.envFrom' },
-  podRuntimeInfoEnvs: { says: 'Variables that tell the container about its pod, after `envVars`.', lands: 'C0.env' },
+  podRuntimeInfoEnvs: {
+    says: 'Environment variables from fields of the pod (downward API), after `envVars`.',
+    lands: 'C0.env',
+  },
   secrets: {
     says: 'Kubernetes Secrets as variables or mounted: `{deployType: env | volume, deployTarget, secret, key, items}`.',
     lands: 'C0.env, C0.envFrom, C0.volumeMounts, spec.volumes',
@@ -47,29 +53,32 @@ export const PARAM_FACTS = {
   containerResources: { says: 'Requests and limits of the base container.', lands: 'C0.resources' },
   baseContainerName: { says: 'Name of the container that decides the run.', lands: 'C0.name' },
   terminationMessagePolicy: {
-    says: 'Where the container’s last words are taken from.',
+    says: 'Source of the termination message.',
     lands: 'C0.terminationMessagePolicy',
   },
   containerSecurityContext: { says: 'Security context of the base container.', lands: 'C0.securityContext' },
   volumeMounts: { says: 'Mounts of the base container, after the template’s.', lands: 'C0.volumeMounts' },
   // pod
-  labels: { says: 'Labels, over the template’s; null is the empty text. Ours win.', lands: 'metadata.labels' },
-  annotations: { says: 'Annotations, over the template’s.', lands: 'metadata.annotations' },
-  affinity: { says: 'Where the pod may be scheduled; replaces the template’s.', lands: 'spec.affinity' },
+  labels: {
+    says: 'Labels; they win over the template’s, and reentry’s own win over them. null is the empty text.',
+    lands: 'metadata.labels',
+  },
+  annotations: { says: 'Annotations; they win over the template’s.', lands: 'metadata.annotations' },
+  affinity: { says: 'Affinity; replaces the template’s.', lands: 'spec.affinity' },
   nodeSelector: { says: 'Labels that the node must have.', lands: 'spec.nodeSelector' },
-  tolerations: { says: 'Taints that the pod tolerates; replaces the template’s.', lands: 'spec.tolerations' },
+  tolerations: { says: 'Tolerations; replace the template’s.', lands: 'spec.tolerations' },
   volumes: { says: 'Volumes, after the template’s.', lands: 'spec.volumes' },
   initContainers: {
-    says: 'Init containers; those named as one of the template’s are merged with it.',
+    says: 'Init containers. One with the name of a template’s is merged with it.',
     lands: 'spec.initContainers',
   },
   serviceAccountName: { says: 'Service account of the pod.', lands: 'spec.serviceAccountName' },
   automountServiceAccountToken: {
-    says: 'Whether the account’s token is mounted; `false` does not defeat a template’s `true`.',
+    says: 'Mounts the service account’s token. `false` does not override a template’s `true`.',
     lands: 'spec.automountServiceAccountToken',
   },
   hostnetwork: {
-    says: 'The node’s network; refused unless the tenant’s policy allows it. `false` does not defeat a template’s `true`.',
+    says: 'Uses the node’s network. Refused unless the tenant’s policy allows it. `false` does not override a template’s `true`.',
     lands: 'spec.hostNetwork',
   },
   hostAliases: { says: 'Entries for the pod’s hosts file.', lands: 'spec.hostAliases' },
@@ -82,70 +91,76 @@ export const PARAM_FACTS = {
   priorityClassName: { says: 'Priority class.', lands: 'spec.priorityClassName' },
   runtimeClassName: { says: 'Runtime class.', lands: 'spec.runtimeClassName' },
   activeDeadlineSeconds: {
-    says: 'Kubernetes ends the pod after this time; 0 is none. The run’s execution time-out is mirrored here.',
+    says: 'Kubernetes ends the pod after this time; 0: no limit. The run’s execution time-out is copied here.',
     lands: 'spec.activeDeadlineSeconds',
   },
   terminationGracePeriod: {
-    says: 'Seconds that a pod has to end when it is deleted.',
+    says: 'Seconds between SIGTERM and SIGKILL when the pod is deleted.',
     lands: 'spec.terminationGracePeriodSeconds',
   },
-  fullPodSpec: { says: 'A whole pod; parameters win over it, it wins over the template.', lands: 'the whole pod' },
-  podTemplateFile: { says: 'Name of a template in the worker’s template folder.', lands: 'the whole pod' },
-  podTemplateDict: { says: 'The template itself; not read where a template file is named.', lands: 'the whole pod' },
+  fullPodSpec: { says: 'A whole pod. Parameters win over it; it wins over the template.', lands: 'the whole pod' },
+  podTemplateFile: { says: 'Name of a file in the worker’s template folder.', lands: 'the whole pod' },
+  podTemplateDict: { says: 'The template itself. Ignored with `podTemplateFile`.', lands: 'the whole pod' },
   // cluster
-  kubernetesConnId: { says: 'Named connection of the worker; `kubernetes_default` is its first one.' },
-  inCluster: { says: 'Refused in a request: a connection says how its cluster is reached.' },
+  kubernetesConnId: { says: 'Name of a connection of the worker. `kubernetes_default`: its first one.' },
+  inCluster: { says: 'Refused in a request: the connection decides how its cluster is reached.' },
   clusterContext: { says: 'Refused in a request, as `inCluster`.' },
   configFile: { says: 'Refused in a request, as `inCluster`.' },
   // start and end
-  deferrable: { says: 'Let go of the pod while it runs; `false` keeps a worker’s slot for the same outcome.' },
-  reattachOnRestart: { says: 'Look for a live pod of this run before another is made.' },
-  durable: { says: 'The newer name of `reattachOnRestart`; both must be true.' },
+  deferrable: { says: 'Holds no worker slot while the pod runs. `false` occupies one, with the same outcome.' },
+  reattachOnRestart: { says: 'Uses a live pod of this run, if there is one, instead of creating another.' },
+  durable: { says: 'Airflow’s newer name of `reattachOnRestart`. Both must be true.' },
   startupTimeoutSeconds: { says: 'Time from scheduling to running.' },
-  scheduleTimeoutSeconds: { says: 'Time to be scheduled; else the startup time-out is for both.' },
+  scheduleTimeoutSeconds: { says: 'Time to be scheduled. Default: `startupTimeoutSeconds` covers both.' },
   startupCheckIntervalSeconds: {
-    says: 'Accepted, so that requests need not change; no effect: pods are watched, not polled. In the library, seconds between two looks at a start.',
+    says: 'Accepted; no effect: pods are watched, not polled. In the library: seconds between two requests while a pod starts.',
     inert: true,
   },
-  pollInterval: { says: 'Accepted, no effect, as above. In the library, copied into the trigger.', inert: true },
+  pollInterval: { says: 'Accepted; no effect. In the library: passed to the trigger.', inert: true },
   baseContainerStatusPollingInterval: {
-    says: 'Accepted, no effect, as above. In the library, seconds between two looks at the base container.',
+    says: 'Accepted; no effect. In the library: seconds between two requests while the base container runs.',
     inert: true,
   },
   onFinishAction: {
-    says: 'What becomes of the pod: `delete_pod`, `delete_succeeded_pod`, `delete_active_pod`, `keep_pod`.',
+    says: 'What to do with the pod when its attempt has ended.',
   },
-  isDeleteOperatorPod: { says: 'Older: without `onFinishAction`, `false` keeps the pod.' },
-  onKillAction: { says: 'What becomes of the pod when the run is cancelled: `delete_pod` or `keep_pod`.' },
-  skipOnExitCode: { says: 'Exit codes that make the run `skipped`; 0 may be one.' },
+  isDeleteOperatorPod: { says: 'Older form: without `onFinishAction`, `false` is `keep_pod`.' },
+  onKillAction: { says: 'What to do with the pod when the run is cancelled.' },
+  skipOnExitCode: { says: 'Exit codes that end the run as `skipped`. 0 is allowed.' },
   triggerKwargs: {
-    says: 'Values that the event of `onOperatorResuming` carries along; they never replace an event’s own.',
+    says: 'Values added to the event that `onOperatorResuming` gets. They never replace a field of the event.',
   },
   // logs and results
-  getLogs: { says: 'Store the containers’ output.' },
-  containerLogs: { says: 'Whose: a name, names, or `true` for all; else the base container.' },
-  initContainerLogs: { says: 'The same of init containers; else none.' },
-  loggingInterval: { says: 'Seconds after which a waiting run reads its log; else at the end.' },
+  getLogs: { says: 'Stores the containers’ output.' },
+  containerLogs: { says: 'Which containers: a name, names, or `true` for all. Default: the base container.' },
+  initContainerLogs: { says: 'Which init containers. Default: none.' },
+  loggingInterval: {
+    says: 'Seconds between two times that the log is stored while the pod runs. Default: only at its end.',
+  },
   containerNameLogPrefixEnabled: {
-    says: 'Show `[container]` before each line (`logs`, `submit --logs`) where the log is of several containers; what is stored has no prefix.',
+    says: 'Readers show `[container]` before each line of a log of several containers. Stored lines have no prefix.',
   },
-  logFormatter: { says: 'Name of a registered function that makes the forwarded line instead.' },
+  logFormatter: { says: 'Name of a registered function that makes the stored text of each line.' },
   logEventsOnStartup: {
-    says: 'Keep what Kubernetes said of a start that failed, or took longer than 30 s or half its time-out, as the log `pod.startup`: once while it goes on (with `loggingInterval`) and when it is over.',
+    says: 'Stores the pod’s events as the log `pod.startup` when a start fails, or takes longer than 30 s or half its time-out: once while it lasts (with `loggingInterval`), and at its end.',
   },
-  logEventsOnFailure: { says: 'Write container states and the pod’s events to the log of a failure.' },
-  logPodSpecOnFailure: { says: 'Write the pod, environment values hidden, to the log of a failure.' },
+  logEventsOnFailure: {
+    says: 'Stores container states and the pod’s events of a failed attempt as the log `pod.events`.',
+  },
+  logPodSpecOnFailure: {
+    says: 'Stores the pod of a failed attempt, environment values hidden, as the log `pod.spec`.',
+  },
   doXcomPush: { says: 'The run has a result.' },
   xcomMode: {
-    says: 'Where the result is read: `message` (termination message, no sidecar), `sidecar` (the file), `auto` (either).',
+    says: 'Source of the result: `message` (termination message, no sidecar), `sidecar` (the file), `auto` (either).',
     own: true,
   },
   xcomSidecarContainerSecurityContext: {
-    says: 'Security context of the sidecar; `{}` overrides the connection’s.',
+    says: 'Security context of the result sidecar. `{}` overrides the connection’s.',
     lands: 'spec.containers[-1].securityContext',
   },
-  callbacks: { says: 'Names of registered callbacks, called in this order.' },
+  callbacks: { says: 'Names of registered callbacks, in the order of their calls.' },
   progressCallback: {
-    says: 'Older: the registered callbacks whose `progressCallback` alone is called; use `callbacks`.',
+    says: 'Older form: registered callbacks of which only `progressCallback` is called. Use `callbacks`.',
   },
 } as const satisfies Readonly<Record<keyof PodParams, ParamFacts>>;

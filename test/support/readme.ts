@@ -175,11 +175,11 @@ export function sections(): Readonly<Record<string, Readonly<Record<string, stri
     'src/operator/README.md': {
       parameters: table(['parameter', "Airflow's", 'type', 'default', 'what it is', 'lands in'], parameterRows()),
       diagnoses: table(
-        ['code', 'category', 'a further attempt uses up', 'what it means', 'what to do'],
+        ['code', 'category', 'another attempt', 'what it means', 'what to do'],
         Object.entries<DiagnosisEntry>(DIAGNOSES).map(([name, { category, budget, meaning, hint }]) => [
           code(name),
           category,
-          { user: 'a retry', infrastructure: 'none of the retries', none: '(there is none)' }[budget],
+          { user: 'uses a retry', infrastructure: 'free', none: 'no' }[budget],
           meaning,
           hint,
         ]),
