@@ -46,6 +46,14 @@ test('the top manual is short', () => {
   expect(manualText('README.md').split('\n').length).toBeLessThanOrEqual(250);
 });
 
+test('every alert of the chart has its heading in the operating manual', () => {
+  const rules = readFileSync(join(ROOT, 'helm/templates/monitoring.yaml'), 'utf8');
+  const alerts = [...rules.matchAll(/- alert: (\w+)/g)].map(([, name = '']) => name.toLowerCase());
+  expect(alerts.length).toBeGreaterThan(5);
+  const anchors = anchorsOf('helm/README.md');
+  expect(alerts.filter((alert) => !anchors.has(alert))).toEqual([]);
+});
+
 test('every generated part stands in the manual that its section names, and nowhere else', () => {
   const standing = manuals().flatMap((manual) =>
     [...manualText(manual).matchAll(/<!-- generated: (\S+) -->/g)].map(([, name = '']) => `${manual}: ${name}`),

@@ -3,12 +3,14 @@
  * shows that what is published is compiled, complete and imports what it declares.
  */
 import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { manuals } from '../support/manuals.ts';
 
 const exec = promisify(execFile);
 const repository = fileURLToPath(new URL('../..', import.meta.url));
@@ -46,6 +48,12 @@ test('the main entry gives the building blocks', async () => {
   expect(names).toEqual(
     expect.arrayContaining(['connect', 'runWorker', 'KubernetesPodOperator', 'KubernetesPodTrigger', 'PodManager']),
   );
+});
+
+test('the manuals are in the package, at their paths', () => {
+  const shipped = manuals().filter((manual) => !manual.startsWith('test/'));
+  const missing = shipped.filter((manual) => !existsSync(join(folder, 'node_modules/reentry', manual)));
+  expect(missing).toEqual([]);
 });
 
 test('the bin answers', async () => {
