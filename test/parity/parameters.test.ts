@@ -1,6 +1,6 @@
 /** Each parameter of the seed's operator is accepted, has the seed's default, and lands where the specification says. @see spec pod-operator §1 */
 import { expect, test } from 'vitest';
-import { DEVIATIONS } from '../support/airflow-operator-differences.ts';
+import { OPERATOR_DIFFERENCES } from '../support/airflow-operator-differences.ts';
 import { isRecord, type JsonRecord } from '../../src/core/json.ts';
 import { podManifest } from '../../src/core/pod/manifest.ts';
 import { PARAM_FACTS, type ParamFacts } from '../support/param-facts.ts';
@@ -47,7 +47,7 @@ test('the page’s parameters are all known', () => {
 
 test.each(Object.keys(PARAM_FACTS))('%s has the seed’s default', (name) => {
   const value = new Map<string, unknown>(Object.entries(podParamsSchema.parse({}))).get(name);
-  const differs = DEVIATIONS.find((row) => row.default?.parameter === name)?.default?.value;
+  const differs = OPERATOR_DIFFERENCES.find((row) => row.default?.parameter === name)?.default?.value;
   const expected = differs ?? DEFAULTS[name];
   if (expected === undefined) expect(isUnset(value), JSON.stringify(value)).toBe(true);
   else expect(value).toEqual(expected);
@@ -138,11 +138,11 @@ const INERT = ['startupCheckIntervalSeconds', 'pollInterval', 'baseContainerStat
 test('what has no effect on a worker’s run says so, where it is described and among the differences', () => {
   const facts = Object.entries<ParamFacts>(PARAM_FACTS);
   expect(facts.flatMap(([name, { inert }]) => (inert === true ? [name] : [])).toSorted()).toEqual(INERT.toSorted());
-  for (const [name, { inert, says }] of facts) {
+  for (const [name, { inert, description }] of facts) {
     if (inert !== true) continue;
-    expect(says, name).toMatch(/no effect/);
+    expect(description, name).toMatch(/no effect/);
     const theirs = name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
-    const row = DEVIATIONS.find(({ topic }) => topic.includes(`\`${theirs}\``));
+    const row = OPERATOR_DIFFERENCES.find(({ topic }) => topic.includes(`\`${theirs}\``));
     expect(row?.here, theirs).toMatch(/no effect/);
   }
 });

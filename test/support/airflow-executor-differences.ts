@@ -1,8 +1,8 @@
 /** Where the executor differs from Airflow's on purpose: the table of `src/airflow/README.md`, and the reason for what tests expect. */
-import type { Deviation } from './airflow-operator-differences.ts';
+import type { Difference } from './airflow-operator-differences.ts';
 
 /** In the order of a task's life. */
-export const EXECUTOR_DEVIATIONS: readonly Deviation[] = [
+export const EXECUTOR_DIFFERENCES: readonly Difference[] = [
   {
     topic: 'an `executor_config` that is wrong',
     airflow: 'the task fails, and its slot is never freed',

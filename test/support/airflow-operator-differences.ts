@@ -4,7 +4,7 @@
  */
 
 /** One deliberate difference. */
-export interface Deviation {
+export interface Difference {
   /** What it is about. */
   readonly topic: string;
   readonly airflow: string;
@@ -15,7 +15,7 @@ export interface Deviation {
 }
 
 /** The table. */
-export const DEVIATIONS: readonly Deviation[] = [
+export const OPERATOR_DIFFERENCES: readonly Difference[] = [
   {
     topic: '`deferrable`',
     airflow: 'off unless configured; a task that waits holds a worker slot and polls',

@@ -6,11 +6,11 @@ import type { Shell } from '../../src/commands/shell.ts';
 import { EXIT_CODES } from '../../src/commands/exit-codes.ts';
 import { SETTINGS } from '../../src/config.ts';
 import { z } from 'zod';
-import { DEVIATIONS } from './airflow-operator-differences.ts';
+import { OPERATOR_DIFFERENCES } from './airflow-operator-differences.ts';
 import { isRecord, recordIn, recordsIn, textIn } from '../../src/core/json.ts';
 import { type DiagnosisEntry, DIAGNOSES } from '../../src/core/run/diagnosis.ts';
 import { stateDiagram } from '../../src/core/run/transitions.ts';
-import { EXECUTOR_DEVIATIONS } from './airflow-executor-differences.ts';
+import { EXECUTOR_DIFFERENCES } from './airflow-executor-differences.ts';
 import { EXECUTOR_OPTIONS, type ExecutorOption } from '../../src/airflow/executor-options.ts';
 import { PARAM_FACTS, type ParamFacts } from './param-facts.ts';
 import { podParamsSchema } from '../../src/operator/pod-params.ts';
@@ -87,7 +87,7 @@ const parameterRows = (): readonly (readonly string[])[] => {
       facts.own === true ? '' : code(airflowName(name)),
       typeText(properties[name]) || 'never',
       isUnset ? '' : code(typeof value === 'string' ? value : JSON.stringify(value)),
-      facts.says,
+      facts.description,
       facts.lands === undefined ? '' : facts.lands.startsWith('the ') ? facts.lands : code(facts.lands),
     ];
   });
@@ -195,11 +195,11 @@ export function sections(): Readonly<Record<string, Readonly<Record<string, stri
     'src/airflow/README.md': {
       deviations: table(
         ['about', 'Airflow', 'here', 'why'],
-        DEVIATIONS.map(({ topic, airflow, here, why }) => [topic, airflow, here, why]),
+        OPERATOR_DIFFERENCES.map(({ topic, airflow, here, why }) => [topic, airflow, here, why]),
       ),
       'executor-deviations': table(
         ['about', 'Airflow', 'here', 'why'],
-        EXECUTOR_DEVIATIONS.map(({ topic, airflow, here, why }) => [topic, airflow, here, why]),
+        EXECUTOR_DIFFERENCES.map(({ topic, airflow, here, why }) => [topic, airflow, here, why]),
       ),
       'executor-options': table(
         ['option', 'section', 'default', 'what it is'],
