@@ -1,6 +1,11 @@
 import { existsSync, globSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
+import { parse, type ParseError } from 'jsonc-parser';
 import { describe, expect, test } from 'vitest';
+import type { z } from 'zod';
+import { commandParamsSchema } from '../../src/operator/command-params.ts';
+import { podParamsSchema } from '../../src/operator/pod-params.ts';
+import { runRequestSchema } from '../../src/wire/run-request.ts';
 import { anchorsOf, fencesOf, linksOf, manuals, manualText, ROOT, tableRowsOf } from '../support/manuals.ts';
 import { sections } from '../support/readme.ts';
 
@@ -40,6 +45,21 @@ describe.each(manuals())('%s', (manual) => {
     const unnamed = fencesOf(manual).filter(({ language }) => language === '');
     expect(unnamed.map(({ line }) => line)).toEqual([]);
   });
+});
+
+const requests = manuals()
+  .flatMap(fencesOf)
+  .filter(({ marker }) => marker === 'request');
+test.each(requests)('the request in $manual, line $line, is valid', ({ text }) => {
+  const errors: ParseError[] = [];
+  const request: unknown = parse(text, errors, { allowTrailingComma: true });
+  expect(errors).toEqual([]);
+  const { operator, params } = runRequestSchema.parse(request);
+  const schemas = new Map<string, z.ZodType>([
+    ['pod', podParamsSchema],
+    ['command', commandParamsSchema],
+  ]);
+  expect(schemas.get(operator)?.safeParse(params).error).toBeUndefined();
 });
 
 test('the top manual is short', () => {
