@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { isAbsolute, join, resolve } from 'node:path';
-import { Faults, type Fault } from './cluster/faults.ts';
+import type { Disturbable, Interference } from './cluster/interference.ts';
 import { Kubelet } from './cluster/kubelet.ts';
 import { sendPodLog } from './cluster/pod-log.ts';
 import { Sandboxes } from './cluster/sandbox.ts';
@@ -10,8 +10,6 @@ import { apiServer } from './cluster/server.ts';
 import { Store } from './cluster/store.ts';
 import { Watches } from './cluster/watches.ts';
 import { createNamespace } from './cluster/writing.ts';
-
-export type { Fault } from './cluster/faults.ts';
 
 /** Settings of a local cluster. */
 export interface LocalClusterOptions {
@@ -29,6 +27,8 @@ export interface LocalClusterOptions {
   readonly logMaxBytes?: number;
   /** First wait before a container that keeps failing is restarted; default 10 s, as the kubelet. */
   readonly restartBackoffMs?: number;
+  /** For tests of clients: made once the cluster is there, then asked about each request. Default: none. */
+  readonly interference?: (cluster: Disturbable) => Interference;
 }
 
 /** A running local cluster. Disposing it ends its containers. */
@@ -39,8 +39,6 @@ export interface LocalCluster extends AsyncDisposable {
   readonly token: string;
   /** A kubeconfig with the URL and the token. */
   readonly kubeconfigPath: string;
-  /** Orders misbehaviour; the same can be posted to `/_local/faults`. */
-  readonly faults: { order(fault: Fault): void };
 }
 
 /**
@@ -73,11 +71,22 @@ export async function startLocalCluster(options: LocalClusterOptions): Promise<L
   });
   await kubelet.start();
   const watches = new Watches(store, options.bookmarkMs ?? 60_000);
-  const faults = new Faults(watches, () => {
-    store.expireHistory();
-  });
   const server = apiServer({
-    ...{ store, watches, faults, token },
+    ...{ store, watches, token },
+    interference: options.interference?.({
+      closeWatches: (how) => {
+        watches.close(how);
+      },
+      freezeWatches: (ms) => {
+        watches.freeze(ms);
+      },
+      sendBookmarks: () => {
+        watches.bookmark();
+      },
+      expireHistory: () => {
+        store.expireHistory();
+      },
+    }),
     exec: (pod, { container, command, stdin, tty }) =>
       kubelet.exec(pod.metadata.uid, container, command, { stdin, tty }),
     sendLog: (pod, query, response) => {
@@ -101,7 +110,6 @@ export async function startLocalCluster(options: LocalClusterOptions): Promise<L
 
   return {
     ...{ url, token, kubeconfigPath },
-    faults,
     async [Symbol.asyncDispose]() {
       watches.close('end');
       const closed = new Promise<void>((resolveClosed) =>

@@ -36,10 +36,10 @@ describe('access', () => {
       return (await bed.object('POST', '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews', { spec }))['status'];
     };
     expect(await review('create')).toEqual({ allowed: true });
-    bed.cluster.faults.order({ fault: 'deny', verb: 'create', resource: 'pods' });
+    bed.faults.order({ fault: 'deny', verb: 'create', resource: 'pods' });
     expect(await review('create')).toMatchObject({ allowed: false });
     expect((await create(podOf('denied', 'true', still))).code).toBe(403);
-    bed.cluster.faults.order({ fault: 'clear' });
+    bed.faults.order({ fault: 'clear' });
   });
 });
 
@@ -183,7 +183,7 @@ describe('list', () => {
       ['page-3'],
     ]);
     expect(second.metadata.resourceVersion).toBe(first.metadata.resourceVersion);
-    bed.cluster.faults.order({ fault: 'expireHistory' });
+    bed.faults.order({ fault: 'expireHistory' });
     expect(await list(`continue=${token}`)).toMatchObject({ code: 410, reason: 'Expired' });
   });
 

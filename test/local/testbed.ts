@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startLocalCluster, type LocalCluster, type LocalClusterOptions } from '../../src/local/cluster.ts';
 import { z } from 'zod';
+import { Faults } from '../support/local-faults.ts';
 
 const state = z.looseObject({
   waiting: z.looseObject({ reason: z.string() }).optional(),
@@ -67,6 +68,7 @@ export type WatchEvent = z.output<typeof eventSchema>;
 /** A cluster in a new directory, gone at the end, and a client for it. */
 export interface Testbed extends AsyncDisposable {
   readonly cluster: LocalCluster;
+  readonly faults: Faults;
   readonly directory: string;
   request(method: string, path: string, body?: unknown, headers?: Readonly<Record<string, string>>): Promise<Response>;
   /** The answer as an object, whatever its code. */
@@ -111,7 +113,8 @@ export function podOf(
 /** Starts a cluster for a test. */
 export async function startTestbed(options: Partial<LocalClusterOptions> = {}): Promise<Testbed> {
   const directory = await mkdtemp(join(tmpdir(), 'reentry-local-'));
-  const cluster = await startLocalCluster({ directory, ...options });
+  const faults = new Faults();
+  const cluster = await startLocalCluster({ directory, interference: faults.attach, ...options });
   const request: Testbed['request'] = (method, path, body, headers = {}) =>
     fetch(cluster.url + path, {
       method,
@@ -120,7 +123,7 @@ export async function startTestbed(options: Partial<LocalClusterOptions> = {}): 
     });
   const object: Testbed['object'] = async (...args) => objectSchema.parse(await (await request(...args)).json());
   return {
-    ...{ cluster, directory, request, object },
+    ...{ cluster, faults, directory, request, object },
     async run(name, script, more, metadata) {
       const created = await request('POST', PODS, podOf(name, script, more, metadata));
       if (created.status !== 201) throw new Error(await created.text());

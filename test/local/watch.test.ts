@@ -50,7 +50,7 @@ describe('a watch', () => {
   test('from a forgotten version gets 410 as an event, then the end', async () => {
     const before = await version();
     await create('forgotten');
-    bed.cluster.faults.order({ fault: 'expireHistory' });
+    bed.faults.order({ fault: 'expireHistory' });
     const watch = await bed.watch(`resourceVersion=${before}`);
     expect(await watch.next()).toMatchObject({ type: 'ERROR', object: { code: 410, reason: 'Expired' } });
     expect(await watch.next()).toBeUndefined();
@@ -87,13 +87,13 @@ describe('a fault', () => {
   test('ends, resets or cuts watches', async () => {
     const open = async () => await bed.watch(`resourceVersion=${await version()}`);
     const ended = await open();
-    bed.cluster.faults.order({ fault: 'closeWatches' });
+    bed.faults.order({ fault: 'closeWatches' });
     expect(await ended.next()).toBeUndefined();
     const reset = await open();
-    bed.cluster.faults.order({ fault: 'closeWatches', how: 'reset' });
+    bed.faults.order({ fault: 'closeWatches', how: 'reset' });
     await expect(reset.next()).rejects.toThrow('terminated');
     const cut = await open();
-    bed.cluster.faults.order({ fault: 'closeWatches', how: 'cutLine' });
+    bed.faults.order({ fault: 'closeWatches', how: 'cutLine' });
     await expect(cut.next()).rejects.toThrow('cut line');
   });
 
@@ -101,19 +101,19 @@ describe('a fault', () => {
     const watch = await bed.watch(
       `resourceVersion=${await version()}&fieldSelector=metadata.name=frozen&allowWatchBookmarks=true`,
     );
-    bed.cluster.faults.order({ fault: 'freezeWatches', ms: 600_000 });
+    bed.faults.order({ fault: 'freezeWatches', ms: 600_000 });
     await create('frozen');
     const next = watch.next();
     // Another watch is silent as well; that the object is there shows that the event was due.
     expect((await bed.request('GET', `${PODS}/frozen`)).status).toBe(200);
-    bed.cluster.faults.order({ fault: 'freezeWatches', ms: 0 });
+    bed.faults.order({ fault: 'freezeWatches', ms: 0 });
     expect(['ADDED', 'BOOKMARK']).toContain((await next)?.type);
     watch.close();
   });
 
-  test('fails the next requests with any status, ordered over HTTP', async () => {
-    const fault = { fault: 'failNext', verb: 'get', resource: 'pods', status: 429, count: 2, retryAfterSeconds: 7 };
-    expect((await bed.request('POST', '/_local/faults', fault)).status).toBe(200);
+  test('fails the next requests with any status', async () => {
+    const aim = { verb: 'get', resource: 'pods' };
+    bed.faults.order({ fault: 'failNext', ...aim, status: 429, count: 2, retryAfterSeconds: 7 });
     const failed = await bed.request('GET', `${PODS}/x`);
     expect([failed.status, failed.headers.get('retry-after'), await failed.text()]).toEqual([
       429,
@@ -122,22 +122,21 @@ describe('a fault', () => {
     ]);
     expect((await bed.request('GET', `${PODS}/x`)).status).toBe(429);
     expect((await bed.request('GET', `${PODS}/x`)).status).toBe(404);
-    bed.cluster.faults.order({ fault: 'failNext', verb: 'list', resource: 'pods', status: 500 });
+    bed.faults.order({ fault: 'failNext', verb: 'list', resource: 'pods', status: 500 });
     expect(await bed.object('GET', PODS)).toMatchObject({ code: 500, reason: 'InternalError' });
     const message = 'pods "x" is forbidden: exceeded quota: q';
-    bed.cluster.faults.order({ fault: 'failNext', verb: 'watch', status: 403, message });
+    bed.faults.order({ fault: 'failNext', verb: 'watch', status: 403, message });
     expect(await bed.object('GET', `${PODS}?watch=1`)).toMatchObject({ code: 403, reason: 'Forbidden', message });
-    expect((await bed.request('POST', '/_local/faults', { fault: 'explode' })).status).toBe(400);
   });
 
   test('loses the answer to a create that was done', async () => {
-    bed.cluster.faults.order({ fault: 'loseReply', verb: 'create', resource: 'pods' });
+    bed.faults.order({ fault: 'loseReply', verb: 'create', resource: 'pods' });
     await expect(bed.request('POST', PODS, podOf('stored', '', still))).rejects.toThrow('fetch failed');
     expect((await bed.request('GET', `${PODS}/stored`)).status).toBe(200);
   });
 
   test('holds an answer back', async () => {
-    bed.cluster.faults.order({ fault: 'slow', verb: 'get', resource: 'pods', ms: 200 });
+    bed.faults.order({ fault: 'slow', verb: 'get', resource: 'pods', ms: 200 });
     const order: string[] = [];
     const slow = bed.request('GET', `${PODS}/x`).then(() => order.push('slow'));
     const fast = bed.request('GET', PODS).then(() => order.push('fast'));

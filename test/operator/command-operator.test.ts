@@ -4,7 +4,7 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import { KubernetesError } from '../../src/errors.ts';
 import { CommandOperator, type CommandOperatorOptions } from '../../src/operator/command-operator.ts';
 import { type CommandParams, type CommandParamsInput, commandParamsSchema } from '../../src/operator/command-params.ts';
-import type { Fault } from '../../src/local/cluster.ts';
+import type { Fault } from '../support/local-faults.ts';
 import type { StepContext, StepOutcome } from '../../src/operator/operator.ts';
 import type { Outcome } from '../../src/wire/outcome.ts';
 import { runRequestSchema } from '../../src/wire/run-request.ts';

@@ -9,7 +9,8 @@ import type { PodProjection } from '../../src/core/pod/projection.ts';
 import { Auth } from '../../src/kubernetes/auth.ts';
 import { openClusters, type Tuning } from '../../src/kubernetes/clusters.ts';
 import { targetOf } from '../../src/kubernetes/kubeconfig.ts';
-import { type Fault, startLocalCluster } from '../../src/local/cluster.ts';
+import { startLocalCluster } from '../../src/local/cluster.ts';
+import { type Fault, Faults } from './local-faults.ts';
 import type { Cluster, Manifest } from '../../src/ports/cluster.ts';
 
 /** A reply of the API as it came. */
@@ -80,8 +81,9 @@ export const TARGETS: readonly {
 
 async function startLocal(wish: TargetWish = {}): Promise<ClusterUnderTest> {
   const directory = await mkdtemp(join(tmpdir(), 'reentry-contract-'));
-  const local = await startLocalCluster({ directory, ...wish });
-  return underTest(local.kubeconfigPath, 'local', local.faults, async () => {
+  const faults = new Faults();
+  const local = await startLocalCluster({ directory, ...wish, interference: faults.attach });
+  return underTest(local.kubeconfigPath, 'local', faults, async () => {
     await local[Symbol.asyncDispose]();
     await rm(directory, { recursive: true, force: true });
   });

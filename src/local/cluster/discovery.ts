@@ -45,7 +45,7 @@ export function discovery(path: string): JsonObject | undefined {
   return { kind: 'APIResourceList', apiVersion: 'v1', groupVersion: `${group}/v1`, resources };
 }
 
-/** The answer to a posted review: everything is allowed that is not denied by a fault. */
+/** The answer to a posted access review: everything is allowed that `isDenied` does not deny. */
 export function review(
   group: string,
   name: string,

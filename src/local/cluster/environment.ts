@@ -1,3 +1,4 @@
+import { quantityOf } from '../../core/quantity.ts';
 import { isJsonObject, textAt, type KubeObject } from './objects.ts';
 import type { Container } from './pod.ts';
 import type { Store } from './store.ts';
@@ -95,27 +96,7 @@ export function podField(pod: KubeObject, path: string): string {
 export function resourceField(container: Container, path: string): string {
   const [part, ...name] = path.split('.');
   const { limits = {}, requests = {} } = container.resources ?? {};
-  return String(Math.ceil(quantity((part === 'limits' ? limits : requests)[name.join('.')] ?? 0)));
-}
-
-const SCALE: Readonly<Record<string, number>> = {
-  n: 1e-9,
-  u: 1e-6,
-  m: 1e-3,
-  k: 1e3,
-  M: 1e6,
-  G: 1e9,
-  T: 1e12,
-  P: 1e15,
-  E: 1e18,
-};
-
-/** A Kubernetes quantity (`500m`, `1Gi`) as a number. */
-export function quantity(text: string | number): number {
-  const match = /^([+-]?[\d.]+(?:[eE][+-]?\d+)?)([KMGTPE]i|[numkMGTPE])?$/u.exec(String(text));
-  const unit = match?.[2] ?? '';
-  if (unit.endsWith('i')) return Number(match?.[1]) * 1024 ** ('KMGTPE'.indexOf(unit.charAt(0)) + 1);
-  return Number(match?.[1] ?? 0) * (SCALE[unit] ?? 1);
+  return String(Math.ceil(quantityOf((part === 'limits' ? limits : requests)[name.join('.')]) ?? 0));
 }
 
 /** `text` with each `$(NAME)` replaced by its value; unknown names stay, `$$` stands for `$`. */

@@ -1,4 +1,3 @@
-import { STATUS_CODES } from 'node:http';
 import type { JsonObject } from './objects.ts';
 
 /** One reason why an object was refused, as in `details.causes` of a Status. */
@@ -97,31 +96,4 @@ export function invalid(kind: string, name: string, causes: readonly Cause[]): A
 /** 410: the resource version or page is no longer known; the client must list again. */
 export function expired(message: string): ApiFailure {
   return new ApiFailure(410, 'Expired', message);
-}
-
-const REASONS: Readonly<Record<number, string>> = {
-  400: 'BadRequest',
-  401: 'Unauthorized',
-  403: 'Forbidden',
-  404: 'NotFound',
-  405: 'MethodNotAllowed',
-  409: 'Conflict',
-  410: 'Expired',
-  413: 'RequestEntityTooLarge',
-  422: 'Invalid',
-  429: 'TooManyRequests',
-  503: 'ServiceUnavailable',
-  504: 'Timeout',
-};
-
-/** A failure ordered by its status code; `message` where the words matter, as with an exceeded quota. */
-export function orderedFailure(order: {
-  readonly status: number;
-  readonly message?: string | undefined;
-  readonly retryAfterSeconds?: number | undefined;
-}): ApiFailure {
-  const { status, retryAfterSeconds } = order;
-  const usual = status === 429 ? 'Too many requests, please try again later.' : (STATUS_CODES[status] ?? 'error');
-  const options = retryAfterSeconds === undefined ? {} : { retryAfterSeconds };
-  return new ApiFailure(status, REASONS[status] ?? 'InternalError', order.message ?? usual, options);
 }

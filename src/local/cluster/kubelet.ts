@@ -1,7 +1,7 @@
+import { quantityOf } from '../../core/quantity.ts';
 import { mkdir, rm } from 'node:fs/promises';
 import { totalmem } from 'node:os';
 import { join } from 'node:path';
-import { quantity } from './environment.ts';
 import { EventRecorder } from './event-recorder.ts';
 import type { ExecProcess } from './exec-process.ts';
 import type { LogFile, LogRotation } from './log-file.ts';
@@ -105,7 +105,7 @@ export class Kubelet {
     const misfit = Object.entries(spec.nodeSelector).some(([key, value]) => labels[key] !== value);
     const requested = (name: string): number =>
       spec.containers.reduce(
-        (sum, { resources }) => sum + quantity(resources?.requests[name] ?? resources?.limits[name] ?? 0),
+        (sum, { resources }) => sum + (quantityOf(resources?.requests[name] ?? resources?.limits[name]) ?? 0),
         0,
       );
     if (spec.schedulingGates.length > 0) {

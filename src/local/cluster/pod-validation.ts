@@ -1,3 +1,4 @@
+import { quantityOf } from '../../core/quantity.ts';
 import { isAbsolute, normalize } from 'node:path';
 import type { Cause } from './failure.ts';
 import { at, type JsonObject, type TextMap } from './objects.ts';
@@ -7,7 +8,6 @@ const DNS_LABEL = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/u;
 const DNS_SUBDOMAIN = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/u;
 const QUALIFIED = /^([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]$/u;
 const LABEL_VALUE = /^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$/u;
-const QUANTITY = /^[+-]?\d+(\.\d*)?([eE][+-]?\d+|n|u|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$/u;
 
 const SUBDOMAIN_RULE =
   "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
@@ -190,7 +190,7 @@ function containerCauses(
   }
   for (const part of ['limits', 'requests'] as const) {
     for (const [name, quantity] of Object.entries(container.resources?.[part] ?? {})) {
-      if (!QUANTITY.test(String(quantity))) {
+      if (quantityOf(quantity) === undefined) {
         causes.invalid(
           `${field}.resources.${part}[${name}]`,
           quantity,

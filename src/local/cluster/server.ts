@@ -1,13 +1,11 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
-import { setTimeout as delay } from 'node:timers/promises';
 import { parse as parseYaml } from 'yaml';
-import { z } from 'zod';
 import { discovery, review } from './discovery.ts';
 import { acceptExec, execRequestOf, type ExecRequest } from './exec.ts';
 import type { ExecProcess } from './exec-process.ts';
-import { ApiFailure, badRequest, orderedFailure, noSuchPath, notFound, statusOf } from './failure.ts';
-import { faultSchema, type Faults } from './faults.ts';
+import { ApiFailure, badRequest, noSuchPath, notFound, statusOf } from './failure.ts';
+import type { Interference, Verb } from './interference.ts';
 import { RequestMetrics } from './metrics.ts';
 import { isJsonObject, jsonOf, type KubeObject } from './objects.ts';
 import { parseProtobuf } from './protobuf.ts';
@@ -23,16 +21,13 @@ import { deleteCollection, deleteObject, evict } from './deleting.ts';
 export interface ServerParts {
   readonly store: Store;
   readonly watches: Watches;
-  readonly faults: Faults;
+  readonly interference: Interference | undefined;
   readonly token: string;
   /** Answers a request for a pod's log. */
   readonly sendLog: (pod: KubeObject, query: URLSearchParams, response: ServerResponse) => void;
   /** Starts a command in a pod's container; undefined where that does not run. */
   readonly exec: (pod: KubeObject, asked: ExecRequest) => ExecProcess | undefined;
 }
-
-/** What is asked, in the words of access reviews. */
-type Verb = 'get' | 'list' | 'watch' | 'create' | 'update' | 'patch' | 'delete' | 'deletecollection';
 
 const METRIC_VERB: Readonly<Record<Verb, string>> = {
   get: 'GET',
@@ -101,12 +96,13 @@ async function upgrade(
     const routed = routeOf(path);
     if (routed?.subresource !== 'exec') throw noSuchPath();
     const { namespace = '', name = '' } = routed;
-    // The words of access reviews: running a command is creating one.
-    await misbehave(parts.faults, 'create', 'pods/exec', name);
+    // In access reviews the verb of an exec is `create`.
+    await parts.interference?.before('create', 'pods/exec', name);
     const pod = parts.store.get('pods', namespace, name);
     if (pod === undefined) throw notFound('pods', name);
     const wanted = execRequestOf(pod, url.searchParams);
-    acceptExec(asked, wanted, () => parts.exec(pod, wanted), parts.faults.losesReply('create', 'pods/exec'));
+    const losesReply = parts.interference?.losesReply('create', 'pods/exec') ?? false;
+    acceptExec(asked, wanted, () => parts.exec(pod, wanted), losesReply);
     count(101);
   } catch (error) {
     const failure = failureOf(error);
@@ -116,21 +112,6 @@ async function upgrade(
       `HTTP/1.1 ${String(failure.code)} ${STATUS_CODES[failure.code] ?? ''}\r\ncontent-type: application/json\r\ncontent-length: ${String(Buffer.byteLength(text))}\r\nconnection: close\r\n\r\n${text}`,
     );
   }
-}
-
-/** Delays, fails or refuses a request as was ordered. */
-async function misbehave(faults: Faults, verb: Verb, target: string, name: string | undefined): Promise<void> {
-  const delayMs = faults.delayMs(verb, target);
-  if (delayMs > 0) await delay(delayMs);
-  const failure = faults.failure(verb, target);
-  if (failure !== undefined) throw orderedFailure(failure);
-  if (!faults.isDenied(verb, target)) return;
-  throw new ApiFailure(
-    403,
-    'Forbidden',
-    `${target} is forbidden: User "reentry-local" cannot ${verb} resource "${target}" in API group ""`,
-    { details: { kind: target.split('/')[0], ...(name !== undefined && { name }) } },
-  );
 }
 
 function sendFailure(response: ServerResponse, failure: ApiFailure): void {
@@ -165,13 +146,6 @@ async function route(
     response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4' }).end(metrics.text(gauges));
     return;
   }
-  if (path === '/_local/faults' && request.method === 'POST') {
-    const order = faultSchema.safeParse(parseJson((await readBody(request)).toString()));
-    if (!order.success) throw badRequest(z.prettifyError(order.error));
-    parts.faults.order(order.data);
-    sendJson(response, 200, '{}');
-    return;
-  }
   const routed = routeOf(path);
   if (routed !== undefined) {
     await objectRequest(parts, metrics, routed, url.searchParams, request, response);
@@ -185,9 +159,8 @@ async function route(
   const [, apis, group = '', , name = ''] = path.split('/');
   if (apis === 'apis' && request.method === 'POST') {
     const body = parseBody(await readBody(request), contentTypeOf(request));
-    const reviewed = review(group, name, isJsonObject(body) ? body : {}, (verb, resource) =>
-      parts.faults.isDenied(verb, resource),
-    );
+    const isDenied = (verb: string, target: string): boolean => parts.interference?.isDenied(verb, target) ?? false;
+    const reviewed = review(group, name, isJsonObject(body) ? body : {}, isDenied);
     if (reviewed !== undefined) {
       sendJson(response, 201, JSON.stringify(reviewed));
       return;
@@ -221,7 +194,7 @@ async function objectRequest(
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  const { faults } = parts;
+  const { interference } = parts;
   const { resource, namespace, name, subresource } = routed;
   const verb = verbOf(request.method ?? 'GET', routed, query);
   const target = subresource === '' ? resource.name : `${resource.name}/${subresource}`;
@@ -230,12 +203,12 @@ async function objectRequest(
     metrics.count({ verb: METRIC_VERB[verb], resource: resource.name, subresource, scope, code });
   };
   try {
-    await misbehave(faults, verb, target, name);
+    await interference?.before(verb, target, name);
     const body = request.method === 'GET' ? undefined : await readBody(request);
     const answered = perform(parts, verb, routed, query, request, response, body);
     count(answered?.code ?? 200);
     if (answered === undefined) return;
-    if (faults.losesReply(verb, target)) {
+    if (interference?.losesReply(verb, target) === true) {
       request.socket.destroy();
       return;
     }

@@ -1,6 +1,5 @@
 import type { ServerResponse } from 'node:http';
 import { ApiFailure, statusOf } from './failure.ts';
-import type { WatchControls } from './faults.ts';
 import { jsonOf, type JsonObject, type KubeObject } from './objects.ts';
 import type { Selector } from './selectors.ts';
 import type { Store, StoreEvent } from './store.ts';
@@ -26,7 +25,7 @@ export interface WatchRequest {
 const MAX_UNREAD_BYTES = 16 * 1024 * 1024;
 
 /** All open watches. */
-export class Watches implements WatchControls {
+export class Watches {
   readonly #store: Store;
   readonly #bookmarkMs: number;
   readonly #open = new Set<Watch>();
