@@ -35,11 +35,11 @@ import type { Phase } from '../wire/run-state.ts';
 import { EVENT_TYPES } from '../wire/subjects.ts';
 import type { Verb } from '../wire/subjects.ts';
 import { DEFAULT_QUEUE, isTokenText, queueOf } from '../wire/tokens.ts';
-import { submitAll } from './submit-all.ts';
+import { submitAll } from './submission.ts';
 import { readLines } from './log-reading.ts';
 import type { LogText } from './log-lines.ts';
 import {
-  answerOf,
+  replyValue,
   cancelReplySchema,
   explainReplySchema,
   listReplySchema,
@@ -143,7 +143,7 @@ export interface Client extends AsyncDisposable {
 /** A client of one tenant over an open connection, which it closes when it is disposed. */
 export function clientOver(broker: ClientBroker, tenant: string): Client {
   const ask = async <T>(verb: Verb, payload: unknown, schema: z.ZodType<T>): Promise<T> =>
-    answerOf(await broker.request(tenant, verb, payload), schema);
+    replyValue(await broker.request(tenant, verb, payload), schema);
   const keyOf = (runId: string) => {
     if (isTokenText(runId)) return { tenant, runId };
     throw new ReentryError(
@@ -196,7 +196,7 @@ export function clientOver(broker: ClientBroker, tenant: string): Client {
           throw error;
         });
         if (reply !== undefined) {
-          const answer = answerOf(reply, submitReplySchema);
+          const answer = replyValue(reply, submitReplySchema);
           return { runId: answer.runId ?? runId, queue: answer.queue ?? queue, duplicate: answer.duplicate ?? false };
         }
       }

@@ -5,7 +5,7 @@ import type { z } from 'zod';
 import { ReentryError } from '../errors.ts';
 import type { ClientBroker } from '../ports/client.ts';
 import type { RunKey } from '../wire/subjects.ts';
-import { LogMerge } from './log-follow.ts';
+import { LogMerge } from './log-merge.ts';
 import type { LogText } from './log-lines.ts';
 import type { logsReplySchema } from './replies.ts';
 
@@ -26,7 +26,7 @@ export interface LogOrigin {
 }
 
 /** What a reader wants. */
-export interface LogWish {
+export interface LogSelection {
   readonly follow?: boolean;
   readonly attempt?: number;
   readonly container?: string;
@@ -35,7 +35,7 @@ export interface LogWish {
 /** All stored lines; with `follow` those heard live, too, and what is stored after each sign of more, until the run has completed or `closed$` emits. Each line once. */
 export async function* readLines(
   { broker, run, completed$, closed$, lookAgainMs, page }: LogOrigin,
-  { follow = false, ...which }: LogWish,
+  { follow = false, ...which }: LogSelection,
 ): AsyncGenerator<LogText, void, undefined> {
   const merged = new LogMerge(which);
   const signs$ = merge(
@@ -44,7 +44,7 @@ export async function* readLines(
     broker.events$(run).pipe(map(() => 'stored' as const)),
     broker.live$(run).pipe(
       map((chunk) => {
-        merged.hear(chunk);
+        merged.addLive(chunk);
         return 'live' as const;
       }),
     ),
@@ -73,25 +73,25 @@ export async function* readLines(
     let seen = { signs: 0, stored: 0, over: !follow };
     let read = -1;
     for (;;) {
-      if (seen.stored > read || merged.isLost) {
+      if (seen.stored > read || merged.hasMissed) {
         read = seen.stored;
         let followed = !follow || seen.over;
         for (;;) {
           const asked = {
             ...{ runId: run.runId, ...which, limit: LOG_PAGE },
             ...(after === undefined ? {} : { after }),
-            ...(followed ? {} : { follow: merged.takeLost() ? 'join' : 'renew' }),
+            ...(followed ? {} : { follow: merged.takeMissed() ? 'join' : 'renew' }),
           };
           followed = true;
           const found = await page(asked).catch(async (error: unknown) => {
             if (follow && (await isOver(closed$))) return undefined;
             // A run that was just asked for may not have been taken in yet.
             if (!follow || seen.over || !(error instanceof ReentryError) || error.code !== 'NOT_FOUND') throw error;
-            merged.lose();
+            merged.markUnfollowed();
             return { chunks: [], next: undefined };
           });
           if (found === undefined) return;
-          if ('live' in found && found.live === false) merged.lose();
+          if ('live' in found && found.live === false) merged.markUnfollowed();
           if ('containerNames' in found && found.containerNames === true) merged.nameContainers();
           for (const chunk of found.chunks) yield* merged.stored(chunk);
           after = found.chunks.at(-1)?.sequence ?? found.next ?? after;

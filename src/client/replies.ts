@@ -101,7 +101,7 @@ const TRANSIENT: readonly ErrorCode[] = [
 ];
 
 /** The answer's value. @throws ReentryError with the worker's code, message and problems */
-export function answerOf<T>(reply: ServiceReply, schema: z.ZodType<T>): T {
+export function replyValue<T>(reply: ServiceReply, schema: z.ZodType<T>): T {
   if ('error' in reply) {
     const { code, message, problems } = reply.error;
     const known = CODES[code] ?? 'INTERNAL';

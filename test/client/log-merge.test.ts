@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { LogMerge } from '../../src/client/log-follow.ts';
+import { LogMerge } from '../../src/client/log-merge.ts';
 import { shownText } from '../../src/client/log-lines.ts';
 import { formatNanos, LOG_GAP_TEXT, type LogCursor, LogPlaces } from '../../src/core/log/cursor.ts';
 
@@ -43,7 +43,7 @@ describe('stored and live text', () => {
           const text = part(log, from, from + length);
           const after = from === 0 ? undefined : log[from - 1]?.at;
           if (text !== '' && (from === 0 || after !== undefined))
-            merged.hear({ attempt: 1, container: 'base', text, after });
+            merged.addLive({ attempt: 1, container: 'base', text, after });
           for (const line of merged.live()) given.push(line.text);
           read(Math.min(ends[n] ?? 0, log.length));
         });
@@ -57,20 +57,20 @@ describe('stored and live text', () => {
   test('say when something heard does not go on from what was given', () => {
     const log = aLog([1, 1, 1, 1]);
     const merged = new LogMerge();
-    expect(merged.takeLost()).toBe(true);
-    merged.hear({ attempt: 1, container: 'base', text: part(log, 2, 3), after: log[1]?.at });
+    expect(merged.takeMissed()).toBe(true);
+    merged.addLive({ attempt: 1, container: 'base', text: part(log, 2, 3), after: log[1]?.at });
     expect([...merged.live()]).toEqual([]);
-    expect(merged.takeLost()).toBe(true);
-    merged.hear({ attempt: 1, container: 'base', text: part(log, 0, 3), after: undefined });
+    expect(merged.takeMissed()).toBe(true);
+    merged.addLive({ attempt: 1, container: 'base', text: part(log, 0, 3), after: undefined });
     expect([...merged.live()].map(({ text }) => text)).toEqual(['line 0', 'line 1', 'line 2']);
-    expect(merged.takeLost()).toBe(false);
+    expect(merged.takeMissed()).toBe(false);
   });
 
   test('give a gap’s mark and what a formatter made of a line with that line', () => {
     const log = aLog([1, 1]);
     const text = `${log[0]?.text ?? ''}more of it\n${formatNanos(START + 2n)} ${LOG_GAP_TEXT}\n${log[1]?.text ?? ''}`;
     const merged = new LogMerge();
-    merged.hear({ attempt: 1, container: 'base', text, after: undefined });
+    merged.addLive({ attempt: 1, container: 'base', text, after: undefined });
     const lines = [...merged.live(), ...merged.stored({ attempt: 1, container: 'base', text })];
     expect(lines.map((line) => line.text)).toEqual(['line 0', 'more of it', LOG_GAP_TEXT, 'line 1']);
   });
@@ -79,7 +79,7 @@ describe('stored and live text', () => {
     const [line] = aLog([1]);
     const chunk = { attempt: 1, container: 'base', text: line?.text ?? '', after: undefined };
     const merged = new LogMerge({ attempt: 2, container: 'base' });
-    merged.hear(chunk);
+    merged.addLive(chunk);
     expect([...merged.live()]).toEqual([]);
     expect([...new LogMerge().stored({ ...chunk, container: 'pod.events' })]).toEqual([]);
     expect([...new LogMerge({ container: 'pod.events' }).stored({ ...chunk, container: 'pod.events' })]).toHaveLength(
@@ -95,7 +95,7 @@ describe('stored and live text', () => {
     const named = new LogMerge();
     named.nameContainers();
     expect(shown(named)).toEqual(['[side] one', '::group::two']);
-    named.hear({ attempt: 1, container: 'base', text, after: undefined });
+    named.addLive({ attempt: 1, container: 'base', text, after: undefined });
     expect([...named.live()].map(shownText)).toEqual(['[base] one', '::group::two']);
     const asked = new LogMerge({ container: 'side' });
     asked.nameContainers();

@@ -30,7 +30,7 @@ export class LogMerge {
   }
 
   /** Whether live text was missed, or none was asked for yet: the follow is to begin from the stored end again. Asking is settling. */
-  takeLost(): boolean {
+  takeMissed(): boolean {
     const lost = this.#lost || this.#unfollowed;
     this.#lost = false;
     this.#unfollowed = false;
@@ -38,7 +38,7 @@ export class LogMerge {
   }
 
   /** Nobody follows yet: the next question is for the whole again. Not at once, for there is nobody to ask. */
-  lose(): void {
+  markUnfollowed(): void {
     this.#unfollowed = true;
   }
 
@@ -48,12 +48,12 @@ export class LogMerge {
   }
 
   /** Whether live text was missed. */
-  get isLost(): boolean {
+  get hasMissed(): boolean {
     return this.#lost;
   }
 
   /** Keeps a live chunk until `live` is asked for. */
-  hear(chunk: LiveChunk): void {
+  addLive(chunk: LiveChunk): void {
     const { attempt, container } = this.#which;
     if ((attempt ?? chunk.attempt) !== chunk.attempt || (container ?? chunk.container) !== chunk.container) return;
     if (this.#waiting.length >= MAX_WAITING) {
