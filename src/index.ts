@@ -20,6 +20,7 @@ export type {
   RunStatus,
   RunSubmission,
   StoredEvent,
+  SubmitAllOptions,
   SubmitOptions,
   SubmissionResult,
 } from './client/index.ts';

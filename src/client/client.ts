@@ -1,4 +1,4 @@
-/** What users do with runs: ask for them, wait for them, read them. Needs a client's NATS permissions only. */
+/** The client of one tenant: submits runs, waits for them, reads them. Needs a client's NATS permissions only. */
 import {
   concat,
   concatMap,
@@ -36,6 +36,7 @@ import { EVENT_TYPES } from '../wire/subjects.ts';
 import type { Verb } from '../wire/subjects.ts';
 import { DEFAULT_QUEUE, isTokenText, queueOf } from '../wire/tokens.ts';
 import { submitAll } from './submission.ts';
+import type { Receipt, RunSubmission, SubmissionResult, SubmitAllOptions, SubmitOptions } from './submission.ts';
 import { readLines } from './log-reading.ts';
 import type { LogText } from './log-lines.ts';
 import {
@@ -52,97 +53,71 @@ import type { Explanation, RunPage, RunStatus } from './replies.ts';
 import { collectTriggerers } from './triggerers.ts';
 import type { Triggerers } from './triggerers.ts';
 
-/** How often a waiting client looks for an event that a broken connection may have cost it, in milliseconds. */
+/** Interval at which a waiting client looks for an event that a broken connection may have cost it, in milliseconds. */
 const LOOK_AGAIN_MS = 5_000;
 
-/** How a run is asked for. */
-export interface SubmitOptions {
-  /** The client's idempotency key; a UUIDv7 is made where it is absent. */
-  readonly runId?: string;
-  /** Default: `executor` for operator `command`, else `default`. */
-  readonly queue?: string;
-  /** `false`: publish without asking a worker to check the request first; problems then arrive as a failed run. Default true. */
-  readonly checked?: boolean;
-}
-
-/** A run that was asked for: JetStream has it. */
-export interface Receipt {
-  readonly runId: string;
-  readonly queue: string;
-  /** The run had been asked for before, with the same id. */
-  readonly duplicate: boolean;
-}
-
-/** One of many runs to be asked for. */
-export interface RunSubmission {
-  readonly request: RunRequestInput;
-  readonly runId?: string;
-  readonly queue?: string;
-}
-
-/** Outcome of one submission: a receipt, or why it was refused. `index`: position in the input, from 0. */
-export type SubmissionResult =
-  { readonly index: number; readonly receipt: Receipt } | { readonly index: number; readonly error: ReentryError };
-
+/** What of a log to read. */
 export interface LogOptions {
-  /** Go on until the run has completed. Default false. */
+  /** Continue until the run has completed. Default false. */
   readonly follow?: boolean;
+  /** Only this attempt. Default: all. */
   readonly attempt?: number;
+  /** Only this container. Default: all of the pod's. */
   readonly container?: string;
 }
 
-/** A connection for one tenant. Disposing it ends all that waits on it, and leaves nothing that keeps the process alive. */
+/** A connection of one tenant. Disposing it ends everything that waits on it, and leaves nothing that keeps the process alive. */
 export interface Client extends AsyncDisposable {
   readonly tenant: string;
   /**
-   * Asks for a run. Safe to repeat with the same `runId`.
+   * Submits a run. Safe to repeat with the same `runId`.
    * @throws ReentryError INVALID_REQUEST with all problems, RUN_ID_TAKEN, NOT_FOUND for an unknown queue, TOO_LARGE, BUSY, NATS_UNAVAILABLE
    */
   submit(request: RunRequestInput, options?: SubmitOptions): Promise<Receipt>;
   /**
-   * Asks for many runs, `concurrency` at a time, and says of each what became of it, in the order they were taken. Safe to repeat
-   * for submissions with a `runId`. A refused submission is a result with `error`; a failure that would meet all others too (no broker) is thrown.
+   * Submits many runs, `concurrency` at a time, and yields the result of each as it comes. Safe to repeat for submissions with a `runId`.
+   * A refused submission is a result with `error`; a failure that would meet all others too (no broker) is thrown.
    */
   submitAll(
     submissions: Iterable<RunSubmission> | AsyncIterable<RunSubmission>,
-    options?: { readonly concurrency?: number; readonly checked?: boolean },
+    options?: SubmitAllOptions,
   ): AsyncIterable<SubmissionResult>;
   /**
-   * Asks for an ended run again: a new run with the same request, whose `parentRunId` is `runId`. Safe to repeat with the same `newRunId`.
+   * Repeats an ended run as a new one, with the same request and `parentRunId` `runId`. Safe to repeat with the same `newRunId`.
    * @throws ReentryError NOT_FOUND, INVALID_REQUEST while it has not ended
    */
   retry(runId: string, options?: { readonly newRunId?: string; readonly queue?: string }): Promise<Receipt>;
   /**
    * Waits for the run's `completed` event, through reconnections.
-   * @throws ReentryError TIMEOUT after `timeoutMs`, where given; NATS_UNAVAILABLE once the client is closed
+   * @throws ReentryError TIMEOUT after `timeoutMs` (default: never); NATS_UNAVAILABLE once the client is closed
    */
   waitFor(runId: string, options?: { readonly timeoutMs?: number }): Promise<CompletedData>;
-  /** Lifecycle events of a run: the stored ones, then new ones, each once; completes after `completed`, and when the client is closed. */
+  /** Lifecycle events of a run, each once: the stored ones, then new ones. Completes after `completed`, and when the client is closed. */
   events$(runId: string): Observable<StoredEvent>;
-  /** Lifecycle events of all runs of the tenant, from now on. Completes when the client is closed; a feed that misses nothing is made by `reentry setup --subscriber`. */
+  /** Lifecycle events of all runs of the tenant, from now on. May miss some; `reentry setup --subscriber` creates a feed that does not. Completes when the client is closed. */
   allEvents$(): Observable<StoredEvent>;
-  /** Stored log lines in order, and with `follow` those to come, until the run has completed or the client is closed. */
+  /** Stored log lines in order and, with `follow`, those to come, until the run has completed or the client is closed. */
   logs(runId: string, options?: LogOptions): AsyncIterable<LogText>;
-  /** Asks for the run's end. Answers its phase; the run is over when its `completed` event says so. */
+  /** Cancels a run. Resolves to its phase before it ends: the run is over when its `completed` event arrives. */
   cancel(runId: string, reason?: string): Promise<{ readonly phase: Phase | undefined }>;
-  /** The result of a run that has ended. @throws ReentryError NOT_FOUND when there is no such run, or it has no result */
+  /** The result of an ended run. @throws ReentryError NOT_FOUND where there is no such run, or it has no result */
   result(runId: string): Promise<unknown>;
   status(runId: string): Promise<RunStatus>;
   list(options?: { readonly after?: number; readonly limit?: number; readonly phase?: Phase }): Promise<RunPage>;
   /** Why a run failed, waits or was cancelled. */
   explain(runId: string): Promise<Explanation>;
   /**
-   * The triggerers that live, as their heartbeats say; resolves after `listenMs` (default 1,300: two beats and a little).
-   * @throws ReentryError FORBIDDEN with a tenant's credentials: this is the operator's to see
+   * The live triggerers, by their heartbeats. Resolves after `listenMs` milliseconds (default 1,300: two heartbeats and some slack).
+   * @throws ReentryError FORBIDDEN with a tenant's credentials: only the installation's operator may see them
    */
   triggerers(options?: { readonly listenMs?: number }): Promise<Triggerers>;
-  /** The pod that a request would make, env values redacted; nothing is created. */
+  /** The pod that a request would create, environment values redacted. Nothing is created. `server`: as the API server would admit it. */
   render(request: RunRequestInput, options?: { readonly server?: boolean }): Promise<unknown>;
 }
 
-/** A client of one tenant over an open connection, which it closes when it is disposed. */
+/** A client of one tenant over an open connection. Disposing the client closes it. */
 export function clientOver(broker: ClientBroker, tenant: string): Client {
-  const ask = async <T>(verb: Verb, payload: unknown, schema: z.ZodType<T>): Promise<T> =>
+  const call = async <T>(verb: Verb, payload: unknown, schema: z.ZodType<T>): Promise<T> =>
     replyValue(await broker.request(tenant, verb, payload), schema);
   const keyOf = (runId: string) => {
     if (isTokenText(runId)) return { tenant, runId };
@@ -156,16 +131,16 @@ export function clientOver(broker: ClientBroker, tenant: string): Client {
     );
   };
   const disposed$ = new ReplaySubject<true>(1);
-  /** Emits when nothing more can come: the client is disposed, or its connection closed for good. One that breaks comes again. */
+  /** Emits when nothing more can come: the client is disposed, or its connection is closed. A broken one reconnects. */
   const closed$ = merge(disposed$, broker.connected$.pipe(ignoreElements(), endWith(true as const))).pipe(take(1));
-  /** Emits at once, at each reconnection and now and then: moments to look for what may have been missed. */
+  /** Emits at once, at each reconnection and at an interval: moments to look for what may have been missed. */
   const look$ = merge(broker.connected$.pipe(filter(Boolean)), interval(LOOK_AGAIN_MS).pipe(startWith(0)));
 
   const completed$ = (runId: string): Observable<CompletedData> => {
     const run = keyOf(runId);
     const live$ = broker.events$(run).pipe(filter(({ type }) => type === 'completed'));
     const stored$ = look$.pipe(
-      // One look at a time; a failed one is made good by the next.
+      // One read at a time; the next one makes up for a failed one.
       concatMap(() => broker.lastEvent(run, 'completed').catch(() => undefined)),
       filter((event) => event !== undefined),
     );
@@ -178,10 +153,10 @@ export function clientOver(broker: ClientBroker, tenant: string): Client {
 
   const client: Client = {
     tenant,
-    submitAll: (submissions, options) => submitAll(client, submissions, options),
+    submitAll: (submissions, options) => submitAll((request, one) => client.submit(request, one), submissions, options),
     async retry(runId, { newRunId = uuidV7(), queue } = {}) {
-      const asked = { runId, newRunId, ...(queue === undefined ? {} : { queue }) };
-      const answer = await ask('retry', asked, submitReplySchema);
+      const payload = { runId, newRunId, ...(queue === undefined ? {} : { queue }) };
+      const answer = await call('retry', payload, submitReplySchema);
       return { runId: newRunId, queue: answer.queue ?? queue ?? DEFAULT_QUEUE, duplicate: answer.duplicate ?? false };
     },
     async submit(request, options = {}) {
@@ -190,7 +165,7 @@ export function clientOver(broker: ClientBroker, tenant: string): Client {
       const run = keyOf(runId);
       if (options.checked !== false) {
         const reply = await broker.request(tenant, 'submit', { runId, queue, request }).catch((error: unknown) => {
-          // Nobody there to check it: the stream takes it all the same, and the run id makes asking twice harmless.
+          // No worker can check it: the stream takes it all the same, and the run id makes submitting twice harmless.
           if (error instanceof ReentryError && (error.code === 'UNREACHABLE' || error.code === 'TIMEOUT'))
             return undefined;
           throw error;
@@ -225,35 +200,35 @@ export function clientOver(broker: ClientBroker, tenant: string): Client {
           filter((event) => event !== undefined),
         );
         return merge(broker.events$(run), look$.pipe(concatMap(() => history$))).pipe(
-          // The last event may overtake what was said before this began.
+          // `completed` may overtake events that were stored before this began.
           concatMap((event) => (event.type === 'completed' ? concat(history$, of(event)) : of(event))),
-          distinct(({ id }) => id), // lives as long as the run's events: a few dozen ids
+          distinct(({ id }) => id), // a few dozen ids, for as long as the run's events
           takeWhile(({ type }) => type !== 'completed', true),
           takeUntil(closed$),
         );
       }),
     allEvents$: () => broker.events$({ tenant }).pipe(takeUntil(closed$)),
     async *logs(runId, options = {}) {
-      const page = (payload: object) => ask('logs', payload, logsReplySchema);
+      const page = (payload: object) => call('logs', payload, logsReplySchema);
       const run = keyOf(runId);
       const origin = { broker, run, completed$: completed$(runId), closed$, lookAgainMs: LOOK_AGAIN_MS, page };
       yield* readLines(origin, options);
     },
     async cancel(runId, reason) {
-      const answer = await ask('cancel', { runId, ...(reason === undefined ? {} : { reason }) }, cancelReplySchema);
+      const answer = await call('cancel', { runId, ...(reason === undefined ? {} : { reason }) }, cancelReplySchema);
       return { phase: answer.phase };
     },
-    result: (runId) => wholeResult((offset) => ask('result', { runId, offset }, resultReplySchema), runId),
-    status: (runId) => ask('status', { runId }, runSummarySchema),
+    result: (runId) => wholeResult((offset) => call('result', { runId, offset }, resultReplySchema), runId),
+    status: (runId) => call('status', { runId }, runSummarySchema),
     async list(options = {}) {
-      const { runs, next } = await ask('list', options, listReplySchema);
+      const { runs, next } = await call('list', options, listReplySchema);
       return { runs, next: next ?? undefined };
     },
-    explain: (runId) => ask('explain', { runId }, explainReplySchema),
+    explain: (runId) => call('explain', { runId }, explainReplySchema),
     triggerers: ({ listenMs } = {}) => collectTriggerers(broker.heartbeats$, listenMs),
-    render: (request, options = {}) => ask('render', { request, ...options }, z.json()),
+    render: (request, options = {}) => call('render', { request, ...options }, z.json()),
     [Symbol.asyncDispose]() {
-      // First, so that what waits ends for this reason, and not with the first call that fails.
+      // First, so that waits end for this reason and not with the first call that fails.
       disposed$.next(true);
       return broker[Symbol.asyncDispose]();
     },
@@ -261,7 +236,7 @@ export function clientOver(broker: ClientBroker, tenant: string): Client {
   return client;
 }
 
-/** An inline result, or an object's parts put together. */
+/** An inline result, or the parts of a result object put together. */
 async function wholeResult(
   part: (offset: number) => Promise<z.infer<typeof resultReplySchema>>,
   runId: string,
@@ -277,11 +252,11 @@ async function wholeResult(
     }
     const whole = Buffer.concat(bytes);
     if (whole.byteLength === reply.size) return parsedJson(whole.toString('utf8'));
-    throw new ReentryError('INTERNAL', `the result of ${runId} came incomplete`, { transient: true });
+    throw new ReentryError('INTERNAL', `the result of ${runId} is incomplete`, { transient: true });
   }
 }
 
-/** A schema would walk through megabytes of what has just been parsed. */
+/** Unchecked: a schema would walk through megabytes of what has just been parsed. */
 function parsedJson(text: string): unknown {
   return JSON.parse(text);
 }

@@ -1,34 +1,34 @@
-/** The client's entry (`reentry/client`): nothing here loads a Kubernetes library. */
+/** The entry `reentry/client`. Loads no Kubernetes library. */
 import { openClientBroker } from '../nats/client-broker.ts';
 import { DEFAULT_NATS_URL, DEFAULT_SUBJECT_ROOT } from '../wire/subjects.ts';
 import { DEFAULT_TENANT } from '../wire/tokens.ts';
 import { clientOver } from './client.ts';
 import type { Client } from './client.ts';
 
-/** Where and as whom to connect. */
+/** Where to connect, and as which user. */
 export interface ClientOptions {
-  /** `nats://host:port`, several separated by commas; user and password may stand in it. Default `nats://127.0.0.1:4222`. */
+  /** `nats://[user:password@]host:port`, several separated by commas. Default `nats://127.0.0.1:4222`. */
   readonly servers?: string | readonly string[];
   /** Default `default`. */
   readonly tenant?: string;
-  /** A NATS credentials file. */
+  /** Path of a NATS credentials file. */
   readonly credsFile?: string;
   readonly token?: string;
   readonly user?: string;
   readonly pass?: string;
-  /** Given: a server without TLS is refused. */
+  /** Given, even empty: a server without TLS is refused. */
   readonly tls?: { readonly caFile?: string; readonly certFile?: string; readonly keyFile?: string };
   /** Shown in the server's connection list. */
   readonly name?: string;
-  /** Root of all subjects. */
+  /** Root of all subjects. Default `reentry.v1`. */
   readonly root?: string;
-  /** Prefix of all streams and buckets. */
+  /** Prefix of all streams and buckets. Default `REENTRY_`. */
   readonly assetPrefix?: string;
 }
 
 /**
  * Connects a client.
- * @throws ReentryError NATS_UNAVAILABLE or UNAUTHORIZED, naming the server and what to do
+ * @throws ReentryError UNREACHABLE, UNAUTHORIZED or CONFIG_INVALID, with the server and what to do
  */
 export async function connect(options: ClientOptions = {}): Promise<Client> {
   const {
@@ -41,7 +41,8 @@ export async function connect(options: ClientOptions = {}): Promise<Client> {
   return clientOver(broker, tenant);
 }
 
-export type { Client, LogOptions, Receipt, RunSubmission, SubmitOptions, SubmissionResult } from './client.ts';
+export type { Client, LogOptions } from './client.ts';
+export type { Receipt, RunSubmission, SubmissionResult, SubmitAllOptions, SubmitOptions } from './submission.ts';
 export type { LogText } from './log-lines.ts';
 export type { Explanation, RunPage, RunStatus } from './replies.ts';
 export type { Triggerers } from './triggerers.ts';

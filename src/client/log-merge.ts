@@ -1,13 +1,13 @@
-/** Stored and live text of a run as one log: each line once, each container's in its order. @see spec protocol §9 "live follow" */
+/** Merges stored and live text of a run into one log: each line once, in order per container. */
 import { isBehind, type LogCursor, type PlacedLine, LogPlaces, placedLines } from '../core/log/cursor.ts';
 import type { LiveChunk } from '../ports/broker.ts';
 import { prefixOf } from '../core/log/records.ts';
 import { isNote, type LogText, type StoredText } from './log-lines.ts';
 
-/** Live chunks that wait while history is read; more are dropped, and asked for again. */
+/** Live chunks buffered while history is read. More are dropped and requested again. */
 const MAX_WAITING = 1_000;
 
-/** What one container's log has come to. */
+/** How far one container's log has been given. */
 interface Progress {
   /** Places of the stored lines, counted from the first. */
   readonly stored: LogPlaces;
@@ -15,7 +15,7 @@ interface Progress {
   given: LogCursor | undefined;
 }
 
-/** Merges what is stored with what is heard live. */
+/** Stored and live text as one log. */
 export class LogMerge {
   readonly #which: { readonly attempt?: number | undefined; readonly container?: string | undefined };
   readonly #progress = new Map<string, Progress>();
@@ -29,7 +29,7 @@ export class LogMerge {
     this.#which = which;
   }
 
-  /** Whether live text was missed, or none was asked for yet: the follow is to begin from the stored end again. Asking is settling. */
+  /** Whether the follow must begin from the end of the stored log again: live text was missed, or none was requested yet. Resets it. */
   takeMissed(): boolean {
     const lost = this.#lost || this.#unfollowed;
     this.#lost = false;
@@ -37,12 +37,12 @@ export class LogMerge {
     return lost;
   }
 
-  /** Nobody follows yet: the next question is for the whole again. Not at once, for there is nobody to ask. */
+  /** No worker follows yet: the next request asks for the whole again. Not at once, since no worker can answer. */
   markUnfollowed(): void {
     this.#unfollowed = true;
   }
 
-  /** From now on each line comes with its container's name, unless one container was asked for. */
+  /** From now on each line has its container's name as prefix, unless one container was selected. */
   nameContainers(): void {
     this.#named = this.#which.container === undefined;
   }
@@ -52,7 +52,7 @@ export class LogMerge {
     return this.#lost;
   }
 
-  /** Keeps a live chunk until `live` is asked for. */
+  /** Buffers a live chunk for the next call of `live`. */
   addLive(chunk: LiveChunk): void {
     const { attempt, container } = this.#which;
     if ((attempt ?? chunk.attempt) !== chunk.attempt || (container ?? chunk.container) !== chunk.container) return;
@@ -63,7 +63,7 @@ export class LogMerge {
     this.#waiting.push(chunk);
   }
 
-  /** The lines of a stored chunk that were not given yet. Chunks come in the stream's order, from the log's beginning. */
+  /** The lines of a stored chunk that were not given yet. Chunks must come in stream order, from the beginning of the log. */
   *stored(chunk: StoredText): Generator<LogText> {
     const { attempt, container, text } = chunk;
     if (this.#which.container === undefined && isNote(container)) return;
@@ -71,7 +71,7 @@ export class LogMerge {
     yield* this.#given(progress, attempt, container, placedLines(text, progress.stored));
   }
 
-  /** The lines heard live that go on from what was given. What does not is lost: it comes with the history, or when the follow begins again. */
+  /** The buffered live lines that continue what was given. The others are missed: they come with the history, or when the follow begins again. */
   *live(): Generator<LogText> {
     const waiting = this.#waiting;
     this.#waiting = [];
@@ -102,7 +102,7 @@ export class LogMerge {
   }
 }
 
-/** The lines not given yet. A mark goes with the line after it, further lines with the one before. */
+/** The lines not given yet. A gap mark belongs to the line after it, a line without a time to the one before. */
 function* given(
   progress: Progress,
   attempt: number,

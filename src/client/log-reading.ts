@@ -1,4 +1,4 @@
-/** A run's log for one reader: history by pages, and while it goes on what is heard live. */
+/** A run's log for one reader: the history page by page and, with `follow`, what is published live. */
 import { filter, firstValueFrom, fromEvent, interval, map, merge, of, scan, shareReplay, take, takeUntil } from 'rxjs';
 import type { Observable } from 'rxjs';
 import type { z } from 'zod';
@@ -9,7 +9,7 @@ import { LogMerge } from './log-merge.ts';
 import type { LogText } from './log-lines.ts';
 import type { logsReplySchema } from './replies.ts';
 
-/** Log chunks asked for at once. */
+/** Log chunks per page. */
 const LOG_PAGE = 200;
 
 /** Where a reader's log comes from. */
@@ -18,27 +18,36 @@ export interface LogOrigin {
   readonly run: RunKey;
   /** Emits once when the run has completed. */
   readonly completed$: Observable<unknown>;
-  /** Emits, from then on at once, when no more can come: a follow ends. */
+  /** Emits when no more can come, and at once to later subscribers: a follow ends. */
   readonly closed$: Observable<unknown>;
-  /** Also when there is no sign of more, history is looked at so often, in milliseconds; a live follow is asked to go on as often. */
+  /** Interval at which history is read, and a live follow renewed, even without a sign of more, in milliseconds. */
   readonly lookAgainMs: number;
+  /** Calls the service `logs`. */
   page(payload: object): Promise<z.infer<typeof logsReplySchema>>;
 }
 
-/** What a reader wants. */
+/** What to read. */
 export interface LogSelection {
+  /** Continue until the run has completed. Default false. */
   readonly follow?: boolean;
   readonly attempt?: number;
   readonly container?: string;
 }
 
-/** All stored lines; with `follow` those heard live, too, and what is stored after each sign of more, until the run has completed or `closed$` emits. Each line once. */
-export async function* readLines(
-  { broker, run, completed$, closed$, lookAgainMs, page }: LogOrigin,
-  { follow = false, ...which }: LogSelection,
-): AsyncGenerator<LogText, void, undefined> {
-  const merged = new LogMerge(which);
-  const signs$ = merge(
+/** What has happened since a follow began. The counts only grow. */
+interface Signs {
+  readonly all: number;
+  /** Signs that there is more history to read: all but live text. */
+  readonly stored: number;
+  readonly over: boolean;
+}
+
+/** Every sign that the log has grown. Live text goes to `onLive` as it comes. */
+function signs$(
+  { broker, run, completed$, closed$, lookAgainMs }: LogOrigin,
+  merged: Pick<LogMerge, 'addLive'>,
+): Observable<Signs> {
+  return merge(
     broker.logChunks$(run).pipe(map(() => 'stored' as const)),
     // A launch is when there is something to follow.
     broker.events$(run).pipe(map(() => 'stored' as const)),
@@ -53,72 +62,92 @@ export async function* readLines(
   ).pipe(
     scan(
       (seen, sign) => ({
-        signs: seen.signs + 1,
-        // Counted apart: text heard live is no reason to read history.
+        all: seen.all + 1,
         stored: seen.stored + (sign === 'live' ? 0 : 1),
         over: seen.over || sign === 'over',
       }),
-      { signs: 0, stored: 0, over: false },
+      { all: 0, stored: 0, over: false },
     ),
     takeUntil(closed$),
     shareReplay({ bufferSize: 1, refCount: true }),
   );
+}
+
+/**
+ * Yields the stored lines after sequence `after`, page by page. Returns the sequence to continue from; `closed` where a follow ended
+ * meanwhile. `follows`: the first page also asks a worker to publish the log live.
+ */
+async function* historyAfter(
+  after: number | undefined,
+  merged: LogMerge,
+  { run, page, closed$ }: LogOrigin,
+  { follow, follows, which }: { readonly follow: boolean; readonly follows: boolean; readonly which: object },
+): AsyncGenerator<LogText, number | undefined | 'closed', undefined> {
+  let last = after;
+  for (let isFirst = true; ; isFirst = false) {
+    const payload = {
+      ...{ runId: run.runId, ...which, limit: LOG_PAGE },
+      ...(last === undefined ? {} : { after: last }),
+      ...(follows && isFirst ? { follow: merged.takeMissed() ? 'join' : 'renew' } : {}),
+    };
+    const found = await page(payload).catch(async (error: unknown) => {
+      if (follow && (await hasEmitted(closed$))) return undefined;
+      // A worker may not have accepted a run that was just submitted.
+      if (!follows || !(error instanceof ReentryError) || error.code !== 'NOT_FOUND') throw error;
+      merged.markUnfollowed();
+      return { chunks: [], next: undefined };
+    });
+    if (found === undefined) return 'closed';
+    if ('live' in found && found.live === false) merged.markUnfollowed();
+    if ('containerNames' in found && found.containerNames === true) merged.nameContainers();
+    for (const chunk of found.chunks) yield* merged.stored(chunk);
+    last = found.chunks.at(-1)?.sequence ?? found.next ?? last;
+    if (found.next === undefined || found.next === null || found.chunks.length === 0) return last;
+  }
+}
+
+/** The lines of a run's log, each once: the stored ones and, with `follow`, those to come until the run has completed or `closed$` emits. */
+export async function* readLines(
+  origin: LogOrigin,
+  { follow = false, ...which }: LogSelection,
+): AsyncGenerator<LogText, void, undefined> {
+  const merged = new LogMerge(which);
+  const growing$ = signs$(origin, merged);
   const end = new AbortController();
-  // Kept hot, so that no sign between two looks is lost.
-  const hot = follow
-    ? firstValueFrom(merge(signs$.pipe(filter(() => false)), aborted$(end.signal)), { defaultValue: undefined })
+  // Subscribed throughout, so that no sign is lost between two reads.
+  const subscribed = follow
+    ? firstValueFrom(merge(growing$.pipe(filter(() => false)), aborted$(end.signal)), { defaultValue: undefined })
     : undefined;
   try {
     let after: number | undefined;
-    let seen = { signs: 0, stored: 0, over: !follow };
+    let seen: Signs = { all: 0, stored: 0, over: !follow };
     let read = -1;
     for (;;) {
       if (seen.stored > read || merged.hasMissed) {
         read = seen.stored;
-        let followed = !follow || seen.over;
-        for (;;) {
-          const asked = {
-            ...{ runId: run.runId, ...which, limit: LOG_PAGE },
-            ...(after === undefined ? {} : { after }),
-            ...(followed ? {} : { follow: merged.takeMissed() ? 'join' : 'renew' }),
-          };
-          followed = true;
-          const found = await page(asked).catch(async (error: unknown) => {
-            if (follow && (await isOver(closed$))) return undefined;
-            // A run that was just asked for may not have been taken in yet.
-            if (!follow || seen.over || !(error instanceof ReentryError) || error.code !== 'NOT_FOUND') throw error;
-            merged.markUnfollowed();
-            return { chunks: [], next: undefined };
-          });
-          if (found === undefined) return;
-          if ('live' in found && found.live === false) merged.markUnfollowed();
-          if ('containerNames' in found && found.containerNames === true) merged.nameContainers();
-          for (const chunk of found.chunks) yield* merged.stored(chunk);
-          after = found.chunks.at(-1)?.sequence ?? found.next ?? after;
-          if (found.next === undefined || found.next === null || found.chunks.length === 0) break;
-        }
+        const ended = yield* historyAfter(after, merged, origin, { follow, follows: follow && !seen.over, which });
+        if (ended === 'closed') return;
+        after = ended;
       }
       yield* merged.live();
       if (seen.over) return;
-      const before = seen.signs;
-      const next = await firstValueFrom(signs$.pipe(filter(({ signs }) => signs > before)), {
-        defaultValue: undefined,
-      });
+      const before = seen.all;
+      const next = await firstValueFrom(growing$.pipe(filter(({ all }) => all > before)), { defaultValue: undefined });
       if (next === undefined) return; // closed
       seen = next;
     }
   } finally {
     end.abort();
-    await hot;
+    await subscribed;
   }
 }
 
-/** Whether what emits from its time on has emitted. */
-function isOver(over$: Observable<unknown>): Promise<boolean> {
-  return firstValueFrom(merge(over$.pipe(map(() => true)), of(false)), { defaultValue: false });
+/** Whether `source$` emits at once. */
+function hasEmitted(source$: Observable<unknown>): Promise<boolean> {
+  return firstValueFrom(merge(source$.pipe(map(() => true)), of(false)), { defaultValue: false });
 }
 
-/** Settles when the signal fires; emits nothing. */
+/** Settles when the signal aborts; emits nothing before. */
 function aborted$(signal: AbortSignal): Observable<undefined> {
   return fromEvent(signal, 'abort').pipe(
     take(1),

@@ -1,8 +1,7 @@
-/** What the service verbs answer, as far as a client relies on it; more fields may come. */
+/** Replies of the services, as far as this client relies on them. More fields may come. */
 import { z } from 'zod';
 import { ReentryError } from '../errors.ts';
 import type { ErrorCode } from '../errors.ts';
-
 import { diagnosisSchema, outcomeSchema } from '../wire/outcome.ts';
 import { queuePositionSchema } from '../wire/queues.ts';
 import { PRIORITIES } from '../wire/run-request.ts';
@@ -32,11 +31,11 @@ export const runSummarySchema = z.looseObject({
   concurrencyKey: z.string().optional(),
   queuePosition: queuePositionSchema.optional(),
 });
-/** A run as `status` and `list` tell it. */
+/** A run in the replies of `status` and `list`. */
 export type RunStatus = z.infer<typeof runSummarySchema>;
 
 export const listReplySchema = z.looseObject({ runs: z.array(runSummarySchema), next: z.number().nullish() });
-/** One page of `list`; `next` goes on where the page ends. */
+/** One page of `list`. `next`: the `after` of the next page; `undefined` on the last one. */
 export interface RunPage {
   readonly runs: readonly RunStatus[];
   readonly next: number | undefined;
@@ -47,7 +46,7 @@ export const logsReplySchema = z.looseObject({
     z.looseObject({ sequence: z.number(), attempt: z.number(), container: z.string(), text: z.string() }),
   ),
   next: z.number().nullish(),
-  /** On a run's first page: people are to be shown whose each line is. */
+  /** Whether people should see which container wrote each line. */
   containerNames: z.boolean().optional(),
 });
 
@@ -73,10 +72,10 @@ export const explainReplySchema = runSummarySchema.extend({
   faults: z.number().optional(),
   events: z.array(z.looseObject({ type: z.string(), reason: z.string(), message: z.string() })).default([]),
 });
-/** A run as `explain` tells it: its status, its counters, what Kubernetes says of its pod. The "why" is `outcome.diagnosis`, or `stopping.diagnosis` while it ends. */
+/** A run in the reply of `explain`: status, counters, Kubernetes events of its pod. The cause is `outcome.diagnosis`, or `stopping.diagnosis` while it ends. */
 export type Explanation = z.infer<typeof explainReplySchema>;
 
-/** Codes that a worker's answer may carry and that are ours. */
+/** Known error codes of replies. Any other becomes INTERNAL. */
 const CODES: Readonly<Record<string, ErrorCode>> = {
   INVALID_REQUEST: 'INVALID_REQUEST',
   NOT_FOUND: 'NOT_FOUND',
@@ -100,7 +99,7 @@ const TRANSIENT: readonly ErrorCode[] = [
   'KUBERNETES',
 ];
 
-/** The answer's value. @throws ReentryError with the worker's code, message and problems */
+/** The value of a reply. @throws ReentryError with the worker's code, message and problems; INTERNAL for an unexpected reply */
 export function replyValue<T>(reply: ServiceReply, schema: z.ZodType<T>): T {
   if ('error' in reply) {
     const { code, message, problems } = reply.error;
@@ -109,7 +108,7 @@ export function replyValue<T>(reply: ServiceReply, schema: z.ZodType<T>): T {
   }
   const parsed = schema.safeParse(reply.ok);
   if (parsed.success) return parsed.data;
-  throw new ReentryError('INTERNAL', `the worker's answer is not understood: ${z.prettifyError(parsed.error)}`, {
+  throw new ReentryError('INTERNAL', `unexpected reply from the worker: ${z.prettifyError(parsed.error)}`, {
     transient: false,
     cause: parsed.error,
   });

@@ -1,37 +1,75 @@
-/** Many runs at once: so many asked for at a time, each answered, none lost in silence. */
+/** Submitting runs: one, and many at a time. */
 import { ReentryError } from '../errors.ts';
-import type { Client, RunSubmission, SubmissionResult } from './client.ts';
+import type { RunRequestInput } from '../wire/run-request.ts';
 
-/** Runs asked for at a time, where nothing else is said: enough to fill a connection's round trips. */
+/** Options of one submission. */
+export interface SubmitOptions {
+  /** Idempotency key. Default: a new UUIDv7. */
+  readonly runId?: string;
+  /** Default: `executor` for operator `command`, else `default`. */
+  readonly queue?: string;
+  /** `false`: publish without asking a worker to check the request first; problems then arrive as a failed run. Default true. */
+  readonly checked?: boolean;
+}
+
+/** A submitted run: JetStream has stored it. */
+export interface Receipt {
+  readonly runId: string;
+  readonly queue: string;
+  /** The run had been submitted before, with the same id. */
+  readonly duplicate: boolean;
+}
+
+/** One of many runs to be submitted. */
+export interface RunSubmission {
+  readonly request: RunRequestInput;
+  readonly runId?: string;
+  readonly queue?: string;
+}
+
+/** Outcome of one submission: a receipt, or why it was refused. `index`: position in the input, from 0. */
+export type SubmissionResult =
+  { readonly index: number; readonly receipt: Receipt } | { readonly index: number; readonly error: ReentryError };
+
+/** Options of many submissions. */
+export interface SubmitAllOptions {
+  /** Submissions at a time. Default 64, enough to fill a connection's round trips. */
+  readonly concurrency?: number;
+  readonly checked?: boolean;
+}
+
+/** Submits one run. */
+type Submit = (request: RunRequestInput, options: SubmitOptions) => Promise<Receipt>;
+
 const CONCURRENCY = 64;
-/** What is wrong with the submission itself; anything else would meet the next one, too. */
+/** Errors of the submission itself. Any other would meet the next one, too. */
 const REFUSALS: readonly string[] = ['INVALID_REQUEST', 'RUN_ID_TAKEN', 'TOO_LARGE', 'NOT_FOUND'];
 
-/** @see Client.submitAll */
+/** Submits many runs, `concurrency` at a time. Yields each result as it comes; throws what is no refusal of one submission. */
 export async function* submitAll(
-  client: Pick<Client, 'submit'>,
+  submit: Submit,
   submissions: Iterable<RunSubmission> | AsyncIterable<RunSubmission>,
-  { concurrency = CONCURRENCY, checked }: { readonly concurrency?: number; readonly checked?: boolean } = {},
+  { concurrency = CONCURRENCY, checked }: SubmitAllOptions = {},
 ): AsyncIterable<SubmissionResult> {
   const underWay = new Map<number, Promise<SubmissionResult>>();
   const next = async (): Promise<SubmissionResult> => {
-    const answer = await Promise.race(underWay.values());
-    underWay.delete(answer.index);
-    return answer;
+    const result = await Promise.race(underWay.values());
+    underWay.delete(result.index);
+    return result;
   };
   let index = 0;
   for await (const submission of submissions) {
-    const asked = answerTo(client, submission, index, checked);
-    asked.catch(() => undefined); // thrown where it is taken
-    underWay.set(index, asked);
+    const result = submitOne(submit, submission, index, checked);
+    result.catch(() => undefined); // thrown where it is awaited
+    underWay.set(index, result);
     index += 1;
     if (underWay.size >= concurrency) yield await next();
   }
   while (underWay.size > 0) yield await next();
 }
 
-async function answerTo(
-  client: Pick<Client, 'submit'>,
+async function submitOne(
+  submit: Submit,
   { request, runId, queue }: RunSubmission,
   index: number,
   checked: boolean | undefined,
@@ -42,7 +80,7 @@ async function answerTo(
       ...(queue === undefined ? {} : { queue }),
       ...(checked === undefined ? {} : { checked }),
     };
-    return { index, receipt: await client.submit(request, options) };
+    return { index, receipt: await submit(request, options) };
   } catch (error) {
     if (error instanceof ReentryError && REFUSALS.includes(error.code)) return { index, error };
     throw error;

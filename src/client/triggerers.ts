@@ -1,50 +1,43 @@
-/** Who watches the pods, and how they are: the sum of what triggerers say of themselves. */
+/** Which triggerers are alive and which shards they own, from their heartbeats. */
 import { catchError, lastValueFrom, scan, takeUntil, throwError, timer } from 'rxjs';
 import type { Observable } from 'rxjs';
 import { SHARDS, shardsOf } from '../core/shard.ts';
 import { ReentryError } from '../errors.ts';
 import type { Heartbeat } from '../wire/presence.ts';
 
-/** Two heartbeats and a little. */
+/** Two heartbeats and some slack. */
 const LISTEN_MS = 1_300;
 
-/** What was heard. */
+/** The triggerers of an installation. */
 export interface Triggerers {
-  /** Each replica's newest word, by its name. */
+  /** The newest heartbeat of each replica, by its name. */
   readonly triggerers: readonly Heartbeat[];
-  /** Shards that nobody acts on: their runs wait without a watcher. Empty, but for moments of a take-over. */
+  /** Shards without an owner: their runs wait unwatched. Empty, except for moments of a take-over. */
   readonly unowned: readonly string[];
-  /** Shards that two act on: harmless, and over within a second. */
+  /** Shards with two owners: harmless, and over within a second. */
   readonly contested: readonly string[];
 }
 
-/** Listens for a while and adds up. @throws ReentryError FORBIDDEN */
+/** Collects heartbeats for `listenMs`, in milliseconds (default 1,300). @throws ReentryError FORBIDDEN */
 export async function collectTriggerers(heartbeats$: Observable<Heartbeat>, listenMs = LISTEN_MS): Promise<Triggerers> {
-  const heard = await lastValueFrom(
+  const forbidden = (cause: unknown) =>
+    new ReentryError(
+      'FORBIDDEN',
+      "these credentials may not subscribe to triggerers' heartbeats; use the operator's (role setup)",
+      { transient: false, cause },
+    );
+  const newest = await lastValueFrom(
     heartbeats$.pipe(
-      catchError((cause: unknown) =>
-        throwError(
-          () =>
-            new ReentryError(
-              'FORBIDDEN',
-              "these credentials may not hear the triggerers; use the operator's (role setup)",
-              {
-                transient: false,
-                cause,
-              },
-            ),
-        ),
-      ),
-      // Its newest word stands for a replica; nobody is heard beyond the time.
-      scan((known, beat) => known.set(beat.replica, beat), new Map<string, Heartbeat>()),
+      catchError((cause: unknown) => throwError(() => forbidden(cause))),
+      scan((known, heartbeat) => known.set(heartbeat.replica, heartbeat), new Map<string, Heartbeat>()),
       takeUntil(timer(listenMs)),
     ),
     { defaultValue: new Map<string, Heartbeat>() },
   );
-  return summarize([...heard.values()]);
+  return summarize([...newest.values()]);
 }
 
-/** Pure: who owns what, by everyone's own word. */
+/** Pure: the owner of each shard, as the heartbeats report it. */
 export function summarize(heartbeats: readonly Heartbeat[]): Triggerers {
   const owners = new Map<string, number>();
   for (const { owned = '' } of heartbeats)
