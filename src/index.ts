@@ -28,8 +28,6 @@ export { ReentryError } from './errors.ts';
 export type { ErrorCode, Problem } from './errors.ts';
 export { DIAGNOSES } from './core/run/diagnosis.ts';
 export { KubernetesPodOperator } from './airflow/kubernetes-pod-operator.ts';
-export { PodOperator } from './operator/pod-operator.ts';
-export type { PodOperatorOptions } from './operator/pod-operator.ts';
 export type {
   KubernetesPodOperatorParams,
   PodEvent,
@@ -56,7 +54,7 @@ export {
   PodEventType,
   PodPhase,
 } from './airflow/containers.ts';
-export { defineOperator } from './operator/define-operator.ts';
+export { defineOperator, podOperator } from './operator/define-operator.ts';
 export type { DefinedOperator, Deferral, Kwargs, OperatorDefinition, Task } from './operator/define-operator.ts';
 export type { PodParamsInput } from './operator/pod-params.ts';
 export { PodManager } from './airflow/pod-manager.ts';

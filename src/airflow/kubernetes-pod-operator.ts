@@ -1,6 +1,6 @@
 /**
  * `KubernetesPodOperator` of `airflow.providers.cncf.kubernetes.operators.pod` for programs that embed it: one configured task, run or deferred
- * without a broker. Workers use `PodOperator`, which builds the same manifest and takes the same decisions.
+ * without a broker. Workers use `podOperator`, which builds the same manifest and takes the same decisions.
  */
 import {
   containerIsSucceeded,
@@ -39,7 +39,7 @@ import {
   type TaskReturned,
 } from './kubernetes-pod-operator-params.ts';
 import { TEMPLATE_FIELDS } from '../operator/templates.ts';
-import { withKwargs } from '../operator/trigger-kwargs.ts';
+import { withKwargs } from '../operator/step-callbacks.ts';
 
 /** How often an `error` event may defer again because the pod is still alive. */
 const MAX_REDEFER_ATTEMPTS = 3;

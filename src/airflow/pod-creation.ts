@@ -1,6 +1,6 @@
 /** The creation step of a sync: each task of a batch gets a pod, is requeued, or fails. */
 import type { LaunchOutcome } from './airflow-kubernetes-scheduler.ts';
-import { decidePublish, publishFailure } from '../operator/publish-decision.ts';
+import { creationFailure, creationRetry } from '../operator/creation-failure.ts';
 import type { KubernetesJob } from './records.ts';
 import type { ExecutorParts } from './task-registry.ts';
 import { keyText } from './task-key.ts';
@@ -83,7 +83,7 @@ function requeueOrFail(
   error: unknown,
 ): number | undefined {
   const id = keyText(job.key);
-  const decision = decidePublish(publishFailure(error), {
+  const decision = creationRetry(creationFailure(error), {
     retries: registry.publishRetries.get(id) ?? 0,
     maxRetries: kubeConfig.taskPublishMaxRetries,
   });

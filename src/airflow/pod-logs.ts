@@ -5,7 +5,8 @@ import { KubernetesError } from '../errors.ts';
 import type { Log } from '../ports/ambient.ts';
 import type { Cluster } from '../ports/cluster.ts';
 import type { Clock } from './defaults.ts';
-import { ExecutionMode, type PodCallbacks, RunCallbacks } from '../operator/callbacks.ts';
+import { ExecutionMode, type PodCallbacks } from '../operator/callbacks.ts';
+import { RunCallbacks } from '../operator/step-callbacks.ts';
 
 /** How far a log was read. */
 export interface PodLoggingStatus {

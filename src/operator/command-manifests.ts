@@ -1,4 +1,4 @@
-/** From a `command` request to the manifest of its pod: template, task, override, then what is ours and what policy says. Pure. @see spec executor §7.2 */
+/** From a `command` request to the manifest of its pod: template, then task, then override, then our own labels and the pod security level. Pure. */
 import { type JsonRecord, recordIn, recordsIn, textIn } from '../core/json.ts';
 import { LABEL_TRUE, LABELS, podAnnotations, type PodIdentity, podLabels, withoutMarks } from '../core/pod/labels.ts';
 import { deadlineOf } from '../core/pod/manifest.ts';
@@ -7,7 +7,7 @@ import { createUniqueId, nameProblem, normalizeName, podName } from '../core/pod
 import { securedSpec } from '../core/pod/pod-security.ts';
 import { addXcomSidecar, type XcomSidecarSettings } from '../core/pod/xcom-sidecar.ts';
 import { type Problem, ReentryError } from '../errors.ts';
-import { type PodTarget, type ManifestRefusal, type ManifestRules, checkManifest } from '../policy/check-manifest.ts';
+import { type PodTarget, type ManifestRules, checkManifest } from '../policy/check-manifest.ts';
 import type { Manifest } from '../ports/cluster.ts';
 import type { RunRequest } from '../wire/run-request.ts';
 import type { RunKey } from '../wire/subjects.ts';
@@ -16,9 +16,9 @@ import type { CommandParams } from './command-params.ts';
 import { BASE_CONTAINER, constructPod } from './construct-pod.ts';
 import { podOverrideIn, podTemplateFileIn } from './executor-config.ts';
 
-/** What pods of commands are made of besides the request; configuration, never part of a request. */
+/** What a manifest is built from besides the request; configuration, never part of a request. */
 export interface CommandManifestOptions extends ManifestRules {
-  /** The pod that every command starts from. Default: none. */
+  /** The pod that every command's pod is built on. Default: none. */
   readonly podTemplate?: Manifest | undefined;
   /** Manifests that `podTemplateFile` may name. */
   readonly podTemplates?: Readonly<Record<string, Manifest>>;
@@ -28,7 +28,7 @@ export interface CommandManifestOptions extends ManifestRules {
   readonly namespace?: string | undefined;
 }
 
-/** What one attempt's manifest depends on. */
+/** Inputs of one attempt's manifest. */
 export interface CommandAttempt {
   readonly run: RunKey;
   readonly attempt: number;
@@ -38,14 +38,14 @@ export interface CommandAttempt {
   readonly params: CommandParams;
   /** The connection's. */
   readonly defaultNamespace: string;
-  /** How the connection has results carried. Absent: as shipped, or not known yet. */
+  /** The connection's result sidecar. Absent: the default one, or not known yet. */
   readonly xcomSidecar?: XcomSidecarSettings | undefined;
 }
 
 /** Stands for a run where none is known yet. */
 const SOME_RUN: RunKey = { tenant: 'default', runId: 'run' };
 
-/** What is known of an attempt before a cluster is chosen. */
+/** An attempt before a cluster is chosen. */
 const sketchOf = (request: RunRequest, params: CommandParams, run: RunKey): CommandAttempt => ({
   ...{ installation: 'i', queue: 'executor', defaultNamespace: '', attempt: 1 },
   ...{ run, request, params },
@@ -58,14 +58,14 @@ const nowhere = ({ tenant }: RunKey): PodTarget => ({
   watched: undefined,
 });
 
-/** Problems of the manifest by the request's own paths, as far as they can be told. */
+/** Problems of the manifest by paths of the request, where these are known. */
 const inRequest = (problems: readonly Problem[]): readonly Problem[] =>
   problems.map(({ path, message }) => ({
     path: path.replace(/^pod\./, 'params.executorConfig.podOverride.'),
     message,
   }));
 
-/** Makes manifests of command runs. */
+/** Builds manifests of `command` requests. */
 export class CommandManifests {
   readonly #options: CommandManifestOptions;
 
@@ -73,28 +73,23 @@ export class CommandManifests {
     this.#options = options;
   }
 
-  /** What a schema cannot say of a request; empty when it can run. */
+  /** Problems that the schema cannot find; empty when the request can run. */
   check(request: RunRequest, params: CommandParams, run: RunKey = SOME_RUN): readonly Problem[] {
-    const made = this.made(sketchOf(request, params, run));
+    const made = this.#built(sketchOf(request, params, run));
     if ('problems' in made) return made.problems;
-    const refusal = this.refused(made.manifest, nowhere(run));
+    const refusal = checkManifest(made.manifest, this.#options, nowhere(run));
     return refusal?.code === 'INVALID_REQUEST' ? inRequest(refusal.problems) : [];
   }
 
-  /** What the tenant's policy would say at launch, as far as it can be known before a cluster is chosen. */
+  /** What the tenant's policy would refuse at launch, as far as it is known before a cluster is chosen. */
   admit(request: RunRequest, params: CommandParams, run: RunKey): readonly Problem[] {
-    const made = this.made(sketchOf(request, params, run));
-    return 'problems' in made ? made.problems : inRequest(this.refused(made.manifest, nowhere(run))?.problems ?? []);
+    const made = this.#built(sketchOf(request, params, run));
+    if ('problems' in made) return made.problems;
+    return inRequest(checkManifest(made.manifest, this.#options, nowhere(run))?.problems ?? []);
   }
 
-  /** What is refused of a final manifest. */
-  refused(manifest: Manifest, target: PodTarget): ManifestRefusal | undefined {
-    const { podSecurity, policy } = this.#options;
-    return checkManifest(manifest, { podSecurity, policy }, target);
-  }
-
-  /** The manifest of an attempt's pod, or everything that keeps it from being one, by the request's paths. */
-  made(of: CommandAttempt): { readonly manifest: Manifest } | { readonly problems: readonly Problem[] } {
+  /** The manifest of an attempt's pod, or all problems that prevent it, by paths of the request. */
+  #built(of: CommandAttempt): { readonly manifest: Manifest } | { readonly problems: readonly Problem[] } {
     let manifest: Manifest;
     try {
       manifest = this.manifest(of);
@@ -105,9 +100,9 @@ export class CommandManifests {
       return { problems: problems.map(({ path, message }) => ({ path: `params.${path}`, message })) };
     }
     const name = textIn(recordIn(podOverrideIn(of.params.executorConfig), 'metadata'), 'name');
-    const wrong = name === undefined ? undefined : nameProblem(name);
-    if (wrong !== undefined)
-      return { problems: [{ path: 'params.executorConfig.podOverride.metadata.name', message: wrong }] };
+    const problem = name === undefined ? undefined : nameProblem(name);
+    if (problem !== undefined)
+      return { problems: [{ path: 'params.executorConfig.podOverride.metadata.name', message: problem }] };
     const [base] = recordsIn(recordIn(manifest, 'spec'), 'containers');
     if (textIn(base, 'image') !== undefined) return { manifest };
     const message = 'is required (here, in the override, in the template or of the executor)';
@@ -115,17 +110,17 @@ export class CommandManifests {
   }
 
   /**
-   * The manifest of an attempt's pod. The same inputs give the same manifest, name included: creating twice meets itself.
-   * @throws ReentryError INVALID_REQUEST, CONFIG_INVALID for what cannot be put together
+   * The manifest of an attempt's pod. The same inputs give the same manifest, name included: a repeated creation finds the first pod.
+   * @throws ReentryError INVALID_REQUEST, CONFIG_INVALID where it cannot be built
    */
   manifest(of: CommandAttempt): JsonRecord {
     const { run, attempt, installation, queue, request, params, defaultNamespace, xcomSidecar } = of;
     const { context, executionTimeoutSeconds } = request;
     const override = podOverrideIn(params.executorConfig);
     const ids = [context.dagId, context.taskId].filter((id) => id !== undefined && id !== '').map(String);
-    const wanted = textIn(recordIn(override, 'metadata'), 'name');
-    // An override's name is the name's first part: two attempts are two pods.
-    const first = wanted === undefined ? createUniqueId(ids.length === 0 ? ['command'] : ids) : normalizeName(wanted);
+    const ownName = textIn(recordIn(override, 'metadata'), 'name');
+    // The override's name is only a prefix: each attempt has a pod of its own.
+    const first = ownName === undefined ? createUniqueId(ids.length === 0 ? ['command'] : ids) : normalizeName(ownName);
     const name = podName({ name: first, randomNameSuffix: true }, run, attempt);
     const identity: PodIdentity = { installation, run, attempt, queue, context };
     const pod = constructPod({
@@ -160,7 +155,7 @@ export class CommandManifests {
         {
           ...(hasSidecar ? addXcomSidecar(spec, xcomSidecar) : spec),
           ...deadlineOf(spec, executionTimeoutSeconds),
-          // Whatever override or template say: an attempt is repeated by the run's own policy only.
+          // Overrides any other value: attempts are repeated by the run's retry policy only.
           restartPolicy: 'Never',
         },
         this.#options.podSecurity,
@@ -184,7 +179,7 @@ export class CommandManifests {
   }
 }
 
-/** What the request's own fields would be as an override. */
+/** The request's own fields in the form of an override. */
 function shorthand(params: CommandParams): JsonRecord | undefined {
   const env = Object.entries(params.envVars).map(([name, value]) => ({ name, value: String(value) }));
   const container = {
@@ -200,13 +195,13 @@ function shorthand(params: CommandParams): JsonRecord | undefined {
   };
 }
 
-/** The labels by which the installation knows its pods, and those that take slots; no override takes them away. */
+/** Labels that identify the installation's pods and those that occupy slots; an override cannot remove them. */
 function ownLabels(identity: PodIdentity): Readonly<Record<string, string>> {
   const labels = Object.entries(podLabels(identity)).filter(([key]) => key !== LABELS.podOperator);
   return { ...Object.fromEntries(labels), [LABELS.kubernetesExecutor]: LABEL_TRUE, [LABELS.worker]: identity.queue };
 }
 
-/** Without ids that the run does not have. */
+/** `entries` without empty Airflow ids. */
 function named(entries: JsonRecord): JsonRecord {
   const isId = (key: string) => key === LABELS.dagId || key === LABELS.taskId;
   return Object.fromEntries(Object.entries(entries).filter(([key, value]) => !(isId(key) && value === '')));

@@ -1,171 +1,152 @@
-/** The `command` operator: KubernetesExecutor as the engine drives it. What a pod's life has in common with `pod` runs is the operator's. @see spec executor §3, §5, protocol §8 */
-import { diagnosisOf } from '../core/run/diagnosis.ts';
+/** The `command` operator: runs a command in a pod, as Airflow's KubernetesExecutor runs a task. */
 import { commandPodAction } from '../core/pod/finish-action.ts';
-import { redactedManifest } from '../core/pod/manifest.ts';
 import { LABEL_TRUE, LABELS } from '../core/pod/labels.ts';
-import { textIn } from '../core/json.ts';
+import type { PodProjection, PodRef } from '../core/pod/projection.ts';
 import { XCOM } from '../core/pod/xcom-sidecar.ts';
-import type { PodRef } from '../core/pod/projection.ts';
-import { type Problem, ReentryError } from '../errors.ts';
-import { targetOf } from '../policy/check-manifest.ts';
-import { stopPod } from './finishing.ts';
-import { followPodLogs } from './logs/follow-pod-logs.ts';
-import { findManifest, launchManifest } from './launch.ts';
-import { launchRefused } from './launch-errors.ts';
-import type { Operator, StepContext, StepOutcome } from './operator.ts';
-import { type PodParams, podParamsSchema } from './pod-params.ts';
-import { clusterOf, invalidRequest } from './pod-manifests.ts';
-import { type PodStep, podStep } from './pod-step.ts';
-import { patiently } from './patiently.ts';
-import { reenter } from './re-entry.ts';
-import { endSidecar } from './xcom.ts';
-import type { LiveChunk } from '../ports/broker.ts';
+import { diagnosisOf } from '../core/run/diagnosis.ts';
+import type { Problem } from '../errors.ts';
 import type { Cluster, Manifest } from '../ports/cluster.ts';
+import type { Launcher } from '../slots/launcher.ts';
 import type { Outcome } from '../wire/outcome.ts';
 import type { RunRequest } from '../wire/run-request.ts';
 import type { TriggerEvent } from '../wire/triggers.ts';
 import type { RunKey } from '../wire/subjects.ts';
-import { type CommandParams, commandParamsSchema } from './command-params.ts';
 import { type CommandManifestOptions, CommandManifests } from './command-manifests.ts';
-import type { Launched } from '../slots/launch-book.ts';
-import type { Launcher } from '../slots/launcher.ts';
-import { decidePublish, publishFailure } from './publish-decision.ts';
+import { type CommandParams, commandParamsSchema } from './command-params.ts';
+import { creationFailure, creationRetry, launchRefused } from './creation-failure.ts';
+import type { LaunchOptions } from './launch.ts';
+import type { RenderContext, StepContext, StepOutcome } from './operator.ts';
+import { type PodParams, podParamsSchema } from './pod-params.ts';
+import { type PodRun, PodRunOperator, type RunHooks } from './pod-run-operator.ts';
+import type { PodStep } from './pod-step.ts';
+import { endSidecar } from './xcom.ts';
 
-/** What the operator is configured with; nothing of it comes from a request. */
+/** Configuration of the operator; nothing of it comes from a request. */
 export interface CommandOperatorOptions extends CommandManifestOptions {
-  /** Delete pods once their run is over. */
+  /** Whether the pod is deleted once its run's outcome is stored. */
   readonly deleteWorkerPods: boolean;
-  /** The same for failed pods; where false they are kept, marked. */
+  /** Whether failed pods are deleted too; otherwise they are retained and marked. */
   readonly deleteWorkerPodsOnFailure: boolean;
-  /** How often a launch is postponed for quota, throttling or a failing API server; −1: without end. */
+  /** How often a launch is repeated that quota, throttling or a failing API server prevented; −1: without limit. */
   readonly publishRetries: number;
-  /** Time a pod gets to start before it is replaced. */
+  /** How long a pod may take to start, where the request does not say. */
   readonly queuedTimeoutSeconds: number;
   /** How often a pod that did not start in time is replaced without spending a retry. */
   readonly queuedRetries: number;
-  /** Limits pod creations in flight. Default: no limit. */
+  /** Rations creations. Absent: every pod is created at once. */
   readonly launcher?: Launcher;
-  /** Told of each pod that was made or adopted. */
-  readonly launched?: Launched;
+  /** Called with each pod that was created or adopted. */
+  readonly created?: (queue: string, run: RunKey, pod: Pick<PodProjection, 'uid'>) => void;
 }
-
-type Context = StepContext<CommandParams>;
-type RenderContext = Parameters<Operator<CommandParams>['render']>[0];
 
 const DEFAULTS = podParamsSchema.parse({});
 
-/** Runs a command in a pod of its own per attempt, and lets go of it while it runs. */
-export class CommandOperator implements Operator<CommandParams> {
+/** Runs a command in one pod per attempt. */
+export class CommandOperator extends PodRunOperator<CommandParams> {
   readonly name = 'command';
   readonly paramsSchema = commandParamsSchema;
   readonly #options: CommandOperatorOptions;
-  readonly #pods: CommandManifests;
+  readonly #manifests: CommandManifests;
 
   constructor(options: CommandOperatorOptions) {
+    super(options);
     this.#options = options;
-    this.#pods = new CommandManifests(options);
+    this.#manifests = new CommandManifests(options);
   }
 
   check(request: RunRequest, params: CommandParams, run?: RunKey): readonly Problem[] {
-    return this.#pods.check(request, params, run);
+    return this.#manifests.check(request, params, run);
   }
 
   admit(request: RunRequest, params: CommandParams, run: RunKey): readonly Problem[] {
-    return this.#pods.admit(request, params, run);
+    return this.#manifests.admit(request, params, run);
   }
 
-  render(context: RenderContext, attempt: number): Manifest {
-    return redactedManifest(this.#manifest(context, attempt).manifest);
+  override async triggerReentry(context: StepContext<CommandParams>, event: TriggerEvent): Promise<StepOutcome> {
+    const outcome = await super.triggerReentry(context, event);
+    // The outcome counts, not the event: a pod that has started after all ends by itself.
+    const diagnosis = outcome.kind === 'over' ? outcome.outcome.diagnosis : undefined;
+    const isStuck = diagnosis?.code === 'STARTUP_TIMEOUT' || diagnosis?.code === 'SCHEDULE_TIMEOUT';
+    if (outcome.kind !== 'over' || !isStuck || (context.state.stuckStarts ?? 0) >= this.#options.queuedRetries)
+      return outcome;
+    // The command never started: it gets another pod, and no retry is spent.
+    const replaced = diagnosisOf('STUCK_QUEUED', { pod: event.pod, message: diagnosis.summary });
+    const { evidence } = diagnosis;
+    return { ...outcome, outcome: { ...outcome.outcome, diagnosis: { ...replaced, evidence } } };
   }
 
-  async dryRun(context: RenderContext, attempt: number): Promise<Manifest> {
-    const { manifest, cluster } = this.#manifest(context, attempt);
-    const refusal = this.#pods.refused(manifest, targetOf(context, cluster));
-    if (refusal !== undefined) throw invalidRequest(refusal.problems);
-    const namespace = textIn(manifest['metadata'], 'namespace') ?? cluster.namespace;
-    const { pod } = await cluster.createPod(namespace, manifest, { dryRun: true });
-    return redactedManifest(pod);
+  /** The run as a pod run. Commands have no templates. */
+  protected podRun({ params }: RenderContext<CommandParams>): PodRun {
+    const { kubernetesConnId, getLogs, loggingInterval, doXcomPush, xcomMode, skipOnExitCode } = params;
+    const podParams: PodParams = {
+      ...DEFAULTS,
+      ...{ kubernetesConnId, getLogs, loggingInterval, doXcomPush, xcomMode, skipOnExitCode },
+      // Commands usually wait for slots, quota and nodes; reading the events of each would cost one call more.
+      logEventsOnStartup: false,
+      startupTimeoutSeconds: params.startupTimeoutSeconds ?? this.#options.queuedTimeoutSeconds,
+    };
+    return { params: podParams, problems: [] };
   }
 
-  async execute(context: Context): Promise<StepOutcome> {
-    const { run, params, queue, state } = context;
-    let cluster: Cluster;
-    try {
-      cluster = this.#cluster(context);
-    } catch (error) {
-      if (!(error instanceof ReentryError) || error.code !== 'CONFIG_INVALID') throw error;
-      const subject = params.kubernetesConnId ?? undefined;
-      return over(diagnosisOf('UNKNOWN_CONNECTION', { subject, message: error.message }));
-    }
-    // Checked when it was taken in; but the configuration may have changed since.
-    const made = this.#pods.made(this.#attempt(context, state.attempt, cluster));
-    if ('problems' in made) return over(diagnosisOf('INVALID_REQUEST', { problems: made.problems }));
-    const refusal = this.#pods.refused(made.manifest, targetOf(context, cluster));
-    if (refusal !== undefined) return over(diagnosisOf(refusal.code, refusal));
-    return await launchManifest(this.#asPod(context), cluster, made.manifest, {
-      turn: (create) => this.#options.launcher?.run(create) ?? create(),
-      refused: (error, namespace, now) => this.#refused(context, error, namespace, now),
-      launched: (pod) => this.#options.launched?.(queue, run, pod),
-    });
+  protected manifest(
+    { run, installation, queue, request, params }: RenderContext<CommandParams>,
+    _podParams: PodParams,
+    attempt: number,
+    { namespace: defaultNamespace, xcomSidecar }: Cluster,
+  ): Manifest {
+    const names = { run, attempt, installation, queue };
+    return this.#manifests.manifest({ ...names, request, params, defaultNamespace, xcomSidecar });
   }
 
-  async triggerReentry(context: Context, event: TriggerEvent): Promise<StepOutcome> {
-    const { queuedRetries } = this.#options;
-    const asPod = this.#asPod(context);
-    const connection = event.pod?.connection ?? context.state.pod?.connection;
-    const outcome = await patiently(() => reenter(this.#step(asPod, connection), event));
-    // What it came to, not what the event said: a pod that has begun after all has its own end.
-    const code = outcome.kind === 'over' ? outcome.outcome.diagnosis?.code : undefined;
-    const stuck = code === 'STARTUP_TIMEOUT' || code === 'SCHEDULE_TIMEOUT';
-    if (!stuck || outcome.kind !== 'over' || (context.state.stuckStarts ?? 0) >= queuedRetries) return outcome;
-    // The task never began: it gets another pod, and no retry of its own is spent. @see spec executor §6.5
-    const { diagnosis } = outcome.outcome;
-    const replaced = diagnosisOf('STUCK_QUEUED', { pod: event.pod, message: diagnosis?.summary });
+  protected hooks(): RunHooks {
+    return { callbacks: [] };
+  }
+
+  protected launchOptions({ run, queue, state }: StepContext<CommandParams>): LaunchOptions {
+    const { launcher, created } = this.#options;
     return {
-      ...outcome,
-      outcome: { ...outcome.outcome, diagnosis: { ...replaced, evidence: diagnosis?.evidence ?? replaced.evidence } },
+      ...(launcher === undefined ? {} : { inTurn: (create) => launcher.run(create) }),
+      refusal: (error, namespace, now) => this.#refusal(state.memo, error, namespace, now),
+      created: (pod) => created?.(queue, run, pod),
     };
   }
 
-  async find(context: Context): Promise<PodRef | undefined> {
-    const { manifest, cluster } = this.#manifest(context, context.state.attempt);
-    return await patiently(() => findManifest(context, cluster, manifest));
+  /** A refused creation is repeated as often as the installation allows, or never. */
+  #refusal(
+    memo: StepContext<unknown>['state']['memo'],
+    error: unknown,
+    namespace: string,
+    now: number,
+  ): StepOutcome | undefined {
+    const refusal = launchRefused(error, namespace, now);
+    if (refusal?.kind !== 'later') return refusal;
+    const failure = creationFailure(error);
+    const fault = failure.kind === 'api' ? failure.fault : undefined;
+    // Rejected credentials and a name that was in use a moment ago are not counted: both pass.
+    if (fault === 'unauthorized' || fault === 'alreadyExists') return refusal;
+    const retries = typeof memo?.['publishRetries'] === 'number' ? memo['publishRetries'] : 0;
+    const retry = creationRetry(failure, { retries, maxRetries: this.#options.publishRetries });
+    if (retry.kind === 'requeue') return { ...refusal, memo: { ...memo, publishRetries: retry.retries } };
+    const message = error instanceof Error ? error.message : undefined;
+    const diagnosis = fault === 'conflict' ? diagnosisOf('INVALID_REQUEST', { message }) : refusal.why;
+    return { kind: 'over', outcome: { state: 'failed', diagnosis } };
   }
 
-  async stop(context: Context, pod: PodRef): Promise<'gone' | 'stopping'> {
-    return await patiently(() => this.#stop(context, pod));
+  protected override async stopPod(step: PodStep, pod: PodRef): Promise<'gone' | 'stopping'> {
+    const { cancel, stopping } = step.context.state;
+    // A pod that ended before the next attempt is not stopped: the deletion options decide about it.
+    if (cancel === undefined && stopping === undefined && hasEnded(await step.cluster.findPod(pod))) return 'gone';
+    return await super.stopPod(step, pod);
   }
 
-  async #stop(context: Context, pod: PodRef): Promise<'gone' | 'stopping'> {
-    const { cancel, stopping } = context.state;
-    // What has ended before its next attempt is not stopped: it goes or stays by the deletion policies.
-    if (cancel === undefined && stopping === undefined && (await hasEnded(context.cluster(pod.connection), pod)))
-      return 'gone';
-    return await stopPod(this.#step(this.#asPod(context), pod.connection), pod);
-  }
-
-  async followLogs(context: Context, publish: (chunk: LiveChunk) => Promise<void>, signal: AbortSignal): Promise<void> {
-    const { pod } = context.state;
-    if (pod !== undefined) await followPodLogs(this.#step(this.#asPod(context), pod.connection), pod, publish, signal);
-  }
-
-  /** By the deletion policies; what still runs is never left behind, whatever they say. @see spec executor §5.3 */
-  async cleanUp(context: Context, outcome: Outcome, pod: PodRef): Promise<void> {
-    await patiently(() => this.#cleanUp(context, outcome, pod));
-  }
-
-  async #cleanUp(context: Context, outcome: Outcome, pod: PodRef): Promise<void> {
-    const { deleteWorkerPods, deleteWorkerPodsOnFailure } = this.#options;
-    const cluster = context.cluster(pod.connection);
-    const action = commandPodAction(outcome.state === 'failed', { deleteWorkerPods, deleteWorkerPodsOnFailure });
-    const kept = action !== 'delete' && outcome.state !== 'cancelled';
-    const rest = kept ? await restOf(cluster, pod, outcome.exitCode !== undefined) : 'goes on';
-    if (rest === 'goes on') {
-      await cluster.deletePod(pod);
-      return;
-    }
-    // The result is stored by now. A sidecar that cannot be told to end would keep its slot for ever.
-    if (rest === 'result sidecar' && !(await endSidecar({ cluster, pod, log: context.log }))) {
+  /** By the deletion options; a pod that still runs is always deleted. */
+  protected override async cleanUpPod({ cluster, context }: PodStep, outcome: Outcome, pod: PodRef): Promise<void> {
+    const action = commandPodAction(outcome.state === 'failed', this.#options);
+    const isRetained = action !== 'delete' && outcome.state !== 'cancelled';
+    const rest = isRetained ? restOf(await cluster.findPod(pod), outcome.exitCode !== undefined) : 'containers';
+    // The result is stored by now. A sidecar that cannot be ended would occupy its slot for ever.
+    const hasRest = rest === 'result sidecar' && !(await endSidecar({ cluster, pod, log: context.log }));
+    if (rest === 'containers' || hasRest) {
       await cluster.deletePod(pod);
       return;
     }
@@ -175,95 +156,24 @@ export class CommandOperator implements Operator<CommandParams> {
     };
     await cluster.patchPod(pod, { metadata: { labels } });
   }
-
-  /** What §3.7 says of a refusal: again, as often as the installation allows, or never. */
-  #refused({ state }: Context, error: unknown, namespace: string, now: number): StepOutcome | undefined {
-    const refusal = launchRefused(error, namespace, now);
-    if (refusal?.kind !== 'later') return refusal;
-    const failure = publishFailure(error);
-    // Credentials that are refused, and a name that was taken a moment ago, are ours: they pass.
-    if (failure.kind === 'api' && (failure.fault === 'unauthorized' || failure.fault === 'alreadyExists'))
-      return refusal;
-    const retries = typeof state.memo?.['publishRetries'] === 'number' ? state.memo['publishRetries'] : 0;
-    const decision = decidePublish(failure, { retries, maxRetries: this.#options.publishRetries });
-    switch (decision.kind) {
-      case 'fail':
-        return over(
-          failure.kind === 'api' && failure.fault === 'conflict'
-            ? diagnosisOf('INVALID_REQUEST', { message: error instanceof Error ? error.message : undefined })
-            : refusal.why,
-        );
-      case 'requeue':
-        return { ...refusal, memo: { ...state.memo, publishRetries: decision.retries } };
-    }
-  }
-
-  #manifest(context: RenderContext, attempt: number): { readonly manifest: Manifest; readonly cluster: Cluster } {
-    const cluster = this.#cluster(context);
-    return { manifest: this.#pods.manifest(this.#attempt(context, attempt, cluster)), cluster };
-  }
-
-  /** Commands have no callbacks. */
-  #step(asPod: StepContext<PodParams>, connection: string | undefined): PodStep {
-    const cluster = connection === undefined ? clusterOf(asPod, asPod.params) : asPod.cluster(connection);
-    return podStep({ operator: this, callbacksOf: () => [], isNew: () => false }, asPod, asPod.params, cluster);
-  }
-
-  #cluster(context: RenderContext): Cluster {
-    return clusterOf(context, { ...DEFAULTS, kubernetesConnId: context.params.kubernetesConnId });
-  }
-
-  #attempt({ run, installation, queue, request, params }: RenderContext, attempt: number, cluster: Cluster) {
-    const { namespace: defaultNamespace, xcomSidecar } = cluster;
-    return { run, attempt, installation, queue, request, params, defaultNamespace, xcomSidecar };
-  }
-
-  /** The run as the operator's common parts know one: what it waits for, its logs and its result. */
-  #asPod(context: Context): StepContext<PodParams> {
-    const { params } = context;
-    return {
-      ...context,
-      params: {
-        ...DEFAULTS,
-        // Commands wait for slots, quota and nodes as a matter of course; a look at each one's events would be a call more.
-        logEventsOnStartup: false,
-        kubernetesConnId: params.kubernetesConnId,
-        getLogs: params.getLogs,
-        loggingInterval: params.loggingInterval,
-        doXcomPush: params.doXcomPush,
-        xcomMode: params.xcomMode,
-        skipOnExitCode: params.skipOnExitCode,
-        startupTimeoutSeconds: params.startupTimeoutSeconds ?? this.#options.queuedTimeoutSeconds,
-      },
-    };
-  }
 }
 
-const over = (diagnosis: Outcome['diagnosis']): StepOutcome => ({
-  kind: 'over',
-  outcome: { state: 'failed', diagnosis },
-});
-
-/** What is left of a pod that could be kept, and would keep its slot. */
-type Rest = 'nothing' | 'result sidecar' | 'goes on';
+function hasEnded(pod: PodProjection | undefined): boolean {
+  return pod?.phase === 'Succeeded' || pod?.phase === 'Failed';
+}
 
 /**
- * Containers beside the base container, such as an injected proxy, outlive it; the result's sidecar can be told to end, once it has begun.
- * `baseHasEnded`: its node may say so before it says it of the pod.
+ * What still runs of a pod that is to be retained, and would occupy a slot. Containers beside the base container, such as an injected proxy, outlive it;
+ * the result's sidecar can be ended once it has started.
+ * @param baseHasEnded known from the outcome: the pod's status may lag behind
  */
-async function restOf(cluster: Cluster, pod: PodRef, baseHasEnded: boolean): Promise<Rest> {
-  const seen = await cluster.findPod(pod);
-  if (seen === undefined || seen.phase === 'Succeeded' || seen.phase === 'Failed') return 'nothing';
-  if (!baseHasEnded) return 'goes on';
-  const rest = seen.containers.filter(
-    ({ name, kind, state }) => kind === 'main' && name !== seen.baseContainer && state !== 'terminated',
+function restOf(pod: PodProjection | undefined, baseHasEnded: boolean): 'nothing' | 'result sidecar' | 'containers' {
+  if (pod === undefined || hasEnded(pod)) return 'nothing';
+  if (!baseHasEnded) return 'containers';
+  const rest = pod.containers.filter(
+    ({ name, kind, state }) => kind === 'main' && name !== pod.baseContainer && state !== 'terminated',
   );
   if (rest.length === 0) return 'nothing';
-  return rest.every(({ name, state }) => name === XCOM.container && state === 'running') ? 'result sidecar' : 'goes on';
-}
-
-/** Whether the pod itself is over. */
-async function hasEnded(cluster: Cluster, pod: PodRef): Promise<boolean> {
-  const seen = await cluster.findPod(pod);
-  return seen?.phase === 'Succeeded' || seen?.phase === 'Failed';
+  const isSidecar = rest.every(({ name, state }) => name === XCOM.container && state === 'running');
+  return isSidecar ? 'result sidecar' : 'containers';
 }

@@ -1,4 +1,4 @@
-/** Parameters of a `command` run as a request may give them. Strict: an unknown field is refused with its path. @see spec executor §3.2, §7.5 */
+/** Parameters of a `command` run as a request gives them. Strict: an unknown field is refused with its path. */
 import { z } from 'zod';
 import { commandProblem } from './command.ts';
 
@@ -8,15 +8,17 @@ const seconds = z
   .positive()
   .max(366 * 24 * 3600);
 const texts = z.record(z.string(), z.string()).default({});
-const NAME_A_CONNECTION = 'cannot travel in a message; name a configured connection in kubernetesConnId';
+const NAME_A_CONNECTION = 'is not allowed in a request; name a configured connection in kubernetesConnId';
 
-/** What a task asks for of its pod: an override, a template by name, or the oldest generation's dictionary. */
+/** What a task requests for its pod, as Airflow's `executor_config`: an override, a template by name, or the dictionary of Airflow 1.10. */
 const executorConfigSchema = z.strictObject({
   podOverride: object
     .nullish()
-    .describe('a pod that beats template and task; merged field by field, containers by position'),
+    .describe('a pod that overrides template and task; merged field by field, containers by position'),
   podTemplateFile: z.string().min(1).nullish().describe("a file's name in the executor's template folder"),
-  KubernetesExecutor: object.nullish().describe('the oldest form: image, request_memory, … ; excludes podOverride'),
+  KubernetesExecutor: object
+    .nullish()
+    .describe('the form of Airflow 1.10: image, request_memory, …; not together with podOverride'),
   pod_override: object.nullish(),
   pod_template_file: z.string().min(1).nullish(),
 });
@@ -30,7 +32,7 @@ export const commandParamsSchema = z
     image: z.string().min(1).nullish(),
     namespace: z.string().min(1).nullish(),
     kubernetesConnId: z.string().nullish(),
-    // What would else need a whole override.
+    // Shorthand for what would need an override otherwise.
     envVars: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])).default({}),
     labels: texts,
     annotations: texts,
@@ -43,7 +45,7 @@ export const commandParamsSchema = z
     doXcomPush: z.boolean().default(false),
     xcomMode: z.enum(['auto', 'message', 'sidecar']).default('auto'),
     skipOnExitCode: z.union([z.number().int(), z.array(z.number().int())]).nullish(),
-    // Refused, with the way out.
+    // Refused, with what to use instead.
     configFile: z.never(NAME_A_CONNECTION).optional(),
     inCluster: z.never(NAME_A_CONNECTION).optional(),
     clusterContext: z.never(NAME_A_CONNECTION).optional(),
@@ -54,5 +56,5 @@ export const commandParamsSchema = z
   });
 /** Parameters of a `command` run, defaults filled in. */
 export type CommandParams = z.output<typeof commandParamsSchema>;
-/** The same as a client writes them. */
+/** The same as a client gives them. */
 export type CommandParamsInput = z.input<typeof commandParamsSchema>;

@@ -1,161 +1,149 @@
-/** Lane `start`: the attempt's pod is made or met again. @see spec pod-operator §3, §4.2, §5.1 */
-import { diagnosisOf, type DiagnosisCode, type DiagnosisFacts } from '../core/run/diagnosis.ts';
+/** Lane `start`: creates the attempt's pod, or finds the one that exists, and defines the first wait. */
+import { textIn } from '../core/json.ts';
 import { podVerdict } from '../core/pod/judge.ts';
-import { recordIn, textIn } from '../core/json.ts';
-import { ReentryError } from '../errors.ts';
-import type { PodProjection, PodRef } from '../core/pod/projection.ts';
+import { runSelector } from '../core/pod/labels.ts';
+import { type PodProjection, podRef, type PodRef } from '../core/pod/projection.ts';
+import { diagnosisOf } from '../core/run/diagnosis.ts';
 import type { Cluster, Manifest } from '../ports/cluster.ts';
-import { targetOf } from '../policy/check-manifest.ts';
-import { launched, refOf } from './deferral.ts';
-import { launchRefused } from './launch-errors.ts';
-import type { StepContext, StepOutcome } from './operator.ts';
-import type { PodParams } from './pod-params.ts';
-import { podsOf } from './run-pods.ts';
-import { clusterOf, type PodManifests, unique } from './pod-manifests.ts';
-import { graceOf, type PodStep, podStep } from './pod-step.ts';
-import type { CallbackHost } from './step-callbacks.ts';
+import type { Await } from '../wire/triggers.ts';
+import { launchRefused } from './creation-failure.ts';
+import { failed, type StepContext, type StepOutcome } from './operator.ts';
+import type { PodStep } from './pod-step.ts';
 
-/** How soon a launch whose name an older attempt still has is tried again, in milliseconds. */
+/** Shortest time between two `running` re-entries, in milliseconds. */
+export const MIN_LOGGING_INTERVAL_MS = 5_000;
+/** Longest, in milliseconds: a year. A larger number given by a client means "never", and the wire carries safe integers only. */
+const MAX_LOGGING_INTERVAL_MS = 366 * 24 * 3_600_000;
+
+/** How soon a launch is retried whose pod name still belongs to an older attempt, in milliseconds. */
 const OLDER_ATTEMPT_DELAY_MS = 5_000;
 
-const failed = (code: DiagnosisCode, facts?: DiagnosisFacts): StepOutcome => ({
-  kind: 'over',
-  outcome: { state: 'failed', diagnosis: diagnosisOf(code, facts) },
-});
-
-/** Builds the pod, creates or adopts it, and says what to wait for. Safe to repeat. */
-export async function launch(
-  context: StepContext<PodParams>,
-  requests: PodManifests,
-  host: CallbackHost,
-): Promise<StepOutcome> {
-  const { state, run, request } = context;
-  const { attempt } = state;
-  const { params, problems } = requests.rendered(run, request, context.params, attempt);
-  const refused = params === undefined ? problems : [...problems, ...requests.check(request, context.params, run)];
-  if (params === undefined || refused.length > 0) return failed('INVALID_REQUEST', { problems: unique(refused) });
-
-  let cluster: Cluster;
-  try {
-    cluster = clusterOf(context, params);
-  } catch (error) {
-    if (!(error instanceof ReentryError) || error.code !== 'CONFIG_INVALID') throw error;
-    return failed('UNKNOWN_CONNECTION', { subject: params.kubernetesConnId ?? undefined, message: error.message });
-  }
-  const step = podStep(host, context, params, cluster);
-  await step.callbacks.clientUsed();
-  const manifest = await step.callbacks.manifestCreated(requests.manifest(context, params, attempt, cluster));
-  const violation = requests.refused(manifest, targetOf(context, cluster));
-  if (violation !== undefined) return failed(violation.code, violation);
-  const namespace = textIn(recordIn(manifest, 'metadata'), 'namespace') ?? cluster.namespace;
-  const met = await metAgain(step, namespace).catch((error: unknown) => {
-    const refusal = launchRefused(error, namespace, context.now());
-    if (refusal === undefined) throw error;
-    return refusal;
-  });
-  const outcome = met ?? (await launchManifest({ ...context, params }, cluster, manifest));
-  if (outcome.kind === 'defer' && outcome.pod !== undefined) await step.callbacks.pod(outcome.pod, 'onPodCreation');
-  return outcome;
+/** What operators do differently about a launch. */
+export interface LaunchOptions {
+  /** Whether the run goes on with a pod that it has already. Default false: only with the one under the manifest's own name. */
+  readonly reattaches?: boolean;
+  /** Runs `create` when its turn has come. Default: at once. */
+  readonly inTurn?: <T>(create: () => Promise<T>) => Promise<T>;
+  /** The outcome for an error of the API; `undefined`: the error is thrown. Default `launchRefused`. */
+  readonly refusal?: (error: unknown, namespace: string, now: number) => StepOutcome | undefined;
+  /** Called with the attempt's pod, created or adopted by its name. */
+  readonly created?: (pod: PodProjection) => void;
 }
 
-/** What an operator may want otherwise of a launch. */
-export interface Launching {
-  /** Runs the creation when its turn has come. Default: at once. */
-  readonly turn?: <T>(create: () => Promise<T>) => Promise<T>;
-  /** What a refusal means; `undefined`: it is thrown. Default: `launchRefused`. */
-  readonly refused?: (error: unknown, namespace: string, now: number) => StepOutcome | undefined;
-  /** Told of the attempt's pod. */
-  readonly launched?: (pod: PodProjection) => void;
+/** The namespace of a final manifest. */
+export function namespaceOf(manifest: Manifest, cluster: Cluster): string {
+  return textIn(manifest['metadata'], 'namespace') ?? cluster.namespace;
 }
 
-/** Creates or adopts the attempt's pod, whoever built its manifest. `context.params`: what the run waits for, and how long. Safe to repeat. */
-export async function launchManifest(
-  context: StepContext<PodParams>,
-  cluster: Cluster,
-  manifest: Manifest,
-  { turn = (create) => create(), refused = launchRefused, launched: tell }: Launching = {},
-): Promise<StepOutcome> {
-  const { log } = context;
-  const { attempt } = context.state;
-  const namespace = textIn(recordIn(manifest, 'metadata'), 'namespace') ?? cluster.namespace;
-
+/** The attempt's pod: the one that the run has already, or a new one. Safe to repeat. */
+export async function launchPod(step: PodStep, manifest: Manifest, options: LaunchOptions): Promise<StepOutcome> {
+  const { reattaches = false, refusal = launchRefused } = options;
+  const namespace = namespaceOf(manifest, step.cluster);
   try {
-    const made = await turn(async () =>
-      // Right before the creation: the turn may have been long in coming.
-      (await context.checkOwner()).cancelRequested
-        ? undefined
-        : await podsOf(context, cluster).createPod(namespace, manifest, attempt),
-    );
-    if (made === undefined)
-      return { kind: 'over', outcome: { state: 'cancelled', diagnosis: diagnosisOf('CANCELLED') } };
-    log.info({ pod: made.pod.name, namespace, attempt, outcome: made.kind }, 'pod launched');
-    switch (made.kind) {
-      case 'created':
-      case 'adopted':
-        tell?.(made.pod);
-        return launched(context, context.params, made.pod, made.kind === 'created');
-      case 'terminating':
-        return failed('POD_DELETED', { pod: made.pod });
-      case 'olderAttempt':
-        return {
-          kind: 'later',
-          notBefore: context.now() + OLDER_ATTEMPT_DELAY_MS,
-          why: diagnosisOf('POD_STUCK_TERMINATING', { pod: made.pod }),
-          infrastructure: false,
-        };
-      case 'taken':
-        return failed('POD_NAME_TAKEN', { subject: `${namespace}/${made.pod.name}` });
-    }
+    const existing = reattaches ? await existingPod(step, namespace) : undefined;
+    return existing ?? (await createPod(step, namespace, manifest, options));
   } catch (error) {
-    const outcome = refused(error, namespace, context.now());
+    const outcome = refusal(error, namespace, step.context.now());
     if (outcome === undefined) throw error;
     return outcome;
   }
 }
 
-/** The present attempt's pod under the name its manifest gives it (GET; never creates); `undefined` where there is none or it is another's. */
-export async function findManifest(
+/** Creates the attempt's pod, or adopts the one that a repeated step finds under its name. */
+async function createPod(
+  step: PodStep,
+  namespace: string,
+  manifest: Manifest,
+  { inTurn = (create) => create(), created }: LaunchOptions,
+): Promise<StepOutcome> {
+  const { context } = step;
+  const { attempt } = context.state;
+  const result = await inTurn(async () =>
+    // Right before the creation: the wait for the turn may have been long.
+    (await context.checkOwner()).cancelRequested ? undefined : await send(step, namespace, manifest),
+  );
+  if (result === undefined)
+    return { kind: 'over', outcome: { state: 'cancelled', diagnosis: diagnosisOf('CANCELLED') } };
+  const { kind, pod } = result;
+  context.log.info({ pod: pod.name, namespace, attempt, outcome: kind }, 'pod launched');
+  switch (kind) {
+    case 'created':
+    case 'adopted':
+      created?.(pod);
+      return firstWait(step, pod, kind === 'created');
+    case 'terminating':
+      return failed('POD_DELETED', { pod });
+    case 'olderAttempt':
+      return {
+        kind: 'later',
+        notBefore: context.now() + OLDER_ATTEMPT_DELAY_MS,
+        why: diagnosisOf('POD_STUCK_TERMINATING', { pod }),
+        infrastructure: false,
+      };
+    case 'taken':
+      return failed('POD_NAME_TAKEN', { subject: `${namespace}/${pod.name}` });
+  }
+}
+
+type Created = 'created' | 'adopted' | 'terminating' | 'olderAttempt' | 'taken';
+
+/** Sends the creation; `kind` says what became of it, or whose pod has the name. */
+async function send(
+  { context, cluster }: PodStep,
+  namespace: string,
+  manifest: Manifest,
+): Promise<{ readonly kind: Created; readonly pod: PodProjection }> {
+  const { run, state } = context;
+  const outcome = await cluster.createPod(namespace, manifest);
+  const pod = cluster.project(outcome.pod);
+  if (outcome.kind === 'created') return { kind: 'created', pod };
+  if (pod.tenant !== run.tenant || pod.runId !== run.runId) return { kind: 'taken', pod };
+  if (pod.attempt !== state.attempt) return { kind: 'olderAttempt', pod };
+  return { kind: pod.deletedAt === undefined ? 'adopted' : 'terminating', pod };
+}
+
+/** The present attempt's pod under the name in its manifest (a GET; never creates); `undefined` where there is none or it is another run's. */
+export async function findPod(
   { run, state }: Pick<StepContext<unknown>, 'run' | 'state'>,
   cluster: Cluster,
   manifest: Manifest,
 ): Promise<PodRef | undefined> {
-  const metadata = recordIn(manifest, 'metadata');
-  const found = await cluster.getPod(
-    textIn(metadata, 'namespace') ?? cluster.namespace,
-    textIn(metadata, 'name') ?? '',
-  );
+  const name = textIn(manifest['metadata'], 'name') ?? '';
+  const found = await cluster.getPod(namespaceOf(manifest, cluster), name);
   if (found === undefined) return undefined;
   const pod = cluster.project(found);
-  const ours = pod.tenant === run.tenant && pod.runId === run.runId && pod.attempt === state.attempt;
-  return ours ? refOf(pod) : undefined;
+  const isOurs = pod.tenant === run.tenant && pod.runId === run.runId && pod.attempt === state.attempt;
+  return isOurs ? podRef(pod) : undefined;
 }
 
 /**
- * The pod that this run has already, where there is one. Of this attempt by its uid: a run whose worker died while it kept its slot
- * must not get a second pod for it. Of an earlier attempt by its labels, as the seed finds it: alive, not being deleted, not marked.
+ * The wait for a pod that the run has already; `undefined` where a new pod is needed. Of this attempt it is found by uid: a blocking run whose worker
+ * died must not get a second pod. Of an earlier attempt it is found by labels, as in Airflow: alive, not being deleted, not marked.
  */
-async function metAgain(step: PodStep, namespace: string): Promise<StepOutcome | undefined> {
-  const { context, params, pods } = step;
-  const { state, log } = context;
+async function existingPod(step: PodStep, namespace: string): Promise<StepOutcome | undefined> {
+  const { context, params, cluster } = step;
+  const { state, log, run } = context;
   if (state.pod !== undefined && state.await?.terminal === true) {
-    const known = await pods.readPod(state.pod);
-    if (known === undefined) return failed('POD_DELETED', { message: 'its pod is not there any more' });
-    return launched(context, params, known, false);
+    const known = await cluster.findPod(state.pod);
+    if (known === undefined) return failed('POD_DELETED', { message: 'its pod no longer exists' });
+    return firstWait(step, known, false);
   }
-  // A cancelled run is told so where the pod would be made.
+  // Creating the pod finds out about the cancel as well, and ends the run.
   if (state.attempt === 1 || (await context.checkOwner()).cancelRequested) return undefined;
-  const earlier = (await pods.findPods(namespace, context.installation)).filter((pod) => isAlive(pod, state.attempt));
+  const earlier = (await cluster.listPods(namespace, runSelector(context.installation, run))).filter(
+    (pod) => pod.tenant === run.tenant && pod.runId === run.runId && isAlive(pod, state.attempt),
+  );
   const [found, second] = earlier;
   if (found === undefined) return undefined;
   if (params.reattachOnRestart && params.durable) {
     if (second !== undefined) return failed('PODS_AMBIGUOUS', { subject: earlier.map(({ name }) => name).join(', ') });
-    log.info({ pod: found.name, attempt: state.attempt, podAttempt: found.attempt }, 'a live pod of this run was met');
-    return launched(context, params, found, false);
+    log.info({ pod: found.name, attempt: state.attempt, podAttempt: found.attempt }, 're-attached to a live pod');
+    return firstWait(step, found, false);
   }
-  // Not wanted: every one of them is marked, and goes where the policy deletes.
+  // Re-attaching is switched off: mark them all, and delete those that the run's policy deletes.
   for (const pod of earlier) {
-    await pods.patchAlreadyChecked(pod);
-    if (params.onFinishAction === 'delete_pod') await pods.deletePod(pod, graceOf(step));
+    await step.markChecked(pod);
+    if (params.onFinishAction === 'delete_pod') await step.deletePod(pod);
   }
   return undefined;
 }
@@ -165,3 +153,35 @@ function isAlive(pod: PodProjection, attempt: number): boolean {
   const ended = phase === 'Succeeded' || phase === 'Failed' || reason?.toLowerCase() === 'evicted';
   return !ended && deletedAt === undefined && (pod.attempt ?? attempt) < attempt && podVerdict(pod).kind === 'open';
 }
+
+/**
+ * The first wait of an attempt. Its deadlines are absolute, counted from the launch. The pod may take its schedule time-out (default: the startup
+ * time-out) to be scheduled and the startup time-out to start after that, so at most both together.
+ */
+function firstWait({ context, params }: PodStep, pod: PodProjection, isNew: boolean): StepOutcome {
+  const { request, state } = context;
+  const now = context.now();
+  // An adopted pod has used up time already; the cluster's clock may be ahead of ours.
+  const from = isNew ? now : Math.min(now, pod.createdAt);
+  const startMs = params.startupTimeoutSeconds * 1000;
+  const scheduleMs = (params.scheduleTimeoutSeconds ?? 0) * 1000 || startMs;
+  const { executionTimeoutSeconds } = request;
+  const executionEnd =
+    state.timeoutAt ?? (executionTimeoutSeconds === undefined ? undefined : from + executionTimeoutSeconds * 1000);
+  const timeoutAt = executionEnd === undefined ? {} : { timeoutAt: Math.round(executionEnd) };
+  const wait: Await = {
+    terminal: true,
+    from: Math.round(from),
+    scheduleBy: Math.round(from + scheduleMs),
+    startBy: Math.round(from + scheduleMs + startMs),
+    ...timeoutAt,
+    ...(typeof params.loggingInterval === 'number' && params.getLogs
+      ? { loggingEveryMs: loggingEveryMs(params.loggingInterval) }
+      : {}),
+  };
+  const facts = { pod: { ...podRef(pod), node: pod.node }, launchedAt: now, ...timeoutAt };
+  return { kind: 'defer', pod: podRef(pod), await: wait, facts };
+}
+
+const loggingEveryMs = (seconds: number): number =>
+  Math.min(MAX_LOGGING_INTERVAL_MS, Math.max(MIN_LOGGING_INTERVAL_MS, Math.round(seconds * 1000)));

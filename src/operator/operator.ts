@@ -1,8 +1,9 @@
 /**
- * What the engine (`worker/`) asks of an operator, and what it gets back. The engine owns state, fence, order of writes,
- * retries and events; an operator owns what a run *does*: its pod, its logs, its result.
+ * The contract between the engine (`worker/`) and operators. The engine owns state, fence, order of writes, retries and events; an operator owns
+ * what a run does: its pod, its logs, its result.
  */
 import type { z } from 'zod';
+import { diagnosisOf, type DiagnosisCode, type DiagnosisFacts } from '../core/run/diagnosis.ts';
 import type { PodRef } from '../core/pod/projection.ts';
 import type { Learnt } from '../core/run/state-changes.ts';
 import type { Log } from '../ports/ambient.ts';
@@ -15,7 +16,7 @@ import type { RunState } from '../wire/run-state.ts';
 import type { Await, TriggerEvent } from '../wire/triggers.ts';
 import type { RunKey } from '../wire/subjects.ts';
 
-/** What an operator gets for one step. `state` is the state as it was when the step was taken. */
+/** One step of a run. `state` is the state as it was when the step was taken. */
 export interface StepContext<Params> {
   readonly run: RunKey;
   readonly installation: string;
@@ -32,73 +33,81 @@ export interface StepContext<Params> {
   readonly logs: LogStore;
   readonly results: ResultStore;
   readonly log: Log;
-  /** Right before a side effect that cannot be repeated: rejects with `FENCED` when the step is no longer ours, answers whether a cancel was asked for. */
+  /** To be called right before a side effect that cannot be repeated. Rejects with `FENCED` when another worker has taken the step; returns whether a cancel was requested. */
   checkOwner(): Promise<{ readonly cancelRequested: boolean }>;
 }
 
-/** What a step came to. The engine turns it into state, events and subscriptions. */
+/** A step without its state: enough to build a manifest. */
+export type RenderContext<Params> = Omit<StepContext<Params>, 'checkOwner' | 'state'>;
+
+/** The outcome of a step. The engine turns it into state, events and subscriptions. */
 export type StepOutcome =
-  /** Wait for the pod (again), or, without `pod`, for a time. */
+  /** Wait for the pod, or, without `pod`, until a time. */
   | { readonly kind: 'defer'; readonly pod?: PodRef; readonly await: Await; readonly facts?: StepFacts }
-  /** Not possible now (quota, throttling, API down): try the same attempt again at `notBefore`. `infrastructure: true` counts against the infrastructure cap. */
+  /** Not possible now (quota, throttling, API down): repeat the same attempt at `notBefore`. `infrastructure: true` counts against the limit of infrastructure retries. */
   | {
       readonly kind: 'later';
       readonly notBefore: number;
       readonly why: Diagnosis;
       readonly infrastructure: boolean;
-      /** Kept until the attempt's pod is there. */
+      /** Kept until the attempt's pod exists. */
       readonly memo?: RunState['memo'];
     }
-  /** The attempt is over. The engine decides about another attempt by the diagnosis (`core/run/retry.ts`). */
+  /** The attempt is over. The diagnosis decides whether there is another one (`core/run/retry.ts`). */
   | { readonly kind: 'over'; readonly outcome: Outcome; readonly facts?: StepFacts };
 
-/** What a step learnt, kept in state. */
+/** What a step found out; kept in the run's state. */
 export type StepFacts = Learnt;
 
-/** A kind of run. Registered by name in `runWorker({ operators })`; the seed's is `pod`. */
+/** The attempt failed, by a diagnosis of ours. */
+export function failed(code: DiagnosisCode, facts?: DiagnosisFacts): StepOutcome {
+  return { kind: 'over', outcome: { state: 'failed', diagnosis: diagnosisOf(code, facts) } };
+}
+
+/** A kind of run, registered by name in `runWorker({ operators })`. */
 export interface Operator<Params> {
   readonly name: string;
   readonly paramsSchema: z.ZodType<Params>;
-  /** Problems a schema cannot say (template errors, refused fields); empty when the request can run. Pure. */
+  /** Problems that a schema cannot find (template errors, refused fields); empty when the request can run. Pure. */
   check(
     request: RunRequest,
     params: Params,
     run?: RunKey,
   ): readonly { readonly path: string; readonly message: string }[];
-  /** What the tenant's policy would refuse at launch, so that `submit` can say it at once; empty when it would not. */
+  /** What the tenant's policy would refuse at launch, so that `submit` can report it at once; empty when it would not. */
   admit?(
     request: RunRequest,
     params: Params,
     run: RunKey,
   ): readonly { readonly path: string; readonly message: string }[];
-  /** The final manifest, env values redacted; for `render`. */
-  render(context: Omit<StepContext<Params>, 'checkOwner' | 'state'>, attempt: number): Manifest;
-  /** The same as the API server would admit it; nothing is created. @throws KubernetesError where it would be refused */
-  dryRun?(context: Omit<StepContext<Params>, 'checkOwner' | 'state'>, attempt: number): Promise<Manifest>;
+  /** The final manifest, environment values redacted; for `render`. */
+  render(context: RenderContext<Params>, attempt: number): Manifest;
+  /** The same after the API server's admission, by a server-side dry run: nothing is created. @throws KubernetesError where it would be refused */
+  dryRun?(context: RenderContext<Params>, attempt: number): Promise<Manifest>;
   /** Lane `start`: creates or adopts the pod. Safe to repeat. */
   execute(context: StepContext<Params>): Promise<StepOutcome>;
-  /** Lane `resume`: the seed's `trigger_reentry`. Safe to repeat. */
+  /** Lane `resume`: acts on a trigger event, as `trigger_reentry` of Airflow's `KubernetesPodOperator`. Safe to repeat. */
   triggerReentry(context: StepContext<Params>, event: TriggerEvent): Promise<StepOutcome>;
   /**
-   * The present attempt's pod, if there is one (GET by its deterministic name; never creates). Asked when an attempt is stopped
-   * whose owner died between the create and the write that names the pod; without it, `cancelled` could be said of a living pod.
+   * The present attempt's pod, if there is one (a GET by its deterministic name; never creates). Called when an attempt is stopped whose owner died
+   * between creating the pod and storing its name; otherwise a run could be reported cancelled while its pod lives.
    */
   find?(context: StepContext<Params>): Promise<PodRef | undefined>;
-  /** Whether this run keeps its worker's slot (`deferrable: false`). Absent: never. @see spec protocol §8 */
-  keepsSlot?(params: Params, request: RunRequest): boolean;
-  /** Whether people who read this run's log are to be shown whose each line is. Absent: never. */
+  /** Whether this run is blocking (`deferrable: false`): it occupies its worker's credit while its pod runs. Absent: never. */
+  isBlocking?(params: Params, request: RunRequest): boolean;
+  /** Whether readers of this run's log see a `[container]` prefix before each line. Absent: never. */
   namesContainers?(params: Params, request: RunRequest): boolean;
-  /** Cancel, execution time-out, on-kill: tail of the log, then DELETE. `gone`: nothing is left to wait for. */
+  /** Cancel, execution time-out: stores the tail of the log, then deletes the pod. `gone`: nothing is left to wait for. */
   stop(context: StepContext<Params>, pod: PodRef): Promise<'gone' | 'stopping'>;
   /**
-   * Sends what the run's pod writes as it writes it, from where its stored log ends; resolves with the end of the pod, or when `signal` says so.
-   * Stores nothing. Absent: there is nothing live to see of such runs.
+   * Publishes the pod's log as it is written, from where the stored log ends; resolves when the pod ends or `signal` aborts. Stores nothing.
+   * Absent: runs of this kind have no live log.
    */
   followLogs?(
     context: StepContext<Params>,
     publish: (chunk: LiveChunk) => Promise<void>,
     signal: AbortSignal,
   ): Promise<void>;
-  /** After the attempt is decided (completed event published, or another attempt queued): pod deleted or patched by policy. Safe to repeat. */
+  /** Deletes or marks the pod by its policy, after the attempt's outcome is stored (completed event published, or another attempt queued). Safe to repeat. */
   cleanUp(context: StepContext<Params>, outcome: Outcome, pod: PodRef): Promise<void>;
 }

@@ -1,56 +1,47 @@
-/** From a run request to the manifest of its pod: templates rendered, parameters checked, the manifest built and looked at as a whole. Pure. */
+/** From a `pod` request to the manifest of its pod: renders templates, checks parameters, builds the manifest. Pure. */
 import { podManifest, refusedInParams } from '../core/pod/manifest.ts';
 import { labelKeyProblem, labelValueProblem } from '../core/pod/labels.ts';
 import { containerNameProblem, nameProblem, namespaceProblem } from '../core/pod/names.ts';
 import { type JsonRecord, recordIn, textIn } from '../core/json.ts';
-import { type Policy, allowsHost, tenantPolicy } from '../policy/policy.ts';
-import type { PodSecurity } from '../core/pod/pod-security.ts';
+import { allowsHost, tenantPolicy } from '../policy/policy.ts';
 import type { XcomSidecarSettings } from '../core/pod/xcom-sidecar.ts';
-import { type Problem, ReentryError } from '../errors.ts';
+import type { Problem } from '../errors.ts';
 import type { Cluster, Manifest } from '../ports/cluster.ts';
 import type { RunRequest } from '../wire/run-request.ts';
 import type { RunKey } from '../wire/subjects.ts';
-import { type PodTarget, type ManifestRefusal, checkManifest } from '../policy/check-manifest.ts';
+import { type ManifestRules, checkManifest } from '../policy/check-manifest.ts';
 import type { CallbackRegistry, PodCallbacks } from './callbacks.ts';
 import type { LineFormat } from './logs/reader.ts';
-import type { Operator, StepContext } from './operator.ts';
+import type { RenderContext } from './operator.ts';
 import { type PodParams, podParamsSchema } from './pod-params.ts';
 import { renderTemplates, templateVariables } from './templates.ts';
 
-/** The seed's default of `kubernetes_conn_id`: the installation's default connection, whatever its name. */
+/** Airflow's default of `kubernetes_conn_id`. Here it stands for the installation's default connection, by any name. */
 export const DEFAULT_CONNECTION = 'kubernetes_default';
 
 /** What a manifest is built from besides the request; configuration, never part of a request. */
-export interface PodManifestOptions {
-  /** Pod Security level that pods are held to. */
-  readonly podSecurity: PodSecurity;
-  /** A template that is one expression gives that expression's value, whatever its type (the seed's `render_template_as_native_obj`). Default false. */
+export interface PodManifestOptions extends ManifestRules {
+  /** A template that is a single expression keeps the type of its value (Airflow's `render_template_as_native_obj`). Default false. */
   readonly renderTemplateAsNativeObj?: boolean;
   /** Manifests that `podTemplateFile` may name. */
   readonly podTemplates?: Readonly<Record<string, Manifest>>;
-  /** What each tenant may run, as it is now; absent: what `podSecurity` allows. */
-  readonly policy?: (() => Policy) | undefined;
-  /** What `callbacks` of a request may name. */
+  /** Callbacks that requests may name. */
   readonly callbacks?: CallbackRegistry;
-  /** What `logFormatter` of a request may name. */
+  /** Log formatters that requests may name, besides those of the callbacks. */
   readonly logFormatters?: Readonly<Record<string, LineFormat>>;
 }
 
-/** The sidecar as shipped. */
+/** The result sidecar of a connection that configures none. */
 const XCOM_SIDECAR: XcomSidecarSettings = {};
 
-/** The run of a request that has none yet. */
+/** Stands for the run of a request that has none yet. */
 const SOME_RUN: RunKey = { tenant: 'default', runId: 'run' };
 
-/** What is known of a run where only its manifest is wanted. */
-export type RenderContext = Parameters<Operator<PodParams>['render']>[0];
-
-/** Makes manifests of run requests. */
+/** Builds manifests of `pod` requests. */
 export class PodManifests {
-  readonly #podSecurity: PodSecurity;
   readonly #native: boolean;
   readonly #podTemplates: Readonly<Record<string, Manifest>>;
-  readonly #policy: (() => Policy) | undefined;
+  readonly #rules: ManifestRules;
   readonly #callbacks: CallbackRegistry;
   readonly #logFormatters: Readonly<Record<string, LineFormat>>;
 
@@ -63,14 +54,13 @@ export class PodManifests {
     logFormatters = {},
   }: PodManifestOptions) {
     this.#logFormatters = { ...formattersIn(callbacks), ...logFormatters };
-    this.#podSecurity = podSecurity;
     this.#native = renderTemplateAsNativeObj;
     this.#podTemplates = podTemplates;
-    this.#policy = policy;
+    this.#rules = { podSecurity, policy };
     this.#callbacks = callbacks;
   }
 
-  /** The callbacks that a run names, in its order. Unknown ones, which `check` refuses, are left out. */
+  /** The callbacks that a run names, in that order. Unknown names, which `check` refuses, are ignored. */
   callbacksOf({ callbacks, progressCallback }: PodParams): readonly PodCallbacks[] {
     const progress = this.#registered(progressCallback ?? '');
     return [
@@ -79,7 +69,7 @@ export class PodManifests {
     ];
   }
 
-  /** What a schema cannot say of a request: templates, names, what policy refuses; empty when it can run. */
+  /** Problems that the schema cannot find: templates, names, what the pod security level refuses; empty when the request can run. */
   check(request: RunRequest, params: PodParams, run: RunKey = SOME_RUN): readonly Problem[] {
     const { params: rendered, problems } = this.rendered(run, request, params, 1);
     if (rendered === undefined) return problems;
@@ -98,21 +88,16 @@ export class PodManifests {
     return [...found, ...this.#unknownCallbacks(rendered)];
   }
 
-  /** The parameters with templates rendered; those of a stored request render, since it was checked. */
-  paramsOf({ run, request, params, state }: StepContext<PodParams>): PodParams {
-    return this.rendered(run, request, params, state.attempt).params ?? params;
-  }
-
-  /** The registered formatter that the run names. */
+  /** The log formatter that a run names. */
   formatOf({ logFormatter }: PodParams): LineFormat | undefined {
     return typeof logFormatter === 'string' && Object.hasOwn(this.#logFormatters, logFormatter)
       ? this.#logFormatters[logFormatter]
       : undefined;
   }
 
-  /** The parameters as this attempt has them; absent where rendering broke a rule of the schema. */
+  /** The parameters with templates rendered for this attempt; `undefined` where the result does not fit the schema. */
   rendered(
-    run: RenderContext['run'],
+    run: RunKey,
     request: RunRequest,
     params: PodParams,
     attempt: number,
@@ -126,9 +111,9 @@ export class PodManifests {
     return { params: undefined, problems: [...problems, ...issues] };
   }
 
-  /** The manifest of an attempt's pod, as it is sent. */
+  /** The manifest of an attempt's pod. */
   manifest(
-    context: Pick<RenderContext, 'installation' | 'run' | 'queue' | 'request'>,
+    context: Pick<RenderContext<unknown>, 'installation' | 'run' | 'queue' | 'request'>,
     params: PodParams,
     attempt: number,
     cluster: Pick<Cluster, 'namespace' | 'xcomSidecar'>,
@@ -141,32 +126,31 @@ export class PodManifests {
       context: context.request.context,
       defaultNamespace: cluster.namespace,
       executionTimeoutSeconds: context.request.executionTimeoutSeconds,
-      podSecurity: this.#podSecurity,
+      podSecurity: this.#rules.podSecurity,
       template: this.#template(params),
       xcomSidecar: cluster.xcomSidecar ?? XCOM_SIDECAR,
     });
   }
 
-  /** What is refused of a final manifest: every one passes here before it is sent, and a configured template counts as the request does. */
-  refused(manifest: Manifest, target: PodTarget): ManifestRefusal | undefined {
-    return checkManifest(manifest, { podSecurity: this.#podSecurity, policy: this.#policy }, target);
-  }
-
-  /** What the tenant's policy would say at launch, as far as it can be known before a cluster is chosen. */
+  /** What the tenant's policy would refuse at launch, as far as it is known before a cluster is chosen. */
   admit(request: RunRequest, params: PodParams, run: RunKey): readonly Problem[] {
     const { params: rendered, problems } = this.rendered(run, request, params, 1);
     if (rendered === undefined || problems.length > 0) return problems;
-    const manifest = this.#sketch(rendered, run, this.#podSecurity);
+    const manifest = this.#sketch(rendered, run, this.#rules.podSecurity);
     const { kubernetesConnId: connection } = rendered;
     const isNamed = typeof connection === 'string' && connection !== '' && connection !== DEFAULT_CONNECTION;
-    const target = { tenant: run.tenant, defaultNamespace: undefined, watched: undefined };
-    return this.refused(manifest, { ...target, connection: isNamed ? connection : undefined })?.problems ?? [];
+    const place = { tenant: run.tenant, defaultNamespace: undefined, watched: undefined };
+    const refusal = checkManifest(manifest, this.#rules, {
+      ...place,
+      connection: isNamed ? connection : undefined,
+    });
+    return refusal?.problems ?? [];
   }
 
-  /** By the request's own paths, what the level refuses and the tenant's policy does not allow. */
+  /** What the pod security level refuses and the tenant's policy does not allow, by paths of the request. */
   #unsafe(params: PodParams, { tenant }: RunKey): readonly Problem[] {
-    if (this.#podSecurity === 'privileged') return [];
-    const policy = this.#policy?.();
+    if (this.#rules.podSecurity === 'privileged') return [];
+    const policy = this.#rules.policy?.();
     const host = policy === undefined ? undefined : tenantPolicy(policy, tenant)?.rules.host;
     return refusedInParams(params)
       .filter(({ thing }) => thing === undefined || !allowsHost(host, thing))
@@ -177,7 +161,7 @@ export class PodManifests {
     return Object.hasOwn(this.#callbacks, name) ? this.#callbacks[name] : undefined;
   }
 
-  /** Callbacks that the request names and nobody registered, or that have not the hook they are named for. */
+  /** Names of callbacks that are not registered or lack the hook they are named for. */
   #unknownCallbacks({ callbacks, progressCallback: progress }: PodParams): readonly Problem[] {
     const known = Object.keys(this.#callbacks).join(', ') || 'none is registered';
     const unknown = (path: string, name: string): readonly Problem[] =>
@@ -195,8 +179,8 @@ export class PodManifests {
     return typeof podTemplateFile === 'string' ? this.#podTemplates[podTemplateFile] : undefined;
   }
 
-  /** The manifest as it would be on a cluster without a default namespace. */
-  #sketch(params: PodParams, run: RunKey, podSecurity: PodSecurity): Manifest {
+  /** The manifest as on a cluster without a default namespace. */
+  #sketch(params: PodParams, run: RunKey, podSecurity: ManifestRules['podSecurity']): Manifest {
     return podManifest(params, {
       ...{ installation: 'i', attempt: 1, queue: 'default', context: {}, defaultNamespace: '' },
       ...{ run, podSecurity, template: this.#template(params), xcomSidecar: XCOM_SIDECAR },
@@ -209,14 +193,15 @@ export class PodManifests {
   }
 }
 
-/** The one hook, called as its owner's. */
+/** Only `progressCallback` of `callbacks`, still called as its method. */
 const progressOnly = (callbacks: PodCallbacks): PodCallbacks => ({
-  progressCallback: (scene) => callbacks.progressCallback?.(scene),
+  progressCallback: (args) => callbacks.progressCallback?.(args),
 });
 
 const namesIn = (names: string | readonly string[] | null | undefined): readonly string[] =>
   typeof names === 'string' ? [names] : (names ?? []);
-/** Names and labels that Kubernetes would refuse, each at its place. */
+
+/** Names and labels that Kubernetes would refuse, by path. */
 function misnamed({ name, namespace, baseContainerName, labels, annotations }: PodParams): readonly Problem[] {
   const at = (path: string, message: string | undefined): readonly Problem[] =>
     message === undefined ? [] : [{ path: `params.${path}`, message }];
@@ -231,7 +216,7 @@ function misnamed({ name, namespace, baseContainerName, labels, annotations }: P
   ];
 }
 
-/** Formatters that come with callbacks (a static or own `logFormatter`), by the callbacks' names. */
+/** The `logFormatter` methods of callbacks, by the callbacks' names. */
 function formattersIn(callbacks: CallbackRegistry): Readonly<Record<string, LineFormat>> {
   const found: Record<string, LineFormat> = {};
   for (const [name, one] of Object.entries(callbacks)) {
@@ -245,20 +230,9 @@ function isFormat(value: unknown): value is LineFormat {
   return typeof value === 'function';
 }
 
-/** The cluster that the parameters name. @throws ReentryError CONFIG_INVALID for a connection nobody configured */
-export function clusterOf(context: Pick<RenderContext, 'cluster'>, { kubernetesConnId }: PodParams): Cluster {
+/** The cluster that the parameters name. @throws ReentryError CONFIG_INVALID for a connection that is not configured */
+export function clusterOf(context: Pick<RenderContext<unknown>, 'cluster'>, { kubernetesConnId }: PodParams): Cluster {
   const named =
     typeof kubernetesConnId === 'string' && kubernetesConnId !== '' && kubernetesConnId !== DEFAULT_CONNECTION;
   return context.cluster(named ? kubernetesConnId : undefined);
-}
-
-/** Each problem once. */
-export function unique(problems: readonly Problem[]): readonly Problem[] {
-  return [...new Map(problems.map((problem) => [`${problem.path} ${problem.message}`, problem])).values()];
-}
-
-/** A request that cannot be carried out, as an error. */
-export function invalidRequest(problems: readonly Problem[]): ReentryError {
-  const text = problems.map(({ path, message }) => `${path}: ${message}`).join('; ');
-  return new ReentryError('INVALID_REQUEST', text, { transient: false, problems });
 }

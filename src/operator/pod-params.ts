@@ -1,4 +1,4 @@
-/** The parameters of the `pod` operator as a run request may give them: the seed's, in camelCase. Strict: an unknown field is refused with its path. @see spec pod-operator §1 */
+/** Parameters of a `pod` run as a request gives them: those of Airflow's KubernetesPodOperator, in camelCase. Strict: an unknown field is refused with its path. */
 import { z } from 'zod';
 
 const object = z.record(z.string(), z.json());
@@ -7,13 +7,13 @@ const seconds = z
   .nonnegative()
   .max(366 * 24 * 3600);
 const labelValue = z.union([z.string(), z.null()]);
-/** A list; null means none, as in the seed. */
+/** A list; null means empty, as in Airflow. */
 const listOf = <Item extends z.ZodType>(item: Item) =>
   z
     .array(item)
     .nullish()
     .transform((list) => list ?? []);
-/** A map; null means none. */
+/** A map; null means empty. */
 const mapOf = <Value extends z.ZodType>(value: Value) =>
   z
     .record(z.string(), value)
@@ -23,15 +23,16 @@ const container = z.looseObject({ name: z.string().min(1) });
 const named = z.looseObject({ name: z.string().min(1) });
 const envVar = z.looseObject({ name: z.string().min(1), value: z.string().optional(), valueFrom: object.optional() });
 
-/** Amounts by resource; numbers are what their text says. */
+/** Amounts by resource; numbers become text. */
 const quantities = z.record(z.string(), z.union([z.string(), z.number()]).transform(String)).nullish();
-/** A value of the map form; null sets the variable to nothing. */
+/** A value of the map form; null declares the variable without a value. */
 const envValue = z.union([z.string(), z.number(), z.boolean(), z.null()]);
-/** A text that is still to be rendered. */
+/** A text with a template in it, rendered later. */
 const TEMPLATE = /\{[{%]/;
-const NOT_VARIABLES = 'must be a map of names to values, a list of variables, or a template that gives one of them';
+const NOT_VARIABLES =
+  'must be a map of names to values, a list of variables, or a template that renders to one of them';
 
-/** A Kubernetes Secret put into the base container; the request names it and never carries its value. @see spec pod-operator §1.7 */
+/** A Kubernetes Secret for the base container. The request names it; its value is never in a message. */
 export const secretSchema = z
   .strictObject({
     deployType: z.enum(['env', 'volume']),
@@ -42,17 +43,17 @@ export const secretSchema = z
   })
   .refine(({ key, deployTarget }) => typeof key !== 'string' || typeof deployTarget === 'string', {
     path: ['deployTarget'],
-    error: 'is needed when `key` is given',
+    error: 'is required with `key`',
   })
   .refine(({ deployType, deployTarget }) => deployType !== 'volume' || typeof deployTarget === 'string', {
     path: ['deployTarget'],
-    error: 'is needed to mount a secret',
+    error: 'is required to mount a secret',
   });
 
-/** What is done with the pod once its attempt is decided. */
+/** What is done with the pod after its attempt. */
 export const ON_FINISH_ACTIONS = ['delete_pod', 'delete_succeeded_pod', 'delete_active_pod', 'keep_pod'] as const;
 
-const NAME_A_CONNECTION = 'cannot travel in a message: name a configured connection in kubernetesConnId';
+const NAME_A_CONNECTION = 'is not allowed in a request; name a configured connection in kubernetesConnId';
 
 const fields = z.strictObject({
   // identity, image, process
@@ -129,29 +130,29 @@ const fields = z.strictObject({
   onFinishAction: z.enum(ON_FINISH_ACTIONS).optional(),
   onKillAction: z.enum(['delete_pod', 'keep_pod']).default('delete_pod'),
   isDeleteOperatorPod: z.boolean().nullish(),
-  /** Names of callbacks that the worker has registered. */
+  /** Names of callbacks registered in the worker. */
   callbacks: z.union([z.string().min(1), z.array(z.string().min(1))]).nullish(),
   progressCallback: z.string().min(1).nullish(),
   triggerKwargs: mapOf(z.json()),
   deferrable: z.boolean().default(true),
   pollInterval: seconds.default(2),
   loggingInterval: z.number().positive().nullish(),
-  // refused, with the way out
+  // refused, with what to use instead
   configFile: z.never(NAME_A_CONNECTION).nullish(),
   inCluster: z.never(NAME_A_CONNECTION).nullish(),
   clusterContext: z.never(NAME_A_CONNECTION).nullish(),
 });
 
-/** What the seed's older flag means where `onFinishAction` is not given. */
+/** The meaning of Airflow's older flag where `onFinishAction` is not given. */
 const finishAction = (isDeleteOperatorPod: boolean | null | undefined): (typeof ON_FINISH_ACTIONS)[number] =>
   isDeleteOperatorPod === false ? 'keep_pod' : 'delete_pod';
 
-/** Schema of `params` of a `pod` run. Its own output parses to itself: rendered parameters are parsed again. */
+/** Schema of `params` of a `pod` run. Idempotent: rendered parameters are parsed again. */
 export const podParamsSchema = fields.transform((params) => ({
   ...params,
   onFinishAction: params.onFinishAction ?? finishAction(params.isDeleteOperatorPod),
 }));
 /** Parameters of a `pod` run, defaults filled in. */
 export type PodParams = z.output<typeof podParamsSchema>;
-/** The same as a client writes them. */
+/** The same as a client gives them. */
 export type PodParamsInput = z.input<typeof podParamsSchema>;

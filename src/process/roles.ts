@@ -93,7 +93,7 @@ async function loadExecutor(): Promise<Start> {
     const launcher = new Launcher({ maxInFlight, meter });
     const work$ = executor({
       ...{ broker, clusters, log, meter, tracer, launches, parallelism },
-      operators: [commandOperator(config, log, { launcher, launched: launches.created })],
+      operators: [commandOperator(config, log, { launcher, created: launches.created })],
       foreign: podOperators(config, operators, log),
       settings: {
         ...engineSettings(config),

@@ -209,7 +209,7 @@ describe('a launch', () => {
     const told: string[] = [];
     const operator = new CommandOperator({
       ...DEFAULTS.command,
-      launched: (queue, { runId }, { uid }) => told.push(`${queue} ${runId} ${uid}`),
+      created: (queue, { runId }, { uid }) => told.push(`${queue} ${runId} ${uid}`),
     });
     const context = aContext();
     const first = await operator.execute(context);

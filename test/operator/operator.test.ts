@@ -143,10 +143,10 @@ describe('launching', () => {
 
   test('can be found again by whoever takes the run over', async () => {
     const context = aContext(sh('sleep 600'));
-    expect(await operator.find(context)).toBeUndefined();
+    expect(await operator.find?.(context)).toBeUndefined();
     const { pod } = deferred(await operator.execute(context));
-    expect(await operator.find(context)).toEqual(pod);
-    expect(await operator.find({ ...context, state: aState({ attempt: 2 }) })).toBeUndefined();
+    expect(await operator.find?.(context)).toEqual(pod);
+    expect(await operator.find?.({ ...context, state: aState({ attempt: 2 }) })).toBeUndefined();
     await cluster().deletePod(pod, 0);
   });
 

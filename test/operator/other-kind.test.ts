@@ -1,10 +1,10 @@
 import { expect, test } from 'vitest';
 import { CommandOperator } from '../../src/operator/command-operator.ts';
-import { PodOperator } from '../../src/operator/pod-operator.ts';
+import { podOperator } from '../../src/operator/define-operator.ts';
 import { checkAnyRequest } from '../../src/worker/services/validate.ts';
 import { DEFAULTS } from '../support/defaults.ts';
 
-const pod = new Map([['pod', new PodOperator(DEFAULTS.pod)]]);
+const pod = new Map([['pod', podOperator.with(DEFAULTS.pod)]]);
 const command = new Map([['command', new CommandOperator(DEFAULTS.command)]]);
 const run = { tenant: 't', runId: 'r' };
 

@@ -1,14 +1,15 @@
 import { expect, test } from 'vitest';
 import { recordIn, recordsIn } from '../../src/core/json.ts';
 import type { XcomSidecarSettings } from '../../src/core/pod/xcom-sidecar.ts';
-import { PodOperator } from '../../src/operator/pod-operator.ts';
+import { podOperator } from '../../src/operator/define-operator.ts';
 import { PodManifests } from '../../src/operator/pod-manifests.ts';
 import { podParamsSchema, type PodParamsInput } from '../../src/operator/pod-params.ts';
 import { runRequestSchema } from '../../src/wire/run-request.ts';
 import { DEFAULTS } from '../support/defaults.ts';
 
 const check = (params: PodParamsInput, context = {}): readonly string[] =>
-  new PodOperator(DEFAULTS.pod)
+  podOperator
+    .with(DEFAULTS.pod)
     .check(runRequestSchema.parse({ context }), podParamsSchema.parse(params))
     .map(({ path, message }) => `${path}: ${message}`);
 

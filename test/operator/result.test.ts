@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { judge } from '../../src/core/pod/judge.ts';
 import type { PodProjection } from '../../src/core/pod/projection.ts';
 import { XCOM } from '../../src/core/pod/xcom-sidecar.ts';
-import { PodOperator } from '../../src/operator/pod-operator.ts';
+import { podOperator } from '../../src/operator/define-operator.ts';
 import type { StepContext } from '../../src/operator/operator.ts';
 import { type PodParams, podParamsSchema, type PodParamsInput } from '../../src/operator/pod-params.ts';
 import { extractXcom, extractXcomJson, extractXcomKill } from '../../src/operator/xcom.ts';
@@ -18,7 +18,7 @@ import { DEFAULTS } from '../support/defaults.ts';
 
 const stage = operatorStage();
 const log = pino({ level: 'silent' });
-const operator = new PodOperator(DEFAULTS.pod);
+const operator = podOperator.with(DEFAULTS.pod);
 
 const WAIT = { terminal: true } as const;
 
@@ -199,7 +199,7 @@ describe('a sidecar', () => {
     await stage.kube.cluster.exec(running, { container: 'base', command: ['touch', `${XCOM.mountPath}/go`] });
     const outcome = await reentered(context);
     expect(outcome).toMatchObject({ state: 'failed', exitCode: 0, diagnosis: { code: 'RESULT_UNREADABLE' } });
-    expect(outcome.diagnosis?.summary).toContain('the result sidecar ended with 0 before it was asked');
+    expect(outcome.diagnosis?.summary).toContain('the result sidecar ended with 0 before its file was read');
   });
 
   test('that may not be asked fails the run and says what is lacking', async () => {

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { isStartToTell } from '../../src/operator/logs/startup-events.ts';
+import { isStartToLog } from '../../src/operator/logs/startup-events.ts';
 import type { TriggerEvent } from '../../src/wire/triggers.ts';
 import { aPod } from '../support/builders.ts';
 import { after, type Context, deferred, over, podRuns, sh } from '../support/pod-runs.ts';
@@ -84,7 +84,7 @@ test('while a start goes on it is told of once, and when it is over the rest', a
   expect(last.at(-1)).toMatch(/^container base started after/);
 });
 
-test.each<[string, number | undefined, number, boolean, Partial<Parameters<typeof isStartToTell>[0]>]>([
+test.each<[string, number | undefined, number, boolean, Partial<Parameters<typeof isStartToLog>[0]>]>([
   ['quick', 29_000, 0, false, {}],
   ['slow', 30_000, 0, true, {}],
   ['slow for its time-out', 5_000, 0, true, { startupTimeoutSeconds: 10 }],
@@ -105,5 +105,5 @@ test.each<[string, number | undefined, number, boolean, Partial<Parameters<typeo
   const wanted = { logEventsOnStartup: true, startupTimeoutSeconds: 120, ...params };
   // However long it has run by now.
   const now = beganMs === undefined ? at + 29_999 : at + 3_600_000;
-  expect(isStartToTell(wanted, pod, told, now)).toBe(tells);
+  expect(isStartToLog(wanted, pod, told, now)).toBe(tells);
 });

@@ -1,14 +1,25 @@
 import { z } from 'zod';
-import { recordIn, textIn } from '../../src/core/json.ts';
+import { isRecord, recordIn, textIn } from '../../src/core/json.ts';
 import { secondsAsked } from '../../src/kubernetes/retry-after.ts';
-import { decidePublish, type PublishFailure, publishMessage } from '../../src/operator/publish-decision.ts';
+import { type CreationFailure, creationRetry } from '../../src/operator/creation-failure.ts';
 import { compareWithOracle, type OracleCase } from './harness.ts';
 
 /** Exceptions of the reference's libraries and of the operating system that mean a broken connection. */
 const CONNECTION = /^(urllib3\.|aiohttp\.|Connection|TimeoutError|BrokenPipe|OSError|socket\.|gaierror)/;
 const POD = /^Pod(MutationHookException|ReconciliationError)$/;
 
-function failureOf({ input }: OracleCase): PublishFailure {
+/** The message of a refusal as the adapter takes it from its body: the `message` of a Status, else the text itself, else the status line's reason. */
+function messageIn(body: string | undefined, reason: string): string {
+  if (body === undefined || body === '') return reason;
+  try {
+    const parsed: unknown = JSON.parse(body);
+    return isRecord(parsed) && typeof parsed['message'] === 'string' ? parsed['message'] : body;
+  } catch {
+    return body;
+  }
+}
+
+function failureOf({ input }: OracleCase): CreationFailure {
   const exception = textIn(input, 'exception') ?? '';
   if (POD.test(exception)) return { kind: 'pod' };
   if (CONNECTION.test(exception)) return { kind: 'connection' };
@@ -16,14 +27,14 @@ function failureOf({ input }: OracleCase): PublishFailure {
   return {
     kind: 'api',
     status: typeof input['status'] === 'number' ? input['status'] : undefined,
-    message: publishMessage(textIn(input, 'body'), textIn(input, 'reason') ?? ''),
+    message: messageIn(textIn(input, 'body'), textIn(input, 'reason') ?? ''),
     retryAfterSeconds: secondsAsked(textIn(recordIn(input, 'headers'), 'Retry-After'), Date.UTC(2024, 0, 2, 12)),
   };
 }
 
 function answer(theCase: OracleCase): unknown {
   const { input } = theCase;
-  const decision = decidePublish(failureOf(theCase), {
+  const decision = creationRetry(failureOf(theCase), {
     retries: Number(input['retries_so_far']),
     maxRetries: Number(input['task_publish_max_retries']),
   });

@@ -4,7 +4,8 @@ import { judge } from '../../src/core/pod/judge.ts';
 import { type PodProjection, type PodRef, projectPod } from '../../src/core/pod/projection.ts';
 import type { StepContext, StepOutcome } from '../../src/operator/operator.ts';
 import { type PodParams, podParamsSchema, type PodParamsInput } from '../../src/operator/pod-params.ts';
-import { PodOperator, type PodOperatorOptions } from '../../src/operator/pod-operator.ts';
+import { podOperator } from '../../src/operator/define-operator.ts';
+import type { PodManifestOptions } from '../../src/operator/pod-manifests.ts';
 import type { Cluster } from '../../src/ports/cluster.ts';
 import { runRequestSchema } from '../../src/wire/run-request.ts';
 import type { RunRequestInput } from '../../src/wire/run-request.ts';
@@ -51,9 +52,9 @@ export function after(context: Context, { pod, await: wait, facts }: Deferred): 
 }
 
 /** The pod operator over a real cluster and broker, without the engine: a step at a time. For one test file. */
-export function podRuns(options: Partial<PodOperatorOptions> = {}) {
+export function podRuns(options: Partial<PodManifestOptions> = {}) {
   const stage = operatorStage();
-  const operator = new PodOperator({ ...DEFAULTS.pod, ...options });
+  const operator = podOperator.with({ ...DEFAULTS.pod, ...options });
 
   function aContext(
     input: PodParamsInput,

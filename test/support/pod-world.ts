@@ -188,7 +188,7 @@ export function scriptedOperator(
     name: 'pod',
     paramsSchema: scriptSchema,
     check: () => [],
-    keepsSlot: (params) => params.keepsSlot,
+    isBlocking: (params) => params.keepsSlot,
     render: ({ run }) => ({ kind: 'Pod', metadata: { name: run.runId } }),
     async execute(context) {
       world.throwAsAsked(context, context.params);

@@ -75,6 +75,28 @@ export interface ExecutorFacts {
   readonly annotations: Readonly<Record<string, string>>;
 }
 
+/** Only where the pod is, without the rest of a projection. */
+export const podRef = ({ connection, namespace, name, uid }: PodRef): PodRef => ({ connection, namespace, name, uid });
+
+/** The base container, whose end decides the attempt; `undefined` where the pod has none of that name. */
+export function baseContainerOf(pod: PodProjection): ContainerProjection | undefined {
+  return pod.containers.find(({ name, kind }) => kind === 'main' && name === pod.baseContainer);
+}
+
+/** What a run's state keeps of its pod: where it is, its node and its base container's times. */
+export function podFacts(pod: PodProjection): {
+  readonly pod: PodRef & { readonly node: string | undefined };
+  readonly startedAt?: number;
+  readonly finishedAt?: number;
+} {
+  const { startedAt, finishedAt } = baseContainerOf(pod) ?? {};
+  return {
+    pod: { ...podRef(pod), node: pod.node },
+    ...(startedAt === undefined ? {} : { startedAt }),
+    ...(finishedAt === undefined ? {} : { finishedAt }),
+  };
+}
+
 /** Longest message kept of a pod, a condition or a waiting container, in characters. A termination message is ≤ 4 KiB by the kubelet. */
 const MAX_MESSAGE = 1024;
 const MAX_TERMINATION_MESSAGE = 4096;

@@ -1,66 +1,120 @@
-/** What a step puts into the run's log: what the wanted containers wrote, and of a failure the pod's events and manifest. */
-import { recordIn } from '../../core/json.ts';
+/** The logs of a step: what the requested containers wrote, and for a failed attempt the pod's events and manifest. */
+import { recordIn, textIn } from '../../core/json.ts';
+import { formatNanos } from '../../core/log/cursor.ts';
 import { redactedManifest } from '../../core/pod/manifest.ts';
-import type { ContainerProjection, PodProjection } from '../../core/pod/projection.ts';
+import { type ContainerProjection, type PodProjection, podRef, type PodRef } from '../../core/pod/projection.ts';
+import { XCOM } from '../../core/pod/xcom-sidecar.ts';
 import type { Log } from '../../ports/ambient.ts';
+import type { LiveChunk } from '../../ports/broker.ts';
 import type { Manifest, PodEventLine } from '../../ports/cluster.ts';
-import { refOf } from '../deferral.ts';
+import { MAX_LOG_CHUNK_BYTES } from '../../wire/streams.ts';
 import type { PodParams } from '../pod-params.ts';
 import type { PodStep } from '../pod-step.ts';
-import { storeStart } from './startup-events.ts';
-import { type LogsRead, type RequestedContainers, requestedContainers } from '../run-pods.ts';
+import { followContainers } from './live.ts';
+import { storeContainerLog } from './reader.ts';
+import { storeStartupEvents } from './startup-events.ts';
 
-/** Names that no container can have: the log of a failed attempt's events, and of its manifest. */
+/** Log of a failed attempt's events; no container can have this name. */
 export const EVENTS_LOG = 'pod.events';
+/** Log of a failed attempt's manifest; no container can have this name. */
 export const SPEC_LOG = 'pod.spec';
 
-/** The containers whose logs the run wants, in the order wanted; a name that the pod does not have is said in the worker's log. */
-export function wantedContainers(
+/** `containerLogs` and `initContainerLogs`: `true` for all, or names. */
+type RequestedContainers = boolean | string | readonly string[] | null | undefined;
+
+/** Logs stored by one step. `cursors`: where each container's log has been read to. `complete`: false when a node could not be read to the end. */
+export interface LogsRead {
+  readonly cursors: Readonly<Record<string, string>>;
+  readonly gaps: number;
+  readonly complete: boolean;
+}
+
+/** The containers whose logs the run requests, in the order requested; warns of names that the pod does not have. */
+function requestedContainers(
   { initContainerLogs, containerLogs }: PodParams,
   pod: PodProjection,
   log: Log,
 ): readonly ContainerProjection[] {
   const of = (kinds: readonly ContainerProjection['kind'][]) =>
     pod.containers.filter(({ kind }) => kinds.includes(kind));
-  const asked = [initContainerLogs, containerLogs].flatMap((names) =>
-    typeof names === 'boolean' ? [] : (names ?? []),
+  const names = [initContainerLogs, containerLogs].flatMap((requested) =>
+    typeof requested === 'boolean' ? [] : (requested ?? []),
   );
-  const absent = asked.filter((name) => pod.containers.every((one) => one.name !== name));
+  const absent = names.filter((name) => pod.containers.every((one) => one.name !== name));
   if (absent.length > 0)
-    log.warn({ pod: pod.name, containers: absent }, 'logs of containers that the pod does not have');
-  const wanted = [
-    ...requestedContainers(initContainerLogs, of(['init', 'sidecar'])),
-    ...requestedContainers(containerLogs ?? pod.baseContainer, of(['main', 'sidecar'])),
+    log.warn({ pod: pod.name, containers: absent }, 'logs were requested of containers that the pod does not have');
+  return [
+    ...new Set([
+      ...selected(initContainerLogs, of(['init', 'sidecar'])),
+      ...selected(containerLogs ?? pod.baseContainer, of(['main', 'sidecar'])),
+    ]),
   ];
-  return [...new Set(wanted)];
+}
+
+function selected(
+  requested: RequestedContainers,
+  containers: readonly ContainerProjection[],
+): readonly ContainerProjection[] {
+  if (requested === true) return containers.filter(({ name }) => name !== XCOM.container);
+  const names = typeof requested === 'string' ? [requested] : Array.isArray(requested) ? requested : [];
+  return names.flatMap((name) => containers.find((one) => one.name === name) ?? []);
 }
 
 /**
- * Whether readers are shown `[container]` before each line: the seed's `container_name_log_prefix_enabled`, where the log is of several
- * containers and no formatter made its lines. What is stored is the container's own text either way. @see spec pod-operator §6.5
+ * Whether readers see `[container]` before each line: Airflow's `container_name_log_prefix_enabled`, where the log is of several containers and no
+ * formatter made its lines. What is stored is the container's own text either way.
  */
 export function namesContainers(params: PodParams): boolean {
   const { containerNameLogPrefixEnabled, logFormatter, containerLogs, initContainerLogs } = params;
-  const names = (wanted: RequestedContainers, otherwise: number): number => {
-    if (wanted === true) return Infinity;
-    if (typeof wanted === 'string') return wanted === '' ? 0 : 1;
-    return wanted === undefined || wanted === null ? otherwise : wanted === false ? 0 : new Set(wanted).size;
+  const count = (requested: RequestedContainers, byDefault: number): number => {
+    if (requested === true) return Infinity;
+    if (typeof requested === 'string') return requested === '' ? 0 : 1;
+    if (requested === undefined || requested === null) return byDefault;
+    return requested === false ? 0 : new Set(requested).size;
   };
   const isPlain = typeof logFormatter !== 'string';
-  return containerNameLogPrefixEnabled && isPlain && names(containerLogs, 1) + names(initContainerLogs, 0) > 1;
+  return containerNameLogPrefixEnabled && isPlain && count(containerLogs, 1) + count(initContainerLogs, 0) > 1;
 }
 
-/** Stores what the wanted containers have written since the last step, and what there is to tell of the pod's start. @see spec pod-operator §6.6 */
-export async function readLogs(step: PodStep, pod: PodProjection): Promise<LogsRead> {
-  const { context, params, cluster, pods, callbacks, format } = step;
-  const { cursors = {}, attempt } = context.state;
-  const told = await storeStart(step, pod, cursors);
-  if (!params.getLogs) return { cursors: told, gaps: 0, complete: true };
-  const ref = refOf(pod);
-  return await pods.readLogs(ref, attempt, wantedContainers(params, pod, context.log), told, {
-    onLine: (container) => callbacks.calls.progressOf(cluster, ref, container),
-    format,
-  });
+/** Stores what the requested containers have written since the last step, and the events of a slow or failed start. */
+export async function storeLogs(step: PodStep, pod: PodProjection): Promise<LogsRead> {
+  const { context, params, cluster, callbacks, format } = step;
+  const { run, logs: store, log } = context;
+  const { cursors: before = {}, attempt } = context.state;
+  const cursors: Record<string, string> = { ...(await storeStartupEvents(step, pod, before)) };
+  let gaps = 0;
+  let complete = true;
+  const ref = podRef(pod);
+  for (const { name, state, restartCount } of params.getLogs ? requestedContainers(params, pod, log) : []) {
+    // One that never started has no log; one that waits for its restart has.
+    if (state === 'waiting' && restartCount === 0) continue;
+    const reading = await storeContainerLog({
+      ...{ cluster, pod: ref, container: name, run, attempt, store, log, format, restartCount },
+      cursor: before[name],
+      onLine: callbacks.calls.progressOf(cluster, ref, name),
+    });
+    if (reading.cursor !== undefined) cursors[name] = reading.cursor;
+    gaps += reading.gaps;
+    complete &&= reading.complete;
+  }
+  return { cursors, gaps, complete };
+}
+
+/** Publishes what the requested containers of a run's pod write from now on, until they end or `signal` aborts. */
+export async function followPodLogs(
+  { context, params, cluster, format }: PodStep,
+  ref: PodRef,
+  publish: (chunk: LiveChunk) => Promise<void>,
+  signal: AbortSignal,
+): Promise<void> {
+  const { run, state, logs, log } = context;
+  const pod = params.getLogs ? await cluster.findPod(ref) : undefined;
+  if (pod === undefined) return;
+  const { attempt, cursors = {} } = state;
+  await followContainers(
+    { cluster, pod: podRef(pod), run, attempt, logs, cursors, log, signal, format, publish },
+    requestedContainers(params, pod, log).map(({ name }) => name),
+  );
 }
 
 const stateText = ({ name, state, exitCode, reason, message }: ContainerProjection): string =>
@@ -68,8 +122,8 @@ const stateText = ({ name, state, exitCode, reason, message }: ContainerProjecti
     .filter((part) => part !== '')
     .join(', ');
 
-/** Container states and pod events, a line each, newest last. */
-export function eventLines(pod: PodProjection, events: readonly PodEventLine[]): readonly string[] {
+/** Container states and pod events, one line each, newest last. */
+function eventLines(pod: PodProjection, events: readonly PodEventLine[]): readonly string[] {
   const { phase, reason, containers } = pod;
   return [
     `pod ${pod.namespace}/${pod.name} ${phase}${reason === undefined ? '' : `, ${reason}`}`,
@@ -84,27 +138,52 @@ export function eventLines(pod: PodProjection, events: readonly PodEventLine[]):
 }
 
 /**
- * The seed's `log_events_on_failure` and `log_pod_spec_on_failure`: of a failed attempt, stored once as logs of their own names, which
- * no reader of the containers' logs meets. Environment values are hidden. Never fails the run.
+ * Airflow's `log_events_on_failure` and `log_pod_spec_on_failure`: stored once per failed attempt as logs of their own names, apart from the containers'
+ * logs. Environment values are redacted. Never fails the run.
  */
 export async function storeFailure(
-  { context, params, pods }: PodStep,
+  step: PodStep,
   pod: PodProjection,
   events: readonly PodEventLine[] | undefined,
 ): Promise<void> {
-  const { attempt } = context.state;
+  const { context, params } = step;
   if (events !== undefined) {
     for (const { type, reason, message } of events)
       context.log[type === 'Warning' ? 'warn' : 'info']({ pod: pod.name, reason }, message);
-    if (params.logEventsOnFailure) await pods.storeNotes(attempt, EVENTS_LOG, eventLines(pod, events), context.now());
+    if (params.logEventsOnFailure) await storeLines(step, EVENTS_LOG, eventLines(pod, events));
   }
   if (!params.logPodSpecOnFailure || !params.getLogs) return;
-  const manifest = await pods.readManifest(pod);
-  if (manifest !== undefined) await pods.storeNotes(attempt, SPEC_LOG, specLines(manifest), context.now());
+  const manifest = await readManifest(step, pod);
+  if (manifest !== undefined) await storeLines(step, SPEC_LOG, specLines(manifest));
+}
+
+/** The API's object; `undefined` where it is gone or cannot be read. */
+async function readManifest({ cluster, context }: PodStep, ref: PodRef): Promise<Manifest | undefined> {
+  try {
+    const found = await cluster.getPod(ref.namespace, ref.name);
+    return textIn(found?.['metadata'], 'uid') === ref.uid ? found : undefined;
+  } catch (error) {
+    context.log.warn({ pod: ref.name, err: error }, 'the pod could not be read');
+    return undefined;
+  }
 }
 
 function specLines(manifest: Manifest): readonly string[] {
   const shown = redactedManifest(manifest);
   const metadata = { ...recordIn(shown, 'metadata'), managedFields: undefined };
   return JSON.stringify({ ...shown, metadata }, undefined, 1).split('\n');
+}
+
+/** Stores lines of ours as a log of its own, once per attempt. */
+async function storeLines({ context }: PodStep, name: string, lines: readonly string[]): Promise<void> {
+  const { logs, run, state, log, now } = context;
+  const nanos = BigInt(Math.round(now())) * 1_000_000n;
+  const stamp = formatNanos(nanos);
+  let text = lines.map((line) => `${stamp} ${line}\n`).join('');
+  if (Buffer.byteLength(text) > MAX_LOG_CHUNK_BYTES) text = `${text.slice(0, MAX_LOG_CHUNK_BYTES / 4)}…\n`;
+  try {
+    await logs.append(run, state.attempt, name, { text, to: { nanos, lines: lines.length } }, 0);
+  } catch (error) {
+    log.warn({ log: name, err: error }, 'the log of a failed attempt could not be stored');
+  }
 }

@@ -3,7 +3,7 @@ import type { PodRef } from '../../core/pod/projection.ts';
 import { deferred, held, lifecycleData, postponed } from '../../core/run/state-changes.ts';
 import type { Stopping } from '../../core/run/state-changes.ts';
 import { KubernetesError, ReentryError } from '../../errors.ts';
-import { timesOf } from '../../operator/deferral.ts';
+import { podFacts } from '../../core/pod/projection.ts';
 import type { StepFacts, StepOutcome } from '../../operator/operator.ts';
 import type { RunState } from '../../wire/run-state.ts';
 import type { TriggerEvent } from '../../wire/triggers.ts';
@@ -59,7 +59,7 @@ export async function carryOutResume(
 
 /** When a stopped pod began and ended, as it was last seen. */
 function factsOf({ pod }: TriggerEvent, { pod: stopped }: RunState): StepFacts | undefined {
-  return pod === undefined || pod.uid !== stopped?.uid ? undefined : timesOf(pod);
+  return pod === undefined || pod.uid !== stopped?.uid ? undefined : podFacts(pod);
 }
 
 /** Lane `ctl`, owned: a cancel stops the pod. */
@@ -78,7 +78,7 @@ async function settle(step: Step, outcome: StepOutcome, event: TriggerEvent | un
   switch (outcome.kind) {
     case 'defer': {
       const { pod } = outcome;
-      if (pod !== undefined && operator.keepsSlot?.(context.params, context.request) === true)
+      if (pod !== undefined && operator.isBlocking?.(context.params, context.request) === true)
         return keepSlot(step, { ...outcome, pod });
       const { executionTimeoutSeconds } = context.request;
       const written = await holding.write((state) =>
