@@ -67,6 +67,7 @@ export async function main({ env, userCache, entry }: Entry): Promise<never> {
     stderr: process.stderr,
     outIsTty: process.stdout.isTTY,
     errIsTty: process.stderr.isTTY,
+    columns: process.stdout.isTTY ? process.stdout.columns : undefined,
     colour: process.stdout.isTTY && (env['NO_COLOR'] ?? '') === '',
     env: { ...env },
     directory: process.cwd(),

@@ -4,6 +4,7 @@ import { cancelCommand } from './cancel.ts';
 import { demoCommand } from './demo.ts';
 import { devCommand } from './dev.ts';
 import { dlqCommand } from './dlq.ts';
+import { docsCommand } from './docs.ts';
 import { doctorCommand } from './doctor.ts';
 import { explainCommand } from './explain.ts';
 import { listCommand } from './list.ts';
@@ -42,6 +43,7 @@ const COMMANDS = [
   explainCommand,
   renderCommand,
   schemaCommand,
+  docsCommand,
   setupCommand,
   queueCommand,
   dlqCommand,

@@ -42,6 +42,8 @@ export interface Shell {
   readonly stderr: { write(line: string): void; readonly isTTY?: boolean };
   readonly outIsTty: boolean;
   readonly errIsTty: boolean;
+  /** Width of the terminal on stdout, where it is one. */
+  readonly columns?: number | undefined;
   /** Colour is wanted on stdout. */
   readonly colour: boolean;
   readonly env: Readonly<Record<string, string | undefined>>;

@@ -38,6 +38,7 @@ describe('help', () => {
       'explain',
       'render',
       'schema',
+      'docs',
       'setup',
       'queue',
       'dlq',
@@ -61,6 +62,7 @@ describe('wrong usage ends with 2 and says what was meant', () => {
     ['a missing argument', ['status'], 'run'],
     ['an unknown phase', ['list', '--phase', 'Defered'], 'Deferred'],
     ['an unknown diagnosis', ['explain', 'OOM_KILED'], 'OOM_KILLED'],
+    ['an unknown manual', ['docs', 'wier'], 'wire'],
     ['a number that is none', ['submit', '--image', 'alpine', '--retries', 'two'], '--retries'],
     ['a page of no runs', ['list', '--limit', '0'], 'from 1 to 500'],
     ['an attempt that is no number', ['logs', 'r', '--attempt', 'x'], '--attempt'],
@@ -118,6 +120,9 @@ describe('what needs no broker', () => {
 
   test.each([
     [['schema'], '"retries"'],
+    [['docs'], 'wire'],
+    [['docs', 'wire'], '# '],
+    [['docs', 'wire', '--json'], '"path":"src/wire/README.md"'],
     [['schema', 'asyncapi'], '"asyncapi": "3.0.0"'],
   ])('%j', async (args, said) => {
     const { code, stdout } = await cli(args);

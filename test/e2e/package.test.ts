@@ -56,6 +56,12 @@ test('the manuals are in the package, at their paths', () => {
   expect(missing).toEqual([]);
 });
 
+test('reentry docs finds the manuals of the package', async () => {
+  const bin = join(folder, 'node_modules/.bin/reentry');
+  const { stdout } = await exec(bin, ['docs', 'wire', '--json'], { cwd: folder });
+  expect(JSON.parse(stdout)).toMatchObject({ path: 'src/wire/README.md', text: expect.stringContaining('# ') });
+});
+
 test('the bin answers', async () => {
   const { stdout } = await exec(join(folder, 'node_modules/.bin/reentry'), ['schema', '--json'], { cwd: folder });
   expect(JSON.parse(stdout)).toBeTypeOf('object');
