@@ -3,7 +3,7 @@ import Table from 'cli-table3';
 import type { Command } from 'commander';
 import { installationSelector } from '../core/pod/labels.ts';
 import { COULD_NOT_KNOW, foundIn, operatorOfPod, recoveredRequest, recoveredState } from '../core/run/recovery.ts';
-import type { Found } from '../core/run/recovery.ts';
+import type { FoundPod } from '../core/run/recovery.ts';
 import { lifecycleData, subscriptionOf } from '../core/run/state-changes.ts';
 import type { Broker } from '../ports/broker.ts';
 import type { Cluster } from '../ports/cluster.ts';
@@ -20,7 +20,7 @@ const CONCURRENT = 16;
 
 /** One pod and what became of it. */
 interface Accounted {
-  readonly outcome: 'recovered' | 'known' | 'gone' | Exclude<Found['kind'], 'recoverable'>;
+  readonly outcome: 'recovered' | 'known' | 'gone' | Exclude<FoundPod['kind'], 'recoverable'>;
   readonly connection: string;
   readonly namespace: string;
   readonly pod: string;
@@ -112,7 +112,7 @@ function unserved(accounted: readonly Accounted[], known: readonly string[]): Re
 async function account(
   broker: Broker,
   cluster: Cluster,
-  found: Found,
+  found: FoundPod,
   how: {
     readonly queues: readonly string[];
     readonly dryRun: boolean;

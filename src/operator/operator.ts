@@ -5,7 +5,7 @@
 import type { z } from 'zod';
 import { diagnosisOf, type DiagnosisCode, type DiagnosisFacts } from '../core/run/diagnosis.ts';
 import type { PodRef } from '../core/pod/projection.ts';
-import type { Learnt } from '../core/run/state-changes.ts';
+import type { StepFacts } from '../core/run/state-changes.ts';
 import type { Log } from '../ports/ambient.ts';
 import type { LiveChunk } from '../ports/broker.ts';
 import type { Cluster, Manifest } from '../ports/cluster.ts';
@@ -56,8 +56,7 @@ export type StepOutcome =
   /** The attempt is over. The diagnosis decides whether there is another one (`core/run/retry.ts`). */
   | { readonly kind: 'over'; readonly outcome: Outcome; readonly facts?: StepFacts };
 
-/** What a step found out; kept in the run's state. */
-export type StepFacts = Learnt;
+export type { StepFacts } from '../core/run/state-changes.ts';
 
 /** The attempt failed, by a diagnosis of ours. */
 export function failed(code: DiagnosisCode, facts?: DiagnosisFacts): StepOutcome {

@@ -4,7 +4,7 @@ import type { CommandOperatorOptions } from '../operator/command-operator.ts';
 import type { LauncherOptions } from '../slots/launcher.ts';
 import type { StreamSettings } from '../wire/streams.ts';
 import type { TriggererSettings } from '../roles/triggerer.ts';
-import type { WorkerSettings } from '../roles/worker.ts';
+import type { WorkerSettings } from '../worker/worker-engine.ts';
 
 const DAY_SECONDS = 24 * 3_600;
 

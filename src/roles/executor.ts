@@ -20,7 +20,7 @@ import type { ExecutorBroker } from '../ports/broker.ts';
 import type { Work } from '../run.ts';
 import { watchScopes } from '../trigger/watched-pods.ts';
 import { worker } from './worker.ts';
-import type { WorkerDeps } from './worker.ts';
+import type { WorkerDeps } from '../worker/worker-engine.ts';
 
 /** What an executor is given beside what every worker is. */
 export interface ExecutorDeps extends Omit<WorkerDeps, 'broker' | 'permitsOf'> {

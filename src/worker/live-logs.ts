@@ -40,7 +40,7 @@ interface Follow {
 }
 
 /** The follows of one worker. */
-export class Follows {
+export class LiveFollows {
   readonly #parts: FollowParts;
   readonly #follows = new Map<string, Follow>();
   #stopped = false;

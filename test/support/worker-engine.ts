@@ -4,9 +4,9 @@ import { RETRY_POLICY } from '../../src/core/run/retry.ts';
 import { accepted, deferred, taken } from '../../src/core/run/state-changes.ts';
 import type { RunState } from '../../src/wire/run-state.ts';
 import type { Engine } from '../../src/worker/protocol/engine.ts';
-import { Follows } from '../../src/worker/live-logs.ts';
+import { LiveFollows } from '../../src/worker/live-logs.ts';
 import { BlockingRuns } from '../../src/worker/protocol/blocking.ts';
-import { KnownRequests } from '../../src/worker/protocol/known-requests.ts';
+import { KnownRequests } from '../../src/worker/protocol/operator-step.ts';
 import { NO_TRACER } from '../../src/worker/protocol/tracing.ts';
 import { anInstallation } from './nats-server.ts';
 import { PodWorld, scriptedOperator, worldCluster } from './pod-world.ts';
@@ -37,8 +37,8 @@ export async function anEngine(servers: string, id = 'w1') {
     concurrencyLimits: {},
     known: new KnownRequests(),
     tracer: NO_TRACER,
-    held: new BlockingRuns('test', NEVER, NEVER),
-    follows: new Follows({
+    blocking: new BlockingRuns('test', NEVER, NEVER),
+    follows: new LiveFollows({
       ...{ live: broker.live, runs: broker.runs, id, log: SILENT_LOG },
       meter: { count: () => undefined, gauge: () => undefined, observeSeconds: () => undefined },
       follow: () => Promise.resolve(),

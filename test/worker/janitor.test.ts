@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { ended, retrying, subscriptionOf } from '../../src/core/run/state-changes.ts';
 import type { Cluster } from '../../src/ports/cluster.ts';
 import { Janitor } from '../../src/worker/upkeep/janitor.ts';
-import { removeKeptPods } from '../../src/worker/upkeep/retained-pods.ts';
+import { removeRetainedPods } from '../../src/worker/upkeep/retained-pods.ts';
 import { aContainer, anEndedPod, aPod } from '../support/builders.ts';
 import { sharedNatsServer } from '../support/nats-server.ts';
 import { anEngine, pod, run } from '../support/worker-engine.ts';
@@ -142,7 +142,7 @@ test('a pod that was kept goes when its time is over, and no sooner', async () =
     { ...(await anEngine(server.url())).waiting, op: 'test' },
     0,
   );
-  expect(await removeKeptPods({ ...engine, clusters: { ...engine.clusters, get: () => cluster } }, 2_000)).toBe(2);
+  expect(await removeRetainedPods({ ...engine, clusters: { ...engine.clusters, get: () => cluster } }, 2_000)).toBe(2);
   expect(deleted).toEqual(['old', 'a-sidecar-lingers']);
 });
 
@@ -175,6 +175,6 @@ test('a kept pod that never began goes when its run has ended long enough ago; o
       return Promise.resolve('asked');
     },
   };
-  expect(await removeKeptPods({ ...engine, clusters: { ...engine.clusters, get: () => cluster } }, 2_000)).toBe(3);
+  expect(await removeRetainedPods({ ...engine, clusters: { ...engine.clusters, get: () => cluster } }, 2_000)).toBe(3);
   expect(deleted).toEqual(['never-pulled', 'never-scheduled', 'of-a-forgotten-run']);
 });

@@ -2,18 +2,18 @@ import { once } from 'node:events';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { accepted, deferred, taken } from '../../src/core/run/state-changes.ts';
 import type { RunKey } from '../../src/wire/subjects.ts';
-import { Follows, MAX_FOLLOWS } from '../../src/worker/live-logs.ts';
+import { LiveFollows, MAX_FOLLOWS } from '../../src/worker/live-logs.ts';
 import { anInstallation, sharedNatsServer } from '../support/nats-server.ts';
 import { SILENT_LOG } from '../../src/airflow/defaults.ts';
 
 const server = sharedNatsServer();
-/** Follows on a real broker whose runs wait, each followed until it is told to end. */
+/** LiveFollows on a real broker whose runs wait, each followed until it is told to end. */
 async function someFollows() {
   const installation = await anInstallation(server.url(), { workerQueues: ['default'] });
   onTestFinished(() => installation[Symbol.asyncDispose]());
   const broker = await installation.broker();
   const active = new Set<string>();
-  const follows = new Follows({
+  const follows = new LiveFollows({
     ...{ live: broker.live, runs: broker.runs, id: 'w1', log: SILENT_LOG },
     meter: { count: () => undefined, gauge: () => undefined, observeSeconds: () => undefined },
     follow: async ({ tenant, runId }, _state, _publish, signal) => {

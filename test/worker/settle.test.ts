@@ -5,7 +5,6 @@ import { openOperations } from '../../src/nats/operations.ts';
 import { openTelemetry, type Telemetry } from '../../src/telemetry.ts';
 import { keys } from '../../src/wire/subjects.ts';
 import { MAX_CRASHES } from '../../src/worker/protocol/crashes.ts';
-import { giveUp } from '../../src/worker/protocol/settle.ts';
 import { intakeHandler } from '../../src/worker/protocol/intake.ts';
 import { laneHandler } from '../../src/worker/protocol/step.ts';
 import { SILENT_LOG } from '../../src/airflow/defaults.ts';
@@ -48,17 +47,17 @@ test('a worker that dies while it gives a run up leaves the letter, and the next
   const { engine, broker, installation, queued, store } = await anEngine(server.url());
   await using operations = await openOperations({ ...installation.options, name: 'look' });
   const letters = async () => (await operations.deadLetters.list({ limit: 10 })).letters.map((letter) => letter.run);
-  const starting = { ...taken(queued, 'Starting', { stream: 'STEPS', seq: 7, by: 'w1' }), op: 'taken' };
-  const revision = await store(starting);
+  await store({ ...taken(queued, 'Starting', { stream: 'STEPS', seq: 7, by: 'w1' }), op: 'taken' });
+  await broker.membership.claim(keys.crashes('STEPS', 7), { owner: 'dead', epoch: MAX_CRASHES }, 0);
   // Dead at the moment at which the run's end is written.
   const dying = { ...broker, runs: { ...broker.runs, write: () => Promise.reject(new Error('killed')) } };
-  const seen = { value: starting, revision };
-  await expect(giveUp({ ...engine, broker: dying }, run, seen, delivery(1), 'start', 'odd')).rejects.toThrow('killed');
+  await laneHandler({ ...engine, broker: dying }, 'start')(delivery(100));
   expect(await letters()).toEqual([run]);
-  expect(await giveUp({ ...engine, id: 'w2' }, run, seen, delivery(2), 'start', 'odd')).toBe(true);
+  expect(await broker.runs.read(run)).toMatchObject({ value: { phase: 'Starting' } });
+  await laneHandler({ ...engine, id: 'w2' }, 'start')(delivery(101));
   expect(await letters()).toEqual([run]);
   expect(await broker.runs.read(run)).toMatchObject({
-    value: { phase: 'Failed', outcome: { diagnosis: { code: 'DEAD_LETTERED' } } },
+    value: { phase: 'Failed', outcome: { diagnosis: { code: 'DEAD_LETTERED' } }, fence: { by: 'w2' } },
   });
 });
 

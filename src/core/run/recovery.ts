@@ -10,18 +10,18 @@ import { WIRE_VERSION } from '../wire-version.ts';
 import { XCOM } from '../pod/xcom-sidecar.ts';
 import type { RunState } from '../../wire/run-state.ts';
 
-/** What a pod says of its run. */
-export type Found =
-  /** Its run is to be followed again; whether its name can be one is not checked here. */
+/** A pod, by whether its run can be recovered from it. */
+export type FoundPod =
+  /** Its run can be followed again. Whether tenant and run id are valid names is not checked here. */
   | { readonly kind: 'recoverable'; readonly pod: PodProjection }
-  /** Its run has had its answer; the pod was kept. */
+  /** Its run has ended; the pod was retained. */
   | { readonly kind: 'answered'; readonly pod: PodProjection }
   /** A later attempt of the same run has a pod. */
   | { readonly kind: 'older'; readonly pod: PodProjection }
-  /** No annotations that name a run that could be. */
+  /** Without annotations that name a run. */
   | { readonly kind: 'unnamed'; readonly pod: PodProjection };
 
-/** What no pod can tell. */
+/** What is lost because no pod shows it; printed after a recovery. */
 export const COULD_NOT_KNOW = [
   'runs that had no pod: queued, waiting for a time, for their turn or between two attempts',
   'retries left, expiry, priority, concurrency key and context of the recovered runs: none is attempted again',
@@ -31,12 +31,12 @@ export const COULD_NOT_KNOW = [
   'events, results and logs stored before; logs are read again from what the nodes still have',
 ] as const;
 
-/** Each pod, accounted for. */
-export function foundIn(pods: readonly PodProjection[]): readonly Found[] {
+/** Sorts pods by whether their runs can be recovered. */
+export function foundIn(pods: readonly PodProjection[]): readonly FoundPod[] {
   const last = new Map<string, number>();
   const keyOf = ({ tenant = '', runId = '' }: PodProjection) => tenantKey(tenant, runId);
   for (const pod of pods) last.set(keyOf(pod), Math.max(last.get(keyOf(pod)) ?? 0, pod.attempt ?? 1));
-  return pods.map((pod): Found => {
+  return pods.map((pod): FoundPod => {
     const { tenant, runId } = pod;
     if (tenant === undefined || runId === undefined) return { kind: 'unnamed', pod };
     if (pod.alreadyChecked) return { kind: 'answered', pod };
@@ -45,7 +45,7 @@ export function foundIn(pods: readonly PodProjection[]): readonly Found[] {
   });
 }
 
-/** More failures than any policy repeats an attempt after. */
+/** More failures than any policy allows. */
 const NO_MORE = 1_000_000;
 
 /** The state of a run that waits for its pod's end and is not attempted again. `by`: who recovered it. */
@@ -60,7 +60,7 @@ export function recoveredState(
     queue: facts.queue,
     operator: facts.operator,
     attempt: pod.attempt ?? 1,
-    // Above 0, so that nothing is said twice that only a new run says.
+    // Above 0: `accepted` is published for step 0 only.
     step: 1,
     userFailures: 0,
     infraFailures: NO_MORE,
@@ -74,7 +74,7 @@ export function recoveredState(
   };
 }
 
-/** Who made the pod: an executor's says so itself, whatever its queue is called. */
+/** The operator that made the pod: pods of executors are labelled, whatever their queue is called. */
 export function operatorOfPod(pod: PodProjection): 'command' | 'pod' {
   return pod.executor === undefined ? 'pod' : 'command';
 }

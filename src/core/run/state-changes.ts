@@ -1,4 +1,4 @@
-/** The next state of a run, as values: named constructors over the present one. The engine adds `op` and writes them by compare-and-set. */
+/** The next states of a run, as values made from the present one. The worker adds the operation id `op` and writes them by compare-and-set. */
 import type { PodRef } from '../pod/projection.ts';
 import type { CompletedData, LifecycleData } from '../../wire/events.ts';
 import type { Diagnosis, FinalState, Outcome, Timings } from '../../wire/outcome.ts';
@@ -8,11 +8,11 @@ import type { Await, Gate, Subscription } from '../../wire/triggers.ts';
 import type { RunKey } from '../../wire/subjects.ts';
 import { WIRE_VERSION } from '../wire-version.ts';
 
-/** A state before its operation id is made: `op` is still the one before. */
+/** A state to be written: `op` is still the previous write's. */
 export type Draft = RunState;
 
-/** What a step learnt; the operator's answer without its decision. */
-export interface Learnt {
+/** What a step found out about its pod; kept in the state. Times are epoch milliseconds. */
+export interface StepFacts {
   readonly pod?: PodRef & { readonly node?: string | undefined };
   readonly launchedAt?: number;
   readonly startedAt?: number;
@@ -46,7 +46,7 @@ const without = (state: Draft, ...keys: readonly (keyof RunState)[]): Draft => {
   return copy;
 };
 
-/** An accepted request: waits at once where it starts later or can expire. @see spec protocol §4 */
+/** An accepted request. It waits at once where it starts later or can expire. */
 export function accepted(
   request: Pick<
     RunRequest,
@@ -82,7 +82,7 @@ export function accepted(
   };
 }
 
-/** A request that cannot run: the run is over before it began. */
+/** A refused request: the run is stored as Failed at once. */
 export function refused(
   diagnosis: Diagnosis,
   facts: {
@@ -109,26 +109,26 @@ export function taken(
     phase,
     fence: { ...fence, epoch: state.fence.epoch + 1 },
   };
-  // What a waiting run has of wait and pod belongs to the attempt before; what a starting one has, to the attempt that keeps its slot.
+  // Wait and pod of a queued run belong to the previous attempt; those of a starting one to this attempt, which is blocking.
   return phase === 'Starting' && state.phase !== 'Starting' ? without(next, 'await', 'pod') : next;
 }
 
-/** First re-entry of an attempt that is not a log interval: once per attempt. */
+/** The attempt is resumed for the first time by anything but its logging interval. */
 export function resumed(state: Draft, now: number): Draft {
   return { ...state, timings: { ...state.timings, resumedAt: now } };
 }
 
-/** Someone asked for an end. */
+/** A cancel was requested. */
 export function cancelMarked(state: Draft, at: number, reason: string | undefined): Draft {
   return { ...state, cancel: { at, ...given({ reason }) } };
 }
 
-function learnt(state: Draft, facts: Learnt | undefined): Draft {
+function withFacts(state: Draft, facts: StepFacts | undefined): Draft {
   if (facts === undefined) return state;
   const { pod, launchedAt, startedAt, finishedAt, timeoutAt, cursors, logGaps, memo } = facts;
   return {
     ...state,
-    // The execution time-out is fixed when the pod is created and unchanged by re-deferral.
+    // The execution time-out is fixed when the pod is created; deferring again does not move it.
     ...(pod === undefined ? {} : { pod: podRef(pod) }),
     ...given({ timeoutAt: state.timeoutAt ?? timeoutAt, logGaps, memo }),
     ...(cursors === undefined ? {} : { cursors: { ...state.cursors, ...cursors } }),
@@ -136,27 +136,27 @@ function learnt(state: Draft, facts: Learnt | undefined): Draft {
   };
 }
 
-/** What an operator waits for: its pod, or, without `pod`, a time. */
+/** What a run waits for: its pod, or, without `pod`, a time. */
 export interface Wait {
   readonly pod?: PodRef | undefined;
   readonly await: Await;
-  readonly facts?: Learnt | undefined;
+  readonly facts?: StepFacts | undefined;
 }
 
-/** Wait for the pod (again) or for a time. Every wait has a step of its own, so that a late event of another wait is known as such. */
+/** Waits for the pod (again) or for a time, without a worker. Each wait has its own step, which tells a late event of an earlier wait apart. */
 export function deferred(
   state: Draft,
   wait: Wait,
   limits: { readonly executionTimeoutSeconds?: number | undefined; readonly now: number },
 ): Draft {
-  const known = learnt(state, wait.facts);
+  const known = withFacts(state, wait.facts);
   const from = known.timings.launchedAt ?? limits.now;
   const seconds = limits.executionTimeoutSeconds;
   const timeoutAt = known.timeoutAt ?? (seconds === undefined ? undefined : Math.ceil(from + seconds * 1000));
   const pod = wait.pod === undefined || known.pod?.uid === wait.pod.uid ? known.pod : wait.pod;
   const launched = pod !== undefined && pod.uid !== state.pod?.uid;
   return {
-    // A pod exists: the run cannot expire any more, and the last attempt's outcome is history.
+    // With a pod the run can no longer expire, and the previous attempt's outcome does not matter any more.
     ...without(known, 'outcome', 'blocked', 'expireAt', 'stopping'),
     phase: 'Deferred',
     step: state.step + 1,
@@ -168,8 +168,8 @@ export function deferred(
   };
 }
 
-/** The pod is there and its run keeps the slot: the un-acked message goes on owning it, in the phase it is in. */
-export function held(
+/** A blocking run (`deferrable: false`) waits for its pod: its message stays unacknowledged and goes on owning it, in the phase it is in. */
+export function blocking(
   state: Draft,
   wait: Wait,
   limits: { readonly executionTimeoutSeconds?: number | undefined; readonly now: number },
@@ -177,7 +177,7 @@ export function held(
   return { ...deferred(state, wait, limits), phase: state.phase, step: state.step };
 }
 
-/** Not possible now: the same attempt again at `notBefore`. */
+/** Cannot start now: the same attempt again at `notBefore`. */
 export function postponed(
   state: Draft,
   notBefore: number,
@@ -196,10 +196,10 @@ export function postponed(
   };
 }
 
-/** Pause before a run whose gate was shut again is let go anew. */
+/** Pause before a run that met a closed gate again is let through once more. */
 const gateBackOffMs = (tries: number): number => Math.min(5_000, 25 * 2 ** Math.min(tries, 10));
 
-/** Ready, but not its turn: the same attempt again when its gate opens. The message that found the gate shut owns the run until then. */
+/** Ready to start, but held back by a gate. The start message that met the closed gate owns the run until the gate opens. */
 export function gated(
   state: Draft,
   why: Gate['why'],
@@ -210,19 +210,19 @@ export function gated(
   const before = state.await?.gate;
   const tries = before === undefined ? undefined : (before.tries ?? 0) + 1;
   return {
-    // The attempt before has been told of; whatever made the run wait is over.
+    // The previous attempt has been announced, and what postponed the run has passed.
     ...without(state, 'outcome', 'blocked', 'naks'),
     step: state.step + 1,
     fence: { ...fence, epoch: state.fence.epoch + 1 },
     await: {
       gate: { why, since: timings.acceptedAt ?? 0, ...given({ priority, concurrencyKey, tries }) },
-      // Whoever let it go saw the gates otherwise: let both views meet, and never in a hot loop.
+      // The triggerer that let it through saw the gate open: pause, so that both views can agree without a hot loop.
       ...given({ expireAt, notBefore: tries === undefined ? undefined : now + gateBackOffMs(tries) }),
     },
   };
 }
 
-/** The pod was asked to go; the run ends (or goes on) when it is gone. */
+/** The pod is being deleted; the run ends, or is repeated, once it is gone. */
 export function stoppingBegun(state: Draft, pod: PodRef, why: Stopping): Draft {
   return {
     ...state,
@@ -233,14 +233,15 @@ export function stoppingBegun(state: Draft, pod: PodRef, why: Stopping): Draft {
     stopping: why,
   };
 }
-/** Why a pod is being stopped, and what the run says when it is gone. */
+
+/** Why a pod is being stopped, and the outcome of its attempt once it is gone. */
 export type Stopping = NonNullable<RunState['stopping']>;
 
-/** Another attempt. The old pod stays in state until the new one is known. */
+/** Another attempt. The state names the old pod until the new one is known. */
 export function retrying(
   state: Draft,
   outcome: Outcome,
-  facts: Learnt | undefined,
+  facts: StepFacts | undefined,
   again: {
     readonly userFailures: number;
     readonly infraFailures: number;
@@ -248,7 +249,7 @@ export function retrying(
     readonly untilGone: boolean;
   },
 ): Draft {
-  const known = without(learnt(state, facts), 'stopping', 'timeoutAt', 'cursors', 'logGaps', 'memo', 'expireAt');
+  const known = without(withFacts(state, facts), 'stopping', 'timeoutAt', 'cursors', 'logGaps', 'memo', 'expireAt');
   const { acceptedAt } = known.timings;
   return {
     ...known,
@@ -267,8 +268,8 @@ export function retrying(
 }
 
 /** The end. */
-export function ended(state: Draft, outcome: Outcome, now: number, facts?: Learnt): Draft {
-  const known = without(learnt(state, facts), 'await', 'blocked', 'stopping', 'memo', 'expireAt', 'timeoutAt');
+export function ended(state: Draft, outcome: Outcome, now: number, facts?: StepFacts): Draft {
+  const known = without(withFacts(state, facts), 'await', 'blocked', 'stopping', 'memo', 'expireAt', 'timeoutAt');
   return {
     ...known,
     phase: PHASE_OF[outcome.state],
@@ -277,12 +278,12 @@ export function ended(state: Draft, outcome: Outcome, now: number, facts?: Learn
   };
 }
 
-/** The end of a run that waits, with no pod of its present attempt: what it has of one is the attempt's before, which was told of and dealt with. */
+/** Ends a waiting run. A pod that the state still names belongs to the previous attempt and has been cleaned up. */
 export function unlaunched(state: Draft, outcome: Outcome, now: number): Draft {
   return ended(without(state, 'pod', 'launchStep'), outcome, now);
 }
 
-/** States stay under 8 KiB: what is said beside code and summary gives way. @see spec protocol §2 */
+/** Longest diagnosis in a state, in characters of JSON; beyond it all but code and summary is shortened. States stay under 8 KiB. */
 const MAX_DIAGNOSIS_LENGTH = 2_500;
 
 function bounded(outcome: Outcome): Outcome {
@@ -307,17 +308,17 @@ function boundedDiagnosis(diagnosis: Diagnosis): Diagnosis {
   };
 }
 
-/** One more exception nobody could classify. */
+/** One more unclassified exception. */
 export function faulted(state: Draft): Draft {
   return { ...state, faults: state.faults + 1 };
 }
 
-/** The message was put back on purpose. */
-export function putBack(state: Draft): Draft {
+/** The message was requeued. */
+export function requeued(state: Draft): Draft {
   return { ...state, naks: (state.naks ?? 0) + 1 };
 }
 
-/** The wait of a state as the triggerer sees it; `undefined` where the run does not wait. `stateRev`: revision the state was written at. */
+/** The trigger subscription of a state; `undefined` where the run does not wait. `stateRev`: revision at which the state was stored. */
 export function subscriptionOf(state: Draft, stateRev: number): Subscription | undefined {
   if (state.await === undefined || (state.phase !== 'Queued' && state.phase !== 'Deferred')) return undefined;
   const needsPod = state.phase === 'Deferred' || state.await.gone === true;

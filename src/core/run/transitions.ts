@@ -1,30 +1,51 @@
 /**
- * The run's states: which message does what in which phase, as one table, and the pure choice of the row that applies.
- * What the next state looks like is said in `state-changes.ts`; who carries it out is `worker/`. @see spec protocol §3–§6
+ * The states of a run as one table: which message does what in which phase, and which changes a worker may make to a run that it owns.
+ * `state-changes.ts` makes the next states, `worker/protocol` carries them out; every write asks `isAllowed` first.
  */
 import type { Fence, Phase, RunState } from '../../wire/run-state.ts';
 import type { TriggerEvent } from '../../wire/triggers.ts';
 
-/** What can happen to a run: its request, a step message, or what the owner's work came to. */
-export type Happening =
-  'request' | 'start' | 'resume' | 'cancel' | 'gate' | 'defer' | 'later' | 'retry' | 'stop' | 'end';
+/** A message about a run: its request, or a step message of one of the three lanes (`cancel` arrives on lane `ctl`). */
+export type Message = 'request' | 'start' | 'resume' | 'cancel';
+
+/** A change that a worker makes to a run it owns: what its step came to, or the bookkeeping of a message that comes again. */
+export type OwnerChange =
+  /** Held back until the queue, its turn or its concurrency key lets it start. */
+  | 'gate'
+  /** Waits for its pod or for a time, without a worker. */
+  | 'defer'
+  /** Waits for its pod and occupies its slot. */
+  | 'block'
+  /** Cannot start now: the same attempt again at a later time. */
+  | 'postpone'
+  /** Another attempt. */
+  | 'retry'
+  /** Its pod is being deleted. */
+  | 'stop'
+  | 'end'
+  /** Its message comes again: only a counter changes. */
+  | 'requeue'
+  /** Too many faults or crashes: the message is dead-lettered. */
+  | 'give up';
 
 /** What a worker does about a message. */
 export type Action =
   /** Nothing is left to do. */
   | 'ack'
-  /** The run is over: its subscription goes if it is still there. */
+  /** The run is over: delete what may be left of its subscription. */
   | 'drop'
-  /** The message owns what is stored: do what the phase still owes, in order. */
-  | 'owe'
+  /** This message made the stored state: repeat what that implies. */
+  | 'announce'
+  /** Begin the run. */
+  | 'create'
   /** Become the owner, then carry the step out. */
   | 'take'
-  /** Write the field `cancel` and leave the fence: the owner turns to stopping by itself. */
+  /** Write the field `cancel` and leave the fence: the owner stops the run. */
   | 'mark'
-  /** Write the terminal state and what it owes. */
+  /** Write the final state. */
   | 'end';
 
-/** Phases nothing leaves. */
+/** Phases that no run leaves. */
 export const TERMINAL_PHASES = ['Succeeded', 'Failed', 'Skipped', 'Cancelled'] as const satisfies readonly Phase[];
 
 /** Whether a run in `phase` is over. */
@@ -32,10 +53,9 @@ export function isTerminal(phase: Phase): boolean {
   return TERMINAL_PHASES.some((terminal) => terminal === phase);
 }
 
-/** What a row asks of state and message, each by its name. */
+/** Conditions of the table, by the name that a row gives them. */
 const CONDITIONS = {
   owned: (facts) => facts.ours,
-  'not started': (facts) => facts.state === undefined,
   'its attempt, and due': (facts) => facts.sameAttempt && facts.due,
   'its step': (facts) => facts.sameStep && !facts.expired,
   'its step, expired': (facts) => facts.sameStep && facts.expired,
@@ -45,57 +65,76 @@ const CONDITIONS = {
   always: () => true,
 } as const satisfies Readonly<Record<string, (facts: Facts) => boolean>>;
 
-/** A row of the table. `from: 'none'`: no state yet. */
-export interface Row {
+/** A row of the table: what a message does in some phases. For each message the first row that applies counts. */
+export interface MessageRow {
+  /** `none`: there is no state yet. */
   readonly from: readonly (Phase | 'none')[];
-  readonly on: Happening;
+  readonly on: Message;
   readonly when: keyof typeof CONDITIONS;
   readonly action: Action;
-  /** Absent: the phase stays. */
-  readonly to?: Phase | readonly Phase[];
+  /** Phases that the action may write; absent: the phase stays. */
+  readonly to?: readonly Phase[];
 }
 
-const MESSAGES = ['request', 'start', 'resume', 'cancel'] as const;
-type Message = (typeof MESSAGES)[number];
+/** A row of the table: in which phases the owner may make a change. */
+export interface OwnerRow {
+  readonly from: readonly Phase[];
+  readonly on: OwnerChange;
+  /** Absent: the phase stays. */
+  readonly to?: readonly Phase[];
+}
 
-const owed: readonly Row[] = MESSAGES.flatMap((on): readonly Row[] => [
-  { from: ['Queued', 'Deferred', ...TERMINAL_PHASES], on, when: 'owned', action: 'owe' },
-  { from: ['Starting'], on, when: 'owned', action: 'take', to: 'Starting' },
-  { from: ['Resuming'], on, when: 'owned', action: 'take', to: 'Resuming' },
-]);
+const LIVE_PHASES = ['Queued', 'Starting', 'Deferred', 'Resuming'] as const satisfies readonly Phase[];
+/** Phases in which a worker carries a step out. */
+const WORKING: readonly Phase[] = ['Starting', 'Resuming'];
+/** Nothing is being carried out: the message that made such a state has only to announce it. */
+const SETTLED: readonly Phase[] = ['Queued', 'Deferred', ...TERMINAL_PHASES];
 
-/** Every transition of a run. For a message the first row that applies counts; what is not listed is acknowledged. */
-export const TRANSITIONS: readonly Row[] = [
-  ...owed,
-  { from: ['none'], on: 'request', when: 'not started', action: 'take', to: ['Queued', 'Failed'] },
-  { from: ['Queued'], on: 'start', when: 'its attempt, and due', action: 'take', to: 'Starting' },
+/** What each message does; a message that no row names is acknowledged. */
+export const MESSAGE_ROWS: readonly MessageRow[] = [
+  { from: SETTLED, on: 'request', when: 'owned', action: 'announce' },
+  { from: SETTLED, on: 'start', when: 'owned', action: 'announce' },
+  { from: SETTLED, on: 'resume', when: 'owned', action: 'announce' },
+  { from: SETTLED, on: 'cancel', when: 'owned', action: 'announce' },
+  // A redelivery takes a step over where its worker died.
+  { from: ['Starting'], on: 'start', when: 'owned', action: 'take', to: ['Starting'] },
+  { from: ['Resuming'], on: 'resume', when: 'owned', action: 'take', to: ['Resuming'] },
+  { from: ['Resuming'], on: 'cancel', when: 'owned', action: 'take', to: ['Resuming'] },
+
+  { from: ['none'], on: 'request', when: 'always', action: 'create', to: ['Queued', 'Failed'] },
+  { from: ['Queued'], on: 'start', when: 'its attempt, and due', action: 'take', to: ['Starting'] },
   { from: [...TERMINAL_PHASES, 'none'], on: 'start', when: 'always', action: 'drop' },
   { from: [...TERMINAL_PHASES, 'none'], on: 'resume', when: 'always', action: 'drop' },
-  { from: ['Queued'], on: 'resume', when: 'its step, expired', action: 'end', to: 'Failed' },
-  { from: ['Deferred'], on: 'resume', when: 'its step', action: 'take', to: 'Resuming' },
-  { from: ['Queued', 'Starting', 'Deferred', 'Resuming'], on: 'cancel', when: 'asked before', action: 'ack' },
-  { from: ['Queued'], on: 'cancel', when: 'no live pod', action: 'end', to: 'Cancelled' },
-  { from: ['Queued'], on: 'cancel', when: 'a pod still going', action: 'take', to: 'Resuming' },
-  { from: ['Deferred'], on: 'cancel', when: 'always', action: 'take', to: 'Resuming' },
-  { from: ['Starting', 'Resuming'], on: 'cancel', when: 'always', action: 'mark' },
-  // Its turn has not come: it waits in the queue, as it did.
-  { from: ['Queued'], on: 'gate', when: 'its attempt, and due', action: 'owe', to: 'Queued' },
-  // What the owner's own work comes to.
-  { from: ['Starting', 'Resuming'], on: 'defer', when: 'owned', action: 'owe', to: 'Deferred' },
-  { from: ['Starting', 'Resuming'], on: 'stop', when: 'owned', action: 'owe', to: 'Deferred' },
-  { from: ['Starting'], on: 'later', when: 'owned', action: 'owe', to: 'Queued' },
-  { from: ['Starting', 'Resuming'], on: 'retry', when: 'owned', action: 'owe', to: 'Queued' },
-  { from: ['Starting', 'Resuming'], on: 'end', when: 'owned', action: 'end', to: TERMINAL_PHASES },
+  { from: ['Queued'], on: 'resume', when: 'its step, expired', action: 'end', to: ['Failed'] },
+  { from: ['Deferred'], on: 'resume', when: 'its step', action: 'take', to: ['Resuming'] },
+  { from: LIVE_PHASES, on: 'cancel', when: 'asked before', action: 'ack' },
+  { from: ['Queued'], on: 'cancel', when: 'no live pod', action: 'end', to: ['Cancelled'] },
+  { from: ['Queued'], on: 'cancel', when: 'a pod still going', action: 'take', to: ['Resuming'] },
+  { from: ['Deferred'], on: 'cancel', when: 'always', action: 'take', to: ['Resuming'] },
+  { from: WORKING, on: 'cancel', when: 'always', action: 'mark' },
 ];
 
-/** A step message as far as the choice of a row goes. */
+/** What the owner of a run may make of it. */
+export const OWNER_ROWS: readonly OwnerRow[] = [
+  { from: ['Queued'], on: 'gate', to: ['Queued'] },
+  { from: WORKING, on: 'defer', to: ['Deferred'] },
+  { from: WORKING, on: 'block' },
+  { from: ['Starting'], on: 'postpone', to: ['Queued'] },
+  { from: WORKING, on: 'retry', to: ['Queued'] },
+  { from: WORKING, on: 'stop', to: ['Deferred'] },
+  { from: WORKING, on: 'end', to: TERMINAL_PHASES },
+  { from: LIVE_PHASES, on: 'give up', to: ['Failed'] },
+  { from: [...LIVE_PHASES, ...TERMINAL_PHASES], on: 'requeue' },
+];
+
+/** A message, as far as the choice of a row depends on it. */
 export type StepMessage =
   | { readonly on: 'request' }
   | { readonly on: 'start'; readonly attempt: number }
   | { readonly on: 'resume'; readonly step: number; readonly event: Pick<TriggerEvent, 'kind' | 'reason'> }
   | { readonly on: 'cancel' };
 
-/** Which delivered message asks. */
+/** The delivered message: its stream and sequence. */
 export interface MessageId {
   readonly stream: string;
   readonly seq: number;
@@ -110,7 +149,7 @@ interface Facts {
   readonly expired: boolean;
 }
 
-/** A wait's own clock may run this much ahead of ours before its `start` counts as early. @see spec protocol §7 (250 ms) */
+/** How much earlier than the run's time a `start` may arrive: the triggerer's clock may be ahead of ours. Its timers are exact to 250 ms. */
 const EARLY_TOLERANCE_MS = 1_000;
 
 /** Whether the fence names this message: only its redelivery may take over. */
@@ -118,13 +157,8 @@ export function owns(fence: Fence, message: MessageId): boolean {
   return fence.stream === message.stream && fence.seq === message.seq;
 }
 
-/** What a worker does about a message, given the state it has read. Pure: the clock comes in as `now`, broker time. */
-export function decide(
-  state: RunState | undefined,
-  message: StepMessage,
-  id: MessageId,
-  now: number,
-): { readonly action: Action; readonly to?: Phase } {
+/** What a worker does about a message, given the state it has read. `now`: broker time, epoch milliseconds. */
+export function decide(state: RunState | undefined, message: StepMessage, id: MessageId, now: number): Action {
   const facts: Facts = {
     state,
     ours: state !== undefined && owns(state.fence, id),
@@ -134,33 +168,36 @@ export function decide(
     expired: message.on === 'resume' && message.event.kind === 'timeout' && message.event.reason === 'EXPIRED',
   };
   const phase = state?.phase ?? 'none';
-  const row = TRANSITIONS.find(
+  const row = MESSAGE_ROWS.find(
     ({ from, on, when }) => on === message.on && from.includes(phase) && CONDITIONS[when](facts),
   );
-  if (row === undefined) return { action: 'ack' };
-  return typeof row.to === 'string' ? { action: row.action, to: row.to } : { action: row.action };
+  return row?.action ?? 'ack';
 }
 
-/** Whether the table lets the owner's work go from `from` to `to`; the guard that every write passes. */
-export function mayGo(from: Phase, on: Exclude<Happening, Message>, to: Phase): boolean {
-  return TRANSITIONS.some(
+/** Actions that write a state. */
+const WRITES: ReadonlySet<Action> = new Set(['create', 'take', 'mark', 'end']);
+const WRITING_ROWS = [...MESSAGE_ROWS.filter(({ action }) => WRITES.has(action)), ...OWNER_ROWS];
+
+/** Whether the table lets `on` bring a run from one phase into another. Asked before every write. */
+export function isAllowed(from: Phase | 'none', on: Message | OwnerChange, to: Phase): boolean {
+  return WRITING_ROWS.some(
     (row) =>
-      row.on === on && row.from.includes(from) && (row.to === to || (Array.isArray(row.to) && row.to.includes(to))),
+      row.on === on &&
+      row.from.some((one) => one === from) &&
+      (row.to === undefined ? from === to : row.to.includes(to)),
   );
 }
 
-/** The table as a Mermaid state diagram, for the README. */
+/** The table as a Mermaid state diagram, for the README. Rows that leave the phase as it is are not drawn. */
 export function stateDiagram(): string {
   const arrows = new Map<string, Set<string>>();
-  for (const { from, on, to, when } of TRANSITIONS) {
-    if (to === undefined) continue;
-    for (const source of from) {
-      for (const target of typeof to === 'string' ? [to] : to) {
-        // A take-over by redelivery leaves the phase as it is.
+  for (const row of [...MESSAGE_ROWS, ...OWNER_ROWS]) {
+    for (const source of row.from) {
+      for (const target of row.to ?? []) {
         if (source === target) continue;
         const arrow = `${source === 'none' ? '[*]' : source} --> ${target}`;
         const labels = arrows.get(arrow) ?? new Set();
-        labels.add(when === 'its step, expired' ? 'expired' : on);
+        labels.add('when' in row && row.when === 'its step, expired' ? 'expired' : row.on);
         arrows.set(arrow, labels);
       }
     }

@@ -1,47 +1,50 @@
 /**
- * How often the holders of one message died. A delivery's count says less: what was put back on purpose, for as long as storage is full
- * or an API is down, counts there as well. So a message that has come often is counted apart: before it is worked on, and back after it.
+ * Counts how often workers crashed while they handled one message. The delivery count also includes requeues, which may go on for as long as storage
+ * is full or an API is down. So a message that is delivered often gets a count of its own: raised before it is handled, lowered after it.
  */
 import type { Delivery } from '../../ports/broker.ts';
 import { keys } from '../../wire/subjects.ts';
-import type { Engine } from './engine.ts';
+import type { BrokerParts, Engine } from './engine.ts';
 
-/** Deliveries by crash alone that a message survives. @see spec protocol §10 */
+/** Crashes that a message survives; one more and it is dead-lettered. */
 export const MAX_CRASHES = 25;
-/** Deliveries from which on a message is counted apart; up to here a put-back and a death cost nothing to tell apart. */
-const SUSPECT_AFTER = 5;
-/** Tries to write the count while a sibling writes it. */
+/** Deliveries without a count. They are taken for crashes in `MAX_CRASHES`. */
+const UNCOUNTED_DELIVERIES = 5;
+/** Tries to write the count while another worker writes it. */
 const TRIES = 5;
 
-/** What is known of a message's holders while it is worked on. */
+/** What counting takes. */
+export type CrashParts = BrokerParts<'membership'> & Pick<Engine, 'id' | 'log'>;
+
+/** The crash count of a message that is being handled. */
 export interface CrashCount {
-  readonly diedTooOften: boolean;
-  /** The work has ended in order. `isLast`: the message does not come again, and nothing is remembered of it. */
+  readonly tooMany: boolean;
+  /** Handling ended without a crash. `isLast`: the message does not come again, so its count is deleted. */
   settled(isLast: boolean): Promise<void>;
 }
 
-const UNSUSPECTED: CrashCount = { diedTooOften: false, settled: () => Promise.resolve() };
+const UNCOUNTED: CrashCount = { tooMany: false, settled: () => Promise.resolve() };
 
-/** Counts this delivery as a death until it is settled. @throws ReentryError transient where the count cannot be kept */
-export async function counted(engine: Engine, delivery: Delivery): Promise<CrashCount> {
-  if (delivery.deliveries <= SUSPECT_AFTER) return UNSUSPECTED;
-  const died = await change(engine, delivery, (before) => before + 1);
+/** Counts this delivery as a crash until it is settled. @throws ReentryError transient where the count cannot be stored */
+export async function countCrash(parts: CrashParts, delivery: Delivery): Promise<CrashCount> {
+  if (delivery.deliveries <= UNCOUNTED_DELIVERIES) return UNCOUNTED;
+  const crashes = await change(parts, delivery, (before) => before + 1);
   return {
-    diedTooOften: died > MAX_CRASHES - SUSPECT_AFTER,
+    tooMany: crashes > MAX_CRASHES - UNCOUNTED_DELIVERIES,
     settled: async (isLast) => {
       try {
-        await change(engine, delivery, (before) => (isLast ? 0 : Math.max(0, before - 1)));
+        await change(parts, delivery, (before) => (isLast ? 0 : Math.max(0, before - 1)));
       } catch (error) {
-        // Counted as a death, which only means less patience.
-        engine.log.warn({ seq: delivery.seq, error: String(error) }, 'a count of deaths could not be taken back');
+        // Stays counted as a crash: the message is given up one delivery earlier.
+        parts.log.warn({ seq: delivery.seq, error: String(error) }, 'lowering a crash count failed');
       }
     },
   };
 }
 
-/** The count before `next`. A count of 0 is not kept. */
+/** Changes the count and returns it as it was before. A count of 0 is deleted. */
 async function change(
-  { broker: { membership }, id }: Engine,
+  { broker: { membership }, id }: CrashParts,
   { stream, seq }: Delivery,
   next: (before: number) => number,
 ): Promise<number> {

@@ -1,46 +1,46 @@
-import type { ConcurrencyLimits } from '../../queue/concurrency.ts';
+/** What the rooms of a worker share. A handler takes only the parts it names: `Pick<Engine, …>`, and of the broker `BrokerParts<…>`. */
 import type { RetryPolicy } from '../../core/run/retry.ts';
 import type { Operator } from '../../operator/operator.ts';
 import type { Log, Meter, Tracer } from '../../ports/ambient.ts';
 import type { WorkerBroker } from '../../ports/broker.ts';
 import type { Clusters } from '../../ports/cluster.ts';
-import type { Follows } from '../live-logs.ts';
+import type { ConcurrencyLimits } from '../../queue/concurrency.ts';
+import type { LiveFollows } from '../live-logs.ts';
 import type { BlockingRuns } from './blocking.ts';
-import type { KnownRequests } from './known-requests.ts';
+import type { KnownRequests } from './operator-step.ts';
 
-/** All that the run protocol needs of the outside, and who carries it out. */
+/** Everything a worker process works with. */
 export interface Engine {
   readonly broker: WorkerBroker;
   readonly clusters: Clusters;
-  /** By name: what the queues of this process run. */
+  /** By name: operators of the queues that this process serves. */
   readonly operators: ReadonlyMap<string, Operator<unknown>>;
-  /** By name: what queues of the other kind run. Known here for services and repairs only. */
+  /** By name: operators of the other kind of queue, for services and repairs only. */
   readonly foreign: ReadonlyMap<string, Operator<unknown>>;
-  /** The queues this process serves. */
+  /** Queues that this process serves. */
   readonly queues: readonly string[];
-  /** Queues of the other kind, as far as this process knows. */
+  /** Queues of the other kind, as far as this process knows them. */
   readonly foreignQueues: readonly string[];
-  /** This worker, unique among the live ones. */
+  /** This worker's id, unique among the live ones. */
   readonly id: string;
   readonly installation: string;
-  /** Namespaces the installation watches; `undefined`: all. */
+  /** Namespaces that the installation watches; `undefined`: all. */
   readonly namespaces: readonly string[] | undefined;
   readonly policy: RetryPolicy;
-  /** How many runs of a concurrency key run at once. */
+  /** Concurrency slots by key. */
   readonly concurrencyLimits: ConcurrencyLimits;
-  /** Requests lately read. */
+  /** Cache of requests. */
   readonly known: KnownRequests;
-  /** Runs that keep their slot while their pod runs. */
-  readonly held: BlockingRuns;
-  /** Runs whose log is sent live to whoever listens. */
-  readonly follows: Follows;
+  /** Pods of blocking runs. */
+  readonly blocking: BlockingRuns;
+  /** Runs whose log is streamed live. */
+  readonly follows: LiveFollows;
   readonly log: Log;
   readonly meter: Meter;
   readonly tracer: Tracer;
 }
 
-/** What becomes of a delivered message. */
-export type Settled = { readonly kind: 'ack' } | { readonly kind: 'nak'; readonly delayMs: number };
-
-/** Done with this message. */
-export const ACK: Settled = { kind: 'ack' };
+/** The named members of the broker. */
+export interface BrokerParts<K extends keyof WorkerBroker> {
+  readonly broker: Pick<WorkerBroker, K>;
+}

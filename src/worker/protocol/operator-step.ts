@@ -1,44 +1,58 @@
+/** The operator of a stored run, and what it works with in one step. */
+import { LOG_GAP_TEXT } from '../../core/log/cursor.ts';
 import { ReentryError } from '../../errors.ts';
 import type { Operator, StepContext } from '../../operator/operator.ts';
+import type { Meter } from '../../ports/ambient.ts';
+import type { LogStore } from '../../ports/stores.ts';
 import { storedRequestSchema } from '../../wire/run-request.ts';
 import type { RunRequest } from '../../wire/run-request.ts';
 import type { RunState } from '../../wire/run-state.ts';
+import { keys } from '../../wire/subjects.ts';
 import type { RunKey } from '../../wire/subjects.ts';
-import type { Engine } from './engine.ts';
-import type { Holding } from './store.ts';
-import type { KnownRequest } from './known-requests.ts';
+import type { BrokerParts, Engine } from './engine.ts';
 
-/** A run's operator and what it works with in one step. */
+/** What a step of an operator is made with. */
+export type OperatorParts = BrokerParts<'requests' | 'logs' | 'results' | 'now'> &
+  Pick<Engine, 'operators' | 'foreign' | 'known' | 'clusters' | 'installation' | 'namespaces' | 'log' | 'meter'>;
+
+/** An operator and its context. */
 export interface OperatorStep {
   readonly operator: Operator<unknown>;
   readonly context: StepContext<unknown>;
 }
 
-/** The operator's surroundings for a stored run. `checkOwner` asks the holding; without one (clean-up after the end) nothing is owned. */
+/** Answers `checkOwner` for what nobody owns: clean-up after the end, services. */
+const UNOWNED: Pick<StepContext<unknown>, 'checkOwner'> = {
+  checkOwner: () => Promise.resolve({ cancelRequested: false }),
+};
+
+/**
+ * The operator of a run and its context. `owner`: the owned run of a step.
+ * @throws ReentryError INTERNAL, transient, for an operator that is not registered here: a worker of another version may know it
+ */
 export async function operatorStep(
-  engine: Engine,
+  parts: OperatorParts,
   run: RunKey,
   state: RunState,
-  holding: Holding | undefined,
+  owner: Pick<StepContext<unknown>, 'checkOwner'> = UNOWNED,
 ): Promise<OperatorStep> {
-  const operator = engine.operators.get(state.operator) ?? engine.foreign.get(state.operator);
+  const operator = parts.operators.get(state.operator) ?? parts.foreign.get(state.operator);
   if (operator === undefined) {
-    // A sibling of another version may know it.
     throw new ReentryError('INTERNAL', `operator ${state.operator} is not registered on this worker`, {
       transient: true,
     });
   }
-  const { request, params } = engine.known.get(run, state) ?? (await requestOf(engine, run, state, operator));
+  const { request, params } = parts.known.get(run, state) ?? (await readRequest(parts, run, state, operator));
   const context: StepContext<unknown> = {
-    ...surroundings(engine, run, state.queue, request, params),
+    ...requestContext(parts, run, state.queue, request, params),
     state,
-    checkOwner: () => (holding === undefined ? Promise.resolve({ cancelRequested: false }) : holding.checkOwner()),
+    checkOwner: () => owner.checkOwner(),
   };
   return { operator, context };
 }
 
-async function requestOf(
-  { broker, known }: Engine,
+async function readRequest(
+  { broker, known }: OperatorParts,
   run: RunKey,
   state: RunState,
   { paramsSchema }: Operator<unknown>,
@@ -49,15 +63,14 @@ async function requestOf(
   return read;
 }
 
-/** What is the same for every step of a run. */
-export function surroundings(
-  engine: Engine,
+/** The part of a step's context that is the same for every step of a run. */
+export function requestContext(
+  { broker, clusters, installation, namespaces, log, meter }: OperatorParts,
   run: RunKey,
   queue: string,
   request: RunRequest,
   params: unknown,
 ): Omit<StepContext<unknown>, 'checkOwner' | 'state'> {
-  const { broker, clusters, installation, namespaces, log } = engine;
   return {
     run,
     installation,
@@ -67,8 +80,76 @@ export function surroundings(
     now: () => broker.now(),
     cluster: (connection) => clusters.get(connection ?? clusters.names[0] ?? 'default'),
     namespaces,
-    logs: broker.logs,
+    logs: countedLogs(broker.logs, meter),
     results: broker.results,
     log: log.child({ tenant: run.tenant, runId: run.runId }),
   };
+}
+
+/** A request and its parameters, parsed and with defaults. */
+export interface KnownRequest {
+  readonly request: RunRequest;
+  readonly params: unknown;
+}
+
+/** Most requests in the cache. */
+const MAX_REQUESTS = 4_096;
+/** Most characters of JSON of all requests in the cache. */
+const MAX_LENGTH = 4 * 1024 * 1024;
+
+/**
+ * Cache of the requests that this process has read or accepted, oldest out first. A request never changes, and every step of its run needs it.
+ * The key includes the request's hash: a run id may be used again for another request once the first run was forgotten.
+ */
+export class KnownRequests {
+  readonly #known = new Map<string, { readonly known: KnownRequest; readonly length: number }>();
+  #length = 0;
+
+  get(run: RunKey, { requestHash }: Pick<RunState, 'requestHash'>): KnownRequest | undefined {
+    return this.#known.get(`${requestHash} ${keys.run(run)}`)?.known;
+  }
+
+  put(run: RunKey, { requestHash }: Pick<RunState, 'requestHash'>, known: KnownRequest): void {
+    const key = `${requestHash} ${keys.run(run)}`;
+    if (requestHash === '' || this.#known.has(key)) return;
+    const { length } = JSON.stringify(known.request);
+    this.#known.set(key, { known, length });
+    this.#length += length;
+    for (const [oldest, entry] of this.#known) {
+      if (this.#known.size <= MAX_REQUESTS && this.#length <= MAX_LENGTH) return;
+      this.#known.delete(oldest);
+      this.#length -= entry.length;
+    }
+  }
+}
+
+const LINE_FEED = 10;
+/** A gap as it stands in a chunk: a line of its own, after its time. */
+const GAP_LINE = ` ${LOG_GAP_TEXT}\n`;
+
+/** The log store, counting the lines and gaps that it stores. */
+function countedLogs(logs: LogStore, meter: Meter): LogStore {
+  return {
+    ...logs,
+    async append(run, attempt, container, chunk, expectedSequence) {
+      const { text } = chunk;
+      const bytes =
+        typeof text === 'string' ? Buffer.from(text) : Buffer.from(text.buffer, text.byteOffset, text.length);
+      // Counted first: the caller may overwrite the bytes once the store has answered.
+      const gaps = occurrences(bytes, GAP_LINE);
+      const lines = occurrences(bytes, LINE_FEED) - gaps;
+      const outcome = await logs.append(run, attempt, container, chunk, expectedSequence);
+      if (outcome.kind === 'stored') {
+        meter.count('log_lines_total', {}, lines);
+        if (gaps > 0) meter.count('log_gaps_total', {}, gaps);
+      }
+      return outcome;
+    },
+  };
+}
+
+function occurrences(bytes: Buffer, what: string | number): number {
+  let found = 0;
+  for (let at = bytes.indexOf(what); at >= 0; at = bytes.indexOf(what, at + 1)) found += 1;
+  return found;
 }

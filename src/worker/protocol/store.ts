@@ -1,37 +1,95 @@
+/** Writes a run's state. Nothing else in a worker does; each written change is counted and traced here, once. */
 import { v4 as uuid } from 'uuid';
 import type { Draft } from '../../core/run/state-changes.ts';
+import { isAllowed, isTerminal } from '../../core/run/transitions.ts';
+import type { Message, OwnerChange } from '../../core/run/transitions.ts';
 import { ReentryError } from '../../errors.ts';
-import type { RunStore, Versioned } from '../../ports/stores.ts';
+import type { Versioned } from '../../ports/stores.ts';
 import type { Fence, RunState } from '../../wire/run-state.ts';
 import type { RunKey } from '../../wire/subjects.ts';
+import type { BrokerParts, Engine } from './engine.ts';
+import { runSpan, SPANS } from './tracing.ts';
 
-/** What an attempt to become a run's owner, or to write without being it, came to. */
-export type Written =
-  | { readonly kind: 'written'; readonly seen: Versioned<RunState> }
-  /** Somebody wrote first: decide again from what is stored now. */
-  | { readonly kind: 'lost'; readonly seen: Versioned<RunState> | undefined };
+/** What writing a state takes. */
+export type StoreParts = BrokerParts<'runs'> & Pick<Engine, 'meter' | 'tracer'>;
 
-/** Writes `draft` over `revision` (0: no state yet) under a new operation id. */
-export async function writeOver(runs: RunStore, run: RunKey, draft: Draft, revision: number): Promise<Written> {
-  const state = { ...draft, op: uuid() };
-  const outcome = await runs.write(run, state, revision);
-  if (outcome.kind === 'written') return { kind: 'written', seen: { value: state, revision: outcome.revision } };
-  const seen = outcome.current ?? (await runs.read(run, { leader: true }));
-  // An acknowledgement got lost, the write did not.
-  if (seen?.value.op === state.op) return { kind: 'written', seen };
-  return { kind: 'lost', seen };
+/** A change of a run, by its name in the table of `core/run/transitions.ts`, and the state to be written. */
+export interface Change {
+  readonly on: Message | OwnerChange;
+  readonly draft: Draft;
 }
 
-/** A run held by one message: every write goes through here, and none is made once the fence names another holder. @see spec protocol §3 */
-export class Holding {
+/** What became of a write. */
+export type Stored =
+  | { readonly kind: 'stored'; readonly seen: Versioned<RunState> }
+  /** Another process wrote first; nothing was done. `seen`: what is stored now. */
+  | { readonly kind: 'lost'; readonly seen: Versioned<RunState> | undefined };
+
+/**
+ * Writes a change over the state it was made from (`undefined`: there is none yet), under a new operation id.
+ * @throws ReentryError INTERNAL for a change that the table does not allow: a bug
+ */
+export async function store(
+  parts: StoreParts,
+  run: RunKey,
+  before: Versioned<RunState> | undefined,
+  { on, draft }: Change,
+): Promise<Stored> {
+  const from = before?.value.phase ?? 'none';
+  if (!isAllowed(from, on, draft.phase))
+    throw new ReentryError('INTERNAL', `${on} may not bring a run from ${from} to ${draft.phase}`, {
+      transient: false,
+    });
+  const { runs } = parts.broker;
+  const state: RunState = { ...draft, op: uuid() };
+  const outcome = await runs.write(run, state, before?.revision ?? 0);
+  if (outcome.kind === 'conflict') {
+    const current = outcome.current ?? (await runs.read(run, { leader: true }));
+    // Where it carries our operation id, only the acknowledgement of our write got lost.
+    if (current?.value.op !== state.op) return { kind: 'lost', seen: current };
+    count(parts, run, on, state);
+    return { kind: 'stored', seen: current };
+  }
+  count(parts, run, on, state);
+  return { kind: 'stored', seen: { value: state, revision: outcome.revision } };
+}
+
+function count({ meter, tracer }: StoreParts, run: RunKey, on: Change['on'], state: RunState): void {
+  const { queue, phase, outcome, timings } = state;
+  if (on === 'request') meter.count(phase === 'Failed' ? 'runs_invalid_total' : 'runs_accepted_total', { queue });
+  const why = state.await?.gate?.why;
+  if (on === 'gate' && why !== undefined) meter.count('runs_gated_total', { queue, why });
+  if (on === 'retry') meter.count('runs_retried_total', { queue, category: outcome?.diagnosis?.category ?? 'user' });
+  if (on === 'requeue' || !isTerminal(phase)) return;
+  const { state: final, diagnosis } = outcome ?? { state: 'failed' as const };
+  meter.count('runs_completed_total', { queue, state: final });
+  runSpan(tracer, SPANS.complete, run, state, timings.resumedAt ?? timings.completedAt).end({
+    attributes: {
+      'reentry.state': final,
+      ...(diagnosis === undefined ? {} : { 'reentry.code': diagnosis.code }),
+    },
+    ...(final === 'failed' ? { error: diagnosis?.summary ?? 'failed' } : {}),
+  });
+}
+
+/** A change by the owner, made from whatever state is stored when it is written. */
+export interface OwnedChange {
+  readonly on: OwnerChange;
+  readonly next: (state: RunState) => Draft;
+  /** Never written once a cancel was requested: the run is stopped instead. Otherwise it is written all the same. */
+  readonly yieldsToCancel: boolean;
+}
+
+/** A run owned by one message. Every write of its owner goes through here; none is made once the fence names another owner. */
+export class OwnedRun {
   readonly run: RunKey;
-  readonly #runs: RunStore;
+  readonly #parts: StoreParts;
   readonly #fence: Fence;
   #seen: Versioned<RunState>;
 
-  constructor(runs: RunStore, run: RunKey, seen: Versioned<RunState>) {
+  constructor(parts: StoreParts, run: RunKey, seen: Versioned<RunState>) {
     this.run = run;
-    this.#runs = runs;
+    this.#parts = parts;
     this.#fence = seen.value.fence;
     this.#seen = seen;
   }
@@ -47,37 +105,31 @@ export class Holding {
   }
 
   /**
-   * Writes what `next` makes of the present state. `cancelled`: somebody asked for an end since, nothing was written; asking again writes.
-   * @throws ReentryError FENCED when the run is no longer ours
+   * Writes what the change makes of the stored state. `cancelled`: a cancel was requested, to which the change yields; nothing was written.
+   * @throws ReentryError FENCED when another worker owns the run
    */
-  async write(next: (state: RunState) => Draft): Promise<'written' | 'cancelled'> {
+  async write({ on, next, yieldsToCancel }: OwnedChange): Promise<'stored' | 'cancelled'> {
     for (;;) {
-      const before = this.#seen;
-      const written = await writeOver(this.#runs, this.run, next(before.value), before.revision);
-      if (written.kind === 'written') {
-        this.#seen = written.seen;
-        return 'written';
-      }
-      this.#seen = this.#stillOurs(written.seen);
-      if (this.state.cancel !== undefined && before.value.cancel === undefined) return 'cancelled';
+      if (yieldsToCancel && this.state.cancel !== undefined) return 'cancelled';
+      const stored = await store(this.#parts, this.run, this.#seen, { on, draft: next(this.state) });
+      this.#seen = stored.kind === 'stored' ? stored.seen : this.#owned(stored.seen);
+      if (stored.kind === 'stored') return 'stored';
     }
   }
 
   /**
-   * Looks again, at the leader: right before what cannot be repeated.
-   * @throws ReentryError FENCED when the run is no longer ours
+   * Reads the state from the leader: right before what cannot be repeated.
+   * @throws ReentryError FENCED when another worker owns the run
    */
   async checkOwner(): Promise<{ readonly cancelRequested: boolean }> {
-    this.#seen = this.#stillOurs(await this.#runs.read(this.run, { leader: true }));
+    this.#seen = this.#owned(await this.#parts.broker.runs.read(this.run, { leader: true }));
     return { cancelRequested: this.state.cancel !== undefined };
   }
 
-  #stillOurs(seen: Versioned<RunState> | undefined): Versioned<RunState> {
-    const fence = seen?.value.fence;
-    if (seen === undefined || fence === undefined || !isSame(fence, this.#fence))
-      throw new ReentryError('FENCED', `another worker owns ${this.run.tenant}/${this.run.runId}`, {
-        transient: false,
-      });
+  #owned(seen: Versioned<RunState> | undefined): Versioned<RunState> {
+    const { tenant, runId } = this.run;
+    if (seen === undefined || !isSame(seen.value.fence, this.#fence))
+      throw new ReentryError('FENCED', `another worker owns run ${tenant}/${runId}`, { transient: false });
     return seen;
   }
 }

@@ -7,38 +7,38 @@ import type { RunKey } from '../../wire/subjects.ts';
 /** Longest reason that a cancel may have. @see cancelRequestSchema */
 const MAX_REASON_LENGTH = 500;
 
-/** Who asked for what, and what came of it. */
+/** An entry of the audit log: a request of a client and its outcome. */
 export interface AuditEntry {
-  /** What was asked. */
+  /** The kind of request. */
   readonly audit: 'submit' | 'retry' | 'cancel';
   /** `service`: a verb of `svc.<tenant>`; `subject`: published on the run's own subject, or carried out from there. */
   readonly via: 'service' | 'subject';
-  /** The one thing NATS vouches for: its permissions let only the tenant's users publish on these subjects. */
+  /** The tenant is certain: NATS permissions let only its users publish on these subjects. */
   readonly run: Pick<RunKey, 'tenant' | 'runId'>;
   readonly queue?: string | undefined;
   /** `accepted`, `duplicate`, `refused`, `asked`, `stopping`, `cancelled`, `over`, or an error's code. */
   readonly outcome: string;
   readonly reason?: string | undefined;
-  /** Paths of what was wrong; never values. */
+  /** Paths of invalid fields; never values. */
   readonly problems?: readonly string[] | undefined;
 }
 
 /**
- * One line of the audit log: level `info`, field `audit`, message `audit`; the worker's time and id stand beside it. A submit by service and
- * its intake are two lines: what was asked, and what came of it. A redelivery may repeat a line; `seq` of the intake tells it.
+ * Writes one line of the audit log: level `info`, message `audit`, with the worker's time and id. A submit through the service and its intake are two
+ * lines: the request and its outcome. A redelivery may repeat a line.
  */
 export function audit(log: Log, { run, problems, ...entry }: AuditEntry): void {
   const { tenant, runId } = run;
   const { reason, queue, ...rest } = entry;
-  // What was refused is as long as its writer liked, and so would be the line.
-  const told = { queue: queue && shortText(queue), ...rest, reason: reason && shortText(reason, MAX_REASON_LENGTH) };
-  const said = Object.fromEntries(Object.entries(told).filter(([, value]) => value !== undefined));
+  // The texts of a refused request may have any length.
+  const texts = { queue: queue && shortText(queue), ...rest, reason: reason && shortText(reason, MAX_REASON_LENGTH) };
+  const fields = Object.fromEntries(Object.entries(texts).filter(([, value]) => value !== undefined));
   const paths =
     problems === undefined || problems.length === 0 ? {} : { problems: problems.map((path) => shortText(path)) };
-  log.info({ tenant, runId: shortText(runId), ...said, ...paths }, 'audit');
+  log.info({ tenant, runId: shortText(runId), ...fields, ...paths }, 'audit');
 }
 
-/** A service's request and answer as a line. A dry run asks for nothing and is none. */
+/** Writes the line of a service request. A dry run is not logged: it submits nothing. */
 export function auditService(
   log: Log,
   verb: AuditEntry['audit'],

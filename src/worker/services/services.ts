@@ -1,36 +1,38 @@
-/** What any worker answers on `svc.<tenant>.<verb>`. The tenant comes from the subject only. @see spec protocol §11 */
+/** The services on `svc.<tenant>.<verb>`, which any worker answers. The tenant comes from the subject only. @see src/wire/README.md, "Client contract" */
+import { merge } from 'rxjs';
+import type { Observable } from 'rxjs';
 import { z } from 'zod';
 import { isTerminal } from '../../core/run/transitions.ts';
-import { diagnoseWait } from '../../core/run/wait-diagnosis.ts';
+import { WIRE_VERSION } from '../../core/wire-version.ts';
 import { ReentryError } from '../../errors.ts';
 import type { Problem } from '../../errors.ts';
-import { WIRE_VERSION } from '../../core/wire-version.ts';
+import type { RunState } from '../../wire/run-state.ts';
 import {
   cancelRequestSchema,
   listRequestSchema,
   logsRequestSchema,
   renderRequestSchema,
   resultRequestSchema,
-  runQuerySchema,
+  retryRequestSchema,
 } from '../../wire/services.ts';
-import type { RunState } from '../../wire/run-state.ts';
-import type { RunSummary, ServiceReply } from '../../wire/services.ts';
-import { keys } from '../../wire/subjects.ts';
+import type { ServiceReply } from '../../wire/services.ts';
+import { keys, VERBS } from '../../wire/subjects.ts';
 import type { RunKey, Verb } from '../../wire/subjects.ts';
 import { queueOf } from '../../wire/tokens.ts';
+import type { BrokerParts, Engine } from '../protocol/engine.ts';
+import { operatorStep, requestContext } from '../protocol/operator-step.ts';
+import type { OperatorParts } from '../protocol/operator-step.ts';
 import { auditService } from './audit.ts';
-import { operatorStep, surroundings } from '../protocol/operator-step.ts';
-import type { Engine } from '../protocol/engine.ts';
-import { found } from './known-run.ts';
-import { gateText, placeFor } from './queue-position.ts';
-import { retry, submit } from './submit.ts';
+import { explain, requireRun, status, summary } from './status.ts';
+import { submit } from './submit.ts';
+import type { SubmitParts } from './submit.ts';
 import { checkAnyRequest, invalid, problemsIn, structureProblem } from './validate.ts';
 
 /** Bytes of a result object per answer. */
 const RESULT_CHUNK_BYTES = 128 * 1024;
-/** Text of one page of logs, as JSON: well below what a NATS server takes as one message (1 MiB), however much of it has to be escaped. */
+/** Text of one page of logs as JSON, escapes included: well below the default message limit of a NATS server (1 MiB). */
 const LOG_PAGE_BYTES = 512 * 1024;
-/** States behind one page of runs, as stored. A summary says less than its state, but for some hundred bytes: names, and what it waits for. */
+/** Stored states behind one page of runs. A summary is at most some hundred bytes longer than its state: names, and what it waits for. */
 const LIST_PAGE_BYTES = 512 * 1024;
 
 type Service = (engine: Engine, tenant: string, input: unknown) => unknown;
@@ -47,7 +49,16 @@ const SERVICES: Readonly<Record<Verb, Service>> = {
   render,
 };
 
-/** Answers one request. Every refusal is an answer, none a crash. */
+/** Answers every verb, and what `doctor` asks of all roles. Never completes. */
+export function services$(engine: Engine, as: { readonly role: string; readonly version: string }): Observable<never> {
+  const { broker, id, queues } = engine;
+  return merge(
+    ...VERBS.map((verb) => broker.services.serve$(verb, (tenant, data) => answer(engine, verb, tenant, data))),
+    broker.queries.answer$('roles', () => ({ ...as, id, queues, clockOffsetMs: broker.clockOffsetMs() })),
+  );
+}
+
+/** Answers one request. Never rejects: a refusal is an answer. */
 export async function answer(engine: Engine, verb: Verb, tenant: string, data: Uint8Array): Promise<ServiceReply> {
   let input: unknown;
   const answered = (outcome: string, ok?: unknown, problems?: readonly Problem[]) => {
@@ -64,7 +75,7 @@ export async function answer(engine: Engine, verb: Verb, tenant: string, data: U
     if (error instanceof z.ZodError) {
       const problems = problemsIn(error).map((problem) => ({ ...problem }));
       answered('INVALID_REQUEST', undefined, problems);
-      return { error: { code: 'INVALID_REQUEST', message: 'the request is not as it should be', problems } };
+      return { error: { code: 'INVALID_REQUEST', message: 'invalid request', problems } };
     }
     if (error instanceof ReentryError) {
       answered(error.code, undefined, error.problems);
@@ -78,8 +89,8 @@ export async function answer(engine: Engine, verb: Verb, tenant: string, data: U
       };
     }
     answered('INTERNAL');
-    engine.log.error({ verb, tenant, error: String(error) }, 'a service failed');
-    return { error: { code: 'INTERNAL', message: 'the worker failed to answer; its log says why' } };
+    engine.log.error({ verb, tenant, error: String(error) }, 'answering a service request failed');
+    return { error: { code: 'INTERNAL', message: 'the worker failed to answer; see its log' } };
   }
 }
 
@@ -95,92 +106,40 @@ function parsed(data: Uint8Array): unknown {
   return json;
 }
 
-/** What `status` and `list` say. */
-function summary({ tenant, runId }: RunKey, state: RunState, now: number): RunSummary {
-  const { phase, queue, operator, attempt, step, pod, outcome, timings } = state;
-  const waitingFor = waitOf(state, now);
-  return {
-    tenant,
-    runId,
-    phase,
-    queue,
-    operator,
-    attempt,
-    step,
-    timings,
-    ...(state.parentRunId === undefined ? {} : { parentRunId: state.parentRunId }),
-    ...(waitingFor === undefined ? {} : { waitingFor }),
-    ...(state.blocked === undefined || isTerminal(phase) ? {} : { blocked: state.blocked }),
-    ...(pod === undefined ? {} : { pod }),
-    ...(outcome === undefined ? {} : isTerminal(phase) ? { outcome } : { lastOutcome: outcome }),
-    ...(state.cancel === undefined || isTerminal(phase) ? {} : { cancelRequested: true }),
-    ...(state.priority === undefined ? {} : { priority: state.priority }),
-    ...(state.concurrencyKey === undefined ? {} : { concurrencyKey: state.concurrencyKey }),
-  };
-}
-
-function waitOf({ phase, await: wait, pod, queue }: RunState, now: number): string | undefined {
-  if (isTerminal(phase) || wait === undefined) return phase === 'Queued' ? 'a worker' : undefined;
-  if (wait.gate !== undefined) return gateText(wait.gate.why, queue, wait.gate.concurrencyKey);
-  if (wait.gone === true) return `pod ${pod?.name ?? ''} to be gone`;
-  if (wait.terminal === true) return `pod ${pod?.name ?? ''} to end`;
-  const notBefore = wait.notBefore ?? now;
-  return notBefore > now ? new Date(notBefore).toISOString() : 'a worker';
-}
-
-async function status(engine: Engine, tenant: string, input: unknown): Promise<unknown> {
-  const run = { tenant, runId: runQuerySchema.parse(input).runId };
-  const { value: state } = await found(engine, run);
-  const told = { ...summary(run, state, engine.broker.now()), ...(await placeFor(engine, run, state)) };
-  // Only a pod that should be gone is looked at: asking for the status of a run that merely waits costs no API read.
-  return state.await?.gone === true ? { ...told, ...(await blockedBy(engine, state)) } : told;
-}
-
-/** Why the run's pod keeps it waiting, as the API has it now; empty where nothing is wrong or the API does not answer. */
-async function blockedBy(engine: Engine, { phase, pod }: RunState): Promise<Pick<RunSummary, 'blocked'>> {
-  if (pod === undefined || isTerminal(phase)) return {};
-  try {
-    const seen = await engine.clusters.get(pod.connection).findPod(pod);
-    const blocked = seen === undefined ? undefined : diagnoseWait(seen, engine.broker.now());
-    return blocked === undefined ? {} : { blocked };
-  } catch (error) {
-    engine.log.debug({ pod: pod.name, error: String(error) }, 'the pod could not be looked at for a status');
-    return {};
-  }
-}
-
-async function list(engine: Engine, tenant: string, input: unknown): Promise<unknown> {
+async function list(parts: BrokerParts<'runs' | 'now'>, tenant: string, input: unknown): Promise<unknown> {
   const { after, limit, phase } = listRequestSchema.parse(input);
-  const page = await engine.broker.runs.list({
+  const page = await parts.broker.runs.list({
     ...{ tenant, limit, maxBytes: LIST_PAGE_BYTES },
     ...(after === undefined ? {} : { after }),
   });
   const runs = page.runs
     .filter(({ value }) => phase === undefined || value.phase === phase)
-    .map((entry) => summary(entry, entry.value, engine.broker.now()));
+    .map((entry) => summary(entry, entry.value, parts.broker.now()));
   return { runs, ...(page.next === undefined ? {} : { next: page.next }) };
 }
 
-async function cancel(engine: Engine, tenant: string, input: unknown): Promise<unknown> {
+async function cancel(parts: BrokerParts<'runs' | 'publish'>, tenant: string, input: unknown): Promise<unknown> {
   const { runId, reason } = cancelRequestSchema.parse(input);
   const run = { tenant, runId };
-  const { value: state } = await found(engine, run);
+  const { value: state } = await requireRun(parts, run);
   if (!isTerminal(state.phase) && state.cancel === undefined) {
     const message = { v: WIRE_VERSION, kind: 'cancel' as const, ...(reason === undefined ? {} : { reason }) };
-    // Repeated within the window of message ids it is one message; later, the table answers it.
-    await engine.broker.publish.ctl(run, state.queue, message, `cancel:${keys.run(run)}:${state.step}`);
+    // Repeated within the duplicate window it is one message; later, it changes nothing.
+    await parts.broker.publish.ctl(run, state.queue, message, `cancel:${keys.run(run)}:${state.step}`);
   }
   return { runId, phase: state.phase, cancelRequested: !isTerminal(state.phase) };
 }
 
-async function logs(engine: Engine, tenant: string, input: unknown): Promise<unknown> {
+type LogsParts = BrokerParts<'runs' | 'logs'> & OperatorParts & Pick<Engine, 'follows'>;
+
+async function logs(parts: LogsParts, tenant: string, input: unknown): Promise<unknown> {
   const { runId, attempt, container, after, limit, follow } = logsRequestSchema.parse(input);
   const run = { tenant, runId };
-  const { value: state } = await found(engine, run);
-  const named = after === undefined && container === undefined && (await namesContainers(engine, run, state));
-  // Before the history is read: what is stored after that, the follow has as well.
-  const live = follow === undefined ? undefined : await engine.follows.ask(run, follow === 'join');
-  const page = await engine.broker.logs.read(run, {
+  const { value: state } = await requireRun(parts, run);
+  const named = after === undefined && container === undefined && (await namesContainers(parts, run, state));
+  // Before the history is read: the follow includes whatever is stored after that.
+  const live = follow === undefined ? undefined : await parts.follows.ask(run, follow === 'join');
+  const page = await parts.broker.logs.read(run, {
     limit,
     maxBytes: LOG_PAGE_BYTES,
     ...(attempt === undefined ? {} : { attempt }),
@@ -195,31 +154,31 @@ async function logs(engine: Engine, tenant: string, input: unknown): Promise<unk
   };
 }
 
-/** Whether readers are to be shown whose each line is; not where nobody here can say. */
-async function namesContainers(engine: Engine, run: RunKey, state: RunState): Promise<boolean> {
+/** Whether lines of the log are shown with their container's name; not where the operator is unknown here. */
+async function namesContainers(parts: OperatorParts, run: RunKey, state: RunState): Promise<boolean> {
   try {
-    const { operator, context } = await operatorStep(engine, run, state, undefined);
+    const { operator, context } = await operatorStep(parts, run, state);
     return operator.namesContainers?.(context.params, context.request) ?? false;
   } catch (error) {
-    engine.log.debug({ ...run, error: String(error) }, 'whose the lines are is not shown');
+    parts.log.debug({ ...run, error: String(error) }, 'containers of log lines are not named');
     return false;
   }
 }
 
-/** The whole of an inline result; of an object the part from `offset`, base64, and where the next begins. */
-async function result(engine: Engine, tenant: string, input: unknown): Promise<unknown> {
+/** An inline result as a whole; of a result object the part from `offset`, base64, and the offset of the next part. */
+async function result(parts: BrokerParts<'runs' | 'results'>, tenant: string, input: unknown): Promise<unknown> {
   const { runId, offset } = resultRequestSchema.parse(input);
   const run = { tenant, runId };
-  const { value: state } = await found(engine, run);
+  const { value: state } = await requireRun(parts, run);
   const { outcome, attempt } = state;
-  // Between two attempts, the failed one's: a result that it left is not the run's.
+  // Between two attempts, `outcome` is the failed attempt's, and so is its result.
   if (!isTerminal(state.phase)) throw new ReentryError('NOT_FOUND', `run ${runId} has not ended`, { transient: true });
   const ref = outcome?.resultRef;
   if (ref === undefined) {
     if (outcome?.result !== undefined) return { result: outcome.result };
     throw new ReentryError('NOT_FOUND', `run ${runId} left no result`, { transient: false });
   }
-  const data = await engine.broker.results.get(run, attempt, ref.name);
+  const data = await parts.broker.results.get(run, attempt, ref.name);
   if (data === undefined)
     throw new ReentryError('NOT_FOUND', `the result of ${runId} is past its retention`, { transient: false });
   const end = Math.min(data.byteLength, offset + RESULT_CHUNK_BYTES);
@@ -233,47 +192,33 @@ async function result(engine: Engine, tenant: string, input: unknown): Promise<u
   };
 }
 
-async function explain(engine: Engine, tenant: string, input: unknown): Promise<unknown> {
-  const { broker } = engine;
-  const run = { tenant, runId: runQuerySchema.parse(input).runId };
-  const { value: state, revision } = await found(engine, run);
-  const subscription = await broker.subscriptions.read(run);
-  const { userFailures, infraFailures, faults, fence, stopping } = state;
-  return {
-    ...summary(run, state, broker.now()),
-    ...(await blockedBy(engine, state)),
-    ...(await placeFor(engine, run, state)),
-    revision,
-    userFailures,
-    infraFailures,
-    faults,
-    putBack: state.naks ?? 0,
-    owner: fence.by,
-    ...(stopping === undefined ? {} : { stopping }),
-    ...(subscription === undefined ? {} : { subscription: subscription.value }),
-    events: await podEvents(engine, state),
-  };
-}
-
-async function podEvents(engine: Engine, { pod }: RunState): Promise<readonly unknown[]> {
-  if (pod === undefined) return [];
-  try {
-    return await engine.clusters.get(pod.connection).podEvents(pod);
-  } catch (error) {
-    return [
-      { type: 'Warning', reason: 'NotReadable', message: String(error), count: 1, lastSeenAt: engine.broker.now() },
-    ];
-  }
-}
-
-async function render(engine: Engine, tenant: string, input: unknown): Promise<unknown> {
+async function render(parts: OperatorParts, tenant: string, input: unknown): Promise<unknown> {
   const asked = renderRequestSchema.parse(input);
-  const read = checkAnyRequest(engine, asked.request, { tenant, runId: 'render' });
+  const read = checkAnyRequest(parts, asked.request, { tenant, runId: 'render' });
   if (read.kind === 'refused') throw invalid(read.problems);
   const name = read.request.operator;
-  const operator = engine.operators.get(name) ?? engine.foreign.get(name);
-  const context = surroundings(engine, { tenant, runId: 'render' }, queueOf(name), read.request, read.params);
+  const operator = parts.operators.get(name) ?? parts.foreign.get(name);
+  const context = requestContext(parts, { tenant, runId: 'render' }, queueOf(name), read.request, read.params);
   return asked.server === true && operator?.dryRun !== undefined
     ? operator.dryRun(context, 1)
     : operator?.render(context, 1);
+}
+
+/** Submits the request of an ended run again, under a new id that names the old run as its parent. */
+async function retry(parts: SubmitParts, tenant: string, input: unknown): Promise<unknown> {
+  const { runId, newRunId, queue } = retryRequestSchema.parse(input);
+  const run = { tenant, runId };
+  const { value: state } = await requireRun(parts, run);
+  if (!isTerminal(state.phase))
+    throw new ReentryError('INVALID_REQUEST', `run ${runId} has not ended; cancel it first`, { transient: false });
+  const stored = z.record(z.string(), z.json()).safeParse(await parts.broker.requests.read(run));
+  if (!stored.success)
+    throw new ReentryError('NOT_FOUND', `the request of run ${runId} was refused or is past its retention`, {
+      transient: false,
+    });
+  return submit(parts, tenant, {
+    queue: queue ?? state.queue,
+    request: { ...stored.data, parentRunId: runId },
+    ...(newRunId === undefined ? {} : { runId: newRunId }),
+  });
 }

@@ -9,24 +9,24 @@ import type { RunRequest } from '../../wire/run-request.ts';
 import type { RunKey } from '../../wire/subjects.ts';
 import type { Engine } from '../protocol/engine.ts';
 
-/** A request that can run, or everything that is wrong with it, each with its path. */
-export type Read =
+/** A valid request with its parsed parameters, or all its problems. */
+export type CheckedRequest =
   | { readonly kind: 'valid'; readonly request: RunRequest; readonly params: unknown }
   | { readonly kind: 'refused'; readonly problems: readonly Problem[] };
 
 /** Deepest nesting of a request: far beyond any manifest, far below any stack. */
 const MAX_DEPTH = 64;
 const MAX_PROBLEMS = 20;
-/** Names that reach into prototypes when objects are copied. */
+/** Field names that would reach prototypes when objects are copied. */
 const RESERVED: ReadonlySet<string> = new Set(['__proto__', 'constructor', 'prototype']);
 
-const refused = (...problems: readonly Problem[]): Read => ({
+const refused = (...problems: readonly Problem[]): CheckedRequest => ({
   kind: 'refused',
   problems: problems.slice(0, MAX_PROBLEMS).map(shortProblem),
 });
 
-/** Reads the bytes of a run request. Never throws: hostile input is a refusal like any other. */
-export function readRequest(engine: Pick<Engine, 'operators'>, data: Uint8Array, run?: RunKey): Read {
+/** Parses and checks the bytes of a run request. Never throws: hostile input is refused like any other. */
+export function readRequest(engine: Pick<Engine, 'operators'>, data: Uint8Array, run?: RunKey): CheckedRequest {
   if (data.byteLength > MAX_REQUEST_BYTES)
     return refused({ path: '$', message: `is ${data.byteLength} bytes; at most ${MAX_REQUEST_BYTES} are allowed` });
   let json: unknown;
@@ -39,31 +39,32 @@ export function readRequest(engine: Pick<Engine, 'operators'>, data: Uint8Array,
 }
 
 /** Checks a request: envelope, operator, its parameters by schema and by its own rules. Never throws. */
-export function checkRequest(engine: Pick<Engine, 'operators'>, json: unknown, run?: RunKey): Read {
+export function checkRequest(engine: Pick<Engine, 'operators'>, json: unknown, run?: RunKey): CheckedRequest {
   return checkedBy(engine.operators, new Map(), json, run);
 }
 
-/** What another kind of process is configured with, and this one may lack. */
+/** Fields that depend on the configuration of processes of the other kind, which this one may lack. */
 const CONFIGURED_ELSEWHERE: ReadonlySet<string> = new Set([
   'params.podTemplateFile',
   'params.callbacks',
   'params.logFormatter',
 ]);
-/** An image may come from there as well: from a named template, and for other operators than `pod` from their own configuration. */
+
+/** Whether a problem found here holds there too. A missing image may come from a template, and of operators other than `pod` from their configuration. */
 function holdsElsewhere({ path }: Problem, operator: string, params: unknown): boolean {
   if (path === 'params.image') return operator === 'pod' && textIn(params, 'podTemplateFile') === undefined;
   return !CONFIGURED_ELSEWHERE.has(path);
 }
 
 /**
- * The same for a service, which is asked for runs of every queue. Of an operator of the other kind of queue everything is checked but what its
- * processes are configured with (templates, images, callbacks), which is not known here.
+ * Checks a request for a service, which takes requests for every queue. Of an operator of the other kind of queue it checks everything except what
+ * depends on the configuration of its processes (templates, images, callbacks).
  */
 export function checkAnyRequest(
   { operators, foreign }: Pick<Engine, 'operators' | 'foreign'>,
   json: unknown,
   run: RunKey,
-): Read {
+): CheckedRequest {
   return checkedBy(operators, foreign, json, run);
 }
 
@@ -72,7 +73,7 @@ function checkedBy(
   foreign: Engine['foreign'],
   json: unknown,
   run: RunKey | undefined,
-): Read {
+): CheckedRequest {
   const shape = shapeProblem(json);
   if (shape !== undefined) return refused(shape);
   try {
@@ -102,7 +103,7 @@ function checkedBy(
   }
 }
 
-/** SHA-256 over the request as stored, key order aside. */
+/** SHA-256 of the stored request, whatever the order of its keys. */
 export function hashOf(request: RunRequest): string {
   return createHash('sha256').update(canonical(request)).digest('hex');
 }
@@ -117,12 +118,12 @@ function canonical(value: unknown): string {
   return `{${fields.join(',')}}`;
 }
 
-/** Depth and names of a request. */
+/** Whether the request is an object with allowed depth and names. */
 function shapeProblem(json: unknown): Problem | undefined {
   return isRecord(json) ? structureProblem(json, RESERVED) : { path: '$', message: 'is not an object' };
 }
 
-/** What no schema may be asked of, since it looks with recursion: nesting deeper than any request's, and `reserved` names. */
+/** A problem to be found before any schema, since schemas recurse: nesting deeper than `MAX_DEPTH`, and `reserved` names. */
 export function structureProblem(json: unknown, reserved: ReadonlySet<string> = new Set()): Problem | undefined {
   let level: readonly { readonly path: string; readonly value: unknown }[] = [{ path: '', value: json }];
   for (let depth = 0; level.length > 0; depth += 1) {
@@ -166,7 +167,7 @@ function problemsOf(error: z.ZodError, schema: z.ZodType, base: readonly string[
   });
 }
 
-/** What a schema found wrong with a service's request. */
+/** The problems of a service request, from its schema's error. */
 export function problemsIn(error: z.ZodError): readonly Problem[] {
   return error.issues.flatMap(({ path, message, ...issue }): Problem[] =>
     issue.code === 'unrecognized_keys'
@@ -177,7 +178,7 @@ export function problemsIn(error: z.ZodError): readonly Problem[] {
 
 const FIELDS = new WeakMap<z.ZodType, unknown>();
 
-/** Names of the fields that the schema knows at `path`. */
+/** Field names of the schema at `path`. */
 function fieldsAt(schema: z.ZodType, path: readonly string[]): readonly string[] {
   let described = FIELDS.get(schema);
   if (described === undefined) {
@@ -211,10 +212,10 @@ function child(node: unknown, part: string): readonly unknown[] {
   return isRecord(rest) ? [rest] : [];
 }
 
-/** The refusal that names the first of these problems, and carries all. */
+/** An INVALID_REQUEST error whose message is the first problem, with all of them as `problems`. */
 export function invalid(problems: readonly Problem[]): ReentryError {
-  const told = problems.map(shortProblem);
-  const first = told[0];
+  const short = problems.map(shortProblem);
+  const first = short[0];
   const message = first === undefined ? 'the request cannot run' : `${first.path} ${first.message}`;
-  return new ReentryError('INVALID_REQUEST', message, { transient: false, problems: told });
+  return new ReentryError('INVALID_REQUEST', message, { transient: false, problems: short });
 }

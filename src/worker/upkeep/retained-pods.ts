@@ -1,33 +1,38 @@
-/** Pods that were kept for people to look at do not stay for ever. @see design §1 promise 4 */
+/** Pods that were retained for inspection are deleted after a while. */
 import { keptSelector } from '../../core/pod/labels.ts';
 import type { PodProjection } from '../../core/pod/projection.ts';
 import type { Cluster } from '../../ports/cluster.ts';
-import type { Engine } from '../protocol/engine.ts';
+import type { BrokerParts, Engine } from '../protocol/engine.ts';
 
-/** Deletes the marked pods of the installation whose work, or run where they never began, ended longer than `keepPodMs` ago. What cannot be deleted now is met again. The number deleted. */
-export async function removeKeptPods(engine: Engine, keepPodMs: number): Promise<number> {
-  const { clusters, namespaces, installation, broker, log } = engine;
+type RetainedParts = BrokerParts<'runs' | 'now'> & Pick<Engine, 'clusters' | 'namespaces' | 'installation' | 'log'>;
+
+/**
+ * Deletes the installation's retained pods that ended longer than `keepPodMs` ago; of a pod that never began, its run's end counts. What cannot be
+ * deleted now is tried again in the next pass. Resolves with the number deleted.
+ */
+export async function removeRetainedPods(parts: RetainedParts, keepPodMs: number): Promise<number> {
+  const { clusters, namespaces, installation, broker, log } = parts;
   let removed = 0;
   for (const name of clusters.names) {
     const cluster = clusters.get(name);
     for (const namespace of namespaces ?? [undefined]) {
-      for (const pod of await keptPods(engine, cluster, namespace, installation)) {
-        const keptSince = await endedAt(engine, pod);
-        if (keptSince === undefined || keptSince + keepPodMs > broker.now()) continue;
+      for (const pod of await retainedPods(parts, cluster, namespace, installation)) {
+        const retainedSince = await endedAt(parts, pod);
+        if (retainedSince === undefined || retainedSince + keepPodMs > broker.now()) continue;
         try {
           if ((await cluster.deletePod(pod)) === 'asked') removed += 1;
         } catch (error) {
-          log.warn({ pod: pod.name, namespace: pod.namespace, err: error }, 'a kept pod could not be deleted yet');
+          log.warn({ pod: pod.name, namespace: pod.namespace, err: error }, 'deleting a retained pod failed; retrying');
         }
       }
     }
   }
-  if (removed > 0) log.info({ removed }, 'kept pods removed');
+  if (removed > 0) log.info({ removed }, 'deleted retained pods');
   return removed;
 }
 
-async function keptPods(
-  { log }: Engine,
+async function retainedPods(
+  { log }: RetainedParts,
   cluster: Cluster,
   namespace: string | undefined,
   installation: string,
@@ -36,12 +41,12 @@ async function keptPods(
     const pods = await cluster.listPods(namespace, keptSelector(installation));
     return pods.filter((pod) => pod.deletedAt === undefined && (hasEnded(pod) || neverBegan(pod)));
   } catch (error) {
-    log.warn({ connection: cluster.connection, err: error }, 'kept pods could not be listed');
+    log.warn({ connection: cluster.connection, err: error }, 'listing retained pods failed');
     return [];
   }
 }
 
-/** Whether the pod's work is over: one that was kept on purpose may still run, and a container that ended before the base container says nothing. */
+/** Whether the base container has ended. A pod that is retained on purpose may still run, and other containers may end earlier. */
 function hasEnded({ phase, baseContainer, containers }: PodProjection): boolean {
   if (phase === 'Succeeded' || phase === 'Failed') return true;
   // A sidecar may keep the pod alive for ever.
@@ -50,15 +55,15 @@ function hasEnded({ phase, baseContainer, containers }: PodProjection): boolean 
   );
 }
 
-/** Whether its work has not begun: no node takes it, its image cannot be pulled, or it still prepares. Its end would never come. */
+/** Whether the base container has never run: no node takes the pod, its image cannot be pulled, or an init container still runs. */
 function neverBegan({ phase, baseContainer, containers }: PodProjection): boolean {
-  // Pending is also a pod whose base container works beside one that cannot start.
+  // Pending is also the phase of a pod whose base container runs beside one that cannot start.
   return phase === 'Pending' && !containers.some(({ name, state }) => name === baseContainer && state === 'running');
 }
 
-/** When the pod's work ended: its containers' last end, else its run's; of a run that nobody remembers the pod's own beginning. */
-async function endedAt({ broker }: Engine, pod: PodProjection): Promise<number | undefined> {
-  // An init container's end is none where the work never began.
+/** When the pod ended: the last end of its containers, else the end of its run; where the run is forgotten, the pod's creation. */
+async function endedAt({ broker }: RetainedParts, pod: PodProjection): Promise<number | undefined> {
+  // Where the base container never ran, the end of an init container does not count.
   const ends = hasEnded(pod) ? pod.containers.flatMap(({ finishedAt }) => finishedAt ?? []) : [];
   if (ends.length > 0) return Math.max(...ends);
   const { tenant, runId, createdAt } = pod;

@@ -1,87 +1,89 @@
 /**
- * Stored requests that no run was made of: `submit` stores a request before it publishes it. They count in the fill of their bucket, which
- * stops intake for everybody. @see spec protocol §2, §4
+ * Stored requests without a run: `submit` stores a request before it publishes it. They add to the fill of their bucket, which stops intake for all
+ * tenants.
  */
 import type { StoredRequest } from '../../ports/stores.ts';
 import { keys } from '../../wire/subjects.ts';
 import type { RunKey } from '../../wire/subjects.ts';
-import type { Engine } from '../protocol/engine.ts';
+import type { BrokerParts, Engine } from '../protocol/engine.ts';
 
-/** How old a request without a run is when nobody is about to make one. An intake that comes later stores it again. */
+/** A request without a run that is this old belongs to no intake under way. An intake that comes later stores it again. */
 const UNCLAIMED_AFTER_MS = 3_600_000;
-/** Between the two looks that find no run: longer than an intake takes that holds its message (`ack_wait`) and repeats its writes. */
-const LOOK_AGAIN_AFTER_MS = 120_000;
-/** What one sweep looks at: entries, and bytes of them, which a look costs since it brings the entry along. */
-const LOOK_AT = 1_000;
-const LOOK_AT_BYTES = 32 * 1024 * 1024;
-/** Requests seen without a run that are remembered for the second look. */
+/** Pause between the two checks that must find no run: longer than an intake takes with its retries. */
+const CHECK_AGAIN_AFTER_MS = 120_000;
+/** Maximum entries, and bytes of entries, that one sweep reads. */
+const MAX_ENTRIES = 1_000;
+const MAX_BYTES = 32 * 1024 * 1024;
+/** Maximum requests without a run that wait for their second check. */
 const MAX_SUSPECTS = 10_000;
-/** From the beginning again: for what could not be looked at, and for runs that went without their requests. */
-const FROM_THE_BEGINNING_AFTER_MS = 3_600_000;
+/** Sweeps start from the first sequence again: for entries that could not be checked, and for runs that were forgotten without their requests. */
+const RESTART_AFTER_MS = 3_600_000;
+
+type UnclaimedParts = BrokerParts<'runs' | 'requests' | 'now'> & Pick<Engine, 'log'>;
 
 /**
- * Deletes a request if no run was made of it. An intake that is about to make one stores it anew, which the revision tells; whoever makes a run
- * without that is seen by the look afterwards.
+ * Deletes a request if it has no run. An intake under way stores the request again, which changes its revision; one that does not is noticed by the
+ * second read. Resolves with whether it was deleted.
  */
 export async function dropUnclaimed(
-  { broker: { runs, requests } }: Engine,
+  { broker: { runs, requests } }: BrokerParts<'runs' | 'requests'>,
   run: RunKey,
   { request, revision }: { readonly request: unknown; readonly revision: number },
 ): Promise<boolean> {
   if ((await runs.read(run, { leader: true })) !== undefined) return false;
   const deleted = await requests.delete(run, revision);
-  // Whatever the delete says: its acknowledgement may have been lost.
+  // Whatever the delete returned: its acknowledgement may have been lost.
   if ((await runs.read(run, { leader: true })) === undefined) return deleted;
   await requests.create(run, request);
   return false;
 }
 
 /**
- * Goes through the bucket piece by piece and deletes what is left over. What is stored or deleted stands at the end, so that entries need one
- * look, when they are old enough; a sweep that has nothing to do reads one entry.
+ * Goes through the bucket in the order of the stream and deletes requests without a run. New entries and deletions stand at its end, so each entry is
+ * read once, when it is old enough; a sweep with nothing to do reads one entry.
  */
 export class UnclaimedRequests {
-  readonly #engine: Engine;
+  readonly #parts: UnclaimedParts;
   #past = 0;
-  #begunAt = Number.NEGATIVE_INFINITY;
-  /** By key: seen without a run once. Without what they say: thousands of them are of any size. */
+  #startedAt = Number.NEGATIVE_INFINITY;
+  /** By key: requests that had no run at their first check. Without the requests, which may be large. */
   readonly #suspects = new Map<string, Pick<StoredRequest, 'run' | 'revision'> & { readonly seenAt: number }>();
 
-  constructor(engine: Engine) {
-    this.#engine = engine;
+  constructor(parts: UnclaimedParts) {
+    this.#parts = parts;
   }
 
   async sweep(): Promise<void> {
-    const now = this.#engine.broker.now();
+    const now = this.#parts.broker.now();
     for (const [key, { run, revision, seenAt }] of this.#suspects) {
-      // In the order in which they were seen.
-      if (seenAt + LOOK_AGAIN_AFTER_MS > now) break;
+      // The map is in the order of the first checks.
+      if (seenAt + CHECK_AGAIN_AFTER_MS > now) break;
       this.#suspects.delete(key);
-      await this.#carefully(run, () => this.#drop(run, revision));
+      await this.#attempt(run, () => this.#drop(run, revision));
     }
-    await this.#look(now);
+    await this.#readNext(now);
   }
 
-  async #look(now: number): Promise<void> {
-    const { requests, runs } = this.#engine.broker;
-    if (this.#begunAt === Number.NEGATIVE_INFINITY) this.#begunAt = now;
+  async #readNext(now: number): Promise<void> {
+    const { requests, runs } = this.#parts.broker;
+    if (this.#startedAt === Number.NEGATIVE_INFINITY) this.#startedAt = now;
     let bytes = 0;
-    for (let looked = 0; looked < LOOK_AT && bytes < LOOK_AT_BYTES; looked += 1) {
+    for (let read = 0; read < MAX_ENTRIES && bytes < MAX_BYTES; read += 1) {
       if (this.#suspects.size >= MAX_SUSPECTS) return;
       const entry = await requests.next(this.#past);
-      // Whatever follows is younger still.
+      // Everything that follows is younger.
       if (entry === undefined || entry.at + UNCLAIMED_AFTER_MS > now) {
-        if (this.#begunAt + FROM_THE_BEGINNING_AFTER_MS > now) return;
+        if (this.#startedAt + RESTART_AFTER_MS > now) return;
         this.#past = 0;
-        this.#begunAt = now;
+        this.#startedAt = now;
         return;
       }
       const { run, revision, deleted } = entry;
       this.#past = revision;
       bytes += entry.bytes;
       if (deleted) continue;
-      await this.#carefully(run, async () => {
-        // Most have a run: a look at any replica says so; that there is none, only the leader knows.
+      await this.#attempt(run, async () => {
+        // Most have a run, which any replica shows; only the leader knows that there is none.
         if ((await runs.read(run)) !== undefined) return;
         this.#suspects.delete(keys.run(run));
         this.#suspects.set(keys.run(run), { run, revision, seenAt: now });
@@ -90,19 +92,19 @@ export class UnclaimedRequests {
   }
 
   async #drop(run: RunKey, revision: number): Promise<void> {
-    const { runs, requests } = this.#engine.broker;
+    const { runs, requests } = this.#parts.broker;
     if ((await runs.read(run)) !== undefined) return;
     const request = await requests.read(run);
-    if (request !== undefined && (await dropUnclaimed(this.#engine, run, { request, revision })))
-      this.#engine.log.info(run, 'a request that no run was made of is deleted');
+    if (request !== undefined && (await dropUnclaimed(this.#parts, run, { request, revision })))
+      this.#parts.log.info(run, 'deleted a request without a run');
   }
 
-  /** What cannot be looked at must not keep the others from their turn. */
-  async #carefully(run: RunKey, look: () => Promise<void>): Promise<void> {
+  /** A failure with one request must not stop the sweep. */
+  async #attempt(run: RunKey, act: () => Promise<void>): Promise<void> {
     try {
-      await look();
+      await act();
     } catch (error) {
-      this.#engine.log.warn({ ...run, error: String(error) }, 'the janitor could not look at a request; tried again');
+      this.#parts.log.warn({ ...run, error: String(error) }, 'the janitor failed with a request; retrying');
     }
   }
 }

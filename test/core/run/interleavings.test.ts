@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { diagnosisOf } from '../../../src/core/run/diagnosis.ts';
-import type { MessageId, StepMessage } from '../../../src/core/run/transitions.ts';
-import { decide, isTerminal, mayGo, owns } from '../../../src/core/run/transitions.ts';
+import type { Message as MessageKind, MessageId, OwnerChange, StepMessage } from '../../../src/core/run/transitions.ts';
+import { decide, isAllowed, isTerminal, owns } from '../../../src/core/run/transitions.ts';
 import type { Draft } from '../../../src/core/run/state-changes.ts';
 import {
   accepted,
@@ -58,9 +58,11 @@ class World {
     this.workers.push({ message, ...seen, epoch: undefined, phase: 'read' });
   }
 
-  write(draft: Draft, expected: number): boolean {
+  write(on: MessageKind | OwnerChange, draft: Draft, expected: number): boolean {
     if (expected !== this.revision) return false;
     const before = this.state;
+    // What the writer of a worker asks before it writes.
+    expect(isAllowed(before?.phase ?? 'none', on, draft.phase)).toBe(true);
     if (before !== undefined) {
       expect(isTerminal(before.phase)).toBe(false);
       expect(draft.step).toBeGreaterThanOrEqual(before.step);
@@ -84,34 +86,37 @@ class World {
 
   #begin(worker: Worker): void {
     const { message, state, revision } = worker;
-    const { action } = decide(state, message.body, message.id, 10);
+    const action = decide(state, message.body, message.id, 10);
     worker.phase = 'gone';
     const holder = { ...message.id, by: 'w' };
     const facts = { queue: 'q', fence: { ...holder, epoch: 1 }, requestHash: 'h', now: 10 };
-    if (action === 'take' && state === undefined) this.write(accepted({ operator: 'pod' }, facts), 0);
+    if (action === 'create') this.write('request', accepted({ operator: 'pod' }, facts), 0);
     if (state === undefined) return;
-    if (action === 'mark') this.write(cancelMarked(state, 10, undefined), revision);
+    if (action === 'mark') this.write('cancel', cancelMarked(state, 10, undefined), revision);
     if (action === 'end') {
       const outcome: Outcome = { state: message.body.on === 'cancel' ? 'cancelled' : 'failed' };
-      this.write({ ...ended(state, outcome, 10), fence: { ...holder, epoch: state.fence.epoch + 1 } }, revision);
+      this.write(
+        message.body.on,
+        { ...ended(state, outcome, 10), fence: { ...holder, epoch: state.fence.epoch + 1 } },
+        revision,
+      );
     }
     if (action === 'take' && message.body.on === 'start' && state.phase === 'Queued' && revision % 4 === 1) {
-      expect(mayGo(state.phase, 'gate', 'Queued')).toBe(true);
-      this.write(gated(state, 'turn', holder, 10), revision);
+      this.write('gate', gated(state, 'turn', holder, 10), revision);
       return;
     }
     if (action === 'take') {
       const marked =
         message.body.on === 'cancel' && state.cancel === undefined ? cancelMarked(state, 10, undefined) : state;
       const next = taken(marked, message.body.on === 'start' ? 'Starting' : 'Resuming', holder);
-      if (!this.write(next, revision)) return;
+      if (!this.write(message.body.on, next, revision)) return;
       worker.phase = 'work';
       worker.state = next;
       worker.epoch = next.fence.epoch;
     }
   }
 
-  /** The owner looks, acts and writes: as `Holding` does, it stops where the fence is not its own. */
+  /** The owner looks, acts and writes: as `OwnedRun` does, it stops where the fence is not its own. */
   #work(worker: Worker, work: number): void {
     worker.phase = 'gone';
     const { state } = this;
@@ -129,7 +134,7 @@ class World {
     }
     if (state.phase === 'Starting') {
       if (work % 4 === 0) {
-        this.#go('later', postponed(state, 10, state.infraFailures, diagnosisOf('API_THROTTLED')));
+        this.#go('postpone', postponed(state, 10, state.infraFailures, diagnosisOf('API_THROTTLED')));
         return;
       }
       if (pod === undefined) this.pods.set(state.attempt, { alive: true, created: 1 });
@@ -147,9 +152,8 @@ class World {
     else this.#go('end', ended(state, { state: 'succeeded' }, 10));
   }
 
-  #go(on: 'defer' | 'later' | 'retry' | 'stop' | 'end', draft: Draft): void {
-    expect(mayGo(this.state?.phase ?? 'Queued', on, draft.phase)).toBe(true);
-    expect(this.write(draft, this.revision)).toBe(true);
+  #go(on: OwnerChange, draft: Draft): void {
+    expect(this.write(on, draft, this.revision)).toBe(true);
   }
 }
 

@@ -2,10 +2,10 @@ import { describe, expect, test } from 'vitest';
 import type { StepMessage } from '../../../src/core/run/transitions.ts';
 import {
   TERMINAL_PHASES,
-  TRANSITIONS,
+  MESSAGE_ROWS,
+  OWNER_ROWS,
   decide,
-  isTerminal,
-  mayGo,
+  isAllowed,
   stateDiagram,
 } from '../../../src/core/run/transitions.ts';
 import {
@@ -13,7 +13,7 @@ import {
   completedData,
   deferred,
   ended,
-  held,
+  blocking,
   lifecycleData,
   refused,
   retrying,
@@ -46,26 +46,26 @@ const expired: StepMessage = { on: 'resume', step: 0, event: { kind: 'timeout', 
 
 describe('decide', () => {
   test('a start takes a queued run of its attempt', () => {
-    expect(decide(queued(), start, other, NOW)).toEqual({ action: 'take', to: 'Starting' });
-    expect(decide(queued(), { on: 'start', attempt: 2 }, other, NOW)).toEqual({ action: 'ack' });
+    expect(decide(queued(), start, other, NOW)).toBe('take');
+    expect(decide(queued(), { on: 'start', attempt: 2 }, other, NOW)).toBe('ack');
   });
 
   test('a start before its time changes nothing', () => {
     const later = queued({ startAfter: new Date(NOW + 60_000).toISOString() });
-    expect(decide(later, start, other, NOW).action).toBe('ack');
-    expect(decide(later, start, other, NOW + 60_000).action).toBe('take');
+    expect(decide(later, start, other, NOW)).toBe('ack');
+    expect(decide(later, start, other, NOW + 60_000)).toBe('take');
   });
 
   test('the redelivery of the owning message does what its phase still owes, or takes over with the next epoch', () => {
-    expect(decide(queued(), { on: 'request' }, owner, NOW)).toEqual({ action: 'owe' });
-    expect(decide(starting, start, other, NOW)).toEqual({ action: 'take', to: 'Starting' });
-    expect(decide(waiting, start, other, NOW)).toEqual({ action: 'owe' });
-    expect(decide(ended(starting, { state: 'failed' }, NOW), start, other, NOW)).toEqual({ action: 'owe' });
+    expect(decide(queued(), { on: 'request' }, owner, NOW)).toBe('announce');
+    expect(decide(starting, start, other, NOW)).toBe('take');
+    expect(decide(waiting, start, other, NOW)).toBe('announce');
+    expect(decide(ended(starting, { state: 'failed' }, NOW), start, other, NOW)).toBe('announce');
     expect(taken(starting, 'Starting', { ...other, by: 'w3' }).fence).toEqual({ ...other, by: 'w3', epoch: 3 });
   });
 
   test('a start that is taken over knows the pod of a run that keeps its slot; an attempt that begins knows none', () => {
-    const keeping = held(starting, { pod, await: { terminal: true } }, { now: NOW });
+    const keeping = blocking(starting, { pod, await: { terminal: true } }, { now: NOW });
     expect(taken(keeping, 'Starting', { ...other, by: 'w3' })).toMatchObject({ pod, await: { terminal: true } });
     const counters = { userFailures: 1, infraFailures: 0, notBefore: NOW, untilGone: false };
     const again = retrying(keeping, { state: 'failed' }, undefined, counters);
@@ -74,58 +74,84 @@ describe('decide', () => {
   });
 
   test('a duplicate of the request changes nothing, whatever it says', () => {
-    expect(decide(queued(), { on: 'request' }, { stream: 'RUNS', seq: 99 }, NOW)).toEqual({ action: 'ack' });
+    expect(decide(queued(), { on: 'request' }, { stream: 'RUNS', seq: 99 }, NOW)).toBe('ack');
   });
 
   test('an event of the present step resumes, one of an older step changes nothing', () => {
     const message = { stream: 'STEPS', seq: 8 };
-    expect(decide(waiting, success, message, NOW)).toEqual({ action: 'take', to: 'Resuming' });
-    expect(decide(waiting, { ...success, step: 0 }, message, NOW)).toEqual({ action: 'ack' });
-    expect(decide(taken(waiting, 'Resuming', { ...other, by: 'w' }), success, message, NOW)).toEqual({ action: 'ack' });
-    expect(decide(ended(waiting, { state: 'succeeded' }, NOW), success, message, NOW)).toEqual({ action: 'drop' });
-    expect(decide(undefined, success, message, NOW)).toEqual({ action: 'drop' });
+    expect(decide(waiting, success, message, NOW)).toBe('take');
+    expect(decide(waiting, { ...success, step: 0 }, message, NOW)).toBe('ack');
+    expect(decide(taken(waiting, 'Resuming', { ...other, by: 'w' }), success, message, NOW)).toBe('ack');
+    expect(decide(ended(waiting, { state: 'succeeded' }, NOW), success, message, NOW)).toBe('drop');
+    expect(decide(undefined, success, message, NOW)).toBe('drop');
     // A wait for a start can be left over as well.
-    expect(decide(ended(waiting, { state: 'succeeded' }, NOW), start, message, NOW)).toEqual({ action: 'drop' });
+    expect(decide(ended(waiting, { state: 'succeeded' }, NOW), start, message, NOW)).toBe('drop');
   });
 
   test('only a queued run expires', () => {
-    expect(decide(queued(), expired, other, NOW)).toEqual({ action: 'end', to: 'Failed' });
-    expect(decide(waiting, { ...expired, step: 1 }, { stream: 'STEPS', seq: 8 }, NOW).action).toBe('ack');
+    expect(decide(queued(), expired, other, NOW)).toBe('end');
+    expect(decide(waiting, { ...expired, step: 1 }, { stream: 'STEPS', seq: 8 }, NOW)).toBe('ack');
   });
 
   test('a cancel ends, stops or marks, once', () => {
     const message = { stream: 'STEPS', seq: 9 };
     const cancel: StepMessage = { on: 'cancel' };
-    expect(decide(queued(), cancel, message, NOW)).toEqual({ action: 'end', to: 'Cancelled' });
-    expect(decide(waiting, cancel, message, NOW)).toEqual({ action: 'take', to: 'Resuming' });
-    expect(decide(starting, cancel, message, NOW)).toEqual({ action: 'mark' });
-    expect(decide({ ...starting, cancel: { at: NOW } }, cancel, message, NOW)).toEqual({ action: 'ack' });
-    expect(decide(ended(waiting, { state: 'succeeded' }, NOW), cancel, message, NOW)).toEqual({ action: 'ack' });
+    expect(decide(queued(), cancel, message, NOW)).toBe('end');
+    expect(decide(waiting, cancel, message, NOW)).toBe('take');
+    expect(decide(starting, cancel, message, NOW)).toBe('mark');
+    expect(decide({ ...starting, cancel: { at: NOW } }, cancel, message, NOW)).toBe('ack');
+    expect(decide(ended(waiting, { state: 'succeeded' }, NOW), cancel, message, NOW)).toBe('ack');
     const again = retrying(waiting, { state: 'failed' }, undefined, {
       userFailures: 1,
       infraFailures: 0,
       notBefore: NOW,
       untilGone: true,
     });
-    expect(decide(again, cancel, message, NOW)).toEqual({ action: 'take', to: 'Resuming' });
+    expect(decide(again, cancel, message, NOW)).toBe('take');
   });
 });
 
 describe('the table', () => {
+  const messages = ['request', 'start', 'resume', 'cancel'] as const;
+  const changes = OWNER_ROWS.map(({ on }) => on);
+
   test('lets nothing leave a terminal phase', () => {
     for (const phase of TERMINAL_PHASES)
       for (const to of PHASES)
-        for (const on of ['defer', 'later', 'retry', 'stop', 'end'] as const) expect(mayGo(phase, on, to)).toBe(false);
-    const leaving = TRANSITIONS.filter(
-      ({ from, to }) => to !== undefined && from.some((phase) => phase !== 'none' && isTerminal(phase)),
-    );
-    expect(leaving).toEqual([]);
+        for (const on of [...messages, ...changes])
+          expect(isAllowed(phase, on, to)).toBe(on === 'requeue' && to === phase);
+  });
+
+  test('lets a run begin with its request only, as Queued or Failed', () => {
+    const first = PHASES.filter((to) => isAllowed('none', 'request', to));
+    expect(first).toEqual(['Queued', 'Failed']);
+    for (const on of [...messages, ...changes])
+      for (const to of PHASES) if (on !== 'request') expect(isAllowed('none', on, to)).toBe(false);
+  });
+
+  test('lets what a message takes go into the phase of its step only, and a mark leave the phase as it is', () => {
+    const reached = (from: Phase, on: (typeof messages)[number]) => PHASES.filter((to) => isAllowed(from, on, to));
+    expect(reached('Queued', 'start')).toEqual(['Starting']);
+    expect(reached('Starting', 'start')).toEqual(['Starting']);
+    expect(reached('Deferred', 'start')).toEqual([]);
+    expect(reached('Queued', 'resume')).toEqual(['Failed']);
+    expect(reached('Deferred', 'resume')).toEqual(['Resuming']);
+    expect(reached('Queued', 'cancel')).toEqual(['Resuming', 'Cancelled']);
+    expect(reached('Starting', 'cancel')).toEqual(['Starting']);
+    expect(reached('Resuming', 'cancel')).toEqual(['Resuming']);
+  });
+
+  test('lets only a run that is being worked on wait, block, stop, repeat or end', () => {
+    for (const on of ['defer', 'block', 'stop', 'retry', 'end', 'postpone'] as const)
+      for (const from of ['Queued', 'Deferred'] as const)
+        for (const to of PHASES) expect(isAllowed(from, on, to)).toBe(false);
+    expect(isAllowed('Resuming', 'postpone', 'Queued')).toBe(false);
+    expect(isAllowed('Starting', 'block', 'Starting')).toBe(true);
+    expect(isAllowed('Starting', 'block', 'Deferred')).toBe(false);
   });
 
   test('reaches every phase', () => {
-    const reached = new Set<Phase>(
-      TRANSITIONS.flatMap(({ to }) => (to === undefined ? [] : typeof to === 'string' ? [to] : [...to])),
-    );
+    const reached = new Set([...MESSAGE_ROWS, ...OWNER_ROWS].flatMap(({ to = [] }) => to));
     expect([...reached].sort()).toEqual([...PHASES].sort());
   });
 
@@ -135,22 +161,23 @@ describe('the table', () => {
           [*] --> Queued: request
           [*] --> Failed: request
           Queued --> Starting: start
-          Queued --> Failed: expired
+          Queued --> Failed: expired, give up
           Deferred --> Resuming: resume, cancel
           Queued --> Cancelled: cancel
           Queued --> Resuming: cancel
           Starting --> Deferred: defer, stop
           Resuming --> Deferred: defer, stop
-          Starting --> Queued: later, retry
+          Starting --> Queued: postpone, retry
           Resuming --> Queued: retry
           Starting --> Succeeded: end
-          Starting --> Failed: end
+          Starting --> Failed: end, give up
           Starting --> Skipped: end
           Starting --> Cancelled: end
           Resuming --> Succeeded: end
-          Resuming --> Failed: end
+          Resuming --> Failed: end, give up
           Resuming --> Skipped: end
           Resuming --> Cancelled: end
+          Deferred --> Failed: give up
           Succeeded --> [*]
           Failed --> [*]
           Skipped --> [*]

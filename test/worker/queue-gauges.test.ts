@@ -10,7 +10,7 @@ import { worker } from '../../src/roles/worker.ts';
 import type { Work } from '../../src/run.ts';
 import { openTelemetry } from '../../src/telemetry.ts';
 import { natsUserPermissions, permissionsOf } from '../../src/wire/permissions.ts';
-import { queueWaiting$ } from '../../src/worker/upkeep/queue-waiting.ts';
+import { queueGauges$ } from '../../src/worker/upkeep/queue-gauges.ts';
 import { aNatsServer, anInstallation, sharedNatsServer } from '../support/nats-server.ts';
 import { PodWorld, scriptedOperator, worldCluster } from '../support/pod-world.ts';
 import { DEFAULTS } from '../support/defaults.ts';
@@ -53,7 +53,7 @@ async function aBench() {
       id,
       queues: QUEUES,
       installation: 'test',
-      lookAtQueuesMs: 50,
+      queueGaugesEveryMs: 50,
     };
     const operators = [scriptedOperator(world)];
     const end = begin(worker({ broker: own, clusters, operators, settings, log: SILENT_LOG, meter: telemetry.meter }));
@@ -112,7 +112,7 @@ test('a worker whose user may not ask works on, and says so once for each queue'
     observeSeconds: () => undefined,
   };
   const looked = firstValueFrom(looks$.pipe(take(8 * 5), count()), { defaultValue: 0 });
-  const asking = queueWaiting$({ broker, log, meter }, QUEUES, 20).subscribe();
+  const asking = queueGauges$({ broker, log, meter }, QUEUES, 20).subscribe();
   await looked;
   asking.unsubscribe();
   expect(told.sort()).toEqual(QUEUES.map((queue) => JSON.stringify({ queue })));
