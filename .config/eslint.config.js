@@ -124,9 +124,9 @@ const WALLS = {
     why: 'the ration of starts reaches the world through ports/',
   },
   worker: {
-    not: ['trigger', 'airflow', 'kubernetes', 'nats', 'local', 'client', 'roles', 'process', 'commands'],
+    not: ['airflow', 'kubernetes', 'nats', 'local', 'client', 'roles', 'process', 'commands'],
     libraries: ['nats', 'undici', '@kubernetes/client-node'],
-    why: 'the run protocol reaches the world through ports/',
+    why: "the run protocol reaches the world through ports/; blocking runs are the triggerer's pipeline with one wait",
   },
   airflow: {
     not: ['worker', 'kubernetes', 'nats', 'local', 'client', 'roles', 'process', 'commands'],

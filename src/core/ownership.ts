@@ -1,34 +1,34 @@
 /**
- * Which triggerer acts on which shard: values and time in, answers out. Every replica computes the same placement from the
- * replicas it hears; the compare-and-set of a claim decides between two that hear differently. A wrong view therefore gives
- * a duplicate (harmless: events carry ids) or a short gap, never a loss. @see spec protocol §7, nats-notes §6
+ * Which triggerer acts on which shard: a pure decision. Every replica computes the same placement from the heartbeats it
+ * receives; the compare-and-set of a claim decides between two that received different ones. A wrong view therefore gives
+ * a duplicate (harmless: events carry ids) or a short gap, never a loss. `src/wire/README.md`, "Ownership", has the protocol.
  */
 import { SHARDS } from './shard.ts';
 
-/** How often a replica says that it is there. */
+/** How often a replica publishes a heartbeat. */
 export const HEARTBEAT_MS = 500;
-/** A replica not heard for this long is dead to the others. */
+/** A replica without a heartbeat for this long counts as dead. */
 export const DEAD_AFTER_MS = 2_000;
-/** A replica that has not heard itself for this long stops acting: earlier than the others take over. */
+/** A replica that has not received its own heartbeat for this long stops acting: earlier than the others take over. */
 export const FENCED_AFTER_MS = 1_500;
-/** Nobody is declared dead in the first moments of a connection: after a server's restart all come back at different times. */
+/** No replica counts as dead in the first moments of a connection: after a server's restart all come back at different times. */
 export const GRACE_MS = 4_000;
 
 /**
- * How long a replica that does not see yet leaves the shards of a silent one that did: on a machine so busy that heartbeats are late,
- * it is late itself, and would only leave a gap.
+ * A replica whose watches are not synced waits this long before it claims the shards of a silent one whose watches were: an overloaded
+ * machine delays heartbeats and this replica alike.
  */
-export const BLIND_PATIENCE_MS = 10_000;
+export const UNSYNCED_CLAIM_DELAY_MS = 10_000;
 
-/** The owner that the last replica to leave writes: nobody, so that the next one need not wait for a death. */
-export const NOBODY = '';
+/** The owner that the last replica to leave writes, so that the next one need not wait until it counts as dead. */
+export const NO_OWNER = '';
 
-/** A replica's last word. */
-export interface Heard {
-  /** When it was heard, by the hearer's clock. */
+/** A replica's last heartbeat. */
+export interface LastHeartbeat {
+  /** When it was received, by the receiver's clock. */
   readonly at: number;
   readonly draining: boolean;
-  /** It knows who waits and sees their pods. One that does not yet, or no longer, is given nothing while another can act. */
+  /** It knows all subscriptions and sees their pods. One that does not yet, or no longer, is given nothing while another can act. */
   readonly ready: boolean;
 }
 
@@ -42,12 +42,12 @@ export interface HeldClaim {
 /** What one replica knows of all. */
 export interface View {
   readonly me: string;
-  readonly heard: ReadonlyMap<string, Heard>;
+  readonly heartbeats: ReadonlyMap<string, LastHeartbeat>;
   /** By shard. */
   readonly claims: ReadonlyMap<string, HeldClaim>;
   /** When the present connection came up; absent while there is none. */
   readonly connectedAt: number | undefined;
-  /** This replica has said goodbye. */
+  /** This replica leaves. */
   readonly draining: boolean;
 }
 
@@ -61,32 +61,33 @@ export interface WantedClaim {
 const inGrace = ({ connectedAt }: View, now: number): boolean =>
   connectedAt === undefined || now - connectedAt < GRACE_MS;
 
-/** Whether this replica must not act, having not heard itself. A process that was frozen finds itself fenced when it wakes. */
+/** Whether this replica must not act, since it does not receive its own heartbeats. A process that was frozen finds itself fenced when it wakes. */
 export function isFenced(lastEchoAt: number | undefined, now: number): boolean {
   return lastEchoAt === undefined || now - lastEchoAt > FENCED_AFTER_MS;
 }
 
 /**
- * The replicas among which shards are placed, sorted: those that are ready, or all where none is. In the grace time whoever holds a
- * claim counts as alive, heard or not, unless it said goodbye.
+ * The replicas among which shards are placed, sorted: those that are ready, or all where none is. In the grace time the holder of a
+ * claim counts as alive, with or without a heartbeat, unless it announced that it leaves.
  */
 export function liveReplicas(view: View, now: number): readonly string[] {
   const live = new Set<string>();
-  for (const [replica, { at, draining }] of view.heard) if (!draining && now - at <= DEAD_AFTER_MS) live.add(replica);
+  for (const [replica, { at, draining }] of view.heartbeats)
+    if (!draining && now - at <= DEAD_AFTER_MS) live.add(replica);
   if (inGrace(view, now)) {
     for (const { owner } of view.claims.values()) {
-      if (owner !== NOBODY && view.heard.get(owner)?.draining !== true) live.add(owner);
+      if (owner !== NO_OWNER && view.heartbeats.get(owner)?.draining !== true) live.add(owner);
     }
   }
   if (view.draining) live.delete(view.me);
-  // Make before break: who has not read all that waits would leave a gap where another acts already.
-  const ready = [...live].filter((replica) => view.heard.get(replica)?.ready !== false);
+  // Make before break: one that has not read all subscriptions would leave a gap where another acts already.
+  const ready = [...live].filter((replica) => view.heartbeats.get(replica)?.ready !== false);
   return (ready.length > 0 ? ready : [...live]).sort();
 }
 
-/** The instant at which the next replica turns dead, or the grace time ends, if nothing more is heard: look again then. */
+/** The instant at which the next replica turns dead, or the grace time ends, if nothing more is received: look again then. */
 export function nextChangeAt(view: View, now: number): number | undefined {
-  const deaths = [...view.heard.values()].map(({ at }) => at + DEAD_AFTER_MS + 1);
+  const deaths = [...view.heartbeats.values()].map(({ at }) => at + DEAD_AFTER_MS + 1);
   const ends = view.connectedAt === undefined ? deaths : [...deaths, view.connectedAt + GRACE_MS];
   const ahead = ends.filter((at) => at > now);
   return ahead.length === 0 ? undefined : Math.min(...ahead);
@@ -116,16 +117,17 @@ export function ownerOf(shard: string, replicas: readonly string[]): string | un
 }
 
 /**
- * The claims this replica should make now: shards placed on it that another holds, or nobody. The loser, if it lives, goes
+ * The claims this replica should make now: shards placed on it that another holds, or none. The loser, if it lives, goes
  * on until it sees the claim, so that there is no gap.
  */
 export function wantedClaims(view: View, now: number): readonly WantedClaim[] {
   if (view.draining || view.connectedAt === undefined) return [];
   const live = liveReplicas(view, now);
   if (!live.includes(view.me)) return [];
-  const isBlind = view.heard.get(view.me)?.ready === false;
-  const sawLately = ({ ready, draining, at }: Heard): boolean => ready && !draining && now - at <= BLIND_PATIENCE_MS;
-  if (isBlind && [...view.heard.values()].some(sawLately)) return [];
+  const isUnsynced = view.heartbeats.get(view.me)?.ready === false;
+  const sawLately = ({ ready, draining, at }: LastHeartbeat): boolean =>
+    ready && !draining && now - at <= UNSYNCED_CLAIM_DELAY_MS;
+  if (isUnsynced && [...view.heartbeats.values()].some(sawLately)) return [];
   return SHARDS.flatMap((shard) => {
     const held = view.claims.get(shard);
     if (held?.owner === view.me || ownerOf(shard, live) !== view.me) return [];

@@ -1,20 +1,22 @@
-/** Pods of the installation that no run waits for. Whether that is right, a worker reads in the run's state. @see spec protocol §7 "Orphans" */
+/** Pods of the installation that no run waits for. Whether that is right, a worker reads in the run's state. */
+import { interval, map, merge, mergeMap, type Observable, tap } from 'rxjs';
 import type { PodProjection } from '../core/pod/projection.ts';
 import { shardOf } from '../core/shard.ts';
-import { TimingWheel } from '../core/timing-wheel.ts';
+import { SLOT_MS, TimingWheel } from '../core/timing-wheel.ts';
 import { queueOfPod, runOfPod } from '../wire/pods.ts';
 import type { RunKey } from '../wire/subjects.ts';
-import type { OrphanReport } from './actions.ts';
-import type { WatchSignal } from './pod-book.ts';
-import type { Acting } from './waiting-runs.ts';
+import type { OrphanReport } from './firing.ts';
+import type { Acting } from './trigger-state.ts';
+import type { Waits } from './waits.ts';
+import type { KnownPods, WatchSignal } from './watched-pods.ts';
 
 /** Settings of the reports. */
 export interface OrphanSettings {
-  /** How long a pod must be without a subscription; doubled with each report up to ten times. Default 60,000. */
+  /** How long a pod must be without a subscription, milliseconds; doubled with each report up to ten times. Default 60,000. */
   readonly orphanAfterMs?: number;
   /** Queue to report to where the pod does not name one. */
   readonly defaultQueue: string;
-  /** Told once of each pod whose annotations name a run that cannot be: nothing is said of such a pod. */
+  /** Called once for each pod whose annotations name an impossible run; such a pod is never reported. */
   readonly misnamed?: (pod: PodProjection) => void;
 }
 
@@ -25,44 +27,42 @@ interface Candidate {
   reports: number;
 }
 
-/** The pods nobody waits for. An entry ends when the pod does, when a run waits for it, or when its run has had its answer. */
+/** Pods without a subscription. An entry ends when the pod does, when a run waits for it, or when its run has ended and the pod is marked. */
 export class Orphans {
   /** When to look at a pod again, by uid. */
-  readonly wheel: TimingWheel<string>;
+  readonly #wheel: TimingWheel<string>;
   readonly #candidates = new Map<string, Candidate>();
   readonly #acting: Acting;
-  readonly #isWaitedFor: (uid: string) => boolean;
+  readonly #waits: Pick<Waits, 'ofPod'>;
   readonly #afterMs: number;
   readonly #defaultQueue: string;
   readonly #misnamed: (pod: PodProjection) => void;
-  /** Uids of the pods that are there and name no run that could be. */
-  readonly #told = new Set<string>();
+  /** Uids of the misnamed pods that exist. */
+  readonly #reported = new Set<string>();
 
-  constructor(acting: Acting, isWaitedFor: (uid: string) => boolean, now: number, settings: OrphanSettings) {
-    this.wheel = new TimingWheel(now);
+  constructor(acting: Acting, waits: Pick<Waits, 'ofPod'>, now: number, settings: OrphanSettings) {
+    this.#wheel = new TimingWheel(now);
     this.#acting = acting;
-    this.#isWaitedFor = isWaitedFor;
+    this.#waits = waits;
     this.#afterMs = settings.orphanAfterMs ?? 60_000;
     this.#defaultQueue = settings.defaultQueue;
     this.#misnamed = settings.misnamed ?? (() => undefined);
   }
 
-  get size(): number {
-    return this.#candidates.size;
+  /** A watch showed something. */
+  podChanged({ signal }: WatchSignal, now: number): void {
+    if (signal.kind === 'pod') this.seen(signal.pod, now);
+    if (signal.kind !== 'gone') return;
+    this.#forget(signal.pod.uid);
+    this.#reported.delete(signal.pod.uid);
   }
 
-  /** A watch said something about a pod. */
-  pod({ signal }: WatchSignal, now: number): void {
-    if (signal.kind === 'gone') {
-      this.#forget(signal.pod.uid);
-      this.#told.delete(signal.pod.uid);
-    }
-    if (signal.kind !== 'pod') return;
-    const { pod } = signal;
+  /** A pod was changed, or its run stopped waiting for it: from now on a run has to wait for it, or it has to end. */
+  seen(pod: PodProjection, now: number): void {
     const known = this.#candidates.get(pod.uid);
     const run = pod.alreadyChecked || this.#isWaitedFor(pod.uid) ? undefined : this.#runOf(pod);
     if (run === undefined) {
-      this.#forget(pod.uid);
+      if (known !== undefined) this.#forget(pod.uid);
       return;
     }
     this.#candidates.set(pod.uid, {
@@ -71,43 +71,36 @@ export class Orphans {
       shard: known?.shard ?? shardOf(run),
       reports: known?.reports ?? 0,
     });
-    if (known === undefined) this.wheel.schedule(pod.uid, now + this.#afterMs);
+    if (known === undefined) this.#wheel.schedule(pod.uid, now + this.#afterMs);
   }
 
-  /** A run stopped waiting for this pod: from now on it has to be gone, or to be waited for again. */
-  released(pod: PodProjection, now: number): void {
-    this.pod({ scope: { connection: pod.connection, namespace: undefined }, signal: { kind: 'pod', pod } }, now);
-  }
-
-  /** The wheel turned. */
-  due(uids: readonly string[], now: number): readonly OrphanReport[] {
-    return uids.flatMap((uid) => {
+  /** Reports that are due. `isComplete`: all subscriptions are known; before that, a pod without one is not reported. */
+  due(isComplete: boolean, now: number): readonly OrphanReport[] {
+    return this.#wheel.turn(now).flatMap((uid) => {
       const candidate = this.#candidates.get(uid);
       if (candidate === undefined) return [];
-      if (this.#isWaitedFor(uid)) {
+      if (isComplete && this.#isWaitedFor(uid)) {
         this.#forget(uid);
         return [];
       }
       const { pod, run, shard, reports } = candidate;
-      this.wheel.schedule(uid, now + Math.min(2 ** (reports + 1), 10) * this.#afterMs);
-      if (!this.#acting.mayAct(shard, now)) return [];
+      this.#wheel.schedule(uid, now + (isComplete ? Math.min(2 ** (reports + 1), 10) : 1) * this.#afterMs);
+      if (!isComplete || !this.#acting.mayAct(shard, now)) return [];
       candidate.reports += 1;
       const id = `orphan:${uid}:${String(reports)}`;
       return [{ kind: 'orphan', run, queue: queueOfPod(pod, this.#defaultQueue), id, pod } as const];
     });
   }
 
-  /** The wheel turned too early to say anything: look again later. */
-  later(uids: readonly string[], now: number): readonly OrphanReport[] {
-    for (const uid of uids) if (this.#candidates.has(uid)) this.wheel.schedule(uid, now + this.#afterMs);
-    return [];
+  #isWaitedFor(uid: string): boolean {
+    return this.#waits.ofPod(uid) !== undefined;
   }
 
   #runOf(pod: PodProjection): RunKey | undefined {
     const run = runOfPod(pod);
     const isNamed = pod.tenant !== undefined && pod.runId !== undefined;
-    if (run === undefined && isNamed && !this.#told.has(pod.uid)) {
-      this.#told.add(pod.uid);
+    if (run === undefined && isNamed && !this.#reported.has(pod.uid)) {
+      this.#reported.add(pod.uid);
       this.#misnamed(pod);
     }
     return run;
@@ -115,6 +108,51 @@ export class Orphans {
 
   #forget(uid: string): void {
     this.#candidates.delete(uid);
-    this.wheel.cancel(uid);
+    this.#wheel.cancel(uid);
   }
+}
+
+/**
+ * Reports of pods that no run has waited for since a while, again and again with growing pauses. Never ends.
+ *
+ * ```
+ * pods$       ──p1────────────────────────p1(gone)──
+ * released$   ────────p2────────────────────────────   its run waits no longer
+ * out         ──────────────p1────p2────────────────   60 s after each
+ * ```
+ */
+export function orphanReports$(
+  orphans: Orphans,
+  {
+    pods$,
+    pods,
+    waits,
+    isComplete,
+    now,
+  }: {
+    readonly pods$: Observable<WatchSignal>;
+    readonly pods: KnownPods;
+    readonly waits: Pick<Waits, 'released$'>;
+    /** All subscriptions are known. */
+    readonly isComplete: () => boolean;
+    readonly now: () => number;
+  },
+): Observable<OrphanReport> {
+  const none: readonly OrphanReport[] = [];
+  return merge(
+    pods$.pipe(
+      tap((signal) => {
+        orphans.podChanged(signal, now());
+      }),
+      map(() => none),
+    ),
+    waits.released$.pipe(
+      map((uid) => {
+        const pod = pods.pod(uid);
+        if (pod !== undefined) orphans.seen(pod, now());
+        return none;
+      }),
+    ),
+    interval(SLOT_MS).pipe(map(() => orphans.due(isComplete(), now()))),
+  ).pipe(mergeMap((reports) => reports));
 }

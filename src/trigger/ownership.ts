@@ -25,14 +25,14 @@ import {
 } from 'rxjs';
 import {
   FENCED_AFTER_MS,
-  type Heard,
   HEARTBEAT_MS,
   heldShards,
   type HeldClaim,
   isFenced,
+  type LastHeartbeat,
   liveReplicas,
   nextChangeAt,
-  NOBODY,
+  NO_OWNER,
   type View,
   type WantedClaim,
   wantedClaims,
@@ -41,30 +41,30 @@ import type { Log, Meter } from '../ports/ambient.ts';
 import type { Membership } from '../ports/broker.ts';
 import { WIRE_VERSION } from '../core/wire-version.ts';
 import { keys } from '../wire/subjects.ts';
-import type { HeartbeatFacts } from './health.ts';
+import type { Heartbeat } from '../wire/presence.ts';
 
-/** All shards are looked at again this often, whatever was heard. */
+/** All shards are looked at again this often, whatever was received. */
 const LOOK_AGAIN_MS = 1_000;
 /** Claims under way at a time. */
 const CLAIM_CREDITS = 32;
-/** A leaver goes on this long for its shards to be taken over; then it leaves them. */
+/** A replica that leaves acts on this long for its shards to be taken over; then it releases them. */
 export const HAND_OVER_MS = 700;
 
 const SHARD_KEY_PREFIX = keys.shard('');
 
-/** Which shards this replica may act on; asked at the very moment of acting, since a frozen process wakes with an old answer. */
+/** Which shards this replica may act on; asked at the moment of acting, since a frozen process wakes with an old answer. */
 export class Ownership {
   #held: ReadonlySet<string> = new Set();
   #lastEchoAt: number | undefined;
   #actingSince = 0;
-  /** Somebody was told no since the last update, for being fenced: what he would have done has to be looked at again. */
+  /** `mayAct` refused since the last update because of fencing: what was refused has to be looked at again. */
   #hasRefused = false;
 
   /** Shards whose last seen claim names this replica. */
   get held(): ReadonlySet<string> {
     return this.#held;
   }
-  /** When this replica last heard itself. */
+  /** When this replica last received its own heartbeat, epoch milliseconds. */
   get lastEchoAt(): number | undefined {
     return this.#lastEchoAt;
   }
@@ -83,7 +83,7 @@ export class Ownership {
 
   /** Takes in the newest view; gives the shards that may be acted on now and could not be before. */
   update(held: ReadonlySet<string>, lastEchoAt: number | undefined, now: number): ReadonlySet<string> {
-    // By what was said too: the clock may have been set back a little in between.
+    // What was refused counts, too: the clock may have been set back a little in between.
     const wasFenced = this.#hasRefused || isFenced(this.#lastEchoAt, now);
     const before = wasFenced ? new Set<string>() : this.#held;
     if (!isFenced(lastEchoAt, now)) {
@@ -96,6 +96,9 @@ export class Ownership {
   }
 }
 
+/** What a heartbeat carries beside membership: enough for `status --triggerers`. */
+export type HeartbeatFacts = Omit<Heartbeat, 'v' | 'replica' | 'draining' | 'at' | 'shards'>;
+
 /** What membership is made of. */
 export interface OwnershipInputs {
   readonly me: string;
@@ -103,7 +106,7 @@ export interface OwnershipInputs {
   readonly connected$: Observable<boolean>;
   readonly stop$: Observable<unknown>;
   readonly now: () => number;
-  /** What a heartbeat tells beside being there. */
+  /** What a heartbeat carries beside membership. */
   readonly facts: () => HeartbeatFacts;
   readonly log: Log;
   readonly meter: Meter;
@@ -116,18 +119,18 @@ export interface OwnershipInputs {
  * heartbeats$  ─a──b──a──b──a─────a─────a──      b dies
  * claims$      ─s────────────────────c──────
  * connected$   t────────────────────────────
- * looks        ─x──x──x──x──x─────x──x──x───     on each word, each second, and when the next replica turns dead
+ * looks        ─x──x──x──x──x─────x──x──x───     on each change, each second, and when the next replica turns dead
  * claims made  ─────────────────────▲            by compare-and-set; the loser acts until it sees them
  * out          ─o────────────────────o──────     shards begun
  * ```
  *
- * After `stop$` it says goodbye (others take over at once), acts on until its shards are claimed, at most `HAND_OVER_MS`, and
+ * After `stop$` it announces that it leaves (others take over at once), acts on until its shards are claimed, at most `HAND_OVER_MS`, and
  * completes. Errors of a claim are a reason to try at the next look, never to end.
  */
 export function takenOverShards$(ownership: Ownership, inputs: OwnershipInputs): Observable<ReadonlySet<string>> {
   const { me, membership, connected$, stop$, now, facts, log, meter } = inputs;
   return defer(() => {
-    const heard = new Map<string, Heard>();
+    const heartbeats = new Map<string, LastHeartbeat>();
     const claims = new Map<string, HeldClaim>();
     const underWay = new Set<string>();
     let connectedAt: number | undefined;
@@ -135,8 +138,8 @@ export function takenOverShards$(ownership: Ownership, inputs: OwnershipInputs):
     let isSynced = false;
     let draining = false;
 
-    const view = (): View => ({ me, heard, claims, connectedAt, draining });
-    const beat = (): void => {
+    const view = (): View => ({ me, heartbeats, claims, connectedAt, draining });
+    const sendHeartbeat = (): void => {
       membership.publishHeartbeat({
         v: WIRE_VERSION,
         replica: me,
@@ -153,8 +156,8 @@ export function takenOverShards$(ownership: Ownership, inputs: OwnershipInputs):
 
     const heartbeats$ = membership.heartbeats$.pipe(
       tap(({ replica, draining: leaving, at, ready = true }) => {
-        // The own word counts from when it was said: an echo that waited in a socket while this process was frozen proves nothing.
-        heard.set(replica, { at: replica === me ? Math.min(at, now()) : now(), draining: leaving, ready });
+        // The own heartbeat counts from when it was sent: an echo that waited in a socket while this process was frozen proves nothing.
+        heartbeats.set(replica, { at: replica === me ? Math.min(at, now()) : now(), draining: leaving, ready });
         if (replica === me) lastEchoAt = Math.max(lastEchoAt ?? 0, Math.min(at, now()));
       }),
     );
@@ -178,12 +181,12 @@ export function takenOverShards$(ownership: Ownership, inputs: OwnershipInputs):
       take(1),
       tap(() => {
         draining = true;
-        beat();
+        sendHeartbeat();
       }),
     );
-    const beats$ = timer(0, HEARTBEAT_MS).pipe(tap(beat), ignoreElements());
+    const sentHeartbeats$ = timer(0, HEARTBEAT_MS).pipe(tap(sendHeartbeat), ignoreElements());
 
-    /** One compare-and-set; what came of it is seen at once, not only when the watch tells. */
+    /** One compare-and-set; its outcome counts at once, not only when the watch shows it. */
     const claimed$ = ({ shard, epoch, expectedRevision }: WantedClaim, owner: string): Observable<undefined> =>
       defer(async () => {
         const revision = await membership.claim(keys.shard(shard), { owner, epoch }, expectedRevision);
@@ -198,7 +201,7 @@ export function takenOverShards$(ownership: Ownership, inputs: OwnershipInputs):
         return undefined;
       }).pipe(
         catchError((error: unknown) => {
-          log.debug({ shard, err: error }, 'a shard was not claimed; tried again');
+          log.debug({ shard, err: error }, 'claiming a shard failed; it is retried');
           return EMPTY;
         }),
       );
@@ -231,13 +234,13 @@ export function takenOverShards$(ownership: Ownership, inputs: OwnershipInputs):
     const begun$ = merge(changes$, claiming$).pipe(
       map(() => {
         const begun = ownership.update(heldShards(view()), lastEchoAt, now());
-        // Left: whoever else lives has what was ours.
+        // Left: the other replicas have what was ours, or there are none.
         const isLeft = draining && (ownership.held.size === 0 || liveReplicas(view(), now()).length === 0);
         return { begun, isLeft };
       }),
       tap(() => {
-        forgetLongDead(heard, now());
-        settleHeard(heard, now());
+        forgetLongDead(heartbeats, now());
+        notInFuture(heartbeats, now());
         lastEchoAt = notAfter(lastEchoAt, now());
         connectedAt = notAfter(connectedAt, now());
         meter.gauge('shards_owned', ownership.held.size);
@@ -246,32 +249,32 @@ export function takenOverShards$(ownership: Ownership, inputs: OwnershipInputs):
       map(({ begun }) => begun),
       filter((shards) => shards.size > 0),
     );
-    /** The last to leave says so, or its successor would wait for its death. */
+    /** The last to leave releases its shards, or its successor would wait until it counts as dead. */
     const released$ = defer(() => (liveReplicas(view(), now()).length > 0 ? EMPTY : from(ownership.held))).pipe(
       mergeMap((shard) => {
         const held = claims.get(shard);
         if (held === undefined) return EMPTY;
-        return claimed$({ shard, epoch: held.epoch + 1, expectedRevision: held.revision }, NOBODY);
+        return claimed$({ shard, epoch: held.epoch + 1, expectedRevision: held.revision }, NO_OWNER);
       }, CLAIM_CREDITS),
       ignoreElements(),
       takeUntil(timer(HAND_OVER_MS)),
     );
     return concat(
-      merge(begun$, beats$.pipe(takeUntil(stop$))).pipe(takeUntil(stop$.pipe(take(1), delay(HAND_OVER_MS)))),
+      merge(begun$, sentHeartbeats$.pipe(takeUntil(stop$))).pipe(takeUntil(stop$.pipe(take(1), delay(HAND_OVER_MS)))),
       released$,
     );
   });
 }
 
-/** After the clock was set back, what was heard would count as fresh until then, and a death would go unnoticed. */
-function settleHeard(heard: Map<string, Heard>, now: number): void {
-  for (const [replica, last] of heard) if (last.at > now) heard.set(replica, { ...last, at: now });
+/** After the clock was set back, a heartbeat from the future would count as fresh until then, and a death would go unnoticed. */
+function notInFuture(heartbeats: Map<string, LastHeartbeat>, now: number): void {
+  for (const [replica, last] of heartbeats) if (last.at > now) heartbeats.set(replica, { ...last, at: now });
 }
 
 const notAfter = (at: number | undefined, now: number): number | undefined =>
   at === undefined ? undefined : Math.min(at, now);
 
-/** A replica that is long dead is no longer remembered; the map is bounded by those heard within a minute. */
-function forgetLongDead(heard: Map<string, Heard>, now: number): void {
-  for (const [replica, { at }] of heard) if (now - at > 40 * FENCED_AFTER_MS) heard.delete(replica);
+/** A replica that is long dead is forgotten; the map is bounded by the replicas of the last minute. */
+function forgetLongDead(heartbeats: Map<string, LastHeartbeat>, now: number): void {
+  for (const [replica, { at }] of heartbeats) if (now - at > 40 * FENCED_AFTER_MS) heartbeats.delete(replica);
 }

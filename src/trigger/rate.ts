@@ -1,4 +1,4 @@
-/** An even rate with a second's worth of burst: instants handed out as reservations, so that nothing is queued to obey it. */
+/** An even rate with a burst of one second: gives instants as reservations, so that no queue is needed to keep it. */
 export class Rate {
   readonly #spacingMs: number;
   readonly #burstMs: number;
@@ -10,7 +10,7 @@ export class Rate {
     this.#burstMs = 1_000 - this.#spacingMs;
   }
 
-  /** The earliest instant that is free, reserved for the caller: `now` itself while under the rate. */
+  /** The earliest free instant, reserved for the caller: `now` itself while below the rate. Epoch milliseconds. */
   reserve(now: number): number {
     // A clock that was set back must not leave reservations hours ahead.
     if (this.#dueAt - now > 3_600_000) this.#dueAt = now;

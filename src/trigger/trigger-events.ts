@@ -1,96 +1,73 @@
-import {
-  catchError,
-  defer,
-  EMPTY,
-  expand,
-  map,
-  merge,
-  mergeMap,
-  type Observable,
-  type ObservableInput,
-  of,
-} from 'rxjs';
+import { catchError, defer, EMPTY, expand, filter, interval, map, merge, mergeMap, of, share } from 'rxjs';
+import type { Observable, ObservableInput } from 'rxjs';
+import type { PodProjection, PodRef } from '../core/pod/projection.ts';
+import { SLOT_MS } from '../core/timing-wheel.ts';
 import type { GateChange, SubscriptionChange } from '../ports/stores.ts';
-import type { Action, Check, Checked } from './actions.ts';
-import { dueBatches$ } from './due-batches.ts';
-import type { Orphans } from './orphans.ts';
-import type { PodBook, WatchSignal } from './pod-book.ts';
-import type { WaitingRuns } from './waiting-runs.ts';
+import type { Check, CheckAnswer } from './absence-checks.ts';
+import type { Effect } from './look.ts';
+import type { TriggerState } from './trigger-state.ts';
+import type { WatchSignal } from './watched-pods.ts';
 
 /** What the pipeline merges. None of them ends by itself. */
 export interface TriggerInputs {
   readonly subscriptions$: Observable<SubscriptionChange | GateChange>;
-  /** Already taken in by the book. */
   readonly pods$: Observable<WatchSignal>;
   /** Shards that this replica begins to act on. */
-  readonly takenOver$: Observable<ReadonlySet<string>>;
+  readonly shardsTakenOver$: Observable<ReadonlySet<string>>;
 }
 
-/** The memories that the pipeline reads and writes; nobody else writes them. */
-export interface TriggerMemory {
-  readonly book: PodBook;
-  readonly runs: WaitingRuns;
-  readonly orphans: Orphans;
+/** The pipeline's clock (epoch milliseconds), and its one way to ask the API: the pod as it is now, `undefined` where it is gone. */
+export interface TriggerDeps {
+  readonly now: () => number;
+  readonly findPod$: (pod: PodRef) => ObservableInput<PodProjection | undefined>;
 }
 
 /**
- * The product's idea: who waits ⊕ what happens ⊕ what time it is → what to say to the workers.
+ * The idea of this program: who waits ⊕ what happens to their pods ⊕ what time it is → trigger events.
  *
  * ```
- * subscriptions$   ──s1────s2───────────────────────────────
- * pods$            ─────p1─────────p2(ended)────────────────
- * takenOver$       o────────────────────────────────────────
- * due batches      ───────────────────────[s1]──────────────   deadlines, logging interval, repeats
- *                         judge(subscription, pod, now)
- * out              ────────────────f2──────f1───────────────   fire, check (GET, whose answer is judged again), orphan
+ * subscriptions$     ──s1────s2──────────────────────────────────────
+ * pods$              ─────p1─────────p2(ended)───────────────────────
+ * shardsTakenOver$   o───────────────────────────────────────────────
+ * deadlines          ────────────────────────[s1]────────────────────   startBy, timeoutAt, expireAt, repeats
+ * logging interval   ──────────────────────────────────[s3]──────────
+ *                          look(wait, pod and watch, now)
+ * out                ────────────────f2──────c1──f1────f3────────────   fire; check (a GET, whose answer is looked at, too)
  * ```
  *
  * One map look-up per pod change, whatever the number of waiting runs. It keeps no queue: what it gives is bounded by the
- * number of subscriptions between two repeats, and `published$` keeps one word per run.
+ * number of subscriptions between two repeats. Never ends and never errors.
  */
 export function triggerEvents$(
-  { subscriptions$, pods$, takenOver$ }: TriggerInputs,
-  { book, runs, orphans }: TriggerMemory,
-  { now, ask$ }: { readonly now: () => number; readonly ask$: (check: Check) => ObservableInput<Checked['answer']> },
-): Observable<Action> {
-  let isComplete = false;
-
-  const subscription = (change: SubscriptionChange | GateChange): readonly Action[] => {
-    if (change.kind === 'queue' || change.kind === 'concurrencySlots') return runs.gate(change, now());
-    if (change.kind === 'synced') {
-      isComplete = true;
-      return runs.complete(now());
-    }
-    if (change.kind === 'alive') return [];
-    const before = runs.podOf(change.run);
-    const actions = runs.subscription(change, now());
-    const released = before === undefined || runs.isWaitedFor(before) ? undefined : book.pod(before);
-    if (released !== undefined) orphans.released(released, now());
-    return actions;
-  };
-  const pod = (signal: WatchSignal): readonly Action[] => {
-    orphans.pod(signal, now());
-    return runs.pod(signal, now());
-  };
-  const checked$ = (check: Check): Observable<Action> =>
-    defer(() => ask$(check)).pipe(
-      // Nothing learnt: an API that does not answer never ends a run.
-      catchError(() => of({ kind: 'failed' } as const)),
-      mergeMap((answer) => runs.checked({ run: check.run, uid: check.pod.uid, answer }, now())),
+  { subscriptions$, pods$, shardsTakenOver$ }: TriggerInputs,
+  state: TriggerState,
+  { now, findPod$ }: TriggerDeps,
+): Observable<Effect> {
+  const ticks$ = interval(SLOT_MS).pipe(map(now), share());
+  const looked$ = (runs$: Observable<readonly string[]>): Observable<Effect> =>
+    runs$.pipe(
+      map((runs) => state.look(runs, now())),
+      filter(({ length }) => length > 0),
+      mergeMap((effects) => effects),
+    );
+  const checked$ = (check: Check): Observable<readonly string[]> =>
+    defer(() => findPod$(check.pod)).pipe(
+      map((pod): CheckAnswer => (pod === undefined ? { kind: 'absent' } : { kind: 'present', pod })),
+      // An API that does not answer never ends a run.
+      catchError(() => of<CheckAnswer>({ kind: 'failed' })),
+      map((answer) => state.checked(check, answer, now())),
     );
 
   return merge(
-    subscriptions$.pipe(map(subscription)),
-    pods$.pipe(map(pod)),
-    takenOver$.pipe(map((shards) => runs.takenOver(shards, now()))),
-    dueBatches$(runs.wheel, now).pipe(map((keys) => runs.due(keys, now()))),
-    // Before all subscriptions are known, a pod without one says nothing.
-    dueBatches$(orphans.wheel, now).pipe(
-      map((uids) => (isComplete ? orphans.due(uids, now()) : orphans.later(uids, now()))),
-    ),
+    subscriptions$.pipe(map((change) => state.subscriptionChanged(change, now()))),
+    pods$.pipe(map((signal) => state.podChanged(signal))),
+    shardsTakenOver$.pipe(map((shards) => state.waits.ofShards(shards))),
+    ticks$.pipe(map((at) => state.queues.due(at))),
+    ticks$.pipe(map((at) => state.deadlines.turn(at))),
+    ticks$.pipe(map((at) => state.logging.turn(at))),
   ).pipe(
-    mergeMap((actions: readonly Action[]) => actions),
-    // Without a limit here: WaitingRuns has at most 20 GETs under way, and a limit would hold the other actions back.
-    expand((action) => (action.kind === 'check' ? checked$(action) : EMPTY)),
+    looked$,
+    // No limit here: at most 20 GETs are under way, and a limit would hold the other effects back.
+    expand((effect) => (effect.kind === 'check' ? looked$(checked$(effect)) : EMPTY)),
   );
 }

@@ -5,31 +5,31 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { filter, map, share, type Observable, type Subscription as Running, NEVER, from, merge } from 'rxjs';
+import { filter, map, share, type Observable, type Subscription as Running } from 'rxjs';
 import { SHARDS } from '../../src/core/shard.ts';
 import { openClusters } from '../../src/kubernetes/clusters.ts';
 import type { PodSignal } from '../../src/ports/cluster.ts';
-import { Orphans } from '../../src/trigger/orphans.ts';
+import { orphanReports$, Orphans } from '../../src/trigger/orphans.ts';
 import { Ownership } from '../../src/trigger/ownership.ts';
-import { PodBook } from '../../src/trigger/pod-book.ts';
 import { triggerEvents$ } from '../../src/trigger/trigger-events.ts';
-import { WaitingRuns } from '../../src/trigger/waiting-runs.ts';
-import { watchedPods$, watchScopes } from '../../src/trigger/watched-pods.ts';
+import { TriggerState } from '../../src/trigger/trigger-state.ts';
+import { WatchedPods, watchedPods$, watchScopes } from '../../src/trigger/watched-pods.ts';
+import { NEVER, from, merge } from 'rxjs';
 import { aPut } from '../support/builders.ts';
+import { DEFAULTS } from '../support/defaults.ts';
 import { startScript } from '../support/processes.ts';
 import { benchFlags, reportOf } from './report.ts';
 import { until } from './runs.ts';
-import { DEFAULTS } from '../support/defaults.ts';
 
 const { runs: rounds, waiting, changes } = benchFlags({ waiting: 10_000, changes: 100_000 });
 const FEW = 2_000;
 using report = reportOf('decode', 'this process');
 const meter = { count: () => undefined, gauge: () => undefined, observeSeconds: () => undefined };
 
-/** Starts a server of so many changes, gives its pods' signals, and tells events per processor second and per second. */
+/** Starts a server of so many changes, gives its pods' signals to a pipeline, and measures events per processor second and per second. */
 async function measured(
   count: number,
-  pipeline: (pods$: Observable<PodSignal>, told: () => void) => Running,
+  pipeline: (pods$: Observable<PodSignal>, counted: () => void) => Running,
 ): Promise<{ readonly perCpuSecond: number; readonly perSecond: number }> {
   const directory = await mkdtemp(join(tmpdir(), 'reentry-decode-'));
   await using server = startScript(new URL('event-server.ts', import.meta.url), [String(waiting), String(count)]);
@@ -68,12 +68,13 @@ const oursWall: number[] = [];
 const naive: number[] = [];
 for (let round = 0; round < rounds; round += 1) {
   const scopes = watchScopes(['default'], ['bench']);
-  const one = await measured(changes, (pods$, told) => {
-    const book = new PodBook(scopes);
+  const one = await measured(changes, (pods$, counted) => {
+    const pods = new WatchedPods(scopes);
     const ownership = new Ownership();
     ownership.update(new Set(SHARDS), Infinity, 0);
-    const runs = new WaitingRuns(book, ownership, Date.now(), DEFAULTS.triggerer);
-    const orphans = new Orphans(ownership, (uid) => runs.isWaitedFor(uid), Date.now(), { defaultQueue: 'default' });
+    const state = new TriggerState(pods, ownership, Date.now(), DEFAULTS.triggerer);
+    const { waits } = state;
+    const orphans = new Orphans(ownership, waits, Date.now(), { defaultQueue: 'default' });
     const subscriptions$ = from(
       Array.from({ length: waiting }, (_, n) => {
         const pod = { connection: 'default', namespace: 'bench', name: `p${String(n)}`, uid: `u${String(n)}` };
@@ -81,23 +82,25 @@ for (let round = 0; round < rounds; round += 1) {
       }),
     );
     const cluster = { watchPods$: () => pods$ };
-    const watched$ = watchedPods$(scopes, () => cluster, 'bench', book, { now: Date.now, meter }).pipe(share());
+    const watched$ = watchedPods$(scopes, () => cluster, 'bench', pods, { now: Date.now, meter }).pipe(share());
     const counted$ = watched$.pipe(
       filter(({ signal }) => signal.kind === 'pod'),
-      map(told),
+      map(counted),
     );
-    const actions$ = triggerEvents$(
-      { subscriptions$: merge(subscriptions$, NEVER), pods$: watched$, takenOver$: NEVER },
-      { book, runs, orphans },
-      { now: Date.now, ask$: () => NEVER },
+    const now = Date.now;
+    const events$ = triggerEvents$(
+      { subscriptions$: merge(subscriptions$, NEVER), pods$: watched$, shardsTakenOver$: NEVER },
+      state,
+      { now, findPod$: () => NEVER },
     );
-    return merge(actions$, counted$).subscribe();
+    const reports$ = orphanReports$(orphans, { pods$: watched$, pods, waits, isComplete: () => true, now });
+    return merge(reports$, events$, counted$).subscribe();
   });
   ours.push(one.perCpuSecond);
   oursWall.push(one.perSecond);
-  const other = await measured(FEW, (pods$, told) => {
+  const other = await measured(FEW, (pods$, counted) => {
     const shared$ = pods$.pipe(share());
-    const running = shared$.pipe(filter((signal) => signal.kind === 'pod')).subscribe(told);
+    const running = shared$.pipe(filter((signal) => signal.kind === 'pod')).subscribe(counted);
     for (let n = 0; n < waiting; n += 1) {
       const uid = `u${String(n)}`;
       running.add(shared$.pipe(filter((signal) => signal.kind === 'pod' && signal.pod.uid === uid)).subscribe());

@@ -10,11 +10,11 @@ import type { PodProjection } from '../../src/core/pod/projection.ts';
 import { SHARDS } from '../../src/core/shard.ts';
 import type { PodSignal } from '../../src/ports/cluster.ts';
 import { Ownership } from '../../src/trigger/ownership.ts';
-import { PodBook } from '../../src/trigger/pod-book.ts';
-import { WaitingRuns } from '../../src/trigger/waiting-runs.ts';
+import { TriggerState } from '../../src/trigger/trigger-state.ts';
+import { WatchedPods } from '../../src/trigger/watched-pods.ts';
 import { aContainer, anEndedPod, aPod, aPut } from '../support/builders.ts';
-import { benchFlags, reportOf } from './report.ts';
 import { DEFAULTS } from '../support/defaults.ts';
+import { benchFlags, reportOf } from './report.ts';
 
 /** Under 5 KB of memory is the promise. */
 const BARS: Readonly<Record<string, { readonly bar: number; readonly atLeast?: boolean }>> = {
@@ -44,35 +44,38 @@ const SCOPE = { connection: 'default', namespace: undefined };
 
 /** One measurement of everything, from nothing. */
 function measure(): void {
-  const book = new PodBook([SCOPE]);
+  const pods = new WatchedPods([SCOPE]);
   const ownership = new Ownership();
   ownership.update(new Set(SHARDS), Infinity, 0);
-  const runs = new WaitingRuns(book, ownership, 0, DEFAULTS.triggerer);
-  const tell = (signal: PodSignal, now: number): number => {
-    book.apply({ scope: SCOPE, signal }, now);
-    return runs.pod({ scope: SCOPE, signal }, now).length;
+  const state = new TriggerState(pods, ownership, 0, DEFAULTS.triggerer);
+  const show = (signal: PodSignal, now: number): number => {
+    pods.apply({ scope: SCOPE, signal }, now);
+    return state.look(state.podChanged({ scope: SCOPE, signal }), now).length;
   };
 
   const before = heapBytes();
   const loadStarted = performance.now();
   for (let n = 0; n < runsCount; n += 1) {
-    tell({ kind: 'pod', pod: podOf(n) }, 0);
+    show({ kind: 'pod', pod: podOf(n) }, 0);
     const { connection, namespace, name, uid } = podOf(n);
     const pod = { connection, namespace, name, uid };
     const wanted = { terminal: true, timeoutAt: 86_400_000 + n, loggingEveryMs: 600_000 };
-    runs.subscription(aPut({ pod, await: wanted }, { runId: `run-${n}` }), 0);
+    state.look(state.subscriptionChanged(aPut({ pod, await: wanted }, { runId: `run-${n}` }), 0), 0);
   }
   say('subscriptions and pods loaded', (runsCount / (performance.now() - loadStarted)) * 1_000, 'per second');
   say('heap per waiting run, pod included', (heapBytes() - before) / runsCount, 'bytes');
 
   const restStarted = process.cpuUsage();
-  for (let now = 0; now < 600_000; now += 100) runs.due(runs.wheel.turn(now), now);
+  for (let now = 0; now < 600_000; now += 100) {
+    state.look(state.deadlines.turn(now), now);
+    state.look(state.logging.turn(now), now);
+  }
   const rest = process.cpuUsage(restStarted);
   say('CPU of ten minutes of turns at rest', (rest.user + rest.system) / 1_000, 'ms');
 
   const changes = 200_000;
   const changesStarted = performance.now();
-  for (let n = 0; n < changes; n += 1) tell({ kind: 'pod', pod: podOf((n * 7_919) % runsCount) }, 600_000);
+  for (let n = 0; n < changes; n += 1) show({ kind: 'pod', pod: podOf((n * 7_919) % runsCount) }, 600_000);
   const ours = (changes / (performance.now() - changesStarted)) * 1_000;
   say('pod changes judged', ours, 'per second');
 
@@ -95,7 +98,7 @@ function measure(): void {
   const stormStarted = performance.now();
   let fired = 0;
   for (let n = 0; n < runsCount; n += 1) {
-    fired += tell({ kind: 'pod', pod: anEndedPod(0, { ...podOf(n), containers: anEndedPod(0).containers }) }, 600_001);
+    fired += show({ kind: 'pod', pod: anEndedPod(0, { ...podOf(n), containers: anEndedPod(0).containers }) }, 600_001);
   }
   if (fired !== runsCount) throw new Error(`${fired} of ${runsCount} ends fired`);
   say('all runs end at once', performance.now() - stormStarted, 'ms');

@@ -1,16 +1,16 @@
 import { expect, suite, test } from 'vitest';
 import {
-  BLIND_PATIENCE_MS,
+  UNSYNCED_CLAIM_DELAY_MS,
   DEAD_AFTER_MS,
   FENCED_AFTER_MS,
   GRACE_MS,
-  type Heard,
+  type LastHeartbeat,
   type HeldClaim,
   heldShards,
   isFenced,
   liveReplicas,
   nextChangeAt,
-  NOBODY,
+  NO_OWNER,
   ownerOf,
   type View,
   wantedClaims,
@@ -20,9 +20,9 @@ import { SHARDS } from '../../src/core/shard.ts';
 const NOW = 100_000;
 
 function aView(facts: Partial<View> = {}): View {
-  return { me: 'a', heard: new Map(), claims: new Map(), connectedAt: 0, draining: false, ...facts };
+  return { me: 'a', heartbeats: new Map(), claims: new Map(), connectedAt: 0, draining: false, ...facts };
 }
-const heard = (...replicas: readonly string[]): Map<string, Heard> =>
+const heartbeatsOf = (...replicas: readonly string[]): Map<string, LastHeartbeat> =>
   new Map(replicas.map((replica) => [replica, { at: NOW, draining: false, ready: true }]));
 const claimed = (owner: string, shards: readonly string[] = SHARDS): Map<string, HeldClaim> =>
   new Map(shards.map((shard) => [shard, { owner, epoch: 3, revision: 9 }]));
@@ -46,50 +46,57 @@ suite('ownership', () => {
     expect(moved).toBeLessThan(90);
   });
 
-  test('does not depend on the order in which replicas are heard', () => {
+  test('does not depend on the order in which heartbeats are received', () => {
     for (const shard of SHARDS) expect(ownerOf(shard, ['a', 'b', 'c'])).toBe(ownerOf(shard, ['c', 'a', 'b']));
   });
 
   test('counts a replica dead after two seconds of silence, and out at its goodbye', () => {
-    const view = aView({ heard: heard('a', 'b') });
+    const view = aView({ heartbeats: heartbeatsOf('a', 'b') });
     expect(liveReplicas(view, NOW + DEAD_AFTER_MS)).toEqual(['a', 'b']);
     expect(liveReplicas(view, NOW + DEAD_AFTER_MS + 1)).toEqual([]);
-    const leaving = new Map(view.heard).set('b', { at: NOW, draining: true, ready: true });
-    expect(liveReplicas(aView({ heard: leaving }), NOW)).toEqual(['a']);
+    const leaving = new Map(view.heartbeats).set('b', { at: NOW, draining: true, ready: true });
+    expect(liveReplicas(aView({ heartbeats: leaving }), NOW)).toEqual(['a']);
   });
 
   test('gives nothing to a replica that is not ready while another is', () => {
     const joining = { at: NOW, draining: false, ready: false };
-    expect(liveReplicas(aView({ heard: new Map(heard('a', 'b')).set('c', joining) }), NOW)).toEqual(['a', 'b']);
-    expect(liveReplicas(aView({ me: 'c', heard: new Map([['c', joining]]) }), NOW)).toEqual(['c']);
+    expect(liveReplicas(aView({ heartbeats: new Map(heartbeatsOf('a', 'b')).set('c', joining) }), NOW)).toEqual([
+      'a',
+      'b',
+    ]);
+    expect(liveReplicas(aView({ me: 'c', heartbeats: new Map([['c', joining]]) }), NOW)).toEqual(['c']);
     // The ready one dies: better one that sees little than nobody.
-    const after = aView({ me: 'c', heard: new Map(heard('a')).set('c', { ...joining, at: NOW + DEAD_AFTER_MS }) });
+    const after = aView({
+      me: 'c',
+      heartbeats: new Map(heartbeatsOf('a')).set('c', { ...joining, at: NOW + DEAD_AFTER_MS }),
+    });
     expect(liveReplicas(after, NOW + DEAD_AFTER_MS + 1)).toEqual(['c']);
   });
 
   test('a replica that does not see yet takes nothing from one that has just fallen silent', () => {
-    const blind = (now: number) => new Map(heard('a')).set('b', { at: now, draining: false, ready: false });
-    const wantedAt = (now: number) => wantedClaims(aView({ me: 'b', heard: blind(now), claims: claimed('a') }), now);
+    const blind = (now: number) => new Map(heartbeatsOf('a')).set('b', { at: now, draining: false, ready: false });
+    const wantedAt = (now: number) =>
+      wantedClaims(aView({ me: 'b', heartbeats: blind(now), claims: claimed('a') }), now);
     expect(wantedAt(NOW + DEAD_AFTER_MS + 1)).toEqual([]);
-    expect(wantedAt(NOW + BLIND_PATIENCE_MS + 1)).toHaveLength(256);
-    const sees = new Map(heard('a')).set('b', { at: NOW + DEAD_AFTER_MS, draining: false, ready: true });
-    const seeing = aView({ me: 'b', heard: sees, claims: claimed('a') });
+    expect(wantedAt(NOW + UNSYNCED_CLAIM_DELAY_MS + 1)).toHaveLength(256);
+    const sees = new Map(heartbeatsOf('a')).set('b', { at: NOW + DEAD_AFTER_MS, draining: false, ready: true });
+    const seeing = aView({ me: 'b', heartbeats: sees, claims: claimed('a') });
     expect(wantedClaims(seeing, NOW + DEAD_AFTER_MS + 1)).toHaveLength(256);
   });
 
   test('declares nobody dead in the grace time of a connection', () => {
-    const view = aView({ heard: heard('a'), claims: claimed('b'), connectedAt: NOW - GRACE_MS + 1 });
+    const view = aView({ heartbeats: heartbeatsOf('a'), claims: claimed('b'), connectedAt: NOW - GRACE_MS + 1 });
     expect(liveReplicas(view, NOW)).toEqual(['a', 'b']);
     expect(liveReplicas({ ...view, connectedAt: NOW - GRACE_MS }, NOW)).toEqual(['a']);
   });
 
   test('waits for no death where the last one left in order', () => {
-    const view = aView({ heard: heard('a'), claims: claimed(NOBODY), connectedAt: NOW });
+    const view = aView({ heartbeats: heartbeatsOf('a'), claims: claimed(NO_OWNER), connectedAt: NOW });
     expect(wantedClaims(view, NOW)).toHaveLength(256);
   });
 
   test('claims what is placed on it and held by another, with the next epoch', () => {
-    const wanted = wantedClaims(aView({ heard: heard('a', 'b'), claims: claimed('b') }), NOW);
+    const wanted = wantedClaims(aView({ heartbeats: heartbeatsOf('a', 'b'), claims: claimed('b') }), NOW);
     expect(wanted.length).toBeGreaterThan(90);
     expect(wanted.length).toBeLessThan(166);
     expect(wanted[0]).toMatchObject({ epoch: 4, expectedRevision: 9 });
@@ -97,21 +104,21 @@ suite('ownership', () => {
   });
 
   test('two replicas with the same view never want the same shard', () => {
-    const both = heard('a', 'b');
-    const mine = new Set(wantedClaims(aView({ heard: both }), NOW).map(({ shard }) => shard));
-    const theirs = new Set(wantedClaims(aView({ me: 'b', heard: both }), NOW).map(({ shard }) => shard));
+    const both = heartbeatsOf('a', 'b');
+    const mine = new Set(wantedClaims(aView({ heartbeats: both }), NOW).map(({ shard }) => shard));
+    const theirs = new Set(wantedClaims(aView({ me: 'b', heartbeats: both }), NOW).map(({ shard }) => shard));
     expect(mine.isDisjointFrom(theirs)).toBe(true);
     expect(mine.size + theirs.size).toBe(256);
   });
 
   test('claims nothing while disconnected, unheard or leaving', () => {
-    expect(wantedClaims(aView({ heard: heard('a'), connectedAt: undefined }), NOW)).toEqual([]);
-    expect(wantedClaims(aView({ heard: heard('b') }), NOW)).toEqual([]);
-    expect(wantedClaims(aView({ heard: heard('a'), draining: true }), NOW)).toEqual([]);
+    expect(wantedClaims(aView({ heartbeats: heartbeatsOf('a'), connectedAt: undefined }), NOW)).toEqual([]);
+    expect(wantedClaims(aView({ heartbeats: heartbeatsOf('b') }), NOW)).toEqual([]);
+    expect(wantedClaims(aView({ heartbeats: heartbeatsOf('a'), draining: true }), NOW)).toEqual([]);
   });
 
   test('holds a shard until another claim is seen, wherever it is placed', () => {
-    expect(heldShards(aView({ heard: heard('b'), claims: claimed('a') })).size).toBe(256);
+    expect(heldShards(aView({ heartbeats: heartbeatsOf('b'), claims: claimed('a') })).size).toBe(256);
   });
 
   test('fences itself earlier than the others take over', () => {
@@ -122,8 +129,8 @@ suite('ownership', () => {
   });
 
   test('knows when to look again: at the next death or the end of the grace time', () => {
-    expect(nextChangeAt(aView({ heard: heard('a', 'b') }), NOW)).toBe(NOW + DEAD_AFTER_MS + 1);
-    expect(nextChangeAt(aView({ heard: heard('a'), connectedAt: NOW - GRACE_MS + 5 }), NOW)).toBe(NOW + 5);
+    expect(nextChangeAt(aView({ heartbeats: heartbeatsOf('a', 'b') }), NOW)).toBe(NOW + DEAD_AFTER_MS + 1);
+    expect(nextChangeAt(aView({ heartbeats: heartbeatsOf('a'), connectedAt: NOW - GRACE_MS + 5 }), NOW)).toBe(NOW + 5);
     expect(nextChangeAt(aView(), NOW)).toBeUndefined();
   });
 });

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
-import { ADMISSION_WINDOW } from '../../src/queue/order.ts';
+import { START_WINDOW } from '../../src/queue/order.ts';
 import { queueLoads } from '../../src/queue/loads.ts';
-import { WaitingRoom } from '../../src/queue/waiting-room.ts';
+import { Queues } from '../../src/queue/queues.ts';
 import type { Subscription } from '../../src/wire/triggers.ts';
 
 const waitingFor = (queue: string, since: number, concurrencyKey?: string): Subscription => ({
@@ -9,25 +9,25 @@ const waitingFor = (queue: string, since: number, concurrencyKey?: string): Subs
   await: { gate: { why: 'turn', since, ...(concurrencyKey === undefined ? {} : { concurrencyKey }) } },
 });
 
-test('the load of a queue says how many runs are kept by what; those whose gate is open are kept by nothing', () => {
-  const room = new WaitingRoom();
+test('the load of a queue counts its runs by what holds them back; those whose gate is open are not held back', () => {
+  const queues = new Queues();
   const waits: { readonly subscription: Subscription }[] = [];
   const put = (count: number, queue: string, concurrencyKey?: string) => {
     for (let n = 0; n < count; n += 1) {
       const subscription = waitingFor(queue, waits.length, concurrencyKey);
       const run = { tenant: 't', runId: `r${waits.length}` };
       waits.push({ subscription });
-      room.put(`t/${run.runId}`, run, subscription);
+      queues.put(`t/${run.runId}`, run, subscription, 0);
     }
   };
-  put(ADMISSION_WINDOW + 44, 'long');
+  put(START_WINDOW + 44, 'long');
   put(3, 'keyed', 'db');
   put(2, 'paused');
-  room.gate({ kind: 'queue', queue: 'paused', record: { v: 1, paused: true, at: 1 } });
-  for (const queue of room.complete()) room.order(queue, 1_000_000);
+  queues.gate({ kind: 'queue', queue: 'paused', record: { v: 1, paused: true, at: 1 } }, 0);
+  queues.complete(1_000_000);
   const none = { turn: 0, key: 0, paused: 0 };
-  expect(queueLoads(room, waits)).toMatchObject([
-    { queue: 'long', waiting: ADMISSION_WINDOW + 44, heldBack: { ...none, turn: 44 } },
+  expect(queueLoads(queues, waits)).toMatchObject([
+    { queue: 'long', waiting: START_WINDOW + 44, heldBack: { ...none, turn: 44 } },
     { queue: 'keyed', waiting: 3, heldBack: { ...none, key: 2 } },
     { queue: 'paused', waiting: 2, heldBack: { ...none, paused: 2 } },
   ]);

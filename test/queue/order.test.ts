@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { admissionOrder, places } from '../../src/queue/order.ts';
+import { queuePositions, startOrder } from '../../src/queue/order.ts';
 import type { Gated, Gates } from '../../src/queue/order.ts';
 import { limitOf, slotFor, slotsWithout } from '../../src/queue/concurrency.ts';
 
@@ -23,12 +23,12 @@ describe('the order of a queue', () => {
       aRun('a', 'old', { since: 1 }),
       aRun('a', 'high', { priority: 'high', since: 3 }),
     ];
-    expect(ids(admissionOrder(runs))).toEqual(['high', 'old', 'young', 'low']);
+    expect(ids(startOrder(runs))).toEqual(['high', 'old', 'young', 'low']);
   });
 
   test("one run of a tenant stands right behind the first of another's 10,000, urgent or not", () => {
     const flood = Array.from({ length: 10_000 }, (_, n) => aRun('a', `a${n}`, { since: n, priority: 'high' }));
-    expect(ids(admissionOrder([...flood, aRun('b', 'only', { since: 99_999 })])).indexOf('only')).toBe(1);
+    expect(ids(startOrder([...flood, aRun('b', 'only', { since: 99_999 })])).indexOf('only')).toBe(1);
   });
 
   const anyRun = fc
@@ -42,22 +42,22 @@ describe('the order of a queue', () => {
     .map(({ tenant, n, ...more }) => aRun(tenant, String(n), more));
   const anyRuns = fc.uniqueArray(anyRun, { selector: ({ id }) => id, maxLength: 60 });
 
-  test('does not depend on the order in which runs were told of', () => {
+  test('does not depend on the order in which runs arrived', () => {
     fc.assert(
       fc.property(anyRuns, fc.infiniteStream(fc.nat()), (runs, random) => {
         const shuffled = runs
           .map((run) => ({ run, at: random.next().value }))
           .sort((one, other) => one.at - other.at)
           .map(({ run }) => run);
-        expect(ids(admissionOrder(shuffled))).toEqual(ids(admissionOrder(runs)));
+        expect(ids(startOrder(shuffled))).toEqual(ids(startOrder(runs)));
       }),
     );
   });
 
-  test('no tenant has two more runs ahead of a place than another that waits at it', () => {
+  test('no tenant has two more runs ahead of a position than another that waits there', () => {
     fc.assert(
       fc.property(anyRuns, (runs) => {
-        const order = admissionOrder(runs);
+        const order = startOrder(runs);
         const ahead: Record<string, number> = { a: 0, b: 0, c: 0 };
         for (const { tenant } of order) {
           for (const other of Object.values(ahead)) expect(other - (ahead[tenant] ?? 0)).toBeLessThanOrEqual(1);
@@ -70,7 +70,7 @@ describe('the order of a queue', () => {
   test('never admits more than the window, nor more of a key than it has slots', () => {
     fc.assert(
       fc.property(anyRuns, fc.nat(20), fc.integer({ min: 1, max: 3 }), (runs, window, limit) => {
-        const found = places(runs, { ...open, window, slotsOf: () => ({ limit, holders: ['somebody'] }) });
+        const found = queuePositions(runs, { ...open, window, slotsOf: () => ({ limit, holders: ['another'] }) });
         const admitted = found.filter(({ verdict }) => verdict === 'admitted').map(({ gated }) => gated);
         expect(admitted.length).toBeLessThanOrEqual(window);
         for (const tenant of ['a', 'b', 'c'])
@@ -78,7 +78,7 @@ describe('the order of a queue', () => {
             const same = admitted.filter((run) => run.tenant === tenant && run.concurrencyKey === key);
             expect(same.length).toBeLessThanOrEqual(limit - 1);
           }
-        // Nothing is held back for nothing.
+        // Nothing is held back without a reason.
         if (admitted.length < window) expect(found.filter(({ verdict }) => verdict === 'turn')).toEqual([]);
       }),
     );
@@ -87,10 +87,13 @@ describe('the order of a queue', () => {
 
 describe('gates', () => {
   const verdicts = (runs: readonly Gated[], gates: Partial<Gates>) =>
-    places(runs, { ...open, ...gates }).map(({ gated, verdict }) => `${gated.runId} ${verdict}`);
+    queuePositions(runs, { ...open, ...gates }).map(({ gated, verdict }) => `${gated.runId} ${verdict}`);
 
-  test('a paused queue admits nobody, and still has an order', () => {
-    const found = places([aRun('a', '2', { since: 2 }), aRun('a', '1', { since: 1 })], { ...open, paused: true });
+  test('a paused queue admits no run, and still has an order', () => {
+    const found = queuePositions([aRun('a', '2', { since: 2 }), aRun('a', '1', { since: 1 })], {
+      ...open,
+      paused: true,
+    });
     expect(found.map(({ gated, position, verdict }) => [gated.runId, position, verdict])).toEqual([
       ['1', 1, 'paused'],
       ['2', 2, 'paused'],

@@ -273,7 +273,9 @@ suite('triggerer on a real broker and a Kubernetes API', () => {
     await expect.poll(() => one.work$.health().ready, PATIENCE).toBe(true);
     await using admin = await connectNats({ servers: server.url, name: 'vandal', role: 'setup' });
     await (await admin.nc.jetstreamManager()).streams.delete(layoutFrom({}).assets.subscriptionBucket.stream);
-    await expect.poll(() => one.work$.health().problems.join(), PATIENCE).toContain('has not heard of subscriptions');
+    await expect
+      .poll(() => one.work$.health().problems.join(), PATIENCE)
+      .toContain('has received nothing about subscriptions');
     expect(one.work$.health()).toMatchObject({ alive: true, ready: false, sees: false });
   });
 });

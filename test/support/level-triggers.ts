@@ -2,10 +2,10 @@ import { judge, judgeAbsence } from '../../src/core/pod/judge.ts';
 import type { Broker } from '../../src/ports/broker.ts';
 import type { Subscription } from '../../src/wire/triggers.ts';
 import { keys, type RunKey } from '../../src/wire/subjects.ts';
-import { WaitingRoom } from '../../src/queue/waiting-room.ts';
+import { Queues } from '../../src/queue/queues.ts';
 import type { PodWorld } from './pod-world.ts';
 
-/** Fires what is true of the world of pods, again and again: a triggerer without watch, ownership or manners. */
+/** Fires what is true of the world of pods, again and again: a triggerer without watch, ownership or back-off. */
 export function levelTriggers(
   broker: Broker,
   world: PodWorld,
@@ -20,24 +20,24 @@ export function levelTriggers(
     n: number;
   }
   const waiting = new Map<string, Waiting>();
-  const room = new WaitingRoom();
+  const queues = new Queues();
   let fired = 0;
   const changes = broker.subscriptions.changes$('simulated').subscribe((change) => {
     if (change.kind === 'synced') {
-      room.complete();
+      queues.complete(broker.now());
       return;
     }
     if (change.kind === 'queue' || change.kind === 'concurrencySlots') {
-      room.gate(change);
+      queues.gate(change, broker.now());
       return;
     }
     if (change.kind === 'alive') return;
     const key = keys.run(change.run);
     if (change.kind === 'deleted') {
       waiting.delete(key);
-      room.remove(key);
+      queues.remove(key, broker.now());
     } else {
-      room.put(key, change.run, change.subscription);
+      queues.put(key, change.run, change.subscription, broker.now());
       waiting.set(key, {
         run: change.run,
         subscription: change.subscription,
@@ -50,7 +50,7 @@ export function levelTriggers(
   });
   const look = () => {
     const now = broker.now();
-    for (const queue of room.queues) room.order(queue, now);
+    queues.due(now);
     for (const entry of waiting.values()) {
       const { run, subscription, revision } = entry;
       if (now - entry.firedAt < settings.refireMs) continue;
@@ -59,7 +59,7 @@ export function levelTriggers(
       let judgement =
         ref !== undefined && seen?.there === false
           ? judgeAbsence(subscription, seen.pod, now)
-          : judge(subscription, seen?.pod, now, room.admits(keys.run(run)));
+          : judge(subscription, seen?.pod, now, queues.admits(keys.run(run)));
       if (
         judgement.kind === 'wait' &&
         wait.loggingEveryMs !== undefined &&

@@ -4,26 +4,31 @@ import { summarize } from '../../src/client/triggerers.ts';
 import type { PodSignal } from '../../src/ports/cluster.ts';
 import { heartbeatFacts, type HealthInputs, triggererHealth } from '../../src/trigger/health.ts';
 import { Ownership } from '../../src/trigger/ownership.ts';
-import { PodBook } from '../../src/trigger/pod-book.ts';
+import { WatchedPods } from '../../src/trigger/watched-pods.ts';
 import { heartbeatSchema } from '../../src/wire/presence.ts';
 import { aPod } from '../support/builders.ts';
 
 const A = { connection: 'a', namespace: undefined };
 const B = { connection: 'b', namespace: 'jobs' };
 
-/** A triggerer that works, as of 1,000 ms; then what is told to its watches. */
+/** What a triggerer knows of subscriptions: 7, as of `upToDateAt`. */
+const aState = (facts: Partial<HealthInputs['state']> = {}): HealthInputs['state'] => ({
+  ...{ isComplete: true, upToDateAt: 1_000, waits: { size: 7 }, logging: { stretched: { rate: 0, floor: 0 } } },
+  ...facts,
+});
+
+/** A triggerer that works, as of 1,000 ms; then the signals of its watches. */
 function working(
-  told: readonly (readonly [scope: typeof A | typeof B, signal: PodSignal])[] = [],
+  signals: readonly (readonly [scope: typeof A | typeof B, signal: PodSignal])[] = [],
   facts: Partial<HealthInputs> = {},
 ): HealthInputs {
-  const book = new PodBook([A, B]);
+  const pods = new WatchedPods([A, B]);
   const ownership = new Ownership();
   ownership.update(new Set(SHARDS.slice(0, 3)), 1_000, 1_000);
-  for (const scope of [A, B]) book.apply({ scope, signal: { kind: 'synced' } }, 1_000);
-  for (const [scope, signal] of told) book.apply({ scope, signal }, 1_000);
+  for (const scope of [A, B]) pods.apply({ scope, signal: { kind: 'synced' } }, 1_000);
+  for (const [scope, signal] of signals) pods.apply({ scope, signal }, 1_000);
   const loopDelay = { p50: 0, p99: 1 };
-  const known = { knowsAll: true, waitsHeardAt: 1_000 };
-  return { book, ownership, waiting: 7, ...known, loopDelay, unsent: 0, stretched: 0, now: 1_000, ...facts };
+  return { pods, ownership, state: aState(), loopDelay, unsent: 0, now: 1_000, ...facts };
 }
 
 suite('triggererHealth', () => {
@@ -52,22 +57,26 @@ suite('triggererHealth', () => {
       working([[B, { kind: 'lagging', why: 'HTTP 403' }]]),
       'watch b/jobs is behind: HTTP 403',
     ],
-    ['subscriptions not read', working([], { knowsAll: false }), 'has not read all subscriptions yet'],
     [
-      'subscriptions not heard of any more',
-      working([], { waitsHeardAt: -4_500 }),
-      'has not heard of subscriptions for 5500 ms',
+      'subscriptions not read',
+      working([], { state: aState({ isComplete: false }) }),
+      'has not read all subscriptions yet',
+    ],
+    [
+      'subscriptions that may be out of date',
+      working([], { state: aState({ upToDateAt: -4_500 }) }),
+      'has received nothing about subscriptions for 5500 ms',
     ],
     ['a blocked event loop', working([], { loopDelay: { p50: 3, p99: 2_500 } }), 'its event loop is 2500 ms late'],
-    ['a broker that takes nothing', working([], { unsent: 5_000 }), '5000 events wait for the broker to take them'],
-    ['no echo', working([], { now: 3_000 }), 'does not hear its own heartbeat, so it acts on nothing'],
-  ])('says what is wrong, while the process lives: %s', (_, inputs, problem) => {
+    ['a broker that stores nothing', working([], { unsent: 5_000 }), '5000 messages wait to be published'],
+    ['no echo', working([], { now: 3_000 }), 'does not receive its own heartbeats, so it acts on nothing'],
+  ])('lists what is wrong, while the process lives: %s', (_, inputs, problem) => {
     expect(triggererHealth(inputs)).toMatchObject({ alive: true, ready: false, problems: [problem] });
   });
 
-  test('gives its shards away where it does not hear who waits', () => {
+  test('gives its shards away where its subscriptions may be out of date', () => {
     expect(triggererHealth(working()).sees).toBe(true);
-    expect(triggererHealth(working([], { waitsHeardAt: -4_500 })).sees).toBe(false);
+    expect(triggererHealth(working([], { state: aState({ upToDateAt: -4_500 }) })).sees).toBe(false);
   });
 
   test('wants a restart after minutes without an echo', () => {
@@ -76,14 +85,14 @@ suite('triggererHealth', () => {
 });
 
 suite('heartbeats', () => {
-  const beat = (replica: string, inputs: HealthInputs) =>
+  const heartbeatOf = (replica: string, inputs: HealthInputs) =>
     heartbeatSchema.parse({
       ...{ v: 1, replica, draining: false, at: 1_000, shards: 3 },
       ...heartbeatFacts(triggererHealth(inputs), 0),
     });
 
-  test('carry what `status --triggerers` tells', () => {
-    const { triggerers, unowned, contested } = summarize([beat('t2', working()), beat('t1', working())]);
+  test('carry what `status --triggerers` shows', () => {
+    const { triggerers, unowned, contested } = summarize([heartbeatOf('t2', working()), heartbeatOf('t1', working())]);
     expect(triggerers.map(({ replica }) => replica)).toEqual(['t1', 't2']);
     expect(unowned).toHaveLength(253);
     expect(contested).toEqual(['00', '01', '02']);

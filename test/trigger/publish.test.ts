@@ -1,8 +1,8 @@
 import { from } from 'rxjs';
 import { expect, suite, test, vi } from 'vitest';
 import type { Log, Meter } from '../../src/ports/ambient.ts';
-import type { Firing, Word } from '../../src/trigger/actions.ts';
-import { published$, type Voice } from '../../src/trigger/publish.ts';
+import type { Firing, TriggerMessage } from '../../src/trigger/firing.ts';
+import { published$, type TriggerPublisher } from '../../src/trigger/publish.ts';
 import { aPod } from '../support/builders.ts';
 
 const nothing = (): void => undefined;
@@ -26,11 +26,11 @@ function aFiring(runId: string, n: number): Firing {
 
 /** A broker whose answers are given by hand. */
 function aBroker() {
-  const said: string[] = [];
+  const published: string[] = [];
   const open: { readonly id: string; readonly answer: (error?: Error) => void }[] = [];
   const store = (id: string): Promise<void> =>
     new Promise((resolve, reject) => {
-      said.push(id);
+      published.push(id);
       open.push({
         id,
         answer: (error) => {
@@ -39,18 +39,18 @@ function aBroker() {
         },
       });
     });
-  const publish: Voice = {
+  const publish: TriggerPublisher = {
     start: (_run, _queue, _message, id) => store(id),
     resume: (_run, _queue, _message, id) => store(id),
     ctl: (_run, _queue, _message, id) => store(id),
   };
-  return { publish, said, open };
+  return { publish, published, open };
 }
 
 suite('published$', () => {
-  test('keeps to its credits, sends the last word of each run only, and ends when all is out', async () => {
-    const { publish, said, open } = aBroker();
-    const words: readonly Word[] = [
+  test('keeps to its credits, sends the last event of each run only, and ends when all is out', async () => {
+    const { publish, published, open } = aBroker();
+    const messages: readonly TriggerMessage[] = [
       aFiring('a', 1),
       aFiring('b', 1),
       aFiring('c', 1),
@@ -59,19 +59,19 @@ suite('published$', () => {
       aFiring('c', 3),
     ];
     let isDone = false;
-    published$(from(words), { publish, failed: nothing, now: () => 0, log, meter, credits: 2 }).subscribe({
+    published$(from(messages), { publish, failed: nothing, now: () => 0, log, meter, credits: 2 }).subscribe({
       complete: () => {
         isDone = true;
       },
     });
-    expect(said).toEqual(['a:1', 'b:1']);
+    expect(published).toEqual(['a:1', 'b:1']);
     open.shift()?.answer();
     await vi.waitFor(() => {
-      expect(said).toEqual(['a:1', 'b:1', 'c:3']);
+      expect(published).toEqual(['a:1', 'b:1', 'c:3']);
     });
     open.shift()?.answer();
     await vi.waitFor(() => {
-      expect(said).toEqual(['a:1', 'b:1', 'c:3', 'd:1']);
+      expect(published).toEqual(['a:1', 'b:1', 'c:3', 'd:1']);
     });
     expect(isDone).toBe(false);
     for (const { answer } of open) answer();
@@ -80,23 +80,23 @@ suite('published$', () => {
     });
   });
 
-  test('a word that is refused is told as failed, and the rest goes on', async () => {
-    const { publish, said, open } = aBroker();
+  test('an event that is refused is reported as failed, and the rest goes on', async () => {
+    const { publish, published, open } = aBroker();
     const failed = vi.fn<(firing: Firing, now: number) => void>();
-    const words$ = from([aFiring('a', 1), aFiring('b', 1)]);
-    published$(words$, { publish, failed, now: () => 5, log, meter, credits: 1 }).subscribe();
+    const messages$ = from([aFiring('a', 1), aFiring('b', 1)]);
+    published$(messages$, { publish, failed, now: () => 5, log, meter, credits: 1 }).subscribe();
     open.shift()?.answer(new Error('no responders'));
     await vi.waitFor(() => {
-      expect(said).toEqual(['a:1', 'b:1']);
+      expect(published).toEqual(['a:1', 'b:1']);
     });
     expect(failed).toHaveBeenCalledExactlyOnceWith(aFiring('a', 1), 5);
   });
 
   test('an orphan is reported on the lane that carries no step', () => {
-    const { publish, said } = aBroker();
-    const told = vi.spyOn(publish, 'ctl');
+    const { publish, published } = aBroker();
+    const ctl = vi.spyOn(publish, 'ctl');
     const pod = aPod();
-    const orphan: Word = {
+    const orphan: TriggerMessage = {
       kind: 'orphan',
       run: { tenant: 'default', runId: 'r1' },
       queue: 'big',
@@ -104,8 +104,8 @@ suite('published$', () => {
       pod,
     };
     published$(from([orphan]), { publish, failed: nothing, now: () => 0, log, meter }).subscribe();
-    expect(said).toEqual(['orphan:u1:0']);
-    expect(told.mock.calls[0]?.[1]).toBe('big');
-    expect(told.mock.calls[0]?.[2]).toMatchObject({ kind: 'orphan', pod: { uid: 'u1' } });
+    expect(published).toEqual(['orphan:u1:0']);
+    expect(ctl.mock.calls[0]?.[1]).toBe('big');
+    expect(ctl.mock.calls[0]?.[2]).toMatchObject({ kind: 'orphan', pod: { uid: 'u1' } });
   });
 });

@@ -1,65 +1,105 @@
-import { delay, map, type Observable, type ObservableInput, of, tap } from 'rxjs';
+import { delay, map, merge, type Observable, type ObservableInput, of, share, tap, throwError } from 'rxjs';
 import { expect, suite, test } from 'vitest';
+import type { PodProjection } from '../../src/core/pod/projection.ts';
 import { SHARDS } from '../../src/core/shard.ts';
 import type { PodSignal } from '../../src/ports/cluster.ts';
 import type { SubscriptionChange } from '../../src/ports/stores.ts';
-import type { Action, Checked } from '../../src/trigger/actions.ts';
-import { Orphans } from '../../src/trigger/orphans.ts';
+import type { Check, CheckAnswer } from '../../src/trigger/absence-checks.ts';
+import type { OrphanReport } from '../../src/trigger/firing.ts';
+import type { Effect } from '../../src/trigger/look.ts';
+import { orphanReports$, Orphans } from '../../src/trigger/orphans.ts';
 import { Ownership } from '../../src/trigger/ownership.ts';
-import { PodBook } from '../../src/trigger/pod-book.ts';
 import { triggerEvents$ } from '../../src/trigger/trigger-events.ts';
-import { WaitingRuns, type WaitingSettings } from '../../src/trigger/waiting-runs.ts';
+import { type TriggerSettings, TriggerState } from '../../src/trigger/trigger-state.ts';
+import { WatchedPods } from '../../src/trigger/watched-pods.ts';
 import { aContainer, aPod, anEndedPod, aPut } from '../support/builders.ts';
-import { marbles } from '../support/marbles.ts';
 import { DEFAULTS } from '../support/defaults.ts';
+import { marbles } from '../support/marbles.ts';
 
 const ALL = new Set(SHARDS);
 const SCOPE = { connection: 'default', namespace: 'jobs' };
 
-/** What an action is, in short. */
-function short(action: Action): string {
-  switch (action.kind) {
+/** What is to be done, in short. */
+function short(effect: Effect | OrphanReport): string {
+  switch (effect.kind) {
     case 'fire':
-      return `${action.step.lane} ${action.event.kind}${action.event.reason === undefined ? '' : ` ${action.event.reason}`}`;
+      return `${effect.step.lane} ${effect.event.kind}${effect.event.reason === undefined ? '' : ` ${effect.event.reason}`}`;
     case 'check':
-      return `get ${action.pod.name}`;
+      return `get ${effect.pod.name}`;
     case 'orphan':
-      return `orphan ${action.pod.name} to ${action.queue}`;
+      return `orphan ${effect.pod.name} to ${effect.queue}`;
   }
 }
 
-/** The pipeline over drawn inputs, acting on all shards unless told otherwise. */
+/** The pipeline and the reports of orphans over drawn inputs, acting on all shards unless others are drawn. */
 function drawn$(
   now: () => number,
   inputs: {
     readonly subscriptions$: Observable<SubscriptionChange>;
     readonly pods$: Observable<PodSignal>;
-    readonly takenOver$?: Observable<ReadonlySet<string>>;
+    readonly shardsTakenOver$?: Observable<ReadonlySet<string>>;
     readonly never$: Observable<never>;
-    readonly get$?: () => ObservableInput<Checked['answer']>;
+    readonly get$?: () => ObservableInput<PodProjection | undefined>;
   },
-  settings: Partial<WaitingSettings> = {},
-): Observable<Action> {
-  const book = new PodBook([SCOPE]);
+  settings: Partial<TriggerSettings> = {},
+): Observable<Effect | OrphanReport> {
+  const pods = new WatchedPods([SCOPE]);
   const ownership = new Ownership();
-  if (inputs.takenOver$ === undefined) ownership.update(ALL, Infinity, now());
-  const runs = new WaitingRuns(book, ownership, now(), { ...DEFAULTS.triggerer, ...settings });
-  const orphans = new Orphans(ownership, (uid) => runs.isWaitedFor(uid), now(), { defaultQueue: 'default' });
-  const signal = (of: PodSignal) => ({ scope: SCOPE, signal: of });
-  return triggerEvents$(
-    {
-      subscriptions$: inputs.subscriptions$,
-      pods$: inputs.pods$.pipe(
-        map(signal),
-        tap((of) => {
-          book.apply(of, now());
-        }),
-      ),
-      takenOver$: (inputs.takenOver$ ?? inputs.never$).pipe(tap((shards) => ownership.update(shards, Infinity, now()))),
-    },
-    { book, runs, orphans },
-    { now, ask$: inputs.get$ ?? (() => Promise.resolve({ kind: 'failed' })) },
+  if (inputs.shardsTakenOver$ === undefined) ownership.update(ALL, Infinity, now());
+  const state = new TriggerState(pods, ownership, now(), { ...DEFAULTS.triggerer, ...settings });
+  const { waits } = state;
+  const orphans = new Orphans(ownership, waits, now(), { defaultQueue: 'default' });
+  const pods$ = inputs.pods$.pipe(
+    map((signal) => ({ scope: SCOPE, signal })),
+    tap((signal) => {
+      pods.apply(signal, now());
+    }),
+    share(),
   );
+  const shardsTakenOver$ = (inputs.shardsTakenOver$ ?? inputs.never$).pipe(
+    tap((shards) => ownership.update(shards, Infinity, now())),
+  );
+  return merge(
+    orphanReports$(orphans, { pods$, pods, waits, isComplete: () => state.isComplete, now }),
+    triggerEvents$({ subscriptions$: inputs.subscriptions$, pods$, shardsTakenOver$ }, state, {
+      now,
+      findPod$: inputs.get$ ?? unanswered$,
+    }),
+  );
+}
+
+const unanswered$ = () => throwError(() => new Error('HTTP 503'));
+
+/** The pipeline's state without the pipeline: what happens is called, and what is to be done comes back. */
+function aState() {
+  const pods = new WatchedPods([SCOPE]);
+  const ownership = new Ownership();
+  ownership.update(ALL, Infinity, 0);
+  const state = new TriggerState(pods, ownership, 0, DEFAULTS.triggerer);
+  return {
+    pods,
+    state,
+    watch: (signal: PodSignal, now: number): readonly Effect[] => {
+      pods.apply({ scope: SCOPE, signal }, now);
+      return state.look(state.podChanged({ scope: SCOPE, signal }), now);
+    },
+    put: (put: ReturnType<typeof aPut>, now: number): readonly Effect[] =>
+      state.look(state.subscriptionChanged(put, now), now),
+    /** Time passes. */
+    due: (now: number): readonly Effect[] => [
+      ...state.look(state.deadlines.turn(now), now),
+      ...state.look(state.logging.turn(now), now),
+    ],
+    answer: (check: Check, answer: CheckAnswer, now: number): readonly Effect[] =>
+      state.look(state.checked(check, answer, now), now),
+  };
+}
+
+/** The one GET among the effects. */
+function checkIn(effects: readonly Effect[]): Check {
+  const [check] = effects;
+  if (check?.kind !== 'check' || effects.length > 1) throw new Error(`not one GET: ${effects.map(short).join()}`);
+  return check;
 }
 
 const pod = (of: ReturnType<typeof aPod>): PodSignal => ({ kind: 'pod', pod: of });
@@ -91,14 +131,14 @@ suite('triggerEvents$', () => {
     });
   });
 
-  test('says it again after 60 s, then after twice as long, with a new id, and stops when the subscription ends', () => {
+  test('fires again after 60 s, then after twice as long, with a new id, and stops when the subscription ends', () => {
     marbles(({ hot$, cold$, expectObservable, now }) => {
       const deleted = { kind: 'deleted', run: aPut().run, shard: aPut().shard } as const;
       const subscriptions$ = hot$('p 199s d', { p: aPut(), d: deleted });
       const pods$ = hot$('         e', signals);
       const expected = '          a 59999ms b 119999ms c';
       const out$ = drawn$(now, { subscriptions$, pods$, never$: cold$('-') }).pipe(
-        map((action) => (action.kind === 'fire' ? action.id : action.kind)),
+        map((effect) => (effect.kind === 'fire' ? effect.id : effect.kind)),
       );
       expectObservable(out$, '2000s !').toBe(expected, {
         a: 'fire:default.r1:0:1.success.0',
@@ -113,13 +153,13 @@ suite('triggerEvents$', () => {
       const subscriptions$ = hot$('p', { p: aPut({ await: { terminal: true, timeoutAt: 5_000 } }) });
       const pods$ = hot$('         (rs)', signals);
       const expected = '          5000ms c----a';
-      const get$ = () => of({ kind: 'there', pod: aPod() } as const).pipe(delay(5));
+      const get$ = () => of(aPod()).pipe(delay(5));
       const out$ = drawn$(now, { subscriptions$, pods$, never$: cold$('-'), get$ }).pipe(map(short));
       expectObservable(out$, '6s !').toBe(expected, { c: 'get r1-pod', a: 'resume timeout EXECUTION_TIMEOUT' });
     });
   });
 
-  test('fires a deadline without a GET where the watch has spoken since', () => {
+  test('fires a deadline without a GET where the watch has received anything since', () => {
     marbles(({ hot$, cold$, expectObservable, now }) => {
       const subscriptions$ = hot$('p', { p: aPut({ await: { terminal: true, timeoutAt: 5_050 } }) });
       const pods$ = hot$<PodSignal>('         (rs) 5051ms A', { ...signals, A: { kind: 'alive' } });
@@ -129,9 +169,9 @@ suite('triggerEvents$', () => {
     });
   });
 
-  test('a pod that ended, or started, while the watch was down is not told as late', () => {
+  test('a pod that ended, or started, while the watch was down is not reported as late', () => {
     const pending = aPod({ phase: 'Pending', node: undefined, containers: [aContainer({ state: 'waiting' })] });
-    const ended = { kind: 'there', pod: anEndedPod(0) } as const;
+    const ended = anEndedPod(0);
     marbles(({ hot$, cold$, expectObservable, now }) => {
       const subscriptions$ = hot$('p', { p: aPut({ await: { terminal: true, startBy: 5_000 } }) });
       const pods$ = hot$('         (ps)-l', { ...signals, p: pod(pending) });
@@ -139,7 +179,7 @@ suite('triggerEvents$', () => {
       const out$ = drawn$(now, { subscriptions$, pods$, never$: cold$('-'), get$: () => of(ended) }).pipe(map(short));
       expectObservable(out$, '6s !').toBe(expected, { c: 'get r1-pod', a: 'resume success' });
     });
-    const running = { kind: 'there', pod: aPod() } as const;
+    const running = aPod();
     marbles(({ hot$, cold$, expectObservable, now }) => {
       const subscriptions$ = hot$('p', { p: aPut({ await: { terminal: true, startBy: 5_000 } }) });
       const pods$ = hot$('         (ps)-l 99s e', { ...signals, p: pod(pending) });
@@ -157,10 +197,10 @@ suite('triggerEvents$', () => {
       containers: [aContainer({ state: 'waiting' })],
     } as const;
     const wanted = { terminal: true, from: 0, scheduleBy: 60_000, startBy: 65_000 };
-    const running = { kind: 'there', pod: aPod() } as const;
+    const running = aPod();
     marbles(({ hot$, cold$, expectObservable, now }) => {
       const subscriptions$ = hot$('p', { p: aPut({ await: wanted }) });
-      // The watch speaks last a second before the deadline.
+      // The watch receives something last a second before the deadline.
       const pods$ = hot$<PodSignal>('(ps) 4996ms A', { ...signals, p: pod(aPod(facts)), A: { kind: 'alive' } });
       const expected = '              6000ms c';
       const out$ = drawn$(now, { subscriptions$, pods$, never$: cold$('-'), get$: () => of(running) }).pipe(map(short));
@@ -168,14 +208,14 @@ suite('triggerEvents$', () => {
     });
   });
 
-  test('a deadline that passes while neither watch nor GET answers ends nothing, and is told when one does', () => {
+  test('a deadline that passes while neither watch nor GET answers ends nothing, and fires when one does', () => {
     let isUp = false;
     marbles(({ hot$, cold$, expectObservable, now }) => {
       const subscriptions$ = hot$('p', { p: aPut({ await: { terminal: true, timeoutAt: 5_000 } }) });
       const pods$ = hot$('         (rs)-l', signals);
       const up$ = cold$('60s u').pipe(tap(() => (isUp = true)));
       expectObservable(up$).toBe('60s u');
-      const get$ = () => of(isUp ? ({ kind: 'there', pod: aPod() } as const) : ({ kind: 'failed' } as const));
+      const get$ = () => (isUp ? of(aPod()) : unanswered$());
       // Asked again after 10 s, 20 s, 40 s.
       const expected = '          5s c 9999ms c 19999ms c 39999ms (ca)';
       const out$ = drawn$(now, { subscriptions$, pods$, never$: cold$('-'), get$ }).pipe(map(short));
@@ -236,7 +276,7 @@ suite('triggerEvents$', () => {
     });
   });
 
-  test('after a running event the end is still told at once', () => {
+  test('after a running event the end still fires at once', () => {
     marbles(({ hot$, cold$, expectObservable, now }) => {
       const put = aPut({ await: { terminal: true, loggingEveryMs: 5_000 } });
       const pods$ = hot$('r 8999ms e', signals);
@@ -247,7 +287,7 @@ suite('triggerEvents$', () => {
     });
   });
 
-  test('a deleted pod is told as gone; one that had ended keeps its verdict', () => {
+  test('a deleted pod fires as gone; one that had ended keeps its verdict', () => {
     marbles(({ hot$, cold$, expectObservable, now }) => {
       const pods$ = hot$('  rs-g', signals);
       const expected = '   ---a';
@@ -288,7 +328,7 @@ suite('triggerEvents$', () => {
     });
   });
 
-  test('says nothing of a pod that a watch without a first list, or behind, does not show', () => {
+  test('concludes nothing about a pod that a watch without a first list, or behind, does not show', () => {
     marbles(({ hot$, cold$, expectObservable, now }) => {
       const out$ = drawn$(now, { subscriptions$: hot$('p', { p: aPut() }), pods$: cold$('-'), never$: cold$('-') });
       expectObservable(out$.pipe(map(short)), '100s !').toBe('');
@@ -317,7 +357,7 @@ suite('triggerEvents$', () => {
       const inputs = {
         subscriptions$: hot$('p', { p: aPut() }),
         pods$: hot$('         -e', signals),
-        takenOver$: hot$('    ----o', { o: ALL }),
+        shardsTakenOver$: hot$('----o', { o: ALL }),
       };
       const expected = '     ----a';
       const out$ = drawn$(now, { ...inputs, never$: cold$('-') }).pipe(map(short));
@@ -338,21 +378,18 @@ suite('triggerEvents$', () => {
   });
 
   test('at most 100 running events a second: the rest is put off, counted, and comes', () => {
-    const book = new PodBook([SCOPE]);
-    const ownership = new Ownership();
-    ownership.update(ALL, Infinity, 0);
-    const runs = new WaitingRuns(book, ownership, 0, DEFAULTS.triggerer);
+    const { pods, state, put, due } = aState();
     for (let n = 0; n < 1_000; n += 1) {
       const uid = `u${n}`;
       const one = aPod({ uid, containers: [aContainer({ startedAt: 0 })] });
-      book.apply({ scope: SCOPE, signal: { kind: 'pod', pod: one } }, 0);
+      pods.apply({ scope: SCOPE, signal: { kind: 'pod', pod: one } }, 0);
       const { connection, namespace, name } = one;
       const facts = { pod: { connection, namespace, name, uid }, await: { terminal: true, loggingEveryMs: 5_000 } };
-      expect(runs.subscription(aPut(facts, { runId: `r${n}` }), 0)).toEqual([]);
+      expect(put(aPut(facts, { runId: `r${n}` }), 0)).toEqual([]);
     }
     const perSecond = new Map<number, number>();
     for (let now = 0; now <= 20_000; now += 100) {
-      const fired = runs.due(runs.wheel.turn(now), now).length;
+      const fired = due(now).length;
       const second = Math.floor(now / 1_000);
       perSecond.set(second, (perSecond.get(second) ?? 0) + fired);
     }
@@ -361,98 +398,84 @@ suite('triggerEvents$', () => {
     // The first second has the burst as well.
     expect(Math.max(...counts)).toBeLessThanOrEqual(210);
     expect(counts.filter((count) => count > 120).length).toBeLessThanOrEqual(1);
-    expect(runs.stretched.rate).toBeGreaterThan(700);
+    expect(state.logging.stretched.rate).toBeGreaterThan(700);
   });
 
   test('what waits is counted by shard: the replicas, each knowing all, add up to it', () => {
-    const runs = new WaitingRuns(new PodBook([SCOPE]), new Ownership(), 0, DEFAULTS.triggerer);
+    const state = new TriggerState(new WatchedPods([SCOPE]), new Ownership(), 0, DEFAULTS.triggerer);
     const puts = Array.from({ length: 50 }, (_, n) => aPut({}, { runId: `r${n}` }));
-    for (const put of puts) runs.subscription(put, 0);
+    for (const put of puts) state.subscriptionChanged(put, 0);
+    const { waits } = state;
     const here = new Set(SHARDS.slice(0, 100));
     const there = new Set(SHARDS.slice(100));
-    expect(runs.sizeOf(here)).toBe(puts.filter(({ shard }) => here.has(shard)).length);
-    expect(runs.sizeOf(here) + runs.sizeOf(there)).toBe(50);
+    expect(waits.sizeOf(here)).toBe(puts.filter(({ shard }) => here.has(shard)).length);
+    expect(waits.sizeOf(here) + waits.sizeOf(there)).toBe(50);
   });
 
-  test('a GET that says absent, or another uid, is a gone; one that fails says nothing', () => {
-    const book = new PodBook([SCOPE]);
-    const ownership = new Ownership();
-    ownership.update(ALL, Infinity, 0);
-    const runs = new WaitingRuns(book, ownership, 0, DEFAULTS.triggerer);
-    const put = aPut();
-    book.apply({ scope: SCOPE, signal: { kind: 'synced' } }, 0);
-    runs.subscription(put, 0);
-    const asked = runs.due(runs.wheel.turn(10_100), 10_100);
-    expect(asked.map(short)).toEqual(['get r1-pod']);
-    expect(runs.checked({ run: put.run, uid: 'u1', answer: { kind: 'failed' } }, 10_200)).toEqual([]);
-    const again = runs.due(runs.wheel.turn(20_300), 20_300);
-    expect(again.map(short)).toEqual(['get r1-pod']);
-    const gone = runs.checked({ run: put.run, uid: 'u1', answer: { kind: 'absent' } }, 20_400);
-    expect(gone.map(short)).toEqual(['resume gone POD_DELETED']);
+  test('a GET that shows no pod, or another uid, is a gone; one that fails proves nothing', () => {
+    const { watch, put, due, answer } = aState();
+    watch({ kind: 'synced' }, 0);
+    put(aPut(), 0);
+    const first = due(10_100);
+    expect(first.map(short)).toEqual(['get r1-pod']);
+    expect(answer(checkIn(first), { kind: 'failed' }, 10_200)).toEqual([]);
+    const second = due(20_300);
+    expect(second.map(short)).toEqual(['get r1-pod']);
+    expect(answer(checkIn(second), { kind: 'absent' }, 20_400).map(short)).toEqual(['resume gone POD_DELETED']);
   });
 
-  test('what the watch told while a GET was under way is newer than its answer', () => {
-    const book = new PodBook([SCOPE]);
-    const ownership = new Ownership();
-    ownership.update(ALL, Infinity, 0);
-    const runs = new WaitingRuns(book, ownership, 0, DEFAULTS.triggerer);
-    const tell = (signal: PodSignal, now: number): readonly string[] => {
-      book.apply({ scope: SCOPE, signal }, now);
-      return runs.pod({ scope: SCOPE, signal }, now).map(short);
-    };
-    const put = aPut({ await: { terminal: true, timeoutAt: 1_000 } });
+  test('what the watch showed while a GET was under way is newer than its answer', () => {
+    const { watch, put, due, answer } = aState();
+    const waiting = aPut({ await: { terminal: true, timeoutAt: 1_000 } });
     const running = aPod({ uid: 'u1' });
-    const there = { run: put.run, uid: 'u1', answer: { kind: 'there', pod: running } } as const;
-    tell({ kind: 'synced' }, 0);
-    tell({ kind: 'pod', pod: running }, 0);
-    runs.subscription(put, 0);
-    expect(runs.due(runs.wheel.turn(2_000), 2_000).map(short)).toEqual(['get r1-pod']);
-    expect(tell({ kind: 'pod', pod: anEndedPod(0, { uid: 'u1' }) }, 2_050)).toEqual(['resume success']);
-    expect(runs.checked(there, 2_100)).toEqual([]);
+    const present = { kind: 'present', pod: running } as const;
+    watch({ kind: 'synced' }, 0);
+    watch({ kind: 'pod', pod: running }, 0);
+    put(waiting, 0);
+    const timedOut = due(2_000);
+    expect(timedOut.map(short)).toEqual(['get r1-pod']);
+    expect(watch({ kind: 'pod', pod: anEndedPod(0, { uid: 'u1' }) }, 2_050).map(short)).toEqual(['resume success']);
+    expect(answer(checkIn(timedOut), present, 2_100)).toEqual([]);
 
-    runs.subscription(
-      { ...put, revision: put.revision + 1, subscription: { ...put.subscription, await: { gone: true } } },
+    const { subscription } = waiting;
+    put(
+      { ...waiting, revision: waiting.revision + 1, subscription: { ...subscription, await: { gone: true } } },
       3_000,
     );
-    tell({ kind: 'gone', pod: running, confirmed: false }, 3_100);
-    expect(tell({ kind: 'gone', pod: running, confirmed: true }, 3_200)).toEqual(['resume gone']);
-    expect(runs.checked(there, 3_300)).toEqual([]);
-    expect(runs.due(runs.wheel.turn(64_000), 64_000).map(short)).toEqual(['resume gone']);
+    const left = watch({ kind: 'gone', pod: running, confirmed: false }, 3_100);
+    expect(left.map(short)).toEqual(['get r1-pod']);
+    expect(watch({ kind: 'gone', pod: running, confirmed: true }, 3_200).map(short)).toEqual(['resume gone']);
+    expect(answer(checkIn(left), present, 3_300)).toEqual([]);
+    expect(due(64_000).map(short)).toEqual(['resume gone']);
   });
 
-  test('a GET that was sent before a deadline says nothing of it, however late its answer comes', () => {
-    const book = new PodBook([SCOPE]);
-    const ownership = new Ownership();
-    ownership.update(ALL, Infinity, 0);
-    const runs = new WaitingRuns(book, ownership, 0, DEFAULTS.triggerer);
-    const put = aPut({ await: { terminal: true, timeoutAt: 11_000 } });
-    const there = { run: put.run, uid: 'u1', answer: { kind: 'there', pod: aPod({ uid: 'u1' }) } } as const;
-    book.apply({ scope: SCOPE, signal: { kind: 'synced' } }, 0);
-    runs.subscription(put, 0);
-    expect(runs.due(runs.wheel.turn(10_100), 10_100).map(short)).toEqual(['get r1-pod']);
-    expect(runs.checked(there, 12_000)).toEqual([]);
-    expect(runs.due(runs.wheel.turn(22_100), 22_100).map(short)).toEqual(['get r1-pod']);
-    expect(runs.checked(there, 22_200).map(short)).toEqual(['resume timeout EXECUTION_TIMEOUT']);
+  test('a GET that was sent before a deadline proves nothing about it, however late its answer comes', () => {
+    const { watch, put, due, answer } = aState();
+    const present = { kind: 'present', pod: aPod({ uid: 'u1' }) } as const;
+    watch({ kind: 'synced' }, 0);
+    put(aPut({ await: { terminal: true, timeoutAt: 11_000 } }), 0);
+    const first = due(10_100);
+    expect(first.map(short)).toEqual(['get r1-pod']);
+    expect(answer(checkIn(first), present, 12_000)).toEqual([]);
+    const second = due(22_100);
+    expect(second.map(short)).toEqual(['get r1-pod']);
+    expect(answer(checkIn(second), present, 22_200).map(short)).toEqual(['resume timeout EXECUTION_TIMEOUT']);
   });
 
   test('at most 20 GETs a second, whatever the number of missing pods, and all of them in the end', () => {
-    const book = new PodBook([SCOPE]);
-    const ownership = new Ownership();
-    ownership.update(ALL, Infinity, 0);
-    const runs = new WaitingRuns(book, ownership, 0, DEFAULTS.triggerer);
-    book.apply({ scope: SCOPE, signal: { kind: 'synced' } }, 0);
+    const { watch, put, due, answer } = aState();
+    watch({ kind: 'synced' }, 0);
     for (let n = 0; n < 200; n += 1) {
       const ref = { connection: 'default', namespace: 'jobs', name: `p${n}`, uid: `u${n}` };
-      runs.subscription(aPut({ pod: ref }, { runId: `r${n}` }), 0);
+      put(aPut({ pod: ref }, { runId: `r${n}` }), 0);
     }
     let gets = 0;
     let gone = 0;
     for (let now = 0; now <= 30_000; now += 100) {
-      for (const action of runs.due(runs.wheel.turn(now), now)) {
-        if (action.kind !== 'check') continue;
+      for (const effect of due(now)) {
+        if (effect.kind !== 'check') continue;
         gets += 1;
-        const answer = { run: action.run, uid: action.pod.uid, answer: { kind: 'absent' } } as const;
-        gone += runs.checked(answer, now).length;
+        gone += answer(effect, { kind: 'absent' }, now).length;
       }
       expect(gets).toBeLessThanOrEqual(20 + Math.ceil(Math.max(0, now - 10_000) / 50));
     }

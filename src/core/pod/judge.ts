@@ -179,17 +179,19 @@ export function hasStarted({ phase }: PodProjection): boolean {
 const fire = (event: TriggerEvent): Judgement => ({ kind: 'fire', event });
 
 const timeout = (reason: DiagnosisCode, now: number, pod: PodProjection | undefined): Judgement =>
-  fire({ kind: 'timeout', reason, at: now, ...(pod === undefined ? {} : { pod: travelling(pod) }) });
+  fire({ kind: 'timeout', reason, at: now, ...(pod === undefined ? {} : { pod: podInMessage(pod) }) });
 
-/** A copy as messages carry it. */
-function travelling(pod: PodProjection): NonNullable<TriggerEvent['pod']> {
+/** A projection as messages carry it: a copy of its own. */
+export function podInMessage(pod: PodProjection): NonNullable<TriggerEvent['pod']> {
   return { ...pod, containers: pod.containers.map((container) => ({ ...container })) };
 }
 
+const WAIT: Judgement = { kind: 'wait' };
+
 /** Waits for the earliest of the given instants, if there is one. */
-function wait(instants: readonly (number | undefined)[]): Judgement {
-  const known = instants.filter((instant) => instant !== undefined);
-  return known.length === 0 ? { kind: 'wait' } : { kind: 'wait', until: Math.min(...known) };
+function wait(first: number | undefined, second?: number, third?: number): Judgement {
+  const until = Math.min(first ?? Infinity, second ?? Infinity, third ?? Infinity);
+  return until === Infinity ? WAIT : { kind: 'wait', until };
 }
 
 const isOver = (instant: number | undefined, now: number): boolean => instant !== undefined && instant <= now;
@@ -204,9 +206,9 @@ function judgeTimer(
 ): Judgement {
   if (isOver(expireAt, now)) return timeout('EXPIRED', now, last);
   if (isOver(timeoutAt, now)) return timeout('EXECUTION_TIMEOUT', now, last);
-  if (!admitted) return wait([expireAt, timeoutAt]);
-  if (notBefore !== undefined && notBefore > now) return wait([notBefore, expireAt, timeoutAt]);
-  return fire({ kind, at: now, ...(last === undefined ? {} : { pod: travelling(last) }) });
+  if (!admitted) return wait(expireAt, timeoutAt);
+  if (notBefore !== undefined && notBefore > now) return wait(notBefore, expireAt, timeoutAt);
+  return fire({ kind, at: now, ...(last === undefined ? {} : { pod: podInMessage(last) }) });
 }
 
 function verdictEvent(pod: PodProjection, now: number): TriggerEvent | undefined {
@@ -215,9 +217,9 @@ function verdictEvent(pod: PodProjection, now: number): TriggerEvent | undefined
     case 'open':
       return undefined;
     case 'success':
-      return { kind: 'success', at: now, pod: travelling(pod) };
+      return { kind: 'success', at: now, pod: podInMessage(pod) };
     case 'failed':
-      return { kind: 'failed', reason: verdict.code, at: now, pod: travelling(pod) };
+      return { kind: 'failed', reason: verdict.code, at: now, pod: podInMessage(pod) };
   }
 }
 
@@ -295,16 +297,16 @@ function sidecarStartsBy(pod: PodProjection, now: number): number | undefined {
 export function judgePod(wanted: Await, pod: PodProjection, now: number): Judgement {
   const ended = verdictEvent(pod, now);
   const settled = ended === undefined ? undefined : settlesAt(pod);
-  if (settled !== undefined && settled > now) return wait([settled]);
+  if (settled !== undefined && settled > now) return wait(settled);
   if (ended !== undefined) {
     const until = sidecarStartsBy(pod, now);
     if (until === undefined || isOver(wanted.timeoutAt, now)) return fire(ended);
-    return wait([until, wanted.timeoutAt]);
+    return wait(until, wanted.timeoutAt);
   }
   if (isOver(wanted.timeoutAt, now)) return timeout('EXECUTION_TIMEOUT', now, pod);
-  if (hasStarted(pod)) return wait([wanted.timeoutAt]);
+  if (hasStarted(pod)) return wait(wanted.timeoutAt);
   // Not looked at by the scheduler yet: neither deadline is about that.
-  if (pod.gates !== undefined) return wait([wanted.timeoutAt]);
+  if (pod.gates !== undefined) return wait(wanted.timeoutAt);
   const unscheduled = pod.scheduledAt === undefined && pod.node === undefined;
   const { scheduleBy, startBy } = startDeadlines(wanted, pod);
   if (unscheduled && isOver(scheduleBy, now)) return timeout('SCHEDULE_TIMEOUT', now, pod);
@@ -312,7 +314,7 @@ export function judgePod(wanted: Await, pod: PodProjection, now: number): Judgem
     if (pullThrottled(pod)) return timeout('IMAGE_PULL_THROTTLED', now, pod);
     return timeout(unscheduled ? 'SCHEDULE_TIMEOUT' : 'STARTUP_TIMEOUT', now, pod);
   }
-  return wait([wanted.timeoutAt, startBy, unscheduled ? scheduleBy : undefined]);
+  return wait(wanted.timeoutAt, startBy, unscheduled ? scheduleBy : undefined);
 }
 
 /**
@@ -331,11 +333,11 @@ export function judge(
   const wanted = subscription.await;
   const known = pod !== undefined && pod.uid === subscription.pod?.uid ? pod : undefined;
   if (wanted.gone === true && subscription.pod !== undefined) {
-    return isOver(wanted.expireAt, now) ? timeout('EXPIRED', now, known) : wait([wanted.expireAt]);
+    return isOver(wanted.expireAt, now) ? timeout('EXPIRED', now, known) : wait(wanted.expireAt);
   }
   if (wanted.terminal === true && subscription.pod !== undefined) {
     if (known !== undefined) return judgePod(wanted, known, now);
-    return isOver(wanted.timeoutAt, now) ? timeout('EXECUTION_TIMEOUT', now, undefined) : wait([wanted.timeoutAt]);
+    return isOver(wanted.timeoutAt, now) ? timeout('EXECUTION_TIMEOUT', now, undefined) : wait(wanted.timeoutAt);
   }
   return judgeTimer(
     wanted,
@@ -358,5 +360,5 @@ export function judgeAbsence(subscription: Subscription, last: PodProjection | u
   const verdict = podVerdict(last);
   // What could not start when it was last seen has not ended: its removal is what happened to it.
   const ended = verdict.kind === 'success' || hasStarted(last) ? verdictEvent(last, now) : undefined;
-  return fire(ended ?? { kind: 'gone', reason: podCause(last) ?? 'POD_DELETED', at: now, pod: travelling(last) });
+  return fire(ended ?? { kind: 'gone', reason: podCause(last) ?? 'POD_DELETED', at: now, pod: podInMessage(last) });
 }

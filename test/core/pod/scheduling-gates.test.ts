@@ -2,7 +2,7 @@ import { expect, suite, test } from 'vitest';
 import { judge } from '../../../src/core/pod/judge.ts';
 import { projectPod } from '../../../src/core/pod/projection.ts';
 import { diagnoseWait } from '../../../src/core/run/wait-diagnosis.ts';
-import { PodBook } from '../../../src/trigger/pod-book.ts';
+import { WatchedPods } from '../../../src/trigger/watched-pods.ts';
 import { aPod, aSubscription } from '../../support/builders.ts';
 
 const createdAt = 1_000_000;
@@ -34,12 +34,12 @@ suite('a pod behind scheduling gates', () => {
   });
 
   test('has its whole time once the gate is gone', () => {
-    const book = new PodBook([scope]);
-    book.apply({ scope, signal: { kind: 'pod', pod: { ...pod, gates } } }, createdAt);
+    const pods = new WatchedPods([scope]);
+    pods.apply({ scope, signal: { kind: 'pod', pod: { ...pod, gates } } }, createdAt);
     const liftedAt = createdAt + HOUR_MS;
-    book.apply({ scope, signal: { kind: 'pod', pod } }, liftedAt);
-    book.apply({ scope, signal: { kind: 'pod', pod: { ...pod, resourceVersion: '3' } } }, liftedAt + 50_000);
-    const seen = book.pod(uid);
+    pods.apply({ scope, signal: { kind: 'pod', pod } }, liftedAt);
+    pods.apply({ scope, signal: { kind: 'pod', pod: { ...pod, resourceVersion: '3' } } }, liftedAt + 50_000);
+    const seen = pods.pod(uid);
     expect(judge(waiting, seen, liftedAt + 119_000)).toEqual({ kind: 'wait', until: liftedAt + 120_000 });
     expect(judge(waiting, seen, liftedAt + 120_000)).toMatchObject({ event: { reason: 'SCHEDULE_TIMEOUT' } });
   });
