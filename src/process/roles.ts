@@ -81,23 +81,31 @@ async function loadTriggerer(): Promise<Start> {
 }
 
 async function loadExecutor(): Promise<Start> {
-  const [{ executor }, { Launcher }, { LaunchBook }, { podOperators, commandOperator }] = await Promise.all([
+  const [{ executor }, { Launcher }, { ExecutorSlots }, { podOperators, commandOperator }] = await Promise.all([
     import('../roles/executor.ts'),
     import('../slots/launcher.ts'),
-    import('../slots/launch-book.ts'),
+    import('../slots/executor-slots.ts'),
     boundOperators(),
   ]);
   return ({ id, config, broker, clusters, log, meter, operators, tracer, version }) => {
     const { parallelism, maxInFlight } = slotSettings(config);
-    const launches = new LaunchBook();
+    const { executorQueues: queues, startCredits } = config;
+    const slots = new ExecutorSlots({ id, queues, parallelism, startCredits, meter });
     const launcher = new Launcher({ maxInFlight, meter });
     const work$ = executor({
-      ...{ broker, clusters, log, meter, tracer, launches, parallelism },
-      operators: [commandOperator(config, log, { launcher, created: launches.created })],
+      ...{ broker, clusters, log, meter, tracer, slots },
+      operators: [
+        commandOperator(config, log, {
+          launcher,
+          created: (queue, run, pod) => {
+            slots.podCreated(queue, run, pod);
+          },
+        }),
+      ],
       foreign: podOperators(config, operators, log),
       settings: {
         ...engineSettings(config),
-        ...{ id, version, role: 'executor' as const, queues: config.executorQueues, foreignQueues: config.queues },
+        ...{ id, version, role: 'executor' as const, queues, foreignQueues: config.queues },
       },
     });
     return { work$, condition: () => ({ alive: true, problems: work$.problems() }) };

@@ -1,52 +1,54 @@
 /**
- * How many pods may be in creation at a time, as a pure decision: additive increase while the API server answers well, multiplicative
- * decrease when it asks for less, fails or becomes slow. Time comes in as an argument, in milliseconds of any monotonic clock.
+ * How many pod creations may be in flight: additive increase while the API server answers well, multiplicative decrease when it throttles, fails or
+ * becomes slow. Pure: times are arguments, in milliseconds of any monotonic clock.
  */
+import { backOffMs } from '../core/back-off.ts';
 
-/** Limits of the decision. */
+/** Settings of the limit. */
 export interface AimdSettings {
-  /** Creations in flight at first. */
+  /** The limit at first. */
   readonly initial: number;
-  /** Never more in flight than this. */
+  /** The highest limit. */
   readonly max: number;
 }
 
-/** What is known after the answers so far. */
+/** The state after the answers so far. */
 export interface AimdState {
-  /** Creations that may be in flight; a fraction counts as soon as it makes a whole. */
+  /** Creations that may be in flight, rounded down. */
   readonly limit: number;
-  /** Nothing is created before this instant. */
+  /** No creation is sent before this time. */
   readonly notBefore: number;
-  /** The limit was last lowered then; answers to what was sent before do not lower it again. */
+  /** When the limit was last lowered; answers to creations sent before then do not lower it again. */
   readonly cutAt: number;
-  /** The quickest answers, drifting up slowly, so that a server that became slower for good is measured anew. */
+  /** The fastest answer. It increases slowly, so that a server that has become slower for good is measured anew. */
   readonly bestMs: number;
-  /** The limit grows with each answer until it was lowered for the first time. */
+  /** Until the limit is lowered for the first time, it grows by one with each answer. */
   readonly exploring: boolean;
-  /** Failures of the server since it last answered well. */
+  /** Consecutive failures of the server. */
   readonly failures: number;
 }
 
-/** What came back for one creation. */
+/** The answer to one creation. */
 export type Answered =
-  /** The server did what it was asked, or had a reason of this one request not to. */
+  /** The server created the pod, or refused it for a reason of this request alone. */
   | { readonly kind: 'answered' }
-  /** 429, or a 5xx with a time to wait. */
+  /** 429, or a 5xx with `Retry-After`. */
   | { readonly kind: 'throttled'; readonly retryAfterMs: number | undefined }
-  /** It could not be reached or failed. */
+  /** The server could not be reached or failed. */
   | { readonly kind: 'unavailable' };
 
-/** An answer is slow when it takes this many times the quickest, and longer than a busy server's ordinary answer. */
+/** An answer is slow when it takes this many times the fastest, and at least this long. */
 const SLOW_FACTOR = 8;
 const SLOW_AT_LEAST_MS = 400;
-/** The quickest answer is forgotten at this rate per answer. */
+/** Factor by which the fastest answer increases with each answer. */
 const DRIFT = 1.005;
+/** Pause after the first failure; doubled with each further one. */
 const PAUSE_MS = 250;
 const MAX_PAUSE_MS = 5_000;
-/** Longest `Retry-After` that holds everybody up; a longer one delays its own request only. */
-const MAX_HOLD_MS = 60_000;
+/** Longest `Retry-After` that delays all creations; a longer one delays its own request only. */
+const MAX_RETRY_AFTER_MS = 60_000;
 
-/** The state before anything was asked. */
+/** The state before the first creation. */
 export function initialAimd({ initial, max }: AimdSettings): AimdState {
   return {
     limit: Math.max(1, Math.min(initial, max)),
@@ -58,7 +60,7 @@ export function initialAimd({ initial, max }: AimdSettings): AimdState {
   };
 }
 
-/** The state after one answer. `inFlight`: how many were under way with it; a limit that nobody used is not raised. */
+/** The state after one answer. `inFlight`: creations in flight, this one included; a limit that is not used up is not raised. */
 export function afterAnswer(
   state: AimdState,
   answer: Answered,
@@ -76,11 +78,11 @@ export function afterAnswer(
     }
     case 'throttled': {
       const failures = state.failures + 1;
-      const pauseMs = Math.min(MAX_HOLD_MS, answer.retryAfterMs ?? pauseAfter(failures));
+      const pauseMs = Math.min(MAX_RETRY_AFTER_MS, answer.retryAfterMs ?? pauseAfter(failures));
       return { ...lowered(state, sentAt, now, 0.5), failures, notBefore: Math.max(state.notBefore, now + pauseMs) };
     }
     case 'unavailable': {
-      // Those under way fail together: one failure of the server, not many.
+      // Creations in flight at the same time fail together: that is one failure of the server.
       const failures = sentAt < state.cutAt ? state.failures : state.failures + 1;
       const notBefore = Math.max(state.notBefore, now + pauseAfter(failures));
       return { ...lowered(state, sentAt, now, 0.5), failures, notBefore };
@@ -88,23 +90,23 @@ export function afterAnswer(
   }
 }
 
-/** How many more may be sent now, and otherwise when to ask again (absent: when an answer came). */
+/** How many more creations may be sent now. With `askAgainAt`: none before then; without it, the next answer may make room. */
 export function roomNow(
   state: AimdState,
   inFlight: number,
   now: number,
 ): { readonly room: number; readonly askAgainAt?: number } {
   if (now < state.notBefore) return { room: 0, askAgainAt: state.notBefore };
-  // After a failure one goes ahead; the others follow when it was answered.
+  // After a failure, a single creation probes the server.
   const limit = state.failures > 0 ? 1 : Math.floor(state.limit);
   return { room: Math.max(0, limit - inFlight) };
 }
 
 function pauseAfter(failures: number): number {
-  return Math.min(MAX_PAUSE_MS, PAUSE_MS * 2 ** Math.min(10, failures - 1));
+  return backOffMs(failures, PAUSE_MS, MAX_PAUSE_MS);
 }
 
-/** Once per round trip: what was sent before the last cut says nothing about the limit after it. */
+/** Lowers the limit once per round trip: answers to creations sent before the last cut are no measure of the limit after it. */
 function lowered(state: AimdState, sentAt: number, now: number, factor: number): AimdState {
   if (sentAt < state.cutAt) return state;
   return { ...state, limit: Math.max(1, state.limit * factor), cutAt: now, exploring: false };

@@ -1,13 +1,13 @@
-/** The one place through which an executor's pods are created: bounded, first come first served, and as fast as the API server likes it. */
+/** Limits an executor's pod creations in flight to what the API server can take, first come first served. */
 import { KubernetesError } from '../errors.ts';
 import type { Meter } from '../ports/ambient.ts';
 import type { Answered, AimdSettings, AimdState } from './aimd.ts';
 import { afterAnswer, initialAimd, roomNow } from './aimd.ts';
 
-/** Creations in flight at first, where nothing is known of the server. */
+/** The limit before the first answers. */
 const INITIAL_IN_FLIGHT = 16;
 
-/** What a launcher works with. */
+/** Settings of a launcher. */
 export interface LauncherOptions {
   /** Most creations in flight. */
   readonly maxInFlight: number;
@@ -16,21 +16,21 @@ export interface LauncherOptions {
   readonly now?: () => number;
 }
 
-/** How a launcher is. */
+/** A launcher's present state. */
 export interface LauncherState {
   readonly inFlight: number;
   readonly waiting: number;
   readonly limit: number;
 }
 
-/** Shared by all runs of a process. */
+/** Runs creations in turn; one for all runs of a process. */
 export class Launcher {
   readonly #settings: AimdSettings;
   readonly #meter: Meter | undefined;
   readonly #now: () => number;
   #aimd: AimdState;
   #inFlight = 0;
-  /** In order of arrival; the length is bounded by the start lane's credits. */
+  /** In order of arrival; no more than the start lane's credits. */
   readonly #waiting: (() => void)[] = [];
   #timer: NodeJS.Timeout | undefined;
 
@@ -45,7 +45,7 @@ export class Launcher {
     return { inFlight: this.#inFlight, waiting: this.#waiting.length, limit: Math.floor(this.#aimd.limit) };
   }
 
-  /** Runs `create` when its turn has come. Its error is the caller's, and tells the launcher how the server is. */
+  /** Runs `create` when its turn has come. Its error is rethrown, and counts as an answer of the server. */
   async run<T>(create: () => Promise<T>): Promise<T> {
     await this.#turn();
     const sentAt = this.#now();
@@ -102,7 +102,7 @@ function answerOf(error: unknown): Answered {
   return retryAfterMs === undefined ? { kind: 'unavailable' } : { kind: 'throttled', retryAfterMs };
 }
 
-/** Tag of the creation's counter: an HTTP status, or `error` where there was none. */
+/** Label of the creation counter: an HTTP status, or `error` where there was none. */
 function statusOf(error: unknown): string {
   return error instanceof KubernetesError && error.status > 0 ? String(error.status) : 'error';
 }

@@ -1,11 +1,11 @@
-/** How many executors serve a queue, and what they are about to take, from what they say of themselves. Pure: time comes in. @see spec protocol §8 */
+/** The live executors of a queue and the launches they have under way, from their heartbeats. Pure: times are arguments. */
 import { DEAD_AFTER_MS, GRACE_MS, HEARTBEAT_MS } from '../core/ownership.ts';
 
-/** Siblings speak every `HEARTBEAT_MS`: after so long all that live have been heard. */
+/** After listening this long, a heartbeat of every live executor has arrived, in milliseconds. */
 export const LISTEN_MS = 2 * HEARTBEAT_MS + 100;
 
-/** An executor's last word. */
-interface Word {
+/** An executor's latest heartbeat. */
+interface Latest {
   readonly at: number;
   readonly launching: number;
   readonly draining: boolean;
@@ -17,39 +17,41 @@ export interface Siblings {
   readonly launching: number;
 }
 
-/** The executors of one queue. */
+/** The executors of one queue. All times are monotonic milliseconds. */
 export class Presence {
-  readonly #me: string;
-  readonly #heard = new Map<string, Word>();
+  readonly #self: string;
+  readonly #latest = new Map<string, Latest>();
   #connectedAt: number | undefined;
 
-  constructor(me: string) {
-    this.#me = me;
+  constructor(self: string) {
+    this.#self = self;
   }
 
+  /** The connection to NATS was made or lost. */
   connected(isConnected: boolean, now: number): void {
     this.#connectedAt = isConnected ? (this.#connectedAt ?? now) : undefined;
   }
 
-  heard(executor: string, { draining, launching }: { draining: boolean; launching: number }, now: number): void {
-    // One that leaves takes no share any more, but finishes the launches it has begun.
-    if (draining && launching === 0) this.#heard.delete(executor);
-    else this.#heard.set(executor, { at: now, launching, draining });
-    for (const [id, { at }] of this.#heard) if (now - at > 10 * DEAD_AFTER_MS) this.#heard.delete(id);
+  /** A heartbeat has arrived. */
+  receive(executor: string, { draining, launching }: { draining: boolean; launching: number }, now: number): void {
+    // A draining executor takes no share of the slots, but finishes its launches.
+    if (draining && launching === 0) this.#latest.delete(executor);
+    else this.#latest.set(executor, { at: now, launching, draining });
+    for (const [id, { at }] of this.#latest) if (now - at > 10 * DEAD_AFTER_MS) this.#latest.delete(id);
   }
 
-  /** `undefined` while the siblings may not have been heard yet, or nothing can be heard. */
+  /** `undefined` while disconnected, and until heartbeats of all siblings can have arrived. */
   siblings(now: number): Siblings | undefined {
     const since = this.#connectedAt;
     if (since === undefined || now - since < LISTEN_MS) return undefined;
     let executors = 1;
     let launching = 0;
-    for (const [id, word] of this.#heard) {
-      if (id === this.#me) continue;
-      // After a reconnection nobody is taken for dead at once: all come back at different times.
-      if (now - word.at > DEAD_AFTER_MS && !(now - since < GRACE_MS && word.at < since)) continue;
-      if (!word.draining) executors += 1;
-      launching += word.launching;
+    for (const [id, latest] of this.#latest) {
+      if (id === this.#self) continue;
+      // After a reconnection, silent siblings get a grace period: they reconnect at different times.
+      if (now - latest.at > DEAD_AFTER_MS && !(now - since < GRACE_MS && latest.at < since)) continue;
+      if (!latest.draining) executors += 1;
+      launching += latest.launching;
     }
     return { executors, launching };
   }

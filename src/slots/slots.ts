@@ -1,25 +1,25 @@
 /**
- * The slots of an executor queue: taken by each of its pods that lives, whoever launched it, and by each launch under way here. Counted
- * from the shared watch, so that a restart or the death of a sibling changes nothing. @see spec protocol §8
+ * The slots of one executor queue. Each live pod of the queue occupies one, whichever executor launched it, and so does each launch under way here.
+ * Counted from the watch, so a restart or the death of a sibling changes nothing.
  */
 import type { PodProjection } from '../core/pod/projection.ts';
 import type { RunKey } from '../wire/subjects.ts';
 
-/** A pod created here that the watch has not shown takes its slot for so long at most: it may stand where no watch looks. */
+/** A pod created here that the watch never shows occupies its slot this long: it may be outside the watched namespaces. */
 const UNSEEN_MS = 60_000;
-/** Pods that ended lately are known by uid: the reply to their creation may come after their end. */
+/** How many ended pods are remembered by uid: a pod may end before the reply to its creation arrives. */
 const REMEMBERED_ENDS = 10_000;
 
 interface Launch {
-  /** Its message is still being handled. */
-  held: boolean;
+  /** Whether its start message is still being handled. */
+  isHandled: boolean;
   uid: string | undefined;
   createdAt: number;
 }
 
 const idOf = ({ tenant, runId }: RunKey): string => `${tenant} ${runId}`;
 
-/** Slots of one queue, as one executor sees them. */
+/** Slots of one queue, as seen by one executor. */
 export class Slots {
   readonly #queue: string;
   readonly #parallelism: number;
@@ -33,44 +33,44 @@ export class Slots {
     this.#parallelism = parallelism;
   }
 
-  /** Live pods of the queue in the watch. */
+  /** Live pods of the queue, as the watch shows them. */
   get live(): number {
     return this.#live.size;
   }
 
-  /** Launches that take a slot beside the pods the watch shows. */
+  /** Launches here whose pods the watch does not show yet. */
   get launching(): number {
     return this.#launches.size;
   }
 
-  /** Slots that no pod has and no launch here is about to take. */
+  /** Slots occupied by neither a live pod nor a launch here. */
   get free(): number {
     return Math.max(0, this.#parallelism - this.#live.size - this.#launches.size);
   }
 
   /**
-   * How many launches may begin here now: of what neither a pod nor a sibling's launch has, one executor of `executors` takes its share,
-   * rounded up, and no second one before the watch shows its pods.
-   * @param elsewhere launches under way at siblings, as far as they have said
+   * How many more launches may begin here now. The slots that neither a live pod nor a sibling's launch occupies are divided by `executors`, rounded up;
+   * launches here count until the watch shows their pods.
+   * @param elsewhere launches under way at siblings, by their heartbeats
    */
   share(executors = 1, elsewhere = 0): number {
     const open = Math.max(0, this.#parallelism - this.#live.size - elsewhere);
     return Math.max(0, Math.ceil(open / Math.max(1, executors)) - this.#launches.size);
   }
 
-  /** A launch begins. `false`: no slot is free for it, nothing was taken. */
+  /** Takes a slot for a launch; `false` where none is free. A run that has one keeps it. */
   begin(run: RunKey, executors = 1, elsewhere = 0): boolean {
     const before = this.#launches.get(idOf(run));
     if (before !== undefined) {
-      before.held = true;
+      before.isHandled = true;
       return true;
     }
     if (this.share(executors, elsewhere) === 0) return false;
-    this.#launches.set(idOf(run), { held: true, uid: undefined, createdAt: 0 });
+    this.#launches.set(idOf(run), { isHandled: true, uid: undefined, createdAt: 0 });
     return true;
   }
 
-  /** The launch's pod is there. */
+  /** The launch has created its pod. */
   created(run: RunKey, uid: string, now: number): void {
     const launch = this.#launches.get(idOf(run));
     if (launch === undefined) return;
@@ -79,11 +79,11 @@ export class Slots {
     this.#settle(idOf(run), launch);
   }
 
-  /** The launch's message is done with; its pod, if there is one, keeps the slot until the watch shows it. */
+  /** The launch's message is settled. Its pod, if it has one, occupies the slot until the watch shows it. */
   end(run: RunKey): void {
     const launch = this.#launches.get(idOf(run));
     if (launch === undefined) return;
-    launch.held = false;
+    launch.isHandled = false;
     this.#settle(idOf(run), launch);
   }
 
@@ -98,7 +98,7 @@ export class Slots {
     this.#seen(pod);
   }
 
-  /** A pod has ended, or left the watch. */
+  /** A pod has ended or was deleted. */
   gone(pod: PodProjection): void {
     if (pod.queue !== this.#queue) return;
     this.#live.delete(pod.uid);
@@ -107,10 +107,10 @@ export class Slots {
     this.#seen(pod);
   }
 
-  /** Lets go of launches whose pod never came to the watch. */
+  /** Frees the slots of pods that the watch has not shown in time. */
   forgetUnseen(now: number): void {
-    for (const [id, { held, uid, createdAt }] of this.#launches)
-      if (!held && uid !== undefined && now - createdAt > UNSEEN_MS) this.#launches.delete(id);
+    for (const [id, { isHandled, uid, createdAt }] of this.#launches)
+      if (!isHandled && uid !== undefined && now - createdAt > UNSEEN_MS) this.#launches.delete(id);
   }
 
   #seen({ tenant = '', runId = '' }: PodProjection): void {
@@ -119,7 +119,7 @@ export class Slots {
     if (launch !== undefined) this.#settle(id, launch);
   }
 
-  #settle(id: string, { held, uid }: Launch): void {
-    if (uid === undefined ? !held : this.#live.has(uid) || this.#ended.has(uid)) this.#launches.delete(id);
+  #settle(id: string, { isHandled, uid }: Launch): void {
+    if (uid === undefined ? !isHandled : this.#live.has(uid) || this.#ended.has(uid)) this.#launches.delete(id);
   }
 }

@@ -1,12 +1,11 @@
 /** Start permits of one executor queue, one per free slot: launches wait for a permit, and the queue is pulled for as many runs as may start here. */
-import { firstValueFrom, merge, Subject } from 'rxjs';
-import type { Observable } from 'rxjs';
-import type { PodProjection } from '../core/pod/projection.ts';
+import { firstValueFrom, merge, type Observable, Subject } from 'rxjs';
+import type { PodRef } from '../core/pod/projection.ts';
+import { WIRE_VERSION } from '../core/wire-version.ts';
 import type { Meter } from '../ports/ambient.ts';
 import type { Credits } from '../ports/broker.ts';
 import type { PodSignal } from '../ports/cluster.ts';
 import type { ExecutorHeartbeat } from '../wire/presence.ts';
-import { WIRE_VERSION } from '../core/wire-version.ts';
 import type { RunKey } from '../wire/subjects.ts';
 import { Presence, type Siblings } from './presence.ts';
 import { Slots } from './slots.ts';
@@ -25,7 +24,7 @@ export interface SlotPermitOptions {
   readonly now: () => number;
 }
 
-/** One queue's slots, shared with the siblings. */
+/** Permits of one queue, whose slots this executor shares with its siblings: the other executors of the queue. */
 export class SlotPermits {
   readonly queue: string;
   readonly credits: Credits;
@@ -34,30 +33,29 @@ export class SlotPermits {
   readonly #presence: Presence;
   readonly #changes$ = new Subject<void>();
   readonly #launching$ = new Subject<void>();
-  /** Watches that have not shown their first list: what they would show is unknown, so nothing begins. */
-  readonly #unsynced: Set<string>;
+  /** Whether all watches have delivered their first list; before that the number of live pods is unknown. */
+  #isSynced = false;
   #stopped = false;
 
-  /** `watches`: names of the watches that will be heard. */
-  constructor(options: SlotPermitOptions, watches: readonly string[]) {
+  constructor(options: SlotPermitOptions) {
     this.#options = options;
     this.queue = options.queue;
     this.#slots = new Slots(options.queue, options.parallelism);
     this.#presence = new Presence(options.id);
-    this.#unsynced = new Set(watches);
     this.credits = { max: options.startCredits, room: () => this.#room(), changes$: this.#changes$ };
   }
 
-  /** Emits when this executor is about to take a slot: siblings should know before the watch shows them. */
+  /** Emits when a launch takes a slot. */
   get launching$(): Observable<void> {
     return this.#launching$;
   }
 
-  /** Why nothing can begin here; empty: it can. */
+  /** Why nothing can start here; empty: it can. */
   get problems(): readonly string[] {
     return this.#isSynced ? [] : [`the pods of queue ${this.queue} are not known yet`];
   }
 
+  /** Waits for a free slot and resolves with the function that returns it; `undefined` once the process stops. */
   async acquire(run: RunKey, stop$: Observable<unknown>): Promise<(() => void) | undefined> {
     while (!this.#stopped) {
       const siblings = this.#siblings();
@@ -65,7 +63,7 @@ export class SlotPermits {
         this.#launching$.next();
         return () => {
           this.#slots.end(run);
-          this.#changed();
+          this.#changes$.next();
         };
       }
       await firstValueFrom(merge(this.#changes$, stop$), { defaultValue: undefined });
@@ -73,13 +71,14 @@ export class SlotPermits {
     return undefined;
   }
 
-  /** The pod of a launch is there. */
-  created(run: RunKey, pod: Pick<PodProjection, 'uid'>): void {
+  /** A launch has created or adopted its pod. */
+  created(run: RunKey, pod: Pick<PodRef, 'uid'>): void {
     this.#slots.created(run, pod.uid, this.#options.now());
   }
 
-  /** Takes in what a watch said. */
-  hear(watch: string, signal: PodSignal): void {
+  /** A watch has emitted. `isSynced`: whether all watches have delivered their first list. */
+  observe(signal: PodSignal, isSynced: boolean): void {
+    this.#isSynced = isSynced;
     switch (signal.kind) {
       case 'pod':
         this.#slots.see(signal.pod);
@@ -88,36 +87,34 @@ export class SlotPermits {
         this.#slots.gone(signal.pod);
         break;
       case 'synced':
-        this.#unsynced.delete(watch);
         break;
       case 'lagging':
       case 'alive':
         return;
     }
-    this.#changed();
+    this.#changes$.next();
   }
 
-  heard(beat: ExecutorHeartbeat): void {
-    if (beat.queue === this.queue) this.#heard(beat);
-  }
-
-  #heard(beat: ExecutorHeartbeat): void {
+  /** A heartbeat of the queue has arrived, of this executor or a sibling. */
+  receive(heartbeat: ExecutorHeartbeat): void {
     const before = this.#siblings();
-    this.#presence.heard(beat.executor, beat, this.#options.now());
+    this.#presence.receive(heartbeat.executor, heartbeat, this.#options.now());
     const after = this.#siblings();
-    if (before?.executors !== after?.executors || before?.launching !== after?.launching) this.#changed();
+    if (before?.executors !== after?.executors || before?.launching !== after?.launching) this.#changes$.next();
   }
 
+  /** The connection to NATS was made or lost. */
   connected(isConnected: boolean): void {
     this.#presence.connected(isConnected, this.#options.now());
   }
 
+  /** Gives no permit any more. */
   stop(): void {
     this.#stopped = true;
-    this.#changed();
+    this.#changes$.next();
   }
 
-  /** Each half second: figures, and what turned with time alone. */
+  /** To be called every `HEARTBEAT_MS`: reports metrics, applies what changes with time alone, and gives the next heartbeat. */
   tick(): ExecutorHeartbeat {
     const { queue, meter, now } = this.#options;
     this.#slots.forgetUnseen(now());
@@ -125,12 +122,12 @@ export class SlotPermits {
     meter.gauge('executor_open_slots', this.#slots.free, labels);
     meter.gauge('executor_running_tasks', this.#slots.live, labels);
     meter.gauge('executor_live_executors', this.#presence.siblings(now())?.executors ?? 0, labels);
-    this.#changed();
-    return this.beat();
+    this.#changes$.next();
+    return this.heartbeat();
   }
 
-  /** What this executor says of itself. */
-  beat(): ExecutorHeartbeat {
+  /** This executor's present state. */
+  heartbeat(): ExecutorHeartbeat {
     const { id, queue, parallelism } = this.#options;
     return {
       v: WIRE_VERSION,
@@ -143,11 +140,7 @@ export class SlotPermits {
     };
   }
 
-  get #isSynced(): boolean {
-    return this.#unsynced.size === 0;
-  }
-
-  /** `undefined`: nothing may begin. */
+  /** `undefined`: nothing may start. */
   #siblings(): Siblings | undefined {
     return this.#stopped || !this.#isSynced ? undefined : this.#presence.siblings(this.#options.now());
   }
@@ -155,9 +148,5 @@ export class SlotPermits {
   #room(): number {
     const siblings = this.#siblings();
     return siblings === undefined ? 0 : this.#slots.share(siblings.executors, siblings.launching);
-  }
-
-  #changed(): void {
-    this.#changes$.next();
   }
 }

@@ -99,29 +99,29 @@ test('executors are counted once all have had time to speak, and no longer after
   const presence = new Presence('me');
   expect(presence.siblings(0)).toBeUndefined();
   presence.connected(true, 0);
-  presence.heard('other', { draining: false, launching: 3 }, 400);
+  presence.receive('other', { draining: false, launching: 3 }, 400);
   expect(presence.siblings(400)).toBeUndefined();
   expect(presence.siblings(LISTEN_MS)).toEqual({ executors: 2, launching: 3 });
   expect(presence.siblings(2_401)).toEqual({ executors: 1, launching: 0 });
-  presence.heard('other', { draining: false, launching: 0 }, 2_500);
-  presence.heard('other', { draining: true, launching: 0 }, 2_600);
+  presence.receive('other', { draining: false, launching: 0 }, 2_500);
+  presence.receive('other', { draining: true, launching: 0 }, 2_600);
   expect(presence.siblings(2_601)?.executors).toBe(1);
 });
 
 test('one that drains takes no share, but the slots of the launches it finishes are not free', () => {
   const presence = new Presence('me');
   presence.connected(true, 0);
-  presence.heard('other', { draining: false, launching: 5 }, 1_000);
-  presence.heard('other', { draining: true, launching: 4 }, 1_100);
+  presence.receive('other', { draining: false, launching: 5 }, 1_000);
+  presence.receive('other', { draining: true, launching: 4 }, 1_100);
   expect(presence.siblings(LISTEN_MS)).toEqual({ executors: 1, launching: 4 });
-  presence.heard('other', { draining: true, launching: 0 }, 1_600);
+  presence.receive('other', { draining: true, launching: 0 }, 1_600);
   expect(presence.siblings(1_600)).toEqual({ executors: 1, launching: 0 });
 });
 
 test('after a reconnection siblings known before count for the grace time', () => {
   const presence = new Presence('me');
   presence.connected(true, 0);
-  presence.heard('other', { draining: false, launching: 0 }, 5_000);
+  presence.receive('other', { draining: false, launching: 0 }, 5_000);
   presence.connected(false, 5_100);
   expect(presence.siblings(9_000)).toBeUndefined();
   presence.connected(true, 10_000);

@@ -1,0 +1,116 @@
+/** The slots of all queues that one executor serves: counted from its watches, shared with the other executors by heartbeats. */
+import { defer, distinctUntilChanged, ignoreElements, merge, type Observable, tap, throttleTime, timer } from 'rxjs';
+import { HEARTBEAT_MS } from '../core/ownership.ts';
+import type { PodRef } from '../core/pod/projection.ts';
+import type { Meter } from '../ports/ambient.ts';
+import type { ExecutorMembers } from '../ports/broker.ts';
+import type { PodSignal } from '../ports/cluster.ts';
+import type { RunKey } from '../wire/subjects.ts';
+import { SlotPermits } from './start-permits.ts';
+
+/** Shortest time between two extra heartbeats that announce launches, in milliseconds. */
+const LAUNCHING_EVERY_MS = 25;
+
+/** Settings of an executor's slots. */
+export interface ExecutorSlotsOptions {
+  /** This executor, unique among the live ones. */
+  readonly id: string;
+  readonly queues: readonly string[];
+  /** Live pods of each queue, over all executors that serve it. */
+  readonly parallelism: number;
+  /** Start messages of a queue held here at a time. */
+  readonly startCredits: number;
+  readonly meter: Meter;
+  /** Monotonic milliseconds. Default `performance.now`. */
+  readonly now?: () => number;
+}
+
+/** What the slots need of NATS. */
+export interface SlotsBroker {
+  readonly connected$: Observable<boolean>;
+  readonly executors: ExecutorMembers;
+}
+
+/** The slots of one executor process. */
+export class ExecutorSlots {
+  readonly #permits: ReadonlyMap<string, SlotPermits>;
+
+  constructor({ id, queues, parallelism, startCredits, meter, now = () => performance.now() }: ExecutorSlotsOptions) {
+    this.#permits = new Map(
+      queues.map((queue) => [queue, new SlotPermits({ id, queue, parallelism, startCredits, meter, now })]),
+    );
+  }
+
+  /** Permits of one queue; `undefined` for a queue of workers. */
+  permitsOf(queue: string): SlotPermits | undefined {
+    return this.#permits.get(queue);
+  }
+
+  /** To be called with each pod that the operator has created or adopted. */
+  podCreated(queue: string, run: RunKey, pod: Pick<PodRef, 'uid'>): void {
+    this.#permits.get(queue)?.created(run, pod);
+  }
+
+  /** Why nothing can start; empty: it can. */
+  get problems(): readonly string[] {
+    return this.#all.flatMap(({ problems }) => problems);
+  }
+
+  /** Counts the live pods that `watches` show. Nothing starts before each of them has delivered its first list. Never completes. */
+  count$(watches: readonly Observable<PodSignal>[]): Observable<never> {
+    return defer(() => {
+      const unsynced = new Set(watches);
+      const counted = watches.map((watch$) =>
+        watch$.pipe(
+          tap((signal) => {
+            if (signal.kind === 'synced') unsynced.delete(watch$);
+            for (const permits of this.#all) permits.observe(signal, unsynced.size === 0);
+          }),
+        ),
+      );
+      return merge(...counted).pipe(ignoreElements());
+    });
+  }
+
+  /** Publishes this executor's heartbeats and receives the others'. Never completes. */
+  exchange$({ connected$, executors }: SlotsBroker): Observable<never> {
+    const connection$ = connected$.pipe(
+      distinctUntilChanged(),
+      tap((isConnected) => {
+        for (const permits of this.#all) permits.connected(isConnected);
+      }),
+    );
+    const received$ = executors.heartbeats$.pipe(
+      tap((heartbeat) => {
+        this.#permits.get(heartbeat.queue)?.receive(heartbeat);
+      }),
+    );
+    const regular$ = timer(0, HEARTBEAT_MS).pipe(
+      tap(() => {
+        for (const permits of this.#all) executors.publishHeartbeat(permits.tick());
+      }),
+    );
+    // The others should count a launch before their watches show its pod.
+    const launching$ = this.#all.map((permits) =>
+      permits.launching$.pipe(
+        throttleTime(LAUNCHING_EVERY_MS, undefined, { leading: true, trailing: true }),
+        tap(() => {
+          executors.publishHeartbeat(permits.heartbeat());
+        }),
+      ),
+    );
+    return merge(connection$, received$, regular$, ...launching$).pipe(ignoreElements());
+  }
+
+  /** Starts nothing any more, and announces it: the other executors need not wait until this one counts as dead. */
+  leave(executors: ExecutorMembers): void {
+    for (const permits of this.#all) {
+      permits.stop();
+      executors.publishHeartbeat(permits.tick());
+    }
+  }
+
+  get #all(): readonly SlotPermits[] {
+    return [...this.#permits.values()];
+  }
+}
