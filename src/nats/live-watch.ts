@@ -1,182 +1,215 @@
 /**
- * A watch of a whole bucket that is never silent for long. The library's watch can go quiet for 12 s after a server restart and longer
- * when the node of its consumer dies. So this one writes a beacon into the same bucket and starts again from the last revision it has seen,
- * on each reconnect and when its own beacon stays away. @see spec nats-notes §2.7
+ * A watch of a whole bucket that is never silent for long. The library's watch can go quiet for 12 s after a server restart, and longer
+ * when the node of its consumer dies. This one writes a heartbeat key into the bucket each second and restarts from the last revision it
+ * has received: on each reconnect, and when its own heartbeat does not come back.
  */
 import { headers } from 'nats';
 import type { KvEntry, QueuedIterator } from 'nats';
 import { Observable } from 'rxjs';
+import type { Subscriber } from 'rxjs';
 import { watchHeartbeatKeys } from '../wire/streams.ts';
 import type { Bucket } from '../wire/streams.ts';
 import { pause } from './connection.ts';
-import type { Link } from './link.ts';
 import { streamInfo } from './inspection.ts';
+import type { Link } from './link.ts';
 
-const BEACON_EVERY_MS = 1_000;
-/** A beacon unseen for so long: the watch is dead. */
-const BEACON_LOST_MS = 2_500;
-/** After a silence like this, by the broker's clock, deletion markers may have been swept, so everything is read again. Sweeping waits longer. */
+const HEARTBEAT_EVERY_MS = 1_000;
+/** Without its heartbeat for this long the watch is taken for dead. */
+const HEARTBEAT_LOST_MS = 2_500;
+/** After this silence, by the broker's clock, deletion markers may have been swept: everything is read again. Sweeping waits longer. */
 const SILENT_TOO_LONG_MS = 5 * 60_000;
 const RESTART_PAUSE_MS = 250;
 
-/** What a bucket's watch says. `data` is empty for a deletion. */
+/** An event of a bucket's watch. */
 export type WatchSignal =
   | { readonly kind: 'put'; readonly key: string; readonly data: Uint8Array; readonly revision: number }
   | { readonly kind: 'deleted'; readonly key: string; readonly revision: number }
-  /** All that stood there when the watch (re)started has been said. */
+  /** Every key that existed when the watch (re)started has been emitted. */
   | { readonly kind: 'synced' }
-  /** The own beacon came back, about once a second: what this watch says is not older. */
+  /** The watch's own heartbeat came back, about once a second: everything written before it has been emitted. */
   | { readonly kind: 'alive' };
 
 /**
- * Every key of a bucket, then each change; never completes, never errors. Beacons are not shown.
- * @param replica whose beacon this watch writes; unique among the watches of the bucket
+ * Every key of a bucket, then each change. Never completes; errors only with `connected$`. Heartbeat keys are not emitted.
+ * @param replica names this watch's heartbeat key; unique among the watches of the bucket
  */
 export function liveWatch$(link: Link, bucket: Bucket, replica: string): Observable<WatchSignal> {
   return new Observable<WatchSignal>((subscriber) => {
-    const { js, log } = link;
-    const abort = new AbortController();
-    const beacon = watchHeartbeatKeys.of(replica);
-    /** Keys said to exist, so that a full re-read can say which are gone. */
-    const known = new Set<string>();
-    let lastRevision = 0;
-    /** When the broker stored what was seen last. */
-    let lastStoredAt = 0;
-    /** When the stream was made whose whole content is known; empty: of none. */
-    let madeAt = '';
-    let isWhole = false;
-    let lastSignAt = performance.now();
-    let entries: QueuedIterator<KvEntry> | undefined;
-    let generation = 0;
-
-    const take = (entry: KvEntry) => {
-      lastRevision = Math.max(lastRevision, entry.revision);
-      lastStoredAt = Math.max(lastStoredAt, entry.created.getTime());
-      if (entry.key === beacon) {
-        lastSignAt = performance.now();
-        subscriber.next({ kind: 'alive' });
-      }
-      if (entry.key.startsWith(watchHeartbeatKeys.prefix)) return;
-      if (entry.operation === 'PUT') {
-        known.add(entry.key);
-        subscriber.next({ kind: 'put', key: entry.key, data: entry.value, revision: entry.revision });
-      } else if (known.delete(entry.key))
-        subscriber.next({ kind: 'deleted', key: entry.key, revision: entry.revision });
+    const watch = new LiveWatch(link, bucket, replica, subscriber);
+    return () => {
+      watch.stop();
     };
+  });
+}
 
-    const sayBeacon = () => {
-      // One try: the next beacon is only a second away.
-      js.publish(bucket.subject(beacon), '{}', { timeout: BEACON_EVERY_MS }).catch((error: unknown) => {
-        log?.debug({ error: String(error) }, 'beacon not stored');
-      });
-    };
+class LiveWatch {
+  readonly #link: Link;
+  readonly #bucket: Bucket;
+  readonly #heartbeatKey: string;
+  readonly #subscriber: Subscriber<WatchSignal>;
+  readonly #abort = new AbortController();
+  readonly #heartbeat: NodeJS.Timeout;
+  readonly #reconnects: { unsubscribe(): void };
+  /** Keys emitted as existing, so that a full read can tell which are gone. */
+  readonly #known = new Set<string>();
+  #lastRevision = 0;
+  /** When the broker stored the newest entry received. */
+  #lastStoredAt = 0;
+  /** Creation time of the stream that `#known` is of; empty before the first complete read. */
+  #streamCreated = '';
+  #isComplete = false;
+  #lastHeartbeatAt = performance.now();
+  #entries: QueuedIterator<KvEntry> | undefined;
+  #generation = 0;
 
-    /** One watch from start to its end. */
-    const watchOnce = async (mine: number) => {
-      const kv = await js.views.kv(bucket.bucket, { bindOnly: true, allow_direct: true });
-      const { lastSequence, created, serverTimeMs } = await streamInfo(link, bucket.stream);
-      const isRemade = madeAt !== '' && created !== madeAt;
-      // A stream that ends before what we have seen was made anew or restored: what we know may be wrong.
-      const full =
-        !isWhole || isRemade || lastSequence < lastRevision || serverTimeMs - lastStoredAt > SILENT_TOO_LONG_MS;
-      // What this reading has said; only until it is whole, or every key there ever was would stay here.
-      let seen = full ? new Set<string>() : undefined;
-      if (full) {
-        isWhole = false;
-        lastRevision = 0;
-        lastStoredAt = serverTimeMs;
-      }
-      lastSignAt = performance.now();
-      const complete = () => {
-        if (seen !== undefined)
-          for (const key of known)
-            if (!seen.has(key)) {
-              known.delete(key);
-              subscriber.next({ kind: 'deleted', key, revision: lastRevision });
-            }
-        seen = undefined;
-        madeAt = created;
-        isWhole = true;
-        subscriber.next({ kind: 'synced' });
-      };
-      const iterator = await kv.watch(full ? {} : { resumeFromRevision: lastRevision + 1 });
-      if (mine !== generation) {
-        iterator.stop();
-        return;
-      }
-      entries = iterator;
-      // Not by the library's word for it: it counts on the server's figure of what is pending, which is too low while keys are rewritten.
-      let isOwed = lastSequence > lastRevision;
-      if (!isOwed) complete();
-      // What stood last may be gone by now; then nothing but this comes after it.
-      else sayBeacon();
-      for await (const entry of iterator) {
-        if (mine !== generation) return;
-        // Revisions begin again with the stream: what is known by an old one would be taken for the same.
-        if (isRemade && seen?.has(entry.key) === false && known.delete(entry.key))
-          subscriber.next({ kind: 'deleted', key: entry.key, revision: entry.revision });
-        seen?.add(entry.key);
-        take(entry);
-        if (!isOwed || entry.revision < lastSequence) continue;
-        isOwed = false;
-        complete();
-      }
-    };
-
-    const run = async () => {
-      while (!abort.signal.aborted) {
-        generation += 1;
-        try {
-          await watchOnce(generation);
-        } catch (error) {
-          log?.debug({ bucket: bucket.bucket, error: String(error) }, 'watch failed; starting again');
-        }
-        entries = undefined;
-        await pause(RESTART_PAUSE_MS, abort.signal);
-      }
-    };
-
-    const restart = (why: string) => {
-      if (entries === undefined) return; // it is starting already
-      log?.debug({ bucket: bucket.bucket, why, lastRevision }, 'watch starts again');
-      entries.stop();
-    };
-
-    const beat = setInterval(() => {
-      if (!link.isConnected() || link.nc.isClosed() || link.nc.isDraining()) return;
-      sayBeacon();
-      if (performance.now() - lastSignAt > BEACON_LOST_MS) {
-        lastSignAt = Math.max(lastSignAt, performance.now() - BEACON_LOST_MS + BEACON_EVERY_MS);
-        restart('beacon lost');
-      }
-    }, BEACON_EVERY_MS);
+  constructor(link: Link, bucket: Bucket, replica: string, subscriber: Subscriber<WatchSignal>) {
+    this.#link = link;
+    this.#bucket = bucket;
+    this.#heartbeatKey = watchHeartbeatKeys.of(replica);
+    this.#subscriber = subscriber;
+    this.#heartbeat = setInterval(() => {
+      this.#beat();
+    }, HEARTBEAT_EVERY_MS);
     let wasConnected = true;
-    const reconnects = link.connected$.subscribe({
+    this.#reconnects = link.connected$.subscribe({
       next: (connected) => {
-        if (connected && !wasConnected) restart('reconnected');
+        if (connected && !wasConnected) this.#restart('reconnected');
         wasConnected = connected;
       },
       error: (error: unknown) => {
         subscriber.error(error);
       },
     });
-    void run();
+    void this.#run();
+  }
 
-    return () => {
-      abort.abort();
-      generation += 1;
-      clearInterval(beat);
-      reconnects.unsubscribe();
-      entries?.stop();
-      // Others would otherwise read our last beacon until it is swept.
-      if (link.isConnected() && !link.nc.isClosed() && !link.nc.isDraining())
-        link.nc.publish(bucket.subject(beacon), new Uint8Array(), { headers: deletion() });
+  stop(): void {
+    this.#abort.abort();
+    this.#generation += 1;
+    clearInterval(this.#heartbeat);
+    this.#reconnects.unsubscribe();
+    this.#entries?.stop();
+    if (!this.#mayPublish()) return;
+    // Other watches would otherwise read the last heartbeat until it is swept.
+    const marker = headers();
+    marker.set('KV-Operation', 'DEL');
+    this.#link.nc.publish(this.#bucket.subject(this.#heartbeatKey), new Uint8Array(), { headers: marker });
+  }
+
+  async #run(): Promise<void> {
+    while (!this.#abort.signal.aborted) {
+      this.#generation += 1;
+      try {
+        await this.#watchOnce(this.#generation);
+      } catch (error) {
+        this.#link.log?.debug({ bucket: this.#bucket.bucket, error: String(error) }, 'watch failed; restarting it');
+      }
+      this.#entries = undefined;
+      await pause(RESTART_PAUSE_MS, this.#abort.signal);
+    }
+  }
+
+  /** One watch of the library, from its start to its end. */
+  async #watchOnce(generation: number): Promise<void> {
+    const bucket = this.#bucket;
+    const kv = await this.#link.js.views.kv(bucket.bucket, { bindOnly: true, allow_direct: true });
+    const { lastSequence, created, serverTimeMs } = await streamInfo(this.#link, bucket.stream);
+    const isRecreated = this.#streamCreated !== '' && created !== this.#streamCreated;
+    // A stream that ends before the last revision received was recreated or restored: what is known may be wrong.
+    const isFull =
+      !this.#isComplete ||
+      isRecreated ||
+      lastSequence < this.#lastRevision ||
+      serverTimeMs - this.#lastStoredAt > SILENT_TOO_LONG_MS;
+    // Keys of this read. Only until it is complete, or every key there ever was would stay in memory.
+    let seen = isFull ? new Set<string>() : undefined;
+    if (isFull) {
+      this.#isComplete = false;
+      this.#lastRevision = 0;
+      this.#lastStoredAt = serverTimeMs;
+    }
+    this.#lastHeartbeatAt = performance.now();
+    const complete = () => {
+      if (seen !== undefined) this.#forgetAllBut(seen);
+      seen = undefined;
+      this.#streamCreated = created;
+      this.#isComplete = true;
+      this.#subscriber.next({ kind: 'synced' });
     };
-  });
-}
+    const entries = await kv.watch(isFull ? {} : { resumeFromRevision: this.#lastRevision + 1 });
+    if (generation !== this.#generation) {
+      entries.stop();
+      return;
+    }
+    this.#entries = entries;
+    // Not by the library's own signal: it relies on the server's count of pending messages, which is too low while keys are rewritten.
+    let isPending = lastSequence > this.#lastRevision;
+    if (!isPending) complete();
+    // The last entry may have been removed meanwhile; then only this heartbeat comes after it.
+    else this.#publishHeartbeat();
+    for await (const entry of entries) {
+      if (generation !== this.#generation) return;
+      // Revisions begin again in a recreated stream: a key known by an old revision would be taken for unchanged.
+      if (isRecreated && seen?.has(entry.key) === false) this.#forget(entry.key, entry.revision);
+      seen?.add(entry.key);
+      this.#receive(entry);
+      if (!isPending || entry.revision < lastSequence) continue;
+      isPending = false;
+      complete();
+    }
+  }
 
-function deletion() {
-  const marker = headers();
-  marker.set('KV-Operation', 'DEL');
-  return marker;
+  #receive(entry: KvEntry): void {
+    this.#lastRevision = Math.max(this.#lastRevision, entry.revision);
+    this.#lastStoredAt = Math.max(this.#lastStoredAt, entry.created.getTime());
+    if (entry.key === this.#heartbeatKey) {
+      this.#lastHeartbeatAt = performance.now();
+      this.#subscriber.next({ kind: 'alive' });
+    }
+    if (entry.key.startsWith(watchHeartbeatKeys.prefix)) return;
+    if (entry.operation !== 'PUT') {
+      this.#forget(entry.key, entry.revision);
+      return;
+    }
+    this.#known.add(entry.key);
+    this.#subscriber.next({ kind: 'put', key: entry.key, data: entry.value, revision: entry.revision });
+  }
+
+  #forget(key: string, revision: number): void {
+    if (this.#known.delete(key)) this.#subscriber.next({ kind: 'deleted', key, revision });
+  }
+
+  #forgetAllBut(existing: ReadonlySet<string>): void {
+    for (const key of this.#known) if (!existing.has(key)) this.#forget(key, this.#lastRevision);
+  }
+
+  #restart(why: string): void {
+    if (this.#entries === undefined) return; // it is starting already
+    this.#link.log?.debug({ bucket: this.#bucket.bucket, why, lastRevision: this.#lastRevision }, 'watch restarts');
+    this.#entries.stop();
+  }
+
+  #beat(): void {
+    if (!this.#mayPublish()) return;
+    this.#publishHeartbeat();
+    const now = performance.now();
+    if (now - this.#lastHeartbeatAt <= HEARTBEAT_LOST_MS) return;
+    // The next restart comes one interval later at the earliest.
+    this.#lastHeartbeatAt = Math.max(this.#lastHeartbeatAt, now - HEARTBEAT_LOST_MS + HEARTBEAT_EVERY_MS);
+    this.#restart('heartbeat lost');
+  }
+
+  /** One try: the next heartbeat is only a second away. */
+  #publishHeartbeat(): void {
+    this.#link.js
+      .publish(this.#bucket.subject(this.#heartbeatKey), '{}', { timeout: HEARTBEAT_EVERY_MS })
+      .catch((error: unknown) => {
+        this.#link.log?.debug({ error: String(error) }, 'heartbeat of a watch was not stored');
+      });
+  }
+
+  #mayPublish(): boolean {
+    const { nc, isConnected } = this.#link;
+    return isConnected() && !nc.isClosed() && !nc.isDraining();
+  }
 }
