@@ -7,7 +7,7 @@ import { instantIn, isRecord, type JsonRecord, numberIn, recordIn, recordsIn, te
 import { XCOM } from '../core/pod/xcom-sidecar.ts';
 
 /** Phases of a pod, and which of them are terminal. */
-export const PodPhase = {
+export const PodPhases = {
   PENDING: 'Pending',
   RUNNING: 'Running',
   FAILED: 'Failed',
@@ -92,14 +92,14 @@ export function defineContainerState(pod: PodObject, baseContainerName: string):
 /** The same, but the pod's own end comes first: after a failed init container the base container stays waiting for ever. */
 export function definePodContainerState(pod: PodObject, baseContainerName: string): ContainerState {
   const phase = phaseOf(pod);
-  if (phase === PodPhase.FAILED) return 'failed';
-  if (phase === PodPhase.SUCCEEDED) return 'terminated';
+  if (phase === PodPhases.FAILED) return 'failed';
+  if (phase === PodPhases.SUCCEEDED) return 'terminated';
   return defineContainerState(pod, baseContainerName);
 }
 
 /** Whether to keep waiting: the container waits or runs, or has no status while the pod is pending. */
 export function shouldWait(phase: string, state: ContainerState): boolean {
-  return state === 'waiting' || state === 'running' || (state === 'undefined' && phase === PodPhase.PENDING);
+  return state === 'waiting' || state === 'running' || (state === 'undefined' && phase === PodPhases.PENDING);
 }
 
 /** Why a starting pod can never start: an image of a main container that cannot be pulled. `undefined`: it may still start. */
@@ -151,7 +151,7 @@ export const startedAt = (pod: PodObject): number | undefined => instantIn(recor
 /** When the pod was created, epoch milliseconds; 0 when it was not. */
 export const createdAt = (pod: PodObject): number => instantIn(recordIn(pod, 'metadata'), 'creationTimestamp') ?? 0;
 /** Whether the pod has reached a terminal phase. */
-export const isOver = (pod: PodObject): boolean => PodPhase.terminalStates.has(phaseOf(pod) ?? '');
+export const isOver = (pod: PodObject): boolean => PodPhases.terminalStates.has(phaseOf(pod) ?? '');
 /** Whether the pod is scheduled to a node. */
 export const isScheduled = (pod: PodObject): boolean =>
   recordsIn(recordIn(pod, 'status'), 'conditions').some(

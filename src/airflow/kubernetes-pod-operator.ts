@@ -12,7 +12,7 @@ import {
   nameOf,
   namespaceOf,
   phaseOf,
-  PodPhase,
+  PodPhases,
 } from './containers.ts';
 import { recordIn, recordsIn } from '../core/json.ts';
 import { LABELS } from '../core/pod/labels.ts';
@@ -274,9 +274,9 @@ export class KubernetesPodOperator extends PodTask {
     if (this.isKilled || remotePod === undefined) return;
     const byBase = this.doXcomPush || (await this.isIstioEnabled(remotePod));
     const succeeded =
-      phaseOf(remotePod) === PodPhase.SUCCEEDED || (byBase && containerIsSucceeded(remotePod, this.baseContainerName));
+      phaseOf(remotePod) === PodPhases.SUCCEEDED || (byBase && containerIsSucceeded(remotePod, this.baseContainerName));
     const keeps = this.onFinishAction === 'keep_pod' || this.onFinishAction === 'delete_active_pod';
-    if (phaseOf(remotePod) !== PodPhase.SUCCEEDED || keeps)
+    if (phaseOf(remotePod) !== PodPhases.SUCCEEDED || keeps)
       await this.patchAlreadyChecked(remotePod, { reraise: false });
     if (!succeeded) {
       await this.#pushResult(context, xcomResult);
@@ -333,7 +333,7 @@ export class KubernetesPodOperator extends PodTask {
   #isAlive(pod: Manifest): boolean {
     const phase = phaseOf(pod);
     return (
-      (phase === PodPhase.RUNNING || phase === PodPhase.PENDING) &&
+      (phase === PodPhases.RUNNING || phase === PodPhases.PENDING) &&
       exitCodeOf(pod, this.baseContainerName) === undefined &&
       detectPodTerminateEarlyIssues(pod) === undefined
     );

@@ -18,7 +18,7 @@ import {
   nameOf,
   namespaceOf,
   phaseOf,
-  PodPhase,
+  PodPhases,
   reconcileRequestedLogContainers,
 } from './containers.ts';
 import { recordIn, recordsIn, textIn } from '../core/json.ts';
@@ -150,9 +150,9 @@ export class PodManager {
     for (;;) {
       const present = await this.readPod(pod);
       const phase = phaseOf(present);
-      if (phase !== PodPhase.PENDING && phase !== 'Unknown') {
+      if (phase !== PodPhases.PENDING && phase !== 'Unknown') {
         this.stopWatchingEvents = true;
-        if (phase === PodPhase.FAILED && recordsIn(recordIn(present, 'status'), 'containerStatuses').length === 0)
+        if (phase === PodPhases.FAILED && recordsIn(recordIn(present, 'status'), 'containerStatuses').length === 0)
           throw new PodLaunchFailedException(`pod ${nameOf(pod)} failed before it began${reasonOf(present)}`);
         return;
       }
@@ -229,7 +229,7 @@ export class PodManager {
       const present = await this.readPod(pod);
       const hasBegun =
         getContainerStatus(present, containerName) !== undefined && !containerIsWait(present, containerName);
-      if (isOver(present) || (hasBegun && phaseOf(present) !== PodPhase.PENDING)) return;
+      if (isOver(present) || (hasBegun && phaseOf(present) !== PodPhases.PENDING)) return;
       await this.#options.clock.sleep(1000);
     }
   }

@@ -10,13 +10,13 @@ import {
   nameOf,
   namespaceOf,
   phaseOf,
-  PodPhase,
+  PodPhases,
 } from './containers.ts';
 import { deletesPod } from '../core/pod/finish-action.ts';
 import { recordIn, textIn } from '../core/json.ts';
 import { findPodSelector, LABEL_TRUE, LABELS } from '../core/pod/labels.ts';
 import { podManifest, redactedManifest } from '../core/pod/manifest.ts';
-import type { PodPhase as Phase } from '../core/pod/projection.ts';
+import type { PodPhase } from '../core/pod/projection.ts';
 import type { Log } from '../ports/ambient.ts';
 import type { Cluster, Manifest } from '../ports/cluster.ts';
 import { type Clock, SILENT_LOG, SYSTEM_CLOCK } from './defaults.ts';
@@ -159,7 +159,7 @@ export class PodTask {
     if (this.reattachOnRestart && this.durable) {
       const found = await this.findPod(namespaceOf(podRequestObj) ?? this.client.namespace, context);
       const evicted = textIn(recordIn(found, 'status'), 'reason')?.toLowerCase() === 'evicted';
-      if (found !== undefined && !PodPhase.terminalStates.has(phaseOf(found) ?? '') && !evicted) return found;
+      if (found !== undefined && !PodPhases.terminalStates.has(phaseOf(found) ?? '') && !evicted) return found;
       if (found !== undefined && !(await this.processPodDeletion(found))) return found;
     }
     return await this.podManager.createPod(podRequestObj);
@@ -250,5 +250,5 @@ export class PodTask {
 const isList = (callbacks: PodCallbacks | readonly PodCallbacks[]): callbacks is readonly PodCallbacks[] =>
   Array.isArray(callbacks);
 
-const PHASES = ['Pending', 'Running', 'Succeeded', 'Failed', 'Unknown'] as const satisfies readonly Phase[];
-const knownPhase = (phase: string | undefined): Phase | undefined => PHASES.find((one) => one === phase);
+const PHASES = ['Pending', 'Running', 'Succeeded', 'Failed', 'Unknown'] as const satisfies readonly PodPhase[];
+const knownPhase = (phase: string | undefined): PodPhase | undefined => PHASES.find((one) => one === phase);

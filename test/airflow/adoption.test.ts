@@ -39,7 +39,7 @@ const adoptable = (owner: string): string =>
 const foreign = 'kubernetes_executor=True,airflow-worker!=5,airflow_executor_done!=True,!reentry.dev/installation';
 
 describe('launched pods', () => {
-  test('X79: a task of an earlier owner is looked for by one list, and given back where there is no pod', async () => {
+  test('X79: a task of an earlier owner is searched for by one list, and returned when it has no pod', async () => {
     const executor = api.executor();
     const task = { key: aKey(), queuedByJobId: '1' };
     expect(await executor.tryAdoptTaskInstances([task])).toEqual([task]);
@@ -56,14 +56,14 @@ describe('launched pods', () => {
     expect(lists()).toEqual([adoptable('10'), adoptable('40'), foreign]);
   });
 
-  test('X81: without pods everything is given back, tasks that nobody queued first', async () => {
+  test('X81: without pods every task is returned, tasks without an owner first', async () => {
     const executor = api.executor();
     const [none, one] = [{ key: aKey() }, { key: aKey(), queuedByJobId: '1' }];
     expect(await executor.tryAdoptTaskInstances([one, none])).toEqual([none, one]);
     expect(executor.running.size).toBe(0);
   });
 
-  test('X82: a task that runs here already is not given back', async () => {
+  test('X82: a task that runs here already is not returned', async () => {
     const executor = api.executor();
     const key = aKey();
     executor.running.set(keyText(key), key);
@@ -91,8 +91,8 @@ describe('launched pods', () => {
   });
 });
 
-describe('finished pods of owners that are gone', () => {
-  test('X85: are taken over and accounted for; one whose change is refused is left for the next time', async () => {
+describe('finished pods of dead schedulers', () => {
+  test('X85: are adopted and reported; one that could not be relabelled is left for the next time', async () => {
     const executor = api.executor();
     const [one, two] = [aKey(), aKey()];
     api.items = [podOf(one, 'Succeeded'), podOf(two, 'Succeeded'), podOf(aKey(), 'Running')];
@@ -108,7 +108,7 @@ describe('finished pods of owners that are gone', () => {
     expect(executor.completed.size).toBe(0);
   });
 
-  test('X86: are told from those of live siblings', async () => {
+  test('X86: are distinguished from those of live siblings', async () => {
     const executor = api.executor({ tasks: { liveOwners: () => Promise.resolve(['9', '7']) } });
     await executor.adoptCompletedPods();
     expect(lists()).toEqual([
@@ -116,7 +116,7 @@ describe('finished pods of owners that are gone', () => {
     ]);
   });
 
-  test('X87: where the siblings cannot be known, nothing is taken over, and the rest of the sync goes on', async () => {
+  test('X87: are not adopted when the live siblings are unknown, and the rest of the sync continues', async () => {
     const executor = api.executor({ tasks: { liveOwners: () => Promise.reject(new Error('no database')) } });
     const key = aKey();
     executor.executeAsync(key, ['airflow', 'tasks', 'run']);
@@ -125,8 +125,8 @@ describe('finished pods of owners that are gone', () => {
   });
 });
 
-describe('taking back', () => {
-  test('X88: marks the pod, deletes it once, and forgets the task; what is heard of it later means nothing', async () => {
+describe('revoking a task', () => {
+  test('X88: labels the pod, deletes it once, and forgets the task; later events of the pod are ignored', async () => {
     const executor = api.executor();
     const key = aKey();
     executor.executeAsync(key, ['x']);
@@ -141,7 +141,7 @@ describe('taking back', () => {
     expect([api.asked('DELETE').length, executor.hasTask(key), executor.eventOf(key)]).toEqual([1, false, undefined]);
   });
 
-  test('takes a job that waits out of the queue, and a pod in creation away once it is there', async () => {
+  test('removes a waiting job from the queue, and deletes a pod in creation once it exists', async () => {
     const executor = api.executor();
     const [waiting, creating] = [aKey(), aKey()];
     executor.executeAsync(waiting, ['x']);
@@ -173,7 +173,7 @@ describe('taking back', () => {
     await executor.revokeTask(key);
   });
 
-  test('X89: the older way deletes the pod and fails the task', async () => {
+  test('X89: cleanupStuckQueuedTasks deletes the pod and fails the task', async () => {
     const executor = api.executor();
     const key = aKey();
     api.items = [podOf(key, 'Pending')];
@@ -212,7 +212,7 @@ describe('taking back', () => {
 });
 
 describe('vanished pods', () => {
-  test('a task whose pod is gone without a word fails with that reason, and its slot is free', async () => {
+  test('a task whose pod vanished without an event fails with that reason, and its slot is freed', async () => {
     const clock = { nowMs: 0 };
     const executor = api.executor({ nowMs: () => clock.nowMs, kubeConfig: { orphaned_tasks_check_interval: '60' } });
     const key = aKey();
@@ -225,7 +225,7 @@ describe('vanished pods', () => {
   });
 });
 
-test('X91: how many lines of a running log are shown is the instance’s, and must be one at least', () => {
+test('X91: the number of shown log lines is configured per instance, and is at least one', () => {
   const executor = new KubernetesExecutor({
     cluster: api.cluster,
     jobId: 'x',
@@ -236,7 +236,7 @@ test('X91: how many lines of a running log are shown is the instance’s, and mu
     expect(() => new KubeConfig({ running_pod_log_lines: lines })).toThrow(/running_pod_log_lines must be at least 1/);
 });
 
-test('X92: annotations are shown in logs only where that is wanted', () => {
+test('X92: annotations are shown in logs only when configured', () => {
   const shown = (flag: string): unknown =>
     api.executor({ kubeConfig: { logs_task_metadata: flag } }).kubeScheduler?.annotationsForLogging({ dag_id: 'd' });
   expect([shown('False'), shown('True')]).toEqual(['<omitted>', { dag_id: 'd' }]);
@@ -268,7 +268,7 @@ test('a pod that no executor made names no task', () => {
   expect(keyOfPod(api.cluster.project(podOf(aKey(), 'Running', { labels: {} })))).toBeUndefined();
 });
 
-describe('older generations', () => {
+describe('checks of older releases of Airflow', () => {
   const at = (secondsAgo: number): string => new Date(Date.now() - secondsAgo * 1000).toISOString();
 
   test('X94: pods that have been pending for too long are deleted, the oldest first, a batch at a time', async () => {

@@ -31,13 +31,13 @@ function queued(config: unknown, queue?: string, options: Partial<KubernetesExec
   return { executor, key, job: executor.podLaunchAttempts.get(keyText(key))?.job };
 }
 
-test('X22: a pod where a config is expected fails the task and gives its slot back', () => {
+test('X22: a pod where a config is expected fails the task and frees its slot', () => {
   const { executor, key } = queued({ metadata: { name: 'x' }, spec: { containers: [] } });
   expect(executor.eventOf(key)).toMatchObject({ state: 'failed', info: expect.stringContaining('config is invalid') });
   expect([executor.taskQueue.size, executor.running.size, executor.slotsAvailable]).toEqual([0, 0, 32]);
 });
 
-test('X23: the oldest form and an override exclude each other', () => {
+test('X23: the form of Airflow 1.10 and an override exclude each other', () => {
   expect(() => podOverrideIn({ KubernetesExecutor: { image: 'a' }, podOverride: override })).toThrow(/exclude/);
 });
 
@@ -86,7 +86,7 @@ test('X24: template, task and override make the pod', async () => {
   ]);
 });
 
-describe('what a queue says', () => {
+describe('the coordinator of a queue', () => {
   const asked: string[] = [];
   const coordinator =
     (answer: Coordinator | Error) =>
@@ -143,7 +143,7 @@ test('X30: the job is kept, in case it must be launched again', () => {
   expect(job).toMatchObject({ key, kubeExecutorConfig: override, command: ['airflow', 'tasks', 'run'] });
 });
 
-describe('the oldest form', () => {
+describe('the form of Airflow 1.10', () => {
   const dictionary = {
     KubernetesExecutor: {
       image: 'legacy:1',

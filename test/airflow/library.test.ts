@@ -107,7 +107,7 @@ describe.each(TARGETS)('the executor as a library, on $name', ({ start }) => {
       .toEqual(['Failed', 'Failed']);
   });
 
-  test('a successor goes on with what runs, hears of what ended meanwhile, and is told what was never launched', async () => {
+  test('a successor continues running tasks, learns which have ended, and gets back those never launched', async () => {
     const [first, second] = [job(), job()];
     const before = embed(first);
     const [long, short, never] = [aKey(), aKey(), aKey()];
@@ -125,13 +125,13 @@ describe.each(TARGETS)('the executor as a library, on $name', ({ start }) => {
     expect((await executor.tryAdoptTaskInstances(tasks)).map(({ key }) => key)).toEqual([never]);
     const [event] = await driven(executor, [short]);
     expect([event?.state, executor.running.has(keyText(long))]).toEqual(['success', true]);
-    // Somebody else deletes what still runs: that is heard, too.
+    // A deletion of a running pod by another client is noticed, too.
     const pod = executor.launchedPods.get(keyText(long))!;
     await under.raw('DELETE', `/api/v1/namespaces/${namespace}/pods/${pod.podName}`);
     expect((await driven(executor, [long]))[0]?.state).toBe('failed');
   });
 
-  test('finished pods of an owner that is gone are cleared away by the next sync', async () => {
+  test('finished pods of a dead scheduler are deleted by the next sync', async () => {
     const before = embed(job());
     const key = aKey();
     before.executeAsync(key, ['run']);
@@ -146,7 +146,7 @@ describe.each(TARGETS)('the executor as a library, on $name', ({ start }) => {
     expect(executor.getEventBuffer()).toEqual([]);
   });
 
-  test('a pod that is kept by being marked is told once, and no successor meets it again', async () => {
+  test('a pod that is labelled as done is reported once, and no successor adopts it', async () => {
     const id = job();
     const before = embed(id, { delete_worker_pods: 'False' });
     const key = aKey();
@@ -161,7 +161,7 @@ describe.each(TARGETS)('the executor as a library, on $name', ({ start }) => {
     expect([executor.getEventBuffer(), (await pods()).length]).toEqual([[], 1]);
   });
 
-  test('a task that is taken back leaves no pod, no slot and no word', async () => {
+  test('a revoked task leaves no pod, no slot and no event', async () => {
     const executor = embed(job());
     const key = aKey();
     executor.executeAsync(key, ['run'], undefined, like({ runForSeconds: 3600 }));
@@ -175,7 +175,7 @@ describe.each(TARGETS)('the executor as a library, on $name', ({ start }) => {
     expect([executor.getEventBuffer(), executor.running.size]).toEqual([[], 0]);
   });
 
-  test('X90: the log of a running task comes as its last lines; where it cannot be read, that is said', async () => {
+  test('X90: the log of a running task comes as its last lines; an unreadable log gives a message', async () => {
     const executor = embed(job());
     const key = aKey();
     const script = "printf 'a_\\n\\033[31mb_\\033[0m\\nc_\\n'; exec sleep 300";
@@ -190,7 +190,7 @@ describe.each(TARGETS)('the executor as a library, on $name', ({ start }) => {
     await executor.revokeTask(key);
   });
 
-  test('keys of service accounts become secrets, again and again', async () => {
+  test('service account keys become secrets, and can be replaced', async () => {
     const directory = await mkdtemp(join(tmpdir(), 'reentry-keys-'));
     await writeFile(join(directory, 'key'), '{"type":"service_account"}');
     const kubeConfig = new KubeConfig({ namespace }, { gcp_service_account_keys: ` one = ${directory}/key ` });

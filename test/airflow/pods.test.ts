@@ -33,16 +33,16 @@ const template = {
   spec: { containers: [{ name: 'base', image: 'template:1' }] },
 };
 
-test('X62: a pod that is gone is deleted silently; any other refusal is told', async () => {
+test('X62: deleting a pod that is gone succeeds silently; any other failure is thrown', async () => {
   const scheduler = api.executor({ jobId: 'x62' }).kubeScheduler!;
   api.deletions.push(404, 400);
   await scheduler.deletePod('pod', 'default', 'uid');
   await expect(scheduler.deletePod('pod', 'default', 'uid')).rejects.toThrow(KubernetesError);
-  // Without a uid it is asked for; there is none of that name.
+  // Without a uid the pod is read; there is none of that name.
   await scheduler.deletePod('pod', 'default');
 });
 
-test('X63: an executor that is not started asks nothing and watches nothing', async () => {
+test('X63: an executor that is not started makes no request and watches nothing', async () => {
   const asked = api.server.asked.length;
   const executor = new KubernetesExecutor({ cluster: api.cluster, jobId: 'x63' });
   expect(executor.kubeScheduler).toBeUndefined();
@@ -64,7 +64,7 @@ test.each([
   await executor.end();
 });
 
-test('a pod in a namespace that nobody watches is refused: its end would never be heard', async () => {
+test('a pod in a namespace that is not watched is refused: its end would go unnoticed', async () => {
   const executor = api.executor({ jobId: 'elsewhere' });
   const task = aKey();
   executor.executeAsync(task, ['x'], undefined, { podOverride: { metadata: { namespace: 'elsewhere' } } });
@@ -103,7 +103,7 @@ test.each(['name-', 'name--', 'name.', 'name-.'])('X67: %s is trimmed before its
   expect(addSuffix(name, 'abcd1234')).toBe('name-abcd1234');
 });
 
-test('X68: a template that is not there gives one warning and nothing else', () => {
+test('X68: a missing template gives one warning and an empty pod', () => {
   const warned: string[] = [];
   const log = { warn: (_fields: object, message: string) => void warned.push(message) };
   expect(getBasePodFromTemplate('/nowhere.yaml', { podTemplateFile: '' }, { log })).toEqual({});
@@ -155,7 +155,7 @@ test('X74: what is no list cannot be added to', () => {
   expect(() => extendField({ volumes: 'x' }, { volumes: [] }, 'volumes')).toThrow(TypeError);
 });
 
-test('X75: containers meet by position; lists of a pair are joined', () => {
+test('X75: containers are paired by position; lists of a pair are joined', () => {
   const [one, two] = PodGenerator.reconcileContainers(
     [
       { name: 'b1', image: 'i1', ports: [{ containerPort: 1 }] },
@@ -217,7 +217,7 @@ describe('identity that must not be lost', () => {
   });
 });
 
-describe('the oldest generation’s names', () => {
+describe('pod names of Airflow 1.10', () => {
   test('are ids run together and a UUID, 253 characters at most', () => {
     expect(stripUnsafeKubernetesSpecialChars('My_dag.id')).toBe('mydagid');
     expect(createPodId('my_dag_id', 'my-task-id')).toMatch(/^mydagidmytaskid-[0-9a-f]{32}$/);
@@ -251,7 +251,7 @@ test('names of created pods are valid, and no two are the same', async () => {
 });
 
 describe('configuration', () => {
-  test('all problems are told at once, by option', () => {
+  test('all problems are reported at once, by option', () => {
     const wrong = {
       parallelism: '0',
       delete_worker_pods: 'perhaps',
@@ -267,7 +267,7 @@ describe('configuration', () => {
     );
   });
 
-  test('the oldest generation’s rules are checked on demand', () => {
+  test('the options of Airflow 1.10 are checked on demand', () => {
     expect(() => {
       new KubeConfig().validate();
     }).toThrow(/dags_volume_claim/);

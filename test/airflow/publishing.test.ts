@@ -47,7 +47,7 @@ describe('refusals for good', () => {
     },
   );
 
-  test('X2: 403 without a word of quota fails at once, retries or not', async () => {
+  test('X2: 403 without a quota message fails at once, with or without retries', async () => {
     const { executor, state } = launch({ task_publish_max_retries: '1' });
     api.replies.push(refusal(403, 'pods is forbidden: User cannot create'));
     await executor.sync();
@@ -280,7 +280,7 @@ describe('batches', () => {
   });
 });
 
-test('X20: a task that does not want its pod any more gets none, and leaves nothing behind', async () => {
+test('X20: a task that no longer needs its pod gets none, and leaves nothing behind', async () => {
   const { executor, key } = launch({}, { tasks: { isCurrent: () => Promise.resolve(false) } });
   await executor.sync();
   expect([creations(), executor.running.size, executor.eventOf(key)]).toEqual([0, 0, undefined]);

@@ -40,13 +40,13 @@ async function launched(options: ExecutorOptions = {}, taskState?: TaskState | n
 }
 const evicted = { podStatus: 'Failed', podReason: 'Evicted' };
 
-test('X31: a running task says so and keeps its slot', async () => {
+test('X31: a running task is reported and keeps its slot', async () => {
   const { executor, result, running, state } = await launched();
   await executor.changeState(result({ state: 'running' }));
   expect([state(), running()]).toEqual(['running', true]);
 });
 
-test('X32: a success is said, frees the slot, and its pod is deleted once, however often it is heard of', async () => {
+test('X32: a success is reported, frees the slot, and its pod is deleted once, however often the result arrives', async () => {
   const { executor, result, running, state, deleted } = await launched();
   const success = result({ state: 'success' });
   await executor.changeState(success);
@@ -87,7 +87,7 @@ test('a pod that fails without having ended is deleted even where failures are k
   expect(deleted()).toBe(1);
 });
 
-test.each(['success', 'failed', 'deferred'] as const)('X36: what the task says of itself counts: %s', async (said) => {
+test.each(['success', 'failed', 'deferred'] as const)('X36: the task’s own state counts: %s', async (said) => {
   const { executor, result, state, deleted } = await launched({}, said);
   await executor.changeState(result({ state: null }));
   expect([state(), deleted()]).toEqual([said, 1]);
@@ -99,7 +99,7 @@ test('X37: a pod that left the watch only frees the slot', async () => {
   expect([state(), running(), deleted(), patched()]).toEqual([undefined, false, 0, 0]);
 });
 
-test('X38: of a task that is not running nothing is said', async () => {
+test('X38: a task that is not running gets no event', async () => {
   const { executor } = await launched();
   const stranger = aKey();
   await executor.changeState(aResult(executor, stranger, { state: 'failed', podUid: 'u' }));

@@ -142,29 +142,29 @@ compareWithOracle('api-retry', {
   },
   rules: [
     {
-      reason: 'a log is read by the adapter, which goes on where the stream broke; only its opening has this patience',
+      reason: 'the adapter reads logs and continues where the stream broke; only opening a log is retried like this',
       when: ({ input }) => STREAMED.has(String(input['function'])),
     },
     {
-      reason: 'the trigger reads a pod with the patience of every other call, not with three of its own',
+      reason: 'the trigger reads a pod with the retries of every other call, not with three attempts of its own',
       when: ({ input }) => input['function'] === 'KubernetesPodTrigger._get_pod',
     },
     {
-      reason: 'a connection that fails is worth another try whatever its class (errata 12)',
+      reason: 'a failed connection is retried, whatever the class of the exception',
       when: (theCase) => {
         const failure = failureOf(String(lastFailure(theCase)['exception']));
         return failure instanceof KubernetesError && failure.status === 0;
       },
     },
     {
-      reason: 'Retry-After is a number of seconds, 0 or more, and nothing else (errata 12)',
+      reason: 'Retry-After is a number of seconds, 0 or more, and nothing else',
       when: (theCase) => {
         const header = retryAfterOf(theCase);
         return header !== undefined && !/^\d+$/.test(header);
       },
     },
     {
-      reason: 'an error without a status is a broken connection, which may pass',
+      reason: 'an error without a status is a broken connection, which is transient',
       when: (theCase) =>
         (numberIn(lastFailure(theCase), 'status') ?? 0) === 0 &&
         /ApiException$/.test(String(lastFailure(theCase)['exception'])),

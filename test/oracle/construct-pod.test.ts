@@ -125,7 +125,7 @@ compareWithOracle('construct-pod', {
   ours: normalised,
   rules: [
     {
-      reason: 'a pod whose restart policy nobody names gets Never: Kubernetes would run the task again by itself',
+      reason: 'a pod without a restart policy gets Never: Kubernetes would run the task again',
       when: ({ theirs }) => 'output' in theirs && !('restartPolicy' in recordIn(podOf(theirs.output), 'spec')),
       instead: (theirs) => {
         if (!('output' in theirs)) return theirs;

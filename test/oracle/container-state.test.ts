@@ -13,7 +13,7 @@ import {
   getContainerStatus,
   getContainerTerminationMessage,
   initContainerNamesOf,
-  PodPhase,
+  PodPhases,
   reconcileRequestedLogContainers,
   shouldWait,
 } from '../../src/airflow/containers.ts';
@@ -174,7 +174,7 @@ async function answer({ input }: OracleCase): Promise<unknown> {
     case 'should_wait':
       return shouldWait(textOf(input['phase']), stateSchema.parse(input['container_state']));
     case 'PodPhase.terminal_states':
-      return PodPhase.terminalStates.has(textOf(input['phase']));
+      return PodPhases.terminalStates.has(textOf(input['phase']));
     case 'check_exception_is_kubernetes_api_unauthorized':
       return typeof input['status'] === 'number' && apiError(input['status']).fault === 'unauthorized';
     case 'operator.await_pod_completion': {
@@ -214,12 +214,12 @@ compareWithOracle('container-state', {
   theirs: sameTimes,
   rules: [
     {
-      reason: 'the pod’s identity, with its uid, is in the run’s state; there is no second store of it',
+      reason: 'the pod’s identity, with its uid, is part of the run’s state and stored nowhere else',
       when: ({ input }) => 'stored' in input || 'stored_pod' in input,
     },
     {
       reason:
-        'a registry that is away, or a name that does not resolve, may pass, and a bare back-off does not say why: the start time-out is its end (errata 13, lessons D2)',
+        'an unreachable registry or an unresolved name may be transient, and a bare back-off has no reason: the start time-out decides',
       when: (theCase) =>
         theCase.input['function'] === 'detect_pod_terminate_early_issues' &&
         /deadline exceeded|no such host|timed out|toomanyrequests|failed to sync|connection refused|back-off pulling image "[^"]*"$/.test(
@@ -228,15 +228,15 @@ compareWithOracle('container-state', {
       instead: () => ({ output: { issue: null } }),
     },
     {
-      reason: 'containers are named by a text or a list of texts; a map is neither',
+      reason: 'containers are named by a string or a list of strings; a map is neither',
       when: ({ input }) => input['function'] === '_reconcile_requested_log_containers' && isRecord(input['requested']),
     },
     {
-      reason: 'of several pods of one task all but the newest are dealt with, not only the first',
+      reason: 'of several pods of one task all but the newest are labelled or deleted, not only the first',
       when: ({ input }) => input['function'] === 'find_pod' && recordsIn(input, 'pods').length > 2,
     },
     {
-      reason: 'a helper on which the reference falls over answers that there is no such state',
+      reason: 'where Airflow’s helper crashes, ours returns that there is no such state',
       when: ({ input, theirs }) =>
         input['function'] === 'helpers' && 'output' in theirs && JSON.stringify(theirs.output).includes('"error"'),
       instead: (theirs) => ({

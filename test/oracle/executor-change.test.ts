@@ -92,7 +92,7 @@ async function answer({ input }: OracleCase): Promise<unknown> {
   const left = executor.podLaunchAttempts.get(keyText(key));
   const said = executor.eventOf(key);
   return {
-    // Writes come first in the reference too.
+    // Writes come first in Airflow, too.
     calls: [...written, ...calls, ...(executor.taskQueue.size > 0 ? [['requeue']] : [])],
     event: said === undefined ? null : { has_info: said.info !== undefined, state: said.state },
     launch_attempt:

@@ -11,7 +11,7 @@ const optionsOf = ({ input }: OracleCase): Readonly<Record<string, string>> =>
 const optionCalled = (name: unknown): ExecutorOption | undefined =>
   Object.entries(EXECUTOR_OPTIONS).find(([key]) => key === name)?.[1];
 
-/** The default as a value: the reference writes some of them as text, some as numbers. */
+/** The default as a value: Airflow writes some of them as text, some as numbers. */
 const defaultOf = (value: unknown): unknown => {
   if (typeof value !== 'string' || value === '') return value;
   return /^-?\d+(\.\d+)?$/.test(value) ? Number(value) : value.toLowerCase().replaceAll(', ', ',');
@@ -57,15 +57,15 @@ compareWithOracle('executor-config', {
     'option' in input ? { default: defaultOf(recordIn({ output }, 'output')['default']) } : output,
   rules: [
     {
-      reason: 'deadlines are the connection’s: 30 s for a call, and streams have none of the server’s',
+      reason: 'the connection sets the deadlines: 30 s for a call, none for streams',
       when: ({ input }) => String(input['constant']).startsWith('API_TIMEOUT'),
     },
     {
-      reason: 'deferring is the default here: it is what the service is for',
+      reason: 'deferring is the default here',
       when: ({ input }) => input['option'] === 'default_deferrable',
     },
     {
-      reason: 'names in lists are trimmed and blank ones dropped: no namespace and no reason is called ""',
+      reason: 'names in lists are trimmed and blank ones dropped: no namespace or reason has an empty name',
       when: (theCase) =>
         [NAMESPACES, REASONS].some((name) => list(theCase, name).some((one) => one.trim() !== one || one === '')),
       instead: (theirs, theCase) => {
@@ -80,7 +80,7 @@ compareWithOracle('executor-config', {
       },
     },
     {
-      reason: 'numbers with which nothing would ever be created are refused, and so are negative bounds',
+      reason: 'numbers with which no pod would ever be created are refused, and so are negative limits',
       when: (theCase) =>
         Number(optionsOf(theCase)['worker_pods_creation_batch_size'] ?? 1) < 1 ||
         Number(optionsOf(theCase)['pod_creation_max_concurrency'] ?? 0) < 0,

@@ -4,7 +4,7 @@ import { secondsAsked } from '../../src/kubernetes/retry-after.ts';
 import { type CreationFailure, creationRetry } from '../../src/operator/creation-failure.ts';
 import { compareWithOracle, type OracleCase } from './harness.ts';
 
-/** Exceptions of the reference's libraries and of the operating system that mean a broken connection. */
+/** Exceptions of Python's libraries and of the operating system that mean a broken connection. */
 const CONNECTION = /^(urllib3\.|aiohttp\.|Connection|TimeoutError|BrokenPipe|OSError|socket\.|gaierror)/;
 const POD = /^Pod(MutationHookException|ReconciliationError)$/;
 
@@ -66,7 +66,7 @@ compareWithOracle(
     },
     rules: [
       {
-        reason: 'a connection that the system broke or that timed out is as transient as one that a library gave up',
+        reason: 'a connection reset or time-out of the system is as transient as an error of the HTTP library',
         when: (theCase) => CONNECTION.test(exceptionOf(theCase)) && !/^(urllib3|aiohttp)\./.test(exceptionOf(theCase)),
         instead: (theirs, { input }) => {
           const [retries, most] = [Number(input['retries_so_far']), Number(input['task_publish_max_retries'])];
@@ -83,7 +83,7 @@ compareWithOracle(
         },
       },
       {
-        reason: 'a task that failed leaves no count of tries behind',
+        reason: 'a failed task leaves no retry count behind',
         when: ({ theirs }) =>
           'output' in theirs &&
           JSON.stringify(recordIn(theirs, 'output')['calls']).includes('fail') &&
@@ -91,7 +91,7 @@ compareWithOracle(
         instead: (theirs) => ({ output: { ...recordIn(theirs, 'output'), calls: ['fail'], retries: null } }),
       },
       {
-        reason: 'a Retry-After that is no number of seconds and no date says nothing',
+        reason: 'a Retry-After that is neither a number of seconds nor a date is ignored',
         when: ({ input }) => /^[+-]|_|^\s|\s$/.test(textIn(recordIn(input, 'headers'), 'Retry-After') ?? ''),
         instead: (theirs, theCase) => {
           const seconds = failureOf(theCase);

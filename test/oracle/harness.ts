@@ -1,5 +1,5 @@
 /**
- * Compares us with recordings of the reference, file by file. To add a file, write `<file>.test.ts`:
+ * Compares our answers with recordings of Airflow's, file by file. To add a file, write `<file>.test.ts`:
  *
  *     compareWithOracle('watcher', {
  *       answer: ({ input }) => ours(camelKeys(input)),          // throw = "refused"; may be async
@@ -8,8 +8,8 @@
  *     });
  *
  * A rule with `instead` changes what is expected, and ours is still compared; several may apply, in order. A rule without it
- * accepts whatever ours answers: only for inputs on which the reference has no usable answer. Rules are asked only of cases that are not equal.
- * What is common to all files (names, pods, kinds of error) is normalised here and nowhere else.
+ * accepts any answer of ours: only for inputs on which Airflow has no usable answer. Rules apply to unequal cases only.
+ * What all files share (names, pods, kinds of error) is normalised here and nowhere else.
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { isDeepStrictEqual } from 'node:util';
@@ -21,8 +21,8 @@ import { isRecord, type JsonRecord, recordIn, recordsIn } from '../../src/core/j
 export type Answer = { readonly output: unknown } | { readonly error: ErrorKind; readonly says?: string };
 
 /**
- * Kinds of error, as far as the two sides are compared in them. `refused`: the input is wrong (validation or configuration; ours is checked
- * in one place). `crash`: the code fell over, which is nobody's intention.
+ * The kinds of error that are compared. `refused`: the input is invalid (validation or configuration; ours is checked in one place). `crash`: an
+ * unintended exception.
  */
 export type ErrorKind = 'refused' | 'notFound' | 'ambiguous' | 'launch' | 'api' | 'crash';
 
@@ -33,30 +33,30 @@ export interface OracleCase {
   readonly theirs: Answer;
 }
 
-/** A deliberate difference. */
+/** A deliberate difference from the recordings. */
 export interface OracleRule {
   readonly reason: string;
   readonly when: (theCase: OracleCase) => boolean;
-  /** What ours must answer; absent: anything but a crash. */
+  /** What we must answer; absent: anything but a crash. */
   readonly instead?: (theirs: Answer, theCase: OracleCase) => Answer;
 }
 
 /** How one recording is compared. */
 export interface OracleComparison {
-  /** Ours, for a case's input. What it throws is its error. */
+  /** Our answer to a case's input; an exception is its error. */
   readonly answer: (theCase: OracleCase) => unknown;
-  /** The file's own normalisation of the recorded output, before comparing. */
+  /** Normalises the recorded output before comparing. */
   readonly theirs?: (output: unknown, theCase: OracleCase) => unknown;
-  /** The same of ours. */
+  /** Normalises our output before comparing. */
   readonly ours?: (output: unknown, theCase: OracleCase) => unknown;
   readonly rules?: readonly OracleRule[];
-  /** Cases of a shared file that another test compares. */
+  /** Selects the cases of a shared file; another test compares the rest. */
   readonly only?: (theCase: OracleCase) => boolean;
 }
 
 const FOLDER = process.env['REENTRY_ORACLE'] ?? import.meta.dirname;
 
-/** Exceptions of either side, by class, as kinds. A class that is not here is a crash. */
+/** The kinds of both sides' exception classes. Any other class is a crash. */
 const KINDS: Readonly<Record<string, ErrorKind>> = {
   AirflowException: 'refused',
   AirflowConfigException: 'refused',
@@ -87,7 +87,7 @@ const recorded = z.object({
   error: z.object({ type: z.string(), field: z.string().optional() }).optional(),
 });
 
-/** The cases of a recording; none where the folder has no such file. */
+/** The cases of a recording; none when the folder has no such file. */
 export function oracleCases(file: string): readonly OracleCase[] {
   const path = `${FOLDER}/${file}.jsonl`;
   if (!existsSync(path)) return [];
@@ -120,10 +120,10 @@ const isEmpty = (value: unknown): boolean =>
 const withoutEmpties = (fields: JsonRecord): JsonRecord =>
   Object.fromEntries(Object.entries(fields).filter(([, value]) => !isEmpty(value)));
 
-/** Labels that say with which release and credentials Airflow made the pod; ours carry the installation instead. */
+/** Labels with Airflow's release and credentials; our pods carry the installation instead. */
 const PLATFORM_LABELS: ReadonlySet<string> = new Set(['airflow_version', 'airflow_kpo_in_cluster']);
 
-/** A pod without what an API server treats as absent, and without our and Airflow's bookkeeping labels and annotations. Deeper empties mean something and stay. */
+/** A pod without fields that an API server treats as absent, and without both sides' own labels and annotations. Empty values further down are kept. */
 export function normalisedPod(pod: unknown): JsonRecord {
   const metadata = recordIn(pod, 'metadata');
   const spec = recordIn(pod, 'spec');
@@ -147,12 +147,12 @@ export function normalisedPod(pod: unknown): JsonRecord {
   });
 }
 
-/** As JSON sees it: absent and undefined are one. */
+/** The value as JSON: absent and undefined are the same. */
 const plain = (value: unknown): unknown => (value === undefined ? null : JSON.parse(JSON.stringify(value)));
 
 function kindOf(error: unknown): ErrorKind {
   if (!(error instanceof Error)) return 'crash';
-  // Ours throws TypeErrors on purpose; the engine's own are crashes.
+  // We throw TypeErrors on purpose; those of the JavaScript engine are crashes.
   if (error instanceof TypeError)
     return /^Cannot |is not (a function|iterable)/.test(error.message) ? 'crash' : 'refused';
   return KINDS[error.name] ?? KINDS[error.constructor.name] ?? 'crash';
@@ -164,7 +164,7 @@ async function answered({ answer, ours }: OracleComparison, theCase: OracleCase)
     return { output: plain(ours === undefined ? output : ours(output, theCase)) };
   } catch (error) {
     const kind = kindOf(error);
-    // A crash of ours is a defect; its stack is worth more than the word.
+    // A crash of ours is a defect: show its stack.
     if (kind === 'crash')
       return {
         output: `crashed: ${error instanceof Error ? (error.stack?.split('\n').slice(0, 2).join(' ') ?? error.message) : String(error)}`,
@@ -173,7 +173,7 @@ async function answered({ answer, ours }: OracleComparison, theCase: OracleCase)
   }
 }
 
-const CRASHED = 'the reference crashes on this input; a clean refusal or a sensible answer is better';
+const CRASHED = 'Airflow crashes on this input; a clean refusal or a sensible answer is better';
 
 type Verdict =
   | { readonly kind: 'equal' }
@@ -200,10 +200,10 @@ function judged(theCase: OracleCase, expected: Answer, got: Answer, rules: reado
   return { kind: 'different', expected: instead, reasons };
 }
 
-/** How many different cases are shown; `ORACLE_SHOWN` asks for more. */
+/** How many different cases are printed; `ORACLE_SHOWN` overrides it. */
 const SHOWN = Number(process.env['ORACLE_SHOWN'] ?? 10);
 
-/** Where two JSON values differ, one line per place: `path: expected → got`. */
+/** The differences of two JSON values, one line each: `path: expected → got`. */
 function places(expected: unknown, got: unknown, path = '$'): readonly string[] {
   if (isDeepStrictEqual(expected, got)) return [];
   const bothLists = Array.isArray(expected) && Array.isArray(got) && expected.length === got.length;
@@ -217,7 +217,7 @@ function places(expected: unknown, got: unknown, path = '$'): readonly string[] 
   return [`${path}: ${text(expected)} → ${text(got)}`];
 }
 
-/** Registers the test that compares recording `file` with ours and prints the counts. */
+/** Registers the test that compares recording `file` with our answers and prints the counts. */
 export function compareWithOracle(file: string, comparison: OracleComparison, part = ''): void {
   test(`${file}${part === '' ? '' : ` (${part})`}: every case is equal or explained`, async () => {
     const cases = oracleCases(file).filter((one) => comparison.only?.(one) ?? true);

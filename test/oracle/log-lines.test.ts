@@ -81,7 +81,7 @@ function answer(theCase: OracleCase): unknown {
       return [...lines, ...(rest === undefined ? [] : [rest])].map((line) => line.toString('utf8'));
     }
     case '_emit_container_logs': {
-      // The seed's deferred reader holds the current second back; ours has a cursor and need not, but can be asked to.
+      // Airflow's deferred reader withholds the current second; ours has a cursor and need not, but can.
       const now = parsedLogLine(String(input['now'])).nanos ?? 0n;
       const { logged, printed } = shown(logRecords(linesOf(theCase), now - (now % 1_000_000_000n)), true);
       return { logged, printed };
@@ -97,7 +97,7 @@ function answer(theCase: OracleCase): unknown {
 
 const RFC_3339 = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)(?= |$)/;
 
-/** What the specification says of a case's records, said once more and apart from our code. */
+/** The expected records of a case, computed independently of our code. */
 function expected(theCase: OracleCase): Answer {
   const { input } = theCase;
   const isSync = input['function'] === 'fetch_container_logs';
@@ -131,12 +131,12 @@ const isTimed = (line: string): boolean => RFC_3339.test(line);
 
 const RULES: readonly OracleRule[] = [
   {
-    reason: 'a time is RFC 3339 at the start of a line: the reference takes dates, durations and numbers for times',
+    reason: 'a timestamp is RFC 3339 at the start of a line: Airflow accepts dates, durations and numbers as well',
     when: ({ input }) => input['function'] === 'parse_log_line' && !isTimed(String(input['line'])),
     instead: (_, { input }) => ({ output: { message: String(input['line']), timestamp: null } }),
   },
   {
-    reason: 'bytes that are no UTF-8 become U+FFFD: the following reader of the reference writes them as escapes',
+    reason: 'invalid UTF-8 becomes U+FFFD: Airflow’s following reader writes escapes',
     when: ({ input, theirs }) =>
       input['function'] === 'decode_and_parse' && 'output' in theirs && JSON.stringify(theirs.output).includes('\\\\x'),
     instead: (theirs) => {
@@ -145,7 +145,7 @@ const RULES: readonly OracleRule[] = [
     },
   },
   {
-    reason: 'nothing after the last newline is no line',
+    reason: 'an empty rest after the last newline is not a line',
     when: ({ input, theirs }) =>
       input['function'] === 'PodLogsConsumer' &&
       'output' in theirs &&
@@ -156,28 +156,28 @@ const RULES: readonly OracleRule[] = [
     }),
   },
   {
-    reason: 'a line ends at a newline only: the deferred reader of the reference cuts at other separators as well',
+    reason: 'a line ends at a newline only: Airflow’s deferred reader splits at other separators as well',
     when: ({ input }) => input['function'] === '_split_log_bytes',
     instead: (_, { input }) => ({ output: bytesOf(input['base64']).toString('utf8').replace(/\n$/, '').split('\n') }),
   },
   {
-    reason: 'lines before the first time are a record: the reference drops them, or writes the word None before them',
+    reason: 'lines before the first timestamp are a record: Airflow drops them, or prefixes them with None',
     when: (theCase) => isRecords(theCase) && linesOf(theCase)[0] !== undefined && !isTimed(linesOf(theCase)[0] ?? ''),
     instead: (_, theCase) => expected(theCase),
   },
   {
-    reason: 'an empty line is a record: the reference drops it, and joins what follows to the record before',
+    reason: 'an empty line is a record: Airflow drops it, and joins what follows to the previous record',
     when: (theCase) => isRecords(theCase) && linesOf(theCase).some((line) => isTimed(line) && / \n?$/.test(line)),
     instead: (_, theCase) => expected(theCase),
   },
   {
     reason:
-      'lines that go on are joined by one newline: the following reader of the reference doubles it, and takes words for times',
+      'continued lines are joined by one newline: Airflow’s following reader doubles it, and takes words for timestamps',
     when: (theCase) => isRecords(theCase) && linesOf(theCase).some((line) => !isTimed(line)),
     instead: (_, theCase) => expected(theCase),
   },
   {
-    reason: 'bytes that are no UTF-8 become U+FFFD in records, too',
+    reason: 'invalid UTF-8 becomes U+FFFD in records, too',
     when: (theCase) => isRecords(theCase) && linesOf(theCase).some((line) => line.includes('\ufffd')),
     instead: (_, theCase) => expected(theCase),
   },

@@ -39,7 +39,7 @@ function merged({ input }: OracleCase): unknown {
   }
 }
 
-/** Typed objects of the reference print without what is null, and say "no list" and "an empty list" alike. */
+/** Airflow's typed objects are printed without null fields, and do not distinguish a missing from an empty list. */
 const typed = (result: unknown, { input }: OracleCase): unknown => {
   if (isRecord(result) && input['kind'] !== 'dict')
     return Object.fromEntries(Object.entries(result).filter(([, value]) => value !== null));
@@ -55,7 +55,7 @@ compareWithOracle('merge', {
   theirs: (output, theCase) => (isRecord(output) ? { ...output, result: typed(output['result'], theCase) } : output),
   rules: [
     {
-      reason: 'the reference changes its arguments while it merges; ours are pure',
+      reason: 'Airflow changes its arguments while merging; our functions are pure',
       when: ({ theirs }) => 'output' in theirs && isRecord(theirs.output) && theirs.output['inputs_changed'] === true,
       instead: (theirs) =>
         'output' in theirs && isRecord(theirs.output)

@@ -43,14 +43,14 @@ compareWithOracle(
     answer,
     rules: [
       {
-        reason: 'digits with underscores between them are a number to Python only; here they name no try',
+        reason: 'digits with underscores are a number in Python only; here they are no try number',
         when: ({ input }) =>
           isRecord(input['annotations']) &&
           ['try_number', 'map_index'].some((name) => underscored(recordIn(input, 'annotations')[name])),
         instead: () => ({ error: 'refused' }),
       },
       {
-        reason: 'an empty run id is none',
+        reason: 'an empty run id counts as none',
         when: ({ input }) => recordIn(input, 'annotations')['run_id'] === '',
         instead: (theirs) =>
           'output' in theirs && isRecord(theirs.output) ? { output: { ...theirs.output, run_id: null } } : theirs,

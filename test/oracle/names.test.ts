@@ -70,14 +70,14 @@ compareWithOracle('names', {
   answer,
   rules: [
     {
-      reason: 'a suffix that fills the length is cut to it: the reference returns more than the length asked for',
+      reason: 'a suffix longer than the limit is cut: Airflow returns more than the limit',
       when: ({ input, theirs }) =>
         'output' in theirs && String(theirs.output).length > (numberIn(input, 'max_len') ?? Number.POSITIVE_INFINITY),
       instead: (_, theCase) => ({ output: suffixOf(theCase).slice(0, numberIn(theCase.input, 'max_len')) }),
     },
     {
       reason:
-        'a name of nothing before its suffix is `pod`, as far as there is room: Kubernetes refuses a leading dash',
+        'an empty name before the suffix becomes `pod`, as far as there is room: Kubernetes refuses a leading dash',
       when: (theCase) => /unique/.test(functionOf(theCase)) && /^"-/.test(textOf(theCase)),
       instead: (theirs, theCase) => {
         const most = numberIn(theCase.input, 'max_len') ?? numberIn(theCase.input, 'max_length') ?? 63;
@@ -86,7 +86,7 @@ compareWithOracle('names', {
       },
     },
     {
-      reason: 'a value without any legal character is its hash alone: Kubernetes refuses a leading dash',
+      reason: 'a value without any legal character becomes its hash alone: Kubernetes refuses a leading dash',
       when: (theCase) =>
         /safe_label_value|_labels|_label_selector/.test(functionOf(theCase)) && /(^"|=|:")-/.test(textOf(theCase)),
       instead: (theirs) =>
@@ -95,8 +95,7 @@ compareWithOracle('names', {
           : theirs,
     },
     {
-      reason:
-        'a given name has letters and digits of ASCII only, and at least one: the reference lets others pass as dashes',
+      reason: 'a given name has ASCII letters and digits only, and at least one: Airflow turns others into dashes',
       when: (theCase) =>
         functionOf(theCase) === 'operator._set_name' &&
         (!/^[\w.-]*$/.test(String(theCase.input['name'])) || !/[a-z0-9]/i.test(String(theCase.input['name']))),

@@ -152,7 +152,7 @@ function resourcesBelow(theCase: OracleCase): JsonRecord {
 
 const RULES: readonly OracleRule[] = [
   {
-    reason: 'a value without any legal character is its hash alone: Kubernetes refuses a leading dash',
+    reason: 'a value without any legal character becomes its hash alone: Kubernetes refuses a leading dash',
     when: (theCase) =>
       Object.values(recordIn(recordIn(podOf(theCase), 'metadata'), 'labels')).some((value) =>
         String(value).startsWith('-'),
@@ -166,7 +166,7 @@ const RULES: readonly OracleRule[] = [
   },
   {
     reason:
-      'an empty map of resources says nothing, as every empty map: the reference makes a typed object of it, which counts as something',
+      'an empty map of resources counts as unset, like every empty map: Airflow makes a typed object of it, which counts as set',
     when: (theCase) => {
       const resources = paramsOf(theCase)['container_resources'];
       return (
@@ -179,12 +179,11 @@ const RULES: readonly OracleRule[] = [
     }),
   },
   {
-    reason:
-      'which ids a task may have is a matter of the platform that names it: ours takes every text and makes it safe',
+    reason: 'Airflow restricts task ids; here every string is accepted and made safe',
     when: (theCase) => 'error' in theCase.theirs && !/^[\w.-]+$/.test(String(paramsOf(theCase)['task_id'])),
   },
   {
-    reason: 'labels and annotations are what Kubernetes takes: it refuses others, ours at once',
+    reason: 'labels and annotations that Kubernetes would refuse are refused at once',
     when: (theCase) => {
       const { labels, annotations } = paramsOf(theCase);
       const key = /^([a-z0-9]([-a-z0-9.]*[a-z0-9])?\/)?[a-z0-9]([\w.-]{0,61}[a-z0-9])?$/i;
@@ -202,7 +201,7 @@ const RULES: readonly OracleRule[] = [
     instead: refuse,
   },
   {
-    reason: 'a container’s name is one that Kubernetes takes: it refuses others, ours at once',
+    reason: 'container names that Kubernetes would refuse are refused at once',
     when: (theCase) => {
       const name = paramsOf(theCase)['base_container_name'];
       return typeof name === 'string' && name !== '' && !/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/.test(name);
@@ -210,13 +209,12 @@ const RULES: readonly OracleRule[] = [
     instead: refuse,
   },
   {
-    reason: 'credentials do not travel in a request: a connection is named instead',
+    reason: 'a request carries no credentials: it names a connection',
     when: (theCase) => ['in_cluster', 'config_file', 'cluster_context'].some((key) => paramsOf(theCase)[key] != null),
     instead: refuse,
   },
   {
-    reason:
-      'a given name is checked in every case: the reference checks it when it executes, and lets letters of other scripts pass',
+    reason: 'a given name is always checked: Airflow checks it on execution, and accepts letters of other scripts',
     when: (theCase) => {
       const { name } = paramsOf(theCase);
       if (typeof name !== 'string') return false;
@@ -225,7 +223,7 @@ const RULES: readonly OracleRule[] = [
     instead: refuse,
   },
   {
-    reason: 'what a run is made for is always known: its labels are there without a context and in a dry run',
+    reason: 'the run is always known: its labels are set without a context and in a dry run as well',
     when: isUnknownTask,
     instead: change((pod, theCase) => {
       const labels = taskLabels(
@@ -237,7 +235,7 @@ const RULES: readonly OracleRule[] = [
   },
   {
     reason:
-      'a given name becomes a valid one while the manifest is built: the reference does it only when it executes, and leaves dashes at the ends',
+      'a given name is made valid while the manifest is built: Airflow does so on execution only, and leaves dashes at the ends',
     when: isGivenName,
     instead: change((pod, theCase) => {
       const name = nameOf(pod);
@@ -246,7 +244,7 @@ const RULES: readonly OracleRule[] = [
     }),
   },
   {
-    reason: 'whatever a template or a task is called, the pod gets a name that Kubernetes takes',
+    reason: 'the pod gets a valid name, whatever the template or task is called',
     when: (theCase) => !isGivenName(theCase) && !isPodName(nameOf(podOf(theCase))),
     instead: change((pod) => {
       const name = nameOf(pod);
@@ -255,7 +253,7 @@ const RULES: readonly OracleRule[] = [
     }),
   },
   {
-    reason: 'no time at all is no deadline: the API server refuses 0',
+    reason: 'a deadline of 0 means none: the API server refuses 0',
     when: (theCase) => paramsOf(theCase)['active_deadline_seconds'] === 0,
     instead: change((pod) => {
       const { activeDeadlineSeconds, ...spec } = recordIn(pod, 'spec');
@@ -263,8 +261,7 @@ const RULES: readonly OracleRule[] = [
     }),
   },
   {
-    reason:
-      'names in a comma-separated list are trimmed and there: the reference keeps spaces and empty ones, which no secret has',
+    reason: 'names in a comma-separated list are trimmed, blank ones dropped: Airflow keeps both, which no secret has',
     when: (theCase) => /,\s|\s,|,,|^[\s,]|[\s,]$/.test(String(paramsOf(theCase)['image_pull_secrets'])),
     instead: change((pod) =>
       withSpec(pod, {
@@ -275,7 +272,7 @@ const RULES: readonly OracleRule[] = [
     ),
   },
   {
-    reason: 'references to secrets are objects with a name: Kubernetes refuses others, ours at once',
+    reason: 'secret references that Kubernetes would refuse are refused at once',
     when: (theCase) => {
       const list = paramsOf(theCase)['image_pull_secrets'];
       return Array.isArray(list) && list.some((one) => textIn(one, 'name') === undefined);
@@ -283,13 +280,13 @@ const RULES: readonly OracleRule[] = [
     instead: refuse,
   },
   {
-    reason: 'a volume named as the sidecar’s is shared with it: two of a name are refused by the API server',
+    reason: 'a volume with the name of the sidecar’s is shared with it: the API server refuses two volumes of one name',
     when: (theCase) =>
       recordsIn(recordIn(podOf(theCase), 'spec'), 'volumes').filter(({ name }) => name === 'xcom').length > 1,
     instead: change((pod) => withSpec(pod, { volumes: recordsIn(recordIn(pod, 'spec'), 'volumes').slice(1) })),
   },
   {
-    reason: 'the sidecar ends on SIGTERM too: as process 1 it would hold a deleted pod for its whole grace period',
+    reason: 'the sidecar ends on SIGTERM as well: as process 1 it would delay the deletion by the whole grace period',
     when: (theCase) =>
       recordsIn(recordIn(podOf(theCase), 'spec'), 'containers').some(({ name }) => name === XCOM.container),
     instead: change((pod) =>

@@ -220,18 +220,18 @@ compareWithOracle('pod-wait', {
   },
   rules: [
     {
-      reason: 'a wait for a container ends with its pod (errata 16)',
+      reason: 'waiting for a container ends when its pod ends',
       when: (theCase) =>
         /container_completion|init_container_start|xcom_sidecar/.test(String(theCase.input['function'])) &&
         isReadAs(theCase, isTerminal),
     },
     {
-      reason: 'one look at the pod answers whether its sidecar runs and whether it has ended',
+      reason: 'one read of the pod shows whether its sidecar is running and whether it has ended',
       when: ({ input }) => input['function'] === 'await_xcom_sidecar_container_start',
     },
     {
       reason:
-        'a stream that begins in the middle of a record begins one, without the word None; lines keep their single newlines (errata 15)',
+        'a stream that starts in the middle of a record starts one, without the word None; lines keep their single newlines',
       when: ({ input }) => input['function'] === 'fetch_container_logs',
       instead: (theirs) => {
         if (!('output' in theirs) || !isRecord(theirs.output)) return theirs;
@@ -245,7 +245,7 @@ compareWithOracle('pod-wait', {
       },
     },
     {
-      reason: 'a result that was read stands, whether or not its sidecar can still be told to end',
+      reason: 'a result that was read is valid, whether or not its sidecar can still be ended',
       when: ({ input }) => input['function'] === 'extract_xcom' && typeof firstOf(input['kill_attempts']) === 'number',
       instead: (theirs, { input }) => ({
         output: {
@@ -256,19 +256,18 @@ compareWithOracle('pod-wait', {
       }),
     },
     {
-      reason: 'no text is no result: the sentinel says so, as for an empty file',
+      reason: 'empty text is no result and gives the sentinel, like an empty file',
       when: ({ input }) => input['json_stdout'] === '',
       instead: (theirs) => ({
         output: { ...('output' in theirs ? recordIn(theirs, 'output') : {}), value: XCOM.emptyResult },
       }),
     },
     {
-      reason: 'a pull that was held back may pass, and so may a registry that does not answer in time (errata 13)',
+      reason: 'a throttled pull is transient, and so is a registry that does not respond in time',
       when: (theCase) => isReadAs(theCase, (pod) => /deadline exceeded|no such host|timed out/i.test(reasons(pod))),
     },
     {
-      reason:
-        'what waits for ever in the reference does so here, where nothing ends the pod; its caller has the time-out',
+      reason: 'what waits for ever in Airflow does so here while the pod lives; the caller has the time-out',
       when: ({ theirs }) => 'output' in theirs && isRecord(theirs.output) && theirs.output['result'] === 'endless',
     },
   ],

@@ -266,7 +266,7 @@ function triggerOf(trigger: unknown): JsonRecord {
   const fields = recordIn({ trigger }, 'trigger');
   const kwargs = recordIn(fields, 'trigger_kwargs');
   const counted = numberIn(kwargs, '_redefer_count') ?? 0;
-  // What is the user's; the reference keeps its own counters beside it, under a leading underscore.
+  // The user's values; Airflow stores its own counters beside them, under a leading underscore.
   const triggerKwargs = Object.fromEntries(Object.entries(kwargs).filter(([key]) => !key.startsWith('_')));
   return {
     triggerKwargs,
@@ -311,7 +311,7 @@ compareWithOracle('reentry', {
   },
   rules: [
     {
-      reason: 'a result is told as a whole; taking it apart into several is the platform’s',
+      reason: 'a result is stored as a whole; Airflow’s platform splits it into several',
       when: ({ input }) =>
         recordIn(input, 'params')['multiple_outputs'] === true && isMap(recordIn(input, 'world')['xcom']),
       instead: instead((output) => ({
@@ -322,12 +322,12 @@ compareWithOracle('reentry', {
       })),
     },
     {
-      reason: 'the platform refuses to take apart what is no map; here nothing is taken apart',
+      reason: 'Airflow’s platform refuses to split what is not a map; here nothing is split',
       when: ({ input }) =>
         recordIn(input, 'params')['multiple_outputs'] === true && !isMap(recordIn(input, 'world')['xcom']),
     },
     {
-      reason: 'a failing deferred task tells its result once (errata 11)',
+      reason: 'a failing deferred task pushes its result once',
       when: (theCase) => ['failed', 'error', 'timeout', ''].includes(status(theCase)),
       instead: instead((output) => ({
         ...output,
@@ -335,33 +335,33 @@ compareWithOracle('reentry', {
       })),
     },
     {
-      reason: 'a pod of phase Succeeded has succeeded, whatever is known of its containers',
+      reason: 'a pod in phase Succeeded has succeeded, whatever its container statuses are',
       when: ({ input }) => 'base_container_name' in recordIn(input, 'params'),
     },
     {
-      reason: 'what of a log cannot be read is a warning: it is not asked for again, and whatever it is fails no task',
+      reason: 'a log that cannot be read gives a warning: it is not read again, and fails no task',
       when: ({ input }) => 'log' in recordIn(input, 'world'),
     },
     {
       reason:
-        'a `running` event reads the log and waits on, as the seed page says: the baseline that was recorded has dropped it',
+        'a `running` event reads the log and defers again, as in earlier releases; the recorded release has dropped it',
       when: (theCase) => status(theCase) === 'running',
     },
     {
-      reason: 'a success whose result cannot be read any more is none; without a result to read, it is one (errata 10)',
+      reason: 'a success whose result can no longer be read is a failure; without a result to read it is a success',
       when: ({ input }) => {
         const { get_pod: pod } = recordIn(input, 'world');
         return pod === null || Number(pod) === 404;
       },
     },
     {
-      reason: 'a pod that runs is alive, whatever its containers have not said yet',
+      reason: 'a running pod is alive, even when container statuses are missing',
       when: ({ input }) =>
         statusIn(input) === 'error' &&
         textIn(recordIn(recordIn(recordIn(input, 'world'), 'get_pod'), 'status'), 'phase') === 'Running',
     },
     {
-      reason: 'an interval of no length is refused: null is none',
+      reason: 'an interval of 0 is refused: null means none',
       when: ({ input }) => recordIn(input, 'params')['logging_interval'] === 0,
     },
   ],

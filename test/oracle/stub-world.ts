@@ -1,4 +1,4 @@
-/** A world of recorded answers for the library's classes: what is asked of it is written down, in the reference's words. */
+/** A cluster and clock of recorded responses for the library's classes; calls are recorded under Airflow's names. */
 import { recordIn, textIn } from '../../src/core/json.ts';
 import { refusal } from '../../src/kubernetes/errors.ts';
 import { KubernetesError } from '../../src/errors.ts';
@@ -6,10 +6,10 @@ import type { Cluster, Manifest } from '../../src/ports/cluster.ts';
 import type { Clock } from '../../src/airflow/defaults.ts';
 import { projectPod } from '../../src/core/pod/projection.ts';
 
-/** Where the reference's clocks begin. */
+/** The start of the recordings' clocks. */
 export const BEGIN_MS = Date.parse('2024-01-02T12:00:00.250Z');
 
-/** Time that moves by sleeping only. `endless` after 10,000 sleeps. */
+/** A clock that moves by sleeping only. `endless` after 10,000 sleeps. */
 export class SimulatedClock implements Clock {
   readonly sleeps: [number, number][] = [];
   #now: number;
@@ -32,13 +32,13 @@ export class SimulatedClock implements Clock {
   }
 }
 
-/** The error that an API answer of this status is. */
+/** The error of an API response with this status. */
 export function apiError(status: number, retryAfter?: string): KubernetesError {
   const attempted = { what: 'call', connection: 'oracle', writes: false };
   return refusal(attempted, { status, body: '', ...(retryAfter === undefined ? {} : { retryAfter }) }, 0);
 }
 
-/** What the reference calls an exception: an HTTP status, or a class. */
+/** A recorded exception: an HTTP status, or a class. */
 export function failureOf(what: unknown): Error {
   const status = Number(what);
   if (Number.isInteger(status)) return apiError(status);
@@ -53,7 +53,7 @@ export function failureOf(what: unknown): Error {
 
 const nowhere = (): Promise<never> => Promise.reject(new RangeError('the recorded world has no such call'));
 
-/** A cluster of which only `parts` answer. */
+/** A cluster of which only `parts` respond. */
 export function stubCluster(parts: Partial<Cluster>): Cluster {
   const cluster: Cluster = {
     connection: 'oracle',

@@ -115,42 +115,43 @@ compareWithOracle('templates', {
   rules: [
     {
       reason:
-        'Liquid has filters where Jinja has methods, operators and parentheses: no template runs code. Refused, with the hint how it is written',
+        'Liquid has filters where Jinja has methods, operators and parentheses: no template runs code. Refused with a hint how to write it',
       when: (theCase) => someText(theCase, (text) => !isCommon(text) && !text.includes('{#')),
       instead: () => ({ error: 'refused' }),
     },
     {
-      reason: 'what is not known is refused: the recordings render it as nothing',
+      reason: 'unknown names are refused: the recordings render them as nothing',
       when: (theCase) => someText(theCase, (text) => isUnknown(text, recordIn(theCase.input, 'variables'))),
       instead: () => ({ error: 'refused' }),
     },
     {
-      reason: 'Jinja’s comments are left alone: in a shell `${#x}` is no comment',
+      reason: 'Jinja’s comments are kept: in a shell `${#x}` is not a comment',
       when: (theCase) => someText(theCase, (text) => text.includes('{#')),
     },
     {
-      reason: 'a loop over a map gives pairs in Liquid, keys in Jinja',
+      reason: 'a loop over a map yields pairs in Liquid, keys in Jinja',
       when: (theCase) => someText(theCase, (text) => /\{%-?\s*for\s+\w+\s+in\s+params\.map\b/.test(text)),
     },
     {
-      reason: 'only a text of one expression has a value of its own; Jinja reads what several give together as Python',
+      reason:
+        'only a template of a single expression keeps its type; Jinja evaluates the combination of several as Python',
       when: (theCase) =>
         theCase.input['native'] === true &&
         someText(theCase, (text) => text.includes('{') && !/^\s*\{\{[^{}]*\}\}\s*$/.test(text)),
     },
     {
-      reason: 'nothing is rendered as nothing, not as a word for it',
+      reason: 'null renders as nothing, not as "None"',
       when: (theCase) => /\{\{[^}]*none/i.test(textsIn(theCase)),
       instead: textual((text) => text.replace(/\bNone\b/g, ''), ''),
     },
     {
-      reason: 'a final newline is part of the text: Jinja drops one',
+      reason: 'a final newline is kept: Jinja drops one',
       when: (theCase) => /\\n"/.test(textsIn(theCase)),
       instead: textual((text) => `${text}\n`),
     },
     {
       reason:
-        'a text for the variables gives its map or list always: the reference refuses it later, unless the whole task renders natively',
+        'a template for the variables always gives a map or list: Airflow refuses it later, unless the whole task renders natively',
       when: ({ input }) => typeof recordIn(input, 'params')['env_vars'] === 'string' && input['native'] !== true,
     },
   ],

@@ -18,7 +18,7 @@ function withSpec(pod: JsonRecord): JsonRecord {
   return withUid({ spec, ...pod });
 }
 
-/** The recorded pods as a watch would tell them, at the times at which the reference looked. What the last one says stays. */
+/** The recorded pods as a watch would deliver them, at the times at which Airflow read them. The last one stays. */
 function watched(theCase: OracleCase): unknown {
   const params = recordIn(theCase.input, 'params');
   const seconds = (key: string, otherwise: number): number => (numberIn(params, key) ?? otherwise) * 1000;
@@ -32,7 +32,7 @@ function watched(theCase: OracleCase): unknown {
   const subscription = aSubscription({ pod: ref, await: wait });
   let now = BEGIN_MS;
   for (const { pod, times } of recordsIn(theCase.input, 'reads')) {
-    // What could not be read tells nothing: the watch goes on from what it knows.
+    // A failed read changes nothing: the watch continues with the last known pod.
     if (!isRecord(pod)) continue;
     const seen = projectPod('oracle', withSpec(pod));
     const starting = seen.phase === 'Pending' || seen.phase === 'Unknown';
@@ -141,21 +141,20 @@ compareWithOracle('trigger', {
   },
   rules: [
     {
-      reason:
-        'a triggerer that goes away deletes nothing: a cancel is a message of its own, and a worker carries it out',
+      reason: 'a triggerer that stops deletes nothing: a cancel is a message, and a worker carries it out',
       when: ({ input }) => input['function'] === 'cleanup',
       instead: () => ({ output: { deletes: [] } }),
     },
     {
-      reason: 'a call that fails tells nothing of the pod: the watch goes on from what it knows',
+      reason: 'a failed call changes nothing: the watch continues with the last known pod',
       when: (theCase) => theCase.input['function'] === 'run' && readsFail(theCase),
     },
     {
-      reason: 'what a caller adds to an event never replaces its status (errata 20)',
+      reason: 'values that a caller adds to an event never replace its status',
       when: ({ input }) => 'trigger_kwargs' in recordIn(input, 'params'),
     },
     {
-      reason: 'a pod that has ended keeps its verdict, though its deadline is over by then',
+      reason: 'an ended pod keeps its outcome, even when its deadline has passed by then',
       when: ({ input }) =>
         'execution_deadline_in_seconds' in input && numberIn(input, 'execution_deadline_in_seconds') !== undefined,
       instead: (theirs, { input }) => {
@@ -165,21 +164,20 @@ compareWithOracle('trigger', {
       },
     },
     {
-      reason: 'a pod that cannot start, or failed before any container, has failed, with its reason (errata 9)',
+      reason: 'a pod that cannot start, or failed before any container started, is failed, with its reason',
       when: ({ theirs }) => 'output' in theirs && eventOf(theirs.output) === 'error',
       instead: () => ({ output: 'failed' }),
     },
     {
-      reason:
-        'the time to start begins with the scheduling, which these pods do not tell the time of: it ends later, never sooner',
+      reason: 'the startup time-out begins at scheduling, a time that these pods lack: it ends later, never sooner',
       when: (theCase) => theCase.input['function'] === 'run' && statusText(theCase).includes('PodScheduled'),
     },
     {
-      reason: 'an interval of no length is refused: null is none',
+      reason: 'an interval of 0 is refused: null means none',
       when: ({ input }) => recordIn(input, 'params')['logging_interval'] === 0 && input['function'] === 'serialize',
     },
     {
-      reason: 'logs are read by workers: what goes wrong with them is no event of the pod',
+      reason: 'workers read logs: an error while reading is not an event of the pod',
       when: ({ input }) => 'logs' in input,
     },
   ],

@@ -72,7 +72,7 @@ async function answer({ input }: OracleCase): Promise<unknown> {
   return { queue, resource_version: version ?? null, ...(raised === undefined ? {} : { raised: 'error' }) };
 }
 
-/** Exceptions with which the reference's watcher process ends on purpose; all others are its code falling over. */
+/** Exceptions with which Airflow's watcher process ends on purpose; all others are crashes. */
 const MEANT: ReadonlySet<unknown> = new Set(['AirflowException', 'ApiException']);
 const crashed = ({ theirs }: OracleCase): boolean =>
   'output' in theirs && 'raised' in recordIn(theirs, 'output') && !MEANT.has(recordIn(theirs, 'output')['raised']);
@@ -104,7 +104,7 @@ compareWithOracle('watcher', {
   },
   rules: [
     {
-      reason: 'the reference’s watcher process dies of this pod; ours counts it and goes on',
+      reason: 'Airflow’s watcher process crashes on this pod; ours counts it and continues',
       when: crashed,
     },
     {
@@ -121,7 +121,7 @@ compareWithOracle('watcher', {
       }),
     },
     {
-      reason: 'a blank reason is no reason, so it cannot be a fatal one',
+      reason: 'a blank reason cannot be a fatal reason',
       when: ({ input }) =>
         reasons
           .parse(recordIn(input, 'kube_config')['worker_pod_pending_fatal_container_state_reasons'] ?? [])

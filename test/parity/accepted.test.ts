@@ -1,4 +1,4 @@
-/** Every field that is accepted is read by somebody, or is said to have no effect. A net with wide meshes: words are looked for, so that common ones pass. */
+/** Every accepted field is read somewhere, or documented as having no effect. A coarse check: it searches for identifiers, so common words always pass. */
 import { globSync, readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { SETTINGS } from '../../src/config.ts';
@@ -7,7 +7,7 @@ import { PARAM_FACTS, type ParamFacts } from '../support/param-facts.ts';
 
 const root = new URL('../../', import.meta.url);
 
-/** The words of the code in these files, comments and texts apart. */
+/** The identifiers in these files, without comments and strings. */
 function wordsIn(patterns: readonly string[], but: readonly string[]): ReadonlySet<string> {
   const files = globSync([...patterns], { cwd: root }).filter((file) => !but.some((name) => file.endsWith(`/${name}`)));
   expect(files.length).toBeGreaterThan(0);

@@ -1,11 +1,11 @@
-/** A `KubernetesPodOperator` of a program's own: its attributes after construction, and its manifest. @see spec pod-operator §1.5 */
+/** A `KubernetesPodOperator` in an embedding program: its attributes after construction, and its manifest. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
 import { KubernetesPodOperator, openHook } from '../../src/index.ts';
 import { isRecord } from '../../src/core/json.ts';
-import { ourNames, seedSymbols } from './symbols.ts';
+import { ourNames, airflowSymbols } from './symbols.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'hook-'));
 const configFile = join(folder, 'config');
@@ -25,7 +25,7 @@ afterAll(() => {
   rmSync(folder, { recursive: true });
 });
 
-/** What is something after construction with nothing but an image; every other attribute is unset. */
+/** Attributes that have a value after construction with only an image; every other attribute is unset. */
 const EXPECTED: Readonly<Record<string, unknown>> = {
   image: 'i',
   randomNameSuffix: true,
@@ -47,11 +47,11 @@ const EXPECTED: Readonly<Record<string, unknown>> = {
 };
 const STATIC = /^[A-Z_]+$|^templateFields/;
 
-test('the attributes are there with the seed’s values', async () => {
+test('the attributes exist with Airflow’s values', async () => {
   await using hook = await openHook({ configFile });
   const operator = new KubernetesPodOperator({ image: 'i', hook });
   const values = new Map<string, unknown>(Object.entries(operator));
-  const attributes = seedSymbols()
+  const attributes = airflowSymbols()
     .filter(({ kind, name }) => kind === 'attribute' && name.startsWith('KubernetesPodOperator.'))
     .map((symbol) => ourNames(symbol).member ?? '')
     .filter((name) => !STATIC.test(name));

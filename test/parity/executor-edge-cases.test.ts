@@ -4,10 +4,10 @@ import { NOT_APPLICABLE } from './executor-not-applicable.ts';
 
 const TESTS = new URL('..', import.meta.url).pathname;
 
-/** The specification counts so many. */
+/** The edge cases of Airflow's executor are numbered X1–X100; a test's title starts with the number that it shows. */
 const EDGE_CASES = 100;
 
-test('every edge case of the specification has a test of its number, or a reason', () => {
+test('every edge case of the executor has a test of its number, or a reason', () => {
   const titles = readdirSync(TESTS, { recursive: true, encoding: 'utf8' })
     .filter((file) => file.endsWith('.test.ts'))
     .flatMap((file) => readFileSync(`${TESTS}/${file}`, 'utf8').match(/['"]X\d+\b/g) ?? [])

@@ -1,7 +1,7 @@
-/** What `src/index.ts` exports, types included, as the compiler sees it: names, members, docblocks. */
+/** The exports of `src/index.ts` as the compiler sees them, types included: names, members, docblocks. */
 import ts from 'typescript';
 
-/** One exported name and what it has. */
+/** One exported name. */
 export interface Exported {
   readonly isDocumented: boolean;
   /** Instance and static members, or the fields of an object or interface. */

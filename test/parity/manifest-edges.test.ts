@@ -1,4 +1,4 @@
-/** The edge cases of building a pod, by the numbers of the specification (pod-operator §10, E1–E45): what goes in, what stands in the pod. */
+/** Edge cases of building a pod, E1–E45 (see edge-cases.test.ts): the parameters, and the fields of the pod they give. */
 import { describe, expect, test } from 'vitest';
 import { isRecord, type JsonRecord, recordIn, recordsIn, textIn } from '../../src/core/json.ts';
 import { findPodSelector, LABELS, makeSafeLabelValue, normalizeLabels } from '../../src/core/pod/labels.ts';
@@ -25,7 +25,7 @@ interface Given {
   readonly defaultNamespace?: string;
 }
 
-/** From a request to its pod, as a worker goes: parsed, rendered, checked, built. */
+/** From a request to its pod, as in a worker: parsed, rendered, checked, built. */
 function built(params: unknown, { context = task, podTemplates = {}, ...more }: Given = {}): JsonRecord {
   const requests = new PodManifests({ podSecurity: 'privileged', podTemplates });
   const request = runRequestSchema.parse({ context });

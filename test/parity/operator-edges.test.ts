@@ -1,4 +1,4 @@
-/** The edge cases of running a pod, by the numbers of the specification (pod-operator §10, E52–E108), on a world of scripted answers. */
+/** Edge cases of running a pod, E45–E108 (see edge-cases.test.ts), against a cluster of scripted responses. */
 import { describe, expect, test } from 'vitest';
 import { retryAfterSeconds } from '../../src/airflow/api-retry.ts';
 import { SILENT_LOG } from '../../src/airflow/defaults.ts';

@@ -1,17 +1,17 @@
-/** Each parameter of the seed's operator is accepted, has the seed's default, and lands where the specification says. @see spec pod-operator §1 */
+/** Each parameter of Airflow's `KubernetesPodOperator` is accepted, has Airflow's default, and sets the field of the pod that `PARAM_FACTS` names. */
 import { expect, test } from 'vitest';
 import { OPERATOR_DIFFERENCES } from '../support/airflow-operator-differences.ts';
 import { isRecord, type JsonRecord } from '../../src/core/json.ts';
 import { podManifest } from '../../src/core/pod/manifest.ts';
 import { PARAM_FACTS, type ParamFacts } from '../support/param-facts.ts';
 import { podParamsSchema } from '../../src/operator/pod-params.ts';
-import { ourNames, seedSymbols } from './symbols.ts';
+import { ourNames, airflowSymbols } from './symbols.ts';
 
-const parameters = seedSymbols()
+const parameters = airflowSymbols()
   .filter(({ kind, name }) => kind === 'parameter' && name.startsWith('KubernetesPodOperator.'))
   .map((symbol) => ourNames(symbol).member ?? '');
 
-/** The seed's defaults that are something; all others are unset: absent, null, or an empty list or map. @see spec pod-operator §1.1–§1.4 */
+/** Airflow's defaults that are set; all others are unset: absent, null, or an empty list or map. */
 const DEFAULTS: JsonRecord = {
   randomNameSuffix: true,
   reattachOnRestart: true,
@@ -27,25 +27,25 @@ const DEFAULTS: JsonRecord = {
   logPodSpecOnFailure: true,
   onFinishAction: 'delete_pod',
   terminationMessagePolicy: 'File',
-  // later than the page
+  // parameters of later releases
   durable: true,
   onKillAction: 'delete_pod',
   baseContainerStatusPollingInterval: 1,
   containerNameLogPrefixEnabled: true,
   logEventsOnStartup: true,
-  // ours
+  // parameters that Airflow does not have
   xcomMode: 'auto',
 };
 
 const isUnset = (value: unknown): boolean =>
   value === undefined || value === null || (typeof value === 'object' && Object.keys(value).length === 0);
 
-test('the page’s parameters are all known', () => {
+test('every parameter of Airflow’s operator is known', () => {
   expect(parameters.length).toBeGreaterThan(60);
   expect(parameters.filter((name) => !(name in PARAM_FACTS))).toEqual([]);
 });
 
-test.each(Object.keys(PARAM_FACTS))('%s has the seed’s default', (name) => {
+test.each(Object.keys(PARAM_FACTS))('%s has Airflow’s default', (name) => {
   const value = new Map<string, unknown>(Object.entries(podParamsSchema.parse({}))).get(name);
   const differs = OPERATOR_DIFFERENCES.find((row) => row.default?.parameter === name)?.default?.value;
   const expected = differs ?? DEFAULTS[name];
@@ -57,7 +57,7 @@ const volume = { name: 'v', emptyDir: {} };
 const mount = { name: 'v', mountPath: '/v' };
 const variable = { name: 'A', value: '1' };
 
-/** A value of each parameter that has a place, and what stands there. */
+/** A value of each parameter that sets a field of the pod, and the value that the field gets. */
 const SAMPLES: Readonly<Record<string, { readonly given: unknown; readonly stands?: unknown }>> = {
   image: { given: 'i:1' },
   name: { given: 'given_name', stands: 'given-name' },
@@ -132,10 +132,10 @@ test.each(placed)('$name lands in $lands', ({ name, lands }) => {
   expect(at(built, lands)).toEqual(sample?.stands ?? sample?.given);
 });
 
-/** Intervals of polling: there is none in a worker's run. */
+/** Polling intervals: a worker's run does not poll. */
 const INERT = ['startupCheckIntervalSeconds', 'pollInterval', 'baseContainerStatusPollingInterval'];
 
-test('what has no effect on a worker’s run says so, where it is described and among the differences', () => {
+test('a parameter without effect on a worker’s run is described as such, also among the differences', () => {
   const facts = Object.entries<ParamFacts>(PARAM_FACTS);
   expect(facts.flatMap(([name, { inert }]) => (inert === true ? [name] : [])).toSorted()).toEqual(INERT.toSorted());
   for (const [name, { inert, description }] of facts) {

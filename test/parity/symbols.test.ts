@@ -1,38 +1,38 @@
-/** Each public name of the seed's pages has a counterpart in the package's public face, with a docblock. */
+/** Each public name of Airflow's modules (`symbols.tsv`) has an exported counterpart with a docblock. */
 import { expect, test } from 'vitest';
 import { PARAM_FACTS } from '../support/param-facts.ts';
 import { exportedNames } from './exported.ts';
 import * as reentry from '../../src/index.ts';
-import { ourName, ourNames, type SeedSymbol, seedSymbols } from './symbols.ts';
+import { ourName, ourNames, type AirflowSymbol, airflowSymbols } from './symbols.ts';
 
 const exported = exportedNames();
 
-/** Why a symbol is not there, or `undefined`. */
-function lack(symbol: SeedSymbol): string | undefined {
+/** Why a symbol has no counterpart; `undefined` when it has one. */
+function lack(symbol: AirflowSymbol): string | undefined {
   const { owner, member } = ourNames(symbol);
   const found = exported.get(owner);
   if (found === undefined) return 'is not exported';
   if (member === undefined) return found.isDocumented ? undefined : 'has no docblock';
-  // Parameters of the operator are fields of its schema; where they land is checked in parameters.test.ts.
+  // Parameters of the operator are fields of its schema; parameters.test.ts checks which field of the pod they set.
   if (symbol.kind === 'parameter' && member in PARAM_FACTS) return undefined;
   if (!found.members.has(member)) return `${owner} has no ${member}`;
   return undefined;
 }
 
-test('every public name of the seed has its counterpart', () => {
-  const lacking = seedSymbols().flatMap((symbol) => {
+test('every public name of Airflow has its counterpart', () => {
+  const lacking = airflowSymbols().flatMap((symbol) => {
     const why = lack(symbol);
     return why === undefined ? [] : [{ ...symbol, why }];
   });
-  const pages = Map.groupBy(seedSymbols(), ({ page }) => page);
-  for (const [page, all] of [...pages].toSorted())
+  const modules = Map.groupBy(airflowSymbols(), ({ module }) => module);
+  for (const [module, all] of [...modules].toSorted())
     console.log(
-      `page ${page}: ${String(all.length)} names, ${String(lacking.filter((one) => one.page === page).length)} missing`,
+      `${module}: ${String(all.length)} names, ${String(lacking.filter((one) => one.module === module).length)} missing`,
     );
   expect(lacking).toEqual([]);
 });
 
-/** What the constants are. @see spec pod-operator §0.4 */
+/** The values of the constants. */
 test.each<[string, unknown, unknown]>([
   ['alphanum_lower', reentry.alphanumLower, 'abcdefghijklmnopqrstuvwxyz0123456789'],
   ['KUBE_CONFIG_ENV_VAR', reentry.KUBE_CONFIG_ENV_VAR, 'KUBECONFIG'],
@@ -64,11 +64,11 @@ test.each<[string, unknown, unknown]>([
     },
   ],
   ['OnKillAction', reentry.OnKillAction, { DELETE_POD: 'delete_pod', KEEP_POD: 'keep_pod' }],
-])('%s is what it is there', (_, value, expected) => {
+])('%s has the same value as in Airflow', (_, value, expected) => {
   expect(value).toEqual(expected);
 });
 
-test('the template fields are the seed’s', () => {
+test('the template fields are Airflow’s', () => {
   const theirs =
     'image name hostname cmds annotations arguments env_vars labels config_file pod_template_file pod_template_dict namespace container_resources volumes volume_mounts cluster_context env_from node_selector kubernetes_conn_id base_container_name trigger_kwargs configmaps';
   expect([...reentry.KubernetesPodOperator.templateFields].toSorted()).toEqual(
