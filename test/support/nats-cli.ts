@@ -1,4 +1,4 @@
-/** Stands in for the `nats` command line in the manuals' examples: `pub SUBJECT BODY` and `sub SUBJECT`, on $NATS_URL. */
+/** Stands in for the `nats` command line in the manuals' examples: `pub SUBJECT BODY`, `req SUBJECT BODY` and `sub SUBJECT`, on $NATS_URL. */
 import { connect } from 'nats';
 
 const [verb, subject = '', body = ''] = process.argv.slice(2);
@@ -7,9 +7,13 @@ if (verb === 'pub') {
   connection.publish(subject, body);
   await connection.flush();
   await connection.close();
+} else if (verb === 'req') {
+  const { data } = await connection.request(subject, body, { timeout: 5_000 });
+  console.log(new TextDecoder().decode(data));
+  await connection.close();
 } else if (verb === 'sub') {
   for await (const message of connection.subscribe(subject)) console.log(`${message.subject}\n${message.string()}\n`);
 } else {
-  console.error(`this stand-in knows pub and sub, not ${String(verb)}`);
+  console.error(`this stand-in knows pub, req and sub, not ${String(verb)}`);
   process.exit(2);
 }
