@@ -1,6 +1,5 @@
-/** Parameters → pod manifest, in the specification's order. Pure. @see spec pod-operator §2 */
+/** Parameters → pod manifest, merged in the order of Airflow's `KubernetesPodOperator.build_pod_request_obj`. Pure. */
 import { createHash } from 'node:crypto';
-import type { PodParams } from '../../operator/pod-params.ts';
 import { isRecord, type JsonRecord, recordIn, recordsIn, textIn } from '../json.ts';
 import {
   EXECUTOR_LABELS,
@@ -15,8 +14,77 @@ import { normalizeName, podName } from './names.ts';
 import { addXcomSidecar, type XcomSidecarSettings } from './xcom-sidecar.ts';
 import { type PodSecurity, refusedInSpec, securedSpec, type SecurityRefusal } from './pod-security.ts';
 
-/** Seconds that the mirror of an execution time-out leaves to the one who enforces it. @see spec protocol §10 */
+/** How much later than the triggerer Kubernetes enforces an execution time-out, in seconds. */
 const DEADLINE_SLACK_SECONDS = 30;
+
+type Text = string | null | undefined;
+type Fields = JsonRecord | null | undefined;
+type Named = JsonRecord & { readonly name: string };
+
+/** The parameters of a `pod` run that reach its manifest, named as those of Airflow's KubernetesPodOperator. `null` is as absent. */
+export interface ManifestParams {
+  readonly name?: Text;
+  readonly randomNameSuffix: boolean;
+  readonly namespace?: Text;
+  readonly labels: Readonly<Record<string, string | null>>;
+  readonly annotations: Readonly<Record<string, string>>;
+  /** The base container. */
+  readonly baseContainerName: string;
+  readonly image?: Text;
+  readonly cmds: readonly string[];
+  readonly arguments: readonly string[];
+  readonly ports: readonly JsonRecord[];
+  /** A map, a list of variables, or a template that was not rendered, which sets none. */
+  readonly envVars: string | readonly JsonRecord[] | Readonly<Record<string, string | number | boolean | null>>;
+  readonly podRuntimeInfoEnvs: readonly JsonRecord[];
+  readonly envFrom: readonly JsonRecord[];
+  readonly configmaps: readonly string[];
+  readonly secrets: readonly SecretParams[];
+  readonly imagePullPolicy?: Text;
+  readonly containerResources?: Fields;
+  readonly volumeMounts: readonly JsonRecord[];
+  readonly terminationMessagePolicy: string | null;
+  readonly containerSecurityContext?: Fields;
+  /** The pod. */
+  readonly initContainers: readonly Named[];
+  readonly volumes: readonly Named[];
+  readonly affinity: JsonRecord;
+  readonly nodeSelector: Readonly<Record<string, string>>;
+  readonly tolerations: readonly JsonRecord[];
+  /** Names, separated by commas, or references. */
+  readonly imagePullSecrets: string | readonly Named[];
+  readonly serviceAccountName?: Text;
+  readonly automountServiceAccountToken?: boolean | null | undefined;
+  readonly hostnetwork: boolean;
+  readonly hostAliases?: readonly JsonRecord[] | null | undefined;
+  readonly securityContext: JsonRecord;
+  readonly dnspolicy?: Text;
+  readonly dnsConfig?: Fields;
+  readonly hostname?: Text;
+  readonly subdomain?: Text;
+  readonly schedulername?: Text;
+  readonly priorityClassName?: Text;
+  readonly runtimeClassName?: Text;
+  /** Seconds; 0 sets none. */
+  readonly activeDeadlineSeconds?: number | null | undefined;
+  /** Seconds. */
+  readonly terminationGracePeriod?: number | null | undefined;
+  readonly fullPodSpec?: Fields;
+  readonly podTemplateDict?: Fields;
+  readonly doXcomPush: boolean;
+  readonly xcomMode: 'auto' | 'message' | 'sidecar';
+  readonly xcomSidecarContainerSecurityContext?: Fields;
+}
+
+/** A Kubernetes Secret for the base container: one key as a variable, all keys as variables, or a volume. */
+export interface SecretParams {
+  readonly deployType: 'env' | 'volume';
+  /** Name of the variable, or path of the mount. */
+  readonly deployTarget?: Text;
+  readonly secret: string;
+  readonly key?: Text;
+  readonly items: readonly JsonRecord[];
+}
 
 /** What a manifest is made of besides the parameters. */
 export interface ManifestSettings extends PodIdentity {
@@ -27,26 +95,26 @@ export interface ManifestSettings extends PodIdentity {
   readonly podSecurity: PodSecurity;
   /** The content of `podTemplateFile`. */
   readonly template?: JsonRecord | undefined;
-  /** How the connection wants XCom sidecars. Absent: pods get none, whatever they ask for. */
+  /** The connection's settings of the result sidecar. Absent: no pod has one. */
   readonly xcomSidecar?: XcomSidecarSettings | undefined;
 }
 
 const present = (fields: JsonRecord): JsonRecord =>
   Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined && value !== null));
 
-/** Without fields that are unset: to an API server they say nothing. */
+/** `fields` without those that count as unset, which an API server ignores. */
 const pruned = (fields: JsonRecord): JsonRecord =>
   Object.fromEntries(Object.entries(fields).filter(([, value]) => !isUnset(value) || value === false || value === 0));
 
-function envOf({ envVars, podRuntimeInfoEnvs }: PodParams): readonly JsonRecord[] {
+function envOf({ envVars, podRuntimeInfoEnvs }: ManifestParams): readonly JsonRecord[] {
   if (typeof envVars === 'string') return podRuntimeInfoEnvs;
-  const given = Array.isArray(envVars)
-    ? envVars
-    : Object.entries(envVars).map(([name, value]) => (value === null ? { name } : { name, value: String(value) }));
+  const given = isRecord(envVars)
+    ? Object.entries(envVars).map(([name, value]) => (value === null ? { name } : { name, value: String(value) }))
+    : envVars;
   return [...given, ...podRuntimeInfoEnvs];
 }
 
-function operatorPod(params: PodParams): JsonRecord {
+function operatorPod(params: ManifestParams): JsonRecord {
   const { imagePullSecrets, automountServiceAccountToken } = params;
   const base = present({
     name: params.baseContainerName,
@@ -101,7 +169,7 @@ function operatorPod(params: PodParams): JsonRecord {
   return { apiVersion: 'v1', kind: 'Pod', metadata, spec };
 }
 
-function basePod({ fullPodSpec, podTemplateDict }: PodParams, template: JsonRecord | undefined): JsonRecord {
+function basePod({ fullPodSpec, podTemplateDict }: ManifestParams, template: JsonRecord | undefined): JsonRecord {
   const low = template ?? (isRecord(podTemplateDict) ? podTemplateDict : undefined);
   const high = isRecord(fullPodSpec) ? fullPodSpec : undefined;
   return reconcilePods(low, high);
@@ -118,7 +186,7 @@ const listIn = (value: JsonRecord, key: string): readonly unknown[] => {
 };
 
 /** Secrets go to the first container, in list order. */
-function withSecrets(spec: JsonRecord, secrets: PodParams['secrets']): JsonRecord {
+function withSecrets(spec: JsonRecord, secrets: readonly SecretParams[]): JsonRecord {
   let result = spec;
   secrets.forEach(({ deployType, deployTarget, secret, key, items }, index) => {
     const add = (field: string, entry: JsonRecord): void => {
@@ -129,7 +197,7 @@ function withSecrets(spec: JsonRecord, secrets: PodParams['secrets']): JsonRecor
       result = { ...result, containers };
     };
     if (deployType === 'volume') {
-      // The same attempt builds the same manifest, so the volume's name is a hash and not random.
+      // A repeated step must build the same manifest, so the volume's name is a hash and not random.
       const id = createHash('sha256')
         .update(`${String(index)}/${secret}/${deployTarget ?? ''}`)
         .digest('hex')
@@ -145,14 +213,14 @@ function withSecrets(spec: JsonRecord, secrets: PodParams['secrets']): JsonRecor
   return result;
 }
 
-/** The sidecar, where the run has a result that is not only its termination message. */
-function withSidecar(spec: JsonRecord, params: PodParams, settings: XcomSidecarSettings | undefined): JsonRecord {
+/** `spec` with the result sidecar, where the run's result may be in a file. */
+function withSidecar(spec: JsonRecord, params: ManifestParams, settings: XcomSidecarSettings | undefined): JsonRecord {
   if (settings === undefined || !params.doXcomPush || params.xcomMode === 'message') return spec;
   const { xcomSidecarContainerSecurityContext: own } = params;
   return addXcomSidecar(spec, { ...settings, securityContext: own ?? settings.securityContext });
 }
 
-/** `min(user's, remaining + 30)`: Kubernetes ends a pod that everybody of ours has forgotten. */
+/** `activeDeadlineSeconds`: the pod's own or the execution time-out plus 30 s, whichever is less, so that Kubernetes ends a pod although no process of ours runs. */
 export function deadlineOf(spec: JsonRecord, executionTimeoutSeconds: number | undefined): JsonRecord {
   if (executionTimeoutSeconds === undefined) return {};
   const mirrored = Math.max(1, Math.ceil(executionTimeoutSeconds)) + DEADLINE_SLACK_SECONDS;
@@ -161,7 +229,7 @@ export function deadlineOf(spec: JsonRecord, executionTimeoutSeconds: number | u
 }
 
 /** The manifest of an attempt's pod. The same inputs give the same manifest, name included. */
-export function podManifest(params: PodParams, settings: ManifestSettings): JsonRecord {
+export function podManifest(params: ManifestParams, settings: ManifestSettings): JsonRecord {
   const merged = reconcilePods(basePod(params, settings.template), operatorPod(params));
   const metadata = recordIn(merged, 'metadata');
   const { taskId } = settings.context;
@@ -195,8 +263,8 @@ export function podManifest(params: PodParams, settings: ManifestSettings): Json
   };
 }
 
-/** What of a request is refused, by the request's own paths. */
-export function refusedInParams(params: PodParams): readonly SecurityRefusal[] {
+/** What the pod security level refuses of a request, by paths of the request. */
+export function refusedInParams(params: ManifestParams): readonly SecurityRefusal[] {
   const { fullPodSpec, podTemplateDict } = params;
   const own = refusedInSpec(
     {
@@ -219,10 +287,10 @@ export function refusedInParams(params: PodParams): readonly SecurityRefusal[] {
   return [...own, ...spec(fullPodSpec, 'params.fullPodSpec'), ...spec(podTemplateDict, 'params.podTemplateDict')];
 }
 
-/** Shown in the place of an environment value. */
+/** Shown instead of an environment value. */
 export const REDACTED = '***';
 
-/** A manifest for people's eyes: literal environment values are hidden. */
+/** A manifest for display: literal environment values are replaced by `***`. */
 export function redactedManifest(manifest: JsonRecord): JsonRecord {
   const spec = recordIn(manifest, 'spec');
   const hide = (containers: readonly JsonRecord[]): readonly JsonRecord[] =>

@@ -84,11 +84,6 @@ export function addXcomSidecar(
   };
 }
 
-/** Whether a pod spec has the sidecar. */
-export function hasXcomSidecar(spec: JsonRecord): boolean {
-  return recordsIn(spec, 'containers').some(({ name }) => name === XCOM.container);
-}
-
 /** What a sidecar of ours has; as which user it runs is the request's to say. */
 const SIDECAR_FIELDS: ReadonlySet<string> = new Set([
   'name',

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { addXcomSidecar, hasXcomSidecar, XCOM } from '../../../src/core/pod/xcom-sidecar.ts';
+import { addXcomSidecar, XCOM } from '../../../src/core/pod/xcom-sidecar.ts';
 
 const mount = { name: 'xcom', mountPath: '/airflow/xcom' };
 
@@ -26,7 +26,6 @@ test('the sidecar stands last, its volume and the base container’s mount first
       { name: 'v', emptyDir: {} },
     ],
   });
-  expect([hasXcomSidecar(spec), hasXcomSidecar(withSidecar)]).toEqual([false, true]);
 });
 
 test('a connection’s image, resources and security context replace the defaults whole', () => {
