@@ -274,6 +274,18 @@ describe('judge', () => {
       undefined,
       { kind: 'fire', event: { kind: 'gone', reason: 'POD_DELETED' } },
     ],
+    [
+      'never started, and its image could not be pulled: the removal is what happened, which costs no try of the user',
+      subscription({ terminal: true }),
+      pod({ phase: 'Pending', containers: [waiting('ErrImagePull', 'manifest unknown')] }),
+      { kind: 'fire', event: { kind: 'gone', reason: 'POD_DELETED' } },
+    ],
+    [
+      'started, and its init container failed',
+      subscription({ terminal: true }),
+      pod({ phase: 'Failed', containers: [init({ state: 'terminated', exitCode: 1 }), waiting('PodInitializing')] }),
+      { kind: 'fire', event: { kind: 'failed', reason: 'INIT_CONTAINER_FAILED' } },
+    ],
   ])('absence: %s', (_, wanted, last, judgement) => {
     expect(judgeAbsence(wanted, last, NOW)).toMatchObject(judgement);
   });
