@@ -116,11 +116,16 @@ export function ownerOf(shard: string, replicas: readonly string[]): string | un
   return best;
 }
 
+/** The owner of every shard. Costs a hash per shard and replica: callers that look often keep it while the replicas stay the same. */
+export function placement(replicas: readonly string[]): ReadonlyMap<string, string | undefined> {
+  return new Map(SHARDS.map((shard) => [shard, ownerOf(shard, replicas)]));
+}
+
 /**
  * The claims this replica should make now: shards placed on it that another holds, or none. The loser, if it lives, goes
  * on until it sees the claim, so that there is no gap.
  */
-export function wantedClaims(view: View, now: number): readonly WantedClaim[] {
+export function wantedClaims(view: View, now: number, placed = placement): readonly WantedClaim[] {
   if (view.draining || view.connectedAt === undefined) return [];
   const live = liveReplicas(view, now);
   if (!live.includes(view.me)) return [];
@@ -128,9 +133,10 @@ export function wantedClaims(view: View, now: number): readonly WantedClaim[] {
   const sawLately = ({ ready, draining, at }: LastHeartbeat): boolean =>
     ready && !draining && now - at <= UNSYNCED_CLAIM_DELAY_MS;
   if (isUnsynced && [...view.heartbeats.values()].some(sawLately)) return [];
+  const owners = placed(live);
   return SHARDS.flatMap((shard) => {
     const held = view.claims.get(shard);
-    if (held?.owner === view.me || ownerOf(shard, live) !== view.me) return [];
+    if (held?.owner === view.me || owners.get(shard) !== view.me) return [];
     return [{ shard, epoch: (held?.epoch ?? 0) + 1, expectedRevision: held?.revision ?? 0 }];
   });
 }

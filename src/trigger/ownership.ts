@@ -32,6 +32,7 @@ import {
   type LastHeartbeat,
   liveReplicas,
   nextChangeAt,
+  placement,
   NO_OWNER,
   type View,
   type WantedClaim,
@@ -138,6 +139,7 @@ export function takenOverShards$(ownership: Ownership, inputs: OwnershipInputs):
     let isSynced = false;
     let draining = false;
 
+    const placed = placementMemo();
     const view = (): View => ({ me, heartbeats, claims, connectedAt, draining });
     const sendHeartbeat = (): void => {
       membership.publishHeartbeat({
@@ -218,7 +220,7 @@ export function takenOverShards$(ownership: Ownership, inputs: OwnershipInputs):
     const claiming$ = looks$.pipe(
       filter(() => isSynced),
       mergeMap(() => {
-        const wanted = wantedClaims(view(), now()).filter(({ shard }) => !underWay.has(shard));
+        const wanted = wantedClaims(view(), now(), placed).filter(({ shard }) => !underWay.has(shard));
         for (const { shard } of wanted) underWay.add(shard);
         return wanted;
       }),
@@ -264,6 +266,18 @@ export function takenOverShards$(ownership: Ownership, inputs: OwnershipInputs):
       released$,
     );
   });
+}
+
+/** `placement`, computed anew only when the replicas change: there is a look at each of hundreds of claims. */
+function placementMemo(): typeof placement {
+  let of: readonly string[] = [];
+  let last = placement(of);
+  return (replicas) => {
+    if (replicas.length === of.length && replicas.every((replica, n) => replica === of[n])) return last;
+    of = replicas;
+    last = placement(replicas);
+    return last;
+  };
 }
 
 /** After the clock was set back, a heartbeat from the future would count as fresh until then, and a death would go unnoticed. */
