@@ -1,11 +1,11 @@
-/** Who we are to a cluster: headers for each request and material for TLS, renewed as files rotate and tokens expire. */
+/** Credentials of a connection: request headers and TLS material, renewed as files rotate and tokens expire. */
 import { readFile } from 'node:fs/promises';
 import { isRecord, type JsonRecord, textIn } from '../core/json.ts';
 import type { Environment, Target } from './kubeconfig.ts';
 import { type PluginCredential, runPlugin } from './exec-plugin.ts';
 import { TUNING } from './settings.ts';
 
-/** What TLS needs; equal `version` means equal content. */
+/** TLS material. Equal `version` means equal content. */
 export interface TlsMaterial {
   readonly version: string;
   readonly ca?: Buffer | undefined;
@@ -15,19 +15,19 @@ export interface TlsMaterial {
   readonly rejectUnauthorized: boolean;
 }
 
-/** What one request goes out with. */
+/** Credentials of one request. */
 export interface Credentials {
-  /** Several values are several headers of that name. */
+  /** An array is sent as several headers of that name. */
   readonly headers: Readonly<Record<string, string | string[]>>;
   readonly tls: TlsMaterial;
 }
 
-/** Files are read again after this time; a projected token lives an hour and is renewed at four fifths of it. */
+/** Maximum age of what was read from files. A projected token lives an hour, and the kubelet rotates it after 80 % of that. */
 const FILE_MS = 60_000;
-/** A plugin's credential is renewed so long before it ends. */
+/** A plugin's credentials are renewed this long before they expire. */
 const SKEW_MS = 60_000;
 
-/** Credentials of one connection. Safe to ask for each request: reads files once a minute and runs a plugin once for all callers. */
+/** Credentials of one connection. Call it for each request: it reads files once a minute and runs a plugin once for all callers. */
 export class Auth {
   readonly #target: Target;
   readonly #env: Environment;
@@ -36,19 +36,19 @@ export class Auth {
   #present: { readonly credentials: Credentials; readonly until: number } | undefined;
   #renewal: Promise<Credentials> | undefined;
 
-  /** @param pluginMs how long a credential plugin may run */
+  /** @param pluginMs time limit of a credential plugin */
   constructor(target: Target, env: Environment, pluginMs = TUNING.pluginMs) {
     this.#target = target;
     this.#env = env;
     this.#pluginMs = pluginMs;
   }
 
-  /** The credentials that need no renewal yet. */
+  /** The current credentials, while they need no renewal. */
   get present(): Credentials | undefined {
     return this.#present !== undefined && Date.now() < this.#present.until ? this.#present.credentials : undefined;
   }
 
-  /** The present credentials. Rejects when a file cannot be read or a plugin fails; may take as long as the plugin does. */
+  /** The current credentials. Rejects when a file cannot be read or a plugin fails; takes as long as the plugin does. */
   async credentials(): Promise<Credentials> {
     const { present } = this;
     if (present !== undefined) return present;
@@ -58,12 +58,12 @@ export class Auth {
     return await this.#renewal;
   }
 
-  /** The server said 401 to `refused`: forget them, unless they were renewed meanwhile. */
+  /** Discards credentials that the server refused with 401, unless they were renewed meanwhile. */
   drop(refused: Credentials): void {
     if (this.#present?.credentials === refused) this.#present = undefined;
   }
 
-  /** Ends a plugin that runs. Nothing is asked of it afterwards. */
+  /** Ends a running plugin. Do not use the object afterwards. */
   close(): void {
     this.#closed.abort(new Error('the cluster connection has been closed'));
   }
@@ -110,7 +110,7 @@ export class Auth {
         ? user.authProvider['config']['exec']
         : undefined);
     if (!isRecord(exec)) return undefined;
-    // `#present` is gone after a 401: then the plugin is asked anew, whatever it said about the expiry.
+    // `#present` was discarded after a 401: run the plugin again, whatever expiry it reported.
     const held = this.#pluginCredential;
     if (held !== undefined && this.#present !== undefined && (held.expiresAt ?? Infinity) - SKEW_MS > Date.now())
       return held;
@@ -121,7 +121,7 @@ export class Auth {
     return this.#pluginCredential;
   }
 
-  /** What a plugin is told of the cluster, where it wants to be told. */
+  /** Cluster information for a plugin that asks for it (`provideClusterInfo`). */
   async #pluginCluster(exec: JsonRecord): Promise<JsonRecord | undefined> {
     if (exec['provideClusterInfo'] !== true) return undefined;
     const { cluster } = this.#target;
@@ -148,7 +148,7 @@ export class Auth {
     return undefined;
   }
 
-  /** The old built-in providers (oidc, azure, gcp): the library knows them; it is loaded for them only. */
+  /** The built-in providers oidc, azure and gcp of older kubeconfigs. The library is loaded for these only. */
   async #fromLibrary(): Promise<string | undefined> {
     const { KubeConfig } = await import('@kubernetes/client-node');
     const config = new KubeConfig();

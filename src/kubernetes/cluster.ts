@@ -1,4 +1,4 @@
-/** One cluster: the port `Cluster`, put together. */
+/** The port `Cluster` over HTTP. */
 import type { Observable } from 'rxjs';
 import { textIn } from '../core/json.ts';
 import { type PodProjection, type PodRef, projectPod } from '../core/pod/projection.ts';
@@ -28,10 +28,10 @@ import type { XcomSidecarSettings } from '../core/pod/xcom-sidecar.ts';
 import type { ConnectionSettings, Tuning } from './settings.ts';
 import { type WatchedPods, type WatchListMemory, watchPods$ } from './watch.ts';
 
-/** What an answer of the API server made of a pod: `adopted` was there already. */
-export type PodBecame = 'created' | 'adopted' | 'deleted';
+/** What a request did to a pod. `adopted`: it existed already. */
+export type PodWrite = 'created' | 'adopted' | 'deleted';
 
-/** A cluster reached over HTTP. Opening it reads files and sends nothing. */
+/** A cluster reached over HTTP. Construction reads files and sends nothing. */
 export class HttpCluster implements Cluster, SecretWriter {
   readonly connection: string;
   readonly namespace: string;
@@ -40,14 +40,14 @@ export class HttpCluster implements Cluster, SecretWriter {
   readonly #tuning: Tuning;
   readonly #watchList: WatchListMemory = { refusedUntil: 0 };
 
-  readonly #onPod: (became: PodBecame) => void;
+  readonly #onPod: (write: PodWrite) => void;
 
   constructor(
     connection: string,
     settings: ConnectionSettings,
     tuning: Tuning,
     env: Environment,
-    onPod: (became: PodBecame) => void = () => undefined,
+    onPod: (write: PodWrite) => void = () => undefined,
   ) {
     this.#onPod = onPod;
     const target = targetOf(connection, settings, env);

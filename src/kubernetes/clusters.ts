@@ -3,30 +3,31 @@ import { env as processEnvironment } from 'node:process';
 import { ReentryError } from '../errors.ts';
 import type { Log } from '../ports/ambient.ts';
 import type { Cluster, Clusters } from '../ports/cluster.ts';
-import { HttpCluster, type PodBecame } from './cluster.ts';
+import { HttpCluster, type PodWrite } from './cluster.ts';
 import type { Environment } from './kubeconfig.ts';
 import { type ConnectionSettings, TUNING, type Tuning } from './settings.ts';
 
 export type { ConnectionSettings, Tuning } from './settings.ts';
 
 /**
- * Opens every named connection; reads kubeconfigs now, sends nothing. `env`: where `KUBECONFIG` and the in-cluster address are found and what
- * credential plugins inherit; the process's own unless given. `tuning`: other times and sizes than `TUNING`.
- * @throws ReentryError CONFIG_INVALID when a kubeconfig, context or service account is not there.
+ * Opens all named connections: reads kubeconfigs, sends nothing.
+ * `env`: environment for `KUBECONFIG`, the in-cluster address and credential plugins; default: of this process. `tuning`: overrides of
+ * `TUNING`.
+ * @throws ReentryError CONFIG_INVALID when a kubeconfig, context or service account is missing
  */
 export function openClusters(options: {
   readonly connections: Readonly<Record<string, ConnectionSettings>>;
   readonly log?: Log | undefined;
   readonly env?: Environment;
   readonly tuning?: Partial<Tuning>;
-  /** Told of each pod that was created, found to be there already, or deleted. */
-  readonly onPod?: ((became: PodBecame, connection: string) => void) | undefined;
+  /** Called for each pod that was created, adopted or deleted. */
+  readonly onPod?: ((write: PodWrite, connection: string) => void) | undefined;
 }): Clusters {
   const env = options.env ?? processEnvironment;
   const tuning = { ...TUNING, ...options.tuning };
   const opened = new Map<string, Cluster>(
     Object.entries(options.connections).map(([name, settings]) => {
-      const onPod = (became: PodBecame) => options.onPod?.(became, name);
+      const onPod = (write: PodWrite) => options.onPod?.(write, name);
       return [name, new HttpCluster(name, settings, tuning, env, onPod)];
     }),
   );

@@ -1,9 +1,9 @@
-/** The one place where a refusal of the Kubernetes API, or a broken connection to it, gets its meaning. */
+/** Classifies every refusal of the Kubernetes API and every broken connection to it. */
 import { KubernetesError, type KubernetesFault, type Problem } from '../errors.ts';
 import { isRecord, numberIn, recordIn, recordsIn, textIn } from '../core/json.ts';
 import { secondsAsked } from './retry-after.ts';
 
-/** What was tried, for the message: `create pod a/b on cluster "prod"`. */
+/** What was attempted, for messages: `create pod a/b`. */
 export interface Attempted {
   readonly what: string;
   readonly connection: string;
@@ -11,43 +11,43 @@ export interface Attempted {
   readonly writes: boolean;
 }
 
-/** A refusal as the server said it. */
+/** A refusal, as the server sent it. */
 interface Refusal {
   readonly status: number;
   readonly reason: string;
   readonly message: string;
   readonly kind: string;
-  /** Said in a `Status`, as only an API server does. */
+  /** The body is a `Status`, which only an API server sends. */
   readonly isStatus: boolean;
   readonly writes: boolean;
 }
 
 /**
- * First row that fits decides. Texts are matched here and nowhere else.
+ * The first matching row decides. Message texts are matched here and nowhere else.
  * @see https://github.com/kubernetes/apimachinery/blob/master/pkg/api/errors/errors.go for reasons and codes
  */
 const REFUSALS: readonly { readonly fault: KubernetesFault; readonly when: (refusal: Refusal) => boolean }[] = [
   { fault: 'unauthorized', when: ({ status }) => status === 401 },
   { fault: 'quota', when: ({ status, message }) => status === 403 && message.includes('exceeded quota') },
-  // Only the quota controller can say so, and only until it has seen the namespace: soon over.
+  // Sent by the quota controller only, until it has seen a new namespace: transient.
   { fault: 'quota', when: ({ status, message }) => status === 403 && message.includes('status unknown for quota') },
   { fault: 'invalid', when: ({ status, message }) => status === 403 && /admission webhook .* denied/.test(message) },
   { fault: 'forbidden', when: ({ status }) => status === 403 },
   { fault: 'notFound', when: ({ status, isStatus }) => status === 404 && isStatus },
-  // A page of a proxy or a balancer says nothing of an object: an absence is believed of the API server only.
+  // A 404 page of a proxy or load balancer does not mean that the object is absent; only a `Status` does.
   { fault: 'unavailable', when: ({ status }) => status === 404 },
   { fault: 'alreadyExists', when: ({ status, reason }) => status === 409 && reason === 'AlreadyExists' },
-  // Bursts of creations race for the quota object. @see https://github.com/kubernetes/kubernetes/issues/67761
+  // Bursts of creations conflict over the quota object. @see https://github.com/kubernetes/kubernetes/issues/67761
   { fault: 'quota', when: ({ status, kind }) => status === 409 && kind === 'resourcequotas' },
   { fault: 'conflict', when: ({ status }) => status === 409 || status === 412 },
   { fault: 'expired', when: ({ status }) => status === 410 },
   { fault: 'throttled', when: ({ status }) => status === 429 },
-  // etcd's word for a request that is too large comes as a 500.
+  // etcd's error for an oversized request arrives as a 500.
   {
     fault: 'invalid',
     when: ({ status, message }) => status === 500 && /request is too large|trying to send message larger/.test(message),
   },
-  // A proxy that says 502 or 504 may have passed the write on before it lost the answer.
+  // A proxy that replies 502 or 504 may have forwarded the write before it lost the reply.
   { fault: 'unknownOutcome', when: ({ status, writes }) => writes && (status === 502 || status === 504) },
   {
     fault: 'unknownOutcome',
@@ -63,11 +63,11 @@ const REFUSALS: readonly { readonly fault: KubernetesFault; readonly when: (refu
   },
   { fault: 'unavailable', when: ({ status }) => status >= 500 || status === 408 },
   { fault: 'invalid', when: ({ status }) => status >= 400 },
-  // A redirect or another success where none is expected: a proxy that is not an API server.
+  // A redirect or unexpected success: a proxy that is not an API server.
   { fault: 'unavailable', when: () => true },
 ];
 
-/** Codes of errors that say that no byte of the request reached a server. */
+/** Error codes that mean that no byte of the request reached a server. */
 const NOT_SENT: ReadonlySet<string> = new Set([
   'ECONNREFUSED',
   'ENOTFOUND',
@@ -80,48 +80,48 @@ const NOT_SENT: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * The longest wait that a server can ask for. A proxy in maintenance says an hour and is back after a minute, and for all that time a
- * watch would see nothing; an API server itself asks for seconds. Longer waits than 2^31 ms also make a timer fire at once.
+ * Upper limit of a `Retry-After`. A proxy in maintenance may ask for an hour and be back after a minute, and until then a watch would
+ * receive nothing; API servers ask for seconds. (A timer of more than 2^31 ms would also fire at once.)
  */
 const MOST_WAIT_SECONDS = 60;
 
 /**
- * The error for a reply of the API server that is not a success; `body` is a `Status`, or whatever a proxy or flow control wrote.
- * @param nowMs epoch milliseconds: `retryAfter` may be a date
+ * The error for an unsuccessful reply. `body`: a `Status`, or any text of a proxy or of flow control.
+ * @param nowMs epoch milliseconds: `retryAfter` can be a date
  */
 export function refusal(
   attempted: Attempted,
   reply: { readonly status: number; readonly body: string; readonly retryAfter?: string | undefined },
   nowMs: number,
 ): KubernetesError {
-  const said = statusIn(reply.body);
-  return refusalOf(attempted, reply.status, said, reply.body, secondsAsked(reply.retryAfter, nowMs));
+  const parsed = statusIn(reply.body);
+  return refusalOf(attempted, reply.status, parsed, reply.body, secondsAsked(reply.retryAfter, nowMs));
 }
 
-/** The error for a `Status` object that came inside a stream (a watch's ERROR event). */
+/** The error for a `Status` inside a stream (an ERROR event of a watch). */
 export function streamRefusal(attempted: Attempted, status: unknown): KubernetesError {
-  return refusalOf(attempted, numberIn(status, 'code') ?? 500, status, 'an error event without text');
+  return refusalOf(attempted, numberIn(status, 'code') ?? 500, status, 'an ERROR event without a message');
 }
 
 function refusalOf(
   attempted: Attempted,
   status: number,
-  said: unknown,
+  parsed: unknown,
   text: string,
   headerSeconds?: number,
 ): KubernetesError {
-  const details = recordIn(said, 'details');
-  const reason = textIn(said, 'reason') ?? 'Unknown';
-  const message = textIn(said, 'message') ?? text.trim().slice(0, 1024);
+  const details = recordIn(parsed, 'details');
+  const reason = textIn(parsed, 'reason') ?? 'Unknown';
+  const message = textIn(parsed, 'message') ?? text.trim().slice(0, 1024);
   const kind = textIn(details, 'kind') ?? '';
-  const isStatus = textIn(said, 'kind') === 'Status';
+  const isStatus = textIn(parsed, 'kind') === 'Status';
   const facts = { status, reason, message, kind, isStatus, writes: attempted.writes };
   const fault = REFUSALS.find(({ when }) => when(facts))?.fault ?? 'unavailable';
   const waitSeconds = headerSeconds ?? wholeIn(details, 'retryAfterSeconds');
   const problems = [...causesIn(details), ...unknownFieldsIn(message)];
   return new KubernetesError(
     fault,
-    `${attempted.what} on cluster "${attempted.connection}" was answered ${status}${reason === 'Unknown' ? '' : ` ${reason}`}: ${message}`,
+    `${attempted.what} on cluster "${attempted.connection}" failed with status ${status}${reason === 'Unknown' ? '' : ` ${reason}`}: ${message}`,
     {
       status,
       reason,
@@ -131,12 +131,12 @@ function refusalOf(
   );
 }
 
-/** The error for a connection that failed or a deadline that passed. Before the request was sent: `unavailable`, whatever it was. */
+/** The error for a failed connection or an expired deadline. `unavailable` when the request cannot have been sent. */
 export function brokenConnection(attempted: Attempted, cause: unknown): KubernetesError {
   const code = codeOf(cause);
   const timedOut = cause instanceof Error && cause.name === 'TimeoutError';
   const fault = attempted.writes && !NOT_SENT.has(code) ? 'unknownOutcome' : 'unavailable';
-  const why = timedOut ? 'no answer within the deadline' : cause instanceof Error ? cause.message : String(cause);
+  const why = timedOut ? 'no reply within the deadline' : cause instanceof Error ? cause.message : String(cause);
   const outcome = fault === 'unknownOutcome' ? '; whether it happened is unknown' : '';
   return new KubernetesError(fault, `${attempted.what} on cluster "${attempted.connection}" failed: ${why}${outcome}`, {
     status: 0,
@@ -146,14 +146,14 @@ export function brokenConnection(attempted: Attempted, cause: unknown): Kubernet
 }
 
 /**
- * The error for credentials that could not be had (a token file, an exec plugin): nothing was sent. Those that were only not had in time
- * (`leftAlone`: not waited for any longer; or `TimeoutError`) may be there soon: `unavailable`.
+ * The error for missing credentials (token file, exec plugin); no request was sent. `leftAlone`: the call stopped waiting for them. Then,
+ * and for a `TimeoutError`, it is `unavailable`, because they may be there soon.
  */
 export function noCredentials(attempted: Attempted, cause: unknown, leftAlone: boolean): KubernetesError {
   const why = cause instanceof Error ? cause.message : String(cause);
   return new KubernetesError(
     leftAlone || (cause instanceof Error && cause.name === 'TimeoutError') ? 'unavailable' : 'unauthorized',
-    `${attempted.what} on cluster "${attempted.connection}" was not tried: its credentials could not be had: ${why}`,
+    `${attempted.what} on cluster "${attempted.connection}" was not attempted, because no credentials could be obtained: ${why}`,
     { status: 0, reason: 'NoCredentials', cause },
   );
 }
@@ -165,7 +165,7 @@ function causesIn(details: unknown): readonly Problem[] {
   }));
 }
 
-/** Strict decoding names the fields in its text only. */
+/** Strict field validation names the fields in its message only. */
 function unknownFieldsIn(message: string): readonly Problem[] {
   if (!message.includes('strict decoding error')) return [];
   return [...message.matchAll(/(unknown|duplicate) field "([^"]+)"/g)].map(([, what, path]) => ({
@@ -174,7 +174,7 @@ function unknownFieldsIn(message: string): readonly Problem[] {
   }));
 }
 
-/** Whether a patch that carried a uid met a pod with another one. */
+/** Whether a patch with a uid reached a pod with another uid. */
 export function isOtherUid(error: unknown): boolean {
   return (
     error instanceof KubernetesError &&
@@ -183,7 +183,7 @@ export function isOtherUid(error: unknown): boolean {
   );
 }
 
-/** Whether the kubelet says that a container has no log yet (or has lost it for good): an empty log, not an error. */
+/** Whether the kubelet reports that a container has no log yet, or no longer. The log is then empty, not an error. */
 export function isLogNotThereYet(error: unknown): boolean {
   return (
     error instanceof KubernetesError &&
@@ -194,7 +194,7 @@ export function isLogNotThereYet(error: unknown): boolean {
   );
 }
 
-/** Whether a WatchList request was refused for being one: the server is too old or has the feature off. */
+/** Whether WatchList itself was refused: the server is too old, or the feature is off. */
 export function isWatchListRefused(error: unknown): boolean {
   return error instanceof KubernetesError && (error.status === 422 || error.status === 400);
 }
@@ -204,7 +204,7 @@ function statusIn(body: string): unknown {
     const parsed: unknown = JSON.parse(body);
     return isRecord(parsed) ? parsed : {};
   } catch {
-    // Flow control's 429 and proxies' pages are plain text.
+    // Flow control (429) and proxies reply in plain text.
     return {};
   }
 }

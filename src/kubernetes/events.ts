@@ -1,13 +1,13 @@
-/** What the cluster says about one pod: its Events, the newest last. */
+/** Events of one pod, newest last. */
 import { instantIn, numberIn, recordIn, recordsIn, textIn } from '../core/json.ts';
 import type { PodRef } from '../core/pod/projection.ts';
 import type { PodEventLine } from '../ports/cluster.ts';
 import type { Http } from './http.ts';
 
-/** A pod has a handful; a crash loop's are counted up, not repeated. */
+/** A pod has a handful; repeated events of a crash loop are counted in one object. */
 const MOST = 200;
 
-/** Events of exactly this pod. Best effort by nature: the server keeps them for an hour and drops floods. */
+/** Events of exactly this pod. Best effort: the server keeps events for an hour and drops floods. */
 export async function podEvents(http: Http, pod: PodRef): Promise<readonly PodEventLine[]> {
   const list = await http.json({
     method: 'GET',

@@ -1,20 +1,20 @@
-/** Credential plugins of a kubeconfig: one run at a time, renewed before they expire. */
+/** Runs credential plugins of a kubeconfig. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { platform } from 'node:process';
 import { isRecord, recordIn, recordsIn, instantIn, textIn, type JsonRecord } from '../core/json.ts';
 import type { Environment } from './kubeconfig.ts';
 import { scalarIn, scalarText } from './kubeconfig-file.ts';
 
-/** What a plugin answered. */
+/** The credentials that a plugin returned. */
 export interface PluginCredential {
   readonly token?: string | undefined;
   readonly cert?: string | undefined;
   readonly key?: string | undefined;
-  /** Epoch milliseconds; absent: until it is refused. */
+  /** Epoch milliseconds; absent: valid until the server refuses them. */
   readonly expiresAt?: number | undefined;
 }
 
-/** How long a plugin may run and what ends it before. */
+/** Limits of one run. */
 export interface PluginRun {
   readonly timeoutMs: number;
   readonly signal: AbortSignal;
@@ -23,8 +23,8 @@ export interface PluginRun {
 const MAX_OUTPUT_BYTES = 1_048_576;
 
 /**
- * Runs the plugin once. `cluster`: what it is told of the cluster. It settles at `timeoutMs` or with `signal` whatever the plugin does; then all that it has started is killed.
- * Rejects with an error named `TimeoutError` where it took too long.
+ * Runs the plugin once. `cluster`: cluster information passed to it. Settles at `timeoutMs` or at `signal`, whatever the plugin does, and
+ * then kills all processes that it started. Rejects with an error named `TimeoutError` when it took too long.
  * @see https://kubernetes.io/docs/reference/access-authn-authz/authentication/#client-go-credential-plugins
  */
 export async function runPlugin(
@@ -49,20 +49,20 @@ export async function runPlugin(
   const child = spawn(command, args, {
     env: { ...env, ...added, KUBERNETES_EXEC_INFO: JSON.stringify(info) },
     stdio: ['ignore', 'pipe', 'pipe'],
-    // The leader of a group of its own: a wrapper is killed with what it started.
+    // Own process group: a wrapper script is killed together with what it started.
     detached: true,
     windowsHide: true,
   });
-  const heard = { out: '', err: '' };
+  const output = { out: '', err: '' };
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
-    if (heard.out.length < MAX_OUTPUT_BYTES) heard.out += text;
+    if (output.out.length < MAX_OUTPUT_BYTES) output.out += text;
   });
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
-    if (heard.err.length < 4096) heard.err += text;
+    if (output.err.length < 4096) output.err += text;
   });
   const end = Promise.withResolvers<undefined>();
   const cut = (why: unknown): void => {
-    // The end of the process may never be told: a child of it may hold the pipe, or it may hang in the kernel.
+    // `close` may never be emitted: a child process may hold the pipe, or the plugin may hang in the kernel.
     end.reject(why);
     kill(child);
     child.stdout.destroy();
@@ -80,11 +80,12 @@ export async function runPlugin(
   });
   child.on('close', (code, by) => {
     if (code === 0) end.resolve(undefined);
-    else end.reject(new Error(`exec plugin ${command} ended with ${code ?? by ?? 'nothing'}: ${heard.err.trim()}`));
+    else
+      end.reject(new Error(`exec plugin ${command} ended with ${code ?? by ?? 'no exit code'}: ${output.err.trim()}`));
   });
   try {
     await end.promise;
-    return credentialIn(command, heard.out);
+    return credentialIn(command, output.out);
   } finally {
     clearTimeout(timer);
     signal.removeEventListener('abort', aborted);
@@ -94,11 +95,11 @@ export async function runPlugin(
 function kill(child: ChildProcess): void {
   if (child.pid === undefined) return;
   try {
-    // A group outlives its leader for as long as one of its processes lives; no other process gets its id before.
+    // A process group exists as long as one of its processes, and its id is not reused before.
     if (platform === 'win32') child.kill('SIGKILL');
     else process.kill(-child.pid, 'SIGKILL');
   } catch {
-    // They have all ended by themselves.
+    // All processes have exited already.
   }
 }
 
@@ -107,7 +108,7 @@ function credentialIn(command: string, output: string): PluginCredential {
   try {
     parsed = JSON.parse(output);
   } catch (error) {
-    // The output may hold a token: it is not repeated.
+    // The output can contain a token, so it is not quoted.
     throw new Error(`exec plugin ${command} did not print an ExecCredential in JSON`, { cause: error });
   }
   if (!isRecord(parsed)) throw new Error(`exec plugin ${command} did not print an ExecCredential`);
@@ -115,6 +116,6 @@ function credentialIn(command: string, output: string): PluginCredential {
   const token = textIn(status, 'token');
   const cert = textIn(status, 'clientCertificateData');
   if (token === undefined && cert === undefined)
-    throw new Error(`exec plugin ${command} gave neither token nor certificate`);
+    throw new Error(`exec plugin ${command} returned neither a token nor a certificate`);
   return { token, cert, key: textIn(status, 'clientKeyData'), expiresAt: instantIn(status, 'expirationTimestamp') };
 }

@@ -1,4 +1,7 @@
-/** Commands in running containers, over WebSocket. @see spec kubernetes-notes §8 */
+/**
+ * Runs commands in containers over WebSocket.
+ * @see https://kubernetes.io/blog/2024/08/20/websockets-transition/
+ */
 import type { MessageEvent, WebSocket } from 'undici';
 import { isRecord, recordIn, recordsIn, textIn } from '../core/json.ts';
 import type { PodRef } from '../core/pod/projection.ts';
@@ -7,7 +10,7 @@ import { type Attempted, brokenConnection, streamRefusal } from './errors.ts';
 import type { Call, Http } from './http.ts';
 import { podPath } from './paths.ts';
 
-/** The best first: v5 lets a client end its stdin. */
+/** In order of preference. v5 lets the client close stdin. */
 const PROTOCOLS = ['v5.channel.k8s.io', 'v4.channel.k8s.io'] as const;
 /** First byte of each message. */
 const CHANNEL = { stdin: 0, stdout: 1, stderr: 2, status: 3, close: 255 } as const;
@@ -16,8 +19,8 @@ const MAX_STDOUT_BYTES = 1024 * 1024;
 const MAX_STDERR_BYTES = 65_536;
 
 /**
- * Runs a command in a container. Its output counts only once the server has told its end: a connection that broke before rejects.
- * @throws KubernetesError also where the command could not be started
+ * Runs a command in a container. Resolves only when the server has reported how it ended; rejects when the connection breaks before that.
+ * @throws KubernetesError also when the command could not be started
  */
 export async function execInPod(http: Http, pod: PodRef, options: ExecOptions): Promise<ExecOutcome> {
   const { container, command, stdin, timeoutMs = TIMEOUT_MS } = options;
@@ -37,7 +40,7 @@ export async function execInPod(http: Http, pod: PodRef, options: ExecOptions): 
   try {
     const socket = await http.webSocket(call, PROTOCOLS, signal);
     try {
-      // From here on the command may have run: a lost end leaves its outcome unknown.
+      // From here on the command may have run: a connection that breaks leaves the outcome unknown.
       return await conversation(socket, { ...http.attempted(call), writes: true }, options, signal);
     } finally {
       socket.close();
@@ -50,7 +53,7 @@ export async function execInPod(http: Http, pod: PodRef, options: ExecOptions): 
   }
 }
 
-/** Speaks with the command until the server says how it ended. */
+/** Exchanges messages until the server reports how the command ended. */
 async function conversation(
   socket: WebSocket,
   attempted: Attempted,
@@ -84,7 +87,7 @@ async function conversation(
   socket.addEventListener('close', ({ code, reason }) => {
     lost(
       new Error(
-        `the connection was closed (${String(code)}${reason === '' ? '' : ` ${reason}`}) before the end was told`,
+        `the connection was closed (${String(code)}${reason === '' ? '' : ` ${reason}`}) before the server reported how the command ended`,
       ),
     );
   });
@@ -104,7 +107,7 @@ async function conversation(
   }
 }
 
-/** Bytes as they come, up to a limit. */
+/** Collects bytes up to a limit. */
 class Gathered {
   readonly #chunks: Buffer[] = [];
   bytes = 0;
@@ -125,7 +128,7 @@ function messageOf(data: unknown): readonly [channel: number | undefined, payloa
   return [bytes[0], bytes.subarray(1)];
 }
 
-/** The exit code in a status message; else the status itself: the command could not be run. */
+/** The exit code in a `Status` message, or the `Status` itself when the command could not be run. */
 function exitCodeOf(payload: Buffer): unknown {
   let status: unknown;
   try {

@@ -1,23 +1,23 @@
-/** HTTP to one API server: shared connections by kind of traffic, a deadline on every call, one retry after 401. */
+/** HTTP to one API server: connection pools by kind of traffic, a deadline for every call, one retry after 401. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { Agent, type Dispatcher, ProxyAgent, request, WebSocket } from 'undici';
 import { KubernetesError, ReentryError } from '../errors.ts';
 import type { Auth, Credentials, TlsMaterial } from './auth.ts';
 import { type Attempted, brokenConnection, noCredentials, refusal } from './errors.ts';
 import type { Tuning } from './settings.ts';
-import { hearingRefusals, type HeardRefusal } from './upgrade.ts';
+import { capturingRefusals, type UpgradeRefusal } from './upgrade.ts';
 
-/** Unary calls, watches, logs and commands do not share connections: a stream must not stand in a call's way. */
+/** Calls, watches, logs and commands use separate connections, so that no stream blocks a call. */
 export type Traffic = 'unary' | 'watch' | 'logs' | 'exec';
 
-/** Identifies us in the server's audit log and flow schemas. */
+/** Identifies reentry in the server's audit log and flow schemas. */
 const USER_AGENT = 'reentry';
 const MAX_ERROR_BYTES = 65_536;
 const CONNECT_MS = 5_000;
 const HEADERS_MS = 30_000;
 const HTTP1_ONLY = { allowH2: false } as const;
 
-/** One call. `count`: under which verb it is counted. */
+/** One call. `count`: verb under which it is counted. */
 export interface Call {
   readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
   readonly path: string;
@@ -28,13 +28,13 @@ export interface Call {
   readonly what: string;
   readonly count: string;
   readonly signal?: AbortSignal | undefined;
-  /** Does not change anything, though its method looks like it. */
+  /** Changes nothing, although its method suggests it. */
   readonly readOnly?: boolean;
 }
 
 type Agents = Readonly<Record<Traffic, Dispatcher>>;
 
-/** The HTTP side of one cluster. Every failure is a `KubernetesError`; an abort by the caller's own signal rejects with its reason. */
+/** HTTP client of one cluster. All failures are `KubernetesError`; an abort by the caller's own signal rejects with its reason. */
 export class Http {
   readonly connection: string;
   readonly #base: string;
@@ -63,33 +63,33 @@ export class Http {
     this.#tuning = tuning;
   }
 
-  /** Aborted once the cluster is closed: loops end with it. */
+  /** Aborted when the cluster is closed. */
   get closed(): AbortSignal {
     return this.#closed.signal;
   }
 
-  /** Requests made so far, by verb. */
+  /** Number of requests so far, by verb. */
   counts(): Readonly<Record<string, number>> {
     return Object.fromEntries(this.#counts);
   }
 
-  /** The JSON of a successful reply. A read whose connection broke is tried once more. */
+  /** The JSON of a successful reply. A GET whose connection broke is retried once. */
   async json(call: Call): Promise<unknown> {
     try {
       return await this.#jsonOnce(call);
     } catch (error) {
-      // A kept connection that the server had just closed: only a new one tells whether it is there.
-      const again = call.method === 'GET' && error instanceof KubernetesError && isBroken(error.reason);
-      if (!again || call.signal?.aborted === true) throw error;
+      // The server may have closed this idle connection just then; only a new connection shows whether it is reachable.
+      const mayRetry = call.method === 'GET' && error instanceof KubernetesError && isBroken(error.reason);
+      if (!mayRetry || call.signal?.aborted === true) throw error;
       return await this.#jsonOnce(call);
     }
   }
 
   async #jsonOnce(call: Call): Promise<unknown> {
-    // Not AbortSignal.timeout: its timer would outlive the call by half a minute, a thousand times a second.
+    // Not AbortSignal.timeout: its timer would outlive each call by up to 30 s, at a thousand calls per second.
     const deadline = new AbortController();
     const timer = setTimeout(() => {
-      deadline.abort(new DOMException('no answer within the deadline', 'TimeoutError'));
+      deadline.abort(new DOMException('no reply within the deadline', 'TimeoutError'));
     }, this.#tuning.unaryMs);
     const signal = call.signal === undefined ? deadline.signal : AbortSignal.any([deadline.signal, call.signal]);
     try {
@@ -103,7 +103,7 @@ export class Http {
     }
   }
 
-  /** The body of a successful reply as it comes; lives until `signal` aborts it. `idleMs` 0: silence is allowed. */
+  /** The body of a successful reply as a stream, open until `signal` aborts it. `idleMs` 0: no limit on silence. */
   async stream(
     call: Call,
     traffic: 'watch' | 'logs',
@@ -115,15 +115,15 @@ export class Http {
   }
 
   /**
-   * A WebSocket that one of `protocols` was agreed on, open. The caller closes it; `signal` ends the wait for it.
-   * A refusal says what the server said, though WebSocket itself does not tell.
+   * An open WebSocket with one of `protocols`. The caller closes it; `signal` ends the wait for it. A refusal carries the server's reply,
+   * which WebSocket itself hides.
    */
   async webSocket(call: Call, protocols: readonly string[], signal: AbortSignal): Promise<WebSocket> {
     const attempted = this.attempted(call);
     for (let attempt = 1; ; attempt += 1) {
       const credentials = await this.#credentials(call, attempted, signal);
-      const heard: HeardRefusal = {};
-      const dispatcher = hearingRefusals(this.#agentsFor(credentials).exec, credentials.headers, heard);
+      const refused: UpgradeRefusal = {};
+      const dispatcher = capturingRefusals(this.#agentsFor(credentials).exec, credentials.headers, refused);
       this.#counts.set(call.count, (this.#counts.get(call.count) ?? 0) + 1);
       const socket = new WebSocket(this.#url(call).replace(/^http/, 'ws'), {
         protocols: [...protocols],
@@ -133,16 +133,16 @@ export class Http {
       socket.binaryType = 'arraybuffer';
       const cause = await opened(socket, signal);
       if (cause === undefined) return socket;
-      if (heard.status === undefined)
-        throw brokenConnection(attempted, signal.aborted ? signal.reason : (heard.error ?? cause));
-      const said = { status: heard.status, body: heard.body ?? '', retryAfter: heard.retryAfter };
-      const error = refusal(attempted, said, Date.now());
+      if (refused.status === undefined)
+        throw brokenConnection(attempted, signal.aborted ? signal.reason : (refused.error ?? cause));
+      const answer = { status: refused.status, body: refused.body ?? '', retryAfter: refused.retryAfter };
+      const error = refusal(attempted, answer, Date.now());
       if (error.fault !== 'unauthorized' || attempt > 1) throw error;
       this.#auth.drop(credentials);
     }
   }
 
-  /** What the call is in messages. */
+  /** How error messages name this call. */
   attempted(call: Call): Attempted {
     return { what: call.what, connection: this.connection, writes: call.method !== 'GET' && call.readOnly !== true };
   }
@@ -171,7 +171,7 @@ export class Http {
           body: call.body === undefined ? null : JSON.stringify(call.body),
           signal,
           bodyTimeout: bodyTimeoutMs,
-          // A log is read at its reader's pace: what is waiting here is memory of each stream.
+          // Logs are read at the reader's pace; what is buffered here takes memory for each stream.
           ...(traffic === 'logs' ? { highWaterMark: 16_384 } : {}),
           headersTimeout: HEADERS_MS,
         });
@@ -180,14 +180,14 @@ export class Http {
         throw brokenConnection(attempted, signal.aborted ? signal.reason : error);
       }
       if (reply.statusCode >= 200 && reply.statusCode < 300) return reply;
-      const said = {
+      const answer = {
         status: reply.statusCode,
         body: await errorText(reply),
         retryAfter: headerText(reply.headers['retry-after']),
       };
-      const error = refusal(attempted, said, Date.now());
+      const error = refusal(attempted, answer, Date.now());
       if (error.fault !== 'unauthorized' || attempt > 1) throw error;
-      // The token may have been rotated: one more try with what the file or the plugin says now.
+      // The token may have been rotated: retry once with what the file or the plugin returns now.
       this.#auth.drop(credentials);
     }
   }
@@ -202,13 +202,13 @@ export class Http {
     return `${this.#base}${call.path}${text === '' ? '' : `?${text}`}`;
   }
 
-  /** A renewal that hangs (a plugin, a file on a dead disk) is everybody's: each waits for it no longer than his own call may take. */
+  /** A renewal is shared by all callers and can hang (a plugin, a file on a dead disk); each waits no longer than its own deadline. */
   async #credentials(call: Call, attempted: Attempted, signal: AbortSignal): Promise<Credentials> {
     const { present } = this.#auth;
     if (present !== undefined) return present;
     const late = new AbortController();
     const timer = setTimeout(() => {
-      late.abort(new DOMException(`they did not come within ${this.#tuning.unaryMs} ms`, 'TimeoutError'));
+      late.abort(new DOMException(`no credentials within ${this.#tuning.unaryMs} ms`, 'TimeoutError'));
     }, this.#tuning.unaryMs);
     const enough = AbortSignal.any([signal, this.closed, late.signal]);
     try {
@@ -225,17 +225,18 @@ export class Http {
     if (this.#closed.signal.aborted) throw new Error('the cluster connection has been closed');
     if (this.#agents?.version === tls.version) return this.#agents.agents;
     const before = this.#agents?.agents;
-    // undici's HTTP/2 makes one header of several, and a server would see one group of that name. Whom we act as never changes.
+    // undici's HTTP/2 joins several headers of one name into one, which the server would read as one group. The impersonated user never
+    // changes.
     const protocols = Object.values(headers).some((value) => Array.isArray(value)) ? HTTP1_ONLY : {};
     const agents: Agents = {
       unary: this.#agent(tls, { ...protocols, connections: 8 }),
       watch: this.#agent(tls, protocols),
       logs: this.#agent(tls, protocols),
-      // API servers take no WebSocket over HTTP/2.
+      // API servers do not accept WebSocket over HTTP/2.
       exec: this.#agent(tls, HTTP1_ONLY),
     };
     this.#agents = { version: tls.version, agents };
-    // What runs on the old connections may end; nothing new goes there.
+    // Requests in progress finish on the old connections; new ones do not use them.
     if (before !== undefined) void Promise.allSettled(Object.values(before).map((agent) => agent.close()));
     return agents;
   }
@@ -259,7 +260,7 @@ export class Http {
       : new ProxyAgent({ ...common, uri: this.#proxyUrl, requestTls: { ...secure, timeout: CONNECT_MS } });
   }
 
-  /** Cuts every connection; what still runs is rejected. */
+  /** Closes all connections; requests in progress are rejected. */
   async close(): Promise<void> {
     this.#closed.abort();
     this.#auth.close();
@@ -273,7 +274,7 @@ function isList(value: string | number | boolean | readonly string[]): value is 
   return Array.isArray(value);
 }
 
-/** `promise`, or the reason of `signal` when that comes first. */
+/** `promise`, or a rejection with the reason of `signal` if that comes first. */
 async function unless<T>(signal: AbortSignal, promise: Promise<T>): Promise<T> {
   const end = Promise.withResolvers<never>();
   const aborted = (): void => {
@@ -288,12 +289,12 @@ async function unless<T>(signal: AbortSignal, promise: Promise<T>): Promise<T> {
   }
 }
 
-/** Whether a connection broke, rather than could not be made or was too slow. */
+/** Whether an established connection broke (not: could not be made, or was too slow). */
 function isBroken(code: string): boolean {
   return ['UND_ERR_SOCKET', 'ECONNRESET', 'EPIPE', 'UND_ERR_INFO'].includes(code) || code.startsWith('ERR_HTTP2');
 }
 
-/** Waits until the socket is open; else what kept it from that. */
+/** Resolves to `undefined` when the socket is open, else to what prevented it. */
 async function opened(socket: WebSocket, signal: AbortSignal): Promise<unknown> {
   const { promise, resolve } = Promise.withResolvers<unknown>();
   const aborted = (): void => {
@@ -304,13 +305,15 @@ async function opened(socket: WebSocket, signal: AbortSignal): Promise<unknown> 
   });
   socket.addEventListener('error', ({ error, message }) => {
     resolve(
-      error instanceof Error && error.message !== '' ? error : new Error(message === '' ? 'no WebSocket' : message),
+      error instanceof Error && error.message !== ''
+        ? error
+        : new Error(message === '' ? 'the WebSocket could not be opened' : message),
     );
   });
   signal.addEventListener('abort', aborted);
   if (signal.aborted) aborted();
   const cause = await promise;
-  // A signal that others make up lives as long as somebody listens to it, and with the listener socket and answer.
+  // A signal combined of others lives as long as it has a listener, which keeps socket and reply in memory.
   signal.removeEventListener('abort', aborted);
   if (cause !== undefined) socket.close();
   return cause;
@@ -320,7 +323,7 @@ function headerText(value: string | string[] | undefined): string | undefined {
   return Array.isArray(value) ? value[0] : value;
 }
 
-/** The body of a refusal, at most 64 KiB of it. */
+/** The body of a refusal, at most 64 KiB. */
 async function errorText(reply: Dispatcher.ResponseData): Promise<string> {
   const chunks: Buffer[] = [];
   let bytes = 0;
@@ -331,18 +334,18 @@ async function errorText(reply: Dispatcher.ResponseData): Promise<string> {
       if (bytes > MAX_ERROR_BYTES) break;
     }
   } catch {
-    // The status says enough; a body that broke off only loses words.
+    // The status is enough; a body that breaks off only loses text.
   }
   return Buffer.concat(chunks).subarray(0, MAX_ERROR_BYTES).toString('utf8');
 }
 
-/** The chunks of a body; the stream library types them `any`. */
+/** The chunks of a body. (The stream library types them `any`.) */
 export async function* chunksOf(body: AsyncIterable<unknown>): AsyncGenerator<Buffer, void, undefined> {
   for await (const chunk of body)
     if (chunk instanceof Uint8Array) yield Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length);
 }
 
-/** Waits, unless `signal` ends it before. Resolves in both cases. */
+/** Waits for `ms` or until `signal` aborts. Never rejects. */
 export async function pause(ms: number, signal: AbortSignal): Promise<void> {
   await delay(ms, undefined, { signal }).catch(() => undefined);
 }

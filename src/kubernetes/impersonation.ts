@@ -1,16 +1,16 @@
-/** The user whom a kubeconfig's user acts as. */
+/** Impersonation headers of a kubeconfig user. */
 import { isRecord, type JsonRecord } from '../core/json.ts';
 import { scalarText } from './kubeconfig-file.ts';
 
-/** Headers of each request; several values are several headers of that name. */
+/** Headers of each request; an array is sent as several headers of that name. */
 export type ImpersonationHeaders = Readonly<Record<string, string | string[]>>;
 
-/** What no header can hold. */
+/** Characters that a header cannot contain. */
 const CONTROL = /[\u0000-\u001f\u007f]/;
 
 /**
  * The headers for `as`, `as-uid`, `as-groups` and `as-user-extra` of a user entry.
- * @throws Error naming the field that cannot be sent: without it requests would go out with more rights than were meant
+ * @throws Error naming the field that cannot be sent: without it, requests would have more rights than intended
  * @see https://kubernetes.io/docs/reference/access-authn-authz/user-impersonation/
  */
 export function impersonationOf(user: JsonRecord): ImpersonationHeaders {
@@ -18,7 +18,7 @@ export function impersonationOf(user: JsonRecord): ImpersonationHeaders {
   const uid = textOf('as-uid', user['as-uid'] ?? '');
   const groups = textsOf('as-groups', user['as-groups'] ?? []);
   const extra: unknown = user['as-user-extra'] ?? {};
-  if (!isRecord(extra)) throw new Error('its "as-user-extra" must give lists of texts by key');
+  if (!isRecord(extra)) throw new Error('its "as-user-extra" must map keys to lists of strings');
   const extras = Object.entries(extra).map(
     ([key, values]) => [`impersonate-extra-${escaped(key)}`, textsOf(`as-user-extra.${key}`, values ?? [])] as const,
   );
@@ -39,7 +39,7 @@ export function impersonationOf(user: JsonRecord): ImpersonationHeaders {
   ];
   const headers: Record<string, string | string[]> = {};
   for (const [name, values] of named) {
-    // Bytes as they are: a header has no other encoding.
+    // As raw bytes: headers have no other encoding.
     const [first, ...more] = values.map((value) => Buffer.from(value, 'utf8').toString('latin1'));
     if (first !== undefined) headers[name] = more.length === 0 ? first : [first, ...more];
   }
@@ -48,19 +48,19 @@ export function impersonationOf(user: JsonRecord): ImpersonationHeaders {
 
 function textOf(field: string, value: unknown): string {
   const text = scalarText(value);
-  if (text === undefined) throw new Error(`its "${field}" must be a text`);
-  if (CONTROL.test(text)) throw new Error(`its "${field}" has a character that no header can hold`);
+  if (text === undefined) throw new Error(`its "${field}" must be a string`);
+  if (CONTROL.test(text)) throw new Error(`its "${field}" contains a character that HTTP headers cannot carry`);
   return text;
 }
 
 function textsOf(field: string, values: unknown): readonly string[] {
-  if (!Array.isArray(values)) throw new Error(`its "${field}" must be a list of texts`);
-  const found = values.map((value: unknown) => textOf(field, value));
-  if (found.includes('')) throw new Error(`its "${field}" must not hold an empty text`);
-  return found;
+  if (!Array.isArray(values)) throw new Error(`its "${field}" must be a list of strings`);
+  const texts = values.map((value: unknown) => textOf(field, value));
+  if (texts.includes('')) throw new Error(`its "${field}" must not contain an empty string`);
+  return texts;
 }
 
-/** A key as part of a header's name: what may not stand there in per cent form, which the server undoes. */
+/** A key as part of a header name, percent-encoded where needed; the server decodes it. */
 function escaped(key: string): string {
   return [...Buffer.from(key, 'utf8')]
     .map((byte) => {

@@ -1,11 +1,11 @@
-/** One kubeconfig file as written. Only what a connection uses is looked at; null counts as absent, and paths are relative to the file's folder. */
+/** Parses one kubeconfig file. Reads only what a connection uses; `null` counts as absent; paths are relative to the file. */
 import { readFileSync } from 'node:fs';
 import { dirname, resolve, sep } from 'node:path';
 import type { Cluster, User } from '@kubernetes/client-node/dist/config_types.js';
 import { parse } from 'yaml';
 import { isRecord, type JsonRecord, recordIn, recordsIn } from '../core/json.ts';
 
-/** A named entry and where its relative paths start. */
+/** A named entry, and the folder that its relative paths start from. */
 export interface Entry {
   readonly name: string;
   readonly folder: string;
@@ -20,17 +20,17 @@ export interface KubeconfigFile {
   readonly currentContext: string | undefined;
 }
 
-/** A cluster, with what its entry holds for credential plugins. */
+/** A cluster, and its information for credential plugins. */
 export interface ClusterEntry extends Cluster {
   readonly pluginConfig?: unknown;
 }
 
-/** A user, with the file that its token is in; that wins over a token in the entry. */
+/** A user, and its token file, which takes precedence over a token in the entry. */
 export interface UserEntry extends User {
   readonly tokenFile?: string;
 }
 
-/** Extension of a cluster that is handed to credential plugins. */
+/** Name of the cluster extension that credential plugins receive. */
 const PLUGIN_EXTENSION = 'client.authentication.k8s.io/exec';
 
 /** Reads a file. Throws what reading or parsing throws. */
@@ -50,7 +50,7 @@ export function kubeconfigFile(path: string): KubeconfigFile {
   };
 }
 
-/** The cluster of an entry; `server` is empty where it names none. */
+/** The cluster of an entry; `server` is empty when the entry has none. */
 export function clusterOf({ name, folder, fields }: Entry): ClusterEntry {
   const extension = recordsIn(fields, 'extensions').find((one) => one['name'] === PLUGIN_EXTENSION)?.['extension'];
   return present({
@@ -83,12 +83,12 @@ export function userOf({ name, folder, fields }: Entry): UserEntry {
   });
 }
 
-/** The text in field `key`; numbers and truth values count as theirs, as for other readers of these files. Empty text counts as absent. */
+/** The text in field `key`; numbers and booleans as text, as other readers of these files do. Empty text counts as absent. */
 export function scalarIn(value: unknown, key: string): string | undefined {
   return (isRecord(value) ? scalarText(value[key]) : undefined) || undefined;
 }
 
-/** A value that is one text. */
+/** A value as text. */
 export function scalarText(value: unknown): string | undefined {
   if (typeof value === 'string') return value;
   return typeof value === 'number' || typeof value === 'boolean' ? String(value) : undefined;
@@ -99,7 +99,7 @@ function pathIn(fields: JsonRecord, key: string, folder: string): string | undef
   return path === undefined ? undefined : resolve(folder, path);
 }
 
-/** A command without a separator is found by PATH. */
+/** A command without a path separator is searched in PATH. */
 function commandIn(exec: JsonRecord, folder: string): string | undefined {
   const command = scalarIn(exec, 'command');
   return command !== undefined && (command.includes(sep) || command.includes('/')) ? resolve(folder, command) : command;

@@ -1,4 +1,4 @@
-/** From a connection's settings to the server, the trust and the user that it names. Files are read now; nothing is sent. */
+/** Resolves a connection's settings to server, TLS trust and user. Reads files, sends nothing. */
 import { existsSync, readFileSync } from 'node:fs';
 import { isIPv6 } from 'node:net';
 import { homedir } from 'node:os';
@@ -18,13 +18,13 @@ import {
 } from './kubeconfig-file.ts';
 import { type ConnectionSettings, KUBE_CONFIG_ENV_VAR } from './settings.ts';
 
-/** Environment that a kubeconfig is found by and that credential plugins inherit. */
+/** Environment for `KUBECONFIG` and for credential plugins. */
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-/** What a connection's settings come to. */
+/** A resolved connection. */
 export interface Target {
   readonly cluster: ClusterEntry;
-  /** Its `tokenFile` is read again before a token expires: a pod's service account has one. */
+  /** The user's `tokenFile` (a pod's service account has one) is read again before the token expires. */
   readonly user: UserEntry;
   readonly impersonation: ImpersonationHeaders;
   readonly namespace: string;
@@ -32,14 +32,14 @@ export interface Target {
 
 const ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount';
 
-/** Resolves a connection. @throws ReentryError CONFIG_INVALID saying which file, context or entry is missing. */
+/** Resolves a connection. @throws ReentryError CONFIG_INVALID naming the missing file, context or entry */
 export function targetOf(connection: string, settings: ConnectionSettings, env: Environment): Target {
   return settings.inCluster === true || isOnlyInCluster(settings, env)
     ? inCluster(connection, settings, env)
     : fromFiles(connection, settings, env);
 }
 
-/** As other tools do: a pod without any kubeconfig uses its service account. */
+/** As other clients do: a pod without a kubeconfig uses its service account. */
 function isOnlyInCluster({ kubeconfig, context, inCluster }: ConnectionSettings, env: Environment): boolean {
   const named = [kubeconfig, context, env['KUBECONFIG']].some((one) => one !== undefined && one !== '');
   if (named || inCluster === false || env['KUBERNETES_SERVICE_HOST'] === undefined) return false;
@@ -86,7 +86,7 @@ function fromFiles(connection: string, settings: ConnectionSettings, env: Enviro
     throw invalid(connection, `${from} has no context "${name}"; it has: ${known || 'none'}`);
   }
   const missing = (what: string, entry: string): ReentryError =>
-    invalid(connection, `context "${name}" names ${what} "${entry}", which is not there`);
+    invalid(connection, `context "${name}" names ${what} "${entry}", which does not exist`);
   const clusterName = scalarIn(context.fields, 'cluster');
   if (clusterName === undefined) throw invalid(connection, `context "${name}" names no cluster`);
   const clusterEntry = named(
@@ -117,7 +117,7 @@ function impersonated(connection: string, user: Entry): ImpersonationHeaders {
   }
 }
 
-/** The first to name a thing wins. */
+/** The first file that defines an entry wins. */
 function named(entries: readonly Entry[], name: string): Entry | undefined {
   return entries.find((one) => one.name === name);
 }
@@ -129,15 +129,15 @@ interface Found {
 
 function filesOf(connection: string, settings: ConnectionSettings, env: Environment): Found {
   const split = (list: string): readonly string[] => list.split(delimiter).filter((path) => path !== '');
-  const told = settings.kubeconfig ? split(settings.kubeconfig) : [];
-  if (told.length > 0) return { files: told.map((path) => fileAt(connection, path)), paths: told };
+  const given = settings.kubeconfig ? split(settings.kubeconfig) : [];
+  if (given.length > 0) return { files: given.map((path) => fileAt(connection, path)), paths: given };
   const listed = split(env[KUBE_CONFIG_ENV_VAR] ?? '');
   if (listed.length === 0) {
     const path = join(homedir(), '.kube', 'config');
     return { files: [fileAt(connection, path)], paths: [path] };
   }
-  // Shells list files there that come and go: one that is not there says nothing, as for kubectl.
-  const found = listed.flatMap((path) => {
+  // `KUBECONFIG` may list files that do not exist; they are skipped, as by kubectl.
+  const readable = listed.flatMap((path) => {
     try {
       return [{ path, file: fileAt(connection, path) }];
     } catch (error) {
@@ -145,8 +145,9 @@ function filesOf(connection: string, settings: ConnectionSettings, env: Environm
       throw error;
     }
   });
-  if (found.length === 0) throw invalid(connection, `no file of ${KUBE_CONFIG_ENV_VAR} is there: ${listed.join(', ')}`);
-  return { files: found.map(({ file }) => file), paths: found.map(({ path }) => path) };
+  if (readable.length === 0)
+    throw invalid(connection, `none of the files in ${KUBE_CONFIG_ENV_VAR} exists: ${listed.join(', ')}`);
+  return { files: readable.map(({ file }) => file), paths: readable.map(({ path }) => path) };
 }
 
 function isMissing(error: unknown): boolean {

@@ -1,16 +1,16 @@
-/** Cuts a byte stream into lines at byte 10 only, in bounded memory. */
+/** Splits a byte stream into lines at `\n` only, in bounded memory. */
 
 const NEWLINE = 10;
 
-/** A line grew beyond what the reader keeps. */
+/** A line exceeds the reader's limit. */
 export class LineTooLong extends Error {
   override readonly name = 'LineTooLong';
 }
 
 /**
- * Splits chunks into lines without their newline. `readline` would also split at `\r`, U+2028 and U+2029.
- * A line of more than `maxBytes` is an error, or with `long: 'split'` comes in pieces of `maxBytes`; pieces depend on the bytes
- * of the line only, never on how they arrived, so that a second reading counts the same pieces.
+ * Splits chunks into lines, without the newline. (`readline` would also split at `\r`, U+2028 and U+2029.) A line of more than `maxBytes`
+ * is an error, or with `long: 'split'` is returned in pieces of `maxBytes`. Pieces depend only on the bytes of the line, not on how they
+ * arrived, so reading again yields the same pieces.
  */
 export class LineSplitter {
   readonly #maxBytes: number;
@@ -18,7 +18,7 @@ export class LineSplitter {
   #held: Buffer[] = [];
   #heldBytes = 0;
   #begun = false;
-  /** Whether the line given last is a later piece of a long one. */
+  /** Whether the last returned line is a further piece of a long one. */
   continues = false;
 
   constructor(maxBytes: number, long: 'fail' | 'split') {
@@ -40,7 +40,7 @@ export class LineSplitter {
       yield* this.#whole(this.#take());
     }
     if (from === chunk.length) return;
-    // A copy: a slice would keep the whole chunk alive for as long as its line is incomplete.
+    // A copy: a slice would keep the whole chunk in memory while its line is incomplete.
     this.#held.push(Buffer.from(chunk.subarray(from)));
     this.#heldBytes += chunk.length - from;
     if (this.#heldBytes <= this.#maxBytes) return;
@@ -54,7 +54,7 @@ export class LineSplitter {
     }
   }
 
-  /** What follows the last newline; undefined where the stream ended with one. */
+  /** What follows the last newline; undefined when the stream ended with one. */
   rest(): Buffer | undefined {
     if (this.#heldBytes === 0) return undefined;
     return this.#given(this.#take(), false);
@@ -87,7 +87,7 @@ export class LineSplitter {
     let from = 0;
     while (line.length - from > this.#maxBytes) {
       let to = from + this.#maxBytes;
-      // Bytes 10xxxxxx continue a UTF-8 character: not the place to cut.
+      // Bytes 10xxxxxx continue a UTF-8 character, so the cut must not be here.
       while (to > from + this.#maxBytes - 4 && ((line[to] ?? 0) & 0xc0) === 0x80) to -= 1;
       yield line.subarray(from, to);
       from = to;

@@ -1,4 +1,4 @@
-/** Pods in pages: each page is projected and let go before the next is asked for. */
+/** Lists pods in pages: each page is projected and released before the next is requested. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { recordIn, recordsIn, textIn } from '../core/json.ts';
 import { type PodProjection, projectPod } from '../core/pod/projection.ts';
@@ -6,22 +6,22 @@ import { KubernetesError } from '../errors.ts';
 import type { Http } from './http.ts';
 import { podsPath } from './paths.ts';
 
-/** Which pods. `namespace` undefined: of all namespaces. */
+/** Which pods. `namespace` undefined: all namespaces. */
 export interface PodScope {
   readonly namespace: string | undefined;
   readonly labelSelector: string;
 }
 
-/** A complete list, and where a watch goes on from it. */
+/** A complete list, and the version from which a watch continues. */
 export interface PodList {
   readonly pods: readonly PodProjection[];
   readonly resourceVersion: string;
 }
 
-/** A list that takes longer than its `continue` token lives starts again, so often. */
+/** How often a list is started again after its `continue` token expired. */
 const RESTARTS = 3;
 
-/** All pods of a scope as of one moment. */
+/** All pods of a scope as of one resource version. */
 export async function listPods(http: Http, scope: PodScope, pageSize: number, signal?: AbortSignal): Promise<PodList> {
   for (let restart = 0; ; restart += 1) {
     try {
@@ -48,10 +48,10 @@ async function listOnce(http: Http, scope: PodScope, pageSize: number, signal?: 
     });
     for (const pod of recordsIn(page, 'items')) pods.push(projectPod(http.connection, pod));
     const metadata = recordIn(page, 'metadata');
-    // All pages show the moment of the first one; a watch from there misses nothing.
+    // All pages show the version of the first one; a watch from there misses nothing.
     resourceVersion ??= textIn(metadata, 'resourceVersion');
     next = textIn(metadata, 'continue');
-    // Decoding a page takes milliseconds: let others have their turn.
+    // Decoding a page takes milliseconds: yield to the event loop between pages.
     await nextTurn();
   } while (next !== undefined);
   return { pods, resourceVersion: resourceVersion ?? '' };

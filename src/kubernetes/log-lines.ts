@@ -1,11 +1,11 @@
-/** The order of a container's log: which line is where, and which ones a reader has had. */
+/** Assigns cursors to the lines of a container's log, and drops lines that were read before. */
 import { isBehind, type LogCursor, stampOf } from '../core/log/cursor.ts';
 import type { LogLine } from '../ports/cluster.ts';
 
 /**
- * Numbers the lines of one reading and drops those that are behind `from`.
- * A cursor stands right after its line: `lines` counts the line itself. A line without a stamp, a piece of a long line, and a line whose stamp
- * goes back (two streams, one clock) count as further lines of the greatest time so far, so that positions only grow.
+ * Assigns cursors to the lines of one reading and drops those at or before `from`. A cursor is right after its line: `lines` includes the
+ * line itself. A line without a time stamp, a further piece of a long line, and a line whose time goes back (two streams, one clock) count
+ * as further lines of the greatest time so far, so cursors only grow.
  */
 export class LogOrder {
   readonly #from: LogCursor | undefined;
@@ -14,16 +14,16 @@ export class LogOrder {
   #lines = 0;
   #behind = 0;
   #begun = false;
-  /** Whether the line that `from` stands behind has come by. */
+  /** Whether the line of cursor `from` has been read. */
   met = false;
 
-  /** `watchForGap`: the reading was to begin at or before `from`, so its line must be there. */
+  /** `watchForGap`: the reading starts at or before `from`, so that line must appear; else lines were lost. */
   constructor(from: LogCursor | undefined, watchForGap: boolean) {
     this.#from = from;
     this.#watchForGap = watchForGap && from !== undefined && from.lines > 0;
   }
 
-  /** The line, if it is new. `continues`: a later piece of a long line. */
+  /** The line, if it is new. `continues`: a further piece of a long line. */
   next(bytes: Buffer, continues: boolean): LogLine | undefined {
     const line = bytes.toString('utf8');
     const stamp = continues ? undefined : stampOf(line);
@@ -45,8 +45,8 @@ export class LogOrder {
 }
 
 /**
- * The time to ask a node for, so that the cursor's own line is among the answer: whole seconds (finer ones are cut off on the way), one second
- * early for lines whose stamp went back.
+ * The `sinceTime` to request, so that the cursor's own line is in the reply: whole seconds, because fractions are dropped on the way, and
+ * one second early for lines whose time went back.
  */
 export function sinceTime(from: LogCursor): string | undefined {
   const seconds = Number(from.nanos / 1_000_000_000n) - 1;

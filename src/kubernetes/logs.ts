@@ -1,4 +1,8 @@
-/** Reads a container's log from a cursor on, in bounded memory, as often interrupted as it may be. @see spec kubernetes-notes §7 */
+/**
+ * Reads a container's log from a cursor on, in bounded memory, over any number of interruptions.
+ * @see https://kubernetes.io/docs/concepts/cluster-administration/logging/
+ */
+import { backOffMs } from '../core/back-off.ts';
 import { type PodRef, projectPod } from '../core/pod/projection.ts';
 import { KubernetesError } from '../errors.ts';
 import type { LogLine, LogReadOptions } from '../ports/cluster.ts';
@@ -11,17 +15,17 @@ import { podPath } from './paths.ts';
 import { getPod } from './pods.ts';
 import type { Tuning } from './settings.ts';
 
-/** A reading that is not a follow and stops for so long has lost its node. */
+/** A reading without follow that receives nothing for this long has lost its node. */
 const STALL_MS = 60_000;
-/** The runtime's word for a container that it has removed; comes as a log of one line. */
+/** The container runtime's message for a container that it has removed; it arrives as the only line of the log. */
 const REMOVED = 'unable to retrieve container logs for ';
 
-/** Which log is asked for. */
+/** Which log is requested. */
 interface Reading {
   readonly follow: boolean;
   readonly previous?: boolean;
 }
-/** An unfinished last line, and what knows its place. */
+/** An unfinished last line, and the order that assigns its cursor. */
 interface Rest {
   readonly bytes: Buffer;
   readonly order: LogOrder;
@@ -30,9 +34,9 @@ interface Rest {
 type ContainerLife = 'gone' | 'ended' | 'living';
 
 /**
- * The lines after `options.from`. A container that has not started gives none. With `follow` it goes on over lost connections and ends
- * with the container; else it ends with what is there. A line is given when it is complete: the part of a line that a living container is
- * still writing is left for the next reading.
+ * The lines after `options.from`. A container that has not started has none. With `follow` it continues over lost connections until the
+ * container ends; otherwise it ends with the last line there is. Only complete lines are returned: a line that a running container is still
+ * writing is left for the next reading.
  */
 export async function* readLogs(
   http: Http,
@@ -61,7 +65,7 @@ class LogReader {
   readonly #signal: AbortSignal;
   #cursor: LogCursor | undefined;
   #passes = 0;
-  /** The run before has just been read, and what was had ended in it: the present run begins after that. */
+  /** The container's previous run has just been read to its end, so its present run starts right after that. */
   #seenBefore = false;
 
   constructor(http: Http, pod: PodRef, container: string, options: LogReadOptions, tuning: Tuning) {
@@ -74,12 +78,12 @@ class LogReader {
     this.#cursor = options.from;
   }
 
-  /** Read anew each time: it changes during every wait. */
+  /** A method, because it changes during every wait and TypeScript would narrow the property. */
   #stopped(): boolean {
     return this.#signal.aborted;
   }
 
-  /** The container's run before the present one. It may be gone already, and then the present one shows the gap. */
+  /** The container's previous run. When it is gone already, reading the present one reports the gap. */
   async *before(): AsyncGenerator<LogLine, void, undefined> {
     try {
       yield* this.pass({ follow: false, rest: 'always', previous: true });
@@ -90,7 +94,7 @@ class LogReader {
 
   async *follow(): AsyncGenerator<LogLine, void, undefined> {
     const [first, most] = this.#tuning.backoffMs;
-    let bound = first;
+    let attempts = 0;
     while (!this.#stopped()) {
       const before = this.#cursor;
       try {
@@ -98,22 +102,22 @@ class LogReader {
       } catch (error) {
         if (this.#stopped() || !isPassing(error)) throw error;
       }
-      if (this.#cursor !== before) bound = first;
-      // The end of the stream says nothing: the container's state does.
+      if (this.#cursor !== before) attempts = 0;
+      // The end of the stream means nothing; the container's state decides.
       const life = await this.#life();
       if (life === 'gone') return;
       if (life === 'ended') {
         yield* this.pass({ follow: false, rest: 'always' });
         return;
       }
-      await pause(Math.random() * bound, this.#signal);
-      bound = Math.min(bound * 2, most);
+      attempts += 1;
+      await pause(Math.random() * backOffMs(attempts, first, most), this.#signal);
     }
   }
 
   /**
-   * One reading from the cursor on. `rest`: whether an unfinished last line counts. It does when a second reading ends in the same: a proxy
-   * may end an answer in the middle as properly as a container ends its log without a newline.
+   * One reading from the cursor on. `rest`: whether an unfinished last line counts as a line. It does when a second reading ends in the
+   * same bytes, because a proxy can end a reply in the middle as cleanly as a container ends its log without a newline.
    */
   async *pass(
     how: Reading & { readonly rest: 'always' | 'never' | 'if ended' },
@@ -125,21 +129,21 @@ class LogReader {
       const again = yield* this.#read({ ...how, follow: false });
       if (again === undefined) return;
       if (again.bytes.equals(rest.bytes)) {
-        yield* this.#give(again.order, again.bytes, again.continues);
+        yield* this.#yieldLine(again.order, again.bytes, again.continues);
         return;
       }
       rest = again;
     }
   }
 
-  /** The lines of one answer, and what follows the last newline. */
+  /** The lines of one reply, and what follows the last newline. */
   async *#read(how: Reading): AsyncGenerator<LogLine, Rest | undefined, undefined> {
     const { limitBytes } = this.#options;
     const previous = how.previous ?? this.#options.previous;
     const tailLines = this.#passes === 0 ? this.#options.tailLines : undefined;
     this.#passes += 1;
     const from = this.#cursor;
-    // What the run before has given stands where the present one's first line follows: nothing is missing between the two.
+    // After the previous run, nothing is missing between its last line and the first line of the present one.
     const order = new LogOrder(from, tailLines === undefined && !this.#seenBefore);
     const lines = new LineSplitter(this.#tuning.logLineBytes, 'split');
     const call: Call = {
@@ -161,19 +165,19 @@ class LogReader {
     let bytes = 0;
     for await (const chunk of this.#body(call, how.follow)) {
       bytes += chunk.length;
-      for (const line of lines.push(chunk)) yield* this.#give(order, line, lines.continues);
+      for (const line of lines.push(chunk)) yield* this.#yieldLine(order, line, lines.continues);
     }
     this.#seenBefore = how.previous === true && (order.met || this.#cursor !== from);
     const rest = lines.rest();
-    // Cut by our own limit: the next reading gives it whole.
+    // Cut by our own limit: the next reading returns it whole.
     if (rest === undefined || (limitBytes !== undefined && bytes >= limitBytes)) return undefined;
     return rest.toString('utf8').startsWith(REMOVED) ? undefined : { bytes: rest, order, continues: lines.continues };
   }
 
-  *#give(order: LogOrder, bytes: Buffer, continues: boolean): Generator<LogLine> {
+  *#yieldLine(order: LogOrder, bytes: Buffer, continues: boolean): Generator<LogLine> {
     const line = order.next(bytes, continues);
     if (line === undefined) return;
-    // Behind the line before it is given: whoever takes it and never comes back has had it.
+    // Before the line is yielded: a consumer that takes it and does not come back has it.
     this.#cursor = line.at;
     yield line;
   }
@@ -188,7 +192,7 @@ class LogReader {
     const { logIdleMs } = this.#tuning;
     const idle = follow
       ? setTimeout(() => {
-          cut.abort(new Error(`the log was silent for ${logIdleMs} ms`));
+          cut.abort(new Error(`the log received nothing for ${logIdleMs} ms`));
         }, logIdleMs)
       : undefined;
     try {
@@ -203,7 +207,7 @@ class LogReader {
     } finally {
       clearTimeout(idle);
       this.#signal.removeEventListener('abort', stopped);
-      // A reader that leaves early must not leave the stream open.
+      // A consumer that stops early must not leave the stream open.
       cut.abort();
     }
   }

@@ -1,4 +1,4 @@
-/** Pods one by one: create, read, delete, patch. Nothing here is done twice by accident. */
+/** Creates, reads, deletes and patches single pods. Safe against lost replies. */
 import { randomInt } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { isRecord, recordIn, textIn } from '../core/json.ts';
@@ -9,13 +9,13 @@ import type { Call, Http } from './http.ts';
 import { isOtherUid } from './errors.ts';
 import { podPath, podsPath } from './paths.ts';
 
-/** Creations in a burst race for the namespace's quota object; tried so often before the caller hears of it. */
+/** How often a creation is retried when it conflicts over the namespace's quota object. */
 const QUOTA_RACES = 10;
 
 const isFault = (error: unknown, ...faults: readonly KubernetesFault[]): error is KubernetesError =>
   error instanceof KubernetesError && faults.includes(error.fault);
 
-/** The pod of that name; undefined where there is none. */
+/** The pod of that name, undefined when there is none. */
 export async function getPod(http: Http, namespace: string, name: string): Promise<Manifest | undefined> {
   try {
     const pod = await http.json({
@@ -32,8 +32,8 @@ export async function getPod(http: Http, namespace: string, name: string): Promi
 }
 
 /**
- * Creates a pod from raw JSON; the server refuses fields it does not know. A name that is taken gives the pod that has it; so does
- * a creation whose reply was lost, because the name is the caller's and stands for one attempt.
+ * Creates a pod from raw JSON; the server refuses unknown fields. When the name is taken, returns the pod that has it. The same after a
+ * lost reply, because the caller's name stands for one attempt.
  */
 export async function createPod(
   http: Http,
@@ -61,12 +61,12 @@ export async function createPod(
       if (isFault(error, 'alreadyExists')) {
         const pod = await getPod(http, namespace, name);
         if (pod !== undefined) return { kind: 'exists', pod };
-        // It went between the two calls.
+        // It was deleted between the two calls.
         if (++races > QUOTA_RACES) throw error;
       } else if (isFault(error, 'unknownOutcome')) {
         const pod = await seen(http, namespace, name, error);
         if (pod !== undefined) return { kind: 'exists', pod };
-        // Once more: should the first one still arrive, the name tells them apart.
+        // Retry: should the first request still arrive, the second gets AlreadyExists.
         if (unknown !== undefined) throw error;
         unknown = error;
       } else if (isFault(error, 'quota') && error.status === 409 && ++races <= QUOTA_RACES) {
@@ -76,7 +76,7 @@ export async function createPod(
   }
 }
 
-/** GET after a lost reply; where that fails too, the outcome stays as unknown as it was. */
+/** GET after a lost reply. When that fails too, the outcome stays unknown. */
 async function seen(http: Http, namespace: string, name: string, lost: KubernetesError): Promise<Manifest | undefined> {
   if (name === '') throw lost;
   try {
@@ -86,7 +86,7 @@ async function seen(http: Http, namespace: string, name: string, lost: Kubernete
   }
 }
 
-/** Asks for the deletion of exactly this pod. Safe to repeat: another pod of its name is not touched. */
+/** Deletes exactly this pod. Safe to repeat: another pod of that name is not affected. */
 export async function deletePod(http: Http, pod: PodRef, gracePeriodSeconds?: number): Promise<'asked' | 'gone'> {
   const call: Call = {
     method: 'DELETE',
@@ -110,7 +110,7 @@ export async function patchPod(http: Http, pod: PodRef, patch: Manifest): Promis
     method: 'PATCH',
     path: podPath(pod.namespace, pod.name),
     query: { fieldValidation: 'Strict' },
-    // A uid in the patch is a precondition: another pod of the name refuses to change its own.
+    // A uid in the patch is a precondition: another pod of that name refuses the change.
     body: { ...patch, metadata: { ...recordIn(patch, 'metadata'), uid: pod.uid } },
     contentType: 'application/merge-patch+json',
     what: `patch pod ${pod.namespace}/${pod.name}`,
@@ -119,7 +119,7 @@ export async function patchPod(http: Http, pod: PodRef, patch: Manifest): Promis
   return (await unlessGone(http, pod, call)) === undefined ? 'gone' : 'patched';
 }
 
-/** Sends a write that may be repeated; a lost reply is settled by doing so once. Undefined: no such pod, or another uid. */
+/** Sends a write that is safe to repeat, and repeats it once after a lost reply. Undefined: no such pod, or another uid. */
 async function unlessGone(http: Http, pod: PodRef, call: Call): Promise<unknown> {
   for (let attempt = 1; ; attempt += 1) {
     try {
@@ -127,7 +127,7 @@ async function unlessGone(http: Http, pod: PodRef, call: Call): Promise<unknown>
     } catch (error) {
       if (isFault(error, 'notFound') || isOtherUid(error)) return undefined;
       if (isFault(error, 'conflict')) {
-        // The uid is the only precondition we send, yet the server's own writers may collide too.
+        // The uid is the only precondition, but the server's own writers may conflict too.
         const present = await getPod(http, pod.namespace, pod.name);
         if (textIn(recordIn(present, 'metadata'), 'uid') !== pod.uid) return undefined;
       }

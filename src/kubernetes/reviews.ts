@@ -1,9 +1,9 @@
-/** What the credentials may do, asked of the server that decides it. */
+/** Asks the API server what the credentials may do (SelfSubjectAccessReview). */
 import { accessText } from '../core/rbac.ts';
 import { recordIn } from '../core/json.ts';
 import type { Http } from './http.ts';
 
-/** A permission in the words of RBAC. `namespace` absent: in all namespaces. */
+/** An RBAC permission. `namespace` absent: in all namespaces. */
 export interface Permission {
   readonly verb: string;
   readonly resource: string;
@@ -11,7 +11,7 @@ export interface Permission {
   readonly namespace?: string;
 }
 
-/** The ones of `wanted` that are not granted, as `verb resource[/subresource]`, in the order given. */
+/** Those of `wanted` that are not granted, as `verb resource[/subresource]`, in the given order. */
 export async function missingPermissions(http: Http, wanted: readonly Permission[]): Promise<readonly string[]> {
   const granted = await Promise.all(wanted.map((permission) => isGranted(http, permission)));
   return wanted.filter((_, index) => granted[index] !== true).map(accessText);

@@ -1,4 +1,4 @@
-/** Secrets, one by one: made, or replaced where the name is taken. */
+/** Creates or replaces single Secrets. */
 import { KubernetesError } from '../errors.ts';
 import type { Http } from './http.ts';
 

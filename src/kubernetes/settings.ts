@@ -1,49 +1,49 @@
-/** What is configured about a connection and what may be tuned about talking to it. */
+/** Settings of a connection, and tuning of the HTTP client. */
 import type { XcomSidecarSettings } from '../core/pod/xcom-sidecar.ts';
 
-/** Environment variable that names kubeconfigs where nothing else does. */
+/** Environment variable with the kubeconfig paths that are used when the settings name none. */
 export const KUBE_CONFIG_ENV_VAR = 'KUBECONFIG';
 
-/** How a named connection reaches its cluster. Without `kubeconfig` and `inCluster`: `KUBECONFIG`, else `~/.kube/config`. */
+/** How a connection reaches its cluster. Without `kubeconfig` and `inCluster`: `KUBECONFIG`, else `~/.kube/config`. */
 export interface ConnectionSettings {
-  /** Path of a kubeconfig; several, separated like `PATH`, are merged: the first to name a thing wins. */
+  /** Path of a kubeconfig. Several, separated as in `PATH`, are merged: the first that defines an entry wins. */
   readonly kubeconfig?: string | undefined;
-  /** Context of the kubeconfig; else its current one. */
+  /** Context of the kubeconfig. Default: its current context. */
   readonly context?: string | undefined;
   /** Use the service account of the pod that this process runs in. */
   readonly inCluster?: boolean | undefined;
-  /** Namespace where none is asked for; else the context's, else `default`. */
+  /** Namespace of pods that name none. Default: the context's, else `default`. */
   readonly namespace?: string | undefined;
-  /** How pods of this cluster carry results; absent: as shipped. */
+  /** Settings of the XCom sidecar in this cluster's pods. Absent: the defaults. */
   readonly xcomSidecar?: XcomSidecarSettings | undefined;
 }
 
-/** Times and sizes of talking to an API server. */
+/** Times and sizes of the HTTP client. */
 export interface Tuning {
-  /** Deadline of a call that is not a stream; a stream waits so long for its credentials. */
+  /** Deadline of a call; a stream waits this long for its credentials. */
   readonly unaryMs: number;
-  /** A credential plugin that runs so long is killed. Calls do not wait for it beyond their own deadline. */
+  /** Time limit of a credential plugin, which is then killed. Calls do not wait for it beyond their own deadline. */
   readonly pluginMs: number;
-  /** A watch that is silent for so long is dead: bookmarks come about once a minute. */
+  /** A watch that receives nothing for this long is dead: bookmarks arrive about once a minute. */
   readonly watchIdleMs: number;
-  /** Range of the server-side end of a watch. */
+  /** Range of a watch's `timeoutSeconds`. */
   readonly watchSeconds: readonly [least: number, most: number];
-  /** First and longest wait between two tries of a watch; each is drawn between 0 and the present bound, which doubles. */
+  /** Bounds of the wait between two attempts of a watch. Each wait is random between 0 and the current bound, which doubles. */
   readonly backoffMs: readonly [first: number, most: number];
-  /** A watch that lived so long starts with the first wait again. */
+  /** A watch that lived this long starts again with the first bound. */
   readonly healthyMs: number;
-  /** The list's end mark must come within this time, else the paged list is used. */
+  /** The end mark of the initial events must arrive within this time, else the paged list is used. */
   readonly endMarkMs: number;
-  /** How long a cluster that refused WatchList is not asked again. */
+  /** How long WatchList is not tried again on a cluster that refused it. */
   readonly watchListAgainMs: number;
   readonly pageSize: number;
-  /** A followed log that is silent for so long is connected anew. */
+  /** A followed log that receives nothing for this long is reconnected. */
   readonly logIdleMs: number;
-  /** Longest line of a log; longer ones come in pieces. */
+  /** Longest log line; longer ones are returned in pieces. */
   readonly logLineBytes: number;
 }
 
-/** The values of spec kubernetes-notes §11. */
+/** The defaults. */
 export const TUNING: Tuning = {
   unaryMs: 30_000,
   pluginMs: 60_000,

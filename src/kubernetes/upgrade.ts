@@ -1,9 +1,9 @@
-/** What a server says instead of switching protocols: WebSocket itself keeps it from its user. */
+/** Captures a server's reply to a refused WebSocket upgrade, which WebSocket itself hides. */
 import type { OutgoingHttpHeaders } from 'node:http';
 import type { Dispatcher } from 'undici';
 
-/** A refused upgrade, or the error that kept it from being asked. */
-export interface HeardRefusal {
+/** The reply to a refused upgrade, or the error that prevented the request. */
+export interface UpgradeRefusal {
   status?: number;
   body?: string;
   retryAfter?: string;
@@ -13,17 +13,17 @@ export interface HeardRefusal {
 const MAX_BODY_BYTES = 65_536;
 
 /**
- * `dispatcher` with an ear: what answers an upgrade with something other than 101 is noted in `heard`. It sends `headers` as well, each value
- * of a list as a header of its own, where WebSocket would make one of them all.
+ * A dispatcher that writes a reply other than 101 to `refusal`. It also sends `headers`: an array as several headers of that name, where
+ * WebSocket would join them into one.
  */
-export function hearingRefusals(
+export function capturingRefusals(
   dispatcher: Dispatcher,
   headers: Readonly<Record<string, string | string[]>>,
-  heard: HeardRefusal,
+  refusal: UpgradeRefusal,
 ): Dispatcher {
   return dispatcher.compose(
     (dispatch) => (options, handler) =>
-      dispatch({ ...options, headers: { ...own(options), ...headers } }, listening(handler, heard)),
+      dispatch({ ...options, headers: { ...own(options), ...headers } }, capturing(handler, refusal)),
   );
 }
 
@@ -33,8 +33,8 @@ function own({ headers }: Dispatcher.DispatchOptions): OutgoingHttpHeaders {
   return headers;
 }
 
-/** Holds a refusal back until its text is complete: the WebSocket drops the connection as soon as it hears of one. */
-function listening(handler: Dispatcher.DispatchHandler, heard: HeardRefusal): Dispatcher.DispatchHandler {
+/** Delays a refusal until its body is complete, because the WebSocket drops the connection as soon as it is notified. */
+function capturing(handler: Dispatcher.DispatchHandler, refusal: UpgradeRefusal): Dispatcher.DispatchHandler {
   const chunks: Buffer[] = [];
   let bytes = 0;
   let held = (): void => undefined;
@@ -43,9 +43,9 @@ function listening(handler: Dispatcher.DispatchHandler, heard: HeardRefusal): Di
     onRequestUpgrade: (controller, status, headers, socket) =>
       handler.onRequestUpgrade?.(controller, status, headers, socket),
     onResponseStart(controller, status, headers, text) {
-      heard.status = status;
+      refusal.status = status;
       const retryAfter = headers['retry-after'];
-      if (typeof retryAfter === 'string') heard.retryAfter = retryAfter;
+      if (typeof retryAfter === 'string') refusal.retryAfter = retryAfter;
       held = () => handler.onResponseStart?.(controller, status, headers, text);
     },
     onResponseData(_, chunk) {
@@ -53,12 +53,12 @@ function listening(handler: Dispatcher.DispatchHandler, heard: HeardRefusal): Di
       bytes += chunk.length;
     },
     onResponseEnd(controller, trailers) {
-      heard.body = Buffer.concat(chunks).subarray(0, MAX_BODY_BYTES).toString('utf8');
+      refusal.body = Buffer.concat(chunks).subarray(0, MAX_BODY_BYTES).toString('utf8');
       held();
       handler.onResponseEnd?.(controller, trailers);
     },
     onResponseError(controller, error) {
-      heard.error = error;
+      refusal.error = error;
       handler.onResponseError?.(controller, error);
     },
   };

@@ -1,5 +1,9 @@
-/** The shared pod watch: one HTTP stream that is renewed for ever, told as signals. @see spec kubernetes-notes §3.5, §5 */
+/**
+ * Watches pods: a stream of signals over HTTP watches that are renewed without end.
+ * @see https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
+ */
 import { Observable } from 'rxjs';
+import { backOffMs } from '../core/back-off.ts';
 import { type JsonRecord, numberIn, recordIn, textIn } from '../core/json.ts';
 import { type PodProjection, projectPod } from '../core/pod/projection.ts';
 import { KubernetesError } from '../errors.ts';
@@ -12,32 +16,35 @@ import { podsPath } from './paths.ts';
 import { getPod } from './pods.ts';
 import type { Tuning } from './settings.ts';
 
-/** What all watches of a cluster know together: until when WatchList need not be tried, by this process's steady clock. */
+/** Shared by all watches of a cluster: until when WatchList is not tried, by the monotonic clock. */
 export interface WatchListMemory {
   refusedUntil: number;
 }
 
-/** Which pods, and whether one that vanished without a sign of its deletion is asked for. */
+/** Which pods, and whether pods that disappeared without a deletion event are verified. */
 export interface WatchedPods extends PodScope {
-  /** `false`: told as not confirmed at once; whoever waits for it asks. Default true. */
+  /** `false`: reported as unconfirmed at once, and the subscriber verifies. Default true. */
   readonly confirms?: boolean | undefined;
 }
 
-/** Longest event; etcd takes objects of 1.5 MiB. */
+/** Longest event; etcd accepts objects of 1.5 MiB. */
 const MAX_EVENT_BYTES = 8 * 1024 * 1024;
-/** `alive` is said no oftener than this. */
+/** Minimum interval between two `alive` signals. */
 const ALIVE_MS = 1000;
-/** Reconnection after a normal end is spread over this, because a restarted server loses all watches at once. */
+/** Reconnections after a normal end are spread over this time, because a restarted server loses all watches at once. */
 const SPREAD_MS = 1000;
 /** Longest wait while connections are refused. */
 const REFUSED_MOST_MS = 3_000;
-/** A stream that ended without an event or a bookmark, so often in a row: the server no longer knows the place, and does not say so. */
-const BARREN_MOST = 2;
-/** GETs at once that confirm what vanished. */
+/**
+ * After this many streams in a row without an event or a bookmark, pods are listed again: some servers do not report that a version is
+ * unknown.
+ */
+const MAX_EMPTY_STREAMS = 2;
+/** Concurrent GETs that verify pods that disappeared. */
 const CONFIRMATIONS = 4;
 const END_MARK = 'k8s.io/initial-events-end';
 
-/** Watches the pods of a scope until unsubscription, or the end of the cluster's connection. Never completes, never errors. */
+/** Watches the pods of a scope until unsubscription, or until the cluster's connection is closed. Never completes, never errors. */
 export function watchPods$(
   http: Http,
   scope: WatchedPods,
@@ -52,7 +59,7 @@ export function watchPods$(
     const end = (): void => {
       stop.abort();
     };
-    // Whoever closes the cluster and forgets a subscription must not be left with a loop.
+    // Closing the cluster must also end the loop of a subscription that was not unsubscribed.
     http.closed.addEventListener('abort', end, { once: true });
     if (http.closed.aborted) end();
     void watch.run();
@@ -71,18 +78,18 @@ class PodWatch {
   readonly #tuning: Tuning;
   readonly #memory: WatchListMemory;
   readonly #stop: AbortSignal;
-  readonly #say: (signal: PodSignal) => void;
+  readonly #emit: (signal: PodSignal) => void;
   readonly #attempted: Attempted;
-  /** By uid: a name may come back as another pod. */
+  /** By uid, because a name can return as another pod. */
   readonly #known = new Map<string, PodProjection>();
   readonly #vanished: PodProjection[] = [];
   #confirming = 0;
-  /** Where a watch may go on; undefined: everything must be listed first. */
+  /** Version to resume from. `undefined`: pods must be listed first. */
   #version: string | undefined;
-  /** By the steady clock; undefined: not said since the watch was down. */
+  /** Monotonic clock. `undefined`: no `alive` since the watch was interrupted. */
   #aliveAt: number | undefined;
-  /** How many events and bookmarks have been heard. */
-  #heard = 0;
+  /** Number of events and bookmarks received. */
+  #received = 0;
 
   constructor(
     http: Http,
@@ -90,15 +97,15 @@ class PodWatch {
     tuning: Tuning,
     memory: WatchListMemory,
     stop: AbortSignal,
-    say: (signal: PodSignal) => void,
+    emit: (signal: PodSignal) => void,
   ) {
     this.#http = http;
     this.#scope = scope;
     this.#tuning = tuning;
     this.#memory = memory;
     this.#stop = stop;
-    this.#say = (signal) => {
-      if (!stop.aborted) say(signal);
+    this.#emit = (signal) => {
+      if (!stop.aborted) emit(signal);
     };
     this.#attempted = {
       what: `watch pods of ${scope.namespace ?? 'all namespaces'}`,
@@ -107,22 +114,22 @@ class PodWatch {
     };
   }
 
-  /** Read anew each time: it changes during every wait. */
+  /** A method, because it changes during every wait and TypeScript would narrow the property. */
   #stopped(): boolean {
     return this.#stop.aborted;
   }
 
   async run(): Promise<void> {
     const [first, most] = this.#tuning.backoffMs;
-    let bound = first;
-    let listBound = first;
-    let barren = 0;
+    let failures = 0;
+    let lists = 0;
+    let empty = 0;
     while (!this.#stopped()) {
       const begunAt = performance.now();
       const livedMs = (): number => performance.now() - begunAt;
       let end: StreamEnd | undefined;
       let failure: unknown;
-      const heardBefore = this.#heard;
+      const receivedBefore = this.#received;
       try {
         end = await this.#once();
       } catch (error) {
@@ -130,24 +137,23 @@ class PodWatch {
         failure = error;
         if (error instanceof KubernetesError && error.fault === 'expired') end = 'relist';
       }
-      barren = end === 'resume' && this.#heard === heardBefore ? barren + 1 : 0;
-      if (barren >= BARREN_MOST) end = 'relist';
-      if (livedMs() >= this.#tuning.healthyMs) bound = first;
-      if (livedMs() > SPREAD_MS) listBound = first;
+      empty = end === 'resume' && this.#received === receivedBefore ? empty + 1 : 0;
+      if (empty >= MAX_EMPTY_STREAMS) end = 'relist';
+      if (livedMs() >= this.#tuning.healthyMs) failures = 0;
+      if (livedMs() > SPREAD_MS) lists = 0;
       let waitMs: number;
       if (end === 'resume') waitMs = Math.random() * SPREAD_MS;
       else if (end === 'relist') {
         this.#expired();
-        // A list right after a good while need not wait; one right after another must, and ever longer: lists are what hurts a server.
-        const again = livedMs() <= SPREAD_MS;
-        waitMs = again ? Math.random() * listBound : 0;
-        if (again) listBound = Math.min(listBound * 2, most);
+        // The first list after a long watch starts at once; repeated lists wait ever longer, because lists are what loads a server.
+        if (livedMs() <= SPREAD_MS) lists += 1;
+        waitMs = lists === 0 ? 0 : Math.random() * backOffMs(lists, first, most);
       } else {
         this.#lag(failure instanceof Error ? failure.message : String(failure));
-        // Nobody listens there: asking costs nobody anything, and every moment after the server's return counts.
+        // No process listens there, so attempts cost nothing, and the sooner the server's return is noticed the better.
         const limit = failure instanceof KubernetesError && failure.reason === 'ECONNREFUSED' ? REFUSED_MOST_MS : most;
-        waitMs = Math.random() * Math.min(bound, limit);
-        bound = Math.min(bound * 2, most);
+        failures += 1;
+        waitMs = Math.random() * Math.min(backOffMs(failures, first, most), limit);
         if (failure instanceof KubernetesError) waitMs = Math.max(waitMs, failure.retryAfterMs ?? 0);
       }
       await pause(waitMs, this.#stop);
@@ -156,13 +162,13 @@ class PodWatch {
 
   #expired(): void {
     this.#version = undefined;
-    this.#lag(`${this.#attempted.what}: the place to go on from has expired; listing anew`);
+    this.#lag(`${this.#attempted.what}: the resource version has expired; listing all pods again`);
   }
 
   #lag(why: string): void {
-    // However soon it is back: that has to be said.
+    // The next `alive` must be emitted even if it comes within `ALIVE_MS`.
     this.#aliveAt = undefined;
-    this.#say({ kind: 'lagging', why });
+    this.#emit({ kind: 'lagging', why });
   }
 
   async #once(): Promise<StreamEnd> {
@@ -182,7 +188,7 @@ class PodWatch {
     return await this.#stream(this.#version);
   }
 
-  /** One HTTP stream; without `from` it begins with everything there is (WatchList). */
+  /** One HTTP stream. Without `from` it starts with all existing pods (WatchList). */
   async #stream(from: string | undefined): Promise<StreamEnd> {
     const cut = new AbortController();
     const stopped = (): void => {
@@ -192,7 +198,7 @@ class PodWatch {
     if (this.#stop.aborted) stopped();
     const { watchIdleMs, endMarkMs, watchSeconds } = this.#tuning;
     const idle = setTimeout(() => {
-      cut.abort(new Error(`the watch was silent for ${watchIdleMs} ms`));
+      cut.abort(new Error(`the watch received nothing for ${watchIdleMs} ms`));
     }, watchIdleMs);
     const endMark =
       from === undefined
@@ -201,7 +207,7 @@ class PodWatch {
           }, endMarkMs)
         : undefined;
     const [least, most] = watchSeconds;
-    // While it is there, events are the initial ones, and none of their versions is a place to go on from.
+    // While this is set, events are the initial ones, in no order of versions: the watch cannot resume from any of them.
     let initial = from === undefined ? new Set<string>() : undefined;
     try {
       const body = await this.#http.stream(
@@ -224,23 +230,23 @@ class PodWatch {
         'watch',
         cut.signal,
       );
-      // Until all that there is has been shown, the watch knows less than it did before it broke.
+      // During the initial events the watch knows less than before it broke, so it is not alive yet.
       if (initial === undefined) this.#alive();
       const lines = new LineSplitter(MAX_EVENT_BYTES, 'fail');
       for await (const chunk of chunksOf(body)) {
         idle.refresh();
         if (initial === undefined) this.#alive();
         for (const line of lines.push(chunk)) {
-          const told = this.#hear(line, initial);
-          if (told === 'expired') return 'relist';
-          if (told === 'complete') {
+          const outcome = this.#onEvent(line, initial);
+          if (outcome === 'expired') return 'relist';
+          if (outcome === 'complete') {
             clearTimeout(endMark);
             initial = undefined;
           }
         }
       }
-      if (lines.rest() !== undefined) throw new Error('the stream was cut in the middle of an event');
-      // An end before the end mark: a server or a balancer that cannot keep up with one long answer gets the list in pages instead.
+      if (lines.rest() !== undefined) throw new Error('the stream ended in the middle of an event');
+      // Ended before the end mark: a server or load balancer that cannot send one long reply. Use the paged list instead.
       if (initial !== undefined) throw new NoEndMark();
       return 'resume';
     } catch (error) {
@@ -256,11 +262,11 @@ class PodWatch {
     }
   }
 
-  #hear(line: Buffer, initial: Set<string> | undefined): 'go on' | 'expired' | 'complete' {
+  #onEvent(line: Buffer, initial: Set<string> | undefined): 'continue' | 'expired' | 'complete' {
     const event: unknown = JSON.parse(line.toString('utf8'));
     const object = recordIn(event, 'object');
     const version = textIn(recordIn(object, 'metadata'), 'resourceVersion');
-    this.#heard += 1;
+    this.#received += 1;
     switch (textIn(event, 'type')) {
       case 'ADDED':
       case 'MODIFIED': {
@@ -290,16 +296,16 @@ class PodWatch {
       default:
         throw new Error(`not a watch event: ${line.toString('utf8', 0, 200)}`);
     }
-    // Only after the event was told: what failed before is heard again.
+    // Only after the event was emitted: an event that failed is received again.
     if (initial === undefined && version !== undefined) this.#version = version;
-    return 'go on';
+    return 'continue';
   }
 
   #see(pod: PodProjection): void {
     const before = this.#known.get(pod.uid);
     this.#known.set(pod.uid, pod);
-    // A relist repeats what has not changed.
-    if (before?.resourceVersion !== pod.resourceVersion) this.#say({ kind: 'pod', pod });
+    // A list repeats pods that have not changed.
+    if (before?.resourceVersion !== pod.resourceVersion) this.#emit({ kind: 'pod', pod });
   }
 
   #complete(listed: ReadonlySet<string>): void {
@@ -308,13 +314,16 @@ class PodWatch {
       this.#known.delete(uid);
       this.#gone(pod);
     }
-    this.#say({ kind: 'synced' });
+    this.#emit({ kind: 'synced' });
   }
 
-  /** A pod with a deletion timestamp went for good; any other may only have left the selection, which a GET decides where it is wanted. */
+  /**
+   * A pod with a deletion timestamp is gone for good. Any other may only have left the selection, which a GET decides if the subscriber
+   * wants it.
+   */
   #gone(pod: PodProjection): void {
     if (pod.deletedAt !== undefined || this.#scope.confirms === false) {
-      this.#say({ kind: 'gone', pod, confirmed: pod.deletedAt !== undefined });
+      this.#emit({ kind: 'gone', pod, confirmed: pod.deletedAt !== undefined });
       return;
     }
     this.#vanished.push(pod);
@@ -329,24 +338,24 @@ class PodWatch {
         const present = await getPod(this.#http, pod.namespace, pod.name);
         confirmed = textIn(recordIn(present, 'metadata'), 'uid') !== pod.uid;
       } catch {
-        // The server cannot be asked: it stays unconfirmed, and whoever must know asks again.
+        // The server cannot be reached: the signal stays unconfirmed, and the subscriber verifies if it must.
       }
-      // It may have come back into the selection meanwhile.
-      if (!this.#known.has(pod.uid)) this.#say({ kind: 'gone', pod, confirmed });
+      // The pod may have come back into the selection meanwhile.
+      if (!this.#known.has(pod.uid)) this.#emit({ kind: 'gone', pod, confirmed });
     }
     this.#confirming -= 1;
   }
 
   #alive(): void {
-    // Not the wall clock, which may be set back.
+    // Not the wall clock, which can be set back.
     const now = performance.now();
     if (this.#aliveAt !== undefined && now - this.#aliveAt < ALIVE_MS) return;
     this.#aliveAt = now;
-    this.#say({ kind: 'alive' });
+    this.#emit({ kind: 'alive' });
   }
 }
 
-/** The server sent no end of the initial events: it does not know WatchList. */
+/** The server sent no end mark of the initial events: it does not support WatchList. */
 class NoEndMark extends Error {
   override readonly name = 'NoEndMark';
 }

@@ -59,7 +59,9 @@ describe('a credential plugin that hangs', () => {
     const { user, pids } = await plugin(script);
     const cluster = await server.cluster({ pluginMs: 300 }, user);
     const before = server.asked.length;
-    await expect(cluster.getPod('ns', 'pod')).rejects.toThrow(/credentials could not be had: .*exec plugin .* 300 ms/);
+    await expect(cluster.getPod('ns', 'pod')).rejects.toThrow(
+      /no credentials could be obtained: .*exec plugin .* 300 ms/,
+    );
     expect(pids()).not.toEqual([]);
     await expect.poll(() => left(pids())).toBe(0);
     expect(server.asked).toHaveLength(before);

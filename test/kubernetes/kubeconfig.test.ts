@@ -151,13 +151,13 @@ describe('whom a user acts as', () => {
   test.each([
     [{ 'as-groups': ['devs'] }, /user "u".*"as-groups" needs "as"/],
     [{ as: '', 'as-uid': '1', 'as-user-extra': { a: ['b'] } }, /"as-uid" and "as-user-extra" needs? "as"/],
-    [{ as: ['jane'] }, /"as" must be a text/],
+    [{ as: ['jane'] }, /"as" must be a string/],
     [{ as: 'jane', 'as-groups': 'devs' }, /"as-groups" must be a list/],
-    [{ as: 'jane', 'as-groups': ['devs', ''] }, /"as-groups" must not hold an empty text/],
-    [{ as: 'jane', 'as-groups': [{ a: 1 }] }, /"as-groups" must be a text/],
-    [{ as: 'jane', 'as-user-extra': ['a'] }, /"as-user-extra" must give lists/],
+    [{ as: 'jane', 'as-groups': ['devs', ''] }, /"as-groups" must not contain an empty string/],
+    [{ as: 'jane', 'as-groups': [{ a: 1 }] }, /"as-groups" must be a string/],
+    [{ as: 'jane', 'as-user-extra': ['a'] }, /"as-user-extra" must map keys to lists/],
     [{ as: 'jane', 'as-user-extra': { a: 'b' } }, /"as-user-extra.a" must be a list/],
-    [{ as: 'jane\r\nimpersonate-group: system:masters' }, /"as" has a character that no header can hold/],
+    [{ as: 'jane\r\nimpersonate-group: system:masters' }, /"as" contains a character that HTTP headers cannot carry/],
   ])('is never dropped: %j is refused', async (user, why) => {
     expect(refused({ kubeconfig: await written('as-odd', user) })).toMatch(why);
   });

@@ -37,7 +37,7 @@ describe('createPod', () => {
     await using server = await scriptedServer(() => undefined);
     const error = await errorOf((await server.cluster({ unaryMs: 50 })).createPod('ns', manifest));
     expect(error).toMatchObject({ code: 'KUBERNETES', fault: 'unknownOutcome', transient: true, status: 0 });
-    expect(String(error)).toContain('create pod ns/one on cluster "scripted" failed: no answer within the deadline');
+    expect(String(error)).toContain('create pod ns/one on cluster "scripted" failed: no reply within the deadline');
   });
 
   test('outlasts races for the quota object', async () => {

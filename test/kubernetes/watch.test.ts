@@ -65,7 +65,7 @@ describe('watchPods$', () => {
     const said = watching(await server.cluster(QUICK));
     await expect.poll(() => uids(said)).toEqual(['u2']);
     expect(server.asked[1]!.query.get('resourceVersion')).toBe('7');
-    expect(lag(said)).toContain('cut in the middle');
+    expect(lag(said)).toContain('ended in the middle of an event');
   });
 
   test('puts events together however their bytes arrive', async () => {
@@ -136,7 +136,7 @@ describe('watchPods$', () => {
     });
     const said = watching(await server.cluster({ ...QUICK, watchIdleMs: 100 }));
     await expect.poll(() => uids(said)).toContain('u1');
-    expect(lag(said)).toContain('silent for 100 ms');
+    expect(lag(said)).toContain('received nothing for 100 ms');
   });
 
   test('waits as long as a 429 says, whose body is plain text', async () => {
