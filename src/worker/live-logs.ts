@@ -1,4 +1,7 @@
-/** Live follows of runs: asked for by clients, one per run in the installation, ended when nobody asks any more. @see spec protocol §9 */
+/**
+ * Streams logs live to clients. Clients request a follow of a run and renew it; the installation has one follow per run, which ends when it is no
+ * longer renewed. @see src/wire/README.md, "Logs"
+ */
 import { isTerminal } from '../core/run/transitions.ts';
 import type { Log, Meter } from '../ports/ambient.ts';
 import type { FollowRequest, LiveChunk, LiveLogs } from '../ports/broker.ts';
@@ -7,12 +10,12 @@ import type { RunState } from '../wire/run-state.ts';
 import { keys } from '../wire/subjects.ts';
 import type { RunKey } from '../wire/subjects.ts';
 
-/** Follows of one process at most, shared fairly between tenants; who asks for one more sees the stored log only. */
+/** Maximum follows of one process, shared fairly between tenants. Beyond it, a client sees the stored log only. */
 export const MAX_FOLLOWS = 64;
-/** A client asks again every 5 s; one that has not for so long, in milliseconds, has gone. */
+/** A follow ends this many milliseconds after its last renewal. Clients renew every 5 s. */
 export const LEASE_MS = 15_000;
 
-/** Sends a run's live text until `signal` says so or its pod has ended. */
+/** Publishes a run's live text until `signal` aborts or the pod has ended. */
 export type FollowRun = (
   run: RunKey,
   state: RunState,
@@ -20,11 +23,11 @@ export type FollowRun = (
   signal: AbortSignal,
 ) => Promise<void>;
 
-/** What follows are made with. */
+/** What `LiveFollows` is given. */
 export interface FollowParts {
   readonly live: LiveLogs;
   readonly runs: RunStore;
-  /** This worker, unique among the live ones. */
+  /** This worker's id, unique among the live ones. */
   readonly id: string;
   readonly follow: FollowRun;
   readonly log: Log;
@@ -35,7 +38,7 @@ export interface FollowParts {
 
 interface Follow {
   readonly tenant: string;
-  heard(ask: FollowRequest): void;
+  handle(request: FollowRequest): void;
   end(): void;
 }
 
@@ -50,19 +53,19 @@ export class LiveFollows {
   }
 
   /**
-   * Sees to it that somebody follows the run for a while more. `join`: from the end of its stored log again, for a listener who is new or has lost
-   * something. False: nobody can, now.
+   * Starts or renews the follow of a run, here or on another worker. `join`: publish from the end of the stored log again, for a client that is new or
+   * has missed lines. `false`: the run cannot be followed now.
    */
   async ask(run: RunKey, join: boolean): Promise<boolean> {
     const { live, runs, meter } = this.#parts;
     const key = keys.run(run);
-    const ask: FollowRequest = { kind: 'renew', join };
+    const request: FollowRequest = { kind: 'renew', join };
     const here = this.#follows.get(key);
     if (here !== undefined) {
-      here.heard(ask);
+      here.handle(request);
       return true;
     }
-    if (await live.requestFollow(run, ask)) return true;
+    if (await live.requestFollow(run, request)) return true;
     const state = (await runs.read(run))?.value;
     if (this.#stopped || state?.pod === undefined || isTerminal(state.phase)) return false;
     if (this.#follows.has(key)) return true;
@@ -74,13 +77,13 @@ export class LiveFollows {
     return true;
   }
 
-  /** Ends them all: the worker stops, and a sibling is asked next time. */
+  /** Ends all follows: this worker stops, and another one serves the next request. */
   stop(): void {
     this.#stopped = true;
     for (const follow of this.#follows.values()) follow.end();
   }
 
-  /** Ends the oldest follow of the tenant with the most, where the asker stays below that tenant even so. */
+  /** Ends the oldest follow of the tenant with the most, if the requesting tenant then still has fewer than that one. */
   #makeRoomFor(tenant: string): boolean {
     const byTenant = Map.groupBy(this.#follows, ([, follow]) => follow.tenant);
     const most = [...byTenant.values()].reduce((one, other) => (other.length > one.length ? other : one), []);
@@ -89,7 +92,7 @@ export class LiveFollows {
     if (oldest === undefined) return false;
     const [key, follow] = oldest;
     follow.end();
-    // Its loop ends a moment later; its place is free now.
+    // Its loop ends a moment later; its room is free now.
     this.#follows.delete(key);
     return true;
   }
@@ -102,20 +105,20 @@ export class LiveFollows {
       over.abort();
     };
     let lease = setTimeout(end, leaseMs);
-    const heard = (ask: FollowRequest): void => {
-      if (ask.kind === 'renew') {
+    const handle = (request: FollowRequest): void => {
+      if (request.kind === 'renew') {
         clearTimeout(lease);
         lease = setTimeout(end, leaseMs);
-        if (ask.join) reading.abort();
-      } else if (ask.by < id) {
-        // Two began at once: the one with the smaller id goes on, and says so to the other.
+        if (request.join) reading.abort();
+      } else if (request.by < id) {
+        // Two workers started at once: the one with the smaller id goes on.
         end();
-      } else if (ask.by !== id) live.claimFollow(run, id);
+      } else if (request.by !== id) live.claimFollow(run, id);
     };
-    const own: Follow = { tenant: run.tenant, heard, end };
+    const own: Follow = { tenant: run.tenant, handle, end };
     this.#follows.set(key, own);
     meter.gauge('live_follows', this.#follows.size);
-    const answering = live.onFollowRequest(run, heard);
+    const answering = live.onFollowRequest(run, handle);
     live.claimFollow(run, id);
     try {
       for (;;) {
@@ -124,15 +127,15 @@ export class LiveFollows {
         if (state?.pod === undefined || isTerminal(state.phase) || over.signal.aborted) break;
         const signal = AbortSignal.any([reading.signal, over.signal]);
         await follow(run, state, (chunk) => live.publish(run, chunk), signal);
-        // Ended by itself: the pod has. Whoever still listens asks again, and there may be another attempt then.
+        // The pod has ended. Clients that still listen renew, and may find another attempt.
         if (!reading.signal.aborted) break;
       }
     } catch (error) {
-      log.warn({ ...run, err: error }, 'a live follow broke off');
+      log.warn({ ...run, err: error }, 'a live follow failed');
     } finally {
       clearTimeout(lease);
       answering[Symbol.dispose]();
-      // Ended to make room, its run may have been asked for again meanwhile.
+      // If it was ended to make room, there may be a new follow of the same run by now.
       if (this.#follows.get(key) === own) this.#follows.delete(key);
       meter.gauge('live_follows', this.#follows.size);
     }

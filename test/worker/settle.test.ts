@@ -4,7 +4,7 @@ import type { Delivery } from '../../src/ports/broker.ts';
 import { openOperations } from '../../src/nats/operations.ts';
 import { openTelemetry, type Telemetry } from '../../src/telemetry.ts';
 import { keys } from '../../src/wire/subjects.ts';
-import { MAX_CRASHES } from '../../src/worker/protocol/crashes.ts';
+import { MAX_CRASHES } from '../../src/worker/protocol/settle.ts';
 import { intakeHandler } from '../../src/worker/protocol/intake.ts';
 import { laneHandler } from '../../src/worker/protocol/step.ts';
 import { SILENT_LOG } from '../../src/airflow/defaults.ts';

@@ -1,16 +1,16 @@
-/** The structured "why": every code there is, once, with what it means, whose it is and what to do. @see design §2 "diagnosis" */
+/** Diagnoses: every code with its category, its meaning and what to do about it. */
 import type { Diagnosis } from '../../wire/outcome.ts';
 import type { TriggerEvent } from '../../wire/triggers.ts';
 import type { ContainerProjection, PodProjection } from '../pod/projection.ts';
 
-/** What a summary may speak of; every fact is optional. */
+/** Facts that a summary may name; each is optional. */
 export interface DiagnosisFacts {
   readonly pod?: PodProjection | undefined;
   /** The container that decided. */
   readonly container?: ContainerProjection | undefined;
-  /** What the API, the kubelet or the caller said. */
+  /** Message of the API server, the kubelet or the caller. */
   readonly message?: string | undefined;
-  /** What it is about where there is no pod: a name, a connection, a limit. */
+  /** The subject where there is no pod: a name, a connection, a limit. */
   readonly subject?: string | undefined;
   readonly events?: readonly { readonly type: string; readonly reason: string; readonly message: string }[] | undefined;
   readonly problems?: readonly { readonly path: string; readonly message: string }[] | undefined;
@@ -19,21 +19,22 @@ export interface DiagnosisFacts {
 /** One row of the table. */
 export interface DiagnosisEntry {
   readonly category: Diagnosis['category'];
-  /** What another attempt would spend: a retry of the user, one of the installation's own, or there is no other attempt. */
+  /** The budget that another attempt spends; `none`: there is no other attempt. */
   readonly budget: 'user' | 'infrastructure' | 'none';
-  /** What the code means, for `explain CODE` and the README. */
+  /** Meaning of the code, for `explain CODE` and the manual. */
   readonly meaning: string;
-  /** One sentence about this very run. */
+  /** One sentence about one run. */
   readonly summary: (facts: DiagnosisFacts) => string;
   readonly hint: string;
 }
 
 const containerName = ({ container, pod }: DiagnosisFacts): string => container?.name ?? pod?.baseContainer ?? 'base';
-const saying = (message: string | undefined): string => {
+const afterColon = (message: string | undefined): string => {
   const line = message?.trim().split('\n')[0]?.slice(0, 300) ?? '';
   return line === '' ? '' : `: ${line}`;
 };
-const told = (facts: DiagnosisFacts): string => saying(facts.message ?? facts.container?.message ?? facts.pod?.message);
+const detail = (facts: DiagnosisFacts): string =>
+  afterColon(facts.message ?? facts.container?.message ?? facts.pod?.message);
 const node = ({ pod }: DiagnosisFacts): string => (pod?.node === undefined ? '' : ` on node ${pod.node}`);
 const exit = ({ container }: DiagnosisFacts): string => {
   if (container?.exitCode === undefined) return 'ended without an exit code';
@@ -55,7 +56,7 @@ export const DIAGNOSES = {
     category: 'user',
     budget: 'user',
     meaning: 'The base container exited with a code other than 0.',
-    summary: (f) => `Container ${containerName(f)} ${exit(f)}${told(f)}`,
+    summary: (f) => `Container ${containerName(f)} ${exit(f)}${detail(f)}`,
     hint: 'Read the log of the run; the exit code is the program’s own.',
   },
   OOM_KILLED: {
@@ -69,28 +70,28 @@ export const DIAGNOSES = {
     category: 'user',
     budget: 'user',
     meaning: 'An init container exited with a code other than 0, so the base container never ran.',
-    summary: (f) => `Init container ${containerName(f)} ${exit(f)}${told(f)}`,
+    summary: (f) => `Init container ${containerName(f)} ${exit(f)}${detail(f)}`,
     hint: 'Read that container’s log (initContainerLogs: true stores it).',
   },
   IMAGE_PULL_FAILED: {
     category: 'user',
     budget: 'user',
     meaning: 'The image cannot be pulled: it does not exist, or the credentials do not allow it.',
-    summary: (f) => `The image of container ${containerName(f)} cannot be pulled${told(f)}`,
+    summary: (f) => `The image of container ${containerName(f)} cannot be pulled${detail(f)}`,
     hint: 'Check the image’s name and tag, and imagePullSecrets for a private registry.',
   },
   IMAGE_PULL_THROTTLED: {
     category: 'infrastructure',
     budget: 'infrastructure',
     meaning: 'The registry limits or fails pulls for the moment.',
-    summary: (f) => `The registry held back the image of container ${containerName(f)}${told(f)}`,
+    summary: (f) => `The registry held back the image of container ${containerName(f)}${detail(f)}`,
     hint: 'Use a pull-through cache or authenticated pulls; the attempt is repeated without spending a retry.',
   },
   INVALID_IMAGE_NAME: {
     category: 'user',
     budget: 'none',
-    meaning: 'The image reference is not one.',
-    summary: (f) => `Container ${containerName(f)} names an invalid image${told(f)}`,
+    meaning: 'The image reference is invalid.',
+    summary: (f) => `Container ${containerName(f)} names an invalid image${detail(f)}`,
     hint: 'Correct `image`: [registry/]repository[:tag|@digest], lower case.',
   },
   CONTAINER_CONFIG_ERROR: {
@@ -98,42 +99,42 @@ export const DIAGNOSES = {
     budget: 'user',
     meaning:
       'The container cannot be made: a Secret, ConfigMap, key or volume it names does not exist, or its user is refused.',
-    summary: (f) => `Container ${containerName(f)} cannot be configured${told(f)}`,
+    summary: (f) => `Container ${containerName(f)} cannot be configured${detail(f)}`,
     hint: 'Create what the message names, in the namespace of the pod.',
   },
   CONTAINER_CANNOT_RUN: {
     category: 'user',
     budget: 'user',
     meaning: 'The container’s command could not be started.',
-    summary: (f) => `Container ${containerName(f)} could not be started${told(f)}`,
+    summary: (f) => `Container ${containerName(f)} could not be started${detail(f)}`,
     hint: 'Check that `cmds` names a program that the image has, and that it is executable.',
   },
   UNSCHEDULABLE: {
     category: 'infrastructure',
     budget: 'none',
     meaning: 'The pod waits for a node: the scheduler finds none that can take it now.',
-    summary: (f) => `No node can take the pod now${saying(f.pod?.unschedulable?.message ?? f.message)}`,
+    summary: (f) => `No node can take the pod now${afterColon(f.pod?.unschedulable?.message ?? f.message)}`,
     hint: 'Lower the requests, loosen nodeSelector, affinity or tolerations, or add nodes; scheduleTimeoutSeconds limits the wait.',
   },
   SCHEDULE_TIMEOUT: {
     category: 'timeout',
     budget: 'user',
     meaning: 'No node took the pod within scheduleTimeoutSeconds.',
-    summary: (f) => `No node took the pod in time${saying(f.pod?.unschedulable?.message ?? f.message)}`,
+    summary: (f) => `No node took the pod in time${afterColon(f.pod?.unschedulable?.message ?? f.message)}`,
     hint: 'Lower the requests, loosen nodeSelector, affinity or tolerations, add nodes, or raise scheduleTimeoutSeconds.',
   },
   STARTUP_TIMEOUT: {
     category: 'timeout',
     budget: 'user',
     meaning: 'The pod did not start within startupTimeoutSeconds.',
-    summary: (f) => `The pod did not start in time${node(f)}${told(f)}`,
+    summary: (f) => `The pod did not start in time${node(f)}${detail(f)}`,
     hint: 'See the pod’s events for what it waited for; raise startupTimeoutSeconds for large images or slow init containers.',
   },
   STUCK_QUEUED: {
     category: 'infrastructure',
     budget: 'infrastructure',
     meaning: 'A pod of a command run did not start in time and was replaced.',
-    summary: (f) => `The pod did not start in time and is replaced${node(f)}${told(f)}`,
+    summary: (f) => `The pod did not start in time and is replaced${node(f)}${detail(f)}`,
     hint: 'See the pod’s events for what it waited for; raise executorQueuedTimeoutSeconds where nodes are slow to come.',
   },
   EXECUTION_TIMEOUT: {
@@ -147,21 +148,21 @@ export const DIAGNOSES = {
     category: 'timeout',
     budget: 'user',
     meaning: 'Kubernetes ended the pod at its own activeDeadlineSeconds.',
-    summary: (f) => `The pod was active longer than its activeDeadlineSeconds${told(f)}`,
+    summary: (f) => `The pod was active longer than its activeDeadlineSeconds${detail(f)}`,
     hint: 'Raise activeDeadlineSeconds.',
   },
   EVICTED: {
     category: 'infrastructure',
     budget: 'infrastructure',
     meaning: 'The node or the eviction API pushed the pod out.',
-    summary: (f) => `The pod was evicted${node(f)}${told(f)}`,
+    summary: (f) => `The pod was evicted${node(f)}${detail(f)}`,
     hint: 'The attempt is repeated. If it happens again, set requests and limits for memory and ephemeral-storage.',
   },
   PREEMPTED: {
     category: 'infrastructure',
     budget: 'infrastructure',
-    meaning: 'A pod of higher priority took this pod’s place.',
-    summary: (f) => `The pod was preempted${node(f)}${told(f)}`,
+    meaning: 'A pod of higher priority preempted this one.',
+    summary: (f) => `The pod was preempted${node(f)}${detail(f)}`,
     hint: 'The attempt is repeated. Give the run a priorityClassName if it must not yield.',
   },
   NODE_LOST: {
@@ -175,13 +176,13 @@ export const DIAGNOSES = {
     category: 'infrastructure',
     budget: 'infrastructure',
     meaning: 'The node shut down and ended its pods.',
-    summary: (f) => `The node shut down${node(f)}${told(f)}`,
+    summary: (f) => `The node shut down${node(f)}${detail(f)}`,
     hint: 'The attempt is repeated.',
   },
   POD_DELETED: {
     category: 'infrastructure',
     budget: 'infrastructure',
-    meaning: 'Somebody else deleted the pod before it ended.',
+    meaning: 'The pod was deleted from outside before it ended.',
     summary: (f) =>
       `The pod${f.pod === undefined ? '' : ` ${f.pod.namespace}/${f.pod.name}`} was deleted before it ended`,
     hint: 'The attempt is repeated. To stop a run, cancel it instead of deleting its pod.',
@@ -189,14 +190,14 @@ export const DIAGNOSES = {
   POD_STUCK_TERMINATING: {
     category: 'infrastructure',
     budget: 'none',
-    meaning: 'The pod was asked to stop and is still there long after its grace period.',
+    meaning: 'The pod was deleted and still exists long after its grace period.',
     summary: (f) => `The pod does not go away${node(f)}`,
     hint: 'Look at the node and at finalizers; `kubectl delete --force` frees the name but may leave the process running.',
   },
   PODS_AMBIGUOUS: {
     category: 'infrastructure',
     budget: 'infrastructure',
-    meaning: 'Several live pods of earlier attempts were found, and nobody can say which one is the run’s.',
+    meaning: 'Several live pods of earlier attempts were found, and it is unknown which one belongs to the run.',
     summary: (f) => `Several live pods of this run were found${about(f)}`,
     hint: 'Delete all but one of them, or set reattachOnRestart to false.',
   },
@@ -211,7 +212,7 @@ export const DIAGNOSES = {
     category: 'infrastructure',
     budget: 'infrastructure',
     meaning: 'The node that the pod was given to refused it (no room any more, or an admission check).',
-    summary: (f) => `The node refused the pod${node(f)}${told(f)}`,
+    summary: (f) => `The node refused the pod${node(f)}${detail(f)}`,
     hint: 'The attempt is repeated on another node.',
   },
   NAMESPACE_NOT_FOUND: {
@@ -232,42 +233,42 @@ export const DIAGNOSES = {
     category: 'request',
     budget: 'none',
     meaning: 'The cluster refuses this to our credentials, or its policy refuses the pod.',
-    summary: (f) => `The cluster refused the request${told(f)}`,
+    summary: (f) => `The cluster refused the request${detail(f)}`,
     hint: 'Grant what the message names to the worker’s service account, or change what the policy refuses.',
   },
   QUOTA_EXCEEDED: {
     category: 'infrastructure',
     budget: 'infrastructure',
     meaning: 'The namespace’s quota has no room for the pod now.',
-    summary: (f) => `The namespace’s quota is used up${told(f)}`,
-    hint: 'The launch is tried again by itself; raise the ResourceQuota if it lasts.',
+    summary: (f) => `The namespace’s quota is used up${detail(f)}`,
+    hint: 'The launch is retried automatically; raise the ResourceQuota if it lasts.',
   },
   API_THROTTLED: {
     category: 'infrastructure',
     budget: 'infrastructure',
     meaning: 'The API server asks to slow down.',
-    summary: (f) => `The API server holds requests back${told(f)}`,
-    hint: 'Tried again by itself.',
+    summary: (f) => `The API server holds requests back${detail(f)}`,
+    hint: 'Retried automatically.',
   },
   API_UNAVAILABLE: {
     category: 'infrastructure',
     budget: 'infrastructure',
     meaning: 'The API server cannot be reached or fails.',
-    summary: (f) => `The API server is not available${told(f)}`,
-    hint: 'Tried again by itself; `reentry doctor` checks the connection.',
+    summary: (f) => `The API server is not available${detail(f)}`,
+    hint: 'Retried automatically; `reentry doctor` checks the connection.',
   },
   API_UNAUTHORIZED: {
     category: 'infrastructure',
     budget: 'infrastructure',
     meaning: 'The API server does not accept our credentials.',
-    summary: (f) => `The API server refused our credentials${told(f)}`,
+    summary: (f) => `The API server refused our credentials${detail(f)}`,
     hint: 'Renew the connection’s token or certificate.',
   },
   UNKNOWN_CONNECTION: {
     category: 'request',
     budget: 'none',
     meaning: 'The request names a connection that is not configured.',
-    summary: (f) => `There is no connection${about(f)}${told(f)}`,
+    summary: (f) => `There is no connection${about(f)}${detail(f)}`,
     hint: 'Use a configured name in kubernetesConnId, or add it to REENTRY_CONNECTIONS.',
   },
   INVALID_REQUEST: {
@@ -277,7 +278,7 @@ export const DIAGNOSES = {
     summary: (f) => {
       const first = f.problems?.[0];
       const more = (f.problems?.length ?? 0) - 1;
-      if (first === undefined) return `The request is invalid${told(f)}`;
+      if (first === undefined) return `The request is invalid${detail(f)}`;
       return `The request is invalid: ${first.path}: ${first.message}${more > 0 ? ` (and ${String(more)} more)` : ''}`;
     },
     hint: 'Correct the fields that `problems` names; `reentry schema` prints the schema, `reentry submit` checks before it sends.',
@@ -289,10 +290,10 @@ export const DIAGNOSES = {
     summary: (f) => {
       const first = f.problems?.[0];
       const more = (f.problems?.length ?? 0) - 1;
-      if (first === undefined) return `The tenant’s policy refuses the pod${told(f)}`;
+      if (first === undefined) return `The tenant’s policy refuses the pod${detail(f)}`;
       return `The tenant’s policy refuses ${first.path}: ${first.message}${more > 0 ? ` (and ${String(more)} more)` : ''}`;
     },
-    hint: 'Change what `problems` names, or have whoever runs reentry change the rule named there (REENTRY_POLICY).',
+    hint: 'Change what `problems` names, or ask the operators of the installation to change the rule named there (REENTRY_POLICY).',
   },
   RUN_ID_TAKEN: {
     category: 'request',
@@ -304,31 +305,31 @@ export const DIAGNOSES = {
   SCHEDULING_GATED: {
     category: 'infrastructure',
     budget: 'none',
-    meaning: 'The pod has scheduling gates: somebody, such as Kueue, has not let it go to the scheduler yet.',
+    meaning: 'The pod has scheduling gates: a controller such as Kueue holds it back from the scheduler.',
     summary: (f) => `The pod waits for ${gatekeeper(f)}`,
     hint: 'Neither scheduleTimeoutSeconds nor startupTimeoutSeconds counts meanwhile; see the Workload and its LocalQueue for quota.',
   },
   QUEUE_PAUSED: {
     category: 'infrastructure',
     budget: 'none',
-    meaning: 'The run’s queue is paused: it takes requests in and starts nothing.',
-    summary: (f) => `Queue${about(f)} is paused${saying(f.message)}`,
-    hint: 'Nothing is lost: `reentry queue resume QUEUE` lets it go on.',
+    meaning: 'The run’s queue is paused: it accepts requests and starts no runs.',
+    summary: (f) => `Queue${about(f)} is paused${afterColon(f.message)}`,
+    hint: 'Nothing is lost: `reentry queue resume QUEUE` starts runs again.',
   },
   QUEUE_TURN: {
     category: 'infrastructure',
     budget: 'none',
     meaning:
       'More runs are ready than can be started at once; tenants take turns, each its own runs by priority and age.',
-    summary: (f) => `The run waits for its turn in queue${about(f)}${saying(f.message)}`,
+    summary: (f) => `The run waits for its turn in queue${about(f)}${afterColon(f.message)}`,
     hint: 'More workers, or a higher REENTRY_START_CREDITS, start more at once; `priority` orders a tenant’s own runs.',
   },
   CONCURRENCY_LIMIT: {
     category: 'infrastructure',
     budget: 'none',
     meaning: 'As many runs with the same concurrencyKey as may run at once are running.',
-    summary: (f) => `All slots of concurrencyKey${about(f)} are taken${saying(f.message)}`,
-    hint: 'The run starts when one of them ends; REENTRY_CONCURRENCY_LIMITS of the workers says how many there are.',
+    summary: (f) => `All slots of concurrencyKey${about(f)} are taken${afterColon(f.message)}`,
+    hint: 'The run starts when one of them ends; the workers’ REENTRY_CONCURRENCY_LIMITS sets how many may run.',
   },
   EXPIRED: {
     category: 'timeout',
@@ -340,57 +341,57 @@ export const DIAGNOSES = {
   CANCELLED: {
     category: 'cancelled',
     budget: 'none',
-    meaning: 'Somebody cancelled the run.',
-    summary: (f) => `The run was cancelled${saying(f.message)}`,
+    meaning: 'The run was cancelled on request.',
+    summary: (f) => `The run was cancelled${afterColon(f.message)}`,
     hint: 'Submit it again under another run id.',
   },
   OPERATOR_FAILED: {
     category: 'user',
     budget: 'user',
-    meaning: 'The code of a custom operator said that the attempt failed.',
-    summary: (f) => `The operator failed the attempt${saying(f.message)}`,
-    hint: 'The words are the operator’s own; see its documentation and the worker’s log.',
+    meaning: 'The code of a custom operator reported that the attempt failed.',
+    summary: (f) => `The operator failed the attempt${afterColon(f.message)}`,
+    hint: 'The message is the operator’s own; see its documentation and the worker’s log.',
   },
   OPERATOR_SKIPPED: {
     category: 'user',
     budget: 'none',
     meaning: 'The code of a custom operator skipped the run.',
-    summary: (f) => `The operator skipped the run${saying(f.message)}`,
-    hint: 'Nothing is to be done: the operator decided so.',
+    summary: (f) => `The operator skipped the run${afterColon(f.message)}`,
+    hint: 'Nothing to do: this is the operator’s decision.',
   },
   DEAD_LETTERED: {
     category: 'infrastructure',
     budget: 'none',
     meaning: 'Handling the run failed too often; a copy is in the dead-letter stream.',
-    summary: (f) => `The run could not be handled${told(f)}`,
+    summary: (f) => `The run could not be handled${detail(f)}`,
     hint: 'Please report it with the message from the DLQ stream.',
   },
   RESULT_INVALID: {
     category: 'user',
     budget: 'none',
-    meaning: 'A result was asked for and the container gave none that is JSON.',
-    summary: (f) => `Container ${containerName(f)} succeeded but left no JSON result${saying(f.message)}`,
+    meaning: 'A result was requested, and the container returned none that is JSON.',
+    summary: (f) => `Container ${containerName(f)} succeeded but left no JSON result${afterColon(f.message)}`,
     hint: 'Write one JSON document to /airflow/xcom/return.json, or up to 4 KiB to /dev/termination-log.',
   },
   RESULT_TOO_LARGE: {
     category: 'user',
     budget: 'none',
     meaning: 'The result is larger than its channel carries.',
-    summary: (f) => `The result of container ${containerName(f)} is too large${saying(f.message)}`,
+    summary: (f) => `The result of container ${containerName(f)} is too large${afterColon(f.message)}`,
     hint: 'A termination message carries 4 KiB, the result file 16 MiB: store more elsewhere and return its address.',
   },
   RESULT_UNREADABLE: {
     category: 'infrastructure',
     budget: 'none',
-    meaning: 'The container succeeded, and the result it was asked for could not be read from its pod.',
-    summary: (f) => `Container ${containerName(f)} succeeded, but its result could not be read${saying(f.message)}`,
+    meaning: 'The container succeeded, and the requested result could not be read from its pod.',
+    summary: (f) => `Container ${containerName(f)} succeeded, but its result could not be read${afterColon(f.message)}`,
     hint: 'Check that the worker may `create` and `get` pods/exec and that the sidecar runs; or return up to 4 KiB as the termination message (xcomMode: message).',
   },
   TERMINATED_UNKNOWN: {
     category: 'infrastructure',
     budget: 'infrastructure',
-    meaning: 'The pod ended, and nobody can say how.',
-    summary: (f) => `The pod ended without a known outcome${node(f)}${told(f)}`,
+    meaning: 'The pod ended, and its outcome is unknown.',
+    summary: (f) => `The pod ended without a known outcome${node(f)}${detail(f)}`,
     hint: 'The attempt is repeated.',
   },
 } as const satisfies Readonly<Record<string, DiagnosisEntry>>;
@@ -419,20 +420,23 @@ function evidenceOf({ pod, container, message, events }: DiagnosisFacts): Diagno
   if (container !== undefined) {
     const { name, state, reason, exitCode } = container;
     const code = exitCode === undefined ? '' : ` exit code ${String(exitCode)}`;
-    add('container', `${name} ${state}${code}${reason === undefined ? '' : ` ${reason}`}${saying(container.message)}`);
+    add(
+      'container',
+      `${name} ${state}${code}${reason === undefined ? '' : ` ${reason}`}${afterColon(container.message)}`,
+    );
   }
   if (pod !== undefined) {
     add(
       'pod',
-      `${pod.namespace}/${pod.name} ${pod.phase}${pod.reason === undefined ? '' : ` ${pod.reason}`}${saying(pod.message)}`,
+      `${pod.namespace}/${pod.name} ${pod.phase}${pod.reason === undefined ? '' : ` ${pod.reason}`}${afterColon(pod.message)}`,
     );
     if (pod.unschedulable !== undefined)
-      add('condition', `PodScheduled=False ${pod.unschedulable.reason}${saying(pod.unschedulable.message)}`);
+      add('condition', `PodScheduled=False ${pod.unschedulable.reason}${afterColon(pod.unschedulable.message)}`);
     if (pod.disruption !== undefined) add('condition', `DisruptionTarget ${pod.disruption}`);
   }
   if (message !== undefined && message !== '') add('message', message);
   for (const event of events ?? [])
-    if (event.type === 'Warning') add('event', `${event.reason}${saying(event.message)}`);
+    if (event.type === 'Warning') add('event', `${event.reason}${afterColon(event.message)}`);
   return evidence;
 }
 

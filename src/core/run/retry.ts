@@ -4,9 +4,9 @@ import type { Diagnosis } from '../../wire/outcome.ts';
 import type { RunRequest } from '../../wire/run-request.ts';
 import type { RunState } from '../../wire/run-state.ts';
 
-/** Limits of what the engine repeats by itself; the user's own retries come with the request. */
+/** Limits of the repetitions by the engine; the user's own retries are in the request. */
 export interface RetryPolicy {
-  /** Infrastructure failures a run survives. @see spec protocol §10 */
+  /** Infrastructure failures that a run survives. */
   readonly infrastructureCap: number;
   /** Delay before the first infrastructure repeat; doubles with each. */
   readonly infrastructureBaseMs: number;
@@ -16,7 +16,7 @@ export interface RetryPolicy {
   readonly faultMaxMs: number;
 }
 
-/** What production runs with. */
+/** The policy in production. */
 export const RETRY_POLICY: RetryPolicy = {
   infrastructureCap: 5,
   infrastructureBaseMs: 5_000,
@@ -30,19 +30,19 @@ export type Budget = 'user' | 'infrastructure' | 'none';
 
 const BUDGET_OF_CATEGORY: Readonly<Record<Diagnosis['category'], Budget>> = {
   user: 'user',
-  timeout: 'user', // an execution time-out is the user's program being slow: it spends a retry
+  timeout: 'user', // after an execution time-out the user's program was too slow: it spends a retry
   infrastructure: 'infrastructure',
   request: 'none',
   cancelled: 'none',
 };
 
-/** Whose budget `diagnosis` spends: by its code where the table knows it, else by category; a failure nobody could explain is the user's. */
+/** Whose budget `diagnosis` spends: by its code where the table knows it, else by its category. A failure without a diagnosis spends the user's. */
 export function spends(diagnosis: Diagnosis | undefined): Budget {
   if (diagnosis === undefined) return 'user';
   return isDiagnosisCode(diagnosis.code) ? budgetOf(diagnosis.code) : BUDGET_OF_CATEGORY[diagnosis.category];
 }
 
-/** What becomes of a run whose attempt failed. */
+/** Whether a failed attempt is followed by another one. */
 export type RetryDecision =
   | { readonly kind: 'end' }
   | {
@@ -55,7 +55,7 @@ export type RetryDecision =
 
 /**
  * Whether a failed attempt is repeated, and when. `retries: n` allows n + 1 user attempts; infrastructure failures have their own
- * cap and do not spend the user's. @see spec protocol §10
+ * cap and do not spend the user's.
  */
 export function decideRetry(
   state: Pick<RunState, 'userFailures' | 'infraFailures'>,

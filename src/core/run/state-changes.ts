@@ -143,7 +143,7 @@ export interface Wait {
   readonly facts?: StepFacts | undefined;
 }
 
-/** Waits for the pod (again) or for a time, without a worker. Each wait has its own step, which tells a late event of an earlier wait apart. */
+/** Waits for the pod (again) or for a time, without a worker. Each wait has its own step, so that a late event of an earlier wait is recognized. */
 export function deferred(
   state: Draft,
   wait: Wait,

@@ -1,10 +1,10 @@
-/** Why a run that waits still waits, from what its pod looks like now. Pure; the world is looked at by whoever answers a question. */
+/** Why a waiting run still waits, from its pod as it is now. */
 import type { Diagnosis } from '../../wire/outcome.ts';
 import { diagnosisOf } from './diagnosis.ts';
 import { pullThrottled } from '../pod/judge.ts';
 import type { PodProjection } from '../pod/projection.ts';
 
-/** How long after its grace period a pod that is still there counts as stuck, in milliseconds. @see spec protocol §6 */
+/** A pod that still exists this many milliseconds after its grace period counts as stuck. */
 export const STUCK_AFTER_MS = 5 * 60_000;
 
 /**

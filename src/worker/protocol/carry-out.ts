@@ -5,15 +5,25 @@
 import { podFacts } from '../../core/pod/projection.ts';
 import type { PodRef } from '../../core/pod/projection.ts';
 import { diagnosisOf } from '../../core/run/diagnosis.ts';
-import { blocking, deferred, lifecycleData, postponed } from '../../core/run/state-changes.ts';
+import { decideRetry } from '../../core/run/retry.ts';
+import {
+  blocking,
+  deferred,
+  ended,
+  lifecycleData,
+  postponed,
+  retrying,
+  stoppingBegun,
+} from '../../core/run/state-changes.ts';
+import type { Stopping } from '../../core/run/state-changes.ts';
+import type { Outcome } from '../../wire/outcome.ts';
 import type { StepFacts, StepOutcome } from '../../operator/operator.ts';
 import type { RunState } from '../../wire/run-state.ts';
 import type { TriggerEvent } from '../../wire/triggers.ts';
 import type { BrokerParts, Engine } from './engine.ts';
-import type { OperatorParts } from './operator-step.ts';
+import type { OperatorParts, OperatorStep } from './operator-step.ts';
 import type { Requeue } from './settle.ts';
-import { attemptOver, cancelOf, end, EXECUTION_TIMED_OUT, stop, stopped } from './stop.ts';
-import type { Step, StepChange } from './stop.ts';
+import type { OwnedChange, OwnedRun } from './store.ts';
 
 /** What carrying a step out takes. */
 export type CarryOutParts = BrokerParts<'publish'> & OperatorParts & Pick<Engine, 'policy' | 'blocking'>;
@@ -25,15 +35,22 @@ export type Work =
   | { readonly on: 'cancel'; readonly pod?: PodRef | undefined };
 
 /** A step that is being carried out. */
-export interface WorkingStep extends Step {
+export interface Step extends OperatorStep {
   readonly parts: CarryOutParts;
+  readonly owned: OwnedRun;
+}
+
+/** A change to be stored. `pod`: stopped where a cancel replaces the change; default: the state's pod. */
+export interface StepChange extends OwnedChange {
+  readonly kind: 'change';
+  readonly pod?: PodRef | undefined;
 }
 
 /** What a step came to. */
 export type StepResult = StepChange | Requeue;
 
 /** Carries a step out. */
-export function carryOut(step: WorkingStep, work: Work): Promise<StepResult> {
+export function carryOut(step: Step, work: Work): Promise<StepResult> {
   switch (work.on) {
     case 'start':
       return start(step);
@@ -45,7 +62,7 @@ export function carryOut(step: WorkingStep, work: Work): Promise<StepResult> {
 }
 
 /** Creates or adopts the attempt's pod. */
-async function start(step: WorkingStep): Promise<StepResult> {
+async function start(step: Step): Promise<StepResult> {
   const { owned, operator, context, parts } = step;
   const { cancel, expireAt } = owned.state;
   if (cancel !== undefined) return stop(step, undefined, cancelOf(owned.state));
@@ -57,7 +74,7 @@ async function start(step: WorkingStep): Promise<StepResult> {
 }
 
 /** Re-enters the operator with the trigger event, or goes on with a stop. */
-async function resume(step: WorkingStep, event: TriggerEvent, first: boolean): Promise<StepResult> {
+async function resume(step: Step, event: TriggerEvent, first: boolean): Promise<StepResult> {
   const { owned, operator, context, parts } = step;
   const { state, run } = owned;
   if (state.stopping !== undefined || state.cancel !== undefined) {
@@ -79,11 +96,7 @@ function factsOf({ pod }: TriggerEvent, { pod: stopping }: RunState): StepFacts 
 }
 
 /** What follows from the operator's outcome. `event`: what it was re-entered with; `undefined` for a start. */
-async function outcomeOf(
-  step: WorkingStep,
-  outcome: StepOutcome,
-  event: TriggerEvent | undefined,
-): Promise<StepResult> {
+async function outcomeOf(step: Step, outcome: StepOutcome, event: TriggerEvent | undefined): Promise<StepResult> {
   const { parts, owned, context, operator } = step;
   const { now } = parts.broker;
   switch (outcome.kind) {
@@ -123,7 +136,7 @@ async function outcomeOf(
 type PodWait = Extract<StepOutcome, { readonly kind: 'defer' }> & { readonly pod: PodRef };
 
 /** A blocking run (`deferrable: false`): this worker waits for the pod's events itself and keeps the message, which occupies its slot. */
-async function block(step: WorkingStep, outcome: PodWait): Promise<StepResult> {
+async function block(step: Step, outcome: PodWait): Promise<StepResult> {
   const { parts, owned, operator } = step;
   const { publish, now } = parts.broker;
   const { executionTimeoutSeconds } = step.context.request;
@@ -146,4 +159,77 @@ async function block(step: WorkingStep, outcome: PodWait): Promise<StepResult> {
     if (again.kind !== 'defer' || again.pod === undefined) return outcomeOf(step, again, event);
     wait = { ...again, pod: again.pod };
   }
+}
+
+/** Why a cancelled run is stopped. */
+export function cancelOf(state: RunState): Stopping {
+  return { state: 'cancelled', diagnosis: diagnosisOf('CANCELLED', { message: state.cancel?.reason }) };
+}
+
+/** The execution time-out, which spends one of the user's retries. */
+const EXECUTION_TIMED_OUT: Stopping = {
+  state: 'failed',
+  diagnosis: diagnosisOf('EXECUTION_TIMEOUT'),
+  retry: true,
+};
+
+/**
+ * Stops the attempt: the operator stores the tail of the log and deletes the pod, then the run waits until the pod is gone, without a worker.
+ * A requested cancel overrules `why`.
+ */
+async function stop(step: Step, pod: PodRef | undefined, why: Stopping): Promise<StepChange> {
+  const { owned, operator, context } = step;
+  // A worker may have died between creating the pod and storing its name.
+  const found = pod ?? owned.state.pod ?? (await operator.find?.(context));
+  const reason = (state: RunState) => (state.cancel === undefined ? why : cancelOf(state));
+  if (found === undefined || (await operator.stop(context, found)) === 'gone')
+    return stopped(step, reason(owned.state), found === undefined ? undefined : { pod: found });
+  return {
+    ...{ kind: 'change', on: 'stop', pod: found, yieldsToCancel: false },
+    next: (state) => stoppingBegun(state, found, reason(state)),
+  };
+}
+
+/** The stopped pod is gone: the run ends, or is repeated where it was stopped for a failure that may be. */
+async function stopped(step: Step, why: Stopping, facts?: StepFacts): Promise<StepChange> {
+  const { state, diagnosis, exitCode, retry } = why;
+  const outcome: Outcome = {
+    state,
+    ...(diagnosis === undefined ? {} : { diagnosis }),
+    ...(exitCode === undefined ? {} : { exitCode }),
+  };
+  if (retry === true && step.owned.state.cancel === undefined) return attemptOver(step, outcome, facts, false);
+  // `cancelled` is true now: the pod is gone.
+  return end(step, outcome, facts, state === 'failed');
+}
+
+/** The attempt is over: another one by policy, or the end. `podGoing`: its pod exists and has not ended. */
+async function attemptOver(
+  step: Step,
+  outcome: Outcome,
+  facts: StepFacts | undefined,
+  podGoing: boolean,
+): Promise<StepChange> {
+  const { owned, context, operator, parts } = step;
+  // A cancel comes too late for a success. An operator that saw the cancel reports `cancelled`: it becomes true when the pod is gone.
+  const yieldsToCancel = outcome.state !== 'succeeded' && outcome.state !== 'skipped';
+  if (outcome.state !== 'failed') return end(step, outcome, facts, yieldsToCancel);
+  const decision = decideRetry(owned.state, context.request, outcome.diagnosis, parts.broker.now(), parts.policy);
+  if (decision.kind === 'end') return end(step, outcome, facts, yieldsToCancel);
+  const pod = facts?.pod ?? owned.state.pod;
+  // A pod with a fixed name cannot exist beside its predecessor.
+  const hasFixedName = context.request.params['randomNameSuffix'] === false;
+  const untilGone = podGoing && pod !== undefined ? (await operator.stop(context, pod)) === 'stopping' : hasFixedName;
+  return {
+    ...{ kind: 'change', on: 'retry', pod, yieldsToCancel },
+    next: (state) => retrying(state, outcome, facts, { ...decision, untilGone }),
+  };
+}
+
+/** The end of the run. */
+function end({ parts }: Step, outcome: Outcome, facts: StepFacts | undefined, yieldsToCancel: boolean): StepChange {
+  return {
+    ...{ kind: 'change', on: 'end', pod: facts?.pod, yieldsToCancel },
+    next: (state) => ended(state, outcome, parts.broker.now(), facts),
+  };
 }

@@ -21,7 +21,7 @@ export interface OperatorStep {
   readonly context: StepContext<unknown>;
 }
 
-/** Answers `checkOwner` for what nobody owns: clean-up after the end, services. */
+/** `checkOwner` outside of a step: clean-up after the end, services. */
 const UNOWNED: Pick<StepContext<unknown>, 'checkOwner'> = {
   checkOwner: () => Promise.resolve({ cancelRequested: false }),
 };

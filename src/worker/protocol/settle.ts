@@ -6,15 +6,17 @@ import { KubernetesError, ReentryError } from '../../errors.ts';
 import type { Log } from '../../ports/ambient.ts';
 import type { Delivery } from '../../ports/broker.ts';
 import type { RunState } from '../../wire/run-state.ts';
+import { keys } from '../../wire/subjects.ts';
 import type { Lane, RunKey } from '../../wire/subjects.ts';
-import { countCrash } from './crashes.ts';
-import type { CrashCount, CrashParts } from './crashes.ts';
-import type { Engine } from './engine.ts';
+import type { BrokerParts, Engine } from './engine.ts';
 import { OwnedRun } from './store.ts';
 import type { StoreParts } from './store.ts';
 
 /** Unclassified exceptions that a run survives; one more ends it as DEAD_LETTERED. */
 export const MAX_FAULTS = 10;
+
+/** Crashes that a message survives; one more and it is dead-lettered. */
+export const MAX_CRASHES = 25;
 
 /** The message comes again after `delayMs`. */
 export interface Requeue {
@@ -122,4 +124,59 @@ async function recordRequeue(
     log.warn({ error: String(error) }, 'recording a requeue failed');
   }
   return false;
+}
+
+/** Deliveries without a count. They are taken for crashes in `MAX_CRASHES`. */
+const UNCOUNTED_DELIVERIES = 5;
+/** Tries to write the count while another worker writes it. */
+const TRIES = 5;
+
+type CrashParts = BrokerParts<'membership'> & Pick<Engine, 'id' | 'log'>;
+
+/** The crash count of a message that is being handled. */
+interface CrashCount {
+  readonly tooMany: boolean;
+  /** Handling ended without a crash. `isLast`: the message does not come again, so its count is deleted. */
+  settled(isLast: boolean): Promise<void>;
+}
+
+const UNCOUNTED: CrashCount = { tooMany: false, settled: () => Promise.resolve() };
+
+/**
+ * Counts this delivery as a crash of its worker until it is settled. The delivery count also includes requeues, which may go on for as long as storage is
+ * full or an API is down; so a message that is delivered often gets a count of its own: raised before it is handled, lowered after it.
+ * @throws ReentryError transient where the count cannot be stored
+ */
+async function countCrash(parts: CrashParts, delivery: Delivery): Promise<CrashCount> {
+  if (delivery.deliveries <= UNCOUNTED_DELIVERIES) return UNCOUNTED;
+  const crashes = await change(parts, delivery, (before) => before + 1);
+  return {
+    tooMany: crashes > MAX_CRASHES - UNCOUNTED_DELIVERIES,
+    settled: async (isLast) => {
+      try {
+        await change(parts, delivery, (before) => (isLast ? 0 : Math.max(0, before - 1)));
+      } catch (error) {
+        // Stays counted as a crash: the message is given up one delivery earlier.
+        parts.log.warn({ seq: delivery.seq, error: String(error) }, 'lowering a crash count failed');
+      }
+    },
+  };
+}
+
+/** Changes the count and returns it as it was before. A count of 0 is deleted. */
+async function change(
+  { broker: { membership }, id }: CrashParts,
+  { stream, seq }: Delivery,
+  next: (before: number) => number,
+): Promise<number> {
+  const key = keys.crashes(stream, seq);
+  for (let n = 0; n < TRIES; n += 1) {
+    const present = await membership.readClaim(key);
+    const before = present?.value.epoch ?? 0;
+    const epoch = next(before);
+    if (epoch > 0) {
+      if ((await membership.claim(key, { owner: id, epoch }, present?.revision ?? 0)) !== undefined) return before;
+    } else if (present === undefined || (await membership.dropClaim(key, present.revision))) return before;
+  }
+  return 0;
 }

@@ -17,7 +17,7 @@ import { closedGate } from './gates.ts';
 import type { GateParts } from './gates.ts';
 import { ACK, settle } from './settle.ts';
 import type { SettleParts, Settlement } from './settle.ts';
-import { cancelOf } from './stop.ts';
+import { cancelOf } from './carry-out.ts';
 import { runSpan, SPANS } from './tracing.ts';
 
 /** What steps take. */

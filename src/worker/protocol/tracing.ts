@@ -1,9 +1,9 @@
-/** The spans of a run: one trace, whichever processes had a hand in it. Names and attributes stand here and nowhere else. */
+/** The spans of a run: one trace across all processes. Names and attributes of spans are defined here only. */
 import type { Span, Tracer } from '../../ports/ambient.ts';
 import type { RunState } from '../../wire/run-state.ts';
 import type { RunKey } from '../../wire/subjects.ts';
 
-/** What spans are called. */
+/** Names of spans. */
 export const SPANS = {
   /** A request was checked and published by service `submit`. */
   submit: 'reentry.submit',
@@ -11,7 +11,7 @@ export const SPANS = {
   intake: 'reentry.intake',
   /** Lane `start`: the pod is made. */
   launch: 'reentry.launch',
-  /** From the pod's launch to the re-entry, in nobody's hands. */
+  /** From the pod's launch to the re-entry: no worker is involved. */
   wait: 'reentry.wait',
   /** Lane `resume`: `triggerReentry`. */
   resume: 'reentry.resume',
@@ -21,12 +21,12 @@ export const SPANS = {
   complete: 'reentry.complete',
 } as const;
 
-/** No endpoint, no spans: what came in goes on. */
+/** Records nothing and passes the trace context on: no endpoint is configured. */
 export const NO_TRACER: Tracer = {
   start: (_name, { parent }) => ({ traceparent: parent, end: () => undefined }),
 };
 
-/** A run as attributes; nothing of its parameters. */
+/** A run's attributes, without its parameters. */
 export function attributesOf({ tenant, runId }: RunKey, state?: RunState): Readonly<Record<string, string | number>> {
   return {
     'reentry.tenant': tenant,
@@ -52,7 +52,7 @@ export function runSpan(
   });
 }
 
-/** `work` inside a span; an error ends it as one. */
+/** Runs `work` inside a span, which ends with it; an error is recorded on the span. */
 export async function within<T>(span: Span, work: () => Promise<T>): Promise<T> {
   try {
     const answer = await work();

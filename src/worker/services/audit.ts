@@ -4,7 +4,7 @@ import type { Problem } from '../../errors.ts';
 import type { Log } from '../../ports/ambient.ts';
 import type { RunKey } from '../../wire/subjects.ts';
 
-/** Longest reason that a cancel may have. @see cancelRequestSchema */
+/** Longest reason of a cancel, as in `cancelRequestSchema`. */
 const MAX_REASON_LENGTH = 500;
 
 /** An entry of the audit log: a request of a client and its outcome. */

@@ -1,0 +1,181 @@
+import { expect, test } from 'vitest';
+import { cancelMarked, deferred, ended, retrying, taken } from '../../src/core/run/state-changes.ts';
+import type { Operator, StepOutcome } from '../../src/operator/operator.ts';
+import type { Delivery } from '../../src/ports/broker.ts';
+import type { RunState } from '../../src/wire/run-state.ts';
+import type { Engine } from '../../src/worker/protocol/engine.ts';
+import { laneHandler } from '../../src/worker/protocol/step.ts';
+import { OwnedRun, store as storeChange } from '../../src/worker/protocol/store.ts';
+import { sharedNatsServer } from '../support/nats-server.ts';
+import { scriptedOperator } from '../support/pod-world.ts';
+import { anEngine, pod, run } from '../support/worker-engine.ts';
+
+const server = sharedNatsServer();
+const OURS = { stream: 'STEPS', seq: 7 };
+
+/** A message of the run, and the delays with which it was requeued. */
+function aDelivery(message: object, deliveries = 1) {
+  const requeued: (number | undefined)[] = [];
+  const delivery: Delivery = {
+    ...{ ...OURS, deliveries, subject: 's', tenantToken: 't', runIdToken: 'r1', publishedAt: Number.MAX_SAFE_INTEGER },
+    data: new TextEncoder().encode(JSON.stringify({ v: 1, ...message })),
+    ack: () => Promise.resolve(),
+    nak: (delayMs) => {
+      requeued.push(delayMs);
+      return Promise.resolve();
+    },
+    abandon: () => undefined,
+  };
+  return { delivery, requeued };
+}
+
+const success = { attempt: 1, step: 1, stateRev: 0, subRev: 0, event: { kind: 'success', at: 1 } };
+
+/** An engine whose operator answers as given, and counts what it meters. */
+async function aWorker(answers: Partial<Pick<Operator<unknown>, 'execute' | 'triggerReentry'>>) {
+  const parts = await anEngine(server.url());
+  const counts: string[] = [];
+  const engine: Engine = {
+    ...parts.engine,
+    operators: new Map([['pod', { ...scriptedOperator(parts.world), ...answers }]]),
+    meter: {
+      ...parts.engine.meter,
+      count: (name: string) => {
+        counts.push(name);
+      },
+    },
+  };
+  const state = async () => (await parts.broker.runs.read(run, { leader: true }))?.value;
+  /** Marks the run as cancelled, as a worker does that is given the cancel while the owner is at work. */
+  const cancelMeanwhile = async () => {
+    const seen = await parts.broker.runs.read(run, { leader: true });
+    if (seen !== undefined)
+      await parts.broker.runs.write(run, { ...cancelMarked(seen.value, 1, 'enough'), op: 'mark' }, seen.revision);
+  };
+  return { ...parts, engine, counts, state, cancelMeanwhile };
+}
+
+test('a change that the table does not allow is a bug, and is not written', async () => {
+  const { engine, broker, queued, waiting, store } = await anEngine(server.url());
+  const seen = { value: queued, revision: await store(queued) };
+  await expect(storeChange(engine, run, seen, { on: 'defer', draft: waiting })).rejects.toMatchObject({
+    code: 'INTERNAL',
+    transient: false,
+  });
+  expect(await broker.runs.read(run)).toMatchObject({ revision: seen.revision, value: { phase: 'Queued' } });
+});
+
+test('an acknowledgement that got lost is no conflict, and the change counts once', async () => {
+  const { engine, broker, counts, queued, store } = await aWorker({});
+  const starting = taken(queued, 'Starting', { ...OURS, by: 'w1' });
+  const seen = { value: starting, revision: await store(starting) };
+  const runs: Engine['broker']['runs'] = {
+    ...broker.runs,
+    write: async (...args) => {
+      await broker.runs.write(...args);
+      return { kind: 'conflict', current: undefined };
+    },
+  };
+  const draft = ended(starting, { state: 'succeeded' }, 1);
+  const stored = await storeChange({ ...engine, broker: { ...broker, runs } }, run, seen, { on: 'end', draft });
+  expect(stored).toMatchObject({ kind: 'stored', seen: { value: { phase: 'Succeeded' } } });
+  expect(counts).toEqual(['runs_completed_total']);
+});
+
+test('a change that yields to a cancel is not written once one was requested; any other is written over it', async () => {
+  const { engine, queued, store, state, cancelMeanwhile } = await aWorker({});
+  const starting = { ...taken(queued, 'Starting', { ...OURS, by: 'w1' }), op: 'taken' };
+  const owned = new OwnedRun(engine, run, { value: starting, revision: await store(starting) });
+  await cancelMeanwhile();
+  const waits = (before: RunState) => deferred(before, { pod, await: { terminal: true } }, { now: 1 });
+  expect(await owned.write({ on: 'defer', next: waits, yieldsToCancel: true })).toBe('cancelled');
+  expect(await state()).toMatchObject({ phase: 'Starting', cancel: { reason: 'enough' } });
+  const ends = (before: RunState) => ended(before, { state: 'succeeded' }, 1);
+  expect(await owned.write({ on: 'end', next: ends, yieldsToCancel: false })).toBe('stored');
+  expect(await state()).toMatchObject({ phase: 'Succeeded' });
+});
+
+test.each<[after: string, outcome: StepOutcome, phase: string, state: object]>([
+  ['a launch', { kind: 'defer', pod, await: { terminal: true } }, 'Deferred', { stopping: { state: 'cancelled' } }],
+  ['a failure', { kind: 'over', outcome: { state: 'failed' } }, 'Deferred', { stopping: { state: 'cancelled' } }],
+  ['a success', { kind: 'over', outcome: { state: 'succeeded' } }, 'Succeeded', { outcome: { state: 'succeeded' } }],
+])(
+  'a cancel that is requested during %s is decided before its result is stored',
+  async (_, outcome, phase, expected) => {
+    const answer = async () => {
+      await worker.cancelMeanwhile();
+      return outcome;
+    };
+    const worker = await aWorker({ triggerReentry: answer });
+    const { engine, broker, waiting, store, state } = worker;
+    await store(waiting);
+    // The pod is there and takes its time to go.
+    const operators = new Map(
+      [...engine.operators].map(([name, operator]) => [
+        name,
+        { ...operator, stop: () => Promise.resolve('stopping' as const) },
+      ]),
+    );
+    await laneHandler({ ...engine, operators }, 'resume')(aDelivery(success).delivery);
+    expect(await state()).toMatchObject({ phase, ...expected });
+    expect(await broker.subscriptions.read(run)).toEqual(
+      phase === 'Deferred'
+        ? expect.objectContaining({ value: expect.objectContaining({ await: { gone: true } }) })
+        : undefined,
+    );
+  },
+);
+
+test('a re-entry that cannot go on now is requeued for as long as it asks: no fault, and the step stays', async () => {
+  const why = { code: 'API_THROTTLED', category: 'infrastructure' as const, summary: 'slow down', evidence: [] };
+  const { engine, counts, waiting, store, state, broker } = await aWorker({
+    triggerReentry: (context) =>
+      Promise.resolve({ kind: 'later', notBefore: context.now() + 2_000, why, infrastructure: true }),
+  });
+  await store(waiting);
+  const { delivery, requeued } = aDelivery(success);
+  await laneHandler(engine, 'resume')(delivery);
+  expect(requeued).toHaveLength(1);
+  expect(requeued[0]).toBeGreaterThan(1_000);
+  expect(requeued[0]).toBeLessThanOrEqual(2_000);
+  expect(await state()).toMatchObject({ phase: 'Resuming', naks: 1, faults: 0, infraFailures: 0, step: 1 });
+  expect(counts).not.toContain('step_faults_total');
+  expect(await broker.subscriptions.read(run)).toBeUndefined();
+});
+
+test('an end counts once, though its announcement fails and a redelivery repeats it', async () => {
+  const { engine, broker, counts, waiting, store, state } = await aWorker({
+    triggerReentry: () => Promise.resolve({ kind: 'over', outcome: { state: 'succeeded' } }),
+  });
+  await store(waiting);
+  const event = (_: unknown, type: string) =>
+    type === 'completed' ? Promise.reject(new Error('killed')) : Promise.resolve();
+  const publish = { ...broker.publish, event };
+  await laneHandler({ ...engine, broker: { ...broker, publish } }, 'resume')(aDelivery(success).delivery);
+  expect(await state()).toMatchObject({ phase: 'Succeeded' });
+  const second = aDelivery(success, 2);
+  await laneHandler(engine, 'resume')(second.delivery);
+  expect(second.requeued).toEqual([]);
+  expect(counts.filter((name) => name === 'runs_completed_total')).toHaveLength(1);
+});
+
+test('an attempt that failed while nothing was cancelled is repeated, and its pod cleaned up before the next one waits', async () => {
+  const { engine, broker, queued, world, store, state } = await aWorker({});
+  const starting = taken(queued, 'Starting', { stream: 'STEPS', seq: 1, by: 'gone' });
+  const again = { userFailures: 1, infraFailures: 0, notBefore: broker.now() + 600_000, untilGone: false };
+  const first = deferred(starting, { pod, await: { terminal: true } }, { now: broker.now() });
+  const retry = retrying(first, { state: 'failed' }, undefined, again);
+  // Stored by this message before its worker died.
+  await store({ ...retry, fence: { ...OURS, epoch: 2, by: 'gone' } });
+  const order: string[] = [];
+  const subscriptions: Engine['broker']['subscriptions'] = {
+    ...broker.subscriptions,
+    put: (...args) => {
+      order.push(`subscription after ${String(world.cleanUps.length)} clean-ups`);
+      return broker.subscriptions.put(...args);
+    },
+  };
+  await laneHandler({ ...engine, broker: { ...broker, subscriptions } }, 'resume')(aDelivery(success, 2).delivery);
+  expect(order).toEqual(['subscription after 1 clean-ups']);
+  expect(await state()).toMatchObject({ phase: 'Queued', attempt: 2 });
+});
