@@ -86,6 +86,33 @@ test('stores what the formatter that a run names makes of a line; one that throw
   expect(lines).toEqual(['<base> ONE', 'bad', '<base> TWO']);
 });
 
+test('stores each line once where another reader stores the whole log meanwhile', async () => {
+  const [local] = TARGETS;
+  if (local === undefined) throw new Error('there is always a local cluster');
+  await using kube = await local.start();
+  await using installation = await anInstallation(nats.url());
+  const { logs: store } = await installation.broker();
+  // More than one chunk of 64 KiB: the first reader has to store while it still has a line in hand.
+  const script = 'for i in $(seq 100); do printf "%04d %01000d\\n" $i 0; done';
+  const { pod: manifest } = await kube.cluster.createPod(await kube.namespace(), kube.pod({ script }));
+  const pod = await kube.until(kube.cluster.project(manifest), ({ phase }) => phase === 'Succeeded');
+  const run = { tenant: 'default', runId: freshName('run') };
+  const source = {
+    ...{ cluster: kube.cluster, pod, container: 'base', run, attempt: 1, store },
+    log: pino({ level: 'silent' }),
+  };
+  let seen = 0;
+  const onLine = async (): Promise<void> => {
+    seen += 1;
+    if (seen === 1) await storeContainerLog(source);
+  };
+  expect(await storeContainerLog({ ...source, onLine })).toMatchObject({ complete: true, gaps: 0 });
+  const { chunks } = await store.read(run, { limit: 100 });
+  const lines = chunks.flatMap(({ text }) => text.trimEnd().split('\n'));
+  const numbers = lines.map((line) => Number(line.split(' ')[1]));
+  expect(numbers).toEqual(Array.from({ length: 100 }, (_, index) => index + 1));
+});
+
 describe('a container that is started again', () => {
   let directory: string;
   let local: Awaited<ReturnType<typeof startLocalCluster>>;
