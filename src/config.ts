@@ -1,5 +1,5 @@
 /**
- * Every setting, once: `natsUrl` here is `REENTRY_NATS_URL` in the environment, `--nats-url` on the command line and
+ * Every setting with its default: `natsUrl` here is `REENTRY_NATS_URL` in the environment, `--nats-url` on the command line and
  * `natsUrl` in the settings file. A flag beats the environment, the environment beats the file, the file beats the default.
  */
 import { distance } from 'fastest-levenshtein';
@@ -12,7 +12,7 @@ import { DEFAULT_ASSET_PREFIX } from './wire/streams.ts';
 import { DEFAULT_NATS_URL, DEFAULT_SUBJECT_ROOT } from './wire/subjects.ts';
 import { DEFAULT_EXECUTOR_QUEUE, DEFAULT_QUEUE, DEFAULT_TENANT, isTokenText, QUEUE_PATTERN } from './wire/tokens.ts';
 
-/** A value that no print, log line or JSON of it shows. */
+/** A value that printing, logging and JSON do not reveal. */
 export class Secret {
   readonly #value: string;
 
@@ -20,7 +20,7 @@ export class Secret {
     this.#value = value;
   }
 
-  /** The value itself, for the one call that needs it. */
+  /** The value, for the call that needs it. */
   reveal(): string {
     return this.#value;
   }
@@ -38,13 +38,13 @@ export class Secret {
   }
 }
 
-/** What the table says of a setting beside its type and default. */
+/** Description of a setting, beside its type and default. */
 export interface SettingFacts {
-  /** One sentence. */
+  /** Shown in help, manual and chart; ends with a full stop. */
   readonly help: string;
-  /** What a value looks like in help, with the unit. */
+  /** Placeholder of the value in help, with its unit. */
   readonly value: string;
-  /** A second, customary environment variable. */
+  /** A second environment variable, used by convention elsewhere. */
   readonly alsoEnv?: string;
 }
 
@@ -92,171 +92,196 @@ const natsUrl = text.refine(
   'must be nats://HOST:PORT (or tls://…), several separated by commas',
 );
 
-/** The table of settings. Units stand in the names. */
+/** The table of settings. Names contain the unit. */
 export const configSchema = z.object({
-  natsUrl: natsUrl
-    .default(DEFAULT_NATS_URL)
-    .register(facts, { help: 'NATS servers to connect to; user and password may stand in it.', value: 'URL[,URL]' }),
-  natsCreds: text
-    .optional()
-    .register(facts, { help: 'NATS credentials file (JWT and seed); read again at each reconnect.', value: 'FILE' }),
-  natsToken: secret
-    .optional()
-    .register(facts, { help: 'NATS token; better in the environment than in a flag.', value: 'TOKEN' }),
+  natsUrl: natsUrl.default(DEFAULT_NATS_URL).register(facts, {
+    help: 'NATS servers to connect to. The URL may contain user and password.',
+    value: 'URL[,URL]',
+  }),
+  natsCreds: text.optional().register(facts, {
+    help: 'NATS credentials file (JWT and NKey seed), read again at each reconnect.',
+    value: 'FILE',
+  }),
+  natsToken: secret.optional().register(facts, {
+    help: 'NATS token. Prefer the environment to the flag, which other users of the machine can read.',
+    value: 'TOKEN',
+  }),
   natsTokenFile: text
     .optional()
-    .register(facts, { help: 'File with a NATS token; read again at each reconnect.', value: 'FILE' }),
-  natsUser: text.optional().register(facts, { help: 'NATS user; its password comes from a file.', value: 'USER' }),
+    .register(facts, { help: 'File with a NATS token, read again at each reconnect.', value: 'FILE' }),
+  natsUser: text
+    .optional()
+    .register(facts, { help: 'NATS user; the password comes from natsPassFile.', value: 'USER' }),
   natsPassFile: text
     .optional()
-    .register(facts, { help: 'File with the password of that user; read again at each reconnect.', value: 'FILE' }),
+    .register(facts, { help: 'File with the password of natsUser, read again at each reconnect.', value: 'FILE' }),
   natsTlsCa: text
     .optional()
-    .register(facts, { help: 'CA certificates the NATS server is checked against; turns TLS on.', value: 'FILE' }),
+    .register(facts, { help: 'CA certificates to verify the NATS server with; requires TLS.', value: 'FILE' }),
   natsTlsCert: text.optional().register(facts, { help: 'Client certificate for NATS.', value: 'FILE' }),
   natsTlsKey: text.optional().register(facts, { help: 'Key of the client certificate for NATS.', value: 'FILE' }),
   natsServer: text.optional().register(facts, {
-    help: 'nats-server program that dev and demo start (else PATH, else the cache).',
+    help: 'nats-server program for dev and demo. Default: from PATH, else from the cache.',
     value: 'FILE',
   }),
   subjectRoot: z
     .string()
     .regex(/^[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*$/, 'must be subject tokens separated by dots')
     .default(DEFAULT_SUBJECT_ROOT)
-    .register(facts, { help: 'Root of all subjects.', value: 'SUBJECT' }),
+    .register(facts, { help: 'First tokens of every subject.', value: 'SUBJECT' }),
   assetPrefix: z
     .string()
     .regex(/^[A-Za-z0-9_-]{1,32}$/, 'must be 1 to 32 letters, digits, _ or -')
     .default(DEFAULT_ASSET_PREFIX)
-    .register(facts, { help: 'Prefix of every stream and bucket.', value: 'PREFIX' }),
+    .register(facts, { help: 'Prefix of the names of streams and buckets.', value: 'PREFIX' }),
   replicas: z
     .preprocess(
       (value) => (typeof value === 'string' && /^\d$/.test(value) ? Number(value) : value),
       z.literal([1, 3, 5]),
     )
     .default(1)
-    .register(facts, { help: 'Copies of each stream and bucket that setup makes.', value: '1|3|5' }),
+    .register(facts, { help: 'Replicas of each stream and bucket that setup creates.', value: '1|3|5' }),
   tenant: text
     .refine(isTokenText, 'must be 1 to 128 characters once encoded as a subject token')
     .default(DEFAULT_TENANT)
-    .register(facts, { help: 'Whose runs: a token of every subject.', value: 'TENANT' }),
+    .register(facts, {
+      help: 'Tenant whose runs a client command works with; a token of its subjects.',
+      value: 'TENANT',
+    }),
   queues: list(z.string().regex(QUEUE_PATTERN, 'a queue is 1 to 32 letters, digits, _ or -'))
     .default([DEFAULT_QUEUE])
-    .register(facts, { help: 'Queues that setup makes and a worker serves.', value: 'QUEUE[,QUEUE]' }),
+    .register(facts, { help: 'Queues of workers: setup creates them, a worker serves them.', value: 'QUEUE[,QUEUE]' }),
   executorQueues: list(z.string().regex(QUEUE_PATTERN, 'a queue is 1 to 32 letters, digits, _ or -'))
     .default([DEFAULT_EXECUTOR_QUEUE])
-    .register(facts, { help: 'Queues that setup makes for executors and an executor serves.', value: 'QUEUE[,QUEUE]' }),
+    .register(facts, {
+      help: 'Queues of executors: setup creates them, an executor serves them.',
+      value: 'QUEUE[,QUEUE]',
+    }),
   installation: z
     .string()
     .regex(/^[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$/, 'must be a Kubernetes label value')
     .default('default')
-    .register(facts, { help: 'Id of this reentry installation, on every pod; unique per cluster.', value: 'ID' }),
+    .register(facts, {
+      help: 'Name of this installation, a label of every pod it creates. Unique per cluster.',
+      value: 'ID',
+    }),
   connections: text.optional().register(facts, {
-    help: 'YAML or JSON file of named clusters: name → kubeconfig, context, inCluster, namespace, xcomSidecar {image, resources, securityContext}.',
+    help: 'YAML or JSON file of clusters by name, each with kubeconfig, context, inCluster, namespace, xcomSidecar {image, resources, securityContext}.',
     value: 'FILE',
   }),
   kubeconfig: text.optional().register(facts, {
-    help: 'Kubeconfig of connection "default" when no connections file is given.',
+    help: 'Kubeconfig of the connection "default", where no connections file is given.',
     value: 'FILE',
     alsoEnv: 'KUBECONFIG',
   }),
   context: text
     .optional()
-    .register(facts, { help: 'Context of that kubeconfig (else its current one).', value: 'CONTEXT' }),
+    .register(facts, { help: 'Context of that kubeconfig. Default: its current context.', value: 'CONTEXT' }),
   namespaces: list(z.string().regex(/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/, 'must be a Kubernetes namespace name'))
     .optional()
     .register(facts, {
-      help: 'Kubernetes namespaces to watch and launch in (else all).',
+      help: 'Kubernetes namespaces to watch and to create pods in. Default: all.',
       value: 'NAMESPACE[,NAMESPACE]',
     }),
   podSecurity: z
     .enum(['baseline', 'restricted'])
     .default('baseline')
-    .register(facts, { help: 'Pod Security level that requests are held to.', value: 'LEVEL' }),
+    .register(facts, { help: 'Pod Security Standard that every pod must meet.', value: 'LEVEL' }),
   policy: text.optional().register(facts, {
-    help: 'YAML or JSON file of what each tenant may run (else all that podSecurity allows); read again when it changes.',
+    help: 'YAML or JSON file with what each tenant may run, read again when it changes. Default: everything that podSecurity allows.',
     value: 'FILE',
   }),
   templateFolder: text
     .optional()
-    .register(facts, { help: 'Folder that podTemplateFile names files in.', value: 'FOLDER' }),
+    .register(facts, { help: 'Folder of the pod templates that podTemplateFile names.', value: 'FOLDER' }),
   operators: list(text).optional().register(facts, {
-    help: 'Modules whose exports are operators of your own, made by defineOperator.',
+    help: 'Modules that export your own operators, made by defineOperator.',
     value: 'FILE[,FILE]',
   }),
   callbacks: list(text).optional().register(facts, {
-    help: 'Modules with pod callbacks, which requests name by their exports.',
+    help: 'Modules that export pod callbacks; requests name them by export.',
     value: 'FILE[,FILE]',
   }),
   keepPodSeconds: integer(0, 366 * 24 * 3600)
     .default(24 * 3600)
     .register(facts, {
-      help: 'How long a pod that was to be kept stays after its end; then a worker deletes it.',
+      help: 'How long a retained pod is kept after its end; then a worker deletes it.',
       value: 'SECONDS',
     }),
   intakeCredits: integer(1, 10_000)
     .default(256)
-    .register(facts, { help: 'Run requests a worker takes in at once.', value: 'N' }),
-  startCredits: integer(1, 10_000).default(64).register(facts, { help: 'Pods a worker launches at once.', value: 'N' }),
-  resumeCredits: integer(1, 10_000).default(64).register(facts, { help: 'Runs a worker resumes at once.', value: 'N' }),
+    .register(facts, { help: 'Run requests that a worker accepts concurrently.', value: 'N' }),
+  startCredits: integer(1, 10_000)
+    .default(64)
+    .register(facts, { help: 'Pods that a worker launches concurrently.', value: 'N' }),
+  resumeCredits: integer(1, 10_000)
+    .default(64)
+    .register(facts, { help: 'Runs that a worker resumes concurrently.', value: 'N' }),
   ctlCredits: integer(1, 10_000)
     .default(64)
-    .register(facts, { help: 'Cancels and orphans a worker treats at once.', value: 'N' }),
+    .register(facts, { help: 'Cancels and orphaned pods that a worker handles concurrently.', value: 'N' }),
   minLoggingEveryMs: integer(5_000, 3_600_000).default(5_000).register(facts, {
-    help: 'Shortest logging interval a triggerer keeps to; shorter ones are stretched to it, and counted.',
+    help: 'Shortest logging interval. Shorter ones in requests are stretched to it and counted in a metric.',
     value: 'MS',
   }),
   executorParallelism: integer(1, 1_000_000).default(32).register(facts, {
-    help: 'Slots of an executor queue: its live pods at a time, over all executors together.',
+    help: 'Slots of an executor queue: most live pods at a time, over all of its executors.',
     value: 'N',
   }),
   executorLaunchConcurrency: integer(1, 1_000).default(64).register(facts, {
-    help: 'Most pods an executor creates at a time; how many it really does follows the API server.',
+    help: 'Most pod creations that an executor has in flight; the actual limit adapts to the API server.',
     value: 'N',
   }),
   executorPodTemplateFile: text.optional().register(facts, {
-    help: 'Pod that every command run starts from, as YAML; a request may name another one of the template folder.',
+    help: 'YAML file with the pod that command runs are based on; a request may name another one of templateFolder.',
     value: 'FILE',
   }),
   executorImage: text
     .optional()
-    .register(facts, { help: 'Image of command runs that name none (else the template’s).', value: 'IMAGE' }),
+    .register(facts, { help: 'Image of command runs that name none. Default: that of the template.', value: 'IMAGE' }),
   executorNamespace: z
     .string()
     .regex(/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/, 'must be a Kubernetes namespace name')
     .optional()
-    .register(facts, { help: 'Namespace of pods of command runs (else the connection’s).', value: 'NAMESPACE' }),
+    .register(facts, {
+      help: 'Namespace of the pods of command runs. Default: that of the connection.',
+      value: 'NAMESPACE',
+    }),
   executorDeleteWorkerPods: flag
     .default(true)
-    .register(facts, { help: 'Delete pods of command runs once they are accounted for.', value: 'true|false' }),
-  executorDeleteWorkerPodsOnFailure: flag
-    .default(false)
-    .register(facts, { help: 'The same for pods that failed; otherwise they are kept, marked.', value: 'true|false' }),
+    .register(facts, { help: 'Delete pods of command runs after the run has ended.', value: 'true|false' }),
+  executorDeleteWorkerPodsOnFailure: flag.default(false).register(facts, {
+    help: 'Delete also those that failed; otherwise they are retained, with a label.',
+    value: 'true|false',
+  }),
   executorPublishRetries: integer(-1, 1_000_000).default(-1).register(facts, {
-    help: 'How often the launch of an attempt is put off for quota, throttling or a failing API server; -1: without end.',
+    help: 'How often an attempt’s launch is postponed because of quota, throttling or a failing API server; -1: no limit.',
     value: 'N',
   }),
   executorQueuedTimeoutSeconds: integer(1, 31_622_400).default(600).register(facts, {
-    help: 'Time a pod of a command run gets to start before it is replaced.',
+    help: 'How long a pod of a command run may take to start before it is replaced.',
     value: 'SECONDS',
   }),
   executorQueuedRetries: integer(0, 100).default(2).register(facts, {
-    help: 'How often a pod that did not start in time is replaced without spending a retry of the run.',
+    help: 'How often a pod that did not start in time is replaced without using a retry of the run.',
     value: 'N',
   }),
   concurrencyLimits: limits.default({}).register(facts, {
-    help: 'How many runs of one tenant with the same concurrencyKey run at once (* is all others, 1 where absent).',
+    help: 'Most runs of one tenant with the same concurrencyKey at a time; * stands for all other keys. A key without a limit has 1.',
     value: '[TENANT/]KEY=N[,…]',
   }),
   drainSeconds: integer(0, 3600).default(25).register(facts, {
-    help: 'Time a role gets to finish what it has begun once it is asked to stop.',
+    help: 'How long a role may take, once asked to stop, to finish the work in progress.',
     value: 'SECONDS',
   }),
   storageBytes: integer(64 * 1024 ** 2, Number.MAX_SAFE_INTEGER)
     .default(10 * 1024 ** 3)
-    .register(facts, { help: 'Storage of all streams together that setup plans with.', value: 'BYTES' }),
+    .register(facts, {
+      help: 'Storage of all streams and buckets together; setup sets their limits from it.',
+      value: 'BYTES',
+    }),
   runRetentionDays: integer(1, 366).default(7).register(facts, {
-    help: 'How long runs, requests, events and results are kept; idempotency lasts as long.',
+    help: 'How long ended runs, requests, events and results are kept, and run ids stay idempotent.',
     value: 'DAYS',
   }),
   logRetentionDays: integer(1, 366)
@@ -264,30 +289,30 @@ export const configSchema = z.object({
     .register(facts, { help: 'How long log chunks are kept.', value: 'DAYS' }),
   httpPort: integer(0, 65_535)
     .default(8080)
-    .register(facts, { help: 'Port of /healthz, /readyz and /metrics of a role; 0 takes a free one.', value: 'PORT' }),
-  httpHost: text.default('0.0.0.0').register(facts, { help: 'Address that port is opened on.', value: 'ADDRESS' }),
+    .register(facts, { help: 'Port of a role’s /healthz, /readyz and /metrics; 0: any free port.', value: 'PORT' }),
+  httpHost: text.default('0.0.0.0').register(facts, { help: 'Address that the port is opened on.', value: 'ADDRESS' }),
   logLevel: z
     .enum(['debug', 'info', 'warn', 'error', 'silent'])
     .default('info')
-    .register(facts, { help: 'Least important log line written.', value: 'LEVEL' }),
+    .register(facts, { help: 'Least severe level that is logged.', value: 'LEVEL' }),
   logFormat: z
     .enum(['auto', 'json', 'pretty'])
     .default('auto')
-    .register(facts, { help: 'Log lines as JSON or for people; auto: for people on a terminal.', value: 'FORMAT' }),
+    .register(facts, { help: 'Format of log lines; auto: pretty on a terminal, else JSON.', value: 'FORMAT' }),
   otelEndpoint: z
     .url({ protocol: /^https?$/, error: 'must be http://HOST:PORT' })
     .optional()
     .register(facts, {
-      help: 'OTLP/HTTP collector that traces are sent to (/v1/traces is added); off where absent.',
+      help: 'OTLP/HTTP collector for traces; /v1/traces is added. Default: no traces.',
       value: 'URL',
       alsoEnv: 'OTEL_EXPORTER_OTLP_ENDPOINT',
     }),
   cacheFolder: text
     .optional()
-    .register(facts, { help: 'Where dev keeps its installations (else the user cache).', value: 'FOLDER' }),
+    .register(facts, { help: 'Folder where dev keeps its installations. Default: the user’s cache.', value: 'FOLDER' }),
 });
 
-/** All settings of one process, checked and frozen. */
+/** All settings of one process, validated and frozen. */
 export type Config = Readonly<z.infer<typeof configSchema>>;
 export type SettingName = keyof Config;
 
@@ -321,7 +346,7 @@ function listed(value: unknown): string {
   return Array.isArray(value) ? value.join(',') : JSON.stringify(value);
 }
 
-/** Variables of the environment that are ours and no settings: the settings file. */
+/** Environment variable with the path of the settings file; not a setting itself. */
 export const CONFIG_FILE_ENV = 'REENTRY_CONFIG';
 
 /** Where settings come from; `file` is the parsed settings file. Flags are keyed by setting name. */
@@ -329,13 +354,13 @@ export interface ConfigSources {
   readonly flags?: Readonly<Record<string, unknown>>;
   readonly env?: Readonly<Record<string, string | undefined>>;
   readonly file?: { readonly name: string; readonly content: unknown };
-  /** What the surroundings know better than the table, e.g. the running dev installation's broker. Below all others. */
+  /** Discovered values, such as the broker of a running `reentry dev`. Overridden by all other sources. */
   readonly found?: Partial<Readonly<Record<SettingName, string>>>;
 }
 
 /**
- * Checks all settings together. Pure: nothing is read but the arguments.
- * @throws ReentryError CONFIG_INVALID with every problem, each under the name the user wrote
+ * Validates all settings together. Pure.
+ * @throws ReentryError CONFIG_INVALID with every problem, each under the name that the user wrote
  */
 export function parseConfig(sources: ConfigSources): Config {
   const problems: Problem[] = [];
@@ -346,7 +371,7 @@ export function parseConfig(sources: ConfigSources): Config {
   const known = SETTINGS.map((setting) => setting.env);
   for (const key of Object.keys(env)) {
     if (!key.startsWith('REENTRY_') || key === CONFIG_FILE_ENV || known.includes(key)) continue;
-    // Others may name variables so too (Kubernetes does, after a Service): only a slip of the finger is refused.
+    // Others use the prefix too (Kubernetes sets such variables for a Service named reentry), so only near misses are rejected.
     const slip = known.find((name) => distance(key, name) <= 2);
     if (slip !== undefined) problems.push({ path: key, message: unknown('setting', key, known) });
   }
@@ -364,7 +389,7 @@ export function parseConfig(sources: ConfigSources): Config {
   }
   for (const [one, other] of TOGETHER)
     if (chosen[one] !== undefined && chosen[other] === undefined)
-      problems.push({ path: origin[one] ?? one, message: `needs ${nameOf(other)} beside it` });
+      problems.push({ path: origin[one] ?? one, message: `requires ${nameOf(other)} as well` });
   const parsed = configSchema.safeParse(chosen);
   for (const issue of parsed.error?.issues ?? []) {
     const name = names.find((candidate) => candidate === issue.path[0]);
@@ -372,7 +397,7 @@ export function parseConfig(sources: ConfigSources): Config {
   }
   if (!parsed.success || problems.length > 0) {
     const lines = problems.map(({ path, message }) => `  ${path}: ${message}`);
-    throw new ReentryError('CONFIG_INVALID', `the settings are not right:\n${lines.join('\n')}`, {
+    throw new ReentryError('CONFIG_INVALID', `invalid settings:\n${lines.join('\n')}`, {
       transient: false,
       problems,
     });
@@ -380,7 +405,7 @@ export function parseConfig(sources: ConfigSources): Config {
   return Object.freeze(parsed.data);
 }
 
-/** Settings that mean nothing without the other. */
+/** Settings that require another one. */
 const TOGETHER: readonly (readonly [SettingName, SettingName])[] = [
   ['natsTlsCert', 'natsTlsKey'],
   ['natsTlsKey', 'natsTlsCert'],
@@ -388,7 +413,7 @@ const TOGETHER: readonly (readonly [SettingName, SettingName])[] = [
 
 const nameOf = (name: SettingName): string => SETTINGS.find((setting) => setting.name === name)?.env ?? name;
 
-/** What is wrong, and where in a value of several parts. */
+/** The message of an issue, with its position in a value of several parts. */
 function withinValue({ path: [, part], message }: z.core.$ZodIssue): string {
   if (part === undefined) return message;
   return `${typeof part === 'number' ? `part ${String(part + 1)}` : String(part)}: ${message}`;
@@ -416,39 +441,39 @@ function fileSettings(file: ConfigSources['file'], problems: Problem[]): Readonl
   return content.data;
 }
 
-/** YAML or JSON text as a value. @throws ReentryError CONFIG_INVALID naming the file and the place */
+/** Parses YAML or JSON. @throws ReentryError CONFIG_INVALID naming the file and position */
 export function parseYamlFile(name: string, content: string): unknown {
   try {
     const value: unknown = parseYaml(content);
     return value;
   } catch (cause) {
     const why = cause instanceof Error ? (cause.message.split('\n')[0] ?? '') : String(cause);
-    throw new ReentryError('CONFIG_INVALID', `${name} is neither YAML nor JSON: ${why}`, { transient: false, cause });
+    throw new ReentryError('CONFIG_INVALID', `${name} is not valid YAML or JSON: ${why}`, { transient: false, cause });
   }
 }
 
 const connectionSchema = z.strictObject({
   kubeconfig: text.optional().describe('kubeconfig file'),
-  context: text.optional().describe('context of it; its current one where absent'),
-  inCluster: z.boolean().optional().describe("the pod's own service account"),
+  context: text.optional().describe('context of the kubeconfig; default: its current context'),
+  inCluster: z.boolean().optional().describe('use the service account of the pod that this process runs in'),
   namespace: text.optional().describe('namespace of pods that name none'),
   xcomSidecar: z
     .strictObject({
-      image: text.optional().describe('image of the sidecar; it needs sh, cat, wc and tr'),
+      image: text.optional().describe('image of the sidecar; it must contain sh, cat, wc and tr'),
       resources: z
         .record(z.string(), z.json())
         .optional()
-        .describe('its requests and limits, replacing the default ones'),
-      securityContext: z.record(z.string(), z.json()).optional().describe('its security context'),
+        .describe('requests and limits of the sidecar; replace the default ones'),
+      securityContext: z.record(z.string(), z.json()).optional().describe('security context of the sidecar'),
     })
     .optional()
-    .describe('how pods of this cluster carry results'),
+    .describe('sidecar that carries results of pods of this cluster'),
 });
-/** One named cluster of the connections file. */
+/** One cluster of the connections file. */
 export type ConnectionSettings = z.infer<typeof connectionSchema>;
 
 /**
- * The named clusters of a connections file.
+ * Parses a connections file: clusters by name.
  * @throws ReentryError CONFIG_INVALID with every problem
  */
 export function parseConnections(name: string, content: string): Readonly<Record<string, ConnectionSettings>> {
@@ -461,11 +486,11 @@ export function parseConnections(name: string, content: string): Readonly<Record
     return { path, message: issue.keys.map((key) => `${key}: ${unknown('field', key, known)}`).join('; ') };
   });
   const lines = problems.map(({ path, message }) => `  ${path}: ${message}`);
-  throw new ReentryError('CONFIG_INVALID', `the connections are not right:\n${lines.join('\n')}`, {
+  throw new ReentryError('CONFIG_INVALID', `invalid connections file:\n${lines.join('\n')}`, {
     transient: false,
     problems,
   });
 }
 
-/** The settings of a process that is given none. */
+/** The settings of a process that is given none: the defaults. */
 export const DEFAULT_CONFIG: Config = parseConfig({});

@@ -1,4 +1,4 @@
-/** Stable code of every error this package throws; callers switch on it. */
+/** Stable codes of the errors that this package throws. */
 export type ErrorCode =
   | 'CONFIG_INVALID'
   | 'DRAIN_OVERDUE'
@@ -20,13 +20,13 @@ export type ErrorCode =
   | 'TIMEOUT'
   | 'INTERNAL';
 
-/** One thing that is wrong with an input: where (`params.image`, `$` for the whole) and what. */
+/** One problem of an input: its path (`params.image`; `$` for the whole) and a message. */
 export interface Problem {
   readonly path: string;
   readonly message: string;
 }
 
-/** An error we expect to meet. `transient` says whether trying again can help. */
+/** An expected error. `transient`: a retry can succeed. */
 export class ReentryError extends Error {
   override readonly name: string = 'ReentryError';
   readonly code: ErrorCode;
@@ -45,10 +45,10 @@ export class ReentryError extends Error {
   }
 }
 
-/** What the Kubernetes API's refusal means for the caller; the table that decides stands in `kubernetes/errors.ts`. */
+/** What a refusal of the Kubernetes API means for the caller. `kubernetes/errors.ts` decides it. */
 export type KubernetesFault =
-  | 'invalid' // 400, 422, 413, admission denied: the request is wrong
-  | 'forbidden' // RBAC or Pod Security: a person must act
+  | 'invalid' // 400, 422, 413, denied by an admission webhook: the request is wrong
+  | 'forbidden' // RBAC or Pod Security: someone must change a permission
   | 'unauthorized'
   | 'notFound'
   | 'alreadyExists'
@@ -59,7 +59,7 @@ export type KubernetesFault =
   | 'unavailable' // 5xx, refused, reset before sending
   | 'unknownOutcome'; // time-out or reset after a write was sent
 
-/** A refusal of the Kubernetes API, classified once in the adapter. */
+/** A refusal of the Kubernetes API, classified by the adapter. */
 export class KubernetesError extends ReentryError {
   override readonly name = 'KubernetesError';
   readonly fault: KubernetesFault;

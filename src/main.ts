@@ -1,4 +1,4 @@
-/** The program behind `cli.ts`: picks a command, turns signals and errors into exit codes. */
+/** The program behind `cli.ts`: runs a command, turns signals and errors into exit codes. */
 import { readFileSync } from 'node:fs';
 import { CommanderError } from 'commander';
 import { ReplaySubject } from 'rxjs';
@@ -14,7 +14,7 @@ const stop$ = new ReplaySubject<string>(1);
 let asked = false;
 
 function onSignal(signal: string): void {
-  // The first signal ends what waits and drains what works; whoever asks twice does not want to wait.
+  // The first signal ends a command that waits and drains a role; the second exits at once.
   if (asked) process.exit(signalCode(signal));
   asked = true;
   stop$.next(signal);
@@ -33,7 +33,7 @@ async function readStdin(): Promise<string> {
   return text;
 }
 
-/** What went wrong, as text and exit code. */
+/** Text and exit code for an error. */
 function failure(error: unknown): { readonly text: string; readonly code: ExitCode } {
   if (error instanceof CommanderError)
     return { text: '', code: error.exitCode === 0 ? EXIT_CODES.ok : EXIT_CODES.usage };
@@ -43,19 +43,19 @@ function failure(error: unknown): { readonly text: string; readonly code: ExitCo
     return { text: `reentry: ${error.message}${lines.join('')}`, code: ERROR_CODES[error.code] };
   }
   const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
-  return { text: `reentry: this should not have happened: ${text}`, code: EXIT_CODES.failed };
+  return { text: `reentry: internal error: ${text}`, code: EXIT_CODES.failed };
 }
 
-/** What only the entry knows: the environment, and which file it is. */
+/** What only the entry file knows. */
 export interface Entry {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** The user's cache folder of this machine. */
   readonly userCache: string;
-  /** Path of the program's file, to start another process of it. */
+  /** Path of the entry file, to start further processes. */
   readonly entry: string;
 }
 
-/** Runs the command that the arguments name, and ends the process with its exit code. */
+/** Runs the command in the process's arguments, then exits with its code. */
 export async function main({ env, userCache, entry }: Entry): Promise<never> {
   const shell: Shell = {
     out: (text) => {
@@ -74,7 +74,7 @@ export async function main({ env, userCache, entry }: Entry): Promise<never> {
     userCache,
     stdin: readStdin,
     stop$: stop$.asObservable(),
-    // With the flags of this one, as the memory of a role depends on them.
+    // With this process's flags: a role's memory depends on them.
     self: [process.execPath, ...process.execArgv, entry],
     version: version(),
   };
@@ -82,7 +82,7 @@ export async function main({ env, userCache, entry }: Entry): Promise<never> {
   process.on('SIGINT', onSignal);
   process.on('SIGTERM', onSignal);
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    // `reentry logs RUN | head`: the reader has seen enough.
+    // `reentry logs RUN | head` closes the pipe.
     if (error.code === 'EPIPE') process.exit(EXIT_CODES.ok);
     throw error;
   });
@@ -98,7 +98,7 @@ export async function main({ env, userCache, entry }: Entry): Promise<never> {
   }
   process.off('SIGINT', onSignal);
   process.off('SIGTERM', onSignal);
-  // Everything is said and closed; what a library's timer still waits for is not worth the user's seconds.
+  // All output is written and all resources are closed: do not wait for timers of libraries.
   for (const stream of [process.stdout, process.stderr]) await new Promise((resolve) => stream.write('', resolve));
   process.exit();
 }

@@ -75,7 +75,7 @@ function everyLabelling(labels: Metric['labels']): readonly Readonly<Record<stri
   );
 }
 
-/** Fields that never reach a log, wherever they stand. */
+/** Fields that are never logged, down to the third level. */
 const REDACTED = [
   ...['password', 'pass', 'secret', 'token', 'creds', 'nkey', 'env', 'envVars', 'authorization', 'Authorization'],
 ].flatMap((name) => [name, `*.${name}`, `*.*.${name}`]);
@@ -84,18 +84,18 @@ const REDACTED = [
 export type LogDestination = DestinationStream & { readonly isTTY?: boolean };
 
 /**
- * The process's log, on stderr: stdout belongs to answers. JSON, or for people where stderr is a terminal.
- * Every line carries `role`; lines about a run carry `tenant` and `runId` (given by whoever logs, through `child`).
+ * The process's log, on stderr; stdout is for answers. JSON, or a readable format where stderr is a terminal.
+ * Every line has `role`; lines about a run have `tenant` and `runId`.
  */
 export function openLog(
   settings: Pick<Config, 'logLevel' | 'logFormat'>,
   role: string,
   destination: LogDestination,
 ): Log {
-  const forPeople = settings.logFormat === 'pretty' || (settings.logFormat === 'auto' && destination.isTTY === true);
+  const readable = settings.logFormat === 'pretty' || (settings.logFormat === 'auto' && destination.isTTY === true);
   const logger = pino(
     { level: settings.logLevel, base: { role }, redact: { paths: REDACTED, censor: '[redacted]' } },
-    forPeople
+    readable
       ? pinoPretty({
           destination: writable(destination),
           ignore: 'pid,hostname',
@@ -107,7 +107,7 @@ export function openLog(
   return asLog(logger);
 }
 
-/** The destination as the stream that the formatter asks for. */
+/** The destination as the stream that the formatter requires. */
 function writable(destination: DestinationStream): Writable {
   return new Writable({
     decodeStrings: false,

@@ -1,4 +1,4 @@
-/** OpenTelemetry, loaded only where an endpoint is set: spans go out by OTLP over HTTP. */
+/** OpenTelemetry spans over OTLP/HTTP. Loaded only where an endpoint is set. */
 import { ROOT_CONTEXT, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api';
 import type { Context } from '@opentelemetry/api';
 import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-http';
@@ -6,21 +6,21 @@ import { defaultResource, resourceFromAttributes } from '@opentelemetry/resource
 import { BatchSpanProcessor, TracerProvider } from '@opentelemetry/sdk-trace';
 import type { Tracer } from './ports/ambient.ts';
 
-/** How long a span may wait for others to go out with. */
+/** Interval between exports. */
 const EXPORT_EVERY_MS = 1_000;
-/** A collector that does not answer costs at most this at the end of a process. */
+/** Longest wait for the collector at the end of a process. */
 const FLUSH_WITHIN_MS = 3_000;
 
 /** Where the spans of a process go. */
 export interface TracingOptions {
-  /** Base URL of an OTLP/HTTP collector, as OTEL_EXPORTER_OTLP_ENDPOINT has it; `/v1/traces` is added. */
+  /** Base URL of an OTLP/HTTP collector, as in OTEL_EXPORTER_OTLP_ENDPOINT; `/v1/traces` is appended. */
   readonly endpoint: string;
   readonly role: string;
   /** The process's id. */
   readonly id: string;
 }
 
-/** A tracer of this process; disposing it sends what is left. Spans over the queue's limit are dropped, never waited for. */
+/** A tracer of this process; disposing it flushes. Spans beyond the queue's limit are dropped. */
 export function openTracer({ endpoint, role, id }: TracingOptions): Tracer & AsyncDisposable {
   const exporter = new OTLPTraceExporter({ url: `${endpoint.replace(/\/+$/, '')}/v1/traces` });
   const provider = new TracerProvider({
@@ -56,14 +56,14 @@ export function openTracer({ endpoint, role, id }: TracingOptions): Tracer & Asy
       const late = new Promise<void>((resolve) => {
         timer = setTimeout(resolve, FLUSH_WITHIN_MS);
       });
-      // What the collector did not take is lost, as traces are: no work depends on it.
+      // Spans that the collector did not accept are lost; no work depends on them.
       await Promise.race([provider.shutdown().catch(() => undefined), late]);
       clearTimeout(timer);
     },
   };
 }
 
-/** The caller's span as a context. */
+/** A W3C traceparent as a context. */
 function contextOf(parent: string | undefined): Context {
   const [, traceId, spanId, flags] = (parent ?? '').split('-');
   if (traceId === undefined || spanId === undefined || flags === undefined) return ROOT_CONTEXT;

@@ -1,4 +1,4 @@
-/** Many runs from one file: read, asked for with progress, waited for. */
+/** Many runs from one file: read, submitted with progress, waited for. */
 import { finalize, from, lastValueFrom, mergeMap, takeUntil, tap } from 'rxjs';
 import { parseAllDocuments } from 'yaml';
 import { z } from 'zod';
@@ -6,22 +6,22 @@ import type { Client, RunSubmission } from '../client/index.ts';
 import { ReentryError } from '../errors.ts';
 import type { Problem } from '../errors.ts';
 import type { FinalState } from '../wire/outcome.ts';
-import { EXIT_CODES, FATE_CODES } from './exit-codes.ts';
+import { EXIT_CODES, FINAL_STATE_CODES } from './exit-codes.ts';
 import type { ExitCode } from './exit-codes.ts';
 import { paintFor, state } from './paint.ts';
 import { checkedRequest } from './request.ts';
 import type { Invocation, Shell } from './shell.ts';
 
-/** Runs waited for at a time: each costs a subscription. */
+/** Runs waited for at a time; each costs a NATS subscription. */
 const WAITING_AT_ONCE = 64;
-/** Problems shown of a file. */
+/** Maximum problems reported for a file. */
 const MAX_PROBLEMS = 20;
 
 const addressSchema = z.looseObject({ runId: z.string().optional(), queue: z.string().optional() });
 
 /**
- * The runs of a file: JSON Lines, YAML documents, or one list; each a request with, beside its fields, `runId` and `queue`.
- * @throws ReentryError INVALID_REQUEST with every problem, each under the number of its run
+ * Reads the runs of a file: JSON Lines, YAML documents, or one list; each a request, with `runId` and `queue` among its fields.
+ * @throws ReentryError INVALID_REQUEST with the problems, each with the number of its run
  */
 export function submissionsIn(name: string, text: string): readonly RunSubmission[] {
   const problems: Problem[] = [];
@@ -47,7 +47,7 @@ export function submissionsIn(name: string, text: string): readonly RunSubmissio
     ];
   });
   if (problems.length > 0)
-    throw new ReentryError('INVALID_REQUEST', `${name} is not right (nothing was asked for):`, {
+    throw new ReentryError('INVALID_REQUEST', `invalid requests in ${name}; nothing was submitted:`, {
       transient: false,
       problems: problems.slice(0, MAX_PROBLEMS),
     });
@@ -77,10 +77,10 @@ function entriesOf(name: string, text: string): readonly unknown[] {
 
 function unreadable(where: string, cause: unknown): ReentryError {
   const why = cause instanceof Error ? (cause.message.split('\n')[0] ?? '') : String(cause);
-  return new ReentryError('INVALID_REQUEST', `${where} is neither JSON nor YAML: ${why}`, { transient: false, cause });
+  return new ReentryError('INVALID_REQUEST', `${where} is not valid JSON or YAML: ${why}`, { transient: false, cause });
 }
 
-/** Asks for all of them; with `wait` stays until all are over. Run ids (or JSON lines) on stdout, progress and refusals on stderr. */
+/** Submits all runs; with `wait`, waits until all have ended. Run ids (or JSON lines) go to stdout, progress and rejections to stderr. */
 export async function submitBatch(
   { shell, json }: Invocation,
   client: Client,
@@ -89,27 +89,29 @@ export async function submitBatch(
 ): Promise<ExitCode> {
   const progress = progressOn(shell, json);
   const runIds: string[] = [];
-  const count = { taken: 0, known: 0, refused: 0 };
+  const count = { accepted: 0, known: 0, rejected: 0 };
   for await (const answer of client.submitAll(submissions, { checked: check })) {
     const line = answer.index + 1;
     if ('error' in answer) {
-      count.refused += 1;
+      count.rejected += 1;
       const { code, message, problems } = answer.error;
       if (json) shell.out(JSON.stringify({ run: line, error: { code, message, problems } }));
-      else progress.say(`run ${String(line)} refused: ${message}`);
+      else progress.print(`run ${String(line)} rejected: ${message}`);
     } else {
-      count[answer.receipt.duplicate ? 'known' : 'taken'] += 1;
+      count[answer.receipt.duplicate ? 'known' : 'accepted'] += 1;
       runIds.push(answer.receipt.runId);
       shell.out(json ? JSON.stringify({ run: line, ...answer.receipt }) : answer.receipt.runId);
     }
-    progress.show(`asked for ${String(runIds.length + count.refused)} of ${String(submissions.length)}`);
+    progress.show(`submitted ${String(runIds.length + count.rejected)} of ${String(submissions.length)}`);
   }
-  progress.say(`${String(count.taken)} taken, ${String(count.known)} known before, ${String(count.refused)} refused`);
-  const fates = wait ? await waitForAll(shell, client, runIds, progress) : {};
-  if (count.refused > 0) return EXIT_CODES.usage;
-  if (wait && Object.values(fates).reduce((sum, n) => sum + n, 0) < runIds.length) return EXIT_CODES.unreachable;
-  const worst = (['failed', 'cancelled', 'skipped'] as const).find((fate) => (fates[fate] ?? 0) > 0);
-  return worst === undefined ? EXIT_CODES.ok : FATE_CODES[worst];
+  progress.print(
+    `${String(count.accepted)} accepted, ${String(count.known)} already known, ${String(count.rejected)} rejected`,
+  );
+  const states = wait ? await waitForAll(shell, client, runIds, progress) : {};
+  if (count.rejected > 0) return EXIT_CODES.usage;
+  if (wait && Object.values(states).reduce((sum, n) => sum + n, 0) < runIds.length) return EXIT_CODES.unreachable;
+  const worst = (['failed', 'cancelled', 'skipped'] as const).find((final) => (states[final] ?? 0) > 0);
+  return worst === undefined ? EXIT_CODES.ok : FINAL_STATE_CODES[worst];
 }
 
 async function waitForAll(
@@ -119,47 +121,47 @@ async function waitForAll(
   progress: Progress,
 ): Promise<Partial<Record<FinalState, number>>> {
   const paint = paintFor(shell.errIsTty && shell.colour);
-  const fates: Partial<Record<FinalState, number>> = {};
-  const told = (): string =>
-    Object.entries(fates)
-      .map(([fate, n]) => `${String(n)} ${state(paint, fate)}`)
+  const states: Partial<Record<FinalState, number>> = {};
+  const totals = (): string =>
+    Object.entries(states)
+      .map(([final, n]) => `${String(n)} ${state(paint, final)}`)
       .join(', ');
   await lastValueFrom(
     from(runIds).pipe(
       mergeMap((runId) => client.waitFor(runId), WAITING_AT_ONCE),
       tap((done) => {
-        fates[done.state] = (fates[done.state] ?? 0) + 1;
-        progress.show(`waiting for ${String(runIds.length)}: ${told()}`);
-        if (done.state === 'failed') progress.say(`${done.runId}: ${done.diagnosis?.summary ?? 'failed'}`);
+        states[done.state] = (states[done.state] ?? 0) + 1;
+        progress.show(`waiting for ${String(runIds.length)}: ${totals()}`);
+        if (done.state === 'failed') progress.print(`${done.runId}: ${done.diagnosis?.summary ?? 'failed'}`);
       }),
       takeUntil(
         shell.stop$.pipe(
           tap(() => {
-            progress.say('no longer waiting; the runs go on');
+            progress.print('no longer waiting; the runs continue');
           }),
         ),
       ),
-      // At the stop itself, after which nothing more is heard of this command.
+      // Also at the stop, after which this command prints nothing more.
       finalize(() => {
-        progress.say(told() === '' ? 'none is over' : told());
+        progress.print(totals() === '' ? 'no run has ended' : totals());
       }),
     ),
     { defaultValue: undefined },
   );
-  return fates;
+  return states;
 }
 
 interface Progress {
-  /** A line that stays. */
-  say(text: string): void;
-  /** What is redrawn on a terminal, and nowhere else. */
+  /** Prints a line. */
+  print(text: string): void;
+  /** Redraws the progress line; only on a terminal. */
   show(text: string): void;
 }
 
 function progressOn(shell: Shell, json: boolean): Progress {
   const redraws = shell.errIsTty && !json;
   return {
-    say: (text) => {
+    print: (text) => {
       if (redraws) shell.stderr.write('\r\u001B[2K');
       if (!json) shell.err(text);
     },

@@ -1,4 +1,4 @@
-/** Workers and triggerers of the demo: processes of their own, so that they can be killed. */
+/** Workers and triggerers of the demo, as child processes so that they can be killed. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
@@ -7,18 +7,18 @@ import { ReentryError } from '../errors.ts';
 import type { Role } from '../process/roles.ts';
 import type { Shell } from './shell.ts';
 
-/** How long a role may take to begin on a slow machine, in milliseconds. */
-const BEGIN_WITHIN_MS = 30_000;
+/** How long a role may take to start on a slow machine. */
+const START_WITHIN_MS = 30_000;
 const KEPT_LINES = 30;
 
-/** One process of a role. Disposing it stops it. */
+/** A child process that runs a role. Disposing it stops it. */
 export interface RoleChild extends AsyncDisposable {
   readonly pid: number;
-  /** Kills it with -9; resolves when it is gone. */
+  /** Sends SIGKILL; resolves when the process has ended. */
   kill(): Promise<void>;
 }
 
-/** Starts a role and waits until it has begun. @throws ReentryError INTERNAL with the end of its log */
+/** Starts a role and waits until it has started. @throws ReentryError INTERNAL with the end of its log */
 export async function startRole(shell: Shell, role: Role, config: Config): Promise<RoleChild> {
   const [program, ...leading] = shell.self;
   const flags = [
@@ -30,7 +30,7 @@ export async function startRole(shell: Shell, role: Role, config: Config): Promi
     ['--log-level', 'info'],
     ['--log-format', 'json'],
   ].flat();
-  // The caller's own installation is none of the demo's business.
+  // The caller's own installation must not affect the demo.
   const env = Object.fromEntries(Object.entries(shell.env).filter(([name]) => !name.startsWith('REENTRY_')));
   const { tied } = await import('../local/tied-command.ts');
   const [command, args] = await tied([program, ...leading, role, ...flags]);
@@ -45,7 +45,7 @@ export async function startRole(shell: Shell, role: Role, config: Config): Promi
         }),
       );
     };
-    const late = setTimeout(fail, BEGIN_WITHIN_MS, 'has not begun');
+    const late = setTimeout(fail, START_WITHIN_MS, 'has not started');
     late.unref();
     createInterface(child.stderr).on('line', (line) => {
       lines.push(line);
@@ -70,6 +70,6 @@ export async function startRole(shell: Shell, role: Role, config: Config): Promi
     await end('SIGKILL');
     throw error;
   }
-  // Its siblings do its work, so the end of the demo need not wait for a drain.
+  // SIGTERM starts a drain; its siblings take over, so disposing need not take long.
   return { pid: child.pid ?? -1, kill: () => end('SIGKILL'), [Symbol.asyncDispose]: () => end('SIGTERM') };
 }

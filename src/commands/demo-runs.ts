@@ -1,4 +1,4 @@
-/** The demo's runs: what each is, and how it must end. */
+/** The runs of the demo, and how each must end. */
 import type { CompletedData } from '../wire/events.ts';
 import type { FinalState } from '../wire/outcome.ts';
 import type { RunRequestInput } from '../wire/run-request.ts';
@@ -10,9 +10,9 @@ export interface DemoRun {
   readonly shows: string;
   readonly request: RunRequestInput;
   readonly state: FinalState;
-  /** What else must be true of its end; a text says what is not. */
+  /** Further condition on its end; returns what is wrong. */
   readonly check?: (done: CompletedData) => string | undefined;
-  /** Lines its log must have. */
+  /** Expected number of log lines. */
   readonly logLines?: number;
 }
 
@@ -22,10 +22,10 @@ const sh = (script: string, params: RunRequestInput['params'] = {}): RunRequestI
 const diagnosed = (code: string) => (done: CompletedData) =>
   done.diagnosis?.code === code ? undefined : `diagnosis ${done.diagnosis?.code ?? 'absent'} instead of ${code}`;
 
-/** How many runs are asked for at once. */
+/** Runs submitted at once. */
 const CROWD = 20;
 
-/** All runs of the demo. The ones named `worker-dies` and `triggerer-dies` are waiting when a process is killed. */
+/** All runs of the demo. `worker-dies` and `triggerer-dies` are waiting when a process is killed. */
 export const DEMO_RUNS: readonly DemoRun[] = [
   {
     runId: 'logs',
@@ -77,7 +77,7 @@ export const DEMO_RUNS: readonly DemoRun[] = [
   },
   {
     runId: 'cancel',
-    shows: 'a cancel: said once the pod is gone',
+    shows: 'a cancel, reported once the pod is gone',
     request: sh('sleep 300', { terminationGracePeriod: 1 }),
     state: 'cancelled',
   },
@@ -96,7 +96,7 @@ export const DEMO_RUNS: readonly DemoRun[] = [
   },
   {
     runId: 'triggerer-dies',
-    shows: 'a triggerer is killed with -9; another watches on',
+    shows: 'a triggerer is killed with -9; another takes over',
     request: sh('sleep 5; echo seen'),
     state: 'succeeded',
     logLines: 1,

@@ -1,4 +1,4 @@
-/** The demo on the screen: lines while it runs, a table at the end. */
+/** Output of the demo: lines while it runs, a table at the end. */
 import Table from 'cli-table3';
 import type { DemoRun } from './demo-runs.ts';
 import { paintFor, span, state } from './paint.ts';
@@ -11,14 +11,14 @@ export interface DemoRow {
   readonly state: string;
   readonly expected: string;
   readonly attempt: number;
-  /** From the pod's end, as the API server tells it, to the run's resumption. */
+  /** From the end of the pod to the resumption of the run. */
   readonly resumeMs: number | undefined;
   readonly message: string;
-  /** What is not as it must be; absent: all is. */
+  /** What differs from the expectation; absent: nothing. */
   readonly wrong: string | undefined;
 }
 
-/** Shows what happens as it happens. */
+/** Shows events as they happen. */
 export interface DemoView {
   event(runId: string, what: string): void;
   note(text: string): void;
@@ -42,7 +42,7 @@ export function demoView(shell: Shell, runs: readonly DemoRun[], json: boolean):
       close: () => undefined,
     };
   }
-  const now = new Map<string, string>(runs.map(({ runId }) => [runId, 'asked for']));
+  const now = new Map<string, string>(runs.map(({ runId }) => [runId, 'submitted']));
   const notes: string[] = [];
   let drawn = 0;
   let timer: NodeJS.Timeout | undefined;
@@ -51,7 +51,7 @@ export function demoView(shell: Shell, runs: readonly DemoRun[], json: boolean):
     const singles = runs.filter(({ runId }) => !isCrowd(runId));
     const crowd = runs.filter(({ runId }) => isCrowd(runId)).map(({ runId }) => now.get(runId) ?? '');
     const dots = crowd.map((what) =>
-      what === 'succeeded' ? paint.green('●') : what === 'asked for' ? paint.dim('·') : paint.cyan('○'),
+      what === 'succeeded' ? paint.green('●') : what === 'submitted' ? paint.dim('·') : paint.cyan('○'),
     );
     return [
       ...singles.map(
@@ -93,7 +93,7 @@ export function demoView(shell: Shell, runs: readonly DemoRun[], json: boolean):
 export function demoTable(shell: Shell, rows: readonly DemoRow[]): string {
   const paint = paintFor(shell.colour);
   const table = new Table({
-    head: ['run', 'state', 'attempt', 'pod end → resumed', 'what it says'],
+    head: ['run', 'state', 'attempt', 'pod end → resumed', 'message'],
     style: { head: [], border: [], compact: true },
   });
   for (const row of rows) {

@@ -23,22 +23,22 @@ import { setUp } from './setup.ts';
 import { action, declare } from './shell.ts';
 import type { Finish, Invocation, Shell } from './shell.ts';
 
-/** A run of the demo that takes longer than this is lost, in milliseconds. */
-const PATIENCE_MS = 90_000;
+/** A run of the demo that takes longer counts as lost. */
+const RUN_TIMEOUT_MS = 90_000;
 
-/** `reentry demo`: the product's showcase, on a broker and a cluster of its own that are gone afterwards. */
+/** `reentry demo`: shows the features on a temporary broker and cluster. */
 export function demoCommand(shell: Shell, finish: Finish): Command {
   const command = declare({
     name: 'demo',
     summary:
-      'show what reentry does: about thirty runs on this machine, with a worker and a triggerer killed in the middle',
+      'run a demonstration on this machine: about thirty runs, with a worker and a triggerer killed in the middle',
     settings: ['natsServer'],
     examples: ['reentry demo', 'reentry demo --json | jq .seconds'],
   });
   return action(command, shell, finish, stoppable, 'drains');
 }
 
-/** The demo; where it was stopped, whatever it says of that, the signal's exit code: Ctrl-C ends its roles as well, maybe before it hears of it itself. */
+/** Runs the demo. When stopped, exits with the signal's code whatever failed: Ctrl-C reaches its role processes too, perhaps earlier. */
 async function stoppable(invocation: Invocation): Promise<ExitCode> {
   const { shell } = invocation;
   try {
@@ -54,22 +54,22 @@ async function stoppable(invocation: Invocation): Promise<ExitCode> {
 
 async function demo({ shell, config, json }: Invocation): Promise<ExitCode> {
   const folder = await mkdtemp(join(tmpdir(), 'reentry-demo-'));
-  const say = (text: string): void => {
+  const progress = (text: string): void => {
     if (!json) shell.err(text);
   };
   await using stack = new AsyncDisposableStack();
   stack.defer(() => rm(folder, { recursive: true, force: true }));
-  say('starting nats-server and a local cluster…');
+  progress('starting nats-server and a local cluster…');
   const parts = stack.use(
     await startLocalParts({
-      ...{ config, env: shell.env, say: () => undefined, cluster: undefined },
+      ...{ config, env: shell.env, progress: () => undefined, cluster: undefined },
       cacheFolder: shell.userCache,
       natsFolder: join(folder, 'nats'),
       clusterFolder: join(folder, 'cluster'),
     }),
   );
   await setUp(parts.config);
-  say('starting two workers and two triggerers…');
+  progress('starting two workers and two triggerers…');
   const started = await Promise.allSettled(
     (['worker', 'worker', 'triggerer', 'triggerer'] as const).map((role) => startRole(shell, role, parts.config)),
   );
@@ -91,8 +91,8 @@ async function demo({ shell, config, json }: Invocation): Promise<ExitCode> {
   if (json) shell.out(JSON.stringify({ ok: wrong === 0, seconds, runs: rows }));
   else {
     shell.out(demoTable(shell, rows));
-    const said = wrong === 0 ? 'every run ended as it must' : `${String(wrong)} did not end as they must`;
-    shell.out(`${String(rows.length)} runs in ${seconds.toFixed(1)} s; ${said}.`);
+    const verdict = wrong === 0 ? 'every run ended as expected' : `${String(wrong)} did not end as expected`;
+    shell.out(`${String(rows.length)} runs in ${seconds.toFixed(1)} s; ${verdict}.`);
   }
   return wrong === 0 ? EXIT_CODES.ok : EXIT_CODES.failed;
 }
@@ -106,7 +106,7 @@ interface Stage {
   readonly config: Config;
 }
 
-/** What became of the runs; where a signal came first, its exit code. */
+/** Rows of the result; where a signal came first, its exit code. */
 async function show(stage: Stage): Promise<readonly DemoRow[] | ExitCode> {
   const { shell, client, json } = stage;
   const view = demoView(shell, DEMO_RUNS, json);
@@ -120,18 +120,20 @@ async function show(stage: Stage): Promise<readonly DemoRow[] | ExitCode> {
       defaultValue: undefined,
     },
   );
-  watching.catch(() => undefined); // told below, where it is awaited
-  const told = new Map<string, Promise<CompletedData>>(
-    DEMO_RUNS.map(({ runId }) => [runId, client.waitFor(runId, { timeoutMs: PATIENCE_MS })]),
+  watching.catch(() => undefined); // handled below, where it is awaited
+  const completions = new Map<string, Promise<CompletedData>>(
+    DEMO_RUNS.map(({ runId }) => [runId, client.waitFor(runId, { timeoutMs: RUN_TIMEOUT_MS })]),
   );
-  for (const promise of told.values()) promise.catch(() => undefined); // told in its row
+  for (const promise of completions.values()) promise.catch(() => undefined); // shown in its row
   try {
     const acts$ = from(
       Promise.all([
         ...DEMO_RUNS.map(({ runId, request }) => client.submit(request, { runId })),
         cancelled(client, view),
         killed(stage, view),
-      ]).then(() => Promise.all(DEMO_RUNS.map(async (run) => rowOf(client, run, told.get(run.runId), ends, resumes)))),
+      ]).then(() =>
+        Promise.all(DEMO_RUNS.map(async (run) => rowOf(client, run, completions.get(run.runId), ends, resumes))),
+      ),
     );
     return await firstValueFrom(merge(acts$, stopped$), { defaultValue: [] });
   } finally {
@@ -141,7 +143,7 @@ async function show(stage: Stage): Promise<readonly DemoRow[] | ExitCode> {
   }
 }
 
-/** Notes when each run's last pod ended, as the API server tells it. */
+/** Records when each attempt's pod ended, from a watch of its own. */
 function podEnds$(config: Config, ends: Map<string, number>) {
   const opening = Promise.all([import('../kubernetes/clusters.ts'), connectionsOf(config)]).then(
     ([{ openClusters }, connections]) => openClusters({ connections }),
@@ -165,7 +167,7 @@ function podEnds$(config: Config, ends: Map<string, number>) {
 function events$(client: Client, view: DemoView, resumes: Map<string, number>) {
   return client.allEvents$().pipe(
     tap(({ run, type, data }) => {
-      // The last counts: earlier ones are re-entries for logs.
+      // The last one counts; earlier ones are re-entries for logs.
       if (type === 'resumed') resumes.set(`${run.runId}/${String(data.attempt)}`, Date.now());
       view.event(run.runId, type === 'completed' && 'state' in data ? String(data.state) : type);
     }),
@@ -180,8 +182,8 @@ function deferred(client: Client, runId: string): Promise<unknown> {
 
 async function cancelled(client: Client, view: DemoView): Promise<void> {
   await deferred(client, 'cancel');
-  await client.cancel('cancel', 'the demo wants it so');
-  view.note('asked for the end of run cancel');
+  await client.cancel('cancel', 'part of the demo');
+  view.note('requested the cancellation of run cancel');
 }
 
 async function killed({ client, worker, triggerer }: Stage, view: DemoView): Promise<void> {
@@ -195,13 +197,13 @@ async function killed({ client, worker, triggerer }: Stage, view: DemoView): Pro
 async function rowOf(
   client: Client,
   { runId, shows, state, check, logLines }: DemoRun,
-  told: Promise<CompletedData> | undefined,
+  completion: Promise<CompletedData> | undefined,
   ends: ReadonlyMap<string, number>,
   resumes: ReadonlyMap<string, number>,
 ): Promise<DemoRow> {
   let done: CompletedData | undefined;
   try {
-    done = await told;
+    done = await completion;
   } catch (error) {
     if (!(error instanceof ReentryError)) throw error;
   }
@@ -226,7 +228,7 @@ async function rowOf(
           ? undefined
           : `${String(lines.length)} log lines instead of ${String(logLines)}`))
       : `instead of ${state}${done.diagnosis === undefined ? '' : `: ${done.diagnosis.code}`}`;
-  // Both are seen by this process, by one clock: the pod in a watch of its own, the resumption as an event.
+  // Both times are from this process's clock: the pod's end from its watch, the resumption from the event.
   const ended = ends.get(`${runId}/${String(done.attempt)}`);
   const resumed = resumes.get(`${runId}/${String(done.attempt)}`);
   const resumeMs = ended === undefined || resumed === undefined ? undefined : Math.max(0, resumed - ended);

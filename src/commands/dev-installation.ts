@@ -1,4 +1,4 @@
-/** Where `reentry dev` keeps a directory's installation, and who runs it. One process at a time per folder. */
+/** The folder of a `reentry dev` installation, with its lock: one process at a time. */
 import { link, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
@@ -8,19 +8,19 @@ import type { ProcessIdentity } from './process-identity.ts';
 import { readDevState } from './shell.ts';
 import type { DevState } from './shell.ts';
 
-/** A folder that this process holds. Disposing it lets it go; what the broker stored stays. */
+/** A folder locked by this process. Disposing it releases the lock; stored data stays. */
 export interface DevInstallation extends AsyncDisposable {
   readonly natsFolder: string;
   readonly clusterFolder: string;
-  /** Where the broker listened when this installation ran last, on loopback. */
+  /** Port of the broker when this installation last ran, on loopback. */
   readonly lastNatsPort: number | undefined;
-  /** Tells other commands of the directory where things are. */
+  /** Writes the state file, which other commands in the directory read. */
   publish(state: Pick<DevState, 'kubeconfig' | 'directory' | 'ready'> & { readonly natsUrl: string }): Promise<void>;
 }
 
 /**
- * Takes the folder. `fresh`: what it held is thrown away.
- * @throws ReentryError CONFIG_INVALID when another process holds it, saying where that one is
+ * Locks the folder. `fresh`: its stored data is deleted.
+ * @throws ReentryError CONFIG_INVALID when another process has the lock; the message has its broker's URL
  */
 export async function takeInstallation(folder: string, fresh: boolean): Promise<DevInstallation> {
   await mkdir(folder, { recursive: true, mode: 0o700 });
@@ -49,7 +49,7 @@ export async function takeInstallation(folder: string, fresh: boolean): Promise<
 }
 
 const portSchema = z.coerce.number().int().min(1).max(65_535);
-/** Once a lock held nothing but the process's id. */
+/** The second form is that of earlier versions: only a process id. */
 const holderSchema = z.union([z.object(identityFields), identityFields.pid.transform((pid) => ({ pid }))]);
 
 async function takeLock(lock: string, folder: string, me: ProcessIdentity): Promise<void> {
@@ -57,7 +57,7 @@ async function takeLock(lock: string, folder: string, me: ProcessIdentity): Prom
   await writeFile(mine, JSON.stringify(me), { mode: 0o600 });
   try {
     for (let tries = 0; tries < 3; tries += 1) {
-      // Whole from its first moment: half a lock would be taken for one that was left.
+      // A link is complete at once: a partly written lock would look abandoned.
       if (await linked(mine, lock)) return;
       const holder = await holderOf(lock);
       if (holder !== undefined && (await livesElsewhere(holder))) {
@@ -65,20 +65,22 @@ async function takeLock(lock: string, folder: string, me: ProcessIdentity): Prom
         const where = running?.natsUrl === undefined ? 'it is still starting' : `its broker is ${running.natsUrl}`;
         throw new ReentryError(
           'CONFIG_INVALID',
-          `reentry dev already runs for this directory (process ${String(holder.pid)}); ${where}. Use it, stop it, or start one in another directory.`,
+          `reentry dev is already running for this directory (process ${String(holder.pid)}); ${where}. Use it, stop it, or start one in another directory.`,
           { transient: false },
         );
       }
-      // Left by a process that was killed.
+      // Abandoned by a process that was killed.
       await rm(lock, { force: true });
     }
   } finally {
     await rm(mine, { force: true });
   }
-  throw new ReentryError('CONFIG_INVALID', `cannot take ${lock}; another reentry dev is starting`, { transient: true });
+  throw new ReentryError('CONFIG_INVALID', `cannot lock ${lock}; another reentry dev is starting for this directory`, {
+    transient: true,
+  });
 }
 
-/** Gives a file a second name; `false` where that name is taken. */
+/** Creates a hard link; `false` when the name exists. */
 async function linked(file: string, name: string): Promise<boolean> {
   try {
     await link(file, name);
@@ -93,6 +95,6 @@ async function holderOf(lock: string): Promise<ProcessIdentity | undefined> {
   try {
     return holderSchema.parse(JSON.parse(await readFile(lock, 'utf8')));
   } catch {
-    return undefined; // let go meanwhile, or none of ours
+    return undefined; // released meanwhile, or not a lock
   }
 }

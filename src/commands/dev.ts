@@ -24,15 +24,15 @@ const optionsSchema = z.looseObject({
 });
 type Options = z.infer<typeof optionsSchema>;
 
-/** Where NATS' own clients look when they are told nothing. */
+/** Default port of NATS clients. */
 const NATS_PORT = 4222;
 
-/** `reentry dev`: everything on one machine, in one process. */
+/** `reentry dev`: a whole installation on one machine, in one process. */
 export function devCommand(shell: Shell, finish: Finish): Command {
   const command = declare({
     name: 'dev',
     summary:
-      'start broker, local cluster, worker, triggerer and executor on this machine, one installation per directory',
+      'run broker, local cluster, worker, triggerer and executor on this machine; one installation per directory',
     settings: [
       'natsServer',
       'kubeconfig',
@@ -52,13 +52,13 @@ export function devCommand(shell: Shell, finish: Finish): Command {
     ],
     examples: [
       'reentry dev',
-      'reentry dev --fresh                 # forget all runs of this directory',
-      'reentry dev --context kind-kind     # pods on a cluster of yours',
+      'reentry dev --fresh                 # delete the stored runs of this directory',
+      'reentry dev --context kind-kind     # pods on your own cluster',
       'reentry dev --json                  # one line for scripts: {"natsUrl":…,"kubeconfig":…,"ready":true}',
     ],
-  }).option('--fresh', 'throw away what this directory’s installation has stored');
+  }).option('--fresh', 'delete what the installation of this directory has stored');
   const act: Parameters<typeof action>[3] = (invocation, options) => {
-    // Unless told otherwise, the terminal is for the user's own doings.
+    // By default only warnings are logged: the terminal is for the user.
     const quiet = options['logLevel'] === undefined && (shell.env['REENTRY_LOG_LEVEL'] ?? '') === '';
     const config = quiet ? { ...invocation.config, logLevel: 'warn' as const } : invocation.config;
     return dev({ ...invocation, config }, optionsSchema.parse(options));
@@ -67,14 +67,14 @@ export function devCommand(shell: Shell, finish: Finish): Command {
 }
 
 async function dev({ shell, config, json }: Invocation, options: Options): Promise<ExitCode> {
-  const say = (text: string): void => {
+  const progress = (text: string): void => {
     if (!json) shell.err(text);
   };
   await using installation = await takeInstallation(devFolder(shell, config.cacheFolder), options.fresh);
   const named = options.kubeconfig !== undefined || options.context !== undefined;
   const { natsFolder, clusterFolder, lastNatsPort } = installation;
   await using parts = await startLocalParts({
-    ...{ config, env: shell.env, natsFolder, clusterFolder, say, cacheFolder: shell.userCache },
+    ...{ config, env: shell.env, natsFolder, clusterFolder, progress, cacheFolder: shell.userCache },
     cluster: named ? options : undefined,
     natsPorts: [NATS_PORT, ...(lastNatsPort === undefined ? [] : [lastNatsPort])],
   });
@@ -86,7 +86,7 @@ async function dev({ shell, config, json }: Invocation, options: Options): Promi
   await using health = await openHealth({ host: '127.0.0.1', port: 0, telemetry });
   const { env, stop$, version } = shell;
   const running = runRoles(ROLES, { config: parts.config, env, stop$, version, logOf, telemetry, health });
-  // Heard at the end, whatever happens before.
+  // Handled at the end, whatever happens before.
   running.ended.catch(() => undefined);
 
   if (await readiness(parts.config, running)) {
@@ -99,12 +99,12 @@ async function dev({ shell, config, json }: Invocation, options: Options): Promi
     else welcome(shell, { ...where, local: parts.clusterIsLocal, http: health.port });
   }
   await running.stopping;
-  say('stopping…');
+  progress('stopping…');
   await running.ended;
   return EXIT_CODES.ok;
 }
 
-/** Waits until the roles are ready and a worker answers; `false` when it was stopped before. */
+/** Waits until the roles are ready and a worker answers; `false` when stopped before. */
 async function readiness(config: Invocation['config'], { condition, stopping }: RunningRoles): Promise<boolean> {
   const over = new AbortController();
   void stopping.then(() => {
@@ -138,8 +138,8 @@ function welcome(
   const isUsual = natsUrl.endsWith(`:${String(NATS_PORT)}`);
   const lines = [
     `${paint.green('reentry is up')} ${paint.dim('(Ctrl-C stops it)')}`,
-    `  broker    ${natsUrl}${isUsual ? '' : paint.dim(` (${String(NATS_PORT)} was taken; for nats: export NATS_URL=${natsUrl})`)}`,
-    `  cluster   ${local ? 'local: containers are processes of this machine, images are names only' : 'yours'}`,
+    `  broker    ${natsUrl}${isUsual ? '' : paint.dim(` (${String(NATS_PORT)} is in use; for nats: export NATS_URL=${natsUrl})`)}`,
+    `  cluster   ${local ? 'local: containers are processes of this machine, images are only names' : 'your own'}`,
     ...(kubeconfig === undefined ? [] : [`  kubectl   kubectl --kubeconfig ${kubeconfig} get pods`]),
     `  health    http://127.0.0.1:${String(http)}/readyz, /metrics`,
     '',

@@ -15,7 +15,7 @@ import { diagnosisLines, paintFor, plain, span } from './paint.ts';
 import { action, declare, family, NATS_SETTINGS, oneArgument, wholeNumber } from './shell.ts';
 import type { Finish, Shell } from './shell.ts';
 
-/** Longest part of a letter's own text that people are shown. */
+/** Characters of a message that are printed; `--json` prints all. */
 const SHOWN_LENGTH = 2_000;
 
 const listOptions = z.looseObject({
@@ -24,13 +24,13 @@ const listOptions = z.looseObject({
   after: z.number().optional(),
 });
 
-/** `reentry dlq`: messages that were given up. Needs the NATS user of `setup`. */
+/** `reentry dlq`: dead letters. Needs the NATS user of `setup`. */
 export function dlqCommand(shell: Shell, finish: Finish): Command {
-  const summary = 'look at messages that were given up, and run them again';
+  const summary = 'list, show and replay dead letters: messages that were given up';
   return family('dlq', summary, [listCommand(shell, finish), showCommand(shell, finish), replayCommand(shell, finish)]);
 }
 
-/** As JSON: what a list says of a letter. `onward`: where its run got to beyond it. */
+/** A letter as JSON. `onward`: phase of its run, where the run continued in spite of the letter. */
 const summary = (
   { sequence, kind, run, at, why, data, truncatedFromBytes }: DeadLetter,
   onward: Phase | undefined,
@@ -46,10 +46,10 @@ const summary = (
   ...(onward === undefined ? {} : { wentOn: onward }),
 });
 
-/** What became of a run that did not end with its letter, for people. */
-const onwardText = (phase: Phase): string => `${isTerminal(phase) ? 'went' : 'goes'} on: ${phase}`;
+/** Phase of a run that continued in spite of its letter. */
+const onwardText = (phase: Phase): string => `${isTerminal(phase) ? 'continued' : 'continues'}: ${phase}`;
 
-/** Runs of a page that did not end with their letters, by key. A state that cannot be read hides no letter. */
+/** Phases of the runs on a page that continued, by key. A letter whose state cannot be read is listed all the same. */
 async function onwardOf({ runs }: Operations, letters: readonly DeadLetter[]): Promise<ReadonlyMap<string, Phase>> {
   const found = new Map<string, Phase>();
   const runOf = new Map(letters.map(({ run }) => [keys.run(run), run]));
@@ -69,13 +69,13 @@ async function onwardOf({ runs }: Operations, letters: readonly DeadLetter[]): P
 function listCommand(shell: Shell, finish: Finish): Command {
   const command = declare({
     name: 'list',
-    summary: 'dead letters, oldest first, a page at a time',
+    summary: 'list dead letters, oldest first, one page at a time',
     settings: NATS_SETTINGS,
     examples: ['reentry dlq list', "reentry dlq list --json | jq -r '.letters[].runId'"],
   })
-    .option('--tenant <TENANT>', 'only this tenant (else all)')
-    .option('--limit <N>', 'letters on a page, at most 500', wholeNumber(1, 500), 100)
-    .option('--after <N>', 'go on after this place (`next` of the page before)', wholeNumber(0));
+    .option('--tenant <TENANT>', 'only this tenant; default: all')
+    .option('--limit <N>', 'letters per page, at most 500', wholeNumber(1, 500), 100)
+    .option('--after <N>', 'start after this position (`next` of the previous page)', wholeNumber(0));
   return action(command, shell, finish, async (invocation, options) => {
     const { tenant, limit, after } = listOptions.parse(options);
     await using installation = await openInstallation(invocation);
@@ -94,14 +94,14 @@ function listCommand(shell: Shell, finish: Finish): Command {
     const table = new Table({ head, style: { head: [], border: [], compact: true } });
     for (const { sequence, kind, run, at, why } of letters) {
       const phase = onward.get(keys.run(run));
-      const said = `${phase === undefined ? '' : `(${onwardText(phase)}) `}${why.summary}`;
+      const text = `${phase === undefined ? '' : `(${onwardText(phase)}) `}${why.summary}`;
       table.push([
         String(sequence),
         kind,
         plain(run.tenant),
         plain(run.runId),
         span(Date.now() - at),
-        plain(said.slice(0, 80)),
+        plain(text.slice(0, 80)),
       ]);
     }
     shell.out(letters.length === 0 ? 'no dead letters' : table.toString());
@@ -115,18 +115,18 @@ function sequenceOf(text: string): number {
   if (Number.isSafeInteger(sequence) && sequence > 0) return sequence;
   throw new ReentryError(
     'CONFIG_INVALID',
-    `a letter is named by its number in \`reentry dlq list\`, not ${JSON.stringify(text)}`,
+    `a dead letter is given by its number in \`reentry dlq list\`, not ${JSON.stringify(text)}`,
     { transient: false },
   );
 }
 
-/** A letter and what is stored of its run. */
+/** A letter, and the stored state and request of its run. */
 async function lookedUp(installation: Operations, sequence: number) {
   const letter = await installation.deadLetters.read(sequence);
   if (letter === undefined)
     throw new ReentryError(
       'NOT_FOUND',
-      `no dead letter ${String(sequence)}; \`reentry dlq list\` shows what there is`,
+      `there is no dead letter ${String(sequence)}; \`reentry dlq list\` lists them`,
       {
         transient: false,
       },
@@ -148,10 +148,10 @@ function parsed(data: Uint8Array): unknown {
 function showCommand(shell: Shell, finish: Finish): Command {
   const command = declare({
     name: 'show',
-    summary: 'one dead letter: why it was given up, its run, the message itself',
+    summary: 'show a dead letter: why it was given up, its run, and the message',
     settings: NATS_SETTINGS,
     examples: ['reentry dlq show 7', 'reentry dlq show 7 --json | jq .diagnosis'],
-  }).argument('<letter>', 'its number in `dlq list`');
+  }).argument('<letter>', 'number in `dlq list`');
   return action(command, shell, finish, async (invocation, _options, args) => {
     await using installation = await openInstallation(invocation);
     const { letter, state, request } = await lookedUp(installation, sequenceOf(oneArgument(args)));
@@ -169,7 +169,7 @@ function showCommand(shell: Shell, finish: Finish): Command {
     shell.out(
       [
         `${paint.dim('letter ')} ${String(letter.sequence)} (${kind}), ${span(Date.now() - at)} ago`,
-        `${paint.dim('run    ')} ${plain(`${run.tenant}/${run.runId}`)}, ${state?.phase ?? 'no state any more'}`,
+        `${paint.dim('run    ')} ${plain(`${run.tenant}/${run.runId}`)}, ${state?.phase ?? 'state no longer stored'}`,
         ...(diagnosis === undefined || onward !== undefined
           ? [`${paint.bold(why.code)} (${why.category}): ${plain(why.summary)}`]
           : diagnosisLines(paint, diagnosis)),
@@ -182,12 +182,14 @@ function showCommand(shell: Shell, finish: Finish): Command {
   });
 }
 
-/** What `show` says of a replay. */
+/** Whether a replay is possible, and how. */
 function replayText({ sequence, run }: DeadLetter, onward: Phase | undefined, hasRequest: boolean): string {
   if (onward !== undefined && isTerminal(onward))
-    return `not replayed: the run went on and ended as ${onward}; \`reentry retry ${plain(run.runId)}\` runs it again on purpose`;
-  if (onward !== undefined) return `not replayed: the run goes on by itself (${onward})`;
-  return hasRequest ? `reentry dlq replay ${String(sequence)}` : 'not possible: the request is past its retention';
+    return `not possible: the run continued and ended as ${onward}; to run it again: \`reentry retry ${plain(run.runId)}\``;
+  if (onward !== undefined) return `not needed: the run continues by itself (${onward})`;
+  return hasRequest
+    ? `reentry dlq replay ${String(sequence)}`
+    : 'not possible: the request is no longer stored (retention)';
 }
 
 const replayOptions = z.looseObject({ queue: z.string().optional() });
@@ -195,12 +197,12 @@ const replayOptions = z.looseObject({ queue: z.string().optional() });
 function replayCommand(shell: Shell, finish: Finish): Command {
   const command = declare({
     name: 'replay',
-    summary: 'run the request of a dead letter again, as a new run; the same letter twice is one run',
+    summary: 'run the request of a dead letter again, as a new run; replaying a letter twice makes one run',
     settings: NATS_SETTINGS,
     examples: ['reentry dlq replay 7', 'reentry dlq replay 7 8 9 --json'],
   })
     .argument('<letter...>', 'numbers in `dlq list`')
-    .option('--queue <QUEUE>', "another queue than the run's");
+    .option('--queue <QUEUE>', 'queue of the new run; default: that of the old one');
   return action(command, shell, finish, async (invocation, options, args) => {
     const { queue } = replayOptions.parse(options);
     const sequences = args.map(sequenceOf);
@@ -212,19 +214,19 @@ function replayCommand(shell: Shell, finish: Finish): Command {
       if (replay.kind === 'running')
         throw new ReentryError(
           'INVALID_REQUEST',
-          `run ${runId} of letter ${String(sequence)} has not ended (${replay.phase}): it goes on by itself; \`reentry cancel\` ends it`,
+          `run ${runId} of letter ${String(sequence)} has not ended (${replay.phase}) and continues by itself; to end it: \`reentry cancel ${runId}\``,
           { transient: false },
         );
       if (replay.kind === 'ended')
         throw new ReentryError(
           'INVALID_REQUEST',
-          `run ${runId} of letter ${String(sequence)} went on and ended as ${replay.phase}: it is not replayed; \`reentry retry ${runId}\` runs it again on purpose`,
+          `run ${runId} of letter ${String(sequence)} continued and ended as ${replay.phase}, so it is not replayed; to run it again: \`reentry retry ${runId}\``,
           { transient: false },
         );
       if (replay.kind === 'lost')
         throw new ReentryError(
           'NOT_FOUND',
-          `the request of letter ${String(sequence)} is past its retention; submit the run anew`,
+          `the request of letter ${String(sequence)} is no longer stored (retention); submit the run again`,
           { transient: false },
         );
       const data = new TextEncoder().encode(JSON.stringify(replay.request));
@@ -242,7 +244,7 @@ function replayCommand(shell: Shell, finish: Finish): Command {
               queue: replay.queue,
               duplicate: again,
             })
-          : `${run.runId}${again ? ' (was replayed before)' : ''}`,
+          : `${run.runId}${again ? ' (already replayed)' : ''}`,
       );
     }
     return EXIT_CODES.ok;

@@ -1,4 +1,4 @@
-/** What `doctor` finds at the broker beyond its storage: version, durability, drift, roles alive, paused queues. */
+/** Checks of `doctor` at the broker: version, durability, drift of streams, live roles, paused queues. */
 import { streamSettings } from '../process/settings.ts';
 import { z } from 'zod';
 import type { Config } from '../config.ts';
@@ -18,20 +18,20 @@ export interface Finding {
 
 /** Clocks that differ from the broker's by more than this make deadlines look early or late. */
 export const CLOCK_WARNING_MS = 250;
-/** A watch silent for so long is not working. */
+/** A watch without an event or bookmark for this long is broken. */
 const WATCH_WARNING_MS = 120_000;
-/** Roles answer from memory. */
+/** Roles answer from memory, so this is ample. */
 const ROLES_WITHIN_MS = 1_000;
-/** How long a monitoring port may take to answer. */
+/** Time-out of a request to the monitoring port. */
 const MONITOR_WITHIN_MS = 5_000;
-/** Room for a request with its headers. */
+/** Room for a request and its headers. */
 const MIN_PAYLOAD_BYTES = 2 * MAX_REQUEST_BYTES;
 
 const ok = (what: string, detail: string): Finding => ({ what, state: 'ok', detail });
 const warning = (what: string, detail: string): Finding => ({ what, state: 'warning', detail });
 const broken = (what: string, detail: string): Finding => ({ what, state: 'broken', detail });
 
-/** The server, how durable what it acknowledges is, and whether its streams are as `setup` makes them. */
+/** Checks the server's version and limits, its durability, and whether its streams are as `setup` makes them. */
 export async function serverFindings(config: Config, monitor: string | undefined): Promise<readonly Finding[]> {
   const [{ inspect }, { isAtLeast, MIN_SERVER_VERSION }] = await Promise.all([
     import('../nats/inspection.ts'),
@@ -46,12 +46,12 @@ export async function serverFindings(config: Config, monitor: string | undefined
         ? ok('nats-server', `${version}, ${String(servers)} in its cluster`)
         : broken(
             'nats-server',
-            `${version} is older than ${MIN_SERVER_VERSION}, which loses streams or compare-and-sets`,
+            `${version} is too old: versions before ${MIN_SERVER_VERSION} can lose streams or accept conflicting writes`,
           ),
       maxPayloadBytes < MIN_PAYLOAD_BYTES
         ? broken(
             'max_payload',
-            `${String(maxPayloadBytes)} bytes; requests and logs need ${String(MIN_PAYLOAD_BYTES)} or more`,
+            `${String(maxPayloadBytes)} bytes; requests and logs need at least ${String(MIN_PAYLOAD_BYTES)}`,
           )
         : ok('max_payload', `${String(maxPayloadBytes)} bytes`),
       await durability(replicas, monitor),
@@ -62,7 +62,7 @@ export async function serverFindings(config: Config, monitor: string | undefined
   } catch (error) {
     if (!(error instanceof ReentryError)) throw error;
     if (error.code === 'FORBIDDEN')
-      return [warning('streams', 'not looked at: these credentials may not; those of role setup may')];
+      return [warning('streams', 'not checked: these credentials may not read them; use those of setup')];
     return [broken('streams', error.message)];
   }
 }
@@ -78,10 +78,10 @@ async function durability(replicas: number, monitor: string | undefined): Promis
   const copies = replicas === 1 ? '1 copy of each stream' : `${String(replicas)} copies of each stream`;
   if (monitor === undefined)
     return replicas > 1
-      ? ok(what, `${copies}; --monitor URL says sync_interval too`)
+      ? ok(what, `${copies}; --monitor URL also shows sync_interval`)
       : warning(
           what,
-          `${copies}: what is acknowledged survives a restart, not a lost disk, and after a power loss only what was synced (sync_interval, 2 min by default; --monitor URL reads it)`,
+          `${copies}: acknowledged messages survive a restart but not the loss of the disk; a power loss can lose those not yet synced (sync_interval, 2 min by default; --monitor URL shows it)`,
         );
   let config: z.infer<typeof varzSchema>['jetstream']['config'];
   try {
@@ -90,20 +90,20 @@ async function durability(replicas: number, monitor: string | undefined): Promis
   } catch (error) {
     return warning(
       what,
-      `${copies}; ${monitor} does not say more: ${error instanceof Error ? (error.message.split('\n')[0] ?? '') : ''}`,
+      `${copies}; cannot read ${monitor}: ${error instanceof Error ? (error.message.split('\n')[0] ?? '') : ''}`,
     );
   }
   const seconds = (config?.sync_interval ?? 0) / 1e9;
-  const synced = config?.sync_always === true ? 'each write is synced' : `synced every ${String(seconds)} s`;
+  const synced = config?.sync_always === true ? 'every write is synced' : `synced every ${String(seconds)} s`;
   return replicas > 1 || config?.sync_always === true
     ? ok(what, `${copies}, ${synced}`)
     : warning(
         what,
-        `${copies}, ${synced}: a power loss may take acknowledged runs; set sync_interval: always, or three replicas`,
+        `${copies}, ${synced}: a power loss can lose acknowledged runs; set sync_interval: always, or use three replicas`,
       );
 }
 
-/** Who is alive, in which version, and how they are; queues that are paused. */
+/** Checks which roles are running, their versions and problems, and which queues are paused. */
 export async function roleFindings(config: Config, version: string): Promise<readonly Finding[]> {
   const { openBroker } = await import('../nats/broker.ts');
   const name = `reentry-doctor-${String(process.pid)}`;
@@ -118,27 +118,27 @@ export async function roleFindings(config: Config, version: string): Promise<rea
 
 function presence(what: string, role: string, roles: readonly RolePresence[], version: string): readonly Finding[] {
   const members = roles.filter((one) => one.role === role);
-  if (members.length === 0) return [broken(what, `none answers; start one (\`reentry ${role}\`)`)];
+  if (members.length === 0) return [broken(what, `none is running; start one with \`reentry ${role}\``)];
   const versions = [...new Set(members.map((one) => one.version).filter((one) => one !== ''))];
   const known = versions.length === 0 ? '' : `, version ${versions.join(' and ')}`;
   const odd = members.flatMap(({ id, clockOffsetMs = 0, watchAgeMs = 0, problems }) => [
     ...(Math.abs(clockOffsetMs) > CLOCK_WARNING_MS
-      ? [`${id}: its clock is ${clockOffsetMs.toFixed(0)} ms from the broker's`]
+      ? [`${id}: its clock differs from the broker's by ${clockOffsetMs.toFixed(0)} ms`]
       : []),
     ...(watchAgeMs > WATCH_WARNING_MS
-      ? [`${id}: its quietest watch was heard ${(watchAgeMs / 1_000).toFixed(0)} s ago`]
+      ? [`${id}: its oldest watch received nothing for ${(watchAgeMs / 1_000).toFixed(0)} s`]
       : []),
     ...problems.map((problem) => `${id}: ${problem}`),
   ]);
   const ages = members.flatMap(({ watchAgeMs }) => (watchAgeMs === undefined ? [] : [watchAgeMs]));
-  const age = ages.length === 0 ? '' : `, watches heard ${(Math.max(...ages) / 1_000).toFixed(1)} s ago at most`;
+  const age = ages.length === 0 ? '' : `, watches at most ${(Math.max(...ages) / 1_000).toFixed(1)} s old`;
   return [
-    ok(what, `${String(members.length)} alive${known}${age}`),
+    ok(what, `${String(members.length)} running${known}${age}`),
     ...(versions.some((one) => one !== version)
       ? [
           warning(
             what,
-            `version ${versions.join(', ')} beside this program's ${version}: fine while upgrading, one version apart`,
+            `version ${versions.join(', ')} differs from this program's ${version}; fine during an upgrade by one version`,
           ),
         ]
       : []),

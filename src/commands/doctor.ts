@@ -16,25 +16,25 @@ import { connectionsOf, natsOptions } from '../process/connections.ts';
 import { action, declare, NATS_SETTINGS } from './shell.ts';
 import type { Finish, Shell } from './shell.ts';
 
-/** Twice as long as an executor is silent. */
+/** Executors publish a heartbeat every 500 ms; this is more than twice that. */
 const LISTEN_MS = 1_200;
 const optionsSchema = z.looseObject({
   role: z.array(z.enum(PERMISSION_ROLES)).optional(),
   monitor: z.string().optional(),
 });
 
-/** Reads a monitoring address; what is none is a usage error. */
+/** Parser of a monitoring URL; anything else is a usage error. */
 function monitoring(value: string): string {
   const url = URL.parse(value);
   if (url !== null && /^https?:$/.test(url.protocol)) return value;
   throw new InvalidArgumentError('It must be http://HOST:PORT.');
 }
 
-/** `reentry doctor`: looks at all that reentry needs. */
+/** `reentry doctor`: checks everything that reentry needs. */
 export function doctorCommand(shell: Shell, finish: Finish): Command {
   const command = declare({
     name: 'doctor',
-    summary: 'look at the broker, its set-up, the clusters, the permissions, the workers and the executors',
+    summary: 'check broker, streams, permissions, clusters, and which roles are running',
     settings: [
       ...NATS_SETTINGS,
       'tenant',
@@ -47,17 +47,22 @@ export function doctorCommand(shell: Shell, finish: Finish): Command {
     ],
     examples: [
       'reentry doctor',
-      'reentry doctor --role triggerer     # with a role’s credentials: names every permission that it lacks',
-      'reentry doctor --role worker triggerer   # as `reentry serve` is both, with one user and one account',
+      'reentry doctor --role triggerer     # with the credentials of a role: lists every permission it lacks',
+      'reentry doctor --role worker triggerer   # of `reentry serve`, which is both with one user and one service account',
       'reentry doctor --json | jq \'.findings[] | select(.state != "ok")\'',
     ],
   })
     .addOption(
-      new Option('--role <ROLE...>', 'look as this role does, or a process of several, with its credentials').choices([
-        ...PERMISSION_ROLES,
-      ]),
+      new Option(
+        '--role <ROLE...>',
+        'check the permissions of a process with these roles, with its credentials',
+      ).choices([...PERMISSION_ROLES]),
     )
-    .option('--monitor <URL>', "nats-server's monitoring port, for sync_interval, e.g. http://nats:8222", monitoring);
+    .option(
+      '--monitor <URL>',
+      'monitoring port of nats-server, to read sync_interval; e.g. http://nats:8222',
+      monitoring,
+    );
   return action(command, shell, finish, async (invocation, options) => {
     const { config, json } = invocation;
     const { role: asked, monitor } = optionsSchema.parse(options);
@@ -76,9 +81,9 @@ export function doctorCommand(shell: Shell, finish: Finish): Command {
   });
 }
 
-async function looked(what: string, look: () => Promise<Omit<Finding, 'what'> | string>): Promise<Finding> {
+async function checked(what: string, check: () => Promise<Omit<Finding, 'what'> | string>): Promise<Finding> {
   try {
-    const found = await look();
+    const found = await check();
     return typeof found === 'string' ? { what, state: 'ok', detail: found } : { what, ...found };
   } catch (error) {
     if (error instanceof ReentryError) return { what, state: 'broken', detail: error.message };
@@ -101,34 +106,34 @@ async function brokerFindings(
     ...(asked === undefined ? await serverFindings(config, monitor) : []),
     ...(asked === undefined ? await roleFindings(config, version) : []),
     ...(asked === undefined || asked.includes('client') ? [await workers(config)] : []),
-    ...(asked === undefined ? [await looked('executors', () => executorsHeard(config))] : []),
+    ...(asked === undefined ? [await checked('executors', () => executors(config))] : []),
   ];
 }
 
-/** As whom doctor looks where nobody is named: the role that needs most. */
+/** Role whose permissions are checked where none is named: the one that needs most. */
 const USUAL: readonly PermissionRole[] = ['worker'];
 
-/** Those of the roles that are processes of the installation. */
+/** The roles that are processes of the installation. */
 function processRoles(roles: readonly PermissionRole[]): readonly ProcessRole[] {
   return roles.filter((role) => role !== 'client' && role !== 'setup');
 }
 
-/** Each subject of the roles' rows, tried. */
+/** Tries every subject that the roles use. */
 async function permissionFindings(config: Config, roles: readonly PermissionRole[]): Promise<readonly Finding[]> {
   const { refusedSubjects } = await import('../nats/probe.ts');
   const what = `NATS permissions as ${roles.join(' and ')}`;
   try {
     const { tenant, queues, executorQueues } = config;
     const name = `reentry-doctor-${String(process.pid)}`;
-    // The inbox of one role is enough: those of the others are among what is tried.
+    // The inbox of one role is enough: those of the others are among the subjects tried.
     const options = { ...natsOptions(config), name, role: roles[0] ?? 'worker' };
     const own = options.role === 'client' ? { tenant } : {};
     const refused = await refusedSubjects(roles, { ...options, ...own }, { tenant, queues, executorQueues });
-    if (refused.length === 0) return [{ what, state: 'ok', detail: 'every subject is allowed' }];
+    if (refused.length === 0) return [{ what, state: 'ok', detail: 'all subjects are allowed' }];
     return refused.map((one) => ({
       what,
       state: 'broken',
-      detail: `may not ${one.side} ${one.subject} (${one.what}); \`reentry setup --permissions\` prints what the server must allow`,
+      detail: `may not ${one.side} ${one.subject} (${one.what}); \`reentry setup --permissions\` prints the permissions to grant`,
     }));
   } catch (error) {
     if (error instanceof ReentryError) return [{ what: 'broker', state: 'broken', detail: error.message }];
@@ -138,7 +143,7 @@ async function permissionFindings(config: Config, roles: readonly PermissionRole
 
 async function storage(config: Config, role: ProcessRole): Promise<Finding> {
   const { openBroker } = await import('../nats/broker.ts');
-  return await looked('broker', async () => {
+  return await checked('broker', async () => {
     const name = `reentry-doctor-${String(process.pid)}`;
     await using opened = await openBroker({ ...natsOptions(config), name, role });
     const fill = await opened.fill();
@@ -146,37 +151,37 @@ async function storage(config: Config, role: ProcessRole): Promise<Finding> {
     if (Math.abs(offset) > CLOCK_WARNING_MS)
       return {
         state: 'warning',
-        detail: `its clock is ${offset.toFixed(0)} ms from this machine's; deadlines follow the broker's`,
+        detail: `its clock differs from this machine's by ${offset.toFixed(0)} ms; deadlines follow the broker's`,
       };
     if (fill > 0.8)
       return {
         state: 'broken',
-        detail: `the fullest bucket is at ${(fill * 100).toFixed(0)} %: no more runs are taken in; raise --storage-bytes of setup`,
+        detail: `the fullest bucket is at ${(fill * 100).toFixed(0)} %, above 80 % no runs are accepted; run \`reentry setup\` with a higher --storage-bytes`,
       };
-    return `reachable and set up; fullest bucket ${(fill * 100).toFixed(1)} %, clock offset ${offset.toFixed(0)} ms`;
+    return `reachable, streams exist; fullest bucket ${(fill * 100).toFixed(1)} %, clock offset ${offset.toFixed(0)} ms`;
   });
 }
 
 async function workers(config: Config): Promise<Finding> {
-  return await looked('services', async () => {
+  return await checked('services', async () => {
     await using client = await openClient({ config });
     await client.list({ limit: 1 });
     return 'a worker answers';
   });
 }
 
-/** Executors speak twice a second, on a subject that costs the broker nothing. */
-async function executorsHeard(config: Config): Promise<Omit<Finding, 'what'> | string> {
+/** Listens for heartbeats of executors. */
+async function executors(config: Config): Promise<Omit<Finding, 'what'> | string> {
   const { openBroker } = await import('../nats/broker.ts');
   const name = `reentry-doctor-${String(process.pid)}`;
   await using broker = await openBroker({ ...natsOptions(config), name, role: 'worker' });
   const beats = await lastValueFrom(broker.executors.heartbeats$.pipe(takeUntil(timer(LISTEN_MS)), toArray()), {
     defaultValue: [],
   });
-  const heard = new Map(beats.map((beat) => [`${beat.queue} ${beat.executor}`, beat]));
-  if (heard.size === 0)
-    return { state: 'warning', detail: 'none is heard; runs of operator "command" wait until one is started' };
-  const queues = Map.groupBy(heard.values(), ({ queue }) => queue);
+  const live = new Map(beats.map((beat) => [`${beat.queue} ${beat.executor}`, beat]));
+  if (live.size === 0)
+    return { state: 'warning', detail: 'none is running; runs of operator "command" wait until one is started' };
+  const queues = Map.groupBy(live.values(), ({ queue }) => queue);
   return [...queues]
     .map(([queue, members]) => {
       const slots = members.map(({ running, parallelism }) => `${String(running)} of ${String(parallelism)}`)[0] ?? '';
@@ -185,7 +190,7 @@ async function executorsHeard(config: Config): Promise<Omit<Finding, 'what'> | s
     .join('; ');
 }
 
-/** What the credentials of a process with these roles find on each cluster: whether it answers, and each permission that is missing, by name. */
+/** Checks each cluster with the credentials of a process that has these roles: whether it answers, and which permissions are missing. */
 export async function clusterFindings(
   config: Config,
   env: Shell['env'],
@@ -195,11 +200,11 @@ export async function clusterFindings(
   if (roles.length === 0) return [];
   const { openClusters } = await import('../kubernetes/clusters.ts');
   const findings: Finding[] = [];
-  const opened = await looked('connections', async () => {
+  const opened = await checked('connections', async () => {
     await using clusters = openClusters({ connections: await connectionsOf(config), env });
     for (const connection of clusters.names) {
       const what = `cluster ${connection}`;
-      const found = await looked(what, async () => clusters.get(connection).version());
+      const found = await checked(what, async () => clusters.get(connection).version());
       findings.push(found);
       if (found.state !== 'ok') continue;
       for (const namespace of config.namespaces ?? [undefined]) {
@@ -207,13 +212,13 @@ export async function clusterFindings(
         const wanted = accessOf(roles);
         const asked = wanted.map((access) => ({ ...access, ...(namespace === undefined ? {} : { namespace }) }));
         findings.push(
-          await looked(`permissions as ${roles.join(' and ')} ${where} of ${connection}`, async () => {
+          await checked(`permissions as ${roles.join(' and ')} ${where} of ${connection}`, async () => {
             const missing = await clusters.get(connection).missingPermissions(asked);
-            if (missing.length === 0) return 'all are granted';
+            if (missing.length === 0) return 'all granted';
             const lacking = wanted.filter((access) => missing.includes(accessText(access)));
             return {
               state: lacking.every(({ onlyFor }) => onlyFor === 'results') ? 'warning' : 'broken',
-              detail: `these credentials lack ${lacking.map((access) => `${accessText(access)} (${access.why})`).join(', ')}`,
+              detail: `missing: ${lacking.map((access) => `${accessText(access)} (${access.why})`).join(', ')}`,
             };
           }),
         );

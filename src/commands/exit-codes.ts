@@ -2,8 +2,8 @@ import type { ErrorCode } from '../errors.ts';
 import type { FinalState } from '../wire/outcome.ts';
 
 /**
- * What the process's exit code says. `submit --wait` and `result` end with the run's own fate; a command that waits ends at the first
- * signal, with 128 and the signal's number, as shells count. Roles drain, and end with 0.
+ * Exit codes of the process. `submit --wait` and `result --wait` exit with the code of the run's final state. A command that waits ends at
+ * the first signal, with 128 plus the signal's number, as in shells. Roles drain and exit with 0.
  */
 export const EXIT_CODES = {
   ok: 0,
@@ -17,20 +17,20 @@ export const EXIT_CODES = {
 } as const;
 export type ExitCode = (typeof EXIT_CODES)[keyof typeof EXIT_CODES];
 
-/** The exit code of what a signal ended: `SIGINT` (Ctrl-C), else `SIGTERM`. */
+/** Exit code of a command ended by a signal: `SIGINT` (Ctrl-C), else `SIGTERM`. */
 export function signalCode(signal: string): ExitCode {
   return signal === 'SIGINT' ? EXIT_CODES.interrupted : EXIT_CODES.terminated;
 }
 
-/** The fate of a run as an exit code. */
-export const FATE_CODES = {
+/** Exit code of a command that waited for a run, by the run's final state. */
+export const FINAL_STATE_CODES = {
   succeeded: EXIT_CODES.ok,
   failed: EXIT_CODES.failed,
   skipped: EXIT_CODES.skipped,
   cancelled: EXIT_CODES.cancelled,
 } as const satisfies Readonly<Record<FinalState, ExitCode>>;
 
-/** Which exit code an error of ours ends the process with. */
+/** Exit code for each error of this package. */
 export const ERROR_CODES = {
   CONFIG_INVALID: EXIT_CODES.usage,
   INVALID_REQUEST: EXIT_CODES.usage,

@@ -8,14 +8,14 @@ import { action, CLIENT_SETTINGS, declare, oneArgument } from './shell.ts';
 import type { Finish, Shell } from './shell.ts';
 import { ReentryError } from '../errors.ts';
 
-/** What looks like a diagnosis code: capitals, as no run id that we make. */
+/** Text that looks like a diagnosis code. Generated run ids never do. */
 const CODE = /^[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+$/;
 
-/** `reentry explain`: why a run is as it is, or what a diagnosis code means. */
+/** `reentry explain`: the diagnosis of a run, or the meaning of a diagnosis code. */
 export function explainCommand(shell: Shell, finish: Finish): Command {
   const command = declare({
     name: 'explain',
-    summary: 'say why a run failed, waits or was cancelled, or what a diagnosis code means',
+    summary: 'explain why a run failed, waits or was cancelled, or what a diagnosis code means',
     settings: CLIENT_SETTINGS,
     examples: [
       'reentry explain nightly-1',
@@ -24,8 +24,8 @@ export function explainCommand(shell: Shell, finish: Finish): Command {
       'reentry explain nightly-1 --json | jq .diagnosis.code',
     ],
   })
-    .argument('[run-or-code]', 'run id, or a code such as OOM_KILLED; without it, all codes')
-    .option('--run', 'it is a run id, however it looks');
+    .argument('[run-or-code]', 'run id, or a code such as OOM_KILLED; default: all codes')
+    .option('--run', 'the argument is a run id, even if it looks like a code');
   return action(command, shell, finish, async (invocation, options, args) => {
     const paint = paintFor(shell.colour);
     if (args.length === 0) {
@@ -71,10 +71,10 @@ export function explainCommand(shell: Shell, finish: Finish): Command {
   });
 }
 
-/** What another attempt costs, in words. */
+/** Cost of another attempt, by budget. */
 const SPENDS = {
-  user: "spends one of the run's retries",
-  infrastructure: 'made without spending a retry',
+  user: "uses one of the run's retries",
+  infrastructure: 'made without using a retry',
   none: 'none is made',
 } as const;
 
@@ -84,8 +84,12 @@ function codeEntry(code: string) {
     return { code, category, budget, spends: SPENDS[budget], meaning, hint };
   }
   const near = nearest(code, Object.keys(DIAGNOSES));
-  const advice = near === undefined ? `the codes are: ${Object.keys(DIAGNOSES).join(', ')}` : `did you mean ${near}?`;
-  throw new ReentryError('NOT_FOUND', `no diagnosis has the code ${code}; ${advice} (a run of that name: add --run)`, {
-    transient: false,
-  });
+  const advice = near === undefined ? `codes are: ${Object.keys(DIAGNOSES).join(', ')}` : `did you mean ${near}?`;
+  throw new ReentryError(
+    'NOT_FOUND',
+    `there is no diagnosis code ${code}; ${advice} (for a run with this id, add --run)`,
+    {
+      transient: false,
+    },
+  );
 }

@@ -16,17 +16,17 @@ const optionsSchema = z.looseObject({
   after: z.number().optional(),
 });
 
-/** `reentry list`: a page of a tenant's runs. */
+/** `reentry list`: one page of a tenant's runs. */
 export function listCommand(shell: Shell, finish: Finish): Command {
   const command = declare({
     name: 'list',
-    summary: "list the tenant's runs, a page at a time",
+    summary: 'list the runs of the tenant, one page at a time',
     settings: CLIENT_SETTINGS,
     examples: ['reentry list', 'reentry list --phase Deferred --limit 20', 'reentry list --json | jq -r .runs[].runId'],
   })
     .option('--phase <PHASE>', `only runs in this phase: ${PHASES.join(', ')}`)
-    .option('--limit <N>', 'runs on a page, at most 500', wholeNumber(1, 500), 100)
-    .option('--after <N>', 'go on after this place (`next` of the page before)', wholeNumber(0));
+    .option('--limit <N>', 'runs per page, at most 500', wholeNumber(1, 500), 100)
+    .option('--after <N>', 'start after this position (`next` of the previous page)', wholeNumber(0));
   return action(command, shell, finish, async (invocation, options) => {
     const { phase, limit, after } = optionsSchema.parse(options);
     const wanted = phase === undefined ? {} : { phase: phaseOf(phase) };

@@ -1,33 +1,33 @@
-/** Broker and cluster on this machine, with nothing but this process: for `dev` and `demo`. */
+/** Broker and cluster on this machine, for `dev` and `demo`. */
 import { createHash } from 'node:crypto';
 import type { Config } from '../config.ts';
 import { ReentryError } from '../errors.ts';
 import type { Shell } from './shell.ts';
 
-/** What runs, and the settings that speak of it. Disposing ends cluster and broker. */
+/** Running broker and cluster, and the settings to reach them. Disposing stops both. */
 export interface LocalParts extends AsyncDisposable {
   readonly config: Config;
   readonly natsUrl: string;
-  /** Absent where the user's own cluster is used and named by context only. */
+  /** Absent where the user's own cluster is given by context only. */
   readonly kubeconfig: string | undefined;
   readonly clusterIsLocal: boolean;
 }
 
-/** Starts nats-server and, unless the user named a cluster, the local one. */
+/** Starts nats-server and, unless the user named a cluster, the local cluster. */
 export async function startLocalParts(options: {
   readonly config: Config;
   readonly env: Shell['env'];
-  /** The user's cache, for nats-server. */
+  /** Cache folder for a downloaded nats-server. */
   readonly cacheFolder: string;
   readonly natsFolder: string;
-  /** Ports for the broker, the first that is free of them; else any. Default: any, so that several may run at a time. */
+  /** Preferred ports of the broker, in order. Default, or if none is free: any free port. */
   readonly natsPorts?: readonly number[];
   readonly clusterFolder: string;
-  /** A cluster of the user's: named by flags only, so that `dev` never touches a cluster by accident. */
+  /** The user's own cluster. From flags only, so that `dev` never uses a cluster by accident. */
   readonly cluster: { readonly kubeconfig?: string | undefined; readonly context?: string | undefined } | undefined;
-  readonly say: (text: string) => void;
+  readonly progress: (text: string) => void;
 }): Promise<LocalParts> {
-  const { config, cluster, say } = options;
+  const { config, cluster, progress } = options;
   const [{ findNatsServer, startNatsServer }, { onFirstFreePort }, { startLocalCluster }] = await Promise.all([
     import('../local/nats-server.ts'),
     import('../local/first-free-port.ts'),
@@ -38,7 +38,7 @@ export async function startLocalParts(options: {
     explicitPath: config.natsServer,
     path: options.env['PATH'],
     cacheDirectory: options.cacheFolder,
-    progress: say,
+    progress,
   });
   const nats = parts.use(
     await onFirstFreePort(options.natsPorts ?? [], (port) =>
@@ -55,7 +55,7 @@ export async function startLocalParts(options: {
       ...config,
       connections: undefined,
       natsUrl: nats.url,
-      // Installations of different directories may share a cluster of the user's.
+      // Installations of different directories may share the user's cluster.
       installation: config.installation === 'default' ? installationOf(options.natsFolder) : config.installation,
       kubeconfig,
       context: cluster?.context,
@@ -65,12 +65,12 @@ export async function startLocalParts(options: {
 
   async function startCluster() {
     try {
-      return parts.use(await startLocalCluster({ directory: options.clusterFolder, log: say }));
+      return parts.use(await startLocalCluster({ directory: options.clusterFolder, log: progress }));
     } catch (cause) {
       const why = cause instanceof Error ? cause.message : String(cause);
       throw new ReentryError(
         'LOCAL_CLUSTER',
-        `the local cluster cannot start: ${why}. Name a cluster of your own with --kubeconfig or --context.`,
+        `cannot start the local cluster: ${why}. Use your own cluster with --kubeconfig or --context.`,
         {
           transient: false,
           cause,

@@ -15,10 +15,10 @@ const optionsSchema = z.looseObject({
   timestamps: z.boolean().default(false),
 });
 
-/** Lines that are read to tell which containers have some. */
+/** Lines that are read to find out which containers have any. */
 const LINES_LOOKED_AT = 10_000;
 
-/** `reentry logs`: the stored log of a run, and with `-f` what comes. */
+/** `reentry logs`: the stored log of a run, with `-f` also new lines. */
 export function logsCommand(shell: Shell, finish: Finish): Command {
   const command = declare({
     name: 'logs',
@@ -31,10 +31,10 @@ export function logsCommand(shell: Shell, finish: Finish): Command {
     ],
   })
     .argument('<run>', 'run id')
-    .option('-f, --follow', 'go on until the run is over')
+    .option('-f, --follow', 'print new lines until the run has ended')
     .option('--attempt <N>', 'only this attempt', wholeNumber(1))
     .option('--container <NAME>', 'only this container')
-    .option('-t, --timestamps', "begin each line with the node's time");
+    .option('-t, --timestamps', 'start each line with its time, by the clock of the node');
   return action(command, shell, finish, async (invocation, options, args) => {
     const { follow, attempt, container, timestamps } = optionsSchema.parse(options);
     await using client = await openClient(invocation);
@@ -53,13 +53,13 @@ export function logsCommand(shell: Shell, finish: Finish): Command {
       }
     };
     await (follow ? unlessUnknown(invocation, client, runId, print) : print());
-    // Not an error: a run may well have said nothing. But silence is no answer to a mistyped name.
+    // Not an error: a run may have no output. But a mistyped attempt or container deserves a hint.
     if (printed === 0) shell.err(await nothing(client, runId, attempt, container));
     return EXIT_CODES.ok;
   });
 }
 
-/** Why there was nothing to print: what is stored instead. */
+/** Explains why nothing was printed, with what is stored instead. */
 async function nothing(
   client: Client,
   runId: string,
@@ -78,6 +78,6 @@ async function nothing(
     looked += 1;
     if (looked >= LINES_LOOKED_AT) break;
   }
-  const instead = found.size === 0 ? 'nothing of any other, either' : `there is ${[...found].join(', ')}`;
+  const instead = found.size === 0 ? 'nor any other log' : `there is ${[...found].join(', ')}`;
   return `run ${runId} has no log of ${asked.join(', ')}; ${instead}`;
 }

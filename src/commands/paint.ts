@@ -1,26 +1,26 @@
-/** How runs look on a terminal. */
+/** Text and colours of runs on a terminal. */
 import colours from 'picocolors';
 import type { RunStatus } from '../client/index.ts';
 import type { Diagnosis } from '../wire/outcome.ts';
 
-/** Colours or none. */
+/** Colour functions; without colour they return their argument. */
 export type Paint = ReturnType<typeof colours.createColors>;
 
-/** Colours where `colour`. */
+/** Colour functions, with or without colour. */
 export function paintFor(colour: boolean): Paint {
   return colours.createColors(colour);
 }
 
-/** Signs that a terminal obeys instead of showing them (all controls but line feed and tab), and those that turn the direction of a line. */
+/** Control characters, except line feed and tab, and those that change the direction of text. */
 
-const COMMANDS = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+const CONTROLS = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
 
-/** A text that came from elsewhere, safe to print: whoever names a run or writes a message must not write to the reader's terminal. */
+/** Text from elsewhere, safe to print: control characters are escaped, so that names and messages cannot control the terminal. */
 export function plain(text: string): string {
-  return text.replace(COMMANDS, (sign) => `\\u${sign.charCodeAt(0).toString(16).padStart(4, '0')}`);
+  return text.replace(CONTROLS, (control) => `\\u${control.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }
 
-/** A state or phase, in its colour. */
+/** A state or phase in its colour. */
 export function state(paint: Paint, word: string): string {
   switch (word.toLowerCase()) {
     case 'succeeded':
@@ -35,7 +35,7 @@ export function state(paint: Paint, word: string): string {
   }
 }
 
-/** How long ago, or how long something took: `12 ms`, `3.4 s`, `5 min`, `2 h`, `4 d`. */
+/** A duration: `12 ms`, `3.4 s`, `5 min`, `2 h`, `4 d`. */
 export function span(ms: number): string {
   if (ms < 1_000) return `${String(Math.max(0, Math.round(ms)))} ms`;
   if (ms < 60_000) return `${(ms / 1_000).toFixed(1)} s`;
@@ -44,7 +44,7 @@ export function span(ms: number): string {
   return `${String(Math.round(ms / 86_400_000))} d`;
 }
 
-/** The "why", in full. */
+/** A diagnosis with problems, evidence and hint. */
 export function diagnosisLines(paint: Paint, diagnosis: Diagnosis): readonly string[] {
   return [
     `${paint.bold(diagnosis.code)} (${diagnosis.category}): ${plain(diagnosis.summary)}`,
@@ -54,7 +54,7 @@ export function diagnosisLines(paint: Paint, diagnosis: Diagnosis): readonly str
   ];
 }
 
-/** One run, one fact a line. */
+/** The status of a run, one fact per line. */
 export function statusLines(paint: Paint, run: RunStatus, now: number): readonly string[] {
   const fact = (name: string, value: string | undefined): string[] =>
     value === undefined ? [] : [`${paint.dim(name.padEnd(9))} ${value}`];
@@ -63,7 +63,7 @@ export function statusLines(paint: Paint, run: RunStatus, now: number): readonly
     ...fact('run', plain(run.runId)),
     ...fact(
       'phase',
-      state(paint, run.phase) + (run.cancelRequested === true ? paint.yellow(' (cancel asked for)') : ''),
+      state(paint, run.phase) + (run.cancelRequested === true ? paint.yellow(' (cancel requested)') : ''),
     ),
     ...fact('operator', plain(`${run.operator} on queue ${run.queue}`)),
     ...fact('attempt', String(run.attempt)),
@@ -82,6 +82,6 @@ export function statusLines(paint: Paint, run: RunStatus, now: number): readonly
     ...(outcome?.diagnosis === undefined ? [] : ['', ...diagnosisLines(paint, outcome.diagnosis)]),
     ...(lastOutcome?.diagnosis === undefined
       ? []
-      : ['', 'the attempt before:', ...diagnosisLines(paint, lastOutcome.diagnosis)]),
+      : ['', 'previous attempt:', ...diagnosisLines(paint, lastOutcome.diagnosis)]),
   ];
 }

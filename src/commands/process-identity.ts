@@ -1,11 +1,11 @@
-/** Which process it was that wrote a file: its id alone may be another one's by now. */
+/** Identity of the process that wrote a file. Its id alone is not enough: ids are reused. */
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
 
-/** Fields of what a process leaves behind to be known by. `start`: when it began, in ticks of its kernel; absent where that is not told. */
+/** Schema fields. `start`: start time in kernel ticks; absent where the system does not report it. */
 export const identityFields = { pid: z.number().int().positive(), start: z.string().optional() } as const;
 
-/** A process, told apart from a later one with the same id where the system says when a process began (Linux). */
+/** A process; on Linux, the start time distinguishes it from a later one with the same id. */
 export interface ProcessIdentity {
   readonly pid: number;
   readonly start?: string | undefined;
@@ -13,19 +13,19 @@ export interface ProcessIdentity {
 
 /** This process. */
 export async function thisProcess(): Promise<ProcessIdentity> {
-  const start = (await told(process.pid))?.start;
+  const start = (await statOf(process.pid))?.start;
   return { pid: process.pid, ...(start === undefined ? {} : { start }) };
 }
 
 /**
- * Whether another process lives that is the one meant. One with the id of this process is gone: this one is not who wrote of it. So it is
- * in a container, where the same program has the same id, 1, at each start.
+ * Whether that process is alive and is not this one. A record with the id of this process is from an earlier one: in a container, the
+ * program has the id 1 at every start.
  */
 export async function livesElsewhere({ pid, start }: ProcessIdentity): Promise<boolean> {
   if (pid === process.pid || !hasProcess(pid)) return false;
-  const now = await told(pid);
-  if (now === undefined) return true; // no such system, or no right to look
-  // One that was killed, and that its parent has not asked about yet, works no more.
+  const now = await statOf(pid);
+  if (now === undefined) return true; // not Linux, or no permission
+  // Z and X: it has ended, and its parent has not reaped it yet.
   return !['Z', 'X'].includes(now.state) && (start === undefined || now.start === undefined || start === now.start);
 }
 
@@ -39,11 +39,13 @@ function hasProcess(pid: number): boolean {
 }
 
 /**
- * What Linux tells of a process: state and beginning, fields 3 and 22; counted from the end of field 2, the program's name, which may hold
+ * State and start time of a process on Linux: fields 3 and 22, counted from the end of field 2, the program's name, which may contain
  * anything.
  * @see https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
  */
-async function told(pid: number): Promise<{ readonly state: string; readonly start: string | undefined } | undefined> {
+async function statOf(
+  pid: number,
+): Promise<{ readonly state: string; readonly start: string | undefined } | undefined> {
   try {
     const stat = await readFile(`/proc/${String(pid)}/stat`, 'utf8');
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');

@@ -26,9 +26,10 @@ Try it on one machine:
   reentry dev                                              # broker, local cluster and all roles
   reentry submit --image alpine --wait -- sh -c 'echo hi'  # in the same directory, another terminal
 
-Settings are flags, REENTRY_… variables or keys of a file (--config); \`reentry COMMAND --help\` lists them.
-Exit codes: 0 done (a waited-for run succeeded), 1 failed, 2 usage, 3 skipped, 4 cancelled, 5 broker or cluster unreachable.
-The first Ctrl-C ends what waits (130; SIGTERM: 143) and drains a role (0); the run that was waited for goes on.`;
+Settings are flags, REENTRY_… variables, or keys of a file (--config); \`reentry COMMAND --help\` lists them.
+\`reentry docs\` shows the manuals.
+Exit codes: 0 success, 1 failed, 2 usage, 3 skipped, 4 cancelled, 5 broker or cluster unreachable.
+The first Ctrl-C ends a command that waits (130; SIGTERM: 143), but not the run, and drains a role (0).`;
 
 const COMMANDS = [
   devCommand,
@@ -55,7 +56,7 @@ const COMMANDS = [
   serveCommand,
 ] as const;
 
-/** The whole command line. Answers go to stdout, everything else, help of a wrong call included, to stderr. */
+/** The whole command line. Answers go to stdout; everything else, including help after a usage error, goes to stderr. */
 export function program(shell: Shell, finish: Finish): Command {
   const root = new Command('reentry')
     .description('Kubernetes pods as durable, deferrable tasks over NATS')

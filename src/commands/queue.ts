@@ -14,48 +14,48 @@ import { action, declare, family, NATS_SETTINGS, oneArgument, seconds } from './
 import type { Finish, Shell } from './shell.ts';
 
 const POLL_MS = 500;
-/** How often a drain tells of itself where nothing changes. */
-const TELL_EVERY_MS = 10_000;
+/** Interval of progress lines of a drain while nothing changes. */
+const PROGRESS_EVERY_MS = 10_000;
 
-/** `reentry queue`: gates of queues. Needs the NATS user of `setup`. */
+/** `reentry queue`: pauses of queues. Needs the NATS user of `setup`. */
 export function queueCommand(shell: Shell, finish: Finish): Command {
   const summary = 'list queues; pause, resume or drain one';
   return family('queue', summary, [
     listCommand(shell, finish),
-    gateCommand(shell, finish, 'pause', 'take requests in, but start nothing; what runs goes on', true),
-    gateCommand(shell, finish, 'resume', 'start again what a pause kept, in the order of the queue', false),
+    gateCommand(shell, finish, 'pause', 'accept requests but start no runs; running ones continue', true),
+    gateCommand(shell, finish, 'resume', 'start runs again, in the order of the queue', false),
     drainCommand(shell, finish),
   ]);
 }
 
-/** One queue, as `queue list` and a drain show it. */
+/** One queue. */
 interface QueueView {
   readonly queue: string;
   readonly kind: string;
   readonly paused: boolean;
   readonly pausedAt?: string;
   readonly reason?: string;
-  /** Requests not taken in yet. */
+  /** Requests not accepted yet. */
   readonly requests: number;
-  /** Ready, and not their turn. */
+  /** Runs ready to start that wait for their turn. */
   readonly waiting: number;
-  /** Waiting for a time. */
+  /** Runs that wait for a time. */
   readonly delayed: number;
-  /** With a pod. */
+  /** Runs with a pod. */
   readonly running: number;
-  /** Step messages in workers' hands or waiting for one. */
+  /** Step messages, delivered to a worker or waiting for one. */
   readonly steps: number;
 }
 
 async function viewOf(installation: Operations): Promise<readonly QueueView[]> {
   const [lanes, loads] = await Promise.all([installation.queues(), installation.queries.queues()]);
   if (loads === undefined)
-    throw new ReentryError('UNREACHABLE', 'no triggerer answers; is one running (`reentry triggerer`)?', {
+    throw new ReentryError('UNREACHABLE', 'no triggerer answers; start one with `reentry triggerer`', {
       transient: true,
     });
   return Promise.all(
     lanes.map(async ({ queue, kind, requests, steps }): Promise<QueueView> => {
-      // From the leader: a triggerer may not have heard of it yet.
+      // Read from the leader: a triggerer may not have received the change yet.
       const record = (await installation.gates.queue(queue))?.value;
       const { waiting = 0, delayed = 0, running = 0 } = loads.find((load) => load.queue === queue) ?? {};
       return {
@@ -71,7 +71,7 @@ async function viewOf(installation: Operations): Promise<readonly QueueView[]> {
 function listCommand(shell: Shell, finish: Finish): Command {
   const command = declare({
     name: 'list',
-    summary: 'every queue: whether it is paused, what waits and what runs',
+    summary: 'list queues: whether each is paused, what waits and what runs',
     settings: NATS_SETTINGS,
     examples: ['reentry queue list', "reentry queue list --json | jq '.queues[] | select(.paused)'"],
   });
@@ -95,7 +95,7 @@ function listCommand(shell: Shell, finish: Finish): Command {
   });
 }
 
-/** Shuts or opens a gate; says whether that changed it, or its reason. @throws ReentryError NOT_FOUND for a queue nobody set up */
+/** Pauses or resumes a queue; returns whether that changed its state, or only the reason. @throws ReentryError NOT_FOUND for an unknown queue */
 async function setGate(
   installation: Operations,
   queue: string,
@@ -105,18 +105,18 @@ async function setGate(
   const known = (await installation.queues()).map((lanes) => lanes.queue);
   if (!known.includes(queue)) {
     const near = nearest(queue, known);
-    const hint = near === undefined ? `there are: ${known.join(', ')}` : `did you mean ${near}?`;
-    throw new ReentryError('NOT_FOUND', `no queue ${queue}; ${hint}`, { transient: false });
+    const hint = near === undefined ? `queues are: ${known.join(', ')}` : `did you mean ${near}?`;
+    throw new ReentryError('NOT_FOUND', `there is no queue ${queue}; ${hint}`, { transient: false });
   }
   for (;;) {
     const present = await installation.gates.queue(queue);
     const was = present?.value;
     const already = (was?.paused === true) === paused;
     if (already && (!paused || reason === undefined || reason === was?.reason)) return false;
-    const said = reason === undefined ? {} : { reason };
-    // Who says why of a pause that stands does not begin it anew.
+    const why = reason === undefined ? {} : { reason };
+    // A new reason does not restart the time of the pause.
     const at = already ? (was?.at ?? Date.now()) : Date.now();
-    const record = paused ? { v: WIRE_VERSION, paused, at, ...said } : undefined;
+    const record = paused ? { v: WIRE_VERSION, paused, at, ...why } : undefined;
     if (await installation.gates.setQueue(queue, record, present?.revision ?? 0)) return already ? 'reason' : true;
   }
 }
@@ -125,10 +125,10 @@ async function setGate(
 const MAX_REASON_LENGTH = 200;
 const reasonOption = z.looseObject({ reason: z.string().optional() });
 
-/** Reads the reason of a pause; a longer one is a usage error. */
+/** Parser of the reason of a pause; a longer one is a usage error. */
 function shortText(value: string): string {
   if (value.length <= MAX_REASON_LENGTH) return value;
-  throw new InvalidArgumentError(`It may be ${String(MAX_REASON_LENGTH)} characters long.`);
+  throw new InvalidArgumentError(`It may have at most ${String(MAX_REASON_LENGTH)} characters.`);
 }
 
 function gateCommand(shell: Shell, finish: Finish, name: string, summary: string, paused: boolean): Command {
@@ -138,8 +138,8 @@ function gateCommand(shell: Shell, finish: Finish, name: string, summary: string
       `reentry queue ${name} default`,
       ...(paused ? ['reentry queue pause gpu --reason "driver update"'] : []),
     ],
-  }).argument('<queue>', 'its name');
-  if (paused) command.option('--reason <TEXT>', 'shown by status and explain of the runs that wait', shortText);
+  }).argument('<queue>', 'queue name');
+  if (paused) command.option('--reason <TEXT>', 'shown by status and explain for waiting runs', shortText);
   return action(command, shell, finish, async (invocation, options, args) => {
     const queue = oneArgument(args);
     await using installation = await openInstallation(invocation);
@@ -149,7 +149,7 @@ function gateCommand(shell: Shell, finish: Finish, name: string, summary: string
       invocation.json
         ? JSON.stringify({ queue, paused, changed: changed !== false })
         : plain(
-            `${queue}: ${changed === true ? now : `was ${now} already`}${changed === 'reason' ? ', with another reason' : ''}`,
+            `${queue}: ${changed === true ? now : `was already ${now}`}${changed === 'reason' ? ', with another reason' : ''}`,
           ),
     );
     return EXIT_CODES.ok;
@@ -161,13 +161,13 @@ const drainOptions = reasonOption.extend({ timeout: z.number().optional() });
 function drainCommand(shell: Shell, finish: Finish): Command {
   const command = declare({
     name: 'drain',
-    summary: 'pause a queue and wait until nothing of it runs; it stays paused',
+    summary: 'pause a queue and wait until none of its runs has a pod; it stays paused',
     settings: NATS_SETTINGS,
     examples: ['reentry queue drain default', 'reentry queue drain gpu --timeout 600 && reentry queue resume gpu'],
   })
-    .argument('<queue>', 'its name')
-    .option('--reason <TEXT>', 'shown by status and explain of the runs that wait', shortText)
-    .option('--timeout <SECONDS>', 'stop waiting after so long (exit code 1); the queue stays paused', seconds);
+    .argument('<queue>', 'queue name')
+    .option('--reason <TEXT>', 'shown by status and explain for waiting runs', shortText)
+    .option('--timeout <SECONDS>', 'give up after this time with exit code 1; the queue stays paused', seconds);
   return action(command, shell, finish, async (invocation, options, args) => {
     const { reason, timeout } = drainOptions.parse(options);
     const queue = oneArgument(args);
@@ -175,12 +175,12 @@ function drainCommand(shell: Shell, finish: Finish): Command {
     await setGate(installation, queue, true, reason);
     const endsAt = timeout === undefined ? Infinity : performance.now() + timeout * 1_000;
     let quiet = 0;
-    let told = { running: -1, steps: -1, at: -Infinity };
+    let shown = { running: -1, steps: -1, at: -Infinity };
     for (;;) {
       const view = (await viewOf(installation)).find((one) => one.queue === queue);
       const { running = 0, steps = 0, waiting = 0 } = view ?? {};
       quiet = running === 0 && steps === 0 ? quiet + 1 : 0;
-      // A run on its way from a worker's hands to a triggerer's eyes is in neither for an instant: so, twice.
+      // Between a worker's step and a triggerer's subscription a run is briefly in neither count, so ask twice.
       const drained = quiet > 1;
       const now = performance.now();
       if (drained) {
@@ -191,12 +191,12 @@ function drainCommand(shell: Shell, finish: Finish): Command {
         );
         return EXIT_CODES.ok;
       }
-      if (told.running !== running || told.steps !== steps || now - told.at > TELL_EVERY_MS) {
-        told = { running, steps, at: now };
+      if (shown.running !== running || shown.steps !== steps || now - shown.at > PROGRESS_EVERY_MS) {
+        shown = { running, steps, at: now };
         shell.err(
           invocation.json
             ? JSON.stringify({ queue, drained, running, steps, waiting })
-            : `${queue}: ${String(running)} running, ${String(steps)} steps on their way`,
+            : `${queue}: ${String(running)} running, ${String(steps)} steps in progress`,
         );
       }
       if (now > endsAt) {

@@ -18,7 +18,7 @@ import type { Finish, Shell } from './shell.ts';
 /** Runs recovered at a time. */
 const CONCURRENT = 16;
 
-/** One pod and what became of it. */
+/** One pod, and the outcome for its run. */
 interface Accounted {
   readonly outcome: 'recovered' | 'known' | 'gone' | Exclude<FoundPod['kind'], 'recoverable'>;
   readonly connection: string;
@@ -28,15 +28,15 @@ interface Accounted {
   readonly tenant?: string | undefined;
   readonly runId?: string | undefined;
   readonly attempt?: number | undefined;
-  /** Of a run that is recovered. */
+  /** Of a recovered run. */
   readonly queue?: string | undefined;
 }
 
-/** `reentry recover`: finds runs again from their pods. Needs the NATS user and the cluster access of a worker. */
+/** `reentry recover`: restores runs from their pods. Needs the NATS user and the cluster permissions of a worker. */
 export function recoverCommand(shell: Shell, finish: Finish): Command {
   const command = declare({
     name: 'recover',
-    summary: "find runs again from their pods after the broker's data was lost; deletes nothing, safe to repeat",
+    summary: "restore runs from their pods after a loss of the broker's data; deletes nothing, safe to repeat",
     settings: [
       ...NATS_SETTINGS,
       'installation',
@@ -52,7 +52,7 @@ export function recoverCommand(shell: Shell, finish: Finish): Command {
       'reentry recover --dry-run',
       'reentry recover --json | jq \'.pods[] | select(.outcome == "recovered") | .runId\'',
     ],
-  }).option('--dry-run', 'only say what would be recovered');
+  }).option('--dry-run', 'only print what would be recovered');
   return action(command, shell, finish, async ({ config, json }, options) => {
     const dryRun = options['dryRun'] === true;
     const [{ openBroker }, { openClusters }] = await Promise.all([
@@ -61,7 +61,7 @@ export function recoverCommand(shell: Shell, finish: Finish): Command {
     ]);
     const name = `reentry-recover-${String(process.pid)}`;
     await using broker = await openBroker({ ...natsOptions(config), name, role: 'worker' });
-    await broker.fill(); // says what is missing where `setup` was not run
+    await broker.fill(); // fails where `setup` was not run
     await using clusters = openClusters({ connections: await connectionsOf(config), env: shell.env });
     const accounted: Accounted[] = [];
     for (const connection of clusters.names) {
@@ -89,12 +89,12 @@ export function recoverCommand(shell: Shell, finish: Finish): Command {
       shell.out(
         `${String(accounted.length)} pods${sums.length === 0 ? '' : `: ${sums.join(', ')}`}${dryRun ? ' (nothing was written)' : ''}`,
       );
-      shell.out('what could not be known:');
+      shell.out('not recoverable:');
       for (const what of COULD_NOT_KNOW) shell.out(`  - ${what}`);
     }
     for (const [queue, runs] of unserved(accounted, [...config.queues, ...config.executorQueues]))
       shell.err(
-        `queue ${queue} of ${String(runs)} recovered runs is in neither --queues nor --executor-queues: they go on once \`reentry setup\` has made it and somebody serves it`,
+        `queue ${queue} of ${String(runs)} recovered runs is in neither --queues nor --executor-queues: they continue once \`reentry setup\` has created it and a worker or executor serves it`,
       );
     return EXIT_CODES.ok;
   });
@@ -108,7 +108,7 @@ function unserved(accounted: readonly Accounted[], known: readonly string[]): Re
   return found;
 }
 
-/** Writes what brings a run back, in the order of an intake: request, state, event, subscription. Each part stands a repetition. */
+/** Writes what restores a run, in the order of intake: request, state, event, subscription. Each write may be repeated. */
 async function account(
   broker: Broker,
   cluster: Cluster,
@@ -126,7 +126,7 @@ async function account(
   });
   if (found.kind !== 'recoverable') return of(found.kind);
   const run = runOfPod(pod);
-  // Whoever labels a pod as ours writes its annotations too; what cannot be a run's name is not even printed.
+  // The labels may have been set by anyone, so an invalid run id is not printed.
   if (run === undefined) return { ...of('unnamed'), tenant: undefined, runId: undefined };
   const seen = await broker.runs.read(run, { leader: true });
   if (seen !== undefined) return of('known');

@@ -9,18 +9,18 @@ import type { Finish, Shell } from './shell.ts';
 
 const optionsSchema = z.object({ server: z.boolean().default(false) });
 
-/** `reentry render`: the pod that a request would make. */
+/** `reentry render`: the pod of a request. */
 export function renderCommand(shell: Shell, finish: Finish): Command {
   const command = declare({
     name: 'render',
-    summary: 'print the pod that a request would make; nothing is created',
+    summary: 'print the pod that a request would create; nothing is created',
     settings: CLIENT_SETTINGS,
     examples: [
       'reentry render --image alpine --name hello -- echo hi',
       'reentry render -f request.yaml --server --json',
     ],
   });
-  requestFlags(command).option('--server', 'let the API server look at it too (dry run)');
+  requestFlags(command).option('--server', 'also validate it by a dry run on the API server');
   return action(command, shell, finish, async (invocation, options, args) => {
     const request = await requestFrom(shell, options, args);
     await using client = await openClient(invocation);

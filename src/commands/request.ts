@@ -13,46 +13,46 @@ import type { Shell } from './shell.ts';
 
 const collect = (value: string, before: readonly string[] | undefined): readonly string[] => [...(before ?? []), value];
 
-/** The flags that describe a request, new at each call: a command that reads requests from elsewhere goes without every one of them. */
+/** The flags that describe a request; new objects at each call, because commander changes them. */
 export function requestOptions(): readonly Option[] {
   return [
-    new Option('-f, --file <FILE>', 'request as YAML or JSON; - reads standard input'),
-    new Option('--operator <NAME>', 'operator that runs it (default pod)'),
+    new Option('-f, --file <FILE>', 'request as YAML or JSON; - is standard input'),
+    new Option('--operator <NAME>', 'operator of the run; default: pod'),
     new Option(
       '--command [WORDS...]',
-      'run by an executor (operator command); the command here or, without quoting, after --',
+      'run a command by an executor (operator command); give it here, or unquoted after --',
     ),
     new Option('--image <IMAGE>', 'container image'),
-    new Option('--name <NAME>', "the pod's name; the attempt's suffix is added"),
+    new Option('--name <NAME>', 'name of the pod, to which a suffix per attempt is added'),
     new Option('--namespace <NAMESPACE>', 'Kubernetes namespace'),
     new Option('--connection <NAME>', 'named cluster (kubernetesConnId)'),
-    new Option('--service-account <NAME>', "the pod's service account"),
+    new Option('--service-account <NAME>', 'service account of the pod'),
     new Option('-e, --env <NAME=VALUE>', 'environment variable of the container; repeatable').argParser(collect),
     new Option('--label <NAME=VALUE>', 'label of the pod; repeatable').argParser(collect),
     new Option(
       '--param <NAME=JSON>',
       'any parameter of the operator, e.g. \'onFinishAction="keep_pod"\'; repeatable',
     ).argParser(collect),
-    new Option('--result', 'the run has a result (doXcomPush)'),
-    new Option('--retries <N>', 'further attempts after a failure of the user'),
-    new Option('--retry-delay <SECONDS>', 'wait before the next attempt'),
-    new Option('--timeout <SECONDS>', 'longest time an attempt may execute'),
-    new Option('--expire <SECONDS>', 'give up when no pod was created by then'),
-    new Option('--start-after <TIME>', 'RFC 3339 time before which nothing starts'),
+    new Option('--result', 'the run returns a result (doXcomPush)'),
+    new Option('--retries <N>', 'further attempts after a failure of the program'),
+    new Option('--retry-delay <SECONDS>', 'pause before the next attempt'),
+    new Option('--timeout <SECONDS>', 'execution time-out of an attempt'),
+    new Option('--expire <SECONDS>', 'give up if no pod was created within this time'),
+    new Option('--start-after <TIME>', 'earliest start, as RFC 3339 time'),
     new Option('--priority <LEVEL>', "high, normal or low: order among the tenant's own waiting runs"),
     new Option(
       '--concurrency-key <KEY>',
-      'runs with the same key share slots (one, where the workers say nothing else)',
+      'runs with the same key share concurrency slots: one, unless workers are configured otherwise',
     ),
-    new Option('--dag-id <ID>', 'context: dagId'),
-    new Option('--task-id <ID>', 'context: taskId'),
+    new Option('--dag-id <ID>', 'dagId of the context'),
+    new Option('--task-id <ID>', 'taskId of the context'),
   ];
 }
 
-/** Adds the flags that describe a request; what follows `--` is the container's command. */
+/** Adds the flags that describe a request. Words after `--` are the container's command. */
 export function requestFlags(command: Command): Command {
   for (const option of requestOptions()) command.addOption(option.helpGroup('Run:'));
-  return command.argument('[command...]', "after --: the container's command and arguments");
+  return command.argument('[command...]', 'after --: command and arguments of the container');
 }
 
 const text = z.string().optional();
@@ -82,7 +82,7 @@ const flagsSchema = z.looseObject({
 });
 
 /**
- * The request that flags, file and trailing command describe; flags go over the file.
+ * The request that flags, file and trailing command describe; flags override the file.
  * @throws ReentryError INVALID_REQUEST with all problems, each with its path and the nearest valid name
  */
 export async function requestFrom(
@@ -130,25 +130,25 @@ export async function requestFrom(
   const checked = checkedRequest(request);
   problems.push(...checked.problems);
   if (problems.length > 0) {
-    throw new ReentryError('INVALID_REQUEST', 'the request is not right:', { transient: false, problems });
+    throw new ReentryError('INVALID_REQUEST', 'invalid request:', { transient: false, problems });
   }
   return checked.request;
 }
 
-/** A request as it was written, and what is wrong with its envelope; the operator's parameters are checked by a worker. */
+/** A request as written, and the problems of its envelope. A worker checks the operator's parameters. */
 export function checkedRequest(request: Readonly<Record<string, unknown>>): {
   readonly request: RunRequestInput;
   readonly problems: readonly Problem[];
 } {
   const parsed = runRequestSchema.safeParse(request);
   return {
-    // What is sent is what was written: defaults are the worker's.
+    // Sent as written, without defaults: those are the worker's.
     request: z.custom<RunRequestInput>().parse(request),
     problems: (parsed.error?.issues ?? []).flatMap(problemsOf),
   };
 }
 
-/** Parameters of a `command` run: the words of the flag, then those after `--`; one text with spaces is taken apart as a shell would. */
+/** Parameters of a `command` run: the words of the flag, then those after `--`. A single word with spaces is split as by a shell. */
 function commandParams(
   flag: true | readonly string[] | undefined,
   rest: readonly string[],
@@ -169,7 +169,7 @@ function commandParams(
   };
 }
 
-/** A text's words; quotes and backslashes keep what belongs together, nothing is expanded. */
+/** Splits a line into words, with quotes and backslashes as in a shell. Nothing is expanded. */
 export function shellWords(line: string): readonly string[] {
   const words: string[] = [];
   for (const [word] of line.matchAll(/(?:\\[^]|"(?:\\[^]|[^"\\])*"|'[^']*'|[^\s"'\\])+/g)) {
@@ -190,7 +190,7 @@ async function fromFile(shell: Shell, name: string | undefined): Promise<Readonl
   const content = parseYamlFile(shown, name === '-' ? await shell.stdin() : await readText(name));
   const request = z.record(z.string(), z.unknown()).safeParse(content);
   if (request.success) return request.data;
-  throw new ReentryError('INVALID_REQUEST', `${shown} must hold one request: a mapping with operator, params, …`, {
+  throw new ReentryError('INVALID_REQUEST', `${shown} must contain one request: a mapping with operator, params, …`, {
     transient: false,
   });
 }

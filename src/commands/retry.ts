@@ -13,19 +13,22 @@ const optionsSchema = z.looseObject({
   logs: z.boolean().default(false),
 });
 
-/** `reentry retry`: the same request again, as a new run. */
+/** `reentry retry`: submits the request of an ended run again. */
 export function retryCommand(shell: Shell, finish: Finish): Command {
   const command = declare({
     name: 'retry',
-    summary: 'ask for an ended run again: a new run whose parentRunId is the old one',
+    summary: 'submit an ended run again, as a new run whose parentRunId is the old one',
     settings: CLIENT_SETTINGS,
     examples: ['reentry retry nightly-1', 'reentry retry nightly-1 --run-id nightly-1-again --wait --logs'],
   })
     .argument('<run>', 'run id of the ended run')
-    .option('--run-id <ID>', 'id of the new run; asking again with it changes nothing (default: a new one)')
-    .option('--queue <QUEUE>', "queue of the new run (default: the old one's)")
-    .option('-w, --wait', "wait until the new run is over; the exit code is the run's fate")
-    .option('--logs', 'with --wait: print the log lines on stdout as they are stored');
+    .option(
+      '--run-id <ID>',
+      'id of the new run, so that repeating the command changes nothing; default: a generated one',
+    )
+    .option('--queue <QUEUE>', 'queue of the new run; default: that of the old one')
+    .option('-w, --wait', 'wait until the new run has ended; exit code: 0 succeeded, 1 failed, 3 skipped, 4 cancelled')
+    .option('--logs', 'with --wait: print log lines on stdout as they are written');
   return action(command, shell, finish, async (invocation, options, args) => {
     const { runId, queue, wait, logs } = optionsSchema.parse(options);
     await using client = await openClient(invocation);

@@ -23,11 +23,11 @@ const optionsSchema = z.looseObject({
 });
 const collect = (value: string, before: readonly string[] | undefined): readonly string[] => [...(before ?? []), value];
 
-/** A cluster of brokers that has just started, or lost a member, takes this long at most to elect its leaders, in milliseconds. */
-const ELECTED_WITHIN_MS = 60_000;
-const AGAIN_AFTER_MS = 500;
+/** How long transient errors are retried: a NATS cluster that has just started, or lost a member, elects leaders first. */
+const RETRY_FOR_MS = 60_000;
+const RETRY_EVERY_MS = 500;
 
-/** Makes the broker match the table of streams. Idempotent; the command, `dev` and `demo` call it. */
+/** Makes the server match the table of streams. Idempotent. */
 export async function setUp(
   config: Config,
   more: { readonly subscribers?: readonly Subscriber[]; readonly executorQueues?: readonly string[] } = {},
@@ -44,23 +44,23 @@ export async function setUp(
     role: 'setup',
   });
   const settings = { ...streamSettings(config), ...more };
-  const giveUpAt = Date.now() + ELECTED_WITHIN_MS;
+  const giveUpAt = Date.now() + RETRY_FOR_MS;
   for (;;) {
     try {
       return await setup(connection.nc, layoutFrom(options), settings);
     } catch (error) {
-      // It is idempotent: what was made stays, the rest is made now.
+      // Idempotent: what exists stays, the rest is created by the next try.
       if (!(error instanceof ReentryError) || !error.transient || Date.now() > giveUpAt) throw error;
-      await pause(AGAIN_AFTER_MS);
+      await pause(RETRY_EVERY_MS);
     }
   }
 }
 
-/** `reentry setup`: streams, buckets, consumers and durable feeds. */
+/** `reentry setup`: creates streams, buckets, consumers and durable feeds. */
 export function setupCommand(shell: Shell, finish: Finish): Command {
   const command = declare({
     name: 'setup',
-    summary: 'make the streams, buckets and consumers that reentry needs; safe to repeat',
+    summary: 'create or update the streams, buckets and consumers that reentry needs; safe to repeat',
     settings: [
       ...NATS_SETTINGS,
       'queues',
@@ -76,18 +76,21 @@ export function setupCommand(shell: Shell, finish: Finish): Command {
       'reentry setup --executor-queues executor,nightly   # queues that executors serve',
       'reentry setup --subscriber default/billing    # a durable feed of completed events',
       'reentry setup --permissions --client sales --client ops > reentry-users.conf    # for nats-server',
-      'reentry setup --permissions --serve worker triggerer    # one user for `reentry serve`, in the place of its roles’ own',
+      'reentry setup --permissions --serve worker triggerer    # one user for `reentry serve`',
     ],
   })
-    .option('--subscriber <TENANT/NAME>', "durable feed of a tenant's completed events; repeatable", collect)
-    .option('--executor-queue <QUEUE>', 'the same as --executor-queues, one by one', collect)
-    .option('--permissions', 'only print the users and permissions that nats-server must know, one for each role')
+    .option('--subscriber <TENANT/NAME>', 'create a durable feed of completed events of a tenant; repeatable', collect)
+    .option('--executor-queue <QUEUE>', 'one queue of --executor-queues; repeatable', collect)
+    .option(
+      '--permissions',
+      'only print the users and permissions for the configuration of nats-server, one user per role',
+    )
     .addOption(
-      new Option('--serve <ROLE...>', 'with --permissions: one user for a process that has these roles').choices([
+      new Option('--serve <ROLE...>', 'with --permissions: one user for a process with these roles').choices([
         ...ROLES,
       ]),
     )
-    .option('--client <TENANT>', 'with --permissions: a user for the clients of this tenant; repeatable', collect);
+    .option('--client <TENANT>', 'with --permissions: a user for clients of this tenant; repeatable', collect);
   return action(command, shell, finish, async (invocation, options) => {
     const { subscriber, executorQueue, permissions, client, serve } = optionsSchema.parse(options);
     if (permissions) {
@@ -105,7 +108,7 @@ export function setupCommand(shell: Shell, finish: Finish): Command {
   });
 }
 
-/** What `nats-server` must be told, so that each process may do what it needs and no more. */
+/** Prints the users for nats-server, each with the permissions that its process needs and no others. */
 async function printPermissions(
   { shell, config, json }: Invocation,
   wanted: {

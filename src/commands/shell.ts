@@ -1,4 +1,4 @@
-/** What every command gets from `cli.ts`, and how it declares itself: settings, examples, one action with an exit code. */
+/** The frame of every command: what it gets from its process, how it declares flags and examples, and its exit code. */
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -14,7 +14,7 @@ import { EXIT_CODES, signalCode } from './exit-codes.ts';
 import type { ExitCode } from './exit-codes.ts';
 import { identityFields, livesElsewhere } from './process-identity.ts';
 
-/** Reads an option that is a whole number; the flag is named where it is none. */
+/** Parser of an option that is a whole number from `least` to `most`; anything else is a usage error. */
 export function wholeNumber(least: number, most = Number.MAX_SAFE_INTEGER): (value: string) => number {
   return (value) => {
     const number = /^\d+$/.test(value) ? Number(value) : Number.NaN;
@@ -25,32 +25,32 @@ export function wholeNumber(least: number, most = Number.MAX_SAFE_INTEGER): (val
   };
 }
 
-/** Reads a flag's value as a span in seconds, fractions too; a wrong one is a usage error. */
+/** Parser of an option in seconds, fractions allowed; anything else is a usage error. */
 export function seconds(value: string): number {
   const number = Number(value);
   if (value.trim() !== '' && Number.isFinite(number) && number > 0) return number;
   throw new InvalidArgumentError('It must be a number of seconds above 0.');
 }
 
-/** A process's surroundings, read once by `cli.ts`. */
+/** The process of a command: its streams, environment and signals. */
 export interface Shell {
-  /** Writes an answer: one text, a line feed is added. */
+  /** Writes an answer to stdout; a line feed is added. */
   out(text: string): void;
-  /** Writes anything else. */
+  /** Writes anything else to stderr; a line feed is added. */
   err(text: string): void;
-  /** The log's destination. */
+  /** Destination of the log. */
   readonly stderr: { write(line: string): void; readonly isTTY?: boolean };
   readonly outIsTty: boolean;
   readonly errIsTty: boolean;
   /** Width of the terminal on stdout, where it is one. */
   readonly columns?: number | undefined;
-  /** Colour is wanted on stdout. */
+  /** Whether stdout gets colours. */
   readonly colour: boolean;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly directory: string;
   /** The user's cache folder of this machine. */
   readonly userCache: string;
-  /** All of standard input. */
+  /** Reads standard input to its end. */
   stdin(): Promise<string>;
   /** Emits the first SIGINT or SIGTERM; the second ends the process at once. */
   readonly stop$: Observable<string>;
@@ -59,14 +59,14 @@ export interface Shell {
   readonly version: string;
 }
 
-/** A command's settings, and whether the answer is wanted as JSON. */
+/** One call of a command: its process, settings, and whether the answer is JSON. */
 export interface Invocation {
   readonly shell: Shell;
   readonly config: Config;
   readonly json: boolean;
 }
 
-/** What a command file declares. `settings` become flags. */
+/** Declaration of a command; `settings` become flags. */
 export interface Declaration {
   readonly name: string;
   readonly summary: string;
@@ -74,7 +74,7 @@ export interface Declaration {
   readonly examples: readonly string[];
 }
 
-/** Settings that each command speaking NATS has. */
+/** Settings of every command that connects to NATS. */
 export const NATS_SETTINGS: readonly SettingName[] = [
   'natsUrl',
   'natsCreds',
@@ -90,7 +90,7 @@ export const NATS_SETTINGS: readonly SettingName[] = [
 ];
 /** Settings of commands that act for one tenant. */
 export const CLIENT_SETTINGS: readonly SettingName[] = ['tenant', ...NATS_SETTINGS];
-/** A commander command with its settings as flags, `--json`, `--config` and examples in its help. */
+/** Makes a command with its settings as flags, `--json`, `--config`, and examples in its help. */
 export function declare(declaration: Declaration): Command {
   const command = new Command(declaration.name).description(declaration.summary);
   for (const setting of SETTINGS) {
@@ -107,7 +107,7 @@ export function declare(declaration: Declaration): Command {
   return command.addHelpText('after', `\nExamples:\n${examples}`);
 }
 
-/** A command of commands: `reentry NAME VERB`. */
+/** Makes a command with subcommands: `reentry NAME VERB`. */
 export function family(name: string, summary: string, members: readonly Command[]): Command {
   const command = new Command(name).description(summary);
   for (const member of members) command.addCommand(member.exitOverride().showHelpAfterError('(see --help)'));
@@ -116,16 +116,16 @@ export function family(name: string, summary: string, members: readonly Command[
 
 const flagsSchema = z.record(z.string(), z.unknown());
 
-/** Ends the action: the process ends with this code once nothing is left to do. */
+/** Sets the exit code of the process. */
 export type Finish = (code: ExitCode) => void;
 
 /**
- * What the first signal does to a command. `leaves` (default): it is left where it stands, and the exit code is the signal's; what it has to
- * say then, it says at `stop$` itself. `drains`: it hears `stop$`, tidies up, and ends with a code of its own.
+ * Effect of the first signal on a command. `leaves`: the command is abandoned and the exit code is the signal's. `drains`: the command
+ * observes `stop$`, cleans up, and returns its own exit code.
  */
 export type AtStop = 'leaves' | 'drains';
 
-/** Binds `act` to the command: settings are checked first, the exit code goes to `finish`. */
+/** Binds `act` to the command. Settings are validated first; the exit code goes to `finish`. */
 export function action(
   command: Command,
   shell: Shell,
@@ -144,14 +144,14 @@ export function action(
       finish(await act(invocation, options, command.args));
       return;
     }
-    // What the act holds is given back by the end of the process, which `finish` announces.
+    // Resources of an abandoned act are released by the end of the process.
     const acting$ = defer(() => act(invocation, options, command.args));
     const code$ = merge(shell.stop$.pipe(map(signalCode)), acting$);
     finish(await firstValueFrom(code$, { defaultValue: EXIT_CODES.failed }));
   });
 }
 
-/** The one argument of a command that declared `<run>`; commander has seen to it that it is there. */
+/** The argument of a command that declares a required one. */
 export function oneArgument(args: readonly string[]): string {
   const [first] = args;
   if (first === undefined) throw new ReentryError('CONFIG_INVALID', 'an argument is missing', { transient: false });
@@ -184,29 +184,29 @@ const devStateSchema = z.looseObject({
   directory: z.string(),
   ready: z.boolean(),
 });
-/** What a running `reentry dev` writes beside its installation, for other commands of the same directory. */
+/** State file of a running `reentry dev`, for other commands in the same directory. */
 export type DevState = z.infer<typeof devStateSchema>;
 
-/** Where `reentry dev` keeps the installation of a directory. */
+/** Folder where `reentry dev` keeps the installation of a directory. */
 export function devFolder(shell: Shell, cacheFolder: unknown): string {
   const cache =
     z.string().optional().parse(cacheFolder) ?? filled(shell.env['REENTRY_CACHE_FOLDER']) ?? shell.userCache;
   return join(cache, 'dev', createHash('sha256').update(shell.directory).digest('hex').slice(0, 16));
 }
 
-/** The `reentry dev` that runs for a folder of `devFolder`, if one does. */
+/** State of the `reentry dev` that runs for a folder of `devFolder`, if one does. */
 export async function readDevState(folder: string): Promise<DevState | undefined> {
   let text: string;
   try {
     text = await readFile(join(folder, 'state.json'), 'utf8');
   } catch {
-    return undefined; // none was started here
+    return undefined; // never started here
   }
   try {
     const state = devStateSchema.safeParse(JSON.parse(text));
     return state.success && (await livesElsewhere(state.data)) ? state.data : undefined;
   } catch {
-    return undefined; // half written by a process that died
+    return undefined; // partly written by a process that was killed
   }
 }
 

@@ -7,11 +7,11 @@ import { paintFor, type Paint, span, statusLines } from './paint.ts';
 import { action, CLIENT_SETTINGS, declare, oneArgument } from './shell.ts';
 import type { Finish, Shell } from './shell.ts';
 
-/** `reentry status`: what a run does now, or how the triggerers are. */
+/** `reentry status`: the state of a run, or of the triggerers. */
 export function statusCommand(shell: Shell, finish: Finish): Command {
   const command = declare({
     name: 'status',
-    summary: 'say what a run does now; with --triggerers: who watches the pods, and how they are',
+    summary: 'show the state of a run, or with --triggerers of the triggerers and their watches',
     settings: CLIENT_SETTINGS,
     examples: [
       'reentry status nightly-1',
@@ -23,18 +23,18 @@ export function statusCommand(shell: Shell, finish: Finish): Command {
     .argument('[run]', 'run id')
     .option(
       '--triggerers',
-      'say who owns what, how old each watch is, how many runs wait; exit code 1 where nobody watches',
+      'show shards, watches and waiting runs of each triggerer; exit code 1 unless one is healthy and all shards are owned',
     );
   return action(command, shell, finish, async (invocation, options, args) => {
     const ofTriggerers = options['triggerers'] === true;
     if (ofTriggerers === args.length > 0)
-      throw new ReentryError('CONFIG_INVALID', 'name a run, or ask for --triggerers', { transient: false });
+      throw new ReentryError('CONFIG_INVALID', 'give a run id, or --triggerers', { transient: false });
     await using client = await openClient(invocation);
     const paint = paintFor(shell.colour);
     if (ofTriggerers) {
-      const heard = await client.triggerers();
-      shell.out(invocation.json ? JSON.stringify(heard) : triggererLines(paint, heard, Date.now()).join('\n'));
-      const works = heard.triggerers.some(({ problems = [] }) => problems.length === 0) && heard.unowned.length === 0;
+      const seen = await client.triggerers();
+      shell.out(invocation.json ? JSON.stringify(seen) : triggererLines(paint, seen, Date.now()).join('\n'));
+      const works = seen.triggerers.some(({ problems = [] }) => problems.length === 0) && seen.unowned.length === 0;
       return works ? EXIT_CODES.ok : EXIT_CODES.failed;
     }
     const run = await client.status(oneArgument(args));
@@ -43,17 +43,21 @@ export function statusCommand(shell: Shell, finish: Finish): Command {
   });
 }
 
-/** Each triggerer with its watches, then what is wrong with all of them together. */
+/** Each triggerer with its watches, then problems of all of them together. */
 function triggererLines(paint: Paint, { triggerers, unowned, contested }: Triggerers, now: number): readonly string[] {
-  if (triggerers.length === 0) return [paint.red('no triggerer is heard: nothing that waits goes on')];
+  if (triggerers.length === 0) return [paint.red('no triggerer is running: waiting runs do not continue')];
   return [
     ...triggerers.flatMap((one) => {
       const { replica, draining, shards, waiting = 0, since, watches = [], problems = [], loopDelayMs = 0 } = one;
-      const state = draining ? paint.yellow('leaves') : problems.length === 0 ? paint.green('works') : paint.red('ill');
+      const state = draining
+        ? paint.yellow('stopping')
+        : problems.length === 0
+          ? paint.green('healthy')
+          : paint.red('unhealthy');
       const facts = [
         state,
         `${shards} shards`,
-        // Each knows all subscriptions, whichever shards it acts on.
+        // Every triggerer knows all subscriptions, whichever shards it owns.
         `${waiting} runs wait`,
         ...(since === undefined ? [] : [`up ${span(now - since)}`]),
         `loop delay ${span(loopDelayMs)}`,
@@ -62,13 +66,13 @@ function triggererLines(paint: Paint, { triggerers, unowned, contested }: Trigge
       return [
         `${paint.bold(replica)}  ${facts.join(', ')}`,
         ...watches.map(({ connection, namespace = '*', pods, ageMs, lagging }) => {
-          const heard = ageMs === undefined ? 'not heard yet' : `heard ${span(ageMs)} ago`;
-          return `  watch ${connection}/${namespace}: ${pods} pods, ${heard}${lagging === undefined ? '' : paint.yellow(`, behind: ${lagging}`)}`;
+          const age = ageMs === undefined ? 'no event yet' : `last event ${span(ageMs)} ago`;
+          return `  watch ${connection}/${namespace}: ${pods} pods, ${age}${lagging === undefined ? '' : paint.yellow(`, behind: ${lagging}`)}`;
         }),
         ...problems.map((problem) => `  ${paint.red('!')} ${problem}`),
       ];
     }),
-    ...(unowned.length === 0 ? [] : [paint.red(`nobody acts on ${unowned.length} of 256 shards`)]),
-    ...(contested.length === 0 ? [] : [paint.yellow(`two act on ${contested.length} shards, for a moment`)]),
+    ...(unowned.length === 0 ? [] : [paint.red(`${unowned.length} of 256 shards have no owner`)]),
+    ...(contested.length === 0 ? [] : [paint.yellow(`${contested.length} shards have two owners for the moment`)]),
   ];
 }

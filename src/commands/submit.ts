@@ -21,15 +21,15 @@ const optionsSchema = z.looseObject({
 
 const RUN_ID = new Option(
   '--run-id <ID>',
-  'idempotency key; asking again with it changes nothing (default: a new one)',
+  'run id and idempotency key: submitting again with it changes nothing; default: a generated one',
 );
-const LOGS = new Option('--logs', 'with --wait: print the log lines on stdout as they are written');
+const LOGS = new Option('--logs', 'with --wait: print log lines on stdout as they are written');
 
-/** `reentry submit`: asks for a run, or for many; with `--wait` stays until all is over and ends with its fate. */
+/** `reentry submit`: submits a run, or many; with `--wait`, waits for the end and exits with the code of the final state. */
 export function submitCommand(shell: Shell, finish: Finish): Command {
   const command = declare({
     name: 'submit',
-    summary: 'ask for a run, or for all runs of a file',
+    summary: 'submit a run, or all runs of a file',
     settings: CLIENT_SETTINGS,
     examples: [
       "reentry submit --image alpine --name hello -- sh -c 'echo hi'",
@@ -38,23 +38,23 @@ export function submitCommand(shell: Shell, finish: Finish): Command {
       "reentry submit --command 'airflow tasks run dag task run-1' --dag-id dag --task-id task",
       'reentry submit --image alpine --env DAY=monday --retries 2 --wait --logs -- ./load.sh',
       'echo \'{"params":{"image":"alpine"}}\' | reentry submit -f - --run-id nightly-1',
-      'reentry submit --batch runs.jsonl --wait     # one request a line, each with a runId of its own',
+      'reentry submit --batch runs.jsonl --wait     # one request per line, each with its own runId',
     ],
   });
   requestFlags(command)
     .addOption(RUN_ID)
-    .option('--queue <QUEUE>', 'queue to run it (default: default, for commands executor)')
+    .option('--queue <QUEUE>', 'queue of the run; default: "default", for commands "executor"')
     .option(
       '--batch <FILE>',
-      'many requests: JSON Lines, YAML documents or a list, with runId and queue beside their fields; - reads standard input',
+      'many requests: JSON Lines, YAML documents or a list, with runId and queue among their fields; - is standard input',
     )
-    .option('-w, --wait', 'wait until it is over; exit code: 0 succeeded, 1 failed, 3 skipped, 4 cancelled')
+    .option('-w, --wait', 'wait until it has ended; exit code: 0 succeeded, 1 failed, 3 skipped, 4 cancelled')
     .addOption(LOGS)
-    .option('--no-check', 'publish at once; a wrong request then ends as a failed run');
+    .option('--no-check', 'publish without validation by a worker; an invalid request then ends as a failed run');
   return action(command, shell, finish, async (invocation, options, args) => {
     const { runId, queue, batch, wait, logs, check } = optionsSchema.parse(options);
     if (batch !== undefined) {
-      refuseBeside(options, args);
+      rejectBeside(options, args);
       const text = batch === '-' ? await shell.stdin() : await readText(batch);
       const submissions = submissionsIn(batch === '-' ? 'standard input' : batch, text);
       await using client = await openClient(invocation);
@@ -74,12 +74,12 @@ export function submitCommand(shell: Shell, finish: Finish): Command {
   });
 }
 
-/** Flags that describe one run say nothing about the runs of a file. */
-function refuseBeside(options: Readonly<Record<string, unknown>>, args: readonly string[]): void {
+/** Rejects flags that describe one run beside --batch. */
+function rejectBeside(options: Readonly<Record<string, unknown>>, args: readonly string[]): void {
   const ofOneRun = [...requestOptions(), RUN_ID, LOGS];
   const flags = ofOneRun.filter((option) => options[option.attributeName()] !== undefined);
   const beside = [...flags.map(({ long }) => long ?? ''), ...(args.length === 0 ? [] : ['a command'])];
   if (beside.length === 0) return;
-  const message = `--batch goes without ${beside.join(', ')}: each run is described in the file`;
+  const message = `--batch cannot be combined with ${beside.join(', ')}: the file describes each run`;
   throw new ReentryError('INVALID_REQUEST', message, { transient: false });
 }

@@ -1,19 +1,19 @@
-/** Waiting for a run on the command line: its events as they come, its log, its fate. */
+/** Waiting for a run: prints its events as they come, its log and its final state. */
 import { setTimeout as pause } from 'node:timers/promises';
 import { lastValueFrom, takeUntil, tap } from 'rxjs';
 import type { Client, StoredEvent } from '../client/index.ts';
 import { shownText } from '../client/log-lines.ts';
 import { ReentryError } from '../errors.ts';
 import type { CompletedData } from '../wire/events.ts';
-import { EXIT_CODES, FATE_CODES } from './exit-codes.ts';
+import { EXIT_CODES, FINAL_STATE_CODES } from './exit-codes.ts';
 import type { ExitCode } from './exit-codes.ts';
 import { diagnosisLines, paintFor, plain, span, state } from './paint.ts';
 import type { Invocation } from './shell.ts';
 
-/** A run that was just asked for is taken in well within this, in milliseconds. */
+/** A run that was just submitted is accepted well within this time. */
 const UNKNOWN_AFTER_MS = 3_000;
 
-/** Waits with `waits`; says meanwhile, once, where there is no such run. It may yet be asked for, so this is no error. */
+/** Runs `waits`; prints a hint when there is no such run. Not an error: it may be submitted later. */
 export async function unlessUnknown<T>(
   { shell }: Pick<Invocation, 'shell'>,
   client: Client,
@@ -27,7 +27,7 @@ export async function unlessUnknown<T>(
   };
   look().catch((error: unknown) => {
     if (!over.signal.aborted && error instanceof ReentryError && error.code === 'NOT_FOUND')
-      shell.err(`there is no run ${runId} (yet); waiting for it`);
+      shell.err(`there is no run ${runId} yet; waiting for it`);
   });
   try {
     return await waits();
@@ -36,7 +36,7 @@ export async function unlessUnknown<T>(
   }
 }
 
-/** Follows a run to its end on stderr; the answer is the completed event's data, the exit code its fate. */
+/** Follows a run to its end: events on stderr, the data of the completed event on stdout, its final state as exit code. */
 export async function watched(
   invocation: Invocation,
   client: Client,
@@ -46,7 +46,7 @@ export async function watched(
   const { shell, json } = invocation;
   const paint = paintFor(shell.errIsTty && shell.colour);
   const beganAt = Date.now();
-  const say = (event: StoredEvent): void => {
+  const printEvent = (event: StoredEvent): void => {
     if (json) return;
     const why = 'why' in event.data && typeof event.data.why === 'string' ? ` ${paint.dim(plain(event.data.why))}` : '';
     const attempt = event.data.attempt > 1 ? paint.dim(` attempt ${String(event.data.attempt)}`) : '';
@@ -57,16 +57,18 @@ export async function watched(
   printing.catch(() => undefined); // awaited below, after the run's own end
   const left$ = shell.stop$.pipe(
     tap(() => {
-      shell.err(`no longer waiting; the run goes on. See: reentry status ${runId}`);
+      shell.err(`no longer waiting; the run continues. See: reentry status ${runId}`);
     }),
   );
-  const watching = lastValueFrom(client.events$(runId).pipe(tap(say), takeUntil(left$)), { defaultValue: undefined });
+  const watching = lastValueFrom(client.events$(runId).pipe(tap(printEvent), takeUntil(left$)), {
+    defaultValue: undefined,
+  });
   const last = await watching;
-  if (last?.type !== 'completed') return EXIT_CODES.unreachable; // or stopped, which ends with the signal's code
+  if (last?.type !== 'completed') return EXIT_CODES.unreachable; // or interrupted: then the exit code is the signal's
   await printing;
   const done = await client.waitFor(runId);
   print(invocation, done);
-  return FATE_CODES[done.state];
+  return FINAL_STATE_CODES[done.state];
 }
 
 async function printLogs({ shell, json }: Invocation, client: Client, runId: string): Promise<void> {

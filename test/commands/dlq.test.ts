@@ -129,14 +129,14 @@ describe('reentry dlq', () => {
       ['x', undefined],
       ['went-on', 'Succeeded'],
     ]);
-    expect((await cli('list')).stdout).toContain('went on: Succeeded');
+    expect((await cli('list')).stdout).toContain('continued: Succeeded');
     expect(JSON.parse((await cli('show', '5', '--json')).stdout)).toMatchObject({ wentOn: 'Succeeded' });
     const shown = (await cli('show', '5')).stdout;
-    expect(shown).toContain('not replayed: the run went on and ended as Succeeded');
+    expect(shown).toContain('not possible: the run continued and ended as Succeeded');
     expect(shown).toContain('its worker died 26 times');
     const replayed = await cli('replay', '5');
     expect(replayed).toMatchObject({ code: 2, stdout: '' });
-    expect(replayed.stderr).toContain('went on and ended as Succeeded');
+    expect(replayed.stderr).toContain('continued and ended as Succeeded');
     expect(replayed.stderr).toContain('reentry retry');
     expect(await broker.runs.read({ tenant: 'late', runId: 'went-on-replay-5' })).toBeUndefined();
   });

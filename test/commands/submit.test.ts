@@ -29,7 +29,7 @@ describe('--batch goes without what describes one run', () => {
     async (flag, value) => {
       await expect(submit().parseAsync(['--batch', missing, flag, ...value], { from: 'user' })).rejects.toMatchObject({
         code: 'INVALID_REQUEST',
-        message: `--batch goes without ${flag}: each run is described in the file`,
+        message: `--batch cannot be combined with ${flag}: the file describes each run`,
       });
     },
   );
@@ -37,7 +37,7 @@ describe('--batch goes without what describes one run', () => {
   test('a command after --, and everything that is too much at once', async () => {
     const args = ['--batch', missing, '--retries', '2', '--label', 'a=b', '--', 'true'];
     await expect(submit().parseAsync(args, { from: 'user' })).rejects.toThrow(
-      '--batch goes without --label, --retries, a command: each run is described in the file',
+      '--batch cannot be combined with --label, --retries, a command: the file describes each run',
     );
   });
 

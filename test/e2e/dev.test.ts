@@ -176,7 +176,7 @@ describe('the command line, in the directory where dev runs', () => {
       JSON.stringify({ runId, params: { image: 'alpine', cmds: ['sh', '-c', `exit ${String(exit)}`] } });
     await writeFile(join(directory, 'runs.jsonl'), [line('b1', 0), line('b2', 0), line('b3', 7)].join('\n'));
     const done = await cli('submit', '--batch', 'runs.jsonl', '--wait');
-    expect(done).toMatchObject({ code: 1, stderr: expect.stringContaining('3 taken, 0 known before, 0 refused') });
+    expect(done).toMatchObject({ code: 1, stderr: expect.stringContaining('3 accepted, 0 already known, 0 rejected') });
     expect(done.stdout.trim().split('\n').sort()).toEqual(['b1', 'b2', 'b3']);
     expect(done.stderr).toMatch(/2 .*succeeded/);
     const again = await cli('submit', '--batch', 'runs.jsonl', '--json');
@@ -229,8 +229,8 @@ describe('the command line, in the directory where dev runs', () => {
     );
     expect(found.get('streams')).toBe('ok as setup makes them');
     expect(found.get('durability')).toContain('warning 1 copy');
-    expect(found.get('workers')).toContain('ok 1 alive');
-    expect(found.get('triggerers')).toMatch(/^ok 1 alive.*watches heard/);
+    expect(found.get('workers')).toContain('ok 1 running');
+    expect(found.get('triggerers')).toMatch(/^ok 1 running.*, watches at most/);
     expect(found.get('nats-server')).toMatch(/^ok \d+\.\d+/);
   });
 
@@ -269,16 +269,16 @@ describe('the command line, in the directory where dev runs', () => {
     await using unknownResult = waiting('result', '--wait', 'not-asked-for');
     await expect.poll(() => logs.stdout(), { timeout: 60_000 }).toBe('begun\n');
     await expect.poll(() => submit.stderr(), { timeout: 60_000 }).toContain('launched');
-    // Silence would be no answer to a mistyped name, but the run may yet be asked for.
+    // A hint for a mistyped name, but no error: the run may be submitted later.
     for (const unknown of [unknownLogs, unknownResult])
       await expect
         .poll(() => unknown.stderr(), { timeout: 30_000 })
-        .toBe('there is no run not-asked-for (yet); waiting for it\n');
+        .toBe('there is no run not-asked-for yet; waiting for it\n');
     for (const command of [submit, logs, unknownLogs, unknownResult]) {
       command.kill(signal);
       expect(await command.ended).toBe(code);
     }
-    expect(submit.stderr()).toContain(`no longer waiting; the run goes on. See: reentry status ${runId}`);
+    expect(submit.stderr()).toContain(`no longer waiting; the run continues. See: reentry status ${runId}`);
     expect((await cli('cancel', runId)).code).toBe(0);
   });
 

@@ -73,7 +73,7 @@ describe.each(Object.entries(SHAPES))('a release of %s', (_, shape) => {
     const said = await release.test();
     for (const role of ['worker', 'triggerer', 'executor'])
       expect(said).toMatch(new RegExp(`^ok .*permissions as .*${role}.* in namespace ${release.tasks}`, 'm'));
-    expect(said.match(/^ok .*every subject is allowed/gm)).toHaveLength(shape.processes.length);
+    expect(said.match(/^ok .*all subjects are allowed/gm)).toHaveLength(shape.processes.length);
     expect(said).not.toMatch(/^(?:broken|warning)/m);
   });
 
