@@ -10,6 +10,7 @@ import { tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { type Fence, fencesOf, manuals, ROOT } from '../support/manuals.ts';
+import { freePorts } from '../support/ports.ts';
 
 const ROLE = /^(?:npm run -s reentry -- |reentry )(dev|worker|triggerer|executor|serve)\b/;
 const isRun = ({ language, marker }: Fence): boolean => language === 'sh' && !/^(not run: |run by )/.test(marker ?? '');
@@ -35,7 +36,8 @@ let clone: string;
 let dev: Shell;
 /** What a user's terminal has set; where dev listens is added once it is up. */
 let env: Record<string, string>;
-let http = 0;
+/** All that was started; what still runs at the end is killed. */
+const started: Shell[] = [];
 
 /** A command in a shell of its own process group, its output kept. */
 interface Shell {
@@ -51,7 +53,9 @@ function shell(command: string, more: Readonly<Record<string, string>> = {}): Sh
   let output = '';
   child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text));
   child.stderr.setEncoding('utf8').on('data', (text: string) => (output += text));
-  return { child, output: () => output, ended: once(child, 'exit').then(() => child.exitCode) };
+  const made = { child, output: () => output, ended: once(child, 'exit').then(() => child.exitCode) };
+  started.push(made);
+  return made;
 }
 
 /** As Ctrl-C does: everything that the terminal runs gets the signal. */
@@ -80,8 +84,8 @@ function withExitCode(command: string): string {
 async function run(lines: readonly string[]): Promise<void> {
   const [command = ''] = lines;
   if (ROLE.test(command)) {
-    http += 1;
-    const port = String(20_000 + (process.pid % 20_000) + http);
+    const [free] = await freePorts(1);
+    const port = String(free);
     const role = shell(`exec ${command}`, {
       REENTRY_NATS_URL: env['NATS_URL'] ?? '',
       REENTRY_KUBECONFIG: env['KUBECONFIG'] ?? '',
@@ -151,6 +155,7 @@ beforeAll(async () => {
 afterAll(async () => {
   interrupt(dev, 'SIGINT');
   await dev.ended;
+  for (const one of started) interrupt(one, 'SIGKILL');
   await rm(clone, { recursive: true, force: true });
 });
 
