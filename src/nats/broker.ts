@@ -3,7 +3,7 @@ import { runRefSchema } from '../wire/presence.ts';
 import { filledBuckets } from '../wire/streams.ts';
 import { brokerTime } from './broker-time.ts';
 import { connectNats } from './connection.ts';
-import { decodedMessages$ } from './messages.ts';
+import { parsedMessages$ } from './messages.ts';
 import { natsError } from './errors.ts';
 import { executorMembers, membership } from './membership.ts';
 import { gateStore, subscriptionStore } from './subscription-store.ts';
@@ -16,7 +16,7 @@ import { requestStore, runStore } from './run-store.ts';
 import { resultStore } from './result-store.ts';
 import { serviceHost } from './services.ts';
 import { streamInfo } from './inspection.ts';
-import { sweeper } from './sweep.ts';
+import { bucketSweep } from './sweep.ts';
 import { workQueues } from './work-queues.ts';
 
 /** How old a measurement of the buckets' fill may be: intake asks for it with each request. */
@@ -55,7 +55,7 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
     now: time.now,
     clockOffsetMs: time.offsetMs,
     connected$: link.connected$,
-    nudges$: (worker) => decodedMessages$(link, link.subjects.nudge.of(worker), runRefSchema),
+    nudges$: (worker) => parsedMessages$(link, link.subjects.nudge.of(worker), runRefSchema),
     async fill() {
       if (fill === undefined || performance.now() - fill.at > FILL_AGE_MS)
         fill = { at: performance.now(), value: measureFill() };
@@ -66,7 +66,7 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
         throw natsError('measuring the fill of the buckets', error);
       }
     },
-    sweep: sweeper(link, time.now),
+    sweep: bucketSweep(link, time.now),
     async [Symbol.asyncDispose]() {
       abort.abort();
       await connection[Symbol.asyncDispose]();

@@ -7,7 +7,7 @@ import type { Bucket } from '../wire/streams.ts';
 import { natsError, faultOf } from './errors.ts';
 import { CALL_TIMEOUT_MS } from './link.ts';
 import type { Link } from './link.ts';
-import { patiently, publishAcked } from './publish.ts';
+import { withRetry, publishAcked } from './publish.ts';
 
 /** A message as it is stored. */
 export interface StoredMessage {
@@ -139,7 +139,7 @@ export function keyValues(link: Pick<Link, 'nc' | 'js' | 'jsm'>, bucket: Bucket)
 
   const read = async (key: string, from: 'leader' | 'any' = 'any'): Promise<Entry | undefined> => {
     const subject = bucket.subject(key);
-    const message = await patiently(`reading ${key} of ${bucket.bucket}`, () =>
+    const message = await withRetry(`reading ${key} of ${bucket.bucket}`, () =>
       from === 'leader' ? leaderGet(link, bucket.stream, subject) : directGet(link, bucket.stream, { lastOf: subject }),
     );
     return message === undefined ? undefined : entryOf(message);
@@ -194,7 +194,7 @@ export function keyValues(link: Pick<Link, 'nc' | 'js' | 'jsm'>, bucket: Bucket)
     },
     /** The first entry at or after a sequence, in stream order, of keys that match `filter` (subject wildcards). */
     async next(filter: string, sequence: number): Promise<Entry | undefined> {
-      const message = await patiently(`listing ${bucket.bucket}`, () =>
+      const message = await withRetry(`listing ${bucket.bucket}`, () =>
         directGet(link, bucket.stream, { nextOf: bucket.subject(filter), from: sequence }),
       );
       return message === undefined ? undefined : entryOf(message);

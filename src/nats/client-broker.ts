@@ -3,24 +3,24 @@ import { ReentryError } from '../errors.ts';
 import type { ClientBroker, StoredEvent } from '../ports/client.ts';
 import { cloudEventSchema, eventStepOf, eventTypeOf } from '../wire/events.ts';
 import { serviceReplySchema } from '../wire/services.ts';
-import { decoded, rawRunOf, coreMessages$ } from './messages.ts';
+import { parseMessage, runOfRawTokens, coreMessages$ } from './messages.ts';
 import { connectNats } from './connection.ts';
 import { faultOf, natsError } from './errors.ts';
 import { linkOf } from './link.ts';
 import { liveChunkOf, logChunkOf } from './logs.ts';
 import { heartbeats$ } from './membership.ts';
 import type { BrokerOptions } from './link.ts';
-import { publishRun, patiently } from './publish.ts';
+import { publishRun, withRetry } from './publish.ts';
 import { directGet } from './buckets.ts';
-import { ANSWER_WORTH_MS } from './services.ts';
+import { ANSWER_WITHIN_MS } from './services.ts';
 
 /** How long "no stream takes this subject" is taken for a broker that restarts, and not for an unknown queue. */
 const UNKNOWN_QUEUE_MS = 3_000;
 
 function storedEvent(subject: string, data: Uint8Array): StoredEvent {
-  const event = decoded(cloudEventSchema, data, subject);
+  const event = parseMessage(cloudEventSchema, data, subject);
   const tokens = subject.split('.');
-  const run = rawRunOf(tokens.at(-3) ?? '', tokens.at(-2) ?? '');
+  const run = runOfRawTokens(tokens.at(-3) ?? '', tokens.at(-2) ?? '');
   const type = eventTypeOf(event);
   if (type === undefined)
     throw new ReentryError('INTERNAL', `not a lifecycle event of ours: ${subject}`, { transient: false });
@@ -37,16 +37,16 @@ export async function openClientBroker(options: BrokerOptions): Promise<ClientBr
   const { nc, subjects, assets, log } = link;
   return {
     publishRun: (queue, run, data, msgID) =>
-      publishRun(link, queue, run, data, { msgID, unknownQueueMs: UNKNOWN_QUEUE_MS }),
+      publishRun(link, queue, run, data, { msgID, retryUnknownQueueForMs: UNKNOWN_QUEUE_MS }),
     async request(tenant, verb, payload, timeoutMs = 15_000) {
       const subject = subjects.service.of(tenant, verb);
       const endsAt = Date.now() + timeoutMs;
       for (;;) {
         const leftMs = endsAt - Date.now();
         try {
-          const timeout = Math.max(1, Math.min(ANSWER_WORTH_MS, leftMs));
+          const timeout = Math.max(1, Math.min(ANSWER_WITHIN_MS, leftMs));
           const answer = await nc.request(subject, JSON.stringify(payload ?? {}), { timeout });
-          return decoded(serviceReplySchema, answer.data, `answer of ${subject}`);
+          return parseMessage(serviceReplySchema, answer.data, `answer of ${subject}`);
         } catch (error) {
           const fault = faultOf(error);
           if (fault === 'noResponders')
@@ -56,7 +56,7 @@ export async function openClientBroker(options: BrokerOptions): Promise<ClientBr
             });
           if (fault !== 'unknownOutcome' || error instanceof ReentryError) throw natsError(`asking ${subject}`, error);
           // A frozen worker swallows what it is given; another of its group may answer. Every verb may be asked twice.
-          if (leftMs <= ANSWER_WORTH_MS)
+          if (leftMs <= ANSWER_WITHIN_MS)
             throw new ReentryError('TIMEOUT', `no answer to ${verb} within ${timeoutMs} ms`, {
               transient: true,
               cause: error,
@@ -77,7 +77,7 @@ export async function openClientBroker(options: BrokerOptions): Promise<ClientBr
       ),
     async lastEvent(run, type) {
       const subject = subjects.event.of(run, type);
-      const message = await patiently(`reading ${subject}`, () => directGet(link, assets.events, { lastOf: subject }));
+      const message = await withRetry(`reading ${subject}`, () => directGet(link, assets.events, { lastOf: subject }));
       return message === undefined ? undefined : storedEvent(message.subject, message.data);
     },
     live$: (run) =>

@@ -15,7 +15,7 @@ import { ReentryError } from '../errors.ts';
 import type { Log } from '../ports/ambient.ts';
 import { enc } from '../wire/tokens.ts';
 import { faultOf } from './errors.ts';
-import { wallIn } from './subject-wall.ts';
+import { refuseUnsafeSubjects } from './subject-guard.ts';
 
 /** Longest pause between two tries to connect for the first time. */
 const FIRST_CONNECT_PAUSE_MS = 5_000;
@@ -68,7 +68,7 @@ export interface Connection extends AsyncDisposable {
 }
 
 /** The library ignores user and password inside a URL; so they are taken out here. */
-function parsed(servers: ConnectOptions['servers']) {
+function parsedServers(servers: ConnectOptions['servers']) {
   const texts = (typeof servers === 'string' ? servers.split(',') : [...servers])
     .map((text) => text.trim())
     .filter(Boolean);
@@ -96,13 +96,13 @@ function parsed(servers: ConnectOptions['servers']) {
   return {
     servers: urls.map(({ host, port }) => (port === '' ? `${host}:4222` : host)),
     tls: urls.some(({ protocol }) => protocol === 'tls:'),
-    user: withUser === undefined ? undefined : decoded(withUser.username),
-    pass: withUser === undefined || withUser.password === '' ? undefined : decoded(withUser.password),
+    user: withUser === undefined ? undefined : percentDecoded(withUser.username),
+    pass: withUser === undefined || withUser.password === '' ? undefined : percentDecoded(withUser.password),
   };
 }
 
 /** What stands encoded in a URL. A `%` that encodes nothing is itself: passwords are pasted as they are. */
-function decoded(text: string): string {
+function percentDecoded(text: string): string {
   return text.replace(/(?:%[0-9A-Fa-f]{2})+/g, (encoded) => {
     try {
       return decodeURIComponent(encoded);
@@ -152,7 +152,7 @@ export function inboxPrefixOf(role: NatsRole, tenant?: string): string {
 }
 
 function settings(options: ConnectOptions): ConnectionOptions {
-  const from = parsed(options.servers);
+  const from = parsedServers(options.servers);
   const user = options.user ?? from.user;
   const pass = options.pass ?? from.pass;
   // `nats://token@host`: a user without a password is a token, as in all other NATS clients.
@@ -190,7 +190,7 @@ function settings(options: ConnectOptions): ConnectionOptions {
 /** What could not be reached, and what the reader can do. */
 function connectError(options: ConnectOptions, error: unknown): ReentryError {
   if (error instanceof ReentryError) return error;
-  const { servers, tls } = parsed(options.servers);
+  const { servers, tls } = parsedServers(options.servers);
   const where = servers.join(', ');
   const said = error instanceof Error ? error.message : String(error);
   if (faultOf(error) === 'unauthorized')
@@ -248,10 +248,10 @@ export function pause(ms: number, signal?: AbortSignal): Promise<void> {
 }
 
 /** A status' data: a text, or lists of servers. */
-const told = (data: unknown) => (typeof data === 'string' ? data : JSON.stringify(data));
+const statusText = (data: unknown) => (typeof data === 'string' ? data : JSON.stringify(data));
 
 function opened(nc: NatsConnection, { log }: ConnectOptions): Connection {
-  wallIn(nc);
+  refuseUnsafeSubjects(nc);
   const up$ = new BehaviorSubject(true);
   let closing = false;
   const follow = async () => {
@@ -259,14 +259,14 @@ function opened(nc: NatsConnection, { log }: ConnectOptions): Connection {
       switch (type) {
         case Events.Disconnect:
           up$.next(false);
-          log?.warn({ server: told(data) }, 'connection to NATS lost; reconnecting');
+          log?.warn({ server: statusText(data) }, 'connection to NATS lost; reconnecting');
           break;
         case Events.Reconnect:
           up$.next(true);
-          log?.info({ server: told(data) }, 'connected to NATS again');
+          log?.info({ server: statusText(data) }, 'connected to NATS again');
           break;
         case Events.Error:
-          log?.warn({ error: told(data) }, 'NATS reported an error');
+          log?.warn({ error: statusText(data) }, 'NATS reported an error');
           break;
         case Events.LDM:
         case Events.Update:

@@ -79,7 +79,7 @@ export function faultOf(error: unknown): NatsFault {
 }
 
 /** Whether trying the same call again can help. */
-export function canPass(fault: NatsFault): boolean {
+export function isTransient(fault: NatsFault): boolean {
   return fault === 'unknownOutcome' || fault === 'noResponders' || fault === 'full';
 }
 
@@ -88,7 +88,7 @@ export function natsError(doing: string, error: unknown): ReentryError {
   if (error instanceof ReentryError) return error;
   const said = error instanceof Error ? error.message : String(error);
   const fault = faultOf(error);
-  const transient = canPass(fault);
+  const transient = isTransient(fault);
   const make = (code: ReentryError['code'], hint: string) =>
     new ReentryError(code, `${doing}: ${hint} (NATS said: ${said})`, { transient, cause: error });
   switch (fault) {

@@ -11,7 +11,7 @@ import { directGet, leaderGet } from './buckets.ts';
 import { faultOf, natsError } from './errors.ts';
 import type { Link } from './link.ts';
 import { coreMessages$ } from './messages.ts';
-import { patiently, publishAcked } from './publish.ts';
+import { withRetry, publishAcked } from './publish.ts';
 
 /** Header of each chunk: where the stored log ends with it. */
 export const CURSOR_HEADER = 'Reentry-To';
@@ -34,7 +34,7 @@ export function logStore(link: Link): LogStore {
     async end(run, attempt, container) {
       const subject = subjects.log.of(run, attempt, container);
       // From the leader: a stale end would only be refused at the append.
-      const last = await patiently(`reading the end of ${subject}`, () => leaderGet(link, assets.logs, subject));
+      const last = await withRetry(`reading the end of ${subject}`, () => leaderGet(link, assets.logs, subject));
       if (last === undefined) return { cursor: undefined, sequence: 0 };
       return { cursor: parseCursor(last.header.get(CURSOR_HEADER)), sequence: last.seq };
     },
@@ -52,7 +52,7 @@ export function logStore(link: Link): LogStore {
       let from = (after ?? 0) + 1;
       let bytes = 0;
       while (chunks.length < limit) {
-        const message = await patiently(`reading ${filter}`, () =>
+        const message = await withRetry(`reading ${filter}`, () =>
           directGet(link, assets.logs, { nextOf: filter, from }),
         );
         if (message === undefined) return { chunks, next: undefined };

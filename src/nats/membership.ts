@@ -7,11 +7,11 @@ import type { Heartbeat } from '../wire/presence.ts';
 import { keyValues } from './buckets.ts';
 import type { Link } from './link.ts';
 import { liveWatch$ } from './live-watch.ts';
-import { decoded, decodedMessages$ } from './messages.ts';
+import { parseMessage, parsedMessages$ } from './messages.ts';
 
 /** Every triggerer's heartbeats, from now on. */
 export function heartbeats$(link: Link): Observable<Heartbeat> {
-  return decodedMessages$(link, link.subjects.heartbeat.all, heartbeatSchema);
+  return parsedMessages$(link, link.subjects.heartbeat.all, heartbeatSchema);
 }
 
 /** Heartbeats as core messages (unstored), claims by compare-and-set. */
@@ -32,7 +32,7 @@ export function membership(link: Link): Membership {
           if (signal.kind === 'synced') return of<ClaimChange>(signal);
           if (signal.kind === 'deleted') return of<ClaimChange>({ kind: 'deleted', key: signal.key });
           try {
-            const claim = decoded(claimSchema, signal.data, `claim ${signal.key}`);
+            const claim = parseMessage(claimSchema, signal.data, `claim ${signal.key}`);
             return of<ClaimChange>({ kind: 'put', key: signal.key, claim, revision: signal.revision });
           } catch (error) {
             log?.warn({ key: signal.key, error: String(error) }, 'claim not understood');
@@ -49,7 +49,7 @@ export function membership(link: Link): Membership {
     async readClaim(key) {
       const entry = await owners.read(key, 'leader');
       if (entry === undefined || entry.deleted) return undefined;
-      return { value: decoded(claimSchema, entry.data, `claim ${key}`), revision: entry.revision };
+      return { value: parseMessage(claimSchema, entry.data, `claim ${key}`), revision: entry.revision };
     },
     dropClaim: (key, expectedRevision) => owners.delete(key, expectedRevision),
   };
@@ -63,6 +63,6 @@ export function executorMembers(link: Link): ExecutorMembers {
       if (link.isConnected() && !nc.isClosed() && !nc.isDraining())
         nc.publish(subjects.executorHeartbeat.of(beat.queue, beat.executor), JSON.stringify(beat));
     },
-    heartbeats$: decodedMessages$(link, subjects.executorHeartbeat.all, executorHeartbeatSchema).pipe(share()),
+    heartbeats$: parsedMessages$(link, subjects.executorHeartbeat.all, executorHeartbeatSchema).pipe(share()),
   };
 }

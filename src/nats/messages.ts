@@ -10,7 +10,7 @@ import { dec } from '../wire/tokens.ts';
 const text = new TextDecoder();
 
 /** Parses a stored value or message. @throws ReentryError INTERNAL, naming where it stands and each problem */
-export function decoded<S extends z.ZodType>(schema: S, data: Uint8Array, where: string): z.output<S> {
+export function parseMessage<S extends z.ZodType>(schema: S, data: Uint8Array, where: string): z.output<S> {
   let json: unknown;
   try {
     json = JSON.parse(text.decode(data));
@@ -34,9 +34,9 @@ export function operationOf(data: Uint8Array): unknown {
 }
 
 /** The run of two tokens as received, canonical or not. */
-export function rawRunOf(tenantToken: string, runIdToken: string): RunKey {
+export function runOfRawTokens(tenantToken: string, runIdToken: string): RunKey {
   return (
-    runOf(tenantToken, runIdToken) ?? {
+    runOfTokens(tenantToken, runIdToken) ?? {
       tenant: tenantToken,
       runId: runIdToken,
       tokens: `${tenantToken}.${runIdToken}`,
@@ -45,7 +45,7 @@ export function rawRunOf(tenantToken: string, runIdToken: string): RunKey {
 }
 
 /** The run of two tokens; `undefined` where one is not canonical. */
-export function runOf(tenantToken: string | undefined, runIdToken: string | undefined): RunKey | undefined {
+export function runOfTokens(tenantToken: string | undefined, runIdToken: string | undefined): RunKey | undefined {
   const tenant = dec(tenantToken ?? '');
   const runId = dec(runIdToken ?? '');
   return tenant === undefined || runId === undefined ? undefined : { tenant, runId };
@@ -75,7 +75,7 @@ export function coreMessages$(
 }
 
 /** What the messages of a subject say. One that does not fit the schema is logged and passed over: whoever sent it must not end the hearing. */
-export function decodedMessages$<S extends z.ZodType>(
+export function parsedMessages$<S extends z.ZodType>(
   link: { readonly nc: NatsConnection; readonly log?: Log | undefined },
   subject: string,
   schema: S,
@@ -83,7 +83,7 @@ export function decodedMessages$<S extends z.ZodType>(
   return coreMessages$(link, subject).pipe(
     concatMap(({ data, subject: from }) => {
       try {
-        return of(decoded(schema, data, from));
+        return of(parseMessage(schema, data, from));
       } catch (error) {
         link.log?.warn({ subject: from, error: String(error) }, 'message not understood');
         return EMPTY;

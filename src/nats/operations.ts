@@ -8,8 +8,8 @@ import { natsError } from './errors.ts';
 import { queueLanes } from './inspection.ts';
 import { linkOf } from './link.ts';
 import type { Link, BrokerOptions } from './link.ts';
-import { rawRunOf } from './messages.ts';
-import { patiently, publishRun } from './publish.ts';
+import { runOfRawTokens } from './messages.ts';
+import { withRetry, publishRun } from './publish.ts';
 import { roleQueries } from './queries.ts';
 import { requestStore, runStore } from './run-store.ts';
 import { gateStore } from './subscription-store.ts';
@@ -31,7 +31,7 @@ function letterOf(message: StoredMessage): DeadLetter {
   return {
     sequence: message.seq,
     kind,
-    run: rawRunOf(tenant, runId),
+    run: runOfRawTokens(tenant, runId),
     at: message.time.getTime(),
     why: whyOf(message),
     data: message.data,
@@ -43,7 +43,7 @@ function letterOf(message: StoredMessage): DeadLetter {
 export function deadLetters(link: Link): DeadLetters {
   const { subjects, assets } = link;
   const next = (filter: string, from: number) =>
-    patiently('reading dead letters', () => directGet(link, assets.deadLetters, { nextOf: filter, from }));
+    withRetry('reading dead letters', () => directGet(link, assets.deadLetters, { nextOf: filter, from }));
   return {
     async list({ tenant, after, limit }) {
       const filter = tenant === undefined ? subjects.dlq.all : subjects.dlq.ofTenant(tenant);
@@ -85,7 +85,7 @@ export async function openOperations(options: Omit<BrokerOptions, 'role'>): Prom
     runs: runStore(link),
     requests: requestStore(link),
     publishRun: (queue, run, data, msgID) =>
-      publishRun(link, queue, run, data, { msgID, unknownQueueMs: UNKNOWN_QUEUE_MS }),
+      publishRun(link, queue, run, data, { msgID, retryUnknownQueueForMs: UNKNOWN_QUEUE_MS }),
     [Symbol.asyncDispose]: () => connection[Symbol.asyncDispose](),
   };
 }

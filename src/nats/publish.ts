@@ -8,12 +8,12 @@ import type { CompletedData, LifecycleData } from '../wire/events.ts';
 import { keys } from '../wire/subjects.ts';
 import type { RunKey, EventType } from '../wire/subjects.ts';
 import { pause } from './connection.ts';
-import { canPass, faultOf, natsError } from './errors.ts';
+import { isTransient, faultOf, natsError } from './errors.ts';
 import { CALL_TIMEOUT_MS } from './link.ts';
 import type { Link } from './link.ts';
 
 /** How long a publish is repeated: a Raft election takes up to 9 s. */
-export const PUBLISH_PATIENCE_MS = 15_000;
+export const RETRY_FOR_MS = 15_000;
 
 /** Pause between two tries; a server restarts within a second or so. */
 const PAUSE_MS = 250;
@@ -23,9 +23,9 @@ interface PublishOptions {
   readonly headers?: MsgHdrs;
   /** Expected last sequence of the subject; 0: nothing there yet. */
   readonly expect?: number;
-  readonly patienceMs?: number;
+  readonly retryForMs?: number;
   /** How long "nobody listens" is taken for a restart. Default: all the patience. */
-  readonly noRespondersPatienceMs?: number;
+  readonly retryNoRespondersForMs?: number;
 }
 
 /**
@@ -38,7 +38,7 @@ export async function publishAcked(
   data: Uint8Array | string,
   options: PublishOptions = {},
 ): Promise<{ readonly kind: 'stored'; readonly ack: PubAck } | { readonly kind: 'wrongSequence' }> {
-  const patienceMs = options.patienceMs ?? PUBLISH_PATIENCE_MS;
+  const patienceMs = options.retryForMs ?? RETRY_FOR_MS;
   const startedAt = performance.now();
   for (;;) {
     try {
@@ -53,8 +53,8 @@ export async function publishAcked(
       const fault = faultOf(error);
       if (fault === 'wrongSequence') return { kind: 'wrongSequence' };
       const patience =
-        fault === 'noResponders' ? Math.min(patienceMs, options.noRespondersPatienceMs ?? patienceMs) : patienceMs;
-      if (!canPass(fault) || performance.now() - startedAt > patience)
+        fault === 'noResponders' ? Math.min(patienceMs, options.retryNoRespondersForMs ?? patienceMs) : patienceMs;
+      if (!isTransient(fault) || performance.now() - startedAt > patience)
         throw natsError(`publishing to ${subject}`, error);
       await pause(PAUSE_MS);
     }
@@ -62,17 +62,17 @@ export async function publishAcked(
 }
 
 /** Repeats a read until it answers; what the server refused is not asked again. */
-export async function patiently<T>(
+export async function withRetry<T>(
   doing: string,
   read: () => Promise<T>,
-  patienceMs = PUBLISH_PATIENCE_MS,
+  patienceMs = RETRY_FOR_MS,
 ): Promise<T> {
   const startedAt = performance.now();
   for (;;) {
     try {
       return await read();
     } catch (error) {
-      if (!canPass(faultOf(error)) || performance.now() - startedAt > patienceMs) throw natsError(doing, error);
+      if (!isTransient(faultOf(error)) || performance.now() - startedAt > patienceMs) throw natsError(doing, error);
       await pause(PAUSE_MS);
     }
   }
@@ -90,11 +90,11 @@ export async function publishRun(
   data: Uint8Array,
   {
     msgID,
-    unknownQueueMs,
+    retryUnknownQueueForMs: unknownQueueMs,
     traceparent,
   }: {
     readonly msgID: string | undefined;
-    readonly unknownQueueMs: number;
+    readonly retryUnknownQueueForMs: number;
     readonly traceparent?: string | undefined;
   },
 ): Promise<{ readonly duplicate: boolean }> {
@@ -102,7 +102,7 @@ export async function publishRun(
   if (traceparent !== undefined) header.set('traceparent', traceparent);
   try {
     const outcome = await publishAcked(link, link.subjects.run.of(queue, run), data, {
-      noRespondersPatienceMs: unknownQueueMs,
+      retryNoRespondersForMs: unknownQueueMs,
       ...(msgID === undefined ? {} : { msgID }),
       ...(traceparent === undefined ? {} : { headers: header }),
     });
@@ -148,7 +148,7 @@ export function publisher(link: Link, now: () => number): Publisher {
   return {
     event,
     async run(run, queue, data, id, traceparent) {
-      await publishRun(link, queue, run, data, { msgID: id, unknownQueueMs: UNKNOWN_QUEUE_MS, traceparent });
+      await publishRun(link, queue, run, data, { msgID: id, retryUnknownQueueForMs: UNKNOWN_QUEUE_MS, traceparent });
     },
     start: (run, queue, message, id) => send(subjects.step.of(queue, 'start', run), message, id),
     resume: (run, queue, message, id) => send(subjects.step.of(queue, 'resume', run), message, id),

@@ -9,7 +9,7 @@ import type { RoleQuery } from '../wire/subjects.ts';
 import { pause } from './connection.ts';
 import { faultOf, natsError } from './errors.ts';
 import type { Link } from './link.ts';
-import { decoded, coreMessages$ } from './messages.ts';
+import { parseMessage, coreMessages$ } from './messages.ts';
 
 /** A triggerer answers from memory. */
 const ANSWER_WITHIN_MS = 1_000;
@@ -29,10 +29,10 @@ export function roleQueries(link: Link): RoleQueries {
   };
 
   /** What an answer says; one that is not understood is none: a question never holds anybody up. */
-  const said = <S extends z.ZodType>(schema: S, message: Msg | undefined): z.output<S> | undefined => {
+  const answerIn = <S extends z.ZodType>(schema: S, message: Msg | undefined): z.output<S> | undefined => {
     if (message === undefined || message.data.byteLength === 0) return undefined;
     try {
-      return decoded(schema, message.data, 'an answer');
+      return parseMessage(schema, message.data, 'an answer');
     } catch (error) {
       log?.warn({ subject: message.subject, error: String(error) }, 'an answer was not understood');
       return undefined;
@@ -41,17 +41,17 @@ export function roleQueries(link: Link): RoleQueries {
 
   return {
     async queuePosition(run) {
-      return said(queuePositionSchema.nullable(), await ask('queuePosition', run)) ?? undefined;
+      return answerIn(queuePositionSchema.nullable(), await ask('queuePosition', run)) ?? undefined;
     },
     async queues() {
-      return said(z.array(queueLoadSchema), await ask('queues', {}));
+      return answerIn(z.array(queueLoadSchema), await ask('queues', {}));
     },
     async roles(withinMs) {
       const inbox = `${link.inboxPrefix}.${link.name.replace(/[^\w-]/g, '-')}.roles.${String(performance.now()).replace('.', '-')}`;
       const found: z.infer<typeof rolePresenceSchema>[] = [];
       const subscription = nc.subscribe(inbox, {
         callback: (error, message) => {
-          const presence = error === null ? said(rolePresenceSchema, message) : undefined;
+          const presence = error === null ? answerIn(rolePresenceSchema, message) : undefined;
           if (presence !== undefined) found.push(presence);
         },
       });

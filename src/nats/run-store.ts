@@ -9,7 +9,7 @@ import { enc } from '../wire/tokens.ts';
 import { keyValues } from './buckets.ts';
 import type { Entry } from './buckets.ts';
 import type { Link } from './link.ts';
-import { decoded, rawRunOf, operationOf } from './messages.ts';
+import { parseMessage, runOfRawTokens, operationOf } from './messages.ts';
 
 /** Validated requests, whose content is written once. Creating the same content twice is `created` both times: that settles a lost acknowledgement. */
 export function requestStore(link: Link): RequestStore {
@@ -25,7 +25,7 @@ export function requestStore(link: Link): RequestStore {
       if (outcome.kind === 'written') return { kind: 'created', revision: before.same ? undefined : outcome.revision };
       // Deleted between our write and our read: try once more.
       if (outcome.current === undefined) return this.create(run, request);
-      return { kind: 'exists', request: decoded(z.json(), outcome.current.data, `request of ${key}`) };
+      return { kind: 'exists', request: parseMessage(z.json(), outcome.current.data, `request of ${key}`) };
     },
     async claim(run, request) {
       const key = keys.run(run);
@@ -41,7 +41,7 @@ export function requestStore(link: Link): RequestStore {
         if (anew.kind === 'written')
           return made.kind === 'written'
             ? { kind: 'created' }
-            : { kind: 'exists', request: decoded(z.json(), new TextEncoder().encode(found), `request of ${key}`) };
+            : { kind: 'exists', request: parseMessage(z.json(), new TextEncoder().encode(found), `request of ${key}`) };
       }
       // Deleted in between.
       return this.claim(run, request);
@@ -51,14 +51,14 @@ export function requestStore(link: Link): RequestStore {
       // Written before the state: a follower that does not have it yet, or only its deletion before that, is asked past.
       const near = await requests.read(key);
       const entry = near === undefined || near.deleted ? await requests.read(key, 'leader') : near;
-      return entry === undefined || entry.deleted ? undefined : decoded(z.json(), entry.data, `request of ${key}`);
+      return entry === undefined || entry.deleted ? undefined : parseMessage(z.json(), entry.data, `request of ${key}`);
     },
     async next(after) {
       const entry = await requests.next('>', after + 1);
       if (entry === undefined) return undefined;
       const { key, revision, deleted, at, data } = entry;
       const [tenantToken = '', runIdToken = ''] = key.split('.');
-      return { run: rawRunOf(tenantToken, runIdToken), revision, at: at.getTime(), bytes: data.byteLength, deleted };
+      return { run: runOfRawTokens(tenantToken, runIdToken), revision, at: at.getTime(), bytes: data.byteLength, deleted };
     },
     delete: (run, revision) => requests.delete(keys.run(run), revision),
   };
@@ -68,7 +68,7 @@ export function requestStore(link: Link): RequestStore {
 export function runStore(link: Link): RunStore {
   const states = keyValues(link, link.assets.stateBucket);
   const versioned = ({ key, data, revision }: Entry) => ({
-    value: decoded(runStateSchema, data, `state of ${key}`),
+    value: parseMessage(runStateSchema, data, `state of ${key}`),
     revision,
   });
   return {
@@ -104,7 +104,7 @@ export function runStore(link: Link): RunStore {
         if (bytes > maxBytes && runs.length > 0) break;
         past = entry.revision;
         const [tenantToken, runIdToken] = entry.key.split('.');
-        const run = rawRunOf(tenantToken ?? '', runIdToken ?? '');
+        const run = runOfRawTokens(tenantToken ?? '', runIdToken ?? '');
         if (entry.deleted) continue;
         try {
           runs.push({ ...run, ...versioned(entry) });

@@ -13,7 +13,7 @@ import { coreMessages$ } from './messages.ts';
 /** Requests that wait for their turn in one process. */
 
 /** How long one worker may take to answer before a client asks another: what has waited for its turn that long, nobody waits for any more. */
-export const ANSWER_WORTH_MS = 3_000;
+export const ANSWER_WITHIN_MS = 3_000;
 
 /** Requests of one verb that wait in one process, and the bytes of all of them, at most. */
 const MAX_WAITING = 4_096;
@@ -47,7 +47,7 @@ export class WaitingRequests<T> {
   expired(now: number): readonly T[] {
     const found: T[] = [];
     for (const entry of this.#entries) {
-      if (now - entry.since < ANSWER_WORTH_MS) break;
+      if (now - entry.since < ANSWER_WITHIN_MS) break;
       this.#remove(entry);
       found.push(entry.request);
     }

@@ -123,7 +123,7 @@ async function stream(jsm: JetStreamManager, spec: StreamSpec): Promise<SetupSte
   const present = await infoOf(() => jsm.streams.info(spec.name), spec.name);
   if (present === undefined) {
     const wanted = streamConfig(spec, spec.subjects);
-    const made = await asked(spec.name, () => jsm.streams.add(wanted));
+    const made = await applied(spec.name, () => jsm.streams.add(wanted));
     verify(spec.name, wanted, made.config);
     return 'created';
   }
@@ -136,14 +136,14 @@ async function stream(jsm: JetStreamManager, spec: StreamSpec): Promise<SetupSte
   const fixed = drift.filter(({ field }) => FIXED_STREAM_FIELDS.some((name) => name === field));
   if (fixed.length > 0)
     throw mismatch(
-      `stream ${spec.name} exists with ${told(fixed)}, which cannot be changed; use another REENTRY_ASSET_PREFIX, or delete the stream when nothing in it is needed`,
+      `stream ${spec.name} exists with ${describeDifferences(fixed)}, which cannot be changed; use another REENTRY_ASSET_PREFIX, or delete the stream when nothing in it is needed`,
     );
   // Less room than what is stored would make the server discard or refuse; that is a person's decision.
   if (wanted.max_bytes < present.state.bytes)
     throw mismatch(
       `stream ${spec.name} holds ${present.state.bytes} bytes and would get a limit of ${wanted.max_bytes}; raise the storage setting`,
     );
-  const made = await asked(spec.name, () => jsm.streams.update(spec.name, wanted));
+  const made = await applied(spec.name, () => jsm.streams.update(spec.name, wanted));
   verify(spec.name, wanted, made.config);
   return 'updated';
 }
@@ -151,7 +151,7 @@ async function stream(jsm: JetStreamManager, spec: StreamSpec): Promise<SetupSte
 /** One asset that is not as `setup` would make it. */
 export interface Drift {
   readonly name: string;
-  readonly says: string;
+  readonly difference: string;
 }
 
 /** Fields that follow the settings `setup` was called with, which who looks need not know. */
@@ -169,11 +169,11 @@ export async function drift(
   let replicas = Infinity;
   const compare = (name: string, wanted: object, present: object) => {
     const off = differences(wanted, present).filter(({ field }) => !SETTING_FIELDS.includes(field));
-    if (off.length > 0) found.push({ name, says: told(off) });
+    if (off.length > 0) found.push({ name, difference: describeDifferences(off) });
   };
   for (const spec of table.streams) {
     const present = await infoOf(() => jsm.streams.info(spec.name), spec.name);
-    if (present === undefined) found.push({ name: spec.name, says: 'is missing' });
+    if (present === undefined) found.push({ name: spec.name, difference: 'is missing' });
     else {
       replicas = Math.min(replicas, present.config.num_replicas);
       const kept = spec.keepsForeignSubjects ? present.config.subjects : [];
@@ -182,7 +182,7 @@ export async function drift(
   }
   for (const spec of table.consumers) {
     const present = await infoOf(() => jsm.consumers.info(spec.stream, spec.name), spec.name);
-    if (present === undefined) found.push({ name: spec.name, says: 'is missing' });
+    if (present === undefined) found.push({ name: spec.name, difference: 'is missing' });
     else compare(spec.name, consumerConfig(spec), present.config);
   }
   return { replicas: replicas === Infinity ? 0 : replicas, found };
@@ -213,7 +213,7 @@ async function consumer(jsm: JetStreamManager, spec: ConsumerSpec): Promise<Setu
   const wanted = consumerConfig(spec);
   const present = await infoOf(() => jsm.consumers.info(spec.stream, spec.name), spec.name);
   if (present === undefined) {
-    const made = await asked(spec.name, () => jsm.consumers.add(spec.stream, wanted));
+    const made = await applied(spec.name, () => jsm.consumers.add(spec.stream, wanted));
     verify(spec.name, wanted, made.config);
     return 'created';
   }
@@ -227,9 +227,9 @@ async function consumer(jsm: JetStreamManager, spec: ConsumerSpec): Promise<Setu
   const fixed = drift.filter(({ field }) => FIXED_CONSUMER_FIELDS.some((name) => name === field));
   if (fixed.length > 0)
     throw mismatch(
-      `consumer ${spec.name} of ${spec.stream} exists with ${told(fixed)}, which cannot be changed; delete it and run setup again (no message is lost)`,
+      `consumer ${spec.name} of ${spec.stream} exists with ${describeDifferences(fixed)}, which cannot be changed; delete it and run setup again (no message is lost)`,
     );
-  const made = await asked(spec.name, () => jsm.consumers.update(spec.stream, spec.name, wanted));
+  const made = await applied(spec.name, () => jsm.consumers.update(spec.stream, spec.name, wanted));
   verify(spec.name, wanted, made.config);
   return 'updated';
 }
@@ -246,7 +246,7 @@ async function infoOf<T extends StreamInfo | ConsumerInfo>(
   }
 }
 
-async function asked<T>(name: string, change: () => Promise<T>): Promise<T> {
+async function applied<T>(name: string, change: () => Promise<T>): Promise<T> {
   try {
     return await change();
   } catch (error) {
@@ -304,7 +304,7 @@ function same(field: string, wanted: unknown, present: unknown): boolean {
   return wanted === present;
 }
 
-const told = (differences_: readonly Difference[]) =>
+const describeDifferences = (differences_: readonly Difference[]) =>
   differences_
     .map(({ field, wanted, present }) => `${field} ${JSON.stringify(present)} (wanted ${JSON.stringify(wanted)})`)
     .join(', ');
@@ -313,6 +313,6 @@ function verify(name: string, wanted: object, present: object) {
   const drift = differences(wanted, present);
   if (drift.length > 0)
     throw mismatch(
-      `${name}: the server answered with ${told(drift)}; it is too old, or an account limit stands in the way`,
+      `${name}: the server answered with ${describeDifferences(drift)}; it is too old, or an account limit stands in the way`,
     );
 }

@@ -12,7 +12,7 @@ import type { Entry } from './buckets.ts';
 import type { Link } from './link.ts';
 import { liveWatch$ } from './live-watch.ts';
 import type { WatchSignal } from './live-watch.ts';
-import { decoded, runOf } from './messages.ts';
+import { parseMessage, runOfTokens } from './messages.ts';
 
 /** Trigger subscriptions: one key per run. Only a watch (a triggerer's) writes beacons. */
 export function subscriptionStore(link: Link): SubscriptionStore {
@@ -20,7 +20,7 @@ export function subscriptionStore(link: Link): SubscriptionStore {
   const subscriptions = keyValues(link, bucket);
   const text = new TextDecoder();
   const versioned = ({ key, data, revision }: Entry) => ({
-    value: decoded(subscriptionSchema, data, `subscription ${key}`),
+    value: parseMessage(subscriptionSchema, data, `subscription ${key}`),
     revision,
   });
   return {
@@ -52,11 +52,11 @@ export function subscriptionStore(link: Link): SubscriptionStore {
             const change = gateChange(signal);
             return change === undefined ? EMPTY : of<SubscriptionChange | GateChange>(change);
           }
-          const run = runOf(tenantToken, runIdToken);
+          const run = runOfTokens(tenantToken, runIdToken);
           if (shard === undefined || run === undefined) return EMPTY;
           if (signal.kind === 'deleted') return of<SubscriptionChange | GateChange>({ kind: 'deleted', run, shard });
           try {
-            const subscription = decoded(subscriptionSchema, signal.data, `subscription ${signal.key}`);
+            const subscription = parseMessage(subscriptionSchema, signal.data, `subscription ${signal.key}`);
             return of<SubscriptionChange | GateChange>({
               kind: 'put',
               run,
@@ -101,7 +101,7 @@ export function gateStore(link: Pick<Link, 'nc' | 'js' | 'jsm' | 'assets'>): Gat
     const entry = await entries.read(key, 'leader');
     return entry === undefined || entry.deleted
       ? undefined
-      : { value: decoded(schema, entry.data, `gate ${key}`), revision: entry.revision };
+      : { value: parseMessage(schema, entry.data, `gate ${key}`), revision: entry.revision };
   };
   const write = async (key: string, value: object | undefined, expected: number): Promise<boolean> => {
     if (value === undefined) return expected === 0 || (await entries.delete(key, expected));

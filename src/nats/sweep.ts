@@ -10,7 +10,7 @@ import { streamInfo } from './inspection.ts';
  * enough, and a sweep that has nothing to do reads one. Ages are by the broker's clock (`now`): watches count on theirs.
  * Removal by sequence is fast on every server; purge by subject is not. @see spec nats-notes §2.7
  */
-export function sweeper(link: Link, now: () => number): Broker['sweep'] {
+export function bucketSweep(link: Link, now: () => number): Broker['sweep'] {
   const { requestBucket, stateBucket, subscriptionBucket, ownershipBucket } = link.assets;
   const buckets = [subscriptionBucket, stateBucket, requestBucket, ownershipBucket].map((bucket) => ({
     stream: bucket.stream,

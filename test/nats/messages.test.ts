@@ -4,7 +4,7 @@ import { connectNats } from '../../src/nats/connection.ts';
 import { layoutFrom } from '../../src/nats/link.ts';
 import { ReentryError } from '../../src/errors.ts';
 import type { StoredEvent } from '../../src/ports/client.ts';
-import { ANSWER_WORTH_MS, WaitingRequests } from '../../src/nats/services.ts';
+import { ANSWER_WITHIN_MS, WaitingRequests } from '../../src/nats/services.ts';
 import { ROLE_QUERIES } from '../../src/wire/subjects.ts';
 import { anInstallation, sharedNatsServer } from '../support/nats-server.ts';
 
@@ -201,16 +201,16 @@ describe('requests that wait', () => {
   test('are bounded: in age, in number and in bytes', () => {
     const room = new WaitingRequests<string>();
     expect(room.put('a', 10, 0)).toBe(true);
-    expect(room.put('b', 10, ANSWER_WORTH_MS - 1)).toBe(true);
-    expect(room.expired(ANSWER_WORTH_MS - 1)).toEqual([]);
-    expect(room.expired(ANSWER_WORTH_MS)).toEqual(['a']);
+    expect(room.put('b', 10, ANSWER_WITHIN_MS - 1)).toBe(true);
+    expect(room.expired(ANSWER_WITHIN_MS - 1)).toEqual([]);
+    expect(room.expired(ANSWER_WITHIN_MS)).toEqual(['a']);
     expect([room.next(), room.next(), room.size]).toEqual(['b', undefined, 0]);
     let taken = 0;
     while (room.put('large', 1024 * 1024, 0)) taken += 1;
     expect(taken).toBe(16);
     expect(room.next()).toBe('large');
     expect(room.put('large', 1024 * 1024, 0)).toBe(true);
-    expect(room.expired(ANSWER_WORTH_MS)).toHaveLength(16);
+    expect(room.expired(ANSWER_WITHIN_MS)).toHaveLength(16);
     for (taken = 0; room.put('small', 1, 0);) taken += 1;
     expect(taken).toBe(4_096);
   });
@@ -248,7 +248,7 @@ describe('requests that wait', () => {
     const patient = nc.request(subjects.service.of('fine', 'cancel'), '{}', { timeout: 20_000 });
     const answer = (await installation.client()).request('fine', 'cancel', {});
     await expect.poll(() => asked.length).toBe(2);
-    const lateAt = performance.now() + ANSWER_WORTH_MS;
+    const lateAt = performance.now() + ANSWER_WITHIN_MS;
     // The client's second try, when it has given up its first.
     await expect.poll(() => asked.length === 3 && performance.now() > lateAt, { timeout: 10_000 }).toBe(true);
     for (const release of hanging) release();

@@ -11,7 +11,7 @@ const BREAKS = /[\s\p{Cc}]/u;
  * is: a line break in one would be whatever follows it, said with our permissions. Everything goes through here, JetStream's calls too.
  * @throws ReentryError (from `publish`, `request` and `subscribe`) INTERNAL, not transient
  */
-export function wallIn(nc: NatsConnection): void {
+export function refuseUnsafeSubjects(nc: NatsConnection): void {
   const publish = nc.publish.bind(nc);
   const request = nc.request.bind(nc);
   const subscribe = nc.subscribe.bind(nc);
