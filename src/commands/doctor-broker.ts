@@ -57,7 +57,9 @@ export async function serverFindings(config: Config, monitor: string | undefined
       await durability(replicas, monitor),
       ...(seen.drift.length === 0
         ? [ok('streams', 'as setup makes them')]
-        : seen.drift.map(({ name, difference: problem }) => broken(`stream ${name}`, `${problem}; run \`reentry setup\``))),
+        : seen.drift.map(({ name, difference: problem }) =>
+            broken(`stream ${name}`, `${problem}; run \`reentry setup\``),
+          )),
     ];
   } catch (error) {
     if (!(error instanceof ReentryError)) throw error;

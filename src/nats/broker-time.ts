@@ -1,21 +1,22 @@
+/** The broker's clock, as this process measures it. */
 import { pause } from './connection.ts';
 import type { Link } from './link.ts';
 import { streamInfo } from './inspection.ts';
 
 const MEASURE_EVERY_MS = 30_000;
-/** Also how often this machine's two clocks are compared. */
-const LOOK_EVERY_MS = 2_000;
-/** Clocks that part by more than this between two looks: one was set, or the machine was suspended. */
-const PARTED_MS = 250;
-/** An answer that took longer says too little of when it was stamped: it is asked for again, this often. */
+/** Interval at which this machine's two clocks are compared. */
+const COMPARE_EVERY_MS = 2_000;
+/** Clocks that drift apart by more than this between two comparisons: one was set, or the machine was suspended. */
+const LEAP_MS = 250;
+/** A slower answer leaves too much doubt about when it was stamped: it is requested again, up to `TRIES` times. */
 const PROMPT_MS = 5;
 const TRIES = 5;
 
-/** The broker's clock, measured by its stamp on an answer and the middle of that answer's way. */
+/** The broker's clock: its time stamp on an answer, set against the middle of that answer's round trip. */
 export interface BrokerTime {
-  /** Epoch milliseconds. Goes on evenly while the local wall clock is set; a suspended machine is late until the next measurement, never early. */
+  /** Epoch milliseconds. Unaffected when the local wall clock is set. After a suspension it is late until the next measurement, never early. */
   now(): number;
-  /** What `now` adds to the local wall clock, in milliseconds. */
+  /** Broker time less local wall clock, in milliseconds. */
   offsetMs(): number;
 }
 
@@ -23,21 +24,21 @@ export interface BrokerTime {
 export interface Clocks {
   /** Since the epoch; may be set. */
   readonly wall: () => number;
-  /** Since some moment; only goes forward, evenly. */
+  /** Since an arbitrary moment; monotonic. */
   readonly steady: () => number;
 }
 
 const CLOCKS: Clocks = { wall: () => Date.now(), steady: () => performance.now() };
 
 /**
- * Measures every 30 s, and at once when the wall clock has leapt, until `signal` aborts. Resolves after the first measurement, or
- * at once with the wall clock where that fails. Between measurements time is counted by the steady clock: a deadline must not
- * fire early because somebody set this machine's clock.
+ * Measures every 30 s, and at once when the wall clock was set, until `signal` aborts. Resolves after the first measurement, or with the
+ * wall clock where that fails. Between measurements the monotonic clock counts: a deadline must not fire early because this
+ * machine's clock was set.
  */
 export async function brokerTime(link: Link, signal: AbortSignal, clocks: Clocks = CLOCKS): Promise<BrokerTime> {
-  const parting = () => clocks.wall() - clocks.steady();
-  /** What is added to the steady clock. */
-  let ahead = parting();
+  const difference = () => clocks.wall() - clocks.steady();
+  /** Broker time less monotonic clock. */
+  let ahead = difference();
   let isFirst = true;
   const measure = async () => {
     let best: { readonly tookMs: number; readonly ahead: number } | undefined;
@@ -51,10 +52,10 @@ export async function brokerTime(link: Link, signal: AbortSignal, clocks: Clocks
           best = { tookMs, ahead: serverTimeMs - (sentAt + receivedAt) / 2 };
       }
     } catch (error) {
-      link.log?.debug({ error: String(error) }, "broker's clock not measured");
+      link.log?.debug({ error: String(error) }, "measuring the broker's clock failed");
     }
     if (best === undefined) return false;
-    // A slow answer that does not contradict what is known says nothing new: believing it would only make time tremble.
+    // A slow answer that agrees with what is known adds nothing: adopting it would only add jitter.
     const agrees = !isFirst && Math.abs(best.ahead - ahead) <= best.tookMs / 2;
     if (best.tookMs <= PROMPT_MS || !agrees) ({ ahead } = best);
     isFirst = false;
@@ -63,16 +64,16 @@ export async function brokerTime(link: Link, signal: AbortSignal, clocks: Clocks
   let isMeasured = await measure();
   const repeat = async () => {
     let measuredAt = clocks.steady();
-    let parted = parting();
+    let last = difference();
     while (!signal.aborted) {
-      await pause(LOOK_EVERY_MS, signal);
+      await pause(COMPARE_EVERY_MS, signal);
       if (link.nc.isClosed()) return;
-      const leapMs = parting() - parted;
-      if (Math.abs(leapMs) > PARTED_MS) {
+      const leapMs = difference() - last;
+      if (Math.abs(leapMs) > LEAP_MS) {
         link.log?.warn({ leapMs: Math.round(leapMs) }, "this machine's clock was set, or the machine was suspended");
         isMeasured = false;
       }
-      parted += leapMs;
+      last += leapMs;
       if (isMeasured && clocks.steady() - measuredAt < MEASURE_EVERY_MS) continue;
       isMeasured = await measure();
       measuredAt = clocks.steady();

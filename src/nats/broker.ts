@@ -1,3 +1,4 @@
+/** All that roles need of NATS, on one connection. */
 import type { Broker } from '../ports/broker.ts';
 import { runRefSchema } from '../wire/presence.ts';
 import { filledBuckets } from '../wire/streams.ts';
@@ -19,11 +20,11 @@ import { streamInfo } from './inspection.ts';
 import { bucketSweep } from './sweep.ts';
 import { workQueues } from './work-queues.ts';
 
-/** How old a measurement of the buckets' fill may be: intake asks for it with each request. */
+/** Age limit of a measurement of the buckets' fill. Intake reads it with each request. */
 const FILL_AGE_MS = 5_000;
 
 /**
- * Opens all that a role needs of NATS, on one connection. Streams and consumers must be there already (`setup`).
+ * Connects a role. Streams and consumers must exist already (`reentry setup`).
  * @throws ReentryError UNREACHABLE, UNAUTHORIZED or CONFIG_INVALID (without `waitForServer`)
  */
 export async function openBroker(options: BrokerOptions): Promise<Broker> {

@@ -9,7 +9,7 @@ import { CALL_TIMEOUT_MS } from './link.ts';
 import type { Link } from './link.ts';
 import { withRetry, publishAcked } from './publish.ts';
 
-/** A message as it is stored. */
+/** A stored message. */
 export interface StoredMessage {
   readonly subject: string;
   readonly seq: number;
@@ -19,8 +19,9 @@ export interface StoredMessage {
 }
 
 /**
- * Direct get; the library's own is not part of its types. May be stale on a cluster. `undefined`: no such message.
- * @throws ReentryError INTERNAL, not transient, where the server refuses the question itself
+ * Reads a message from any replica, so possibly stale on a cluster. `undefined`: no such message. The library's own direct get is not part of
+ * its types.
+ * @throws ReentryError INTERNAL, not transient, where the server refuses the request itself
  * @see https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-31.md
  */
 export async function directGet(
@@ -28,7 +29,7 @@ export async function directGet(
   stream: string,
   query: { readonly lastOf: string } | { readonly nextOf: string; readonly from: number },
 ): Promise<StoredMessage | undefined> {
-  // The last of a subject is asked for in the API subject, so that permissions can narrow it.
+  // `lastOf` stands in the API subject, so that permissions can narrow it.
   const message =
     'lastOf' in query
       ? await nc.request(`$JS.API.DIRECT.GET.${stream}.${query.lastOf}`, '', { timeout: CALL_TIMEOUT_MS })
@@ -39,15 +40,16 @@ export async function directGet(
         );
   const header = message.headers ?? headers();
   if (header.code === 404) return undefined;
-  // 408 and the like: the server has read the question and does not take it, however often it is asked.
+  // 408 and the like: the server refuses this request every time.
   if (header.code !== 0) {
-    const said = `${String(header.code)} ${header.description}`;
-    throw new ReentryError('INTERNAL', `reading ${stream}: the broker refused it (NATS said: ${said})`, {
+    const status = `${String(header.code)} ${header.description}`;
+    throw new ReentryError('INTERNAL', `reading ${stream}: the broker refused the request (${status})`, {
       transient: false,
     });
   }
   const seq = Number(header.get('Nats-Sequence'));
-  if (!Number.isInteger(seq) || seq < 1) throw natsError(`reading ${stream}`, new Error('an answer without sequence'));
+  if (!Number.isInteger(seq) || seq < 1)
+    throw natsError(`reading ${stream}`, new Error('an answer without Nats-Sequence'));
   return {
     subject: header.get('Nats-Subject'),
     seq,
@@ -57,7 +59,7 @@ export async function directGet(
   };
 }
 
-/** What STREAM.MSG.GET answers. @see https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-1.md */
+/** Reply of STREAM.MSG.GET. @see https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-1.md */
 const leaderReplySchema = z.looseObject({
   error: z
     .looseObject({ code: z.number(), err_code: z.number().optional(), description: z.string().optional() })
@@ -74,8 +76,8 @@ const leaderReplySchema = z.looseObject({
 });
 
 /**
- * The last message of a subject, from the stream's leader: never stale. `undefined`: no such message. Not the library's call, which makes an
- * error with a stack of each absence; most first looks at a key are one.
+ * The last message of a subject, from the stream's leader: never stale. `undefined`: no such message. The library's own call creates an error
+ * with a stack for each absence, and most first reads of a key find none.
  */
 export async function leaderGet(
   { nc, jsm }: Pick<Link, 'nc' | 'jsm'>,
@@ -87,7 +89,7 @@ export async function leaderGet(
   });
   const { error, message } = leaderReplySchema.parse(reply.json());
   if (error?.code === 404 && (error.err_code === undefined || error.err_code === NO_MESSAGE)) return undefined;
-  // Every other refusal keeps the library's own words, and its classes.
+  // Every other refusal goes through the library, for its messages and error classes.
   if (message === undefined) return await jsm.streams.getMessage(stream, { last_by_subj: subject });
   return {
     subject: message.subject,
@@ -98,10 +100,10 @@ export async function leaderGet(
   };
 }
 
-/** JetStream's own code for "no message found". */
+/** JetStream's error code for "no message found". */
 const NO_MESSAGE = 10_037;
 
-/** Headers as they are stored: a status line, then `name: value` lines. */
+/** Headers as stored: a status line, then `name: value` lines. */
 function headersIn(encoded: string | undefined): MsgHdrs {
   const header = headers();
   if (encoded === undefined) return header;
@@ -112,7 +114,7 @@ function headersIn(encoded: string | undefined): MsgHdrs {
   return header;
 }
 
-/** What stands under a key. A deleted key has a revision too, which the next write must expect. */
+/** An entry of a bucket. A deleted key has a revision too, which the next write must expect. */
 export interface Entry {
   readonly key: string;
   readonly revision: number;
@@ -123,7 +125,7 @@ export interface Entry {
 
 const OPERATION = 'KV-Operation';
 
-/** One bucket. All calls repeat for 15 s while the broker is away. */
+/** One bucket. All calls are retried for 15 s while the broker is away. The library's `kv` cannot read from the leader. */
 export function keyValues(link: Pick<Link, 'nc' | 'js' | 'jsm'>, bucket: Bucket) {
   const { jsm } = link;
   const entryOf = (message: StoredMessage): Entry => {
@@ -146,8 +148,8 @@ export function keyValues(link: Pick<Link, 'nc' | 'js' | 'jsm'>, bucket: Bucket)
   };
 
   /**
-   * Writes where the key's revision is `expected` (0: absent or deleted). `isOurs` recognizes our own write: since server 2.12 a repeated
-   * compare-and-set fails although the first try was applied, so only the leader's value can settle an unknown outcome.
+   * Writes where the key's revision is `expected` (0: absent or deleted). `isOurs` recognizes this write: since server 2.12 a repeated
+   * compare-and-set fails although the first try was applied, so only the leader's value shows whether it was.
    */
   const compareAndSet = async (
     key: string,
@@ -165,7 +167,7 @@ export function keyValues(link: Pick<Link, 'nc' | 'js' | 'jsm'>, bucket: Bucket)
       const current = await read(key, 'leader');
       if (current !== undefined && !current.deleted && isOurs(current.data))
         return { kind: 'written', revision: current.revision };
-      // "Must not exist" holds for a deleted key too, under its marker's revision; and for one whose marker was swept.
+      // A deleted key counts as absent, under its marker's revision; so does one whose marker was swept.
       if (expected === 0 && current?.deleted === true && current.revision !== expect) expect = current.revision;
       else if (expected === 0 && current === undefined && expect !== 0) expect = 0;
       else return { kind: 'conflict', current: current?.deleted === true ? undefined : current };
@@ -176,13 +178,13 @@ export function keyValues(link: Pick<Link, 'nc' | 'js' | 'jsm'>, bucket: Bucket)
     bucket,
     read,
     compareAndSet,
-    /** Writes whatever stands there. */
+    /** Writes unconditionally. */
     async put(key: string, data: string): Promise<number> {
       const outcome = await publishAcked(link, bucket.subject(key), data);
       if (outcome.kind === 'wrongSequence') throw natsError(`writing ${key}`, new Error('unexpected sequence'));
       return outcome.ack.seq;
     },
-    /** Puts a deletion marker; with `expected`, only on that revision. Says whether it did. */
+    /** Writes a deletion marker; with `expected`, only over that revision. Whether it was written. */
     async delete(key: string, expected?: number): Promise<boolean> {
       const marker = headers();
       marker.set(OPERATION, 'DEL');
@@ -192,14 +194,14 @@ export function keyValues(link: Pick<Link, 'nc' | 'js' | 'jsm'>, bucket: Bucket)
       });
       return outcome.kind === 'stored';
     },
-    /** The first entry at or after a sequence, in stream order, of keys that match `filter` (subject wildcards). */
+    /** The first entry at or after `sequence`, in stream order, whose key matches `filter` (subject wildcards). */
     async next(filter: string, sequence: number): Promise<Entry | undefined> {
       const message = await withRetry(`listing ${bucket.bucket}`, () =>
         directGet(link, bucket.stream, { nextOf: bucket.subject(filter), from: sequence }),
       );
       return message === undefined ? undefined : entryOf(message);
     },
-    /** Removes one stored message for good, where it is still the one of that sequence. */
+    /** Removes one stored message for good. No error where it is gone already. */
     async remove(sequence: number): Promise<void> {
       try {
         await jsm.streams.deleteMessage(bucket.stream, sequence, false);

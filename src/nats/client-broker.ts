@@ -1,3 +1,4 @@
+/** All that a client needs of NATS. */
 import { EMPTY, concatMap, map, of } from 'rxjs';
 import { ReentryError } from '../errors.ts';
 import type { ClientBroker, StoredEvent } from '../ports/client.ts';
@@ -14,7 +15,7 @@ import { publishRun, withRetry } from './publish.ts';
 import { directGet } from './buckets.ts';
 import { ANSWER_WITHIN_MS } from './services.ts';
 
-/** How long "no stream takes this subject" is taken for a broker that restarts, and not for an unknown queue. */
+/** Retry period for "no stream takes this subject", which may be a broker that restarts; afterwards the queue is unknown. */
 const UNKNOWN_QUEUE_MS = 3_000;
 
 function storedEvent(subject: string, data: Uint8Array): StoredEvent {
@@ -22,13 +23,12 @@ function storedEvent(subject: string, data: Uint8Array): StoredEvent {
   const tokens = subject.split('.');
   const run = runOfRawTokens(tokens.at(-3) ?? '', tokens.at(-2) ?? '');
   const type = eventTypeOf(event);
-  if (type === undefined)
-    throw new ReentryError('INTERNAL', `not a lifecycle event of ours: ${subject}`, { transient: false });
+  if (type === undefined) throw new ReentryError('INTERNAL', `unknown event type on ${subject}`, { transient: false });
   return { run, type, step: eventStepOf(event), id: event.id, at: event.time, data: event.data };
 }
 
 /**
- * Opens what a client may do of NATS.
+ * Connects a client.
  * @throws ReentryError UNREACHABLE, UNAUTHORIZED or CONFIG_INVALID
  */
 export async function openClientBroker(options: BrokerOptions): Promise<ClientBroker> {
@@ -50,12 +50,13 @@ export async function openClientBroker(options: BrokerOptions): Promise<ClientBr
         } catch (error) {
           const fault = faultOf(error);
           if (fault === 'noResponders')
-            throw new ReentryError('UNREACHABLE', `no worker answers ${verb}; is one running (\`reentry worker\`)?`, {
+            throw new ReentryError('UNREACHABLE', `no worker serves ${verb}; is one running (\`reentry worker\`)?`, {
               transient: true,
               cause: error,
             });
-          if (fault !== 'unknownOutcome' || error instanceof ReentryError) throw natsError(`asking ${subject}`, error);
-          // A frozen worker swallows what it is given; another of its group may answer. Every verb may be asked twice.
+          if (fault !== 'unknownOutcome' || error instanceof ReentryError)
+            throw natsError(`requesting ${subject}`, error);
+          // A frozen worker swallows requests; another one may answer. Every service tolerates a repeated request.
           if (leftMs <= ANSWER_WITHIN_MS)
             throw new ReentryError('TIMEOUT', `no answer to ${verb} within ${timeoutMs} ms`, {
               transient: true,
@@ -70,7 +71,7 @@ export async function openClientBroker(options: BrokerOptions): Promise<ClientBr
           try {
             return of(storedEvent(subject, data));
           } catch (error) {
-            log?.warn({ subject, error: String(error) }, 'event not understood');
+            log?.warn({ subject, error: String(error) }, 'ignoring an invalid event');
             return EMPTY;
           }
         }),
@@ -84,7 +85,7 @@ export async function openClientBroker(options: BrokerOptions): Promise<ClientBr
       coreMessages$(link, subjects.live.ofRun(run)).pipe(
         map(({ subject, data, headers }) => liveChunkOf(subject, data, headers)),
       ),
-    // A core subscription sees what is stored, but not its sequence; 0 says so.
+    // A core subscription receives what is stored, without its sequence: 0.
     logChunks$: (run) =>
       coreMessages$(link, subjects.log.ofRun(run)).pipe(map(({ subject, data }) => logChunkOf(subject, 0, data))),
     heartbeats$: heartbeats$(link),

@@ -1,4 +1,4 @@
-/** A connection with settings that survive broker restarts. @see spec nats-notes §2.1, §2.2 for the measurements */
+/** A connection with settings that survive broker restarts and rotated credentials. */
 import { readFileSync } from 'node:fs';
 import {
   DebugEvents,
@@ -11,33 +11,35 @@ import {
 import type { Authenticator, ConnectionOptions, NatsConnection } from 'nats';
 import { BehaviorSubject } from 'rxjs';
 import type { Observable } from 'rxjs';
+import { backOffMs } from '../core/back-off.ts';
 import { ReentryError } from '../errors.ts';
 import type { Log } from '../ports/ambient.ts';
 import { enc } from '../wire/tokens.ts';
 import { faultOf } from './errors.ts';
 import { refuseUnsafeSubjects } from './subject-guard.ts';
 
-/** Longest pause between two tries to connect for the first time. */
-const FIRST_CONNECT_PAUSE_MS = 5_000;
-/** How long a connection that is closed waits for the server's last word, in milliseconds. */
+/** Pauses between tries to connect for the first time. */
+const FIRST_CONNECT_PAUSE_MS = 250;
+const MAX_CONNECT_PAUSE_MS = 5_000;
+/** Longest wait for the server when a connection is closed, in milliseconds. */
 const DRAIN_WITHIN_MS = 2_000;
 
-/** What a connection is for: decides the inbox and, with the server's permissions, what it may do. */
+/** What a connection is for. Decides its inbox prefix, and so its permissions. */
 export type NatsRole = 'worker' | 'triggerer' | 'executor' | 'client' | 'setup';
 
-/** How to reach the broker and as whom. */
+/** Where to connect, and as which user. */
 export interface ConnectOptions {
-  /** One or more `nats://host:port`, comma-separated or as a list; user, password or token may stand in the URL. */
+  /** `nats://[user:password@]host:port` or `nats://token@host`, several as a list or separated by commas. */
   readonly servers: string | readonly string[];
-  /** A `.creds` file; read again at each reconnect, so rotation works. */
+  /** A `.creds` file. Read at each reconnect, so that it may be rotated. */
   readonly credsFile?: string | undefined;
   readonly user?: string | undefined;
   readonly pass?: string | undefined;
   readonly token?: string | undefined;
-  /** Files that hold the password of `user`, or the token; read again at each reconnect, so rotation works. */
+  /** Files with the password of `user`, or the token. Read at each reconnect, so that they may be rotated. */
   readonly passFile?: string | undefined;
   readonly tokenFile?: string | undefined;
-  /** Given (even empty): a server without TLS is refused. `tls://` in a URL means the same. */
+  /** Given, even empty: a server without TLS is refused. `tls://` in a URL means the same. */
   readonly tls?:
     | {
         readonly caFile?: string | undefined;
@@ -49,11 +51,11 @@ export interface ConnectOptions {
   /** Shown in the server's connection list; unique per process. */
   readonly name: string;
   readonly role: NatsRole;
-  /** The client's tenant: its inbox is its own, as the generated permissions want. */
+  /** The client's tenant, which its inbox prefix names: the generated permissions require it. */
   readonly tenant?: string | undefined;
-  /** Wait for a server that is not there yet (processes), or fail at once with what is wrong (command line). Default false. */
+  /** `true`: wait for a server that does not answer yet (processes). `false`: fail at once (command line). Default false. */
   readonly waitForServer?: boolean | undefined;
-  /** Gives up waiting. */
+  /** Ends the wait. */
   readonly signal?: AbortSignal | undefined;
   readonly log?: Log | undefined;
 }
@@ -61,13 +63,12 @@ export interface ConnectOptions {
 /** An open connection and whether it is up. */
 export interface Connection extends AsyncDisposable {
   readonly nc: NatsConnection;
-  /** The present state first; never completes before the connection is closed. */
+  /** True while connected; the present state first. Completes when the connection is closed. */
   readonly connected$: Observable<boolean>;
-  /** `true` while connected. */
   isConnected(): boolean;
 }
 
-/** The library ignores user and password inside a URL; so they are taken out here. */
+/** Addresses, and the user and password in the URLs, which the library ignores. */
 function parsedServers(servers: ConnectOptions['servers']) {
   const texts = (typeof servers === 'string' ? servers.split(',') : [...servers])
     .map((text) => text.trim())
@@ -101,7 +102,7 @@ function parsedServers(servers: ConnectOptions['servers']) {
   };
 }
 
-/** What stands encoded in a URL. A `%` that encodes nothing is itself: passwords are pasted as they are. */
+/** Decodes `%HH`. Any other `%` is itself, since passwords are often pasted unencoded. */
 function percentDecoded(text: string): string {
   return text.replace(/(?:%[0-9A-Fa-f]{2})+/g, (encoded) => {
     try {
@@ -112,19 +113,19 @@ function percentDecoded(text: string): string {
   });
 }
 
-/** Whatever stands before the last `@` may be a password. */
+/** Without what may be a password: everything before the last `@`. */
 const redacted = (text: string) => text.replace(/^((?:[a-z]+:\/\/)?).*@/is, '$1…@');
 
 function readable(file: string): Buffer {
   try {
     return readFileSync(file);
   } catch (cause) {
-    const said = cause instanceof Error ? cause.message : String(cause);
-    throw new ReentryError('CONFIG_INVALID', `cannot read a credentials file: ${said}`, { transient: false, cause });
+    const message = cause instanceof Error ? cause.message : String(cause);
+    throw new ReentryError('CONFIG_INVALID', `cannot read a credentials file: ${message}`, { transient: false, cause });
   }
 }
 
-/** Credentials that stand in files. Called at each reconnect, so a rotated file is used; one that is just being replaced leaves the last good one. */
+/** Credentials in files. Called at each reconnect, so that a rotated file is used; while a file is being replaced its last content is used. */
 function fromFiles(options: ConnectOptions, user: string | undefined): Authenticator | undefined {
   const { credsFile, passFile, tokenFile } = options;
   const file = credsFile ?? passFile ?? tokenFile;
@@ -135,7 +136,7 @@ function fromFiles(options: ConnectOptions, user: string | undefined): Authentic
       const content = readFileSync(file);
       if (content.length > 0) last = content;
     } catch {
-      // Gone for a moment: the server decides whether the last one still holds.
+      // Absent while it is replaced: the server decides whether the last content is still valid.
     }
     if (credsFile !== undefined) return credsAuthenticator(last)(nonce);
     const secret = last.toString('utf8').trim();
@@ -171,7 +172,7 @@ function settings(options: ConnectOptions): ConnectionOptions {
           ? { user, ...(pass === undefined ? {} : { pass }) }
           : {}),
     ...(authenticator === undefined ? {} : { authenticator }),
-    // With `tls`, even empty, a server that offers none is refused instead of spoken to in the clear.
+    // With `tls`, even empty, a server that offers none is refused.
     ...(tls === undefined
       ? {}
       : { tls: Object.fromEntries(Object.entries(tls).filter(([, value]) => value !== undefined)) }),
@@ -181,26 +182,26 @@ function settings(options: ConnectOptions): ConnectionOptions {
     pingInterval: 5_000, // a silent peer is noticed in 10–15 s instead of minutes
     maxPingOut: 2,
     timeout: 5_000,
-    waitOnFirstConnect: false, // our own loop below says what is wrong while it waits
-    ignoreAuthErrorAbort: true, // two auth errors in a row are a rotation race, not the end
+    waitOnFirstConnect: false, // the loop in connectNats logs why it waits
+    ignoreAuthErrorAbort: true, // two auth errors in a row may be a rotation in progress
     noAsyncTraces: true,
   };
 }
 
-/** What could not be reached, and what the reader can do. */
+/** Why connecting failed, and what to do about it. */
 function connectError(options: ConnectOptions, error: unknown): ReentryError {
   if (error instanceof ReentryError) return error;
   const { servers, tls } = parsedServers(options.servers);
   const where = servers.join(', ');
-  const said = error instanceof Error ? error.message : String(error);
+  const message = error instanceof Error ? error.message : String(error);
   if (faultOf(error) === 'unauthorized')
     return new ReentryError(
       'UNAUTHORIZED',
-      `the NATS server at ${where} refused the credentials (${said}); check REENTRY_NATS_CREDS, REENTRY_NATS_USER with REENTRY_NATS_PASS_FILE, or user and password in REENTRY_NATS_URL`,
+      `the NATS server at ${where} refused the credentials (${message}); check REENTRY_NATS_CREDS, REENTRY_NATS_USER with REENTRY_NATS_PASS_FILE, or user and password in REENTRY_NATS_URL`,
       { transient: false, cause: error },
     );
   if (typeof error === 'object' && error !== null && 'code' in error && error.code === 'ENOENT')
-    return new ReentryError('CONFIG_INVALID', `cannot read a credentials or certificate file: ${said}`, {
+    return new ReentryError('CONFIG_INVALID', `cannot read a credentials or certificate file: ${message}`, {
       transient: false,
       cause: error,
     });
@@ -208,32 +209,33 @@ function connectError(options: ConnectOptions, error: unknown): ReentryError {
     options.tls === undefined && !tls
       ? `is it running${where === '127.0.0.1:4222' ? ' (`reentry dev` starts one for its directory)' : ''}, and is REENTRY_NATS_URL right?`
       : 'is it running with TLS, does its certificate fit the CA file, and does it ask for a client certificate?';
-  return new ReentryError('UNREACHABLE', `no NATS server answers at ${where}: ${said}; ${hint}`, {
+  return new ReentryError('UNREACHABLE', `no NATS server answers at ${where}: ${message}; ${hint}`, {
     transient: true,
     cause: error,
   });
 }
 
 /**
- * Connects; afterwards reconnects for ever. With `waitForServer` it also waits for the first connection, saying why in the log.
+ * Connects, and then reconnects for ever. With `waitForServer` it also waits for the first connection, and logs why.
  * @throws ReentryError UNREACHABLE, UNAUTHORIZED or CONFIG_INVALID
  */
 export async function connectNats(options: ConnectOptions): Promise<Connection> {
   const library = settings(options);
-  for (let pauseMs = 250; ; pauseMs = Math.min(pauseMs * 2, FIRST_CONNECT_PAUSE_MS)) {
+  for (let failures = 1; ; failures += 1) {
     try {
       return opened(await connect(library), options);
     } catch (error) {
       const failure = connectError(options, error);
       if (options.waitForServer !== true || options.signal?.aborted === true || failure.code === 'CONFIG_INVALID')
         throw failure;
-      options.log?.warn({ code: failure.code }, `${failure.message}; trying again in ${pauseMs} ms`);
+      const pauseMs = backOffMs(failures, FIRST_CONNECT_PAUSE_MS, MAX_CONNECT_PAUSE_MS);
+      options.log?.warn({ code: failure.code }, `${failure.message}; retrying in ${pauseMs} ms`);
       await pause(pauseMs, options.signal);
     }
   }
 }
 
-/** Waits; ends early, without error, when `signal` aborts. */
+/** Resolves after `ms`, or when `signal` aborts. */
 export function pause(ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const done = () => {
@@ -247,7 +249,7 @@ export function pause(ms: number, signal?: AbortSignal): Promise<void> {
   });
 }
 
-/** A status' data: a text, or lists of servers. */
+/** Data of a status event: a text, or lists of servers. */
 const statusText = (data: unknown) => (typeof data === 'string' ? data : JSON.stringify(data));
 
 function opened(nc: NatsConnection, { log }: ConnectOptions): Connection {
@@ -263,7 +265,7 @@ function opened(nc: NatsConnection, { log }: ConnectOptions): Connection {
           break;
         case Events.Reconnect:
           up$.next(true);
-          log?.info({ server: statusText(data) }, 'connected to NATS again');
+          log?.info({ server: statusText(data) }, 'reconnected to NATS');
           break;
         case Events.Error:
           log?.warn({ error: statusText(data) }, 'NATS reported an error');
@@ -280,7 +282,7 @@ function opened(nc: NatsConnection, { log }: ConnectOptions): Connection {
   };
   void follow();
   void nc.closed().then((error) => {
-    if (!closing) log?.error({ error: error?.message }, 'connection to NATS closed for good');
+    if (!closing) log?.error({ error: error?.message }, 'connection to NATS was closed');
     up$.next(false);
     up$.complete();
   });
@@ -293,7 +295,7 @@ function opened(nc: NatsConnection, { log }: ConnectOptions): Connection {
       if (nc.isClosed()) return;
       // Draining waits for the server; while it is away there is nothing to wait for.
       if (up$.value) {
-        // Ended with the draining: a timer would keep the process.
+        // The timer must end with the draining, or it would keep the process alive.
         const drained = new AbortController();
         await Promise.race([nc.drain().catch(() => undefined), pause(DRAIN_WITHIN_MS, drained.signal)]);
         drained.abort();

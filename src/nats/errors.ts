@@ -1,26 +1,26 @@
-/** What NATS refuses, classified once. v2 of the client says "503" for several things; only `api_error` tells them apart. */
+/** Errors of NATS, classified. Version 2 of the client library uses code 503 for several faults; only `api_error` distinguishes them. */
 import { NatsError } from 'nats';
 import { ReentryError } from '../errors.ts';
 
-/** JetStream's own error codes that we act on. @see https://github.com/nats-io/nats-server/blob/main/server/errors.json */
+/** JetStream error codes with a meaning of their own here. @see https://github.com/nats-io/nats-server/blob/main/server/errors.json */
 const API = {
   consumerNotFound: 10014,
   messageNotFound: 10037,
   streamNotFound: 10059,
   storageFull: 10047,
   wrongLastSequence: 10071,
-  /** Stream store failed: a limit with discard new was reached. */
+  /** Storing failed: a stream with discard `new` is at its limit. */
   storeFailed: 10077,
   wrongLastSequenceConstant: 10164,
 } as const;
 
-/** What a failed call to NATS means. */
+/** Meaning of a failed call to NATS. */
 export type NatsFault =
   | 'wrongSequence'
   | 'notFound'
-  /** Nobody listens: no such stream, no leader, or JetStream not up yet. */
+  /** No such stream, no leader, or JetStream not up yet. */
   | 'noResponders'
-  /** May have been applied or not. */
+  /** The call may or may not have been applied. */
   | 'unknownOutcome'
   | 'full'
   | 'tooLarge'
@@ -31,7 +31,7 @@ export type NatsFault =
 
 /** Classifies an error of the NATS library by its codes. */
 export function faultOf(error: unknown): NatsFault {
-  // Said by ourselves: only what stands for a lost answer may be asked again.
+  // An error of this adapter: only NATS_UNAVAILABLE stands for a lost answer.
   if (error instanceof ReentryError) return error.code === 'NATS_UNAVAILABLE' ? 'unknownOutcome' : 'refused';
   if (!(error instanceof NatsError)) return 'unknownOutcome'; // socket errors surface raw
   const { api_error: api, code } = error;
@@ -78,19 +78,19 @@ export function faultOf(error: unknown): NatsFault {
   }
 }
 
-/** Whether trying the same call again can help. */
+/** Whether retrying the same call can help. */
 export function isTransient(fault: NatsFault): boolean {
   return fault === 'unknownOutcome' || fault === 'noResponders' || fault === 'full';
 }
 
-/** Our error for a failed call: `doing` says what was tried, on what. */
+/** The error of a failed call. `doing`: what was tried, on what. */
 export function natsError(doing: string, error: unknown): ReentryError {
   if (error instanceof ReentryError) return error;
-  const said = error instanceof Error ? error.message : String(error);
+  const message = error instanceof Error ? error.message : String(error);
   const fault = faultOf(error);
   const transient = isTransient(fault);
   const make = (code: ReentryError['code'], hint: string) =>
-    new ReentryError(code, `${doing}: ${hint} (NATS said: ${said})`, { transient, cause: error });
+    new ReentryError(code, `${doing}: ${hint} (NATS: ${message})`, { transient, cause: error });
   switch (fault) {
     case 'forbidden':
       return make('FORBIDDEN', "the user of this connection lacks the permission; give it its role's permissions");
@@ -104,14 +104,14 @@ export function natsError(doing: string, error: unknown): ReentryError {
     case 'tooLarge':
       return make('TOO_LARGE', "the message is larger than the server's max_payload");
     case 'noResponders':
-      return make('NATS_UNAVAILABLE', 'no stream answers; was `reentry setup` run, and is JetStream up?');
+      return make('NATS_UNAVAILABLE', 'no stream responds; was `reentry setup` run, and is JetStream up?');
     case 'notFound':
-      return make('NOT_FOUND', 'it does not exist; was `reentry setup` run?');
+      return make('NOT_FOUND', 'not found; was `reentry setup` run?');
     case 'closed':
     case 'unknownOutcome':
       return make('NATS_UNAVAILABLE', 'the broker did not answer in time');
     case 'wrongSequence':
     case 'refused':
-      return make('INTERNAL', 'the broker refused it');
+      return make('INTERNAL', 'the broker refused the request');
   }
 }

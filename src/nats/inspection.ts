@@ -14,7 +14,7 @@ import type { Link, BrokerOptions } from './link.ts';
 import { drift } from './setup.ts';
 import type { Drift } from './setup.ts';
 
-/** The library's type of this answer lacks `ts`, the server's clock (since 2.10). */
+/** Reply of STREAM.INFO. The library's type lacks `ts`, the server's clock (since 2.10). */
 const answerSchema = z.looseObject({
   ts: z.string(),
   created: z.string(),
@@ -22,12 +22,12 @@ const answerSchema = z.looseObject({
   state: z.looseObject({ bytes: z.number(), last_seq: z.number() }),
 });
 
-/** Size, end and clock of a stream, from its leader. */
+/** Size, last sequence and server time of a stream, from its leader. */
 export async function streamInfo({ nc }: Pick<Link, 'nc'>, stream: string) {
   const answer = await nc.request(`$JS.API.STREAM.INFO.${stream}`, '', { timeout: CALL_TIMEOUT_MS });
   const parsed = answerSchema.safeParse(answer.json());
   if (!parsed.success)
-    throw new ReentryError('NATS_UNAVAILABLE', `stream ${stream} says nothing of itself; was \`reentry setup\` run?`, {
+    throw new ReentryError('NATS_UNAVAILABLE', `no information about stream ${stream}; was \`reentry setup\` run?`, {
       transient: true,
       cause: parsed.error,
     });
@@ -38,13 +38,13 @@ export async function streamInfo({ nc }: Pick<Link, 'nc'>, stream: string) {
     /** -1: unlimited. */
     maxBytes: config.max_bytes,
     lastSequence: state.last_seq,
-    /** When it was made: another value means another stream of the same name. */
+    /** Creation time: another value means another stream of the same name. */
     created,
   };
 }
 
 /**
- * Messages of one queue that no process has been given yet: requests and steps of all lanes. One short question for each of its consumers.
+ * Messages of one queue that no process has received yet: requests and steps of all lanes. One request per consumer.
  * @throws ReentryError NOT_FOUND for a queue that was not set up, NATS_UNAVAILABLE, FORBIDDEN
  */
 export async function undelivered({ jsm, assets }: Link, queue: string): Promise<number> {
@@ -56,11 +56,11 @@ export async function undelivered({ jsm, assets }: Link, queue: string): Promise
     const infos = await Promise.all(asked);
     return infos.reduce((sum, { num_pending }) => sum + num_pending, 0);
   } catch (error) {
-    throw natsError(`looking at queue ${queue}`, error);
+    throw natsError(`reading queue ${queue}`, error);
   }
 }
 
-/** The queues, by the consumers that `setup` made for them. */
+/** All queues, by the consumers that `setup` created for them. */
 export async function queueLanes({ jsm, assets }: Link): Promise<readonly QueueLanes[]> {
   try {
     const [runs, steps] = await Promise.all(
@@ -89,7 +89,7 @@ export async function queueLanes({ jsm, assets }: Link): Promise<readonly QueueL
       ];
     });
   } catch (error) {
-    throw natsError('looking at the queues', error);
+    throw natsError('reading the queues', error);
   }
 }
 
@@ -97,15 +97,15 @@ export async function queueLanes({ jsm, assets }: Link): Promise<readonly QueueL
 export interface Inspection {
   readonly version: string;
   readonly maxPayloadBytes: number;
-  /** Servers of its cluster; 1: it is alone. */
+  /** Servers of its cluster; 1 for a single server. */
   readonly servers: number;
-  /** Copies of the stream that has the fewest. */
+  /** Replicas of the stream that has the fewest. */
   readonly replicas: number;
-  /** Streams and consumers that are not as `setup` would make them. */
+  /** Streams and consumers that `setup` would create otherwise. */
   readonly drift: readonly Drift[];
 }
 
-/** @throws ReentryError FORBIDDEN where these credentials may not look at streams */
+/** Inspects the server and its streams. @throws ReentryError FORBIDDEN where these credentials may not read streams */
 export async function inspect(options: BrokerOptions, settings: StreamSettings): Promise<Inspection> {
   await using connection = await connectNats(options);
   const { nc } = connection;
@@ -115,6 +115,6 @@ export async function inspect(options: BrokerOptions, settings: StreamSettings):
     const { version = '0', max_payload = 0, connect_urls = [] } = nc.info ?? {};
     return { version, maxPayloadBytes: max_payload, servers: Math.max(1, connect_urls.length), replicas, drift: found };
   } catch (error) {
-    throw natsError('looking at the streams', error);
+    throw natsError('reading the streams', error);
   }
 }

@@ -1,4 +1,4 @@
-/** What every part of the adapter shares: one connection, its JetStream, the installation's layout. */
+/** What all parts of the adapter share: a connection, its JetStream API, the installation's subjects and assets. */
 import type { JetStreamClient, JetStreamManager, NatsConnection } from 'nats';
 import type { Observable } from 'rxjs';
 import type { Log } from '../ports/ambient.ts';
@@ -8,10 +8,10 @@ import { DEFAULT_SUBJECT_ROOT } from '../wire/subjects.ts';
 import { inboxPrefixOf } from './connection.ts';
 import type { ConnectOptions, Connection } from './connection.ts';
 
-/** How long one call may take; in-flight calls are not failed by a disconnect, so this bounds recovery. */
+/** Time-out of one call, in milliseconds. A disconnect does not fail calls in flight, so this bounds recovery. */
 export const CALL_TIMEOUT_MS = 2_000;
 
-/** A connection and where the installation's subjects are. */
+/** Options of a connection to an installation. */
 export interface BrokerOptions extends ConnectOptions {
   /** Root of all subjects. Default `reentry.v1`. */
   readonly root?: string | undefined;
@@ -19,11 +19,12 @@ export interface BrokerOptions extends ConnectOptions {
   readonly assetPrefix?: string | undefined;
 }
 
-/** The layout that options name. */
+/** Subjects and assets of an installation. */
 export function layoutFrom(options: Pick<BrokerOptions, 'root' | 'assetPrefix'>): Layout {
   return layoutOf(options.root ?? DEFAULT_SUBJECT_ROOT, options.assetPrefix ?? DEFAULT_ASSET_PREFIX);
 }
 
+/** A connection to an installation. */
 export interface Link extends Layout {
   readonly nc: NatsConnection;
   readonly js: JetStreamClient;
@@ -36,7 +37,7 @@ export interface Link extends Layout {
   readonly log: Log | undefined;
 }
 
-/** JetStream over a connection, without asking the account API: a role may lack the permission. */
+/** JetStream over a connection. Without the account API, for which a role may lack the permission. */
 export async function linkOf(connection: Connection, options: BrokerOptions): Promise<Link> {
   const { nc } = connection;
   return {

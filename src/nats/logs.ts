@@ -13,10 +13,10 @@ import type { Link } from './link.ts';
 import { coreMessages$ } from './messages.ts';
 import { withRetry, publishAcked } from './publish.ts';
 
-/** Header of each chunk: where the stored log ends with it. */
+/** Header of a chunk: the cursor of its last line. */
 export const CURSOR_HEADER = 'Reentry-To';
 
-/** A stored chunk; its subject ends in attempt and container. */
+/** A chunk of a message whose subject ends in attempt and container. */
 export function logChunkOf(subject: string, sequence: number, data: Uint8Array): StoredLogChunk {
   const [attempt, container] = subject.split('.').slice(-2);
   return {
@@ -27,13 +27,13 @@ export function logChunkOf(subject: string, sequence: number, data: Uint8Array):
   };
 }
 
-/** Logs in their stream; a container's last chunk is its cursor. */
+/** Stored logs. The last chunk of a container carries its cursor. */
 export function logStore(link: Link): LogStore {
   const { assets, subjects } = link;
   return {
     async end(run, attempt, container) {
       const subject = subjects.log.of(run, attempt, container);
-      // From the leader: a stale end would only be refused at the append.
+      // From the leader: the append would fail on a stale end.
       const last = await withRetry(`reading the end of ${subject}`, () => leaderGet(link, assets.logs, subject));
       if (last === undefined) return { cursor: undefined, sequence: 0 };
       return { cursor: parseCursor(last.header.get(CURSOR_HEADER)), sequence: last.seq };
@@ -57,7 +57,7 @@ export function logStore(link: Link): LogStore {
         );
         if (message === undefined) return { chunks, next: undefined };
         if (message.seq < from)
-          throw new ReentryError('INTERNAL', `log stream went backwards at ${from}`, { transient: true });
+          throw new ReentryError('INTERNAL', `the log stream returned a sequence before ${from}`, { transient: true });
         const chunk = logChunkOf(message.subject, message.seq, message.data);
         bytes += Buffer.byteLength(JSON.stringify(chunk.text));
         if (bytes > maxBytes && chunks.length > 0) break;
@@ -69,19 +69,19 @@ export function logStore(link: Link): LogStore {
   };
 }
 
-/** Headers of a live chunk: its attempt, and the place of the line before its first (absent at the log's beginning). */
+/** Headers of a live chunk: its attempt, and the cursor of the line before its first (absent at the log's beginning). */
 const ATTEMPT_HEADER = 'Reentry-Attempt';
 
 const AFTER_HEADER = 'Reentry-After';
-/** A follower answers at once or is not there. */
-const ASK_MS = 1_000;
+/** Time-out of a follow request, in milliseconds: a worker that follows answers at once. */
+const REQUEST_TIMEOUT_MS = 1_000;
 
-const askSchema = z.union([
+const followRequestSchema = z.union([
   z.looseObject({ kind: z.literal('renew'), join: z.boolean() }),
   z.looseObject({ kind: z.literal('claim'), by: z.string() }),
 ]);
 
-/** A live message; an older sender's without headers stands at the beginning of attempt 1. */
+/** A live chunk. Without headers it is the beginning of attempt 1. */
 export function liveChunkOf(subject: string, data: Uint8Array, header: MsgHdrs | undefined): LiveChunk {
   return {
     attempt: Number(header?.get(ATTEMPT_HEADER)) || 1,
@@ -91,7 +91,7 @@ export function liveChunkOf(subject: string, data: Uint8Array, header: MsgHdrs |
   };
 }
 
-/** Live text and who follows, over core NATS: nothing here is stored, all of it may be lost. */
+/** Live text and follow requests over core NATS: nothing is stored, anything may be lost. */
 export function liveLogs(link: Link): LiveLogs {
   const { nc, subjects, log } = link;
   return {
@@ -100,41 +100,41 @@ export function liveLogs(link: Link): LiveLogs {
       header.set(ATTEMPT_HEADER, String(attempt));
       if (after !== undefined) header.set(AFTER_HEADER, formatCursor(after));
       nc.publish(subjects.live.of(run, container), text, { headers: header });
-      // The broker has it before the next is read: a fast log must not pile up here.
+      // Resolves when the broker has it, so that a fast log does not pile up here.
       await nc.flush();
     },
-    async requestFollow(run, ask) {
+    async requestFollow(run, request) {
       const subject = subjects.follow.of(run);
       try {
-        await nc.request(subject, JSON.stringify(ask), { timeout: ASK_MS });
+        await nc.request(subject, JSON.stringify(request), { timeout: REQUEST_TIMEOUT_MS });
         return true;
       } catch (error) {
         const fault = faultOf(error);
         if (fault === 'noResponders' || fault === 'unknownOutcome') return false;
-        throw natsError(`asking ${subject}`, error);
+        throw natsError(`requesting ${subject}`, error);
       }
     },
     claimFollow(run, by) {
       if (!nc.isClosed()) nc.publish(subjects.follow.of(run), JSON.stringify({ kind: 'claim', by }));
     },
-    onFollowRequest(run, heard) {
-      const answered = coreMessages$(link, subjects.follow.of(run)).subscribe({
+    onFollowRequest(run, handle) {
+      const subscription = coreMessages$(link, subjects.follow.of(run)).subscribe({
         next: (message) => {
-          const ask = askSchema.safeParse(jsonOf(message));
-          if (!ask.success) {
-            log?.warn({ subject: message.subject }, 'question about a follow not understood');
+          const request = followRequestSchema.safeParse(jsonOf(message));
+          if (!request.success) {
+            log?.warn({ subject: message.subject }, 'ignoring an invalid follow request');
             return;
           }
           if (message.reply !== undefined && message.reply !== '') message.respond('{}');
-          heard(ask.data);
+          handle(request.data);
         },
         error: (error: unknown) => {
-          log?.warn({ ...run, error: String(error) }, 'questions about a follow are not heard');
+          log?.warn({ ...run, error: String(error) }, 'follow requests cannot be received');
         },
       });
       return {
         [Symbol.dispose]: () => {
-          answered.unsubscribe();
+          subscription.unsubscribe();
         },
       };
     },

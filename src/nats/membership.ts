@@ -9,18 +9,18 @@ import type { Link } from './link.ts';
 import { liveWatch$ } from './live-watch.ts';
 import { parseMessage, parsedMessages$ } from './messages.ts';
 
-/** Every triggerer's heartbeats, from now on. */
+/** Heartbeats of all triggerers, from now on. */
 export function heartbeats$(link: Link): Observable<Heartbeat> {
   return parsedMessages$(link, link.subjects.heartbeat.all, heartbeatSchema);
 }
 
-/** Heartbeats as core messages (unstored), claims by compare-and-set. */
+/** Heartbeats of triggerers as core messages, claims by compare-and-set. */
 export function membership(link: Link): Membership {
   const { nc, subjects, log } = link;
   const owners = keyValues(link, link.assets.ownershipBucket);
   return {
     publishHeartbeat(heartbeat) {
-      // There is no reconnect buffer: a heartbeat while disconnected would be lost, and an old one would lie.
+      // Dropped while disconnected: a heartbeat sent late would be false.
       if (link.isConnected() && !nc.isClosed() && !nc.isDraining())
         nc.publish(subjects.heartbeat.of(heartbeat.replica), JSON.stringify(heartbeat));
     },
@@ -35,7 +35,7 @@ export function membership(link: Link): Membership {
             const claim = parseMessage(claimSchema, signal.data, `claim ${signal.key}`);
             return of<ClaimChange>({ kind: 'put', key: signal.key, claim, revision: signal.revision });
           } catch (error) {
-            log?.warn({ key: signal.key, error: String(error) }, 'claim not understood');
+            log?.warn({ key: signal.key, error: String(error) }, 'ignoring an invalid claim');
             return EMPTY;
           }
         }),
@@ -55,7 +55,7 @@ export function membership(link: Link): Membership {
   };
 }
 
-/** Heartbeats of executors as core messages: unstored, and none is sent late. */
+/** Heartbeats of executors as core messages; dropped while disconnected. */
 export function executorMembers(link: Link): ExecutorMembers {
   const { nc, subjects } = link;
   return {

@@ -9,7 +9,7 @@ import { dec } from '../wire/tokens.ts';
 
 const text = new TextDecoder();
 
-/** Parses a stored value or message. @throws ReentryError INTERNAL, naming where it stands and each problem */
+/** Parses a stored value or message. `where`: names it in errors. @throws ReentryError INTERNAL with each problem */
 export function parseMessage<S extends z.ZodType>(schema: S, data: Uint8Array, where: string): z.output<S> {
   let json: unknown;
   try {
@@ -27,13 +27,13 @@ export function parseMessage<S extends z.ZodType>(schema: S, data: Uint8Array, w
   );
 }
 
-/** The field `op` of a stored JSON object, for recognizing our own write. */
+/** The field `op` of a stored JSON object, by which a writer recognizes its own write. */
 export function operationOf(data: Uint8Array): unknown {
   const json: unknown = JSON.parse(text.decode(data));
   return typeof json === 'object' && json !== null && 'op' in json ? json.op : undefined;
 }
 
-/** The run of two tokens as received, canonical or not. */
+/** The run of two tokens. Where they are not canonical, the run carries them as received. */
 export function runOfRawTokens(tenantToken: string, runIdToken: string): RunKey {
   return (
     runOfTokens(tenantToken, runIdToken) ?? {
@@ -44,17 +44,17 @@ export function runOfRawTokens(tenantToken: string, runIdToken: string): RunKey 
   );
 }
 
-/** The run of two tokens; `undefined` where one is not canonical. */
+/** The run of two canonical tokens; `undefined` where one is not. */
 export function runOfTokens(tenantToken: string | undefined, runIdToken: string | undefined): RunKey | undefined {
   const tenant = dec(tenantToken ?? '');
   const runId = dec(runIdToken ?? '');
   return tenant === undefined || runId === undefined ? undefined : { tenant, runId };
 }
 
-/** Header of messages that only try a permission; nobody acts on them. */
+/** Header of messages that only probe a permission. Roles ignore them. */
 export const PROBE_HEADER = 'Reentry-Probe';
 
-/** Core messages of a subject, from now on; goes on over reconnects, never completes by itself. A refused subscription errors. */
+/** Core messages of a subject, from now on, through reconnects. Never completes; errors where the server refuses the subscription. */
 export function coreMessages$(
   { nc }: { readonly nc: NatsConnection; readonly log?: Log | undefined },
   subject: string,
@@ -74,7 +74,7 @@ export function coreMessages$(
   });
 }
 
-/** What the messages of a subject say. One that does not fit the schema is logged and passed over: whoever sent it must not end the hearing. */
+/** The messages of a subject, parsed. An invalid one is logged and ignored: its sender must not end the subscription. */
 export function parsedMessages$<S extends z.ZodType>(
   link: { readonly nc: NatsConnection; readonly log?: Log | undefined },
   subject: string,
@@ -85,7 +85,7 @@ export function parsedMessages$<S extends z.ZodType>(
       try {
         return of(parseMessage(schema, data, from));
       } catch (error) {
-        link.log?.warn({ subject: from, error: String(error) }, 'message not understood');
+        link.log?.warn({ subject: from, error: String(error) }, 'ignoring an invalid message');
         return EMPTY;
       }
     }),

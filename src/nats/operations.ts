@@ -14,14 +14,14 @@ import { roleQueries } from './queries.ts';
 import { requestStore, runStore } from './run-store.ts';
 import { gateStore } from './subscription-store.ts';
 
-/** What `Publisher.deadLetter` writes into the header. */
+/** Header `Reentry-Why` of a dead letter. */
 const whySchema = z.looseObject({ code: z.string(), category: z.string(), summary: z.string() });
 
 function whyOf(message: StoredMessage): DeadLetter['why'] {
   try {
     return whySchema.parse(JSON.parse(message.header.get('Reentry-Why')));
   } catch {
-    return { code: 'UNKNOWN', category: 'infrastructure', summary: 'the letter does not say why' };
+    return { code: 'UNKNOWN', category: 'infrastructure', summary: 'the dead letter has no reason' };
   }
 }
 
@@ -39,7 +39,7 @@ function letterOf(message: StoredMessage): DeadLetter {
   };
 }
 
-/** Dead letters as their stream keeps them, read by sequence: no consumer, so nothing is left behind. */
+/** Dead letters, read by sequence: without a consumer that would have to be removed. */
 export function deadLetters(link: Link): DeadLetters {
   const { subjects, assets } = link;
   const next = (filter: string, from: number) =>
@@ -59,18 +59,18 @@ export function deadLetters(link: Link): DeadLetters {
     },
     async read(sequence) {
       if (!Number.isSafeInteger(sequence) || sequence < 1)
-        throw natsError('reading a dead letter', new Error('no such place'));
+        throw natsError('reading a dead letter', new Error('not a sequence'));
       const message = await next(subjects.dlq.all, sequence);
       return message?.seq === sequence ? letterOf(message) : undefined;
     },
   };
 }
 
-/** How long "no stream takes this subject" is taken for a broker that restarts, and not for an unknown queue. */
+/** Retry period for "no stream takes this subject", which may be a broker that restarts; afterwards the queue is unknown. */
 const UNKNOWN_QUEUE_MS = 3_000;
 
 /**
- * Opens what running an installation needs of NATS: the user of role `setup`.
+ * Connects the operator of an installation, as the user of role `setup`.
  * @throws ReentryError UNREACHABLE, UNAUTHORIZED or CONFIG_INVALID
  */
 export async function openOperations(options: Omit<BrokerOptions, 'role'>): Promise<Operations> {

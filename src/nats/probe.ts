@@ -1,4 +1,4 @@
-/** Tries, without leaving a trace, every subject that a role needs. */
+/** Probes the permissions of a role: tries every subject it needs, without side effects. */
 import { DEFAULT_TENANT } from '../wire/tokens.ts';
 import { headers } from 'nats';
 import type { NatsConnection } from 'nats';
@@ -9,20 +9,20 @@ import { PROBE_HEADER } from './messages.ts';
 import { layoutFrom } from './link.ts';
 import type { BrokerOptions } from './link.ts';
 
-/** A subject that the server does not let us use, and what it is for. */
+/** A subject that the server refuses, and what it is for. */
 export interface RefusedSubject {
   readonly side: 'publish' | 'subscribe' | 'answer';
   readonly subject: string;
   readonly what: string;
 }
 
-/** How long our own question may take; it does not come where asking or hearing is not allowed, which is found out by other means. */
+/** Time-out of the probe's own request, in milliseconds. No answer comes where publishing or subscribing is refused, which other probes show. */
 const ANSWER_TIMEOUT_MS = 500;
 
-/** A subject that the pattern names, with a token of the probe's own in place of wildcards. */
+/** A subject of the pattern: `probe` for each wildcard. */
 const sample = (pattern: string): string => pattern.replace(/[*>]/g, 'probe');
 
-/** Whether everything that `narrow` names is named by `wide`. */
+/** Whether `wide` matches every subject that `narrow` matches. */
 export function covers(wide: string, narrow: string): boolean {
   const [a, b] = [wide.split('.'), narrow.split('.')];
   for (const [i, token] of a.entries()) {
@@ -32,15 +32,15 @@ export function covers(wide: string, narrow: string): boolean {
   return a.length === b.length;
 }
 
-/** All that the server has refused so far is known when this settles: it answers in order. */
+/** Resolves when every refusal so far has arrived: the server answers in order. */
 async function settled(nc: NatsConnection): Promise<void> {
   await nc.flush();
   await new Promise((resolve) => setImmediate(resolve));
 }
 
 /**
- * Tries each subject of the roles' rows with the credentials given. Nothing is stored and nobody disturbed: a stream refuses the messages by their
- * header, the JetStream API by their body, and our own roles pass over them.
+ * Tries each subject of the roles' permissions with these credentials. Nothing is stored: streams refuse the messages for their header, the
+ * JetStream API for their body, and roles ignore them.
  * @throws ReentryError UNREACHABLE, UNAUTHORIZED or CONFIG_INVALID
  */
 export async function refusedSubjects(
@@ -72,14 +72,14 @@ export async function refusedSubjects(
       for (const subject of rowSubjects(row, side, roles, layout, whole))
         if (refused[side].has(side === 'publish' ? sample(subject) : subject))
           found.push({ side, subject, what: row.what });
-  // A question that reaches one connection twice uses up the one answer that it may give.
+  // Permission for one answer per request: a request that reached this connection twice would use it up.
   for (const subscription of subscriptions) subscription.unsubscribe();
   if (wanted.responses && !(await mayAnswer(nc, options, refused.publish, layout.subjects.nudge.of('probe'))))
     found.push({ side: 'answer', subject: 'allow_responses', what: 'answers of services' });
   return found;
 }
 
-/** Asks ourselves something from a second connection, with the inbox of a tenant to answer to. */
+/** Sends a request from a second connection, with a tenant's inbox for the answer. */
 async function mayAnswer(
   nc: NatsConnection,
   options: BrokerOptions,

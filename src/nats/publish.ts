@@ -12,25 +12,26 @@ import { isTransient, faultOf, natsError } from './errors.ts';
 import { CALL_TIMEOUT_MS } from './link.ts';
 import type { Link } from './link.ts';
 
-/** How long a publish is repeated: a Raft election takes up to 9 s. */
+/** Retry period of a publish or read, in milliseconds. A Raft election takes up to 9 s. */
 export const RETRY_FOR_MS = 15_000;
 
-/** Pause between two tries; a server restarts within a second or so. */
+/** Pause between two tries, in milliseconds. A server restarts within about a second. */
 const PAUSE_MS = 250;
 
 interface PublishOptions {
   readonly msgID?: string;
   readonly headers?: MsgHdrs;
-  /** Expected last sequence of the subject; 0: nothing there yet. */
+  /** Expected last sequence of the subject; 0: none. */
   readonly expect?: number;
   readonly retryForMs?: number;
-  /** How long "nobody listens" is taken for a restart. Default: all the patience. */
+  /** Retry period for "no responders", in milliseconds. Default: `retryForMs`. */
   readonly retryNoRespondersForMs?: number;
 }
 
 /**
- * Publishes to JetStream until it is acknowledged, with the same message id. There is no reconnect buffer, so each try is a publish of its own.
- * Answers `wrongSequence` instead of throwing: it is an answer where `expect` is given.
+ * Publishes to JetStream, with the same message id, until it is acknowledged. Resolves to `wrongSequence` where `expect` is given and does not
+ * hold.
+ * @throws ReentryError what NATS refused, or NATS_UNAVAILABLE after the retry period
  */
 export async function publishAcked(
   { js }: Pick<Link, 'js'>,
@@ -61,12 +62,8 @@ export async function publishAcked(
   }
 }
 
-/** Repeats a read until it answers; what the server refused is not asked again. */
-export async function withRetry<T>(
-  doing: string,
-  read: () => Promise<T>,
-  patienceMs = RETRY_FOR_MS,
-): Promise<T> {
+/** Retries a read until it succeeds. @throws ReentryError what NATS refused, or NATS_UNAVAILABLE after the retry period */
+export async function withRetry<T>(doing: string, read: () => Promise<T>, patienceMs = RETRY_FOR_MS): Promise<T> {
   const startedAt = performance.now();
   for (;;) {
     try {
@@ -79,8 +76,8 @@ export async function withRetry<T>(
 }
 
 /**
- * Publishes a run request. `unknownQueueMs`: how long "no stream takes this subject" is taken for a broker that restarts, and not
- * for an unknown queue.
+ * Publishes a run request. `retryUnknownQueueForMs`: retry period for "no stream takes this subject", which may be a broker that restarts;
+ * afterwards the queue is unknown.
  * @throws ReentryError NOT_FOUND for a queue that no stream takes
  */
 export async function publishRun(
@@ -111,31 +108,31 @@ export async function publishRun(
     if (error instanceof ReentryError && faultOf(error.cause) === 'noResponders')
       throw new ReentryError(
         'NOT_FOUND',
-        `no stream takes runs of queue ${queue}; check its name (\`reentry queue list\`), or make it with \`reentry setup --queues\` and start a worker with it`,
+        `unknown queue ${queue}; check its name (\`reentry queue list\`), or create it with \`reentry setup --queues\` and start a worker for it`,
         { transient: false, cause: error },
       );
     throw error;
   }
 }
 
-/** Less than a client waits for one answer to its `submit`. */
+/** Retry period for an unknown queue, in milliseconds: less than a client waits for one answer to `submit`. */
 const UNKNOWN_QUEUE_MS = 1_500;
 
-/** Room that headers of ours take at most beside a dead letter's data. */
+/** Most bytes that the headers of a dead letter take beside its data. */
 const HEADER_BYTES = 16 * 1024;
 
-/** What roles say; repeated for 15 s with the same id. `now`: broker time. */
+/** What roles publish. `now`: broker time, epoch milliseconds. */
 export function publisher(link: Link, now: () => number): Publisher {
   const { nc, subjects } = link;
 
   const event = async (run: RunKey, type: EventType, step: number, data: CompletedData | LifecycleData) => {
     const header = headers();
     header.set('Content-Type', CLOUD_EVENT_CONTENT_TYPE);
-    // Said once in a run's life: the subject's own sequence is a memory that outlives the window of message ids.
+    // At most once per run: the expected sequence outlives the window of message ids.
     const once = type === 'accepted' || type === 'completed';
     await publishAcked(link, subjects.event.of(run, type), JSON.stringify(cloudEvent(run, type, step, data, now())), {
       headers: header,
-      // Ids are per stream and header text: so the encoded tokens, behind the kind.
+      // Ids are unique per stream and header-safe: the kind, then encoded tokens.
       msgID: `ev:${keys.run(run)}:${step}:${type}`,
       ...(once ? { expect: 0 } : {}),
     });
@@ -155,7 +152,7 @@ export function publisher(link: Link, now: () => number): Publisher {
     ctl: (run, queue, message, id) => send(subjects.step.of(queue, 'ctl', run), message, id),
     async deadLetter(kind, run, data, why, { stream, seq }) {
       const header = headers();
-      // JSON without line ends and non-ASCII characters, which headers cannot carry.
+      // Headers cannot carry line ends or non-ASCII characters.
       header.set(
         'Reentry-Why',
         JSON.stringify({ code: why.code, category: why.category, summary: why.summary.slice(0, 2_000) }).replace(
@@ -167,13 +164,13 @@ export function publisher(link: Link, now: () => number): Publisher {
       if (data.length > room) header.set('Reentry-Truncated-From-Bytes', String(data.length));
       await publishAcked(link, subjects.dlq.of(kind, run), data.subarray(0, room), {
         headers: header,
-        // With the run: a stream that was lost and made anew counts from 1 again.
+        // With the run: a recreated stream counts from 1 again.
         msgID: `dlq:${stream}:${String(seq)}:${keys.run(run)}`,
       });
     },
     async nudge(worker, run) {
       nc.publish(subjects.nudge.of(worker), JSON.stringify(run));
-      // A hint: its hearer looks again by itself, should the connection break now.
+      // A hint: the worker also looks by itself, should the connection break now.
       await nc.flush().catch(() => undefined);
     },
   };

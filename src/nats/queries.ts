@@ -11,40 +11,39 @@ import { faultOf, natsError } from './errors.ts';
 import type { Link } from './link.ts';
 import { parseMessage, coreMessages$ } from './messages.ts';
 
-/** A triggerer answers from memory. */
+/** Time-out of a query, in milliseconds. A triggerer answers from memory. */
 const ANSWER_WITHIN_MS = 1_000;
 
-/** Questions between roles, as core request and reply: nothing is stored, and no answer is an answer. */
+/** Queries of one connection. A missing or invalid answer is `undefined`. */
 export function roleQueries(link: Link): RoleQueries {
   const { nc, subjects, log } = link;
 
-  const ask = async (question: RoleQuery, payload: object): Promise<Msg | undefined> => {
+  const request = async (query: RoleQuery, payload: object): Promise<Msg | undefined> => {
     try {
-      return await nc.request(subjects.query.of(question), JSON.stringify(payload), { timeout: ANSWER_WITHIN_MS });
+      return await nc.request(subjects.query.of(query), JSON.stringify(payload), { timeout: ANSWER_WITHIN_MS });
     } catch (error) {
       const fault = faultOf(error);
       if (fault === 'noResponders' || fault === 'unknownOutcome') return undefined;
-      throw natsError(`asking ${question}`, error);
+      throw natsError(`querying ${query}`, error);
     }
   };
 
-  /** What an answer says; one that is not understood is none: a question never holds anybody up. */
   const answerIn = <S extends z.ZodType>(schema: S, message: Msg | undefined): z.output<S> | undefined => {
     if (message === undefined || message.data.byteLength === 0) return undefined;
     try {
-      return parseMessage(schema, message.data, 'an answer');
+      return parseMessage(schema, message.data, 'answer');
     } catch (error) {
-      log?.warn({ subject: message.subject, error: String(error) }, 'an answer was not understood');
+      log?.warn({ subject: message.subject, error: String(error) }, 'ignoring an invalid answer');
       return undefined;
     }
   };
 
   return {
     async queuePosition(run) {
-      return answerIn(queuePositionSchema.nullable(), await ask('queuePosition', run)) ?? undefined;
+      return answerIn(queuePositionSchema.nullable(), await request('queuePosition', run)) ?? undefined;
     },
     async queues() {
-      return answerIn(z.array(queueLoadSchema), await ask('queues', {}));
+      return answerIn(z.array(queueLoadSchema), await request('queues', {}));
     },
     async roles(withinMs) {
       const inbox = `${link.inboxPrefix}.${link.name.replace(/[^\w-]/g, '-')}.roles.${String(performance.now()).replace('.', '-')}`;
@@ -63,8 +62,8 @@ export function roleQueries(link: Link): RoleQueries {
       }
       return found;
     },
-    answer$: (question, handle) =>
-      coreMessages$(link, subjects.query.of(question), question === 'roles' ? undefined : 'reentry').pipe(
+    answer$: (query, handle) =>
+      coreMessages$(link, subjects.query.of(query), query === 'roles' ? undefined : 'reentry').pipe(
         concatMap((message) =>
           defer(() => {
             const data: unknown = message.data.byteLength === 0 ? {} : message.json();
@@ -72,7 +71,7 @@ export function roleQueries(link: Link): RoleQueries {
             return EMPTY;
           }).pipe(
             catchError((error: unknown) => {
-              log?.warn({ question, error: String(error) }, 'a question could not be answered');
+              log?.warn({ query, error: String(error) }, 'answering a query failed');
               return EMPTY;
             }),
           ),

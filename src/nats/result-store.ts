@@ -1,3 +1,4 @@
+/** Result objects: results over 4 KiB. */
 import type { ObjectStore } from 'nats';
 import type { ResultStore } from '../ports/stores.ts';
 import { keys } from '../wire/subjects.ts';
@@ -5,16 +6,16 @@ import { natsError } from './errors.ts';
 import type { Link } from './link.ts';
 import { streamInfo } from './inspection.ts';
 
-/** How long an object that was read may be given again, in milliseconds. */
-const KEPT_MS = 10_000;
+/** How long the last object read is cached, in milliseconds. */
+const CACHE_MS = 10_000;
 
-/** Results over 4 KiB, as objects with a SHA-256 digest. Putting the same name again replaces it. */
+/** Results as objects with a SHA-256 digest. Storing the same name again replaces it. */
 export function resultStore(link: Link): ResultStore {
   let opened: Promise<ObjectStore> | undefined;
-  /** The object read last: clients take a large one in many parts. Held weakly, so that memory is given back where it is needed. */
+  /** The last object read: clients take a large one in many parts. A weak reference, so that it can be collected. */
   let last: { readonly key: string; readonly at: number; readonly data: WeakRef<Uint8Array> } | undefined;
   const store = async () => {
-    // The library would make a missing bucket with its own defaults; so look first.
+    // Checked first: the library would create a missing bucket with its own defaults.
     opened ??= streamInfo(link, link.assets.resultBucket.stream).then(() =>
       link.js.views.os(link.assets.resultBucket.bucket),
     );
@@ -39,8 +40,8 @@ export function resultStore(link: Link): ResultStore {
     },
     async get(run, attempt, name) {
       const key = keys.result(run, attempt, name);
-      const kept = last?.key === key && performance.now() - last.at < KEPT_MS ? last.data.deref() : undefined;
-      if (kept !== undefined) return kept;
+      const cached = last?.key === key && performance.now() - last.at < CACHE_MS ? last.data.deref() : undefined;
+      if (cached !== undefined) return cached;
       try {
         const objects = await store();
         const data = (await objects.getBlob(key)) ?? undefined;

@@ -11,7 +11,7 @@ import type { Entry } from './buckets.ts';
 import type { Link } from './link.ts';
 import { parseMessage, runOfRawTokens, operationOf } from './messages.ts';
 
-/** Validated requests, whose content is written once. Creating the same content twice is `created` both times: that settles a lost acknowledgement. */
+/** Validated requests. Creating the same content twice is `created` both times, which settles a lost acknowledgement. */
 export function requestStore(link: Link): RequestStore {
   const requests = keyValues(link, link.assets.requestBucket);
   const text = new TextDecoder();
@@ -19,11 +19,11 @@ export function requestStore(link: Link): RequestStore {
     async create(run, request) {
       const key = keys.run(run);
       const json = JSON.stringify(request);
-      // Found by reading after a refusal: ours with a lost acknowledgement, or somebody else's.
+      // Set where a read after a refusal finds the same content: this write with a lost acknowledgement, or another process's.
       const before = { same: false };
       const outcome = await requests.compareAndSet(key, json, 0, (data) => (before.same = text.decode(data) === json));
       if (outcome.kind === 'written') return { kind: 'created', revision: before.same ? undefined : outcome.revision };
-      // Deleted between our write and our read: try once more.
+      // Deleted between the write and the read: try again.
       if (outcome.current === undefined) return this.create(run, request);
       return { kind: 'exists', request: parseMessage(z.json(), outcome.current.data, `request of ${key}`) };
     },
@@ -36,19 +36,19 @@ export function requestStore(link: Link): RequestStore {
       const found = made.kind === 'written' ? json : text.decode(made.current?.data);
       const revision = made.kind === 'written' ? made.revision : made.current?.revision;
       if (revision !== undefined) {
-        // The same content under a later revision is as good: it is ours with a lost acknowledgement, or another claim's.
+        // The same content under a later revision is as good: this write with a lost acknowledgement, or another claim.
         const anew = await requests.compareAndSet(key, found, revision, (data) => text.decode(data) === found);
         if (anew.kind === 'written')
           return made.kind === 'written'
             ? { kind: 'created' }
             : { kind: 'exists', request: parseMessage(z.json(), new TextEncoder().encode(found), `request of ${key}`) };
       }
-      // Deleted in between.
+      // Deleted meanwhile.
       return this.claim(run, request);
     },
     async read(run) {
       const key = keys.run(run);
-      // Written before the state: a follower that does not have it yet, or only its deletion before that, is asked past.
+      // A replica may not have the request yet, or only an earlier deletion: then the leader is read.
       const near = await requests.read(key);
       const entry = near === undefined || near.deleted ? await requests.read(key, 'leader') : near;
       return entry === undefined || entry.deleted ? undefined : parseMessage(z.json(), entry.data, `request of ${key}`);
@@ -58,13 +58,19 @@ export function requestStore(link: Link): RequestStore {
       if (entry === undefined) return undefined;
       const { key, revision, deleted, at, data } = entry;
       const [tenantToken = '', runIdToken = ''] = key.split('.');
-      return { run: runOfRawTokens(tenantToken, runIdToken), revision, at: at.getTime(), bytes: data.byteLength, deleted };
+      return {
+        run: runOfRawTokens(tenantToken, runIdToken),
+        revision,
+        at: at.getTime(),
+        bytes: data.byteLength,
+        deleted,
+      };
     },
     delete: (run, revision) => requests.delete(keys.run(run), revision),
   };
 }
 
-/** Run states in their bucket; each write carries an operation id, so that a lost acknowledgement is settled by reading. */
+/** Run states. Each write carries an operation id, so that a read settles a lost acknowledgement. */
 export function runStore(link: Link): RunStore {
   const states = keyValues(link, link.assets.stateBucket);
   const versioned = ({ key, data, revision }: Entry) => ({
@@ -75,12 +81,12 @@ export function runStore(link: Link): RunStore {
     async read(run, options = {}) {
       const key = keys.run(run);
       let entry = await states.read(key, options.leader === true ? 'leader' : 'any');
-      // Direct reads may come from a follower that is behind.
+      // A replica may be behind.
       if ((entry?.revision ?? 0) < (options.atLeastRevision ?? 0)) entry = await states.read(key, 'leader');
       return entry === undefined || entry.deleted ? undefined : versioned(entry);
     },
     async write(run, state, expectedRevision) {
-      // What could not be read again must not be stored: every later step would fail on it.
+      // A state that cannot be read must not be stored: every later step would fail on it.
       runStateSchema.parse(state);
       const outcome = await states.compareAndSet(
         keys.run(run),
@@ -94,7 +100,7 @@ export function runStore(link: Link): RunStore {
     async list({ tenant, after, limit, maxBytes = Infinity }) {
       const filter = tenant === undefined ? '>' : `${enc(tenant)}.>`;
       const runs: (RunKey & Versioned<RunState>)[] = [];
-      /** The last place that this page is past. */
+      /** The last revision that this page has passed. */
       let past = after ?? 0;
       let bytes = 0;
       while (runs.length < limit) {
@@ -109,8 +115,8 @@ export function runStore(link: Link): RunStore {
         try {
           runs.push({ ...run, ...versioned(entry) });
         } catch (error) {
-          // One state that nobody can read must not hide the others, nor stop the janitor that lists them.
-          link.log?.error({ ...run, error: String(error) }, 'a stored state cannot be read; left out');
+          // One unreadable state must not hide the others, nor stop the janitor that lists them.
+          link.log?.error({ ...run, error: String(error) }, 'leaving out a run state that cannot be read');
         }
       }
       return { runs, next: past };

@@ -12,10 +12,10 @@ import { coreMessages$ } from './messages.ts';
 
 /** Requests that wait for their turn in one process. */
 
-/** How long one worker may take to answer before a client asks another: what has waited for its turn that long, nobody waits for any more. */
+/** Time in which one worker must answer, in milliseconds. Then a client asks another, so a request that has waited that long is refused. */
 export const ANSWER_WITHIN_MS = 3_000;
 
-/** Requests of one verb that wait in one process, and the bytes of all of them, at most. */
+/** Most requests of one service that wait in one process, and their bytes. */
 const MAX_WAITING = 4_096;
 
 const MAX_WAITING_BYTES = 16 * 1024 * 1024;
@@ -26,7 +26,7 @@ interface Entry<T> {
   readonly since: number;
 }
 
-/** First come, first served; bounded in number, in bytes and in age. Times are monotonic milliseconds. */
+/** Waiting requests of one service: first come, first served; bounded in number, bytes and age. Times are monotonic milliseconds. */
 export class WaitingRequests<T> {
   readonly #entries = new Set<Entry<T>>();
   #bytes = 0;
@@ -35,7 +35,7 @@ export class WaitingRequests<T> {
     return this.#entries.size;
   }
 
-  /** Takes a request in; `false`: there is no room for it. */
+  /** Adds a request; `false` where there is no room for it. */
   put(request: T, bytes: number, now: number): boolean {
     if (this.#entries.size >= MAX_WAITING || this.#bytes + bytes > MAX_WAITING_BYTES) return false;
     this.#entries.add({ request, bytes, since: now });
@@ -43,7 +43,7 @@ export class WaitingRequests<T> {
     return true;
   }
 
-  /** Takes out what has waited longer than anybody waits for its answer. */
+  /** Removes the requests that have waited too long. */
   expired(now: number): readonly T[] {
     const found: T[] = [];
     for (const entry of this.#entries) {
@@ -54,7 +54,7 @@ export class WaitingRequests<T> {
     return found;
   }
 
-  /** Takes out the next request. */
+  /** Removes the next request. */
   next(): T | undefined {
     const [first] = this.#entries;
     if (first !== undefined) this.#remove(first);
@@ -67,13 +67,13 @@ export class WaitingRequests<T> {
   }
 }
 
-/** Requests of one verb that one process answers at a time; the rest waits as `WaitingRequests` does, and is refused beyond that. */
+/** Requests of one service that one process answers at a time. */
 const CONCURRENT = 64;
 
-/** Where answers go: replies are published with our permissions. */
+/** Subjects to answer to: replies are published with this process's permissions. */
 const INBOX = /^_INBOX[A-Za-z0-9_=-]*\./;
 
-/** Answers to requests, one of all workers each. */
+/** Services of this process. One worker answers each request. */
 export function serviceHost(link: Link): ServiceHost {
   const { nc, subjects, log } = link;
 
@@ -81,16 +81,19 @@ export function serviceHost(link: Link): ServiceHost {
     try {
       message.respond(JSON.stringify(reply));
     } catch (error) {
-      log?.warn({ subject: message.subject, error: String(error) }, 'answer not sent');
+      log?.warn({ subject: message.subject, error: String(error) }, 'sending an answer failed');
       const tooLarge = { code: 'TOO_LARGE', message: 'the answer is larger than one message; ask for less at a time' };
       if (!nc.isClosed()) message.respond(JSON.stringify({ error: tooLarge }));
     }
   };
 
   const answer = async (message: Msg, handle: (tenant: string, data: Uint8Array) => Promise<ServiceReply>) => {
-    // A reply subject is where we publish, with our permissions: only inboxes.
+    // The reply subject is published to with this process's permissions: only inboxes are allowed.
     if (!INBOX.test(message.reply ?? '')) {
-      log?.warn({ subject: message.subject, reply: message.reply }, 'request without an inbox to answer to; refused');
+      log?.warn(
+        { subject: message.subject, reply: message.reply },
+        'ignoring a request whose reply subject is no inbox',
+      );
       return;
     }
     const tenant = dec(message.subject.split('.').at(-2) ?? '');
@@ -110,10 +113,10 @@ export function serviceHost(link: Link): ServiceHost {
   };
 
   const refuse = (message: Msg) => {
-    log?.debug({ subject: message.subject }, 'request not answered: it waited too long, or too many do');
-    // Our clients have asked again by now; whoever waits longer hears why there is no answer.
+    log?.debug({ subject: message.subject }, 'refusing a request: it waited too long, or too many do');
+    // The client library has asked again by now; other clients get the reason.
     if (!INBOX.test(message.reply ?? '') || nc.isClosed() || nc.isDraining()) return;
-    respond(message, failed('BUSY', 'this worker has too much to answer; ask again'));
+    respond(message, failed('BUSY', 'this worker has too many requests waiting; ask again'));
   };
 
   return {
@@ -135,7 +138,7 @@ export function serviceHost(link: Link): ServiceHost {
               try {
                 await answer(message, handle);
               } catch (error) {
-                log?.error({ subject: message.subject, error: String(error) }, 'a service could not answer');
+                log?.error({ subject: message.subject, error: String(error) }, 'answering a request failed');
               }
             }
           } finally {
@@ -150,7 +153,7 @@ export function serviceHost(link: Link): ServiceHost {
             return lanes < CONCURRENT ? lane() : EMPTY;
           }),
           ignoreElements(),
-          // What waits now is asked again, of a sibling.
+          // Clients ask another worker for what still waits.
           finalize(() => {
             ended = true;
           }),
@@ -169,7 +172,7 @@ const failed = (code: string, message: string, problems?: readonly Problem[]): S
   },
 });
 
-/** What the asker hears of an error: never a stack, never an internal text. */
+/** The reply for an error: never a stack or an internal message. */
 function errorReply(error: unknown): ServiceReply {
   if (error instanceof ReentryError) return failed(error.code, error.message, error.problems);
   if (error instanceof z.ZodError)
@@ -180,5 +183,5 @@ function errorReply(error: unknown): ServiceReply {
     );
   if (error instanceof SyntaxError)
     return failed('INVALID_REQUEST', 'the request is not JSON', [{ path: '$', message: error.message }]);
-  return failed('INTERNAL', 'the worker failed to answer; its log says why');
+  return failed('INTERNAL', 'the worker failed to answer; see its log');
 }

@@ -1,4 +1,4 @@
-/** Makes a server match the table of `wire/streams.ts`, as often as it is called. The command line, the chart and the tests call this. */
+/** Makes a server match the table of `wire/streams.ts`. Idempotent. */
 import {
   AckPolicy,
   DeliverPolicy,
@@ -16,7 +16,7 @@ import { DUPLICATE_WINDOW_SECONDS, FEED_NAME_PATTERN, streamTable } from '../wir
 import type { ConsumerSpec, Layout, StreamSettings, StreamSpec } from '../wire/streams.ts';
 import { faultOf, natsError } from './errors.ts';
 
-/** Older servers lose streams on a crash (2.10.20–22) or accept two compare-and-sets on a cluster. @see spec nats-notes §1 */
+/** Oldest server supported. Older ones lose streams on a crash (2.10.20 to 22) or accept two compare-and-sets on a cluster. */
 export const MIN_SERVER_VERSION = '2.10.23';
 
 /** Whether version `a` is `b` or newer; suffixes such as `-RC.1` are ignored. */
@@ -30,22 +30,22 @@ export function isAtLeast(a: string, b: string): boolean {
   return true;
 }
 
-/** One thing that setup did or found. */
+/** One asset, and what setup did with it. */
 export interface SetupStep {
   readonly kind: 'stream' | 'consumer';
   readonly name: string;
   readonly did: 'created' | 'updated' | 'unchanged';
 }
 
-/** Names of API errors that setup turns into advice. */
+/** JetStream error codes that setup turns into advice. */
 const SUBJECTS_OVERLAP = 10065;
 const STORAGE_EXCEEDED = [10047, 10023, 10028];
 const REPLICAS_IMPOSSIBLE = [10074, 10005];
 
 /**
- * Creates what is missing, updates what may be changed, refuses what may not, and compares the server's answer with what was asked: old
- * servers drop fields in silence. Queues and feeds that others added stay.
- * @throws ReentryError NATS_MISMATCH where the server is too old or an asset cannot become what the table says; CONFIG_INVALID for bad names
+ * Creates what is missing, updates what may change, and compares the server's answer with the request: old servers drop unknown fields
+ * silently. Queues and feeds that others added stay.
+ * @throws ReentryError NATS_MISMATCH where the server is too old or an asset cannot be changed to match; CONFIG_INVALID for bad names
  */
 export async function setup(
   nc: NatsConnection,
@@ -71,14 +71,14 @@ export async function setup(
 const mismatch = (message: string, cause?: unknown) =>
   new ReentryError('NATS_MISMATCH', message, { transient: false, cause });
 
-function checkNames({ workerQueues = [], executorQueues = [], subscribers = [] }: StreamSettings) {
+function checkNames({ workerQueues, executorQueues, subscribers = [] }: StreamSettings) {
   const problems = [
     ...[...workerQueues, ...executorQueues]
       .filter((queue) => !QUEUE_PATTERN.test(queue))
-      .map((queue) => ({ path: 'queues', message: `"${queue}" is not a queue's name: 1 to 32 of A-Z a-z 0-9 _ -` })),
+      .map((queue) => ({ path: 'queues', message: `"${queue}" is not a queue name: 1 to 32 of A-Z a-z 0-9 _ -` })),
     ...workerQueues
       .filter((queue) => executorQueues.includes(queue))
-      .map((queue) => ({ path: 'queues', message: `"${queue}" is asked for as worker queue and as executor queue` })),
+      .map((queue) => ({ path: 'queues', message: `"${queue}" is both a worker queue and an executor queue` })),
     ...subscribers
       .filter(({ tenant, name }) => !isTokenText(tenant) || !FEED_NAME_PATTERN.test(name))
       .map(({ tenant, name }) => ({
@@ -106,17 +106,17 @@ function streamConfig(spec: StreamSpec, subjects: readonly string[]) {
     max_msgs: -1,
     max_msg_size: -1,
     max_msgs_per_subject: spec.maxMessagesPerSubject ?? -1,
-    // Not longer than the age of messages, which the server refuses.
+    // The server refuses a window longer than the maximum age.
     duplicate_window: nanos(Math.min(DUPLICATE_WINDOW_SECONDS, spec.maxAgeSeconds ?? DUPLICATE_WINDOW_SECONDS) * 1000),
     num_replicas: spec.replicas,
     allow_direct: true,
     allow_rollup_hdrs: spec.rollup,
-    deny_delete: false, // sweeping removes markers by sequence
+    deny_delete: false, // sweeping removes deletion markers by sequence
     deny_purge: false,
   } satisfies Partial<StreamConfig>;
 }
 
-/** Fields whose change the server refuses, or that would not keep what is stored. */
+/** Fields that the server refuses to change, or whose change would lose stored messages. */
 const FIXED_STREAM_FIELDS = ['retention', 'storage'] as const;
 
 async function stream(jsm: JetStreamManager, spec: StreamSpec): Promise<SetupStep['did']> {
@@ -127,10 +127,10 @@ async function stream(jsm: JetStreamManager, spec: StreamSpec): Promise<SetupSte
     verify(spec.name, wanted, made.config);
     return 'created';
   }
-  const kept = spec.keepsForeignSubjects
+  const foreign = spec.keepsForeignSubjects
     ? present.config.subjects.filter((subject) => !spec.subjects.includes(subject))
     : [];
-  const wanted = streamConfig(spec, [...spec.subjects, ...kept].sort());
+  const wanted = streamConfig(spec, [...spec.subjects, ...foreign].sort());
   const drift = differences(wanted, present.config);
   if (drift.length === 0) return 'unchanged';
   const fixed = drift.filter(({ field }) => FIXED_STREAM_FIELDS.some((name) => name === field));
@@ -138,7 +138,7 @@ async function stream(jsm: JetStreamManager, spec: StreamSpec): Promise<SetupSte
     throw mismatch(
       `stream ${spec.name} exists with ${describeDifferences(fixed)}, which cannot be changed; use another REENTRY_ASSET_PREFIX, or delete the stream when nothing in it is needed`,
     );
-  // Less room than what is stored would make the server discard or refuse; that is a person's decision.
+  // A limit below what is stored would make the server discard or refuse messages.
   if (wanted.max_bytes < present.state.bytes)
     throw mismatch(
       `stream ${spec.name} holds ${present.state.bytes} bytes and would get a limit of ${wanted.max_bytes}; raise the storage setting`,
@@ -148,16 +148,16 @@ async function stream(jsm: JetStreamManager, spec: StreamSpec): Promise<SetupSte
   return 'updated';
 }
 
-/** One asset that is not as `setup` would make it. */
+/** One asset that differs from what `setup` would create. */
 export interface Drift {
   readonly name: string;
   readonly difference: string;
 }
 
-/** Fields that follow the settings `setup` was called with, which who looks need not know. */
+/** Fields that depend on the settings of `setup`, which the caller of `drift` may not know. */
 const SETTING_FIELDS = ['max_bytes', 'max_age', 'num_replicas', 'duplicate_window', 'description'];
 
-/** Compares the server with the table and changes nothing. `replicas`: of the stream that has the fewest. */
+/** Compares the server with the table, without changes. `replicas`: of the stream that has the fewest. */
 export async function drift(
   nc: NatsConnection,
   layout: Layout,
@@ -176,8 +176,8 @@ export async function drift(
     if (present === undefined) found.push({ name: spec.name, difference: 'is missing' });
     else {
       replicas = Math.min(replicas, present.config.num_replicas);
-      const kept = spec.keepsForeignSubjects ? present.config.subjects : [];
-      compare(spec.name, streamConfig(spec, [...new Set([...spec.subjects, ...kept])]), present.config);
+      const foreign = spec.keepsForeignSubjects ? present.config.subjects : [];
+      compare(spec.name, streamConfig(spec, [...new Set([...spec.subjects, ...foreign])]), present.config);
     }
   }
   for (const spec of table.consumers) {
@@ -196,7 +196,7 @@ function consumerConfig(spec: ConsumerSpec) {
     filter_subject: spec.filter,
     ack_policy: AckPolicy.Explicit,
     ack_wait: nanos(spec.ackWaitSeconds * 1000),
-    // Giving up is the worker's decision; a message over `max_deliver` would stay in a work queue for ever.
+    // Workers decide when to give up; a message beyond `max_deliver` would stay in a work queue for ever.
     max_deliver: -1,
     deliver_policy: DeliverPolicy.All,
     replay_policy: ReplayPolicy.Instant,
@@ -242,7 +242,7 @@ async function infoOf<T extends StreamInfo | ConsumerInfo>(
     return await read();
   } catch (error) {
     if (faultOf(error) === 'notFound') return undefined;
-    throw natsError(`looking at ${name}`, error);
+    throw natsError(`reading ${name}`, error);
   }
 }
 
@@ -251,23 +251,23 @@ async function applied<T>(name: string, change: () => Promise<T>): Promise<T> {
     return await change();
   } catch (error) {
     const code = error instanceof NatsError ? error.api_error?.err_code : undefined;
-    const said = error instanceof Error ? error.message : String(error);
+    const message = error instanceof Error ? error.message : String(error);
     if (code === SUBJECTS_OVERLAP)
       throw mismatch(
-        `${name}: another stream takes some of its subjects; use another root or prefix, or remove that stream (${said})`,
+        `${name}: another stream has some of its subjects; use another root or prefix, or remove that stream (${message})`,
         error,
       );
     if (code !== undefined && STORAGE_EXCEEDED.includes(code))
       throw mismatch(
-        `${name}: the server has not enough JetStream storage for its limit; lower the storage setting or give the server more (${said})`,
+        `${name}: the server has not enough JetStream storage for its limit; lower the storage setting or give the server more (${message})`,
         error,
       );
     if (code !== undefined && REPLICAS_IMPOSSIBLE.includes(code))
       throw mismatch(
-        `${name}: the server cannot keep that many replicas; a single server takes 1, a cluster of three takes 3 (${said})`,
+        `${name}: the server cannot have that many replicas; a single server has 1, a cluster of three up to 3 (${message})`,
         error,
       );
-    if (faultOf(error) === 'refused') throw mismatch(`${name}: the server refuses it (${said})`, error);
+    if (faultOf(error) === 'refused') throw mismatch(`${name}: the server refuses it (${message})`, error);
     throw natsError(`setting up ${name}`, error);
   }
 }
@@ -278,7 +278,7 @@ interface Difference {
   readonly present: unknown;
 }
 
-/** Our fields that differ; what the server adds of its own does not count. */
+/** Fields of `wanted` that differ. Fields that the server adds are ignored. */
 function differences(wanted: object, present: object): readonly Difference[] {
   const actual = new Map<string, unknown>(Object.entries(present));
   return Object.entries(wanted).flatMap(([field, value]: [string, unknown]) => {
@@ -299,7 +299,7 @@ function same(field: string, wanted: unknown, present: unknown): boolean {
     );
   }
   if (Array.isArray(wanted)) return Array.isArray(present) && sorted(wanted) === sorted(present);
-  // The server leaves out false and zero.
+  // The server omits false and zero.
   if (wanted === false || wanted === 0) return present === wanted || present === undefined;
   return wanted === present;
 }
@@ -313,6 +313,6 @@ function verify(name: string, wanted: object, present: object) {
   const drift = differences(wanted, present);
   if (drift.length > 0)
     throw mismatch(
-      `${name}: the server answered with ${describeDifferences(drift)}; it is too old, or an account limit stands in the way`,
+      `${name}: the server returned ${describeDifferences(drift)}; it is too old, or an account limit prevents it`,
     );
 }

@@ -1,14 +1,15 @@
+/** Refuses subjects that would inject commands into the NATS protocol. */
 import type { NatsConnection } from 'nats';
 import { ReentryError } from '../errors.ts';
 
-/** Longest subject, in characters: three times what the longest of ours can be, half of what a server takes as one protocol line (4 KiB). */
+/** Longest subject, in characters: three times the longest of this service, half of a server's largest protocol line (4 KiB). */
 const MAX_SUBJECT_LENGTH = 2_048;
-/** What ends a word or a line of the protocol, and what has no place in either. */
-const BREAKS = /[\s\p{Cc}]/u;
+/** White space and control characters, which separate arguments and lines of the protocol. */
+const UNSAFE = /[\s\p{Cc}]/u;
 
 /**
- * Makes a connection refuse subjects that are more than one word of the protocol. The library writes a subject into the protocol line as it
- * is: a line break in one would be whatever follows it, said with our permissions. Everything goes through here, JetStream's calls too.
+ * Makes a connection refuse unsafe subjects. The library writes subjects into the protocol unescaped: text after a line break would be
+ * executed as a command, with this process's permissions. JetStream calls go through the same methods.
  * @throws ReentryError (from `publish`, `request` and `subscribe`) INTERNAL, not transient
  */
 export function refuseUnsafeSubjects(nc: NatsConnection): void {
@@ -16,7 +17,7 @@ export function refuseUnsafeSubjects(nc: NatsConnection): void {
   const request = nc.request.bind(nc);
   const subscribe = nc.subscribe.bind(nc);
   nc.publish = (subject, payload, options) => {
-    // An empty reply is none to the library.
+    // The library treats an empty reply as none.
     if (options?.reply !== undefined && options.reply !== '') checked(options.reply);
     publish(checked(subject), payload, options);
   };
@@ -25,9 +26,9 @@ export function refuseUnsafeSubjects(nc: NatsConnection): void {
 }
 
 function checked(subject: string): string {
-  if (subject.length <= MAX_SUBJECT_LENGTH && !BREAKS.test(subject)) return subject;
+  if (subject.length <= MAX_SUBJECT_LENGTH && !UNSAFE.test(subject)) return subject;
   const shown = JSON.stringify(subject.slice(0, 100));
-  throw new ReentryError('INTERNAL', `refusing a subject of ${String(subject.length)} characters: ${shown}`, {
+  throw new ReentryError('INTERNAL', `unsafe subject of ${String(subject.length)} characters refused: ${shown}`, {
     transient: false,
   });
 }

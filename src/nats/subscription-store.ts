@@ -14,7 +14,7 @@ import { liveWatch$ } from './live-watch.ts';
 import type { WatchSignal } from './live-watch.ts';
 import { parseMessage, runOfTokens } from './messages.ts';
 
-/** Trigger subscriptions: one key per run. Only a watch (a triggerer's) writes beacons. */
+/** Trigger subscriptions: one key per run. Only the watch of a triggerer writes heartbeat keys. */
 export function subscriptionStore(link: Link): SubscriptionStore {
   const bucket = link.assets.subscriptionBucket;
   const subscriptions = keyValues(link, bucket);
@@ -39,7 +39,7 @@ export function subscriptionStore(link: Link): SubscriptionStore {
     },
     async delete(run) {
       const key = keys.subscription(shardOf(run), run);
-      // A marker over nothing would only be swept later.
+      // A deletion marker for a missing key would only have to be swept.
       const present = await subscriptions.read(key, 'leader');
       if (present !== undefined && !present.deleted) await subscriptions.delete(key);
     },
@@ -65,8 +65,8 @@ export function subscriptionStore(link: Link): SubscriptionStore {
               revision: signal.revision,
             });
           } catch (error) {
-            // From a version we cannot read; those who can will act on it.
-            link.log?.error({ key: signal.key, error: String(error) }, 'subscription not understood; left alone');
+            // Of a version that this one cannot read; a triggerer that can will act on it.
+            link.log?.error({ key: signal.key, error: String(error) }, 'ignoring a subscription that cannot be read');
             return EMPTY;
           }
         }),
@@ -74,7 +74,7 @@ export function subscriptionStore(link: Link): SubscriptionStore {
   };
 }
 
-/** A key of `gate-store.ts`, as its change. What is not understood is taken for open: the worker looks again before it starts anything. */
+/** The change of a gate. An invalid record counts as open: the worker checks again before it starts anything. */
 function gateChange(signal: Extract<WatchSignal, { readonly key: string }>): GateChange | undefined {
   const [kind, first = '', second = ''] = signal.key.split('.');
   const value: unknown = signal.kind === 'put' ? jsonOf(signal.data) : undefined;
@@ -92,7 +92,7 @@ function jsonOf(data: Uint8Array): unknown {
   }
 }
 
-/** Gates in the bucket of subscriptions: whoever watches those sees both in one order. */
+/** Gates, in the bucket of subscriptions. */
 export function gateStore(link: Pick<Link, 'nc' | 'js' | 'jsm' | 'assets'>): GateStore {
   const entries = keyValues(link, link.assets.subscriptionBucket);
   const text = new TextDecoder();

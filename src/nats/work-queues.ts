@@ -124,7 +124,7 @@ function consume$(
     };
     const work = async (message: Msg) => {
       const made = deliveryOf(link, message);
-      // Sent before the server received that we stop: another worker takes it at once.
+      // Sent before the server received the end of the pull: another worker takes it at once.
       await (stopping ? made.delivery.nak() : handled(link, made, handle));
     };
     const source = pullFrom(link, {

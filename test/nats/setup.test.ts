@@ -71,7 +71,7 @@ describe('setup', () => {
     await setUp(options);
     await expect(setUp({ ...options, assetPrefix: 'OTHER_' })).rejects.toMatchObject({
       code: 'NATS_MISMATCH',
-      message: expect.stringContaining('another stream takes some of its subjects'),
+      message: expect.stringContaining('another stream has some of its subjects'),
     });
   });
 
