@@ -109,7 +109,7 @@ export function callbacksIn(exported: Readonly<Record<string, unknown>>): Callba
 
 function isCallbacks(value: unknown): value is PodCallbacks {
   if ((typeof value !== 'object' && typeof value !== 'function') || value === null) return false;
-  // A formatter of log lines, which `logFormatter` of a request names, may stand beside the hooks.
+  // A module may also export only a formatter of log lines, which `logFormatter` of a request names.
   const fields = [...CALLBACK_HOOKS, 'logFormatter'].map((field): unknown => Reflect.get(value, field));
   return fields.some((field) => typeof field === 'function');
 }

@@ -29,7 +29,7 @@ export interface CommandOperatorOptions extends CommandManifestOptions {
   readonly deleteWorkerPodsOnFailure: boolean;
   /** How often a launch is repeated that quota, throttling or a failing API server prevented; −1: without limit. */
   readonly publishRetries: number;
-  /** How long a pod may take to start, where the request does not say. */
+  /** How long a pod may take to start, unless the request sets it. */
   readonly queuedTimeoutSeconds: number;
   /** How often a pod that did not start in time is replaced without spending a retry. */
   readonly queuedRetries: number;

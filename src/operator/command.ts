@@ -1,20 +1,20 @@
-/** What a task's command becomes in its pod, and which commands are let through. @see spec executor §3.4, §7.6 */
+/** Which commands are allowed, and the arguments that they become in the pod. */
 import { isRecord, type JsonRecord } from '../core/json.ts';
 import { ReentryError } from '../errors.ts';
 
-/** A command: words, or exactly one workload object that goes into the pod as JSON. */
+/** A command: its arguments, or exactly one workload object, which is passed to the pod as JSON. */
 export type ExecutorCommand = readonly string[] | readonly [JsonRecord];
 
-/** The first words of every command that the seed lets through. */
+/** The first arguments of every command that Airflow's KubernetesExecutor allows. */
 export const TASK_COMMAND = ['airflow', 'tasks', 'run'] as const;
 
-/** Runs one workload given as JSON: the seed's current generation. */
+/** Runs one workload given as JSON, as Airflow 3 does. */
 const WORKLOAD_COMMAND = ['python', '-m', 'airflow.sdk.execution_time.execute_workload', '--json-string'] as const;
 
-/** `task`: the seed's rule. `any`: any words, as the service's own `command` runs have them. */
+/** `task`: only Airflow's task commands. `any`: any arguments, as for `command` runs. */
 export type CommandRule = 'task' | 'any';
 
-/** What is wrong with a command; `undefined` when nothing is. */
+/** Why a command is not allowed; `undefined` when it is. */
 export function commandProblem(command: readonly unknown[], rule: CommandRule): string | undefined {
   if (command.length === 0) return 'is empty';
   if (command.length === 1 && isRecord(command[0])) {
@@ -23,17 +23,17 @@ export function commandProblem(command: readonly unknown[], rule: CommandRule): 
       ? undefined
       : `workloads of type ${JSON.stringify(type)} cannot run`;
   }
-  const wrong = command.findIndex((word) => typeof word !== 'string');
-  if (wrong !== -1) return `word ${wrong} is not a text`;
+  const wrong = command.findIndex((argument) => typeof argument !== 'string');
+  if (wrong !== -1) return `argument ${wrong} is not a string`;
   if (rule === 'any') return undefined;
-  return TASK_COMMAND.every((word, index) => command[index] === word)
+  return TASK_COMMAND.every((argument, index) => command[index] === argument)
     ? undefined
-    : `must begin with ${TASK_COMMAND.map((word) => `"${word}"`).join(', ')}`;
+    : `must begin with ${TASK_COMMAND.map((argument) => `"${argument}"`).join(', ')}`;
 }
 
 /**
  * The arguments of the pod's first container; the image's entry point runs them.
- * @throws ReentryError INVALID_REQUEST for a command that the rule does not let through
+ * @throws ReentryError INVALID_REQUEST for a command that the rule does not allow
  */
 export function commandArgs(command: readonly unknown[], rule: CommandRule = 'task'): readonly string[] {
   const problem = commandProblem(command, rule);
@@ -45,5 +45,5 @@ export function commandArgs(command: readonly unknown[], rule: CommandRule = 'ta
   const [first] = command;
   return isRecord(first)
     ? [...WORKLOAD_COMMAND, JSON.stringify(first)]
-    : command.filter((word) => typeof word === 'string');
+    : command.filter((argument) => typeof argument === 'string');
 }

@@ -87,7 +87,7 @@ async function createPod(
 
 type Created = 'created' | 'adopted' | 'terminating' | 'olderAttempt' | 'taken';
 
-/** Sends the creation; `kind` says what became of it, or whose pod has the name. */
+/** Sends the creation. `kind`: its outcome, or whose pod has the name already. */
 async function send(
   { context, cluster }: PodStep,
   namespace: string,

@@ -139,9 +139,9 @@ export class PodManifests {
     const manifest = this.#sketch(rendered, run, this.#rules.podSecurity);
     const { kubernetesConnId: connection } = rendered;
     const isNamed = typeof connection === 'string' && connection !== '' && connection !== DEFAULT_CONNECTION;
-    const place = { tenant: run.tenant, defaultNamespace: undefined, watched: undefined };
+    const target = { tenant: run.tenant, defaultNamespace: undefined, watched: undefined };
     const refusal = checkManifest(manifest, this.#rules, {
-      ...place,
+      ...target,
       connection: isNamed ? connection : undefined,
     });
     return refusal?.problems ?? [];

@@ -95,7 +95,7 @@ async function endedByNow(step: PodStep, event: TriggerEvent): Promise<StepOutco
   return event.kind === 'failed' || hasBegun ? waitAgain(context, pod) : await ended(step, event);
 }
 
-/** The attempt is over: stores its log, takes its result, and says why it failed. */
+/** The attempt is over: stores its log, takes its result, and diagnoses a failure. */
 async function ended(step: PodStep, event: TriggerEvent): Promise<StepOutcome> {
   const { context, params, callbacks } = step;
   const { state, now } = context;

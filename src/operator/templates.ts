@@ -1,4 +1,4 @@
-/** Templates in parameters: Liquid, so that no template runs code. @see spec pod-operator §1.5 `template_fields` */
+/** Templates in parameters. They are Liquid, not Jinja, so that no template of a request runs code. */
 import { Liquid } from 'liquidjs';
 import { isRecord, type JsonRecord } from '../core/json.ts';
 import type { Problem } from '../errors.ts';
@@ -7,8 +7,8 @@ import type { RunKey } from '../wire/subjects.ts';
 import type { PodParams } from './pod-params.ts';
 
 /**
- * What of a field is rendered. `texts`: every text in it, however deep; keys of maps stay. `entries`: of each object of a list only these
- * paths. `variables`: names and values of environment variables, and a text that gives a map or list of them.
+ * What is rendered of a field. `texts`: every text at any depth, but no keys. `entries`: only these paths of each object in a list. `variables`: names
+ * and values of environment variables, or a text that renders to a map or list of them.
  */
 type Rendering =
   | { readonly kind: 'texts' }
@@ -46,13 +46,13 @@ const RENDERINGS = {
   triggerKwargs: TEXTS,
 } as const satisfies Partial<Record<keyof PodParams, Rendering>>;
 
-/** The parameters that are rendered: the seed's `template_fields`. */
+/** The parameters that are rendered, as in `template_fields` of Airflow's KubernetesPodOperator. */
 export const TEMPLATE_FIELDS: readonly string[] = Object.keys(RENDERINGS);
 
-/** How long all templates of a request together may render, in milliseconds: thousands of them, each within a limit of its own, would occupy a worker as well. */
+/** Render time of all templates of a request together, in milliseconds. A limit per template would let thousands of them block a worker. */
 const RENDER_BUDGET_MS = 500;
 
-/** What a value is in a text: maps and lists as JSON, nothing as nothing. */
+/** A value inside a text: maps and lists as JSON, null as the empty text. */
 function spelled(value: unknown): string {
   if (value === undefined || value === null) return '';
   return typeof value === 'string' ? value : JSON.stringify(value);
@@ -62,21 +62,21 @@ const liquid = new Liquid({
   strictVariables: true,
   strictFilters: true,
   lenientIf: true,
-  // Empty texts and 0 are false, as in the seed's templates.
+  // Empty texts and 0 are false, as in Jinja.
   jsTruthy: true,
   globals: { none: null, None: null, True: true, False: false },
   ownPropertyOnly: true,
   outputEscape: spelled,
   templates: {},
-  // In characters and allocations: a template of a request must not be able to occupy a worker. No files.
+  // In characters and allocations: a template of a request must not block a worker. No files.
   parseLimit: 1_000_000,
   memoryLimit: 10_000_000,
 });
 
 const length = (value: unknown): number =>
   Array.isArray(value) ? value.length : isRecord(value) ? Object.keys(value).length : spelled(value).length;
-/** Filters under the names that templates written for the seed use. */
-const SEED_FILTERS: Readonly<Record<string, (value: unknown) => unknown>> = {
+/** Filters that Jinja has and Liquid lacks, under Jinja's names. */
+const JINJA_FILTERS: Readonly<Record<string, (value: unknown) => unknown>> = {
   upper: (value) => spelled(value).toUpperCase(),
   lower: (value) => spelled(value).toLowerCase(),
   trim: (value) => spelled(value).trim(),
@@ -90,12 +90,12 @@ const SEED_FILTERS: Readonly<Record<string, (value: unknown) => unknown>> = {
   count: length,
   tojson: (value) => JSON.stringify(value),
 };
-for (const [name, filter] of Object.entries(SEED_FILTERS)) liquid.registerFilter(name, filter);
+for (const [name, filter] of Object.entries(JINJA_FILTERS)) liquid.registerFilter(name, filter);
 
-/** `2024-01-02T03:04:05Z` without what separates; the seed's `ts_nodash`. */
+/** `2024-01-02T03:04:05Z` as `20240102T030405`; Airflow's `ts_nodash`. */
 const withoutSeparators = (time: string): string => time.slice(0, 19).replace(/[-:]/g, '');
 
-/** What templates can speak of: the seed's names, and ours. */
+/** The variables of templates, by Airflow's names and by ours. */
 export function templateVariables(run: RunKey, request: RunRequest, attempt: number): JsonRecord {
   const { dagId = '', taskId = '', runId = run.runId, mapIndex = -1, logicalDate = '', params = {} } = request.context;
   const day = logicalDate.slice(0, 10);
@@ -124,8 +124,8 @@ export function templateVariables(run: RunKey, request: RunRequest, attempt: num
 }
 
 /**
- * What Jinja has and Liquid has not; the first two would be read as something else in silence. Looked for tag by tag: an expression that goes on
- * from each brace to the next one's end takes minutes for a few kilobytes that somebody chose well.
+ * Finds Jinja syntax that Liquid lacks. Liquid would silently read operators and `in` as something else. Tags are examined one by one: a regular
+ * expression over the whole text takes minutes for a few kilobytes of hostile input.
  */
 const hasOperator = (text: string): boolean =>
   insides(text.replace(/'[^']*'|"[^"]*"/g, '_')).some((inside) => /[\w\])][+*/~][\w([]/.test(inside));
@@ -149,7 +149,7 @@ function isJinja(text: string): boolean {
   });
 }
 
-/** What stands in tags: from where one opens to the next closing brace. */
+/** The contents of tags: from where one opens to the next closing brace. */
 function insides(text: string): readonly string[] {
   return text.split('}').flatMap((part) => {
     const from = /\{[{%]/.exec(part)?.index;
@@ -161,7 +161,7 @@ const LIQUID =
 
 const isTemplate = (text: string): boolean => text.includes('{{') || text.includes('{%');
 
-/** Renders values; what goes wrong is collected with its path, and the text stays as it was. */
+/** Renders values. Problems are collected with their paths; the text of a template that fails stays as it was. */
 class Renderer {
   readonly problems: Problem[] = [];
   #leftMs = RENDER_BUDGET_MS;
@@ -173,7 +173,7 @@ class Renderer {
     this.#native = native;
   }
 
-  /** A text, or in native mode the value that its only expression has. */
+  /** A rendered text, or in native mode the value of its only expression. */
   text(text: string, path: string): unknown {
     if (!isTemplate(text)) return text;
     return this.#native ? this.value(text, path) : this.#attempt(text, path, () => this.#rendered(text));
@@ -189,7 +189,7 @@ class Renderer {
     });
   }
 
-  /** Every text in a JSON value; keys of maps stay. */
+  /** A JSON value with every text rendered; keys stay as they are. */
   texts(value: unknown, path: string): unknown {
     if (typeof value === 'string') return this.text(value, path);
     if (Array.isArray(value)) return value.map((item: unknown, index) => this.texts(item, `${path}[${String(index)}]`));
@@ -197,7 +197,7 @@ class Renderer {
     return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, this.texts(item, `${path}.${key}`)]));
   }
 
-  /** The value at `keys` of an object, everything else as it is. */
+  /** An object with the value at `keys` rendered; everything else stays as it is. */
   at(value: unknown, [key, ...deeper]: readonly string[], path: string): unknown {
     if (key === undefined) return this.texts(value, path);
     if (!isRecord(value) || !Object.hasOwn(value, key)) return value;
@@ -260,8 +260,8 @@ function parsedJson(text: string): unknown {
 }
 
 /**
- * The template fields of `params`, rendered, beside the others as they are; and what is wrong with them. Still to be parsed: rendering may
- * break a rule of the schema. `native`: a text of nothing but one expression becomes that expression's value, whatever its type.
+ * `params` with their template fields rendered, and the problems found. The result must be parsed again: it may not fit the schema any more.
+ * `native`: a text that is a single expression becomes its value and keeps the type.
  */
 export function renderTemplates(
   params: JsonRecord,

@@ -1,4 +1,4 @@
-/** The exchange with the XCom sidecar: its result file is read over exec, then it is told to go. @see spec pod-operator §6.9 */
+/** The exchange with the result sidecar: its file is read through `pods/exec`, then the sidecar is ended. */
 import { jsonProblem } from '../core/json-problem.ts';
 import type { ContainerProjection, PodRef } from '../core/pod/projection.ts';
 import { XCOM } from '../core/pod/xcom-sidecar.ts';
@@ -6,16 +6,16 @@ import { KubernetesError, ReentryError } from '../errors.ts';
 import type { Log } from '../ports/ambient.ts';
 import type { Cluster, ExecOutcome } from '../ports/cluster.ts';
 
-/** Largest result that is read from a sidecar, in bytes. */
+/** Limit of a result read from a sidecar, in bytes. */
 export const MAX_RESULT_BYTES = 16 * 1024 * 1024;
-/** What a megabyte over a slow connection and a busy node may take. */
+/** Time-out of reading the file: a slow connection and a busy node may need it. */
 const READ_MS = 60_000;
 const KILL_MS = 15_000;
 
-/** Why there is no result: the user's file, the sidecar, or the way to it. */
+/** Why there is no result: the file is not JSON, is too large, or cannot be read. */
 export type XComProblem = 'invalid' | 'tooLarge' | 'unreadable';
 
-/** The result could not be had from the sidecar. Not transient: asking again gives the same. */
+/** The sidecar has no usable result. Not transient: another read gives the same. */
 export class XComRetrievalError extends ReentryError {
   readonly problem: XComProblem;
 
@@ -25,14 +25,14 @@ export class XComRetrievalError extends ReentryError {
   }
 }
 
-/** A command in the sidecar did not do what it was to do. */
+/** A command in the sidecar failed. */
 export class PodCommandException extends ReentryError {
   constructor(message: string, cause?: unknown) {
     super('KUBERNETES', message, { transient: false, cause });
   }
 }
 
-/** A pod whose sidecar is spoken with. */
+/** A pod with a result sidecar. */
 export interface XComExchange {
   readonly cluster: Cluster;
   readonly pod: PodRef;
@@ -41,12 +41,12 @@ export interface XComExchange {
   readonly maxBytes?: number;
 }
 
-/** Prints the result file, and on stderr how long it is: a stream that lost something on its way is found out. */
+/** Prints the result file, and its length on stderr, so that a truncated stream is detected. */
 const READ = `if [ -s ${XCOM.resultFile} ]; then cat ${XCOM.resultFile} && wc -c <${XCOM.resultFile} >&2; else echo ${XCOM.emptyResult}; fi`;
 
 /**
- * Interrupts the sidecar's shell. It is process 1, unless the pod shares one process namespace: there 1 is the pod's own, so the shell is looked for
- * by its command. A \`/proc\` that is not this container's own tells nothing, and then it is process 1.
+ * Interrupts the sidecar's shell. It is process 1, except in a pod with a shared process namespace: there the shell is found by its command line. Where
+ * `/proc` is not this container's own, process 1 is interrupted.
  */
 const KILL = `read -r self rest </proc/self/stat
 if [ "$self" != "$$" ]; then kill -2 1; exit; fi
@@ -63,8 +63,8 @@ done
 const shell = (script: string): readonly string[] => ['/bin/sh', '-c', script];
 
 /**
- * The result of a pod, or the empty sentinel; then the sidecar is told to go, whatever came of it. Only where asking again may help does it stay.
- * @throws XComRetrievalError where there is none, KubernetesError where asking again may help
+ * The result of a pod, or `XCOM.emptyResult`. Ends the sidecar afterwards, except after a transient error.
+ * @throws XComRetrievalError where there is no usable result, KubernetesError for transient errors
  */
 export async function extractXcom(exchange: XComExchange): Promise<string> {
   let text: string;
@@ -78,18 +78,18 @@ export async function extractXcom(exchange: XComExchange): Promise<string> {
   return text;
 }
 
-/** A result that was read stands, whether the sidecar can be told or not. */
+/** Ends the sidecar; a failure is logged only, since the result has been read. */
 async function endAnyhow(exchange: XComExchange): Promise<void> {
   try {
     await endSidecar(exchange);
   } catch (error) {
-    exchange.log.warn({ pod: exchange.pod.name, err: error }, 'the result sidecar was not told to end');
+    exchange.log.warn({ pod: exchange.pod.name, err: error }, 'the result sidecar could not be ended');
   }
 }
 
 /**
- * Tells the sidecar to go. `false`: it cannot be told so, which is a warning.
- * @throws KubernetesError where another try may help
+ * Ends the sidecar. `false`: it cannot be ended, and a warning was logged.
+ * @throws KubernetesError for transient errors
  */
 export async function endSidecar(exchange: XComExchange): Promise<boolean> {
   try {
@@ -98,13 +98,13 @@ export async function endSidecar(exchange: XComExchange): Promise<boolean> {
   } catch (error) {
     const cause = error instanceof PodCommandException ? error.cause : error;
     if (cause instanceof KubernetesError && (cause.transient || cause.fault === 'unauthorized')) throw cause;
-    exchange.log.warn({ pod: exchange.pod.name, err: error }, 'the result sidecar could not be told to end');
+    exchange.log.warn({ pod: exchange.pod.name, err: error }, 'the result sidecar could not be ended');
     return false;
   }
 }
 
 /**
- * The text of the result file: JSON, as it stands there. `XCOM.emptyResult` where the file is missing or empty.
+ * The text of the result file, which is JSON. `XCOM.emptyResult` where the file is missing or empty.
  * @throws XComRetrievalError, KubernetesError as above
  */
 export async function extractXcomJson({ cluster, pod, maxBytes = MAX_RESULT_BYTES }: XComExchange): Promise<string> {
@@ -131,34 +131,34 @@ export async function extractXcomJson({ cluster, pod, maxBytes = MAX_RESULT_BYTE
   if (text === '' || text.trimEnd() === XCOM.emptyResult) return XCOM.emptyResult;
   const problem = jsonProblem(text);
   if (problem === undefined) return text;
-  const place = `line ${String(problem.line)}, column ${String(problem.column)} (offset ${String(problem.offset)})`;
-  throw new XComRetrievalError('invalid', `${XCOM.resultFile} is not JSON: ${problem.what} at ${place}`);
+  const position = `line ${String(problem.line)}, column ${String(problem.column)} (offset ${String(problem.offset)})`;
+  throw new XComRetrievalError('invalid', `${XCOM.resultFile} is not JSON: ${problem.what} at ${position}`);
 }
 
-/** Tells the sidecar to end, so that the pod can. @throws PodCommandException */
+/** Ends the sidecar, so that the pod can end. @throws PodCommandException */
 export async function extractXcomKill({ cluster, pod }: Omit<XComExchange, 'log'>): Promise<void> {
   try {
     const options = { container: XCOM.container, command: shell(KILL), timeoutMs: KILL_MS };
     const outcome = await cluster.exec(pod, options);
-    // 137: the command went down with the container that it ended.
+    // 137: the command was killed together with the container that it ended.
     if (outcome.kind === 'ended' && (outcome.exitCode === 0 || outcome.exitCode === 137)) return;
-    const said = outcome.kind === 'ended' ? outcome.stderr.trim().slice(0, 300) : 'too much output';
-    throw new PodCommandException(`the result sidecar of pod ${pod.name} could not be told to end: ${said}`);
+    const output = outcome.kind === 'ended' ? outcome.stderr.trim().slice(0, 300) : 'too much output';
+    throw new PodCommandException(`the result sidecar of pod ${pod.name} could not be ended: ${output}`);
   } catch (error) {
-    // Its end takes the connection with it; and one that is not there needs no telling.
+    // The end of the container closes the connection; a container that does not run needs no end.
     if (error instanceof KubernetesError && (error.fault === 'unknownOutcome' || isNotRunning(error))) return;
     if (error instanceof KubernetesError && error.fault === 'notFound') return;
     if (error instanceof PodCommandException) throw error;
-    throw new PodCommandException(`the result sidecar of pod ${pod.name} could not be told to end`, error);
+    throw new PodCommandException(`the result sidecar of pod ${pod.name} could not be ended`, error);
   }
 }
 
-/** The sidecar among a pod's containers. */
+/** The result sidecar among a pod's containers. */
 export function xcomSidecarOf(containers: readonly ContainerProjection[]): ContainerProjection | undefined {
   return containers.find(({ name, kind }) => kind === 'main' && name === XCOM.container);
 }
 
-/** A node says as its own failure that a container does not run; no other try makes it run. */
+/** A node reports a container that does not run as its own (transient) failure; another try cannot help. */
 function isNotRunning({ message }: KubernetesError): boolean {
   return /container not found|is not running|container .* is not created or running/i.test(message);
 }

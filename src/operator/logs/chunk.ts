@@ -1,57 +1,57 @@
-/** Lines on their way into the store, as bytes in one piece of memory. */
+/** Lines that wait to be stored, as bytes in one buffer. */
 import { isBehind, type LogCursor } from '../../core/log/cursor.ts';
 import { MAX_LOG_CHUNK_BYTES } from '../../wire/streams.ts';
 
-/** What most logs need; more is taken when it is needed. */
+/** Initial buffer size: enough for most logs. */
 const FIRST_BYTES = 4 * 1024;
 
 /**
- * At most `MAX_LOG_CHUNK_BYTES` of lines. A string for each line costs several times its text, and what was decoded stays alive with it;
- * bytes are written once and used again for the next chunk.
+ * At most `MAX_LOG_CHUNK_BYTES` of lines. One string per line would take several times the memory of its text and keep the decoded network buffers
+ * alive; this buffer is reused for the next chunk.
  */
 export class LogChunk {
   #memory = Buffer.allocUnsafeSlow(FIRST_BYTES);
   #length = 0;
-  /** Of each line: where it stands in the container's log, and where its text ends here. */
-  #places: LogCursor[] = [];
+  /** Of each line: its position in the container's log, and where its text ends in the buffer. */
+  #positions: LogCursor[] = [];
   #ends: number[] = [];
 
-  /** The text of all lines; holds until the next `push` or `clear`. */
+  /** The text of all lines; valid until the next `push` or `clear`. */
   get bytes(): Uint8Array {
     return this.#memory.subarray(0, this.#length);
   }
 
-  /** The place of the last line; absent where there is none. */
+  /** Position of the last line; `undefined` while there is none. */
   get to(): LogCursor | undefined {
-    return this.#places.at(-1);
+    return this.#positions.at(-1);
   }
 
-  /** Whether a text of so many bytes still goes in; the first one always does. */
+  /** Whether a text of this many bytes fits; the first one always does. */
   hasRoomFor(bytes: number): boolean {
     return this.#length === 0 || this.#length + bytes <= MAX_LOG_CHUNK_BYTES;
   }
 
-  /** Adds a line. @param bytes what `text` has in UTF-8 */
+  /** Adds a line. @param bytes length of `text` in UTF-8 */
   push(at: LogCursor, text: string, bytes: number): void {
     this.#grow(this.#length + bytes);
     this.#length += this.#memory.write(text, this.#length, 'utf8');
-    this.#places.push(at);
+    this.#positions.push(at);
     this.#ends.push(this.#length);
   }
 
-  /** Drops the lines that a cursor is past: lines come in order, so they are the first ones. */
+  /** Drops the lines up to a cursor. Lines are in order, so these are the first ones. */
   dropBehind(cursor: LogCursor | undefined): void {
-    const past = this.#places.findLastIndex((at) => isBehind(at, cursor)) + 1;
+    const past = this.#positions.findLastIndex((at) => isBehind(at, cursor)) + 1;
     const from = this.#ends[past - 1] ?? 0;
     this.#memory.copyWithin(0, from, this.#length);
     this.#length -= from;
-    this.#places = this.#places.slice(past);
+    this.#positions = this.#positions.slice(past);
     this.#ends = this.#ends.slice(past).map((end) => end - from);
   }
 
   clear(): void {
     this.#length = 0;
-    this.#places = [];
+    this.#positions = [];
     this.#ends = [];
   }
 

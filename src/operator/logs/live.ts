@@ -1,4 +1,4 @@
-/** The log of a living container as it is written, for whoever listens now. Stores nothing and moves no cursor. @see spec protocol §9 "live follow" */
+/** Publishes the log of a running container as it is written. Stores nothing and moves no cursor. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { furthest, type LogCursor, parseCursor } from '../../core/log/cursor.ts';
 import type { PodProjection, PodRef } from '../../core/pod/projection.ts';
@@ -10,21 +10,21 @@ import type { LogStore } from '../../ports/stores.ts';
 import type { RunKey } from '../../wire/subjects.ts';
 import { type LineFormat, storedLine } from './reader.ts';
 
-/** Text leaves when there is so much of it, in bytes … */
+/** A chunk is published at this size, in bytes … */
 const CHUNK_BYTES = 32 * 1024;
-/** … or its first line is so old, in milliseconds. */
+/** … or when its first line is this old, in milliseconds. */
 const LINGER_MS = 50;
-/** Between two looks at a container that has yet to start or whose node does not answer, in milliseconds. */
-const LOOK_AGAIN_MS = 1_000;
+/** Pause before a container is followed again that has yet to start or whose node does not answer, in milliseconds. */
+const RETRY_MS = 1_000;
 
-/** What is followed, and where its text goes. */
+/** What is followed, and where it is published. */
 export interface LiveSource {
   readonly cluster: Cluster;
   readonly pod: PodRef;
   readonly run: RunKey;
   readonly attempt: number;
   readonly logs: LogStore;
-  /** The state's copies of the cursors, by container. */
+  /** Cursors in the run's state, by container. */
   readonly cursors: Readonly<Record<string, string>>;
   readonly log: Log;
   readonly signal: AbortSignal;
@@ -33,8 +33,8 @@ export interface LiveSource {
 }
 
 /**
- * Follows containers from where their stored logs end, each to its own end; resolves when the last has ended, the pod is gone, or `signal` says so.
- * A node that does not answer is asked again; nothing here fails a run.
+ * Follows containers from where their stored logs end. Resolves when the last one has ended, the pod is gone, or `signal` aborts. A node that does not
+ * answer is tried again. Never fails a run.
  */
 export async function followContainers(source: LiveSource, containers: readonly string[]): Promise<void> {
   await Promise.all(containers.map((container) => followContainer(source, container)));
@@ -53,23 +53,23 @@ async function followContainer(source: LiveSource, container: string): Promise<v
       await chunks.flush();
       if (hasEnded(await cluster.findPod(pod), container)) return;
     } catch (error) {
-      // Its pod was cleaned up in the middle of a look: the log is over, and stored.
+      // The pod was cleaned up meanwhile: its log has ended and is stored.
       if (error instanceof KubernetesError && error.fault === 'notFound') return chunks.flush();
       if (!(error instanceof KubernetesError) || !error.transient) throw error;
-      log.debug({ container, pod: pod.name, err: error }, 'live log interrupted; asked again');
+      log.debug({ container, pod: pod.name, err: error }, 'live log interrupted; trying again');
     }
-    await delay(LOOK_AGAIN_MS, undefined, { signal }).catch(() => undefined);
+    await delay(RETRY_MS, undefined, { signal }).catch(() => undefined);
   }
 }
 
-/** Whether nothing more will come: a follow has just come to its end, so what has ended was read to its end. */
+/** Whether the log is over. Called after a follow has ended, so the log of a container that has ended was read completely. */
 function hasEnded(pod: PodProjection | undefined, container: string): boolean {
   if (pod === undefined || pod.phase === 'Succeeded' || pod.phase === 'Failed') return true;
   const own = pod.containers.find(({ name }) => name === container);
   return own === undefined || (own.state === 'terminated' && own.kind !== 'sidecar');
 }
 
-/** Lines of one container, put together for a moment. Holds at most one chunk. */
+/** Collects lines of one container for `LINGER_MS`. Holds at most one chunk. */
 class LiveChunks {
   readonly #source: LiveSource;
   readonly #container: string;
@@ -95,7 +95,7 @@ class LiveChunks {
     if (this.#bytes >= CHUNK_BYTES) await this.flush();
   }
 
-  /** Sends what there is; resolves when the broker has it. What cannot be sent is lost: it is stored some time anyhow. */
+  /** Publishes the collected lines and resolves when that is done. A failure is logged only: the lines are stored later anyway. */
   async flush(): Promise<void> {
     clearTimeout(this.#timer);
     const { attempt, log, publish } = this.#source;
@@ -106,7 +106,7 @@ class LiveChunks {
       this.#sending = this.#sending
         .then(() => publish(chunk))
         .catch((error: unknown) => {
-          log.debug({ container: this.#container, err: error }, 'live text not sent');
+          log.debug({ container: this.#container, err: error }, 'a live log chunk could not be published');
         });
     }
     await this.#sending;

@@ -1,4 +1,4 @@
-/** A container's log from the node into the store, each line once. @see spec protocol §9 */
+/** Copies a container's log from its node into the store, each line once. */
 import {
   formatCursor,
   formatNanos,
@@ -17,7 +17,7 @@ import { MAX_LOG_CHUNK_BYTES } from '../../wire/streams.ts';
 import type { RunKey } from '../../wire/subjects.ts';
 import { LogChunk } from './chunk.ts';
 
-/** Where to read and where to store. */
+/** What to read, and where to store it. */
 export interface LogSource {
   readonly cluster: Cluster;
   readonly pod: PodRef;
@@ -25,48 +25,48 @@ export interface LogSource {
   readonly run: RunKey;
   readonly attempt: number;
   readonly store: LogStore;
-  /** The state's copy of the cursor: where to go on when the stored log has been evicted. */
+  /** The cursor in the run's state: where to continue when the stored log has been evicted. */
   readonly cursor?: string | undefined;
   readonly log: Log;
-  /** Told of each line that is about to be stored. */
+  /** Called with each line before it is stored. */
   readonly onLine?: ((line: LogLine) => Promise<void>) | undefined;
   readonly format?: LineFormat | undefined;
-  /** How often the container was started again: the log of its run before is read first. */
+  /** How often the container was restarted; if it was, the log of its previous run is read first. */
   readonly restartCount?: number | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What a reading came to. */
+/** The result of one reading. */
 export interface LogReading {
-  /** Where the stored log ends now, `<nanoseconds>:<lines>`; absent where nothing is stored. */
+  /** Where the stored log ends now, `<nanoseconds>:<lines>`; `undefined` where nothing is stored. */
   readonly cursor: string | undefined;
-  /** Gaps that the node's rotation made, found in this reading. */
+  /** Gaps found in this reading, where the node has rotated lines away. */
   readonly gaps: number;
-  /** False when the node could not be read to its end. */
+  /** False when the log could not be read to its end. */
   readonly complete: boolean;
 }
 
-/** How often two writers may take turns before this one lets the other finish. */
-const MAX_TURNS = 20;
+/** How many conflicts with another writer are retried before the step is requeued. */
+const MAX_CONFLICTS = 20;
 
-/** Cuts on a character's border. */
+/** Truncates to `bytes` without splitting a character. */
 function cutBytes(text: string, bytes: number): string {
   return new TextDecoder().decode(new TextEncoder().encode(text).subarray(0, bytes)).replace(/\uFFFD+$/, '');
 }
 
-/** What is stored of a line instead of its text: the seed's `log_formatter`. May give several lines. */
+/** Makes the stored text of a line, as Airflow's `log_formatter`. May return several lines. */
 export type LineFormat = (containerName: string, text: string) => string;
 
-/** A line as it stands in stored and live chunks, a gap before it marked. */
+/** A line in the form of stored and live chunks, with a mark for a gap before it. */
 export function storedLine(line: LogLine, container: string, format?: LineFormat): string {
   const stamp = formatNanos(line.at.nanos);
   const mark = line.gap === true ? `${stamp} ${LOG_GAP_TEXT}\n` : '';
   const whole = `${mark}${stamp} ${format === undefined ? line.text : formatted(line.text, container, format)}\n`;
-  // The adapter gives long lines in pieces; this only guards the broker's limit.
+  // The adapter splits long lines; this only guards the broker's limit.
   return Buffer.byteLength(whole) > MAX_LOG_CHUNK_BYTES ? `${cutBytes(whole, MAX_LOG_CHUNK_BYTES - 64)}…\n` : whole;
 }
 
-/** A formatter that throws is no reason to lose a line. */
+/** The formatter's text; the line's own where the formatter throws. */
 function formatted(text: string, container: string, format: LineFormat): string {
   try {
     return format(container, text);
@@ -75,7 +75,7 @@ function formatted(text: string, container: string, format: LineFormat): string 
   }
 }
 
-/** Appends lines behind the stored end; two writers at once store each line once between them. Holds at most one chunk. */
+/** Appends lines after the stored end. Two writers at the same time store each line once between them. Holds at most one chunk. */
 class Appender {
   readonly #source: LogSource;
   #cursor: LogCursor | undefined;
@@ -90,7 +90,7 @@ class Appender {
     return this.#cursor;
   }
 
-  /** Reads where the stored log ends. */
+  /** Finds where the stored log ends. */
   async open(): Promise<void> {
     const { store, run, attempt, container, cursor } = this.#source;
     const end = await store.end(run, attempt, container);
@@ -105,7 +105,7 @@ class Appender {
     const bytes = Buffer.byteLength(text);
     if (!this.#pending.hasRoomFor(bytes)) {
       await this.flush();
-      // Another writer may have stored this very line meanwhile.
+      // Another writer may have stored this line meanwhile.
       if (isBehind(line.at, this.#cursor)) return;
     }
     this.#pending.push(line.at, text, bytes);
@@ -113,7 +113,7 @@ class Appender {
 
   async flush(): Promise<void> {
     const { store, run, attempt, container } = this.#source;
-    for (let turn = 0; turn < MAX_TURNS; turn += 1) {
+    for (let conflicts = 0; conflicts < MAX_CONFLICTS; conflicts += 1) {
       const { bytes, to } = this.#pending;
       if (to === undefined) return;
       const stored = await store.append(run, attempt, container, { text: bytes, to }, this.#sequence);
@@ -127,16 +127,16 @@ class Appender {
       this.#pending.dropBehind(this.#cursor);
     }
     if (this.#pending.to !== undefined)
-      throw new ReentryError('BUSY', `the log of container ${container} is being stored by somebody else`, {
+      throw new ReentryError('BUSY', `another writer is storing the log of container ${container}`, {
         transient: true,
       });
   }
 }
 
 /**
- * Reads a container's log from where the stored one ends to where it ends now, and stores it in chunks of at most 64 KiB.
- * Whatever the node does, it does not fail: what could not be read makes the reading incomplete.
- * @throws ReentryError when the broker cannot store (transient): the step is to be repeated, and goes on where this one stopped.
+ * Reads a container's log from where the stored log ends to where it ends now, and stores it in chunks of at most 64 KiB. An error of the node does not
+ * fail it, but makes the reading incomplete.
+ * @throws ReentryError when the broker cannot store (transient): the repeated step continues where this one stopped
  */
 export async function storeContainerLog(source: LogSource): Promise<LogReading> {
   const { cluster, pod, container, log, signal } = source;
@@ -156,8 +156,8 @@ export async function storeContainerLog(source: LogSource): Promise<LogReading> 
     try {
       next = await lines.next();
     } catch (error) {
-      // The node or the API, not the broker: logs never fail a run.
-      log.warn({ container, pod: pod.name, err: error }, 'log could not be read to its end');
+      // An error of the node or the API: logs never fail a run.
+      log.warn({ container, pod: pod.name, err: error }, 'the log could not be read to its end');
       complete = false;
       break;
     }

@@ -112,12 +112,12 @@ async function append(
   let to = end.cursor;
   let chunk = '';
   for (const { at, text } of lines) {
-    const place = places.next(nanosOf(at));
-    if (isBehind(place, end.cursor)) continue;
-    const line = `${formatNanos(place.nanos)} ${text}\n`;
+    const cursor = places.next(nanosOf(at));
+    if (isBehind(cursor, end.cursor)) continue;
+    const line = `${formatNanos(cursor.nanos)} ${text}\n`;
     if (Buffer.byteLength(chunk) + Buffer.byteLength(line) > MAX_LOG_CHUNK_BYTES) break;
     chunk += line;
-    to = place;
+    to = cursor;
   }
   if (chunk === '' || to === undefined) return to;
   const stored = await logs.append(run, attempt, STARTUP_LOG, { text: chunk, to }, end.sequence);
