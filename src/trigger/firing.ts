@@ -1,11 +1,11 @@
 /** What a triggerer asks of the workers, as values with ids that are the same whichever replica makes them. */
 import { backOffMs } from '../core/back-off.ts';
+import type { SubscriptionChange } from '../ports/stores.ts';
 import type { PodProjection } from '../core/pod/projection.ts';
 import type { ResumeMessage, StartMessage } from '../wire/steps.ts';
 import type { TriggerEvent } from '../wire/triggers.ts';
 import { WIRE_VERSION } from '../core/wire-version.ts';
 import { keys, type RunKey } from '../wire/subjects.ts';
-import type { Wait } from './waits.ts';
 
 /** A trigger event and the step that it asks for. */
 export interface Firing {
@@ -33,11 +33,17 @@ export interface OrphanReport {
 /** What is published to workers. */
 export type TriggerMessage = Firing | OrphanReport;
 
+type StoredSubscription = SubscriptionChange & { readonly kind: 'put' };
+
 /**
  * The id is `fire:<run key>:<step>:<n>`, where n is the subscription's revision, the kind and a count: every replica that fires the same
  * makes the same id (the broker stores one), and two different firings of one step never share one.
  */
-export function firing({ run, subscription, revision }: Wait, event: TriggerEvent, count: number): Firing {
+export function firing(
+  { run, subscription, revision }: Pick<StoredSubscription, 'run' | 'subscription' | 'revision'>,
+  event: TriggerEvent,
+  count: number,
+): Firing {
   const { queue, attempt, step, stateRev } = subscription;
   const id = `fire:${keys.run(run)}:${step}:${revision}.${event.kind}.${count}`;
   const common = { kind: 'fire', run, queue, id, event, revision } as const;

@@ -12,7 +12,8 @@ import { LiveFollows } from './live-logs.ts';
 import { BlockingRuns } from './protocol/blocking.ts';
 import type { QueueCredits, StartPermits } from './protocol/deliveries.ts';
 import type { Engine } from './protocol/engine.ts';
-import { KnownRequests, operatorStep } from './protocol/operator-step.ts';
+import { KnownRequests } from './protocol/known-requests.ts';
+import { operatorStep } from './protocol/operator-step.ts';
 import { NO_TRACER } from './protocol/tracing.ts';
 
 /** What a worker is given. */

@@ -6,7 +6,7 @@ import type { RunState } from '../../src/wire/run-state.ts';
 import type { Engine } from '../../src/worker/protocol/engine.ts';
 import { LiveFollows } from '../../src/worker/live-logs.ts';
 import { BlockingRuns } from '../../src/worker/protocol/blocking.ts';
-import { KnownRequests } from '../../src/worker/protocol/operator-step.ts';
+import { KnownRequests } from '../../src/worker/protocol/known-requests.ts';
 import { NO_TRACER } from '../../src/worker/protocol/tracing.ts';
 import { anInstallation } from './nats-server.ts';
 import { PodWorld, scriptedOperator, worldCluster } from './pod-world.ts';

@@ -7,7 +7,7 @@ import type { Clusters } from '../../ports/cluster.ts';
 import type { ConcurrencyLimits } from '../../queue/concurrency.ts';
 import type { LiveFollows } from '../live-logs.ts';
 import type { BlockingRuns } from './blocking.ts';
-import type { KnownRequests } from './operator-step.ts';
+import type { KnownRequests } from './known-requests.ts';
 
 /** Everything a worker process works with. */
 export interface Engine {
