@@ -86,3 +86,8 @@ export class KubernetesError extends ReentryError {
     this.retryAfterMs = facts.retryAfterMs;
   }
 }
+
+/** The message of anything thrown: an error's `message`, else the value as text. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

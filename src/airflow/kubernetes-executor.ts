@@ -3,7 +3,7 @@
  * `executeAsync` or `queueTask` and calls `heartbeat` or `sync` in a loop.
  */
 import type { PodProjection } from '../core/pod/projection.ts';
-import { ReentryError } from '../errors.ts';
+import { messageOf, ReentryError } from '../errors.ts';
 import type { Cluster, SecretWriter } from '../ports/cluster.ts';
 import { adoptCompletedPods, adoptLaunchedTask, adoptLaunchedTasks, keyOfPod } from './adoption.ts';
 import { AirflowKubernetesScheduler, type SchedulerOptions } from './airflow-kubernetes-scheduler.ts';
@@ -56,8 +56,6 @@ export interface KubernetesExecutorOptions extends SchedulerOptions {
 }
 
 const DEFAULT_LOG_LINES = 100;
-
-const textOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 /** Slots, attempts and events change only inside `executeAsync`, `sync` and the other methods; watchers merely queue records. */
 export class KubernetesExecutor extends BaseExecutor {
@@ -174,7 +172,7 @@ export class KubernetesExecutor extends BaseExecutor {
         kubeImage: repository === '' || tag === '' ? undefined : `${repository}:${tag}`,
       };
     } catch (error) {
-      this.fail(key, `the executor config is invalid: ${textOf(error)}`, error);
+      this.fail(key, `the executor config is invalid: ${messageOf(error)}`, error);
       return;
     }
     this.recordEvent(key, { state: 'queued', info: this.schedulerJobId }, true);

@@ -4,6 +4,7 @@ import { creationFailure, creationRetry } from '../operator/creation-failure.ts'
 import type { KubernetesJob } from './records.ts';
 import type { ExecutorParts } from './task-registry.ts';
 import { keyText } from './task-key.ts';
+import { messageOf } from '../errors.ts';
 
 /**
  * Creates up to a batch of pods, `concurrency` at a time; a failure affects only its own task. Returns the seconds for which the API server asked to
@@ -89,7 +90,7 @@ function requeueOrFail(
   });
   switch (decision.kind) {
     case 'fail':
-      tasks.fail(job.key, error instanceof Error ? error.message : String(error), error);
+      tasks.fail(job.key, messageOf(error), error);
       registry.forget(job.key);
       return undefined;
     case 'requeue':

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { parse } from 'yaml';
 import { isRecord, type JsonRecord } from '../core/json.ts';
-import { ReentryError } from '../errors.ts';
+import { messageOf, ReentryError } from '../errors.ts';
 import type { Log } from '../ports/ambient.ts';
 import type { KubeConfig } from './kube-config.ts';
 import { podProblem } from '../operator/construct-pod.ts';
@@ -40,7 +40,7 @@ export function getBasePodFromTemplate(
   try {
     pod = parse(text) ?? {};
   } catch (error) {
-    throw broken(path, error instanceof Error ? error.message : String(error), error);
+    throw broken(path, messageOf(error), error);
   }
   const problem = podProblem(pod);
   if (problem !== undefined || !isRecord(pod)) throw broken(path, problem ?? 'is not an object');

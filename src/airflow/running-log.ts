@@ -1,6 +1,6 @@
 /** The log of a task whose pod still runs: Airflow's `get_task_log` and `get_streaming_task_log`. */
 import { recordIn, textIn } from '../core/json.ts';
-import { ReentryError } from '../errors.ts';
+import { messageOf, ReentryError } from '../errors.ts';
 import type { Cluster } from '../ports/cluster.ts';
 import type { KubeConfig } from './kube-config.ts';
 import { BASE_CONTAINER } from '../operator/construct-pod.ts';
@@ -56,7 +56,7 @@ export async function streamTaskLog(
     };
     return { messages: [...messages, `Found the log of pod ${pod.name}.`], streams: [stream()] };
   } catch (error) {
-    const why = error instanceof Error ? error.message : String(error);
+    const why = messageOf(error);
     return { messages: [...messages, `Reading the log failed: ${why}`], streams: [] };
   }
 }
@@ -73,7 +73,7 @@ export async function readTaskLog(log: StreamedTaskLog): Promise<{
     try {
       for await (const line of stream) lines.push(line);
     } catch (error) {
-      messages.push(`Reading the log failed: ${error instanceof Error ? error.message : String(error)}`);
+      messages.push(`Reading the log failed: ${messageOf(error)}`);
     }
     logs.push(lines.join('\n'));
   }

@@ -1,7 +1,7 @@
 /** Broker and cluster on this machine, for `dev` and `demo`. */
 import { createHash } from 'node:crypto';
 import type { Config } from '../config.ts';
-import { ReentryError } from '../errors.ts';
+import { messageOf, ReentryError } from '../errors.ts';
 import type { Shell } from './shell.ts';
 
 /** Running broker and cluster, and the settings to reach them. Disposing stops both. */
@@ -67,7 +67,7 @@ export async function startLocalParts(options: {
     try {
       return parts.use(await startLocalCluster({ directory: options.clusterFolder, log: progress }));
     } catch (cause) {
-      const why = cause instanceof Error ? cause.message : String(cause);
+      const why = messageOf(cause);
       throw new ReentryError(
         'LOCAL_CLUSTER',
         `cannot start the local cluster: ${why}. Use your own cluster with --kubeconfig or --context.`,

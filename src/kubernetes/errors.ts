@@ -1,5 +1,5 @@
 /** Classifies every refusal of the Kubernetes API and every broken connection to it. */
-import { KubernetesError, type KubernetesFault, type Problem } from '../errors.ts';
+import { KubernetesError, type KubernetesFault, messageOf, type Problem } from '../errors.ts';
 import { isRecord, numberIn, recordIn, recordsIn, textIn } from '../core/json.ts';
 import { secondsAsked } from './retry-after.ts';
 
@@ -136,7 +136,7 @@ export function brokenConnection(attempted: Attempted, cause: unknown): Kubernet
   const code = codeOf(cause);
   const timedOut = cause instanceof Error && cause.name === 'TimeoutError';
   const fault = attempted.writes && !NOT_SENT.has(code) ? 'unknownOutcome' : 'unavailable';
-  const why = timedOut ? 'no reply within the deadline' : cause instanceof Error ? cause.message : String(cause);
+  const why = timedOut ? 'no reply within the deadline' : messageOf(cause);
   const outcome = fault === 'unknownOutcome' ? '; whether it happened is unknown' : '';
   return new KubernetesError(fault, `${attempted.what} on cluster "${attempted.connection}" failed: ${why}${outcome}`, {
     status: 0,
@@ -150,7 +150,7 @@ export function brokenConnection(attempted: Attempted, cause: unknown): Kubernet
  * and for a `TimeoutError`, it is `unavailable`, because they may be there soon.
  */
 export function noCredentials(attempted: Attempted, cause: unknown, leftAlone: boolean): KubernetesError {
-  const why = cause instanceof Error ? cause.message : String(cause);
+  const why = messageOf(cause);
   return new KubernetesError(
     leftAlone || (cause instanceof Error && cause.name === 'TimeoutError') ? 'unavailable' : 'unauthorized',
     `${attempted.what} on cluster "${attempted.connection}" was not attempted, because no credentials could be obtained: ${why}`,

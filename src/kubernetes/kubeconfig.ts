@@ -4,7 +4,7 @@ import { isIPv6 } from 'node:net';
 import { homedir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { defaultNamespace } from '../core/pod/names.ts';
-import { ReentryError } from '../errors.ts';
+import { messageOf, ReentryError } from '../errors.ts';
 import { type ImpersonationHeaders, impersonationOf } from './impersonation.ts';
 import {
   type ClusterEntry,
@@ -164,5 +164,5 @@ function fileAt(connection: string, path: string): KubeconfigFile {
 }
 
 function wordsOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  return messageOf(error);
 }

@@ -6,7 +6,7 @@ import { Observable } from 'rxjs';
 import { backOffMs } from '../core/back-off.ts';
 import { type JsonRecord, numberIn, recordIn, textIn } from '../core/json.ts';
 import { type PodProjection, projectPod } from '../core/pod/projection.ts';
-import { KubernetesError } from '../errors.ts';
+import { KubernetesError, messageOf } from '../errors.ts';
 import type { PodSignal } from '../ports/cluster.ts';
 import { type Attempted, brokenConnection, isWatchListRefused, streamRefusal } from './errors.ts';
 import { chunksOf, type Http, pause } from './http.ts';
@@ -149,7 +149,7 @@ class PodWatch {
         if (livedMs() <= SPREAD_MS) lists += 1;
         waitMs = lists === 0 ? 0 : Math.random() * backOffMs(lists, first, most);
       } else {
-        this.#lag(failure instanceof Error ? failure.message : String(failure));
+        this.#lag(messageOf(failure));
         // No process listens there, so attempts cost nothing, and the sooner the server's return is noticed the better.
         const limit = failure instanceof KubernetesError && failure.reason === 'ECONNREFUSED' ? REFUSED_MOST_MS : most;
         failures += 1;

@@ -12,7 +12,7 @@ import type { Authenticator, ConnectionOptions, NatsConnection } from 'nats';
 import { BehaviorSubject } from 'rxjs';
 import type { Observable } from 'rxjs';
 import { backOffMs } from '../core/back-off.ts';
-import { ReentryError } from '../errors.ts';
+import { messageOf, ReentryError } from '../errors.ts';
 import type { Log } from '../ports/ambient.ts';
 import { enc } from '../wire/tokens.ts';
 import { faultOf } from './errors.ts';
@@ -120,7 +120,7 @@ function readable(file: string): Buffer {
   try {
     return readFileSync(file);
   } catch (cause) {
-    const message = cause instanceof Error ? cause.message : String(cause);
+    const message = messageOf(cause);
     throw new ReentryError('CONFIG_INVALID', `cannot read a credentials file: ${message}`, { transient: false, cause });
   }
 }
@@ -193,7 +193,7 @@ function connectError(options: ConnectOptions, error: unknown): ReentryError {
   if (error instanceof ReentryError) return error;
   const { servers, tls } = parsedServers(options.servers);
   const where = servers.join(', ');
-  const message = error instanceof Error ? error.message : String(error);
+  const message = messageOf(error);
   if (faultOf(error) === 'unauthorized')
     return new ReentryError(
       'UNAUTHORIZED',

@@ -1,6 +1,6 @@
 /** Errors of NATS, classified. Version 2 of the client library uses code 503 for several faults; only `api_error` distinguishes them. */
 import { NatsError } from 'nats';
-import { ReentryError } from '../errors.ts';
+import { messageOf, ReentryError } from '../errors.ts';
 
 /** JetStream error codes with a meaning of their own here. @see https://github.com/nats-io/nats-server/blob/main/server/errors.json */
 const API = {
@@ -86,7 +86,7 @@ export function isTransient(fault: NatsFault): boolean {
 /** The error of a failed call. `doing`: what was tried, on what. */
 export function natsError(doing: string, error: unknown): ReentryError {
   if (error instanceof ReentryError) return error;
-  const message = error instanceof Error ? error.message : String(error);
+  const message = messageOf(error);
   const fault = faultOf(error);
   const transient = isTransient(fault);
   const make = (code: ReentryError['code'], hint: string) =>

@@ -10,7 +10,7 @@ import {
   nanos,
 } from 'nats';
 import type { ConsumerConfig, ConsumerInfo, JetStreamManager, NatsConnection, StreamConfig, StreamInfo } from 'nats';
-import { ReentryError } from '../errors.ts';
+import { messageOf, ReentryError } from '../errors.ts';
 import { isTokenText, QUEUE_PATTERN } from '../wire/tokens.ts';
 import { DUPLICATE_WINDOW_SECONDS, FEED_NAME_PATTERN, streamTable } from '../wire/streams.ts';
 import type { ConsumerSpec, Layout, StreamSettings, StreamSpec } from '../wire/streams.ts';
@@ -251,7 +251,7 @@ async function applied<T>(name: string, change: () => Promise<T>): Promise<T> {
     return await change();
   } catch (error) {
     const code = error instanceof NatsError ? error.api_error?.err_code : undefined;
-    const message = error instanceof Error ? error.message : String(error);
+    const message = messageOf(error);
     if (code === SUBJECTS_OVERLAP)
       throw mismatch(
         `${name}: another stream has some of its subjects; use another root or prefix, or remove that stream (${message})`,

@@ -9,7 +9,7 @@ import {
 import { withoutMarks } from '../core/pod/labels.ts';
 import { reconcilePods } from '../core/pod/merge.ts';
 import { addSuffix, MAX_POD_NAME } from '../core/pod/names.ts';
-import { ReentryError } from '../errors.ts';
+import { messageOf, ReentryError } from '../errors.ts';
 import { EXECUTOR_POD_ENV } from '../policy/field-rules.ts';
 
 /** Name of the container that runs the task. */
@@ -121,8 +121,6 @@ export function constructPod(options: ConstructPodOptions): JsonRecord {
     throw new PodMutationHookError(`the pod mutation hook failed: ${messageOf(error)}`, error);
   }
 }
-
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 function identified(pod: JsonRecord, { labels, annotations }: ConstructPodOptions): JsonRecord {
   const metadata = recordIn(pod, 'metadata');

@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { join, parse } from 'node:path';
 import { z } from 'zod';
 import { parseYamlFile } from '../config.ts';
-import { ReentryError } from '../errors.ts';
+import { messageOf, ReentryError } from '../errors.ts';
 import type { Manifest } from '../ports/cluster.ts';
 
 /** The text of a file. @throws ReentryError CONFIG_INVALID when it cannot be read */
@@ -45,6 +45,6 @@ export function templatesIn(folder: string | undefined): Readonly<Record<string,
 
 /** The error for a file that cannot be read. */
 export function unreadable(path: string, cause: unknown): ReentryError {
-  const why = cause instanceof Error ? cause.message : String(cause);
+  const why = messageOf(cause);
   return new ReentryError('CONFIG_INVALID', `cannot read ${path}: ${why}`, { transient: false, cause });
 }

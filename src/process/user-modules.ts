@@ -2,7 +2,7 @@
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { z } from 'zod';
-import { ReentryError } from '../errors.ts';
+import { messageOf, ReentryError } from '../errors.ts';
 import type { CallbackRegistry } from '../operator/callbacks.ts';
 import type { DefinedOperator } from '../operator/define-operator.ts';
 
@@ -56,7 +56,7 @@ async function exportsOf(file: string, directory: string): Promise<Readonly<Reco
     const loaded: unknown = await import(pathToFileURL(resolve(directory, file)).href);
     return { ...exportsSchema.parse(loaded) };
   } catch (cause) {
-    throw invalid(`cannot load module ${file}: ${cause instanceof Error ? cause.message : String(cause)}`, cause);
+    throw invalid(`cannot load module ${file}: ${messageOf(cause)}`, cause);
   }
 }
 

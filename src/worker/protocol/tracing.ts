@@ -2,6 +2,7 @@
 import type { Span, Tracer } from '../../ports/ambient.ts';
 import type { RunState } from '../../wire/run-state.ts';
 import type { RunKey } from '../../wire/subjects.ts';
+import { messageOf } from '../../errors.ts';
 
 /** Names of spans. */
 export const SPANS = {
@@ -59,7 +60,7 @@ export async function within<T>(span: Span, work: () => Promise<T>): Promise<T> 
     span.end();
     return answer;
   } catch (error) {
-    span.end({ error: error instanceof Error ? error.message : String(error) });
+    span.end({ error: messageOf(error) });
     throw error;
   }
 }
