@@ -145,7 +145,7 @@ export const ISTIO_CONTAINER_NAME = 'istio-proxy';
 /** The pod's name; empty when it has none yet. */
 export const nameOf = (pod: PodObject): string => textIn(recordIn(pod, 'metadata'), 'name') ?? '';
 /** The pod's namespace; `undefined` when it names none. */
-export const namespaceOf = (pod: PodObject): string | undefined => textIn(recordIn(pod, 'metadata'), 'namespace');
+export const namespaceIn = (pod: PodObject): string | undefined => textIn(recordIn(pod, 'metadata'), 'namespace');
 /** When the kubelet acknowledged the pod, epoch milliseconds; absent before that. */
 export const startedAt = (pod: PodObject): number | undefined => instantIn(recordIn(pod, 'status'), 'startTime');
 /** When the pod was created, epoch milliseconds; 0 when it was not. */

@@ -10,7 +10,7 @@ import {
   getContainerTerminationMessage,
   ISTIO_CONTAINER_NAME,
   nameOf,
-  namespaceOf,
+  namespaceIn,
   phaseOf,
   PodPhases,
 } from './containers.ts';
@@ -136,7 +136,7 @@ export class KubernetesPodOperator extends PodTask {
     let result: unknown;
     try {
       const pod = await this.#begin(context);
-      this.remotePod = await this.findPod(namespaceOf(pod) ?? '', context);
+      this.remotePod = await this.findPod(namespaceIn(pod) ?? '', context);
       await this.#callback('onPodCreation', context, this.remotePod);
       await this.awaitPodStart(pod);
       await this.awaitInitContainersCompletion(pod);
@@ -163,7 +163,7 @@ export class KubernetesPodOperator extends PodTask {
   async executeAsync(context: TaskContext): Promise<TaskReturned | TaskDeferred> {
     const pod = await this.#begin(context);
     if (this.callbacks.length > 0)
-      await this.#callback('onPodCreation', context, await this.findPod(namespaceOf(pod) ?? '', context));
+      await this.#callback('onPodCreation', context, await this.findPod(namespaceIn(pod) ?? '', context));
     return await this.invokeDeferMethod(context);
   }
 
@@ -179,7 +179,7 @@ export class KubernetesPodOperator extends PodTask {
     redeferCount = 0,
   ): Promise<TaskReturned | TaskDeferred> {
     const pod = this.pod ?? {};
-    const event = { name: nameOf(pod), namespace: namespaceOf(pod) ?? '', lastLogTime: lastLogTime ?? null };
+    const event = { name: nameOf(pod), namespace: namespaceIn(pod) ?? '', lastLogTime: lastLogTime ?? null };
     const state = definePodContainerState(pod, this.baseContainerName);
     const { triggerKwargs } = this;
     if (state === 'terminated' || state === 'failed') {
@@ -294,7 +294,7 @@ export class KubernetesPodOperator extends PodTask {
     this.podRequestObj = await this.calls.manifestCreated(this.podRequestObj, this.#callbackArgs(context));
     this.pod ??= await this.getOrCreatePod(this.podRequestObj, context);
     await context.xcomPush?.('pod_name', nameOf(this.pod));
-    await context.xcomPush?.('pod_namespace', namespaceOf(this.pod));
+    await context.xcomPush?.('pod_namespace', namespaceIn(this.pod));
     return this.pod;
   }
 
@@ -388,7 +388,7 @@ export class KubernetesPodOperator extends PodTask {
   }
 
   async #foundForCallbacks(pod: Manifest, context: TaskContext): Promise<Manifest | undefined> {
-    return this.callbacks.length === 0 ? undefined : await this.findPod(namespaceOf(pod) ?? '', context);
+    return this.callbacks.length === 0 ? undefined : await this.findPod(namespaceIn(pod) ?? '', context);
   }
 
   async #callback(

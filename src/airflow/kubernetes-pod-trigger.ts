@@ -3,13 +3,11 @@ import type { PodPhase, PodProjection } from '../core/pod/projection.ts';
 import type { PodSignal } from '../ports/cluster.ts';
 import { firstEvent$ } from '../trigger/first-event.ts';
 import { type KnownPods, WatchedPods, type WatchSignal, type WatchState } from '../trigger/watched-pods.ts';
-import type { Subscription, TriggerEvent } from '../wire/triggers.ts';
 import type { RunKey } from '../wire/subjects.ts';
+import type { Subscription, TriggerEvent } from '../wire/triggers.ts';
+import { type ContainerState, shouldWait } from './containers.ts';
 
-/** State of the base container, as `airflow.providers.cncf.kubernetes.triggers.pod.ContainerState` names it; `terminated`: exit code 0. */
-export type ContainerState = 'undefined' | 'waiting' | 'running' | 'terminated' | 'failed';
-
-/** The caller's signals are all there is to go by: they are never behind. */
+/** The caller's signals are the only source; they count as always up to date. */
 const upToDate = ({ scope, pods }: WatchState): WatchState => ({
   ...{ scope, pods, syncedAt: 0, lagging: undefined, laggingSince: undefined },
   ...{ receivedAt: Infinity, upSince: -Infinity },
@@ -28,7 +26,7 @@ export class KubernetesPodTrigger {
     this.subscription = subscription;
   }
 
-  /** What has to be stored to make the same trigger again, anywhere. */
+  /** The data from which the same trigger can be made in another process. */
   serialize(): { readonly run: RunKey; readonly subscription: Subscription } {
     return { run: this.run, subscription: this.subscription };
   }
@@ -48,9 +46,9 @@ export class KubernetesPodTrigger {
     }
   }
 
-  /** Whether there is more to come: the container waits or runs, or nothing is known of it while the pod is Pending. */
+  /** Whether to keep waiting: the container waits or runs, or has no status while the pod is pending. */
   shouldWait(phase: PodPhase, state: ContainerState): boolean {
-    return state === 'waiting' || state === 'running' || (state === 'undefined' && phase === 'Pending');
+    return shouldWait(phase, state);
   }
 
   /**
@@ -82,7 +80,7 @@ export class KubernetesPodTrigger {
           shown.apply(signal, now());
         }),
       );
-      // There is no API to ask: an absence that the signals do not confirm is not believed.
+      // Without access to the API, a pod counts as gone only when the signals confirm it.
       return firstEvent$(run, subscription, { pods$, pods, now, findPod$: () => NEVER });
     });
   }

@@ -7,6 +7,7 @@ import { type Clock, SILENT_LOG, SYSTEM_CLOCK } from './defaults.ts';
 import {
   containerIsCompleted,
   containerIsRunning,
+  containerIsSucceeded,
   containerIsTerminated,
   containerIsWait,
   containerNamesOf,
@@ -16,7 +17,6 @@ import {
   isOver,
   isScheduled,
   nameOf,
-  namespaceOf,
   phaseOf,
   PodPhases,
   reconcileRequestedLogContainers,
@@ -29,6 +29,7 @@ import { ReentryError } from '../errors.ts';
 import type { Log } from '../ports/ambient.ts';
 import type { Cluster, Manifest, PodEventLine } from '../ports/cluster.ts';
 import type { PodCallbacks } from '../operator/callbacks.ts';
+import { namespaceOf } from '../operator/launch.ts';
 import { formatNanos } from '../core/log/cursor.ts';
 import { PodLaunchFailedException, PodLaunchTimeoutException, PodNotFoundException } from './exceptions.ts';
 import {
@@ -79,7 +80,7 @@ export class PodManager {
 
   /** Creates the pod once; returns the API's pod. @throws KubernetesError after logging the manifest with values hidden */
   async runPodAsync(pod: Manifest): Promise<Manifest> {
-    const namespace = this.#namespaceOf(pod);
+    const namespace = namespaceOf(pod, this.client);
     try {
       const made = await this.client.createPod(namespace, pod);
       if (made.kind === 'exists')
@@ -107,7 +108,8 @@ export class PodManager {
   /** Reads the pod. @throws PodNotFoundException, KubernetesError */
   async readPod(pod: Manifest): Promise<Manifest> {
     const found = await this.#withRetry(() => this.#find(pod));
-    if (found === undefined) throw new PodNotFoundException(`pod ${this.#namespaceOf(pod)}/${nameOf(pod)} is gone`);
+    if (found === undefined)
+      throw new PodNotFoundException(`pod ${namespaceOf(pod, this.client)}/${nameOf(pod)} is gone`);
     return found;
   }
 
@@ -184,7 +186,7 @@ export class PodManager {
     containerName: string,
     options: FetchLogOptions = {},
   ): Promise<PodLoggingStatus> {
-    const key = `${this.#namespaceOf(pod)}/${nameOf(pod)}/${containerName}`;
+    const key = `${namespaceOf(pod, this.client)}/${nameOf(pod)}/${containerName}`;
     const known = this.#lastLogTimes.get(key);
     const { clock, log, callbacks } = this.#options;
     const follow: LogFollow = {
@@ -276,8 +278,7 @@ export class PodManager {
 
   /** Whether the container has ended with exit code 0. */
   async containerIsSucceeded(pod: Manifest, containerName: string): Promise<boolean> {
-    const state = recordIn(getContainerStatus(await this.readPod(pod), containerName), 'state');
-    return recordIn(state, 'terminated')['exitCode'] === 0;
+    return containerIsSucceeded(await this.readPod(pod), containerName);
   }
 
   /** Yields the lines of a container's log as `<RFC 3339 time> <text>`. @param sinceSeconds whole seconds before now */
@@ -354,7 +355,7 @@ export class PodManager {
     const { connection } = this.client;
     return {
       connection,
-      namespace: this.#namespaceOf(pod),
+      namespace: namespaceOf(pod, this.client),
       name: nameOf(pod),
       uid: textIn(metadata, 'uid') ?? '',
     };
@@ -364,12 +365,8 @@ export class PodManager {
     return { cluster: this.client, pod: this.refOf(pod), log: this.#options.log };
   }
 
-  #namespaceOf(pod: Manifest): string {
-    return namespaceOf(pod) ?? this.client.namespace;
-  }
-
   async #find(pod: Manifest): Promise<Manifest | undefined> {
-    return await this.client.getPod(this.#namespaceOf(pod), nameOf(pod));
+    return await this.client.getPod(namespaceOf(pod, this.client), nameOf(pod));
   }
 
   async #withRetry<T>(call: () => Promise<T>): Promise<T> {

@@ -8,7 +8,6 @@ import {
   hasIstioProxy,
   ISTIO_CONTAINER_NAME,
   nameOf,
-  namespaceOf,
   phaseOf,
   PodPhases,
 } from './containers.ts';
@@ -25,6 +24,7 @@ import { RunCallbacks } from '../operator/step-callbacks.ts';
 import { FoundMoreThanOnePodFailure, PodNotFoundException, TaskFailed } from './exceptions.ts';
 import type { PodOperatorHookProtocol } from './pod-operator-hook-protocol.ts';
 import { type PodParams, podParamsSchema } from '../operator/pod-params.ts';
+import { namespaceOf } from '../operator/launch.ts';
 import { PodManager } from './pod-manager.ts';
 import { DEFAULT_CONNECTION } from '../operator/pod-manifests.ts';
 import { type KubernetesPodOperatorParams, requestParams, type TaskContext } from './kubernetes-pod-operator-params.ts';
@@ -157,7 +157,7 @@ export class PodTask {
   /** Re-attaches to a live pod of this task, or to an ended one that the policy keeps; otherwise creates the requested pod. */
   async getOrCreatePod(podRequestObj: Manifest, context: TaskContext): Promise<Manifest> {
     if (this.reattachOnRestart && this.durable) {
-      const found = await this.findPod(namespaceOf(podRequestObj) ?? this.client.namespace, context);
+      const found = await this.findPod(namespaceOf(podRequestObj, this.client), context);
       const evicted = textIn(recordIn(found, 'status'), 'reason')?.toLowerCase() === 'evicted';
       if (found !== undefined && !PodPhases.terminalStates.has(phaseOf(found) ?? '') && !evicted) return found;
       if (found !== undefined && !(await this.processPodDeletion(found))) return found;

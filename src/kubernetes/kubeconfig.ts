@@ -113,7 +113,7 @@ function impersonated(connection: string, user: Entry): ImpersonationHeaders {
   try {
     return impersonationOf(user.fields);
   } catch (error) {
-    throw invalid(connection, `user "${user.name}" cannot be used: ${wordsOf(error)}`, error);
+    throw invalid(connection, `user "${user.name}" cannot be used: ${messageOf(error)}`, error);
   }
 }
 
@@ -159,10 +159,6 @@ function fileAt(connection: string, path: string): KubeconfigFile {
   try {
     return kubeconfigFile(path);
   } catch (error) {
-    throw invalid(connection, `kubeconfig ${path} cannot be used: ${wordsOf(error)}`, error);
+    throw invalid(connection, `kubeconfig ${path} cannot be used: ${messageOf(error)}`, error);
   }
-}
-
-function wordsOf(error: unknown): string {
-  return messageOf(error);
 }
