@@ -4,7 +4,7 @@ import type { RunKey } from '../wire/subjects.ts';
 /** Number of shares the runs are divided into. */
 export const SHARD_COUNT = 256;
 
-/** SHA-256 of `tenant/runId`, the base of shard, run label and pod name. @see spec protocol §1 */
+/** SHA-256 of `tenant/runId`, of which shard, run label and pod name are made. `src/wire/README.md`, "Identity". */
 export function runDigest({ tenant, runId }: RunKey): Buffer {
   return createHash('sha256').update(`${tenant}/${runId}`).digest();
 }
@@ -27,7 +27,7 @@ export function shardBits(shards: ReadonlySet<string>): string {
   return bits;
 }
 
-/** The shards that such bits say. */
+/** The shards in such bits; shorter text has fewer. */
 export function shardsOf(bits: string): ReadonlySet<string> {
   return new Set(SHARDS.filter((_, n) => (Number.parseInt(bits[n >> 2] ?? '0', 16) >> (3 - (n & 3))) & 1));
 }

@@ -1,20 +1,20 @@
 /**
  * Many deadlines, few slots: a timing wheel of two levels. Fine slots cover about a minute; what is due later waits in
  * coarse slots and moves to the fine ones when its time comes near, so that a wait of days costs one more move and no timer.
- * No clock of its own: whoever turns it says what time it is. Nothing comes out early; late is at most one slot and the
- * time between two turns. @see spec kubernetes-notes §4.5: 13 bytes per entry where a timer each takes about 900
+ * No clock of its own: the caller passes the time. Nothing comes out early; late is at most one slot and the
+ * time between two turns. An entry costs tens of bytes, where a timer of its own takes about 900.
  */
 
 /** Width of a fine slot. */
 export const SLOT_MS = 100;
 /** Fine slots; a coarse slot is exactly as wide as all of them (51.2 s), so it empties into them without a rest. */
 const FINE_SLOTS = 512;
-/** A clock that goes back by more than this is believed, and everything is placed anew. */
-const BELIEVED_STEP_BACK_MS = 1_000;
+/** A clock that goes back by more than this was set back: everything is scheduled anew. */
+const SET_BACK_MS = 1_000;
 
 /** Deadlines by key; at most one per key. */
 export class TimingWheel<K> {
-  /** Slot number (not index) → keys. Empty slots are not kept. */
+  /** Slot number (not index) → keys. Empty slots are removed. */
   readonly #fine = new Map<number, Set<K>>();
   readonly #coarse = new Map<number, Set<K>>();
   readonly #dueAt = new Map<K, number>();
@@ -36,12 +36,12 @@ export class TimingWheel<K> {
     return this.#dueAt.get(key);
   }
 
-  /** Puts `key` to `at`, in place of what it waited for. An instant in the past is due at the next turn. */
+  /** Schedules `key` for `at`, epoch milliseconds, in place of an earlier instant. An instant in the past is due at the next turn. */
   schedule(key: K, at: number): void {
     if (this.#dueAt.get(key) === at) return;
     this.cancel(key);
     this.#dueAt.set(key, at);
-    this.#place(key, at);
+    this.#insert(key, at);
   }
 
   cancel(key: K): void {
@@ -56,7 +56,7 @@ export class TimingWheel<K> {
   /** Takes out all that is due at `now`. */
   turn(now: number): readonly K[] {
     const current = Math.floor(now / SLOT_MS);
-    if (now < this.#next * SLOT_MS - BELIEVED_STEP_BACK_MS) this.#restart(current);
+    if (now < this.#next * SLOT_MS - SET_BACK_MS) this.#restart(current);
     const due: K[] = [];
     // After a leap (suspended machine, clock set) it is cheaper to look at each key than at each slot in between.
     if (current - this.#next > 2 * FINE_SLOTS) {
@@ -83,7 +83,7 @@ export class TimingWheel<K> {
     return Math.ceil(at / SLOT_MS);
   }
 
-  #place(key: K, at: number): void {
+  #insert(key: K, at: number): void {
     const slot = Math.max(this.#slotOf(at), this.#next);
     // Fine as far as the present coarse slot reaches, and the one after it once that has been emptied.
     if (slot < this.#horizon()) add(this.#fine, slot, key);
@@ -109,7 +109,7 @@ export class TimingWheel<K> {
     this.#next = current;
     this.#fine.clear();
     this.#coarse.clear();
-    for (const [key, at] of this.#dueAt) this.#place(key, at);
+    for (const [key, at] of this.#dueAt) this.#insert(key, at);
   }
 }
 

@@ -1,25 +1,13 @@
-import {
-  defer,
-  delay,
-  endWith,
-  filter,
-  from,
-  ignoreElements,
-  merge,
-  type Observable,
-  share,
-  takeUntil,
-  tap,
-} from 'rxjs';
-import type { PodProjection, PodRef } from '../core/pod/projection.ts';
+import { defer, delay, endWith, filter, from, ignoreElements, merge, type Observable, share, takeUntil } from 'rxjs';
+import type { PodRef } from '../core/pod/projection.ts';
 import type { Log, Meter } from '../ports/ambient.ts';
 import type { TriggererBroker } from '../ports/broker.ts';
 import type { Clusters } from '../ports/cluster.ts';
 import type { Work } from '../run.ts';
 import type { TriggerMessage } from '../trigger/firing.ts';
-import { answers$, gauges$ } from '../trigger/gauges.ts';
+import { answers$, connectionGauge$, gauges$ } from '../trigger/gauges.ts';
 import { heartbeatFacts, triggererHealth, type TriggererHealth } from '../trigger/health.ts';
-import { orphanReports$, Orphans, type OrphanSettings } from '../trigger/orphans.ts';
+import { orphanReports$, Orphans, type OrphanOptions } from '../trigger/orphans.ts';
 import { Ownership, takenOverShards$ } from '../trigger/ownership.ts';
 import { published$ } from '../trigger/publish.ts';
 import { triggerEvents$ } from '../trigger/trigger-events.ts';
@@ -27,7 +15,7 @@ import { type TriggerSettings, TriggerState } from '../trigger/trigger-state.ts'
 import { WatchedPods, watchedPods$, watchScopes } from '../trigger/watched-pods.ts';
 
 /** Settings of one triggerer. */
-export interface TriggererSettings extends TriggerSettings, Omit<OrphanSettings, 'misnamed'> {
+export interface TriggererSettings extends TriggerSettings, Omit<OrphanOptions, 'log' | 'meter'> {
   /** Version of the program, for `doctor`. */
   readonly version?: string | undefined;
   /** This replica's id, unique among those alive. */
@@ -65,11 +53,7 @@ export function triggerer({ broker, clusters, settings, log, meter }: TriggererD
   const pods = new WatchedPods(scopes);
   const ownership = new Ownership();
   const state = new TriggerState(pods, ownership, since, settings);
-  const misnamed = ({ connection, namespace, name }: PodProjection): void => {
-    meter.count('pods_misnamed_total');
-    log.warn({ connection, namespace, pod: name }, 'the annotations of a pod name an impossible run; it is left alone');
-  };
-  const orphans = new Orphans(ownership, state.waits, since, { ...settings, misnamed });
+  const orphans = new Orphans(ownership, state.waits, since, { ...settings, log, meter });
   const unsent = new Map<string, TriggerMessage>();
   let loopDelay = { p50: 0, p99: 0 };
   const health = () => triggererHealth({ pods, ownership, state, loopDelay, unsent: unsent.size, now: now() });
@@ -98,20 +82,15 @@ export function triggerer({ broker, clusters, settings, log, meter }: TriggererD
         ),
       ).pipe(takeUntil(left$));
       const failed = state.unpublished.bind(state);
-      const connection$ = connected$.pipe(
-        tap((isConnected) => {
-          meter.gauge('broker_connected', isConnected ? 1 : 0);
-          if (isConnected) state.connected(now());
-        }),
-        ignoreElements(),
-      );
       return merge(
         published$(messages$, { publish: broker.publish, failed, now, log, meter, unsent }).pipe(
           takeUntil(left$.pipe(delay(LAST_MESSAGES_MS))),
         ),
-        gauges$({ state, health, meter }, { connections: clusters.names, since, now, measured }).pipe(takeUntil(left$)),
-        connection$.pipe(takeUntil(left$)),
-        answers$(broker, { state, health }, settings).pipe(takeUntil(left$)),
+        merge(
+          gauges$({ state, health, meter }, { connections: clusters.names, since, now, measured }),
+          connectionGauge$(connected$, { state, meter }, now),
+          answers$(broker, { state, health }, settings),
+        ).pipe(takeUntil(left$)),
       );
     });
   return Object.assign(work$, { health });

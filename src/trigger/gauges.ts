@@ -62,6 +62,21 @@ export function gauges$(
   );
 }
 
+/** Shows whether there is a connection to the broker; a new one is no reason to doubt the subscriptions yet. Never ends. */
+export function connectionGauge$(
+  connected$: Observable<boolean>,
+  { state, meter }: Omit<Shown, 'health'>,
+  now: () => number,
+): Observable<never> {
+  return connected$.pipe(
+    tap((isConnected) => {
+      meter.gauge('broker_connected', isConnected ? 1 : 0);
+      if (isConnected) state.connected(now());
+    }),
+    ignoreElements(),
+  );
+}
+
 /** Answers queries of other roles and of clients: a run's queue position, the load of the queues, and how this triggerer is. Never ends. */
 export function answers$(
   { queries, clockOffsetMs }: Pick<TriggererBroker, 'queries' | 'clockOffsetMs'>,

@@ -1,6 +1,7 @@
 /** Pods of the installation that no run waits for. Whether that is right, a worker reads in the run's state. */
 import { interval, map, merge, mergeMap, type Observable, tap } from 'rxjs';
 import type { PodProjection } from '../core/pod/projection.ts';
+import type { Log, Meter } from '../ports/ambient.ts';
 import { shardOf } from '../core/shard.ts';
 import { SLOT_MS, TimingWheel } from '../core/timing-wheel.ts';
 import { queueOfPod, runOfPod } from '../wire/pods.ts';
@@ -10,14 +11,15 @@ import type { Acting } from './trigger-state.ts';
 import type { Waits } from './waits.ts';
 import type { KnownPods, WatchSignal } from './watched-pods.ts';
 
-/** Settings of the reports. */
-export interface OrphanSettings {
+/** What the reports need, and their options. */
+export interface OrphanOptions {
   /** How long a pod must be without a subscription, milliseconds; doubled with each report up to ten times. Default 60,000. */
   readonly orphanAfterMs?: number;
   /** Queue to report to where the pod does not name one. */
   readonly defaultQueue: string;
-  /** Called once for each pod whose annotations name an impossible run; such a pod is never reported. */
-  readonly misnamed?: (pod: PodProjection) => void;
+  /** A pod whose annotations name an impossible run is logged and counted once, and never reported. */
+  readonly log: Log;
+  readonly meter: Meter;
 }
 
 interface Candidate {
@@ -36,17 +38,19 @@ export class Orphans {
   readonly #waits: Pick<Waits, 'ofPod'>;
   readonly #afterMs: number;
   readonly #defaultQueue: string;
-  readonly #misnamed: (pod: PodProjection) => void;
+  readonly #log: Log;
+  readonly #meter: Meter;
   /** Uids of the misnamed pods that exist. */
   readonly #reported = new Set<string>();
 
-  constructor(acting: Acting, waits: Pick<Waits, 'ofPod'>, now: number, settings: OrphanSettings) {
+  constructor(acting: Acting, waits: Pick<Waits, 'ofPod'>, now: number, options: OrphanOptions) {
     this.#wheel = new TimingWheel(now);
     this.#acting = acting;
     this.#waits = waits;
-    this.#afterMs = settings.orphanAfterMs ?? 60_000;
-    this.#defaultQueue = settings.defaultQueue;
-    this.#misnamed = settings.misnamed ?? (() => undefined);
+    this.#afterMs = options.orphanAfterMs ?? 60_000;
+    this.#defaultQueue = options.defaultQueue;
+    this.#log = options.log;
+    this.#meter = options.meter;
   }
 
   /** A watch showed something. */
@@ -101,7 +105,9 @@ export class Orphans {
     const isNamed = pod.tenant !== undefined && pod.runId !== undefined;
     if (run === undefined && isNamed && !this.#reported.has(pod.uid)) {
       this.#reported.add(pod.uid);
-      this.#misnamed(pod);
+      this.#meter.count('pods_misnamed_total');
+      const { connection, namespace, name } = pod;
+      this.#log.warn({ connection, namespace, pod: name }, 'the annotations of a pod name an impossible run; ignored');
     }
     return run;
   }

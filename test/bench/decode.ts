@@ -16,6 +16,7 @@ import { TriggerState } from '../../src/trigger/trigger-state.ts';
 import { WatchedPods, watchedPods$, watchScopes } from '../../src/trigger/watched-pods.ts';
 import { NEVER, from, merge } from 'rxjs';
 import { aPut } from '../support/builders.ts';
+import { SILENT_LOG } from '../../src/airflow/defaults.ts';
 import { DEFAULTS } from '../support/defaults.ts';
 import { startScript } from '../support/processes.ts';
 import { benchFlags, reportOf } from './report.ts';
@@ -74,7 +75,7 @@ for (let round = 0; round < rounds; round += 1) {
     ownership.update(new Set(SHARDS), Infinity, 0);
     const state = new TriggerState(pods, ownership, Date.now(), DEFAULTS.triggerer);
     const { waits } = state;
-    const orphans = new Orphans(ownership, waits, Date.now(), { defaultQueue: 'default' });
+    const orphans = new Orphans(ownership, waits, Date.now(), { defaultQueue: 'default', log: SILENT_LOG, meter });
     const subscriptions$ = from(
       Array.from({ length: waiting }, (_, n) => {
         const pod = { connection: 'default', namespace: 'bench', name: `p${String(n)}`, uid: `u${String(n)}` };

@@ -64,9 +64,9 @@ interface Samples {
   readonly p99: number[];
 }
 const samples = (): Samples => ({ p50: [], p99: [] });
-const keep = (kept: Samples, values: readonly number[]): void => {
-  kept.p50.push(percentile(values, 50));
-  kept.p99.push(percentile(values, 99));
+const record = (samplesOf: Samples, values: readonly number[]): void => {
+  samplesOf.p50.push(percentile(values, 50));
+  samplesOf.p99.push(percentile(values, 99));
 };
 for (const rate of rates) {
   const [seen, seenReference, whole, wholeReference] = [samples(), samples(), samples(), samples()];
@@ -89,19 +89,19 @@ for (const rate of rates) {
       resumedAt: Date.parse(done.get(runId)?.timings['resumedAt'] ?? ''),
       consumedAt: consumedAt.get(pod) ?? Number.NaN,
     }));
-    keep(
+    record(
       seen,
       times.map((time) => Math.max(0, time.resumedAt - time.seenAt)),
     );
-    keep(
+    record(
       seenReference,
       times.map((time) => time.consumedAt - time.seenAt),
     );
-    keep(
+    record(
       whole,
       times.map((time) => time.resumedAt - time.askedAt),
     );
-    keep(
+    record(
       wholeReference,
       times.map((time) => time.consumedAt - time.askedAt),
     );

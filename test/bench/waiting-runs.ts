@@ -165,5 +165,5 @@ export async function endAll(
 
 /** The selector of the stage's pods. */
 export const selectorOf = (stage: Stage): string => installationSelector(stage.namespace);
-/** The label that tells whose a pod is. */
+/** The label with a pod's installation. */
 export const INSTALLATION_LABEL = LABELS.installation;

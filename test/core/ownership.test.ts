@@ -65,7 +65,7 @@ suite('ownership', () => {
       'b',
     ]);
     expect(liveReplicas(aView({ me: 'c', heartbeats: new Map([['c', joining]]) }), NOW)).toEqual(['c']);
-    // The ready one dies: better one that sees little than nobody.
+    // The ready one dies: better one that sees little than none.
     const after = aView({
       me: 'c',
       heartbeats: new Map(heartbeatsOf('a')).set('c', { ...joining, at: NOW + DEAD_AFTER_MS }),
@@ -84,7 +84,7 @@ suite('ownership', () => {
     expect(wantedClaims(seeing, NOW + DEAD_AFTER_MS + 1)).toHaveLength(256);
   });
 
-  test('declares nobody dead in the grace time of a connection', () => {
+  test('counts no replica as dead in the grace time of a connection', () => {
     const view = aView({ heartbeats: heartbeatsOf('a'), claims: claimed('b'), connectedAt: NOW - GRACE_MS + 1 });
     expect(liveReplicas(view, NOW)).toEqual(['a', 'b']);
     expect(liveReplicas({ ...view, connectedAt: NOW - GRACE_MS }, NOW)).toEqual(['a']);

@@ -1,4 +1,4 @@
-/** Whoever may create pods with the installation's labels writes their annotations: what these say must not become anything on the broker. */
+/** A user who may create pods with the installation's labels writes their annotations: these must not become anything on the broker. */
 import { Subject } from 'rxjs';
 import { expect, test } from 'vitest';
 import { recordIn } from '../../src/core/json.ts';
@@ -15,26 +15,26 @@ import { anInstallation, sharedNatsServer } from '../support/nats-server.ts';
 import { DEFAULTS } from '../support/defaults.ts';
 
 const server = sharedNatsServer();
-const PATIENCE = { timeout: 20_000, interval: 20 };
+const WITHIN = { timeout: 20_000, interval: 20 };
 /** Ends the protocol line that it is put into, and begins others. */
 const LINES = ' 2\r\nhi\r\nPUB evil.x 2\r\nhi\r\nPUB evil.y 2\r\nho\r\n';
 
 /** Annotations, and the run that a report may be about. */
 const PODS: readonly {
-  readonly says: { readonly tenant?: string; readonly runId?: string; readonly queue?: string };
+  readonly annotations: { readonly tenant?: string; readonly runId?: string; readonly queue?: string };
   readonly isRun: boolean;
 }[] = [
-  { says: { tenant: 'acme', runId: 'queue', queue: `default.ctl.a.b${LINES}` }, isRun: true },
-  { says: { tenant: 'acme', runId: 'wildcard', queue: '*' }, isRun: true },
-  { says: { tenant: 'acme', runId: 'levels', queue: 'default.start.acme.other' }, isRun: true },
-  { says: { tenant: 'acme', runId: 'long-queue', queue: 'q'.repeat(5_000) }, isRun: true },
+  { annotations: { tenant: 'acme', runId: 'queue', queue: `default.ctl.a.b${LINES}` }, isRun: true },
+  { annotations: { tenant: 'acme', runId: 'wildcard', queue: '*' }, isRun: true },
+  { annotations: { tenant: 'acme', runId: 'levels', queue: 'default.start.acme.other' }, isRun: true },
+  { annotations: { tenant: 'acme', runId: 'long-queue', queue: 'q'.repeat(5_000) }, isRun: true },
   // Odd, but a text like any other: it is encoded.
-  { says: { tenant: 'acme', runId: 'a\r\nb', queue: 'default' }, isRun: true },
-  { says: { tenant: `acme${LINES.repeat(3)}`, runId: 'tenant' }, isRun: false },
-  { says: { tenant: '', runId: 'no-tenant' }, isRun: false },
-  { says: { tenant: 'acme', runId: '' }, isRun: false },
-  { says: { tenant: 'acme', runId: 'x'.repeat(10_000) }, isRun: false },
-  { says: { tenant: 'acme' }, isRun: false },
+  { annotations: { tenant: 'acme', runId: 'a\r\nb', queue: 'default' }, isRun: true },
+  { annotations: { tenant: `acme${LINES.repeat(3)}`, runId: 'tenant' }, isRun: false },
+  { annotations: { tenant: '', runId: 'no-tenant' }, isRun: false },
+  { annotations: { tenant: 'acme', runId: '' }, isRun: false },
+  { annotations: { tenant: 'acme', runId: 'x'.repeat(10_000) }, isRun: false },
+  { annotations: { tenant: 'acme' }, isRun: false },
 ];
 
 test('hostile annotations of pods publish nothing, and the triggerer lives on', async () => {
@@ -76,31 +76,31 @@ test('hostile annotations of pods publish nothing, and the triggerer lives on', 
   const stop$ = new Subject<void>();
   const failures: unknown[] = [];
   const running = work$(stop$).subscribe({ error: (error: unknown) => failures.push(error) });
-  await expect.poll(() => work$.health().shards.length, PATIENCE).toBe(SHARD_COUNT);
+  await expect.poll(() => work$.health().shards.length, WITHIN).toBe(SHARD_COUNT);
 
-  const launch = async ({ tenant, runId, queue }: (typeof PODS)[number]['says']) => {
+  const launch = async ({ tenant, runId, queue }: (typeof PODS)[number]['annotations']) => {
     const pod = kubernetes.pod({ runForSeconds: 3_600, labels: { [LABELS.installation]: settings.installation } });
     const given = { [ANNOTATIONS.tenant]: tenant, [ANNOTATIONS.runId]: runId, [ANNOTATIONS.queue]: queue };
     const annotations = { ...given, [ANNOTATIONS.attempt]: '-7' };
     const metadata = { ...recordIn(pod, 'metadata'), annotations };
     await clusters.get('test').createPod(namespace, { ...pod, metadata });
   };
-  for (const { says } of PODS) await launch(says);
-  const wanted = PODS.flatMap(({ says: { tenant = '', runId = '' }, isRun }) =>
+  for (const { annotations } of PODS) await launch(annotations);
+  const wanted = PODS.flatMap(({ annotations: { tenant = '', runId = '' }, isRun }) =>
     isRun ? [subjects.step.of('default', 'ctl', { tenant, runId })] : [],
   );
-  await expect.poll(() => new Set(reports.map(({ subject }) => subject)), PATIENCE).toEqual(new Set(wanted));
+  await expect.poll(() => new Set(reports.map(({ subject }) => subject)), WITHIN).toEqual(new Set(wanted));
   // A pod made after them is reported: the triggerer is past all of them, and works.
   await launch({ tenant: 'acme', runId: 'lawful', queue: 'default' });
   const lawful = subjects.step.of('default', 'ctl', { tenant: 'acme', runId: 'lawful' });
-  await expect.poll(() => reports.some(({ subject }) => subject === lawful), PATIENCE).toBe(true);
+  await expect.poll(() => reports.some(({ subject }) => subject === lawful), WITHIN).toBe(true);
   expect(new Set(reports.map(({ subject }) => subject))).toEqual(new Set([...wanted, lawful]));
   for (const { data } of reports) expect(ctlMessageSchema.safeParse(data).success).toBe(true);
   expect(injected).toEqual([]);
-  // Each is counted and told once, however often its pod changes.
+  // Each is counted and logged once, however often its pod changes.
   // An empty text names nothing, as a missing one.
   const misnamed = PODS.filter(
-    ({ says: { tenant = '', runId = '' }, isRun }) => !isRun && tenant !== '' && runId !== '',
+    ({ annotations: { tenant = '', runId = '' }, isRun }) => !isRun && tenant !== '' && runId !== '',
   );
   expect(ignored).toHaveLength(misnamed.length);
   expect(warned.filter((fields) => 'pod' in fields)).toHaveLength(ignored.length);

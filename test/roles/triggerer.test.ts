@@ -25,7 +25,7 @@ import { type ClusterUnderTest, freshName, TARGETS } from '../support/kubernetes
 import { runReentry } from '../support/processes.ts';
 import { DEFAULTS } from '../support/defaults.ts';
 
-const heardSchema = z.object({
+const statusSchema = z.object({
   triggerers: z.array(heartbeatSchema),
   unowned: z.array(z.string()),
   contested: z.array(z.string()),
@@ -33,7 +33,7 @@ const heardSchema = z.object({
 const nothing = (): void => undefined;
 const LOG: Log = { debug: nothing, info: nothing, warn: nothing, error: nothing, child: () => LOG };
 const METER: Meter = { count: nothing, gauge: nothing, observeSeconds: nothing };
-const PATIENCE = { timeout: 20_000, interval: 20 };
+const WITHIN = { timeout: 20_000, interval: 20 };
 
 /** A triggerer of its own connection, as a process would have it. */
 interface Replica {
@@ -167,37 +167,37 @@ suite('triggerer on a real broker and a Kubernetes API', () => {
 
   test("a pod's end resumes its run once, with the final projection", async () => {
     const one = await start('t1');
-    await expect.poll(() => shardsOf(one), PATIENCE).toBe(SHARD_COUNT);
-    await expect.poll(() => one.work$.health().ready, PATIENCE).toBe(true);
+    await expect.poll(() => shardsOf(one), WITHIN).toBe(SHARD_COUNT);
+    await expect.poll(() => one.work$.health().ready, WITHIN).toBe(true);
     const pod = await launch('ends', { runForSeconds: 1, exitCode: 3 });
     await wait('ends', pod);
-    await expect.poll(() => eventsOf('ends'), PATIENCE).toEqual(['failed']);
+    await expect.poll(() => eventsOf('ends'), WITHIN).toEqual(['failed']);
     const event = resumed.find(({ runId }) => runId === 'ends')?.message.event;
     expect(event?.pod?.uid).toBe(pod.uid);
     expect(event?.pod?.containers[0]?.exitCode).toBe(3);
   });
 
-  test('a second replica takes its share, and nobody acts twice', async () => {
+  test('a second replica takes its share, and none acts twice', async () => {
     const two = await start('t2');
     const [one] = replicas;
-    await expect.poll(() => shardsOf(two), PATIENCE).toBeGreaterThan(80);
-    await expect.poll(() => shardsOf(two) + (one === undefined ? 0 : shardsOf(one)), PATIENCE).toBe(SHARD_COUNT);
+    await expect.poll(() => shardsOf(two), WITHIN).toBeGreaterThan(80);
+    await expect.poll(() => shardsOf(two) + (one === undefined ? 0 : shardsOf(one)), WITHIN).toBe(SHARD_COUNT);
     const runs = Array.from({ length: 20 }, (_, n) => `pair${n}`);
     await Promise.all(
       runs.map(async (runId) => {
         await wait(runId, await launch(runId, { runForSeconds: 1 }));
       }),
     );
-    await expect.poll(() => runs.map((runId) => eventsOf(runId)), PATIENCE).toEqual(runs.map(() => ['success']));
+    await expect.poll(() => runs.map((runId) => eventsOf(runId)), WITHIN).toEqual(runs.map(() => ['success']));
   });
 
-  test('`status --triggerers` says who owns what, and how old each watch is', async () => {
+  test('`status --triggerers` shows the owner of each shard, and how old each watch is', async () => {
     const { code, stdout } = await runReentry(['status', '--triggerers', '--json'], { REENTRY_NATS_URL: server.url });
-    const heard = heardSchema.parse(JSON.parse(stdout));
-    expect(heard.triggerers.map(({ replica }) => replica)).toEqual(['t1', 't2']);
-    expect(heard.triggerers.reduce((sum, { shards }) => sum + shards, 0)).toBe(SHARD_COUNT);
-    expect(heard).toMatchObject({ unowned: [], contested: [] });
-    for (const { watches, problems } of heard.triggerers) {
+    const status = statusSchema.parse(JSON.parse(stdout));
+    expect(status.triggerers.map(({ replica }) => replica)).toEqual(['t1', 't2']);
+    expect(status.triggerers.reduce((sum, { shards }) => sum + shards, 0)).toBe(SHARD_COUNT);
+    expect(status).toMatchObject({ unowned: [], contested: [] });
+    for (const { watches, problems } of status.triggerers) {
       expect(problems).toEqual([]);
       expect(watches).toEqual([{ connection: 'test', namespace, pods: expect.any(Number), ageMs: expect.any(Number) }]);
     }
@@ -209,13 +209,13 @@ suite('triggerer on a real broker and a Kubernetes API', () => {
   test('the logging interval comes round, once per step', async () => {
     const pod = await launch('logs', { runForSeconds: 3_600 });
     await wait('logs', pod, 1_000);
-    await expect.poll(() => eventsOf('logs'), PATIENCE).toEqual(['running']);
+    await expect.poll(() => eventsOf('logs'), WITHIN).toEqual(['running']);
     await clusters.get('test').deletePod(pod, 0);
-    await expect.poll(() => eventsOf('logs'), PATIENCE).toHaveLength(2);
+    await expect.poll(() => eventsOf('logs'), WITHIN).toHaveLength(2);
     expect(eventsOf('logs')[1]).toMatch(/^(gone|failed)$/);
   });
 
-  test('a graceful stop hands over within a second and ends; what ends meanwhile is told', async () => {
+  test('a graceful stop hands over within a second and ends; pods that end meanwhile are fired', async () => {
     const two = replicas[1]!;
     const one = replicas[0]!;
     const pods = await Promise.all(
@@ -227,15 +227,15 @@ suite('triggerer on a real broker and a Kubernetes API', () => {
     );
     two.stop$.next();
     await expect.poll(() => two.isDone, { timeout: 1_000, interval: 10 }).toBe(true);
-    await expect.poll(() => shardsOf(one), PATIENCE).toBe(SHARD_COUNT);
-    await expect.poll(() => pods.map((runId) => eventsOf(runId)), PATIENCE).toEqual(pods.map(() => ['success']));
+    await expect.poll(() => shardsOf(one), WITHIN).toBe(SHARD_COUNT);
+    await expect.poll(() => pods.map((runId) => eventsOf(runId)), WITHIN).toEqual(pods.map(() => ['success']));
     expect(two.error).toBeUndefined();
   });
 
   test('a replica that falls silent is replaced, and its runs are resumed', async () => {
     const three = await start('t3');
     const [one] = replicas;
-    await expect.poll(() => shardsOf(three), PATIENCE).toBeGreaterThan(80);
+    await expect.poll(() => shardsOf(three), WITHIN).toBeGreaterThan(80);
     const runs = await Promise.all(
       Array.from({ length: 10 }, async (_, n) => {
         const runId = `silent${n}`;
@@ -245,8 +245,8 @@ suite('triggerer on a real broker and a Kubernetes API', () => {
     );
     // As kill -9 does it: no goodbye.
     three.running.unsubscribe();
-    await expect.poll(() => (one === undefined ? 0 : shardsOf(one)), PATIENCE).toBe(SHARD_COUNT);
-    await expect.poll(() => runs.map((runId) => eventsOf(runId)), PATIENCE).toEqual(runs.map(() => ['success']));
+    await expect.poll(() => (one === undefined ? 0 : shardsOf(one)), WITHIN).toBe(SHARD_COUNT);
+    await expect.poll(() => runs.map((runId) => eventsOf(runId)), WITHIN).toEqual(runs.map(() => ['success']));
   });
 
   test('goes on after the broker was killed and came back', async () => {
@@ -260,21 +260,21 @@ suite('triggerer on a real broker and a Kubernetes API', () => {
     const pod = await launch('broker', { runForSeconds: 3 });
     await wait('broker', pod);
     await server.kill();
-    await expect.poll(() => one?.work$.health().ready, PATIENCE).toBe(false);
+    await expect.poll(() => one?.work$.health().ready, WITHIN).toBe(false);
     server = await startNatsServer({ program, directory, port });
-    await expect.poll(() => one?.work$.health().ready, PATIENCE).toBe(true);
-    await expect.poll(() => eventsOf('broker'), PATIENCE).toEqual(['success']);
+    await expect.poll(() => one?.work$.health().ready, WITHIN).toBe(true);
+    await expect.poll(() => eventsOf('broker'), WITHIN).toEqual(['success']);
     expect(one?.error).toBeUndefined();
   });
 
-  test('says that it does not work where the subscriptions cannot be watched, though all else answers', async () => {
+  test('is not ready where the subscriptions cannot be watched, although all else answers', async () => {
     const [one] = replicas;
     if (one === undefined) throw new Error('no replica runs');
-    await expect.poll(() => one.work$.health().ready, PATIENCE).toBe(true);
+    await expect.poll(() => one.work$.health().ready, WITHIN).toBe(true);
     await using admin = await connectNats({ servers: server.url, name: 'vandal', role: 'setup' });
     await (await admin.nc.jetstreamManager()).streams.delete(layoutFrom({}).assets.subscriptionBucket.stream);
     await expect
-      .poll(() => one.work$.health().problems.join(), PATIENCE)
+      .poll(() => one.work$.health().problems.join(), WITHIN)
       .toContain('has received nothing about subscriptions');
     expect(one.work$.health()).toMatchObject({ alive: true, ready: false, sees: false });
   });

@@ -5,7 +5,7 @@ import { keys, type RunKey } from '../../src/wire/subjects.ts';
 import { Queues } from '../../src/queue/queues.ts';
 import type { PodWorld } from './pod-world.ts';
 
-/** Fires what is true of the world of pods, again and again: a triggerer without watch, ownership or back-off. */
+/** Fires what is true of the simulated pods, again and again: a triggerer without watch, ownership or back-off. */
 export function levelTriggers(
   broker: Broker,
   world: PodWorld,

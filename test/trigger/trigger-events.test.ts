@@ -2,6 +2,7 @@ import { delay, map, merge, type Observable, type ObservableInput, of, share, ta
 import { expect, suite, test } from 'vitest';
 import type { PodProjection } from '../../src/core/pod/projection.ts';
 import { SHARDS } from '../../src/core/shard.ts';
+import type { Log, Meter } from '../../src/ports/ambient.ts';
 import type { PodSignal } from '../../src/ports/cluster.ts';
 import type { SubscriptionChange } from '../../src/ports/stores.ts';
 import type { Check, CheckAnswer } from '../../src/trigger/absence-checks.ts';
@@ -16,6 +17,9 @@ import { aContainer, aPod, anEndedPod, aPut } from '../support/builders.ts';
 import { DEFAULTS } from '../support/defaults.ts';
 import { marbles } from '../support/marbles.ts';
 
+const nothing = (): void => undefined;
+const log: Log = { debug: nothing, info: nothing, warn: nothing, error: nothing, child: () => log };
+const meter: Meter = { count: nothing, gauge: nothing, observeSeconds: nothing };
 const ALL = new Set(SHARDS);
 const SCOPE = { connection: 'default', namespace: 'jobs' };
 
@@ -48,7 +52,7 @@ function drawn$(
   if (inputs.shardsTakenOver$ === undefined) ownership.update(ALL, Infinity, now());
   const state = new TriggerState(pods, ownership, now(), { ...DEFAULTS.triggerer, ...settings });
   const { waits } = state;
-  const orphans = new Orphans(ownership, waits, now(), { defaultQueue: 'default' });
+  const orphans = new Orphans(ownership, waits, now(), { defaultQueue: 'default', log, meter });
   const pods$ = inputs.pods$.pipe(
     map((signal) => ({ scope: SCOPE, signal })),
     tap((signal) => {
@@ -148,7 +152,7 @@ suite('triggerEvents$', () => {
     });
   });
 
-  test('fires a deadline at its instant, with no event to say so, once a GET has shown that the pod still runs', () => {
+  test('fires a deadline at its instant, without an event of the pod, once a GET has shown that the pod still runs', () => {
     marbles(({ hot$, cold$, expectObservable, now }) => {
       const subscriptions$ = hot$('p', { p: aPut({ await: { terminal: true, timeoutAt: 5_000 } }) });
       const pods$ = hot$('         (rs)', signals);
@@ -368,9 +372,9 @@ suite('triggerEvents$', () => {
   test('a pod that no run waits for is reported after 60 s, and with growing pauses; a waited-for one never', () => {
     marbles(({ hot$, cold$, expectObservable, now }) => {
       const other = pod(aPod({ uid: 'u2', name: 'lost', runId: 'r2', queue: 'big' }));
-      const kept = pod(aPod({ uid: 'u3', runId: 'r3', alreadyChecked: true }));
+      const retained = pod(aPod({ uid: 'u3', runId: 'r3', alreadyChecked: true }));
       const subscriptions$ = hot$<SubscriptionChange>('(ps)', { p: aPut(), s: { kind: 'synced' } });
-      const pods$ = hot$('         (rok)', { ...signals, o: other, k: kept });
+      const pods$ = hot$('         (rok)', { ...signals, o: other, k: retained });
       const expected = '          60000ms o 119999ms o';
       const out$ = drawn$(now, { subscriptions$, pods$, never$: cold$('-') }).pipe(map(short));
       expectObservable(out$, '200s !').toBe(expected, { o: 'orphan lost to big' });

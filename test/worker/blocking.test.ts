@@ -47,16 +47,16 @@ test('a deadline counts only for a pod that was seen after it: a watch that is b
   const context = aContext({}, {}, { cluster: () => watched });
   const now = context.now();
   const deadlines = { from: now, scheduleBy: now + 1_000, startBy: now + 1_000 };
-  const heard: BlockingEvent[] = [];
-  const hearing = new BlockingRuns('test', NEVER, NEVER).next(context, ref, { terminal: true, ...deadlines });
-  void hearing.then((one) => heard.push(one));
+  const events: BlockingEvent[] = [];
+  const next = new BlockingRuns('test', NEVER, NEVER).next(context, ref, { terminal: true, ...deadlines });
+  void next.then((one) => events.push(one));
 
   await expect.poll(() => looks).toEqual(['Pending']);
   await status('Running', { running: { startedAt: new Date().toISOString() } });
   await expect.poll(() => looks, { timeout: 10_000 }).toEqual(['Pending', 'Running']);
-  expect(heard).toEqual([]);
+  expect(events).toEqual([]);
   await status('Succeeded', { terminated: { exitCode: 0, finishedAt: new Date().toISOString() } });
   kube().faults?.order({ fault: 'clear' });
-  expect(await hearing).toMatchObject({ kind: 'event', event: { kind: 'success' } });
+  expect(await next).toMatchObject({ kind: 'event', event: { kind: 'success' } });
   await cluster.deletePod(ref, 0);
 });

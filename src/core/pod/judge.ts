@@ -1,4 +1,7 @@
-/** What the world's state means for a waiting run: the one pure function behind triggers and kept slots. @see spec protocol §7, kubernetes-notes §6 */
+/**
+ * What a pod's state means for a waiting run: the one pure decision behind triggerers and blocking runs.
+ * @see https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/
+ */
 import type { Await, Subscription, TriggerEvent } from '../../wire/triggers.ts';
 import type { DiagnosisCode } from '../run/diagnosis.ts';
 import type { ContainerProjection, PodProjection } from './projection.ts';
@@ -34,7 +37,10 @@ const POD_REASONS: Readonly<Record<string, DiagnosisCode>> = {
   SysctlForbidden: 'POD_REJECTED',
 };
 
-/** Reason of condition `DisruptionTarget`. `TerminationByKubelet` says no more than `status.reason`, which is asked first. */
+/**
+ * Reason of condition `DisruptionTarget`. `TerminationByKubelet` adds nothing to `status.reason`, which is read first.
+ * @see https://kubernetes.io/docs/concepts/workloads/pods/disruptions/#pod-disruption-conditions
+ */
 const DISRUPTIONS: Readonly<Record<string, DiagnosisCode>> = {
   PreemptionByScheduler: 'PREEMPTED',
   DeletionByTaintManager: 'NODE_LOST',
@@ -43,7 +49,7 @@ const DISRUPTIONS: Readonly<Record<string, DiagnosisCode>> = {
   TerminationByKubelet: 'NODE_SHUTDOWN',
 };
 
-/** Parts of a waiting message, in lower case, that a later try can cure. @see spec errata, pod-operator 13 */
+/** Parts of a waiting container's message, in lower case, that name a transient cause: the kubelet's next try may succeed. */
 const TRANSIENT = [
   'pull qps exceeded',
   'rate limit',
@@ -60,7 +66,7 @@ const TRANSIENT = [
   'context deadline exceeded',
   'no such host',
   'failed to sync',
-  // A registry that restarts or a network that flaps: waited for until the start's deadline. @see lessons D2
+  // A registry that restarts or an unstable network: waited for until the start's deadline.
   'connection refused',
   'connection reset',
   'broken pipe',
@@ -72,12 +78,12 @@ const TRANSIENT = [
   'temporary failure',
 ];
 
-/** Waiting reasons that no waiting cures. */
+/** Waiting reasons that do not pass. */
 const HOPELESS: Readonly<Record<string, DiagnosisCode>> = {
   InvalidImageName: 'INVALID_IMAGE_NAME',
   ErrImageNeverPull: 'IMAGE_PULL_FAILED',
 };
-/** The same, unless the message speaks of something that passes. */
+/** The same, unless the message names a transient cause. */
 const HOPELESS_UNLESS_TRANSIENT: Readonly<Record<string, DiagnosisCode>> = {
   ErrImagePull: 'IMAGE_PULL_FAILED',
   ImagePullBackOff: 'IMAGE_PULL_FAILED',
@@ -92,7 +98,7 @@ function isTransient(message: string | undefined): boolean {
   return TRANSIENT.some((part) => text.includes(part));
 }
 
-/** What the pod itself says ended it: `status.reason`, then the disruption condition. */
+/** The cause that the pod itself names: `status.reason`, then the disruption condition. */
 function podCause(pod: PodProjection): DiagnosisCode | undefined {
   const { reason, disruption } = pod;
   const known =
@@ -106,30 +112,30 @@ function endCode(pod: PodProjection, container: ContainerProjection): DiagnosisC
   if (cause !== undefined) return cause;
   const exitCode = container.exitCode ?? -1;
   if (container.reason === 'OOMKilled') return 'OOM_KILLED';
-  // A killed container of a pod under deletion: the kubelet may also write 137 `ContainerStatusUnknown` over what it was.
+  // A killed container of a pod under deletion: the kubelet may also overwrite its state with 137 `ContainerStatusUnknown`.
   if (pod.deletedAt !== undefined && KILLED.includes(exitCode)) return 'POD_DELETED';
   if (container.reason === 'ContainerStatusUnknown') return 'TERMINATED_UNKNOWN';
   if (container.reason === 'StartError' || container.reason === 'ContainerCannotRun') return 'CONTAINER_CANNOT_RUN';
   return container.kind === 'init' ? 'INIT_CONTAINER_FAILED' : 'CONTAINER_FAILED';
 }
 
-/** A container that waits for what will never come. */
+/** Why a waiting container will never start; `undefined`: it may. */
 function hopelessCode({ state, reason, message }: ContainerProjection): DiagnosisCode | undefined {
   return state !== 'waiting' || reason === undefined ? undefined : hopelessReason(reason, message);
 }
 
-/** Why no waiting cures this reason of a waiting container; `undefined`: it may pass. */
+/** The diagnosis of a waiting container whose reason does not pass; `undefined`: it may pass. */
 export function hopelessReason(reason: string, message: string | undefined): DiagnosisCode | undefined {
   const always = HOPELESS[reason];
   if (always !== undefined) return always;
-  // The kubelet says the same reason for a name conflict that passes; only this one is the image's own.
+  // The kubelet uses the same reason for a name conflict, which passes; only this message is about the image.
   if (reason === 'CreateContainerError')
     return /no command specified/i.test(message ?? '') ? 'CONTAINER_CANNOT_RUN' : undefined;
   if (reason === 'ImagePullBackOff' && BARE_BACK_OFF.test(message ?? '')) return undefined;
   return isTransient(message) ? undefined : HOPELESS_UNLESS_TRANSIENT[reason];
 }
 
-/** A back-off that does not say why (kubelets before 1.32): the reason was told, and judged, with the error before it. */
+/** A back-off without its cause (kubelets before 1.32): the error before it named the cause, and was judged. */
 const BARE_BACK_OFF = /^back-off pulling image "[^"]*"$/i;
 
 /** Whether an image pull is held up by something that passes. */
@@ -142,7 +148,7 @@ export function pullThrottled({ containers }: PodProjection): boolean {
 
 /**
  * What a pod's state means for its run: the base container's end decides, whatever sidecars do; then the pod's phase; then
- * what can never start. Success only where an exit code 0 or phase Succeeded was seen. @see spec kubernetes-notes §6 "Outcome rule"
+ * containers that can never start. Success only where exit code 0 or phase Succeeded was seen.
  */
 export function podVerdict(pod: PodProjection): Verdict {
   const base = pod.containers.find(({ name, kind }) => kind === 'main' && name === pod.baseContainer);
@@ -156,11 +162,11 @@ export function podVerdict(pod: PodProjection): Verdict {
     case 'Pending':
     case 'Running':
     case 'Unknown': {
-      // Our pods never restart a container, so a failed init container is the end already.
+      // These pods never restart a container, so a failed init container is the end already.
       if (badInit !== undefined) return failed(endCode(pod, badInit));
-      // A pod under deletion is no longer going to start or not: its removal will say how it ended.
+      // A pod under deletion will not start any more; its removal shows how it ended.
       if (pod.deletedAt !== undefined) return OPEN;
-      // While the base container works, what is beside it is no reason to end the run: its own end will say.
+      // While the base container runs, a container beside it is no reason to end the run.
       if (base?.state === 'running') return OPEN;
       for (const container of pod.containers) {
         const code = hopelessCode(container);
@@ -171,7 +177,7 @@ export function podVerdict(pod: PodProjection): Verdict {
   }
 }
 
-/** Whether the pod has begun: it left Pending. Phase Unknown says nothing. */
+/** Whether the pod has started: it left Pending. Phase Unknown proves nothing. */
 export function hasStarted({ phase }: PodProjection): boolean {
   return phase === 'Running' || phase === 'Succeeded' || phase === 'Failed';
 }
@@ -196,17 +202,17 @@ function wait(first: number | undefined, second?: number, third?: number): Judge
 
 const isOver = (instant: number | undefined, now: number): boolean => instant !== undefined && instant <= now;
 
-/** A wait for a time, a retry, a quota: no pod's state matters any more. */
+/** A wait for a time, a retry or a quota: no pod's state matters. */
 function judgeTimer(
   { notBefore, expireAt, timeoutAt }: Await,
   now: number,
   kind: 'timer' | 'gone',
   last?: PodProjection,
-  admitted = true,
+  isAdmitted = true,
 ): Judgement {
   if (isOver(expireAt, now)) return timeout('EXPIRED', now, last);
   if (isOver(timeoutAt, now)) return timeout('EXECUTION_TIMEOUT', now, last);
-  if (!admitted) return wait(expireAt, timeoutAt);
+  if (!isAdmitted) return wait(expireAt, timeoutAt);
   if (notBefore !== undefined && notBefore > now) return wait(notBefore, expireAt, timeoutAt);
   return fire({ kind, at: now, ...(last === undefined ? {} : { pod: podInMessage(last) }) });
 }
@@ -227,8 +233,8 @@ function verdictEvent(pod: PodProjection, now: number): TriggerEvent | undefined
 const CLUSTER_TIME_STEP_MS = 1_000;
 
 /**
- * When the pod must have started: the start's own time from its scheduling, which may come sooner than `startBy`. The cluster's clock
- * is compared with itself only. @see spec pod-operator §6.3 "clock restarts"
+ * When the pod must have started: the time for starting counts from its scheduling, so this may be before `startBy`. Two times of the
+ * cluster's clock are compared with each other only, never with this process's clock.
  */
 function startLimit({ from, scheduleBy, startBy }: Await, pod: PodProjection): number | undefined {
   if (from === undefined || scheduleBy === undefined || startBy === undefined || pod.scheduledAt === undefined)
@@ -238,34 +244,35 @@ function startLimit({ from, scheduleBy, startBy }: Await, pod: PodProjection): n
 }
 
 /**
- * The deadlines, put off by the time that gates kept the pod from the scheduler. That is known from who saw the last gate go; else from
- * a scheduling that came after its deadline, which only a gate can have let happen.
+ * The deadlines, put off by the time that scheduling gates held the pod back. A watch saw the last gate being removed; else it shows in a
+ * scheduling after its deadline, which only a gate can have allowed.
+ * @see https://kubernetes.io/docs/concepts/scheduling-eviction/pod-scheduling-readiness/
  */
 function withoutGateTime(wanted: Await, pod: PodProjection): Await {
   const { scheduleBy, startBy } = wanted;
   const late = pod.scheduledAt !== undefined && scheduleBy !== undefined && pod.scheduledAt > scheduleBy;
   const until = pod.ungatedAt ?? (late ? pod.scheduledAt : undefined);
   if (until === undefined) return wanted;
-  const keptMs = Math.max(0, until - pod.createdAt);
+  const gatedMs = Math.max(0, until - pod.createdAt);
   return {
     ...wanted,
-    ...(scheduleBy === undefined ? {} : { scheduleBy: scheduleBy + keptMs }),
-    ...(startBy === undefined ? {} : { startBy: startBy + keptMs }),
+    ...(scheduleBy === undefined ? {} : { scheduleBy: scheduleBy + gatedMs }),
+    ...(startBy === undefined ? {} : { startBy: startBy + gatedMs }),
   };
 }
 
-/** By when this pod must have been scheduled and started, all told. */
+/** By when this pod must have been scheduled and started, gates and scheduling considered. */
 export function startDeadlines(wanted: Await, pod: PodProjection): Pick<Await, 'scheduleBy' | 'startBy'> {
   const ungated = withoutGateTime(wanted, pod);
   return { scheduleBy: ungated.scheduleBy, startBy: startLimit(ungated, pod) };
 }
 
-/** How long the word of who killed a container may come after its exit code, in milliseconds. */
+/** Grace for Kubernetes to report why a container was killed after its exit code appears, in milliseconds. */
 const SETTLE_MS = 10_000;
 
 /**
  * Until when a killed container's verdict waits for the pod's own: a kubelet that ends a pod (deadline, eviction, shutdown) writes the
- * exit code first, and phase and reason when all containers are down. A sidecar may keep the phase from turning, hence the limit.
+ * exit code first, and phase and reason when all containers have ended. A sidecar may delay the phase, hence the limit.
  */
 function settlesAt(pod: PodProjection): number | undefined {
   const base = pod.containers.find(({ name, kind }) => kind === 'main' && name === pod.baseContainer);
@@ -279,9 +286,9 @@ function settlesAt(pod: PodProjection): number | undefined {
 export const SIDECAR_START_MS = 60_000;
 
 /**
- * Until when an ended base container waits for a result sidecar that has yet to start: the result is behind it (a failed run may have left one,
- * too), and a pod that is kept goes on for ever where nobody was there to be told to end. A container may be quicker than the sidecar's image.
- * Undefined: nothing to wait for, be it there, over, or without hope.
+ * Until when the end of the base container waits for a result sidecar that has not started: a base container may end before the sidecar's image
+ * is pulled. The result is read through the sidecar (a failed run may have left one, too), and a retained pod would run for ever with a sidecar
+ * that was never asked to end. Undefined: it has started or ended, or never will.
  */
 function sidecarStartsBy(pod: PodProjection, now: number): number | undefined {
   if (pod.phase !== 'Running' && pod.phase !== 'Pending') return undefined;
@@ -293,7 +300,7 @@ function sidecarStartsBy(pod: PodProjection, now: number): number | undefined {
   return until > now ? until : undefined;
 }
 
-/** What a pod that was just looked at means for a wait. */
+/** What the state of a pod means for a wait, deadlines included. */
 export function judgePod(wanted: Await, pod: PodProjection, now: number): Judgement {
   const ended = verdictEvent(pod, now);
   const settled = ended === undefined ? undefined : settlesAt(pod);
@@ -305,7 +312,7 @@ export function judgePod(wanted: Await, pod: PodProjection, now: number): Judgem
   }
   if (isOver(wanted.timeoutAt, now)) return timeout('EXECUTION_TIMEOUT', now, pod);
   if (hasStarted(pod)) return wait(wanted.timeoutAt);
-  // Not looked at by the scheduler yet: neither deadline is about that.
+  // Scheduling gates hold it back: neither deadline is about that.
   if (pod.gates !== undefined) return wait(wanted.timeoutAt);
   const unscheduled = pod.scheduledAt === undefined && pod.node === undefined;
   const { scheduleBy, startBy } = startDeadlines(wanted, pod);
@@ -318,17 +325,17 @@ export function judgePod(wanted: Await, pod: PodProjection, now: number): Judgem
 }
 
 /**
- * Compares what a subscription waits for with the world as it is. Pure, and a level: asked again it answers the same.
- * `pod` undefined, or one of another uid: no pod of the subscription's uid is known, which is not yet absence; whoever has
- * confirmed that asks `judgeAbsence`. `running` events (logging interval) are the triggerer's own timer.
+ * Compares what a subscription waits for with what is known of its pod. Pure, and a level: called again it gives the same.
+ * `pod` undefined, or one of another uid: no pod of the subscription's uid is known, which is not yet absence; once that is
+ * confirmed, call `judgeAbsence`. `running` events (logging interval) come from the pipeline's second clock.
  * Deadlines that need the pod's state (`scheduleBy`, `startBy`) do not fire while it is unknown.
- * `admitted`: whether the gate of a run that waits for its turn is open, as `core/admission-order.ts` has it; the worker looks again.
+ * `isAdmitted`: whether the gate of a run that waits for its turn is open (`queue/order.ts`); the worker checks it again.
  */
 export function judge(
   subscription: Subscription,
   pod: PodProjection | undefined,
   now: number,
-  admitted = true,
+  isAdmitted = true,
 ): Judgement {
   const wanted = subscription.await;
   const known = pod !== undefined && pod.uid === subscription.pod?.uid ? pod : undefined;
@@ -344,13 +351,13 @@ export function judge(
     now,
     wanted.gone === true ? 'gone' : 'timer',
     undefined,
-    admitted || wanted.gate === undefined,
+    isAdmitted || wanted.gate === undefined,
   );
 }
 
 /**
  * The same when the subscription's pod is confirmed to be gone (404, another uid, DELETED seen). A pod that had ended keeps
- * its verdict; any other was taken away by somebody else.
+ * its verdict; any other was deleted by someone else.
  */
 export function judgeAbsence(subscription: Subscription, last: PodProjection | undefined, now: number): Judgement {
   const wanted = subscription.await;
@@ -358,7 +365,7 @@ export function judgeAbsence(subscription: Subscription, last: PodProjection | u
   if (wanted.terminal !== true) return judgeTimer(wanted, now, 'timer', last);
   if (last === undefined) return fire({ kind: 'gone', reason: 'POD_DELETED', at: now });
   const verdict = podVerdict(last);
-  // What could not start when it was last seen has not ended: its removal is what happened to it.
+  // A pod that had not started when it was last seen has not failed: its removal is what happened to it.
   const ended = verdict.kind === 'success' || hasStarted(last) ? verdictEvent(last, now) : undefined;
   return fire(ended ?? { kind: 'gone', reason: podCause(last) ?? 'POD_DELETED', at: now, pod: podInMessage(last) });
 }
