@@ -1,5 +1,5 @@
 /** Merges stored and live text of a run into one log: each line once, in order per container. */
-import { isBehind, type LogCursor, type PlacedLine, LogPlaces, placedLines } from '../core/log/cursor.ts';
+import { isBehind, type LogCursor, type ChunkLine, LogCursors, chunkLines } from '../core/log/cursor.ts';
 import type { LiveChunk } from '../ports/broker.ts';
 import { prefixOf } from '../core/log/records.ts';
 import { isNote, type LogText, type StoredText } from './log-lines.ts';
@@ -10,7 +10,7 @@ const MAX_WAITING = 1_000;
 /** How far one container's log has been given. */
 interface Progress {
   /** Places of the stored lines, counted from the first. */
-  readonly stored: LogPlaces;
+  readonly stored: LogCursors;
   /** The last line given, stored or live. */
   given: LogCursor | undefined;
 }
@@ -68,7 +68,7 @@ export class LogMerge {
     const { attempt, container, text } = chunk;
     if (this.#which.container === undefined && isNote(container)) return;
     const progress = this.#of(attempt, container);
-    yield* this.#given(progress, attempt, container, placedLines(text, progress.stored));
+    yield* this.#given(progress, attempt, container, chunkLines(text, progress.stored));
   }
 
   /** The buffered live lines that continue what was given. The others are missed: they come with the history, or when the follow begins again. */
@@ -81,7 +81,7 @@ export class LogMerge {
         this.#lost = true;
         continue;
       }
-      yield* this.#given(progress, attempt, container, placedLines(text, new LogPlaces(after)));
+      yield* this.#given(progress, attempt, container, chunkLines(text, new LogCursors(after)));
     }
   }
 
@@ -96,7 +96,7 @@ export class LogMerge {
     const key = `${String(attempt)}/${container}`;
     const known = this.#progress.get(key);
     if (known !== undefined) return known;
-    const fresh: Progress = { stored: new LogPlaces(), given: undefined };
+    const fresh: Progress = { stored: new LogCursors(), given: undefined };
     this.#progress.set(key, fresh);
     return fresh;
   }
@@ -107,7 +107,7 @@ function* given(
   progress: Progress,
   attempt: number,
   container: string,
-  lines: Iterable<PlacedLine>,
+  lines: Iterable<ChunkLine>,
 ): Generator<LogText> {
   let mark: LogText | undefined;
   let gave = false;

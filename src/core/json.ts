@@ -1,4 +1,4 @@
-/** Reading JSON of unknown shape (API objects, users' manifests) without trusting it: what is not as expected reads as absent. */
+/** Reads JSON of unknown shape (API objects, users' manifests): a field of an unexpected type reads as absent. */
 
 /** A JSON object. */
 export type JsonRecord = Readonly<Record<string, unknown>>;
@@ -10,13 +10,13 @@ export function isRecord(value: unknown): value is JsonRecord {
 
 const EMPTY: JsonRecord = Object.freeze({});
 
-/** The object in field `key`; an empty one where there is none. */
+/** The object in field `key`; an empty one when there is none. */
 export function recordIn(value: unknown, key: string): JsonRecord {
   const field = isRecord(value) ? value[key] : undefined;
   return isRecord(field) ? field : EMPTY;
 }
 
-/** The objects in list `key`; entries that are not objects are left out. */
+/** The objects in list `key`; entries of other types are omitted. */
 export function recordsIn(value: unknown, key: string): readonly JsonRecord[] {
   const field: unknown = isRecord(value) ? value[key] : undefined;
   return Array.isArray(field) ? field.filter(isRecord) : [];

@@ -1,16 +1,16 @@
 /**
- * What each role must be allowed to do in Kubernetes, once: the roles ask the API server for it when they start, `doctor` names what is missing,
- * and the chart's Roles are generated from it. @see spec kubernetes-notes §10
+ * The Kubernetes permissions of each role. Roles check theirs at start, `doctor` names missing ones, and the chart's Roles are generated
+ * from this table.
  */
 
-/** One permission in the words of RBAC, of the core API group. */
+/** One RBAC permission in the core API group. */
 export interface ClusterAccess {
   readonly verb: string;
   readonly resource: string;
   readonly subresource?: string;
   /** What does not work without it. */
   readonly why: string;
-  /** Needed only where results are read out of running pods; a role starts without it and says so. */
+  /** Needed only to read results out of running pods. A role starts without it and logs that it is missing. */
   readonly onlyFor?: 'results';
 }
 
@@ -28,7 +28,7 @@ const POD_WRITES: readonly ClusterAccess[] = [
   { verb: 'list', resource: 'events', why: 'a failure is explained by the pod’s events' },
 ];
 
-// A websocket begins with GET; from 1.35 the API server asks for create as well.
+// A WebSocket request is a GET; from Kubernetes 1.35 the API server also requires `create`.
 const RESULT_READS = [
   { verb: 'get', resource: 'pods', subresource: 'exec', why: 'results are read from the sidecar', onlyFor: 'results' },
   {
@@ -40,20 +40,20 @@ const RESULT_READS = [
   },
 ] as const satisfies readonly ClusterAccess[];
 
-/** The table. A triggerer only watches: it never creates, changes or deletes a pod. */
+/** The table. A triggerer only watches: it never creates, changes or deletes pods. */
 export const CLUSTER_ACCESS = {
   worker: [...POD_READS, ...POD_WRITES, ...RESULT_READS],
   executor: [...POD_READS, ...POD_WRITES, ...RESULT_READS],
   triggerer: POD_READS,
 } as const satisfies Readonly<Record<string, readonly ClusterAccess[]>>;
 
-/** What a process with these roles must be allowed to do: the union of their rows, each once, in the table's order. */
+/** The permissions of a process with these roles: the union of their rows, in the table's order. */
 export function accessOf(roles: readonly (keyof typeof CLUSTER_ACCESS)[]): readonly ClusterAccess[] {
   const all = roles.flatMap((role): readonly ClusterAccess[] => CLUSTER_ACCESS[role]);
   return [...new Map(all.map((access) => [accessText(access), access])).values()];
 }
 
-/** A permission as people write it: `create pods/exec`. */
+/** A permission in its usual notation: `create pods/exec`. */
 export function accessText({
   verb,
   resource,

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { RunKey } from '../wire/subjects.ts';
 
-/** Number of shares the runs are divided into. */
+/** Number of shards that runs are divided into. */
 export const SHARD_COUNT = 256;
 
 /** SHA-256 of `tenant/runId`, of which shard, run label and pod name are made. `src/wire/README.md`, "Identity". */
@@ -9,7 +9,7 @@ export function runDigest({ tenant, runId }: RunKey): Buffer {
   return createHash('sha256').update(`${tenant}/${runId}`).digest();
 }
 
-/** The run's shard, two lower-case hex digits. */
+/** The run's shard: two lower-case hex digits. */
 export function shardOf(run: RunKey): string {
   return runDigest(run).subarray(0, 1).toString('hex');
 }
@@ -17,7 +17,7 @@ export function shardOf(run: RunKey): string {
 /** All shards, `00` to `ff`. */
 export const SHARDS: readonly string[] = Array.from({ length: SHARD_COUNT }, (_, n) => n.toString(16).padStart(2, '0'));
 
-/** Shards as the bits of 64 hex digits, shard `00` first. */
+/** A set of shards as a bitmap of 64 hex digits, shard `00` first. */
 export function shardBits(shards: ReadonlySet<string>): string {
   let bits = '';
   for (let n = 0; n < SHARDS.length; n += 4) {

@@ -1,14 +1,14 @@
-/** Longest path that is told of what is wrong with a request, in characters. */
+/** Longest path in a message, in characters. */
 const MAX_PATH = 200;
-/** Longest sentence about it: longer than any of ours, shorter than what a request can have in it. */
+/** Longest message, in characters: longer than any of reentry's own, shorter than what a request may contain. */
 const MAX_SENTENCE = 2_000;
 
-/** A text of somebody else's, short enough to be told, stored and logged. Pure. */
+/** A text from outside, cut to `most` characters so that it can be reported, stored and logged. Pure. */
 export function shortText(text: string, most = MAX_PATH): string {
   return text.length <= most ? text : `${text.slice(0, most - 1).replace(/[\uD800-\uDBFF]$/, '')}…`;
 }
 
-/** A problem that does not give a hostile request back: keys of maps are part of paths, and as long as their writer likes. Pure. */
+/** A problem with path and message cut: keys of maps are part of paths and can be as long as a hostile request likes. Pure. */
 export function shortProblem({ path, message }: { readonly path: string; readonly message: string }) {
   return { path: shortText(path), message: shortText(message, MAX_SENTENCE) };
 }

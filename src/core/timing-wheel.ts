@@ -1,13 +1,12 @@
 /**
- * Many deadlines, few slots: a timing wheel of two levels. Fine slots cover about a minute; what is due later waits in
- * coarse slots and moves to the fine ones when its time comes near, so that a wait of days costs one more move and no timer.
- * No clock of its own: the caller passes the time. Nothing comes out early; late is at most one slot and the
- * time between two turns. An entry costs tens of bytes, where a timer of its own takes about 900.
+ * A timing wheel of two levels. Fine slots cover about a minute; later deadlines wait in coarse slots and move to the fine ones when their
+ * time comes near, so a wait of days costs one more move and no timer. It has no clock: `turn` takes the time. Nothing is returned early;
+ * late is at most one slot plus the time between two turns. An entry takes tens of bytes, where a timer takes about 900.
  */
 
 /** Width of a fine slot. */
 export const SLOT_MS = 100;
-/** Fine slots; a coarse slot is exactly as wide as all of them (51.2 s), so it empties into them without a rest. */
+/** Number of fine slots. A coarse slot is exactly as wide as all of them (51.2 s), so it empties into them completely. */
 const FINE_SLOTS = 512;
 /** A clock that goes back by more than this was set back: everything is scheduled anew. */
 const SET_BACK_MS = 1_000;
@@ -18,20 +17,20 @@ export class TimingWheel<K> {
   readonly #fine = new Map<number, Set<K>>();
   readonly #coarse = new Map<number, Set<K>>();
   readonly #dueAt = new Map<K, number>();
-  /** Number of the first fine slot that has not been emptied. */
+  /** Number of the first fine slot that was not emptied yet. */
   #next: number;
 
-  /** `now`: epoch milliseconds, as for all else here. */
+  /** `now`: epoch milliseconds, as everywhere in this class. */
   constructor(now: number) {
     this.#next = Math.floor(now / SLOT_MS);
   }
 
-  /** How many keys wait. */
+  /** Number of entries. */
   get size(): number {
     return this.#dueAt.size;
   }
 
-  /** When `key` is due, if it waits. */
+  /** When `key` is due; `undefined` when it has no entry. */
   dueAt(key: K): number | undefined {
     return this.#dueAt.get(key);
   }
@@ -49,16 +48,16 @@ export class TimingWheel<K> {
     if (at === undefined) return;
     this.#dueAt.delete(key);
     const slot = Math.max(this.#slotOf(at), this.#next);
-    // It is in one of both levels; which one depends on when it was placed.
+    // It is in one of the two levels, depending on when it was placed.
     if (!remove(this.#fine, slot, key)) remove(this.#coarse, Math.floor(slot / FINE_SLOTS), key);
   }
 
-  /** Takes out all that is due at `now`. */
+  /** Removes and returns all keys that are due at `now`. */
   turn(now: number): readonly K[] {
     const current = Math.floor(now / SLOT_MS);
     if (now < this.#next * SLOT_MS - SET_BACK_MS) this.#restart(current);
     const due: K[] = [];
-    // After a leap (suspended machine, clock set) it is cheaper to look at each key than at each slot in between.
+    // After a jump (suspended machine, clock set), visiting each key is cheaper than visiting each slot in between.
     if (current - this.#next > 2 * FINE_SLOTS) {
       for (const [key, at] of this.#dueAt) if (at <= now) due.push(key);
       for (const key of due) this.#dueAt.delete(key);
@@ -78,19 +77,19 @@ export class TimingWheel<K> {
     return due;
   }
 
-  /** First slot whose beginning is not before `at`: emptied then, nothing in it is early. */
+  /** First slot that begins at or after `at`: when it is emptied, nothing in it is early. */
   #slotOf(at: number): number {
     return Math.ceil(at / SLOT_MS);
   }
 
   #insert(key: K, at: number): void {
     const slot = Math.max(this.#slotOf(at), this.#next);
-    // Fine as far as the present coarse slot reaches, and the one after it once that has been emptied.
+    // Fine up to the end of the current coarse slot, or of the next one once that has been emptied.
     if (slot < this.#horizon()) add(this.#fine, slot, key);
     else add(this.#coarse, Math.floor(slot / FINE_SLOTS), key);
   }
 
-  /** Fine slots end here: at the next coarse slot that has not been emptied. */
+  /** End of the fine slots: the next coarse slot that was not emptied. */
   #horizon(): number {
     return Math.ceil(this.#next / FINE_SLOTS) * FINE_SLOTS;
   }

@@ -1,2 +1,2 @@
-/** Version that internal messages and states are written with; they are read from one below to one above. @see design §5 "Schemas" */
+/** Version of internal messages and states. Readers accept one version below to one above. */
 export const WIRE_VERSION = 1;

@@ -2,13 +2,13 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { LogMerge } from '../../src/client/log-merge.ts';
 import { shownText } from '../../src/client/log-lines.ts';
-import { formatNanos, LOG_GAP_TEXT, type LogCursor, LogPlaces } from '../../src/core/log/cursor.ts';
+import { formatNanos, LOG_GAP_TEXT, type LogCursor, LogCursors } from '../../src/core/log/cursor.ts';
 
 const START = 1_700_000_000_000_000_000n;
 
 /** A log with many lines of the same nanosecond, and where each line stands. */
 function aLog(steps: readonly number[]): { readonly text: string; readonly at: LogCursor }[] {
-  const places = new LogPlaces();
+  const places = new LogCursors();
   let nanos = START;
   return steps.map((step, n) => {
     nanos += BigInt(step);

@@ -34,7 +34,7 @@ test.each<[PodParamsInput, string]>([
     'params.namespace: is no namespace: up to 63 lower-case letters, digits and "-", a letter or digit at both ends',
   ]),
   [{ image: 'x', podTemplateFile: 'none.yaml' }, 'params.podTemplateFile: no such template (none is configured)'],
-  [{ image: 'x', hostnetwork: true }, 'params.hostnetwork: host namespaces are refused'],
+  [{ image: 'x', hostnetwork: true }, 'params.hostnetwork: host namespaces are not allowed'],
   [{ image: 'x', logFormatter: 'mine' }, 'params.logFormatter: no such formatter (none is registered)'],
 ])('the operator refuses %j', (params, problem) => {
   expect(check(params)).toEqual([problem]);

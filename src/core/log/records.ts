@@ -1,15 +1,18 @@
-/** What the seed makes of a log: lines parsed, joined to records, with a level and a prefix. Pure. @see spec pod-operator §6.5, §6.11, errata 14, 15 */
+/**
+ * How Airflow processes a log: lines parsed, joined to records, with a level and a prefix. Pure.
+ * @see airflow.providers.cncf.kubernetes.utils.pod_manager
+ */
 import { stampOf } from './cursor.ts';
 import type { ContainerProjection } from '../pod/projection.ts';
 
-/** A line and its own time, in nanoseconds since the epoch; without a time it goes on from the line before. */
+/** A line and its time in nanoseconds since the epoch. Without a time it continues the line before. */
 export interface ParsedLogLine {
   readonly nanos: bigint | undefined;
-  /** Without time and final newlines; of a line without a time the line as it was. */
+  /** Without time and trailing newlines; a line without a time is unchanged. */
   readonly message: string;
 }
 
-/** The seed's `parse_log_line`; a time is RFC 3339 at the start of the line and nothing else. */
+/** Airflow's `parse_log_line`. A time is RFC 3339 at the start of the line. */
 export function parsedLogLine(line: string): ParsedLogLine {
   const stamp = stampOf(line.replace(/\n+$/, ''));
   return stamp === undefined
@@ -30,18 +33,18 @@ const LEVELS: Readonly<Record<string, LogLevel>> = {
   fatal: 'critical',
 };
 
-/** The level that a message begins with, in brackets or not; `info` where it names none. */
+/** The level at the start of a message, in brackets or not; `info` when there is none. */
 export function parseLogLevel(message: string): LogLevel {
   const word = /^\s*(?:\[\s*)?(critical|fatal|error|warning|warn|debug|info)/i.exec(message)?.[1];
   return LEVELS[word?.toLowerCase() ?? 'info'] ?? 'info';
 }
 
-/** Whether a line opens or closes a foldable group: shown as it is, without prefix or level. */
+/** Whether a line opens or closes a foldable group. Such lines are forwarded unchanged, without prefix and level. */
 export function isLogGroupMarker(line: string): boolean {
   return line.startsWith('::group::') || line.startsWith('::endgroup::');
 }
 
-/** A line with those that go on from it. */
+/** A line and those that continue it. */
 export interface LogRecord {
   /** Absent on lines before the first time of a reading. */
   readonly nanos: bigint | undefined;
@@ -49,7 +52,7 @@ export interface LogRecord {
 }
 
 /**
- * Joins lines to records. Lines before the first time are a record of their own, and an empty line is one: unlike in the seed, nothing is lost.
+ * Joins lines to records. Lines before the first time are one record, and an empty line is a record; Airflow loses both.
  * `beforeNanos`: ends at the first line of that time or later.
  */
 export function* logRecords(lines: Iterable<string>, beforeNanos?: bigint): Generator<LogRecord> {
@@ -66,16 +69,16 @@ export function* logRecords(lines: Iterable<string>, beforeNanos?: bigint): Gene
   if (open !== undefined) yield open;
 }
 
-/** What stands before a record's text to say whose it is; nothing before what opens or closes a group. */
+/** Prefix that names the container; empty for group markers. */
 export const prefixOf = (container: string, text: string): string => (isLogGroupMarker(text) ? '' : `[${container}] `);
 
-/** A record's text as it is forwarded: with its container before it, unless that is not wanted or it opens or closes a group. */
+/** A record's text as it is forwarded: prefixed with its container, unless it is a group marker or `withPrefix` is false. */
 export function forwarded(text: string, container: string, withPrefix = true): string {
   return withPrefix ? prefixOf(container, text) + text : text;
 }
 
 /**
- * Whether a container's log is worth waiting for: it runs, or ended less than `afterEndSeconds` ago.
+ * Whether a container's log is worth waiting for: it is running, or ended less than `afterEndSeconds` ago.
  * @param now epoch milliseconds
  */
 export function logsAvailable(

@@ -1,7 +1,10 @@
-/** What becomes of a pod when its attempt is decided. @see spec pod-operator §0.4, §7.3 */
+/**
+ * What happens to a pod when its attempt is over.
+ * @see airflow.providers.cncf.kubernetes.utils.pod_manager OnFinishAction
+ */
 import type { PodPhase } from './projection.ts';
 
-/** What is done with the pod when its attempt is over. */
+/** What happens to the pod when its attempt is over. */
 export const OnFinishAction = {
   KEEP_POD: 'keep_pod',
   DELETE_POD: 'delete_pod',
@@ -10,13 +13,13 @@ export const OnFinishAction = {
 } as const;
 export type OnFinishAction = (typeof OnFinishAction)[keyof typeof OnFinishAction];
 
-/** What is done with the pod of a run that is cancelled or has run into its execution time-out. */
+/** What happens to the pod of a run that was cancelled or exceeded its execution time-out. */
 export const OnKillAction = { DELETE_POD: 'delete_pod', KEEP_POD: 'keep_pod' } as const;
 export type OnKillAction = (typeof OnKillAction)[keyof typeof OnKillAction];
 
 /**
- * Whether the action deletes the pod. `baseSucceeded`: the base container exited with 0, whatever sidecars do.
- * A phase that is not known counts as ended.
+ * Whether the action deletes the pod. `baseSucceeded`: the base container exited with 0, whatever sidecars did. An unknown phase counts as
+ * ended.
  */
 export function deletesPod(
   action: OnFinishAction | OnKillAction,
@@ -34,10 +37,10 @@ export function deletesPod(
   }
 }
 
-/** What is done with the ended pod of a command; `keep`: neither deleted nor marked, so that people can look at it. */
+/** What happens to the ended pod of a command. `keep`: neither deleted nor marked, for inspection. */
 export type CommandPodAction = 'delete' | 'markDone' | 'keep';
 
-/** What the deletion options demand for the ended pod of a command. A failed pod is kept unless `deleteWorkerPodsOnFailure`. */
+/** What the deletion options require for the ended pod of a command. A failed pod is kept unless `deleteWorkerPodsOnFailure`. */
 export function commandPodAction(
   failed: boolean,
   options: { readonly deleteWorkerPods: boolean; readonly deleteWorkerPodsOnFailure: boolean },

@@ -1,11 +1,11 @@
-/** Every label and annotation key of a pod, once; and the labels that a run puts on its pod. @see spec protocol §1, pod-operator §2.7 */
+/** All label and annotation keys of pods, and the labels that a run sets on its pod. See "Identity" in `src/wire/README.md`. */
 import { createHash } from 'node:crypto';
 import type { RunContext } from '../../wire/run-request.ts';
 import type { RunKey } from '../../wire/subjects.ts';
 import type { JsonRecord } from '../json.ts';
 import { runDigest, shardOf } from '../shard.ts';
 
-/** Label keys. The `reentry.dev/…` ones select; the others are the seed's and are for people and their tools. */
+/** Label keys. Selectors use those of `reentry.dev/`; the others are Airflow's and serve people and their tools. */
 export const LABELS = {
   installation: 'reentry.dev/installation',
   shard: 'reentry.dev/shard',
@@ -18,33 +18,33 @@ export const LABELS = {
   tryNumber: 'try_number',
   mapIndex: 'map_index',
   podOperator: 'kubernetes_pod_operator',
-  /** `True` on a kept pod whose run has had its answer. */
+  /** `True` on a retained pod whose run is over. */
   alreadyChecked: 'already_checked',
   parentDagId: 'parent_dag_id',
-  /** On an executor's pods: who launched or adopted it. */
+  /** On pods of an executor: which one launched or adopted the pod. */
   worker: 'airflow-worker',
   /** `True` on every pod of an executor. */
   kubernetesExecutor: 'kubernetes_executor',
-  /** `True` on an executor's pod that was kept after its end was accounted for. */
+  /** `True` on an executor's pod that was retained after its end was processed. */
   executorDone: 'airflow_executor_done',
-  /** Present on a pod whose task was taken back: its end means nothing. */
+  /** Present on a pod whose task was revoked: its end is ignored. */
   podRevoked: 'airflow_pod_revoked',
   logicalDate: 'logical_date',
-  /** Version of what built the pod, for people. */
+  /** Version of reentry that built the pod; informational. */
   version: 'reentry.dev/version',
 } as const;
 
-/** Annotation keys: ids as they are, which labels cannot carry. */
+/** Annotation keys. They carry ids unchanged, which labels cannot. */
 export const ANNOTATIONS = {
   tenant: 'reentry.dev/tenant',
   runId: 'reentry.dev/run-id',
   attempt: 'reentry.dev/attempt-number',
   queue: 'reentry.dev/queue',
-  /** Name of the container that decides the run. */
+  /** Name of the base container, whose end decides the run. */
   baseContainer: 'reentry.dev/base-container',
 } as const;
 
-/** Annotations by which an executor's pod names its task; ids as they are. */
+/** Annotations that name the task of an executor's pod; ids unchanged. */
 export const TASK_ANNOTATIONS = [
   LABELS.dagId,
   LABELS.taskId,
@@ -56,31 +56,31 @@ export const TASK_ANNOTATIONS = [
   'task_instance_id',
 ] as const;
 
-/** The value that the seed's boolean labels carry. */
+/** Value of Airflow's boolean labels. */
 export const LABEL_TRUE = 'True';
 
-/** Marks that we put on a pod later, of what became of it. */
+/** Labels that reentry adds to a pod later, about its outcome. */
 const MARKS: readonly string[] = [LABELS.alreadyChecked, LABELS.executorDone, LABELS.podRevoked];
-/** What makes a pod an executor's: it takes a slot, and no operator finds it again. */
+/** Labels that make a pod an executor's: it occupies a slot, and operators do not re-attach to it. */
 export const EXECUTOR_LABELS: readonly string[] = [LABELS.kubernetesExecutor, LABELS.worker];
 
 /**
- * Labels that a request brings, without our marks and `others`: they speak of the pod that its spec was exported from. On a new pod they would
- * hide it from those who look for live pods.
+ * A request's labels without reentry's own outcome labels and `others`. Those belong to the pod that the spec was exported from; on a new
+ * pod they would hide it from searches for live pods.
  */
 export function withoutMarks(labels: JsonRecord, others: readonly string[] = []): JsonRecord {
   return Object.fromEntries(Object.entries(labels).filter(([key]) => !MARKS.includes(key) && !others.includes(key)));
 }
 
 const MAX_LABEL_LENGTH = 63;
-/** What is kept of a value that is followed by `-` and nine hash digits. */
+/** Characters kept of a value before `-` and nine hash digits. */
 const KEPT_BEFORE_HASH = 53;
 
 /**
- * A label value that Kubernetes accepts: illegal characters removed; where that changed something, or it is too long, cut
- * and followed by nine hex digits of the input's MD5, so that two inputs stay two values.
- * Unlike the seed's `make_safe_label_value` an input without a legal character gives the hash alone (`-…` is refused by Kubernetes).
- * @see spec pod-operator §2.7
+ * A label value that Kubernetes accepts: illegal characters removed; when that changed it, or it is too long, cut and followed by nine hex
+ * digits of the input's MD5, so that different inputs stay different. Unlike Airflow's `make_safe_label_value`, an input without legal
+ * characters results in the hash alone (Kubernetes refuses `-…`).
+ * @see airflow.providers.cncf.kubernetes.kubernetes_helper_functions / pod_generator.make_safe_label_value
  */
 export function makeSafeLabelValue(text: string): string {
   const clean = text.replace(/^[^a-z0-9A-Z]*|[^a-zA-Z0-9_\-.]|[^a-z0-9A-Z]*$/g, '');
@@ -95,27 +95,27 @@ export function runLabel(run: RunKey): string {
   return runDigest(run).toString('hex').slice(0, 16);
 }
 
-/** Selects every pod of an installation: the one fixed selector of all watches. */
+/** Selects all pods of an installation. All watches use this one selector. */
 export function installationSelector(installation: string): string {
   return `${LABELS.installation}=${makeSafeLabelValue(installation)}`;
 }
 
-/** Selects the pods of an installation's executors: those that take slots. */
+/** Selects the executors' pods of an installation: those that occupy slots. */
 export function executorSelector(installation: string): string {
   return `${installationSelector(installation)},${LABELS.kubernetesExecutor}=${LABEL_TRUE}`;
 }
 
-/** Selects the pods of a run, of any attempt, that nobody has marked: the seed's search before it creates. @see spec pod-operator §3.1 */
+/** Selects a run's pods of any attempt that have no outcome label, as Airflow searches before it creates a pod. */
 export function runSelector(installation: string, run: RunKey): string {
   return `${installationSelector(installation)},${LABELS.run}=${runLabel(run)},${LABELS.alreadyChecked}!=${LABEL_TRUE}`;
 }
 
-/** Selects the kept pods of an installation whose runs have had their answer. */
+/** Selects an installation's retained pods of ended runs. */
 export function keptSelector(installation: string): string {
   return `${installationSelector(installation)},${LABELS.alreadyChecked}=${LABEL_TRUE}`;
 }
 
-/** What names a pod's place in the world. */
+/** Identifies a run's pod. */
 export interface PodIdentity {
   readonly installation: string;
   readonly run: RunKey;
@@ -124,7 +124,7 @@ export interface PodIdentity {
   readonly context: RunContext;
 }
 
-/** The seed's labels of a task, for people and their tools; with `attempt` also `try_number`. What is unknown has no label. */
+/** Airflow's labels of a task, for people and their tools; with `attempt` also `try_number`. Unknown ids have no label. */
 export function taskLabels(
   { dagId, taskId, runId, mapIndex, parentDagId }: RunContext,
   attempt?: number,
@@ -142,14 +142,14 @@ export function taskLabels(
   };
 }
 
-/** A user's labels as the manifest has them: null is the empty text; nothing else is changed. @see spec pod-operator §2.7 */
+/** A user's labels as the manifest has them: null becomes the empty string, other values are unchanged. */
 export function normalizeLabels(labels: JsonRecord): JsonRecord {
   return Object.fromEntries(Object.entries(labels).map(([key, value]) => [key, value ?? '']));
 }
 
 /**
- * Selects a task's pods whatever their attempt (the seed's search): its labels over the user's, sorted; without pods that have been dealt with
- * (`excludeChecked`, the default) and without an executor's. @see spec pod-operator §3.1
+ * Selects a task's pods of any attempt, as Airflow does: its labels override the user's, sorted; without executors' pods, and without pods
+ * that were processed (`excludeChecked`, default true).
  */
 export function findPodSelector(
   labels: JsonRecord,
@@ -167,7 +167,7 @@ export function findPodSelector(
   ].join(',');
 }
 
-/** The labels that every pod of ours carries; they win over the user's. `run_id` falls back to the run's own id. */
+/** The labels that reentry sets on every pod; they override the user's. `run_id` defaults to the run's own id. */
 export function podLabels({ installation, run, attempt, context }: PodIdentity): Readonly<Record<string, string>> {
   return {
     ...taskLabels({ ...context, runId: context.runId ?? run.runId }, attempt),
@@ -182,7 +182,7 @@ const LABEL_VALUE = /^(?=.{0,63}$)([A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?)?$/;
 const LABEL_NAME = /^(?=.{1,63}$)[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$/;
 const LABEL_PREFIX = /^(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/;
 
-/** What is wrong with the key of a label or annotation; `undefined` when nothing is. */
+/** What is wrong with the key of a label or annotation; `undefined` if valid. */
 export function labelKeyProblem(key: string): string | undefined {
   const slash = key.indexOf('/');
   const prefix = slash < 0 ? undefined : key.slice(0, slash);
@@ -190,13 +190,13 @@ export function labelKeyProblem(key: string): string | undefined {
   return 'is no label key: up to 63 letters, digits, "-", "_" and ".", a letter or digit at both ends, optionally a domain and "/" before them';
 }
 
-/** What is wrong with a label's value; `undefined` when nothing is. */
+/** What is wrong with the value of a label; `undefined` if valid. */
 export function labelValueProblem(value: string): string | undefined {
   if (LABEL_VALUE.test(value)) return undefined;
   return 'is no label value: up to 63 letters, digits, "-", "_" and ".", a letter or digit at both ends';
 }
 
-/** The annotations that every pod of ours carries. */
+/** The annotations that reentry sets on every pod. */
 export function podAnnotations(
   { run, attempt, queue }: PodIdentity,
   baseContainer: string,

@@ -1,7 +1,10 @@
-/** The merge algebra of pods: `base` has the lower priority, `client` the higher. @see spec pod-operator §2.3, errata 4–6 */
+/**
+ * Merges two pods: `base` has the lower priority, `client` the higher.
+ * @see airflow.providers.cncf.kubernetes.pod_generator.PodGenerator.reconcile_pods
+ */
 import { isRecord, type JsonRecord } from '../json.ts';
 
-/** What Python calls false, and the seed "unset": absent, null, false, 0, empty text, list or map. */
+/** Whether a value is "unset", that is false in Python: absent, null, false, 0, or an empty string, list or map. */
 export function isUnset(value: unknown): boolean {
   if (value === undefined || value === null || value === false || value === 0 || value === '') return true;
   if (Array.isArray(value)) return value.length === 0;
@@ -12,8 +15,8 @@ const listOf = (value: unknown): readonly unknown[] => (Array.isArray(value) ? v
 const recordOf = (value: unknown): JsonRecord | undefined => (isRecord(value) ? value : undefined);
 
 /**
- * Attribute by attribute, shallow: the client's value, unless it is unset and the base has one that is not null.
- * So a value unset on purpose loses, and a set object replaces the other whole.
+ * Merges attribute by attribute, not recursively: the client's value, unless it is unset and the base has one that is not null. So a value
+ * that the client unset on purpose loses to the base, and an object of the client replaces the base's whole.
  */
 export function mergeObjects(base: JsonRecord | undefined, client: JsonRecord | undefined): JsonRecord | undefined {
   if (base === undefined || isUnset(base)) return client;
@@ -25,7 +28,7 @@ export function mergeObjects(base: JsonRecord | undefined, client: JsonRecord | 
   return merged;
 }
 
-/** Maps as users know them: all keys of both, the client's value where both have one. */
+/** Union of two maps; the client's value wins. */
 export function unionMaps(base: JsonRecord | undefined, client: JsonRecord | undefined): JsonRecord | undefined {
   if (base === undefined || isUnset(base)) return client;
   if (client === undefined || isUnset(client)) return base;
@@ -33,8 +36,8 @@ export function unionMaps(base: JsonRecord | undefined, client: JsonRecord | und
 }
 
 /**
- * The client with list `field` = the base's entries, then its own; nothing is de-duplicated.
- * @throws TypeError where `field` is neither a list nor absent.
+ * The client with list `field` = the base's entries, then its own; duplicates stay.
+ * @throws TypeError when `field` is neither a list nor absent
  */
 export function extendField(base: JsonRecord | undefined, client: JsonRecord | undefined, field: string): JsonRecord {
   for (const side of [base?.[field], client?.[field]])
@@ -53,7 +56,7 @@ function reconcileContainer(base: JsonRecord, client: JsonRecord): JsonRecord {
   return mergeObjects(base, extended) ?? {};
 }
 
-/** By position, never by name: first with first; what either side has more is kept. */
+/** Merges by position, never by name; surplus containers of either side are kept. */
 export function reconcileContainers(base: readonly JsonRecord[], client: readonly JsonRecord[]): readonly JsonRecord[] {
   return Array.from({ length: Math.max(base.length, client.length) }, (_, index) => {
     const [low, high] = [base[index], client[index]];
@@ -62,7 +65,7 @@ export function reconcileContainers(base: readonly JsonRecord[], client: readonl
   });
 }
 
-/** By name: each of the base's in its order, merged with the client's of the same name, then the client's others. */
+/** Merges by name: the base's in their order, each merged with the client's of that name, then the client's others. */
 export function reconcileInitContainers(
   base: readonly JsonRecord[],
   client: readonly JsonRecord[],
@@ -77,7 +80,7 @@ export function reconcileInitContainers(
   return [...merged, ...[...named].filter(([name]) => !known.has(name)).map(([, container]) => container)];
 }
 
-/** Labels and annotations are united; of everything else the client's wins. */
+/** Union of labels and of annotations; for all other fields the client's value wins. */
 export function reconcileMetadata(base: unknown, client: unknown): JsonRecord | undefined {
   const [low, high] = [recordOf(base), recordOf(client)];
   if (low === undefined || isUnset(low)) return high;
@@ -92,7 +95,7 @@ export function reconcileMetadata(base: unknown, client: unknown): JsonRecord | 
   };
 }
 
-/** Containers by position, init containers by name, volumes concatenated, everything else as `mergeObjects`. */
+/** Containers merged by position, init containers by name, volumes concatenated, all other fields as in `mergeObjects`. */
 export function reconcileSpecs(base: unknown, client: unknown): JsonRecord | undefined {
   const [low, high] = [recordOf(base), recordOf(client)];
   if (low === undefined || isUnset(low)) return high;
@@ -110,7 +113,7 @@ export function reconcileSpecs(base: unknown, client: unknown): JsonRecord | und
   return mergeObjects(low, extended);
 }
 
-/** Two pods as one. */
+/** Merges two pods. */
 export function reconcilePods(base: JsonRecord | undefined, client: JsonRecord | undefined): JsonRecord {
   if (client === undefined) return base ?? {};
   if (base === undefined || isUnset(base)) return client;

@@ -1,20 +1,20 @@
-/** Names of pods: the specification's rules, and our deterministic suffix. @see spec pod-operator §2.4 and §4.1, protocol §1 */
+/** Names of pods: Airflow's rules with a deterministic suffix. */
 import { createHash } from 'node:crypto';
 import unidecode from 'unidecode';
 import type { RunKey } from '../../wire/subjects.ts';
 
-/** A name used as a label or hostname. */
+/** Longest name that can also be a label value or hostname. */
 export const MAX_POD_NAME = 63;
 const SUFFIX_LENGTH = 10;
-/** What is left of a name before `-` and the suffix. */
+/** Characters of a name before `-` and the suffix. */
 const KEPT_NAME = MAX_POD_NAME - SUFFIX_LENGTH - 1;
 const MAX_GIVEN_NAME = 220;
 const BASE32 = 'abcdefghijklmnopqrstuvwxyz234567';
 
-/** Letters and digits of the seed's random suffixes. Ours are not random and use the part of them that base32 does. */
+/** Alphabet of Airflow's random suffixes. reentry's suffixes are not random and use its base32 subset. */
 export const alphanumLower = 'abcdefghijklmnopqrstuvwxyz0123456789';
 
-/** RFC 4648 base32, lower case, of the first `length` five-bit groups. */
+/** RFC 4648 base32 in lower case; the first `length` characters. */
 function base32(bytes: Uint8Array, length: number): string {
   let text = '';
   let bits = 0;
@@ -33,8 +33,8 @@ function base32(bytes: Uint8Array, length: number): string {
 }
 
 /**
- * The ten characters that make a pod's name its attempt's own. The same attempt gives the same name, so creating twice meets itself.
- * A tenant's own "/" is escaped: tenant `a/b` with run `c` is not tenant `a` with run `b/c`.
+ * The ten characters that make a pod's name unique to its attempt. Deterministic, so creating a pod twice conflicts with itself. "/" in a
+ * tenant is escaped: tenant `a/b` with run `c` differs from tenant `a` with run `b/c`.
  */
 export function attemptSuffix({ tenant, runId }: RunKey, attempt: number): string {
   return base32(
@@ -45,7 +45,7 @@ export function attemptSuffix({ tenant, runId }: RunKey, attempt: number): strin
   );
 }
 
-/** What is wrong with a name that a user gave; `undefined` when nothing is. */
+/** What is wrong with a pod name that a user gave; `undefined` if valid. */
 export function nameProblem(name: string): string | undefined {
   if (name.length > MAX_GIVEN_NAME) return `is longer than ${String(MAX_GIVEN_NAME)} characters`;
   if (!/^[A-Za-z0-9_.-]+$/.test(name)) return 'may contain letters, digits, "_", "." and "-" only';
@@ -56,38 +56,41 @@ export function nameProblem(name: string): string | undefined {
 
 const DNS_LABEL = /^(?=.{1,63}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?$/;
 
-/** What is wrong with a namespace's name (a DNS-1123 label); `undefined` when nothing is. It is part of paths of the API. */
+/** What is wrong with a namespace name (a DNS-1123 label, part of API paths); `undefined` if valid. */
 export function namespaceProblem(name: string): string | undefined {
   if (DNS_LABEL.test(name)) return undefined;
   return 'is no namespace: up to 63 lower-case letters, digits and "-", a letter or digit at both ends';
 }
 
-/** The namespace where neither parameters nor template name one: the first of the connection's own places that does, else `default`. @see spec pod-operator §2.5 */
-export function defaultNamespace(...places: readonly (string | null | undefined)[]): string {
-  return places.map((place) => place?.trim()).find((place) => place !== undefined && place !== '') ?? 'default';
+/** The namespace of pods for which neither parameters nor template name one: the first of `candidates` that is not empty, else `default`. */
+export function defaultNamespace(...candidates: readonly (string | null | undefined)[]): string {
+  return candidates.map((name) => name?.trim()).find((name) => name !== undefined && name !== '') ?? 'default';
 }
 
-/** What is wrong with a container's name (a DNS-1123 label); `undefined` when nothing is. */
+/** What is wrong with a container name (a DNS-1123 label); `undefined` if valid. */
 export function containerNameProblem(name: string): string | undefined {
   if (DNS_LABEL.test(name)) return undefined;
   return 'is no container name: up to 63 lower-case letters, digits and "-", a letter or digit at both ends';
 }
 
-/** A given name as Kubernetes takes it: lower case, every other run of characters one dash, none at the ends (ours: the seed leaves those). */
+/** A given name in Kubernetes' alphabet: lower case, any other characters replaced by one dash, none at the ends (where Airflow leaves them). */
 export function normalizeName(name: string): string {
   return (
     name
       .toLowerCase()
       .replace(/[^a-z0-9-]+/g, '-')
-      // The look behind: else each dash of a name of dashes begins a search of its own.
+      // The lookbehind keeps this linear: without it, each dash of a long run of dashes would start a search of its own.
       .replace(/^-+|(?<!-)-+$/g, '')
   );
 }
 
-/** One character as ASCII, by sound; empty where there is none. By character: the table's own reader of whole texts skips what looks like UTF-8. */
+/**
+ * One character transliterated to ASCII; empty when there is no equivalent. Character by character, because the table's own function for
+ * strings skips what looks like UTF-8.
+ */
 const transliterated = (character: string): string => unidecode(character);
 
-/** What HTML writes for characters that a name drops, and for letters with marks. */
+/** HTML entities of characters that a name drops, and of letters with diacritics. */
 const ENTITY = /&(?:amp|lt|gt|quot|apos|nbsp);/gi;
 const MARKED = /&([a-z])(?:acute|grave|uml|circ|tilde|cedil|ring|slash|caron);/gi;
 const NUMBERED = /&#(?:(\d{1,7})|x([0-9a-f]{1,6}));/gi;
@@ -98,9 +101,8 @@ const numbered = (_: string, decimal?: string, hex?: string): string => {
 };
 
 /**
- * An id as a name: ASCII (other scripts by sound), lower case, words joined by single dashes; empty where nothing is left.
- * Apostrophes join what they stand between, digits lose their thousands separators, HTML entities separate.
- * @see spec pod-operator §2.4 (the seed slugifies with the same table)
+ * An id as a name: transliterated to ASCII, lower case, words joined by single dashes; can be empty. Apostrophes join, thousands separators
+ * of numbers are removed, HTML entities separate words. The table is python-slugify's, as used by Airflow.
  */
 export function slugify(text: string): string {
   const ascii = Array.from(text.replace(/'+/g, '-').normalize('NFKD'), transliterated).join('');
@@ -117,19 +119,19 @@ export function slugify(text: string): string {
     .replace(/^-+|-+$/g, '');
 }
 
-/** The seed's `create_unique_id` without its random part: ids joined, slugified, cut. @param maxLength in characters */
+/** Airflow's `create_unique_id` without its random part: ids joined, slugified, cut. @param maxLength in characters */
 export function createUniqueId(ids: readonly string[], maxLength: number = MAX_POD_NAME): string {
   return slugify(ids.join('-'))
     .slice(0, maxLength)
     .replace(/^[-.]+|[-.]+$/g, '');
 }
 
-/** What stands before the suffix where a name has nothing legal. */
+/** Name of pods when a given name has no legal character. */
 const NAMELESS = 'pod';
 
 /**
- * The seed's `add_unique_suffix` with a suffix of the caller's: the name cut so that both fit, without dashes and dots where it was cut.
- * A name of nothing else becomes `pod`, as far as there is room: a leading dash is refused by Kubernetes.
+ * Airflow's `add_unique_suffix` with a given suffix: the name is cut so that both fit, without dashes and dots at the cut. A name without
+ * other characters becomes `pod`, as far as there is room, because Kubernetes refuses a leading dash.
  * @param maxLength in characters
  */
 export function addSuffix(name: string, suffix: string, maxLength: number = MAX_POD_NAME): string {
@@ -142,18 +144,17 @@ export function addSuffix(name: string, suffix: string, maxLength: number = MAX_
   return kept === '' ? suffix.slice(0, maxLength) : `${kept}-${suffix}`;
 }
 
-/** A pod's name as Kubernetes has it: a DNS-1123 subdomain. */
+/** A DNS-1123 subdomain. */
 const VALID_NAME = /^(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/;
 
-/** Whether Kubernetes takes `name` as a pod's. */
+/** Whether `name` is a valid pod name. */
 export function isPodName(name: string): boolean {
   return VALID_NAME.test(name);
 }
 
 /**
- * The name of an attempt's pod: the given (or template's) name, else the task's id, else `pod`; cut to 52 characters and
- * followed by `-` and ten characters of the attempt's hash. With `randomNameSuffix: false` a name that Kubernetes takes is used as
- * it is. Whatever is given, Kubernetes takes the outcome.
+ * The name of an attempt's pod: the given (or template's) name, else the task's id, else `pod`; cut to 52 characters and followed by `-`
+ * and ten characters of the attempt's hash. With `randomNameSuffix: false` a valid name is used unchanged. The result is always valid.
  */
 export function podName(
   wanted: {

@@ -1,6 +1,6 @@
-/** Every field of a pod as Kubernetes knows it, and what kind of thing stands there. */
+/** The fields of a pod that Kubernetes knows, and their kinds. */
 
-/** The known fields below a field: `true` is anything, an object lists them; a list's items share one entry. */
+/** Known fields below a field. `true`: not listed further. List items share one entry. */
 export type Fields = true | { readonly [field: string]: Fields };
 
 const all = (names: string): { readonly [field: string]: true } =>
@@ -45,7 +45,10 @@ const volume = {
   },
 } as const;
 
-/** Every field of a pod, as deep as the tests of strict validation go. @see https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/ */
+/**
+ * Fields of a pod, to the depth that strict field validation is tested.
+ * @see https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/
+ */
 export const POD_FIELDS: Fields = {
   ...all('apiVersion kind status'),
   metadata: {
@@ -78,12 +81,12 @@ export const LIST_FIELDS: ReadonlySet<string> = new Set(
   ].flatMap((names) => names.split(' ')),
 );
 
-/** Fields of `POD_FIELDS` that are maps of the user's own keys to texts. */
+/** Fields of `POD_FIELDS` that are maps with the user's own keys. */
 export const MAP_FIELDS: ReadonlySet<string> = new Set(
   'labels annotations nodeSelector overhead limits requests'.split(' '),
 );
 
-/** Fields of `POD_FIELDS` with nothing below them. */
+/** Fields of `POD_FIELDS` that have no fields below them. */
 export const SCALAR_FIELDS: ReadonlySet<string> = new Set(
   [
     'name generateName namespace selfLink uid resourceVersion generation creationTimestamp deletionTimestamp deletionGracePeriodSeconds',

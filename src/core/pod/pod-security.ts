@@ -1,18 +1,20 @@
 /**
- * What a pod may not ask of a node, and what policy `restricted` adds. The levels are Kubernetes' Pod Security Standards, where ours is not
- * stricter: added capabilities and sysctls are refused by both levels, unless the tenant's policy allows them.
+ * Pod Security: what is refused in a pod spec, and what level `restricted` sets in it. The levels are Kubernetes' Pod Security Standards,
+ * except that both refuse added capabilities and sysctls which the tenant's policy does not allow.
  * @see https://kubernetes.io/docs/concepts/security/pod-security-standards/
- * @see design §5 "Security"
  */
 import { isRecord, type JsonRecord, recordIn, recordsIn } from '../json.ts';
 
-/** `privileged`: nothing is refused. `baseline`: what endangers the node is refused. `restricted`: pods also run as non-root without capabilities unless they say more narrowly. */
+/**
+ * `privileged`: refuses nothing. `baseline`: refuses what endangers the node. `restricted`: pods also run as non-root without capabilities,
+ * unless they set stricter values themselves.
+ */
 export type PodSecurity = 'privileged' | 'baseline' | 'restricted';
 
-/** User of restricted pods that name none. */
+/** User id of `restricted` pods that set none. */
 export const NOBODY = 65_534;
 
-/** A thing of the host that a tenant's policy may allow. */
+/** A resource of the host that a tenant's policy may allow. */
 export type HostThing =
   | { readonly kind: 'network' | 'pid' | 'ipc' | 'privileged' }
   | { readonly kind: 'path'; readonly path: string }
@@ -20,7 +22,7 @@ export type HostThing =
   | { readonly kind: 'capability'; readonly capability: string }
   | { readonly kind: 'sysctl'; readonly name: string };
 
-/** One thing that the level refuses. `thing`: what the tenant's policy would have to allow; absent: nothing can. */
+/** One violation. `thing`: the host resource that the tenant's policy can allow; absent: no policy can. */
 export interface SecurityRefusal {
   readonly path: string;
   readonly message: string;
@@ -30,7 +32,7 @@ export interface SecurityRefusal {
 /** Lists of containers in a pod spec. */
 export const CONTAINER_LISTS = ['initContainers', 'containers', 'ephemeralContainers'] as const;
 
-/** Volumes of the restricted level. */
+/** Volume types allowed by level `restricted`. */
 const RESTRICTED_VOLUMES: ReadonlySet<string> = new Set([
   'configMap',
   'csi',
@@ -42,10 +44,10 @@ const RESTRICTED_VOLUMES: ReadonlySet<string> = new Set([
   'projected',
   'secret',
 ]);
-/** The one capability that the restricted level lets a container add. */
+/** The only capability that level `restricted` lets a container add. */
 const HARMLESS_CAPABILITY = 'NET_BIND_SERVICE';
 
-/** Set to something: a value of the wrong type counts, since whoever reads it next may be less strict. */
+/** Whether a field is set. Values of a wrong type count, because the next parser may be less strict. */
 const isSet = (value: unknown): boolean => value !== undefined && value !== null && value !== false;
 
 function textsOf(value: unknown): readonly string[] {
@@ -58,44 +60,47 @@ function refusedInSecurity(security: JsonRecord, path: string, level: PodSecurit
   if (isSet(security['privileged']))
     refused.push({
       path: `${path}.privileged`,
-      message: 'privileged containers are refused',
+      message: 'privileged containers are not allowed',
       thing: { kind: 'privileged' },
     });
   for (const capability of textsOf(recordIn(security, 'capabilities')['add']))
     if (level !== 'restricted' || capability !== HARMLESS_CAPABILITY)
       refused.push({
         path: `${path}.capabilities.add`,
-        message: `added capabilities are refused (${capability})`,
+        message: `adding capability ${capability} is not allowed`,
         thing: { kind: 'capability', capability },
       });
   const procMount = security['procMount'];
   if (isSet(procMount) && procMount !== 'Default')
-    refused.push({ path: `${path}.procMount`, message: 'only Default is allowed' });
+    refused.push({ path: `${path}.procMount`, message: 'must be Default' });
   for (const profile of ['seccompProfile', 'appArmorProfile']) {
     const type = recordIn(security, profile)['type'];
     if (isSet(type) && type !== 'RuntimeDefault' && type !== 'Localhost')
-      refused.push({ path: `${path}.${profile}.type`, message: `${String(type)} is refused` });
+      refused.push({ path: `${path}.${profile}.type`, message: `${String(type)} is not allowed` });
   }
   const linux = recordIn(security, 'seLinuxOptions');
   const type = linux['type'];
   if (isSet(type) && type !== '' && !(typeof type === 'string' && /^container_(?:t|init_t|kvm_t|engine_t)$/.test(type)))
-    refused.push({ path: `${path}.seLinuxOptions.type`, message: 'only container types are allowed' });
+    refused.push({
+      path: `${path}.seLinuxOptions.type`,
+      message: 'must be a container type (container_t, container_init_t, container_kvm_t, container_engine_t)',
+    });
   for (const field of ['user', 'role'])
     if (isSet(linux[field]) && linux[field] !== '')
-      refused.push({ path: `${path}.seLinuxOptions.${field}`, message: 'is refused' });
+      refused.push({ path: `${path}.seLinuxOptions.${field}`, message: 'must not be set' });
   if (isSet(recordIn(security, 'windowsOptions')['hostProcess']))
-    refused.push({ path: `${path}.windowsOptions.hostProcess`, message: 'host processes are refused' });
+    refused.push({ path: `${path}.windowsOptions.hostProcess`, message: 'host processes are not allowed' });
   recordsIn(security, 'sysctls').forEach(({ name }, index) =>
     refused.push({
       path: `${path}.sysctls[${String(index)}]`,
-      message: 'sysctls are refused',
+      message: 'sysctls are not allowed',
       thing: { kind: 'sysctl', name: typeof name === 'string' ? name : '?' },
     }),
   );
   return refused;
 }
 
-/** What `restricted` asks of each container beyond `baseline`; `pod` is the pod's own security context. */
+/** What level `restricted` requires of each container beyond `baseline`. `pod`: the pod's own security context. */
 function loose(container: JsonRecord, pod: JsonRecord, path: string): readonly SecurityRefusal[] {
   const security = recordIn(container, 'securityContext');
   const refused: SecurityRefusal[] = [];
@@ -103,18 +108,18 @@ function loose(container: JsonRecord, pod: JsonRecord, path: string): readonly S
     refused.push({ path: `${path}.securityContext.${field}`, message });
   const effective = (field: string): unknown => security[field] ?? pod[field];
   if (effective('runAsNonRoot') !== true) refuse('runAsNonRoot', 'must be true');
-  if (effective('runAsUser') === 0) refuse('runAsUser', 'root is refused');
+  if (effective('runAsUser') === 0) refuse('runAsUser', 'must not be 0 (root)');
   if (security['allowPrivilegeEscalation'] !== false && security['privileged'] !== true)
     refuse('allowPrivilegeEscalation', 'must be false');
   if (!textsOf(recordIn(security, 'capabilities')['drop']).includes('ALL'))
-    refuse('capabilities.drop', 'must have ALL');
+    refuse('capabilities.drop', 'must include ALL');
   const type = recordIn({ profile: effective('seccompProfile') }, 'profile')['type'];
   if (type !== 'RuntimeDefault' && type !== 'Localhost')
     refuse('seccompProfile', 'must be RuntimeDefault or Localhost');
   return refused;
 }
 
-/** Probes and hooks that make the kubelet call another host. */
+/** Probes and lifecycle hooks that make the kubelet call another host. */
 function calledHosts(container: JsonRecord, path: string): readonly SecurityRefusal[] {
   const handlers = [
     ...['livenessProbe', 'readinessProbe', 'startupProbe'].map((name) => [name, recordIn(container, name)] as const),
@@ -126,13 +131,13 @@ function calledHosts(container: JsonRecord, path: string): readonly SecurityRefu
     ['httpGet', 'tcpSocket'].flatMap((how) => {
       const host = recordIn(handler, how)['host'];
       return isSet(host) && host !== ''
-        ? [{ path: `${path}.${name}.${how}.host`, message: 'calls to other hosts are refused' }]
+        ? [{ path: `${path}.${name}.${how}.host`, message: 'probes and hooks must not call other hosts' }]
         : [];
     }),
   );
 }
 
-/** What of a pod spec is refused by `level`: host namespaces, hostPath, host ports, privilege, added capabilities …; `path` leads to the spec. */
+/** Violations of `level` in a pod spec: host namespaces, hostPath, host ports, privilege, added capabilities … `path`: path of the spec. */
 export function refusedInSpec(
   spec: JsonRecord,
   path: string,
@@ -145,7 +150,7 @@ export function refusedInSpec(
     ['hostIPC', 'ipc'],
   ] as const)
     if (isSet(spec[field]))
-      refused.push({ path: `${path}.${field}`, message: 'host namespaces are refused', thing: { kind } });
+      refused.push({ path: `${path}.${field}`, message: 'host namespaces are not allowed', thing: { kind } });
   recordsIn(spec, 'volumes').forEach((volume, index) => {
     const at = `${path}.volumes[${String(index)}]`;
     const { hostPath } = volume;
@@ -153,14 +158,14 @@ export function refusedInSpec(
       const where = isRecord(hostPath) && typeof hostPath['path'] === 'string' ? hostPath['path'] : '?';
       refused.push({
         path: `${at}.hostPath`,
-        message: 'host paths are refused',
+        message: 'host paths are not allowed',
         thing: { kind: 'path', path: where },
       });
     }
     if (level !== 'restricted') return;
     for (const [source, value] of Object.entries(volume))
       if (source !== 'name' && source !== 'hostPath' && isSet(value) && !RESTRICTED_VOLUMES.has(source))
-        refused.push({ path: `${at}.${source}`, message: 'volumes of this type are refused' });
+        refused.push({ path: `${at}.${source}`, message: 'volumes of this type are not allowed' });
   });
   const pod = recordIn(spec, 'securityContext');
   refused.push(...refusedInSecurity(pod, `${path}.securityContext`, level));
@@ -173,7 +178,7 @@ export function refusedInSpec(
         if (isSet(hostPort) && hostPort !== 0)
           refused.push({
             path: `${at}.ports[${String(n)}].hostPort`,
-            message: 'host ports are refused',
+            message: 'host ports are not allowed',
             thing: { kind: 'port', port: typeof hostPort === 'number' ? hostPort : -1 },
           });
       });
@@ -183,24 +188,30 @@ export function refusedInSpec(
   return refused;
 }
 
-/** The annotation that switched AppArmor off before it had a field. */
+/** Annotation for AppArmor profiles before Kubernetes 1.30. */
 const APPARMOR_ANNOTATION = 'container.apparmor.security.beta.kubernetes.io/';
 
-/** What of a pod's metadata is refused by every level but `privileged`. `path` leads to the metadata. */
+/** Violations in a pod's metadata, under all levels but `privileged`. `path`: path of the metadata. */
 export function refusedInMetadata(metadata: JsonRecord, path: string): readonly SecurityRefusal[] {
   const refused = Object.entries(recordIn(metadata, 'annotations')).flatMap(([key, value]) =>
     key.startsWith(APPARMOR_ANNOTATION) &&
     value !== 'runtime/default' &&
     !(typeof value === 'string' && value.startsWith('localhost/'))
-      ? [{ path: `${path}.annotations.${key}`, message: `${String(value)} is refused` }]
+      ? [{ path: `${path}.annotations.${key}`, message: `${String(value)} is not allowed` }]
       : [],
   );
-  // A pod must be able to go when its run is over. @see design §1, promise 4
+  // A finalizer could keep the pod after its run is over.
   const { finalizers } = metadata;
   return Array.isArray(finalizers) && finalizers.length === 0
     ? refused
     : isSet(finalizers)
-      ? [...refused, { path: `${path}.finalizers`, message: 'finalizers are refused: a pod must be able to go' }]
+      ? [
+          ...refused,
+          {
+            path: `${path}.finalizers`,
+            message: 'finalizers are not allowed: they could keep the pod after its run is over',
+          },
+        ]
       : refused;
 }
 
@@ -209,7 +220,7 @@ const isRoot = (user: unknown): boolean => !(typeof user === 'number' && user > 
 function restrictContainer(container: JsonRecord): JsonRecord {
   const { runAsUser, runAsNonRoot, seccompProfile, ...security } = recordIn(container, 'securityContext');
   const capabilities = recordIn(security, 'capabilities');
-  // What is unset here is the pod's; a container cannot loosen that, only name another non-root user.
+  // Fields unset here are inherited from the pod. A container cannot loosen them, only set another non-root user.
   return {
     ...container,
     securityContext: {
@@ -223,7 +234,7 @@ function restrictContainer(container: JsonRecord): JsonRecord {
   };
 }
 
-/** A pod spec as `policy` wants it; a request can only narrow it further. What cannot be mended is left for `refusedInSpec` to refuse. */
+/** A pod spec with the values of `level` set; a request can only be stricter. What cannot be set is left for `refusedInSpec` to refuse. */
 export function securedSpec(spec: JsonRecord, policy: PodSecurity): JsonRecord {
   if (policy !== 'restricted') return spec;
   const { seccompProfile, ...security } = recordIn(spec, 'securityContext');

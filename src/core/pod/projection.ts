@@ -1,8 +1,8 @@
-/** What the product keeps of a pod: scalars only, so that tens of thousands fit in a triggerer. */
+/** What reentry stores of a pod: scalars only, so that tens of thousands fit in a triggerer's memory. */
 import { instantIn, isRecord, type JsonRecord, numberIn, recordIn, recordsIn, textIn } from '../json.ts';
 import { ANNOTATIONS, LABEL_TRUE, LABELS, TASK_ANNOTATIONS } from './labels.ts';
 
-/** Where a pod is: a named connection, never an address or a credential. */
+/** Identifies a pod. `connection` is a name, never an address or a credential. */
 export interface PodRef {
   readonly connection: string;
   readonly namespace: string;
@@ -12,7 +12,7 @@ export interface PodRef {
 
 export type PodPhase = 'Pending' | 'Running' | 'Succeeded' | 'Failed' | 'Unknown';
 
-/** One container's state, as the kubelet last wrote it. Times are epoch milliseconds. */
+/** State of one container, as last reported by the kubelet. Times in epoch milliseconds. */
 export interface ContainerProjection {
   readonly name: string;
   /** `sidecar`: an init container with `restartPolicy: Always`. */
@@ -27,7 +27,7 @@ export interface ContainerProjection {
   readonly restartCount: number;
 }
 
-/** A pod as far as its run cares. Times are epoch milliseconds. */
+/** The parts of a pod that matter to its run. Times in epoch milliseconds. */
 export interface PodProjection extends PodRef {
   readonly resourceVersion: string;
   readonly phase: PodPhase;
@@ -36,54 +36,54 @@ export interface PodProjection extends PodRef {
   readonly message?: string | undefined;
   readonly node?: string | undefined;
   readonly createdAt: number;
-  /** Set once a deletion was asked for. */
+  /** `metadata.deletionTimestamp`; set once deletion was requested. */
   readonly deletedAt?: number | undefined;
-  /** When condition `PodScheduled` turned True. */
+  /** When condition `PodScheduled` became True. */
   readonly scheduledAt?: number | undefined;
   /** Reason and message of `PodScheduled=False`. */
   readonly unschedulable?: { readonly reason: string; readonly message: string } | undefined;
-  /** Names of its scheduling gates, with commas: while there are any, the scheduler does not look at it (Kueue keeps pods so until there is quota). */
+  /** Names of its scheduling gates, separated by commas. The scheduler ignores a pod with gates (Kueue uses one until there is quota). */
   readonly gates?: string | undefined;
-  /** When its last gate was seen to go, by whoever watched. */
+  /** When a watch saw its last scheduling gate removed. */
   readonly ungatedAt?: number | undefined;
   /** Reason of condition `DisruptionTarget`. */
   readonly disruption?: string | undefined;
-  /** Name of the container that decides; annotation `reentry.dev/base-container`, else the first. */
+  /** Name of the container that decides the run: annotation `reentry.dev/base-container`, else the first. */
   readonly baseContainer: string;
   readonly containers: readonly ContainerProjection[];
-  /** Raw ids from annotations; absent on a pod that is not ours. */
+  /** Ids from annotations, unchanged; absent on a pod that reentry did not create. */
   readonly tenant?: string | undefined;
   readonly runId?: string | undefined;
   readonly attempt?: number | undefined;
-  /** Queue of its run, from annotations. */
+  /** Queue of its run, from an annotation. */
   readonly queue?: string | undefined;
-  /** Label `already_checked`: its run has had its answer and the pod was kept. */
+  /** Label `already_checked`: its run is over and the pod is retained. */
   readonly alreadyChecked: boolean;
   /** Only on pods of an executor (label `kubernetes_executor`). */
   readonly executor?: ExecutorFacts | undefined;
 }
 
-/** What an executor reads on its pods besides their state. */
+/** What an executor reads of its pods besides their state. */
 export interface ExecutorFacts {
-  /** Label `airflow-worker`: who launched or adopted it, in its label-safe form. */
+  /** Label `airflow-worker`: the executor that launched or adopted it, as a label value. */
   readonly owner: string;
   /** Label `airflow_executor_done`. */
   readonly done: boolean;
-  /** Label `airflow_pod_revoked` is there, with any value. */
+  /** Whether label `airflow_pod_revoked` is present, with any value. */
   readonly revoked: boolean;
-  /** The annotations that name its task; ids as they are. */
+  /** The annotations that name its task; ids unchanged. */
   readonly annotations: Readonly<Record<string, string>>;
 }
 
-/** Only where the pod is, without the rest of a projection. */
+/** The reference of a projected pod. */
 export const podRef = ({ connection, namespace, name, uid }: PodRef): PodRef => ({ connection, namespace, name, uid });
 
-/** The base container, whose end decides the attempt; `undefined` where the pod has none of that name. */
+/** The base container, whose end decides the attempt; `undefined` when the pod has none of that name. */
 export function baseContainerOf(pod: PodProjection): ContainerProjection | undefined {
   return pod.containers.find(({ name, kind }) => kind === 'main' && name === pod.baseContainer);
 }
 
-/** What a run's state keeps of its pod: where it is, its node and its base container's times. */
+/** What a run's state stores of its pod: reference, node, and times of its base container. */
 export function podFacts(pod: PodProjection): {
   readonly pod: PodRef & { readonly node: string | undefined };
   readonly startedAt?: number;
@@ -97,7 +97,7 @@ export function podFacts(pod: PodProjection): {
   };
 }
 
-/** Longest message kept of a pod, a condition or a waiting container, in characters. A termination message is ≤ 4 KiB by the kubelet. */
+/** Longest stored message of a pod, a condition or a waiting container, in characters. (The kubelet limits a termination message to 4 KiB.) */
 const MAX_MESSAGE = 1024;
 const MAX_TERMINATION_MESSAGE = 4096;
 
@@ -167,7 +167,7 @@ function executorFacts(labels: JsonRecord, annotations: JsonRecord): ExecutorFac
   };
 }
 
-/** A pod object of the Kubernetes API as far as its run cares. Never throws: what is missing or odd reads as absent. */
+/** Projects a pod object of the Kubernetes API. Never throws: missing or malformed fields read as absent. */
 export function projectPod(connection: string, pod: JsonRecord): PodProjection {
   const metadata = recordIn(pod, 'metadata');
   const labels = recordIn(metadata, 'labels');

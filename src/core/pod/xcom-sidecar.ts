@@ -1,38 +1,39 @@
 /**
- * The XCom sidecar of a pod's manifest: a second container that outlives the base container, so that its result file can be
- * read over exec. Pure; reading and ending it is `operator/xcom.ts`. @see spec pod-operator §2.6, errata 7
+ * The XCom sidecar: a container that outlives the base container, so that the result file can be read over exec. Pure; `operator/xcom.ts`
+ * reads the file and ends the sidecar.
+ * @see airflow.providers.cncf.kubernetes.utils.xcom_sidecar
  */
 import { type JsonRecord, recordsIn } from '../json.ts';
 
-/** Names and commands of the exchange, once: the manifest and the exec both speak them. */
+/** Names and commands that the manifest and the exec share. */
 export const XCOM = {
-  /** Name of the sidecar. Kept from the seed: tools and people look for it. */
+  /** Name of the sidecar; Airflow's, because tools look for it. */
   container: 'airflow-xcom-sidecar',
   volume: 'xcom',
-  /** Where the volume stands in both containers. */
+  /** Mount path of the volume in both containers. */
   mountPath: '/airflow/xcom',
   /** The file that the base container writes its result to, as JSON. */
   resultFile: '/airflow/xcom/return.json',
-  /** What the sidecar answers for a missing or empty file (the seed's `EMPTY_XCOM_RESULT`). */
+  /** Output of the sidecar for a missing or empty file (Airflow's `EMPTY_XCOM_RESULT`). */
   emptyResult: '__airflow_xcom_result_empty__',
-  /** Used where the connection names no other. */
+  /** Default image. */
   image: 'alpine:3.24.2',
   /**
-   * Waits to be told to go: SIGINT ends it with exit code 0. So does SIGTERM, unlike in the seed: as process 1 it would let a deleted pod
-   * wait out its whole grace period.
+   * Waits until SIGINT ends it with exit code 0. Also handles SIGTERM, which Airflow's does not: as process 1 it would otherwise delay the
+   * deletion of a pod by the whole grace period.
    */
   command: ['sh', '-c', 'trap "exit 0" INT TERM; while true; do sleep 1; done;'],
-  /** Used where the connection names no others. */
+  /** Default resources. */
   resources: { requests: { cpu: '1m', memory: '10Mi' } },
 } as const;
 
-/** What a connection or a request may say about the sidecar. */
+/** Settings of the sidecar, from a connection or a request. */
 export interface XcomSidecarSettings {
   /** The connection's `xcom_sidecar_container_image`. */
   readonly image?: string | undefined;
-  /** The connection's `xcom_sidecar_container_resources`; replaces the default whole. */
+  /** The connection's `xcom_sidecar_container_resources`; replaces the default. */
   readonly resources?: JsonRecord | undefined;
-  /** The request's, else the connection's. An empty one is one: it says "no settings". */
+  /** The request's, else the connection's. An empty object means "no settings". */
   readonly securityContext?: JsonRecord | undefined;
 }
 
@@ -43,19 +44,19 @@ const listIn = (value: JsonRecord, key: string): readonly unknown[] => {
   return Array.isArray(list) ? list : [];
 };
 
-/** The volume as both containers have it. */
+/** The volume mount in both containers. */
 const XCOM_MOUNT = { name: XCOM.volume, mountPath: XCOM.mountPath } as const;
 
-/** The volume of a pod that has none of that name. */
+/** The volume, for pods without one of that name. */
 const XCOM_VOLUME = { name: XCOM.volume, emptyDir: {} } as const;
 
-/** Whether an entry of `volumes` is the one that comes with the sidecar. */
+/** Whether an entry of `volumes` is the sidecar's. */
 export const isXcomVolume = (entry: unknown): boolean => JSON.stringify(entry) === JSON.stringify(XCOM_VOLUME);
 
-/** Whether an entry of `volumeMounts` is the one that comes with the sidecar. */
+/** Whether an entry of `volumeMounts` is the sidecar's. */
 export const isXcomMount = (entry: unknown): boolean => JSON.stringify(entry) === JSON.stringify(XCOM_MOUNT);
 
-/** A pod spec with the sidecar: volume and the base container's mount first, the container last. The spec given is left as it was. */
+/** A copy of the pod spec with the sidecar: the volume and the base container's mount come first, the sidecar last. */
 export function addXcomSidecar(
   spec: JsonRecord,
   { image, resources, securityContext }: XcomSidecarSettings = {},
@@ -68,7 +69,7 @@ export function addXcomSidecar(
     volumeMounts: [XCOM_MOUNT],
     ...(securityContext === undefined ? {} : { securityContext }),
   };
-  // A spec that was exported from a pod of ours has a sidecar and its mount already; two of a name are refused.
+  // A spec exported from one of reentry's pods has the sidecar and its mount already; Kubernetes refuses duplicate names.
   const others = recordsIn(spec, 'containers').filter(({ name }) => name !== XCOM.container);
   const containers = others.map((container, index) => {
     const mounts = listIn(container, 'volumeMounts');
@@ -76,7 +77,7 @@ export function addXcomSidecar(
   });
   return {
     ...spec,
-    // A volume of the user's with this name is the one that both containers mount: two of a name are refused.
+    // A user's volume of this name is mounted by both containers, because Kubernetes refuses duplicate names.
     volumes: recordsIn(spec, 'volumes').some(({ name }) => name === XCOM.volume)
       ? listIn(spec, 'volumes')
       : [XCOM_VOLUME, ...listIn(spec, 'volumes')],
@@ -84,7 +85,7 @@ export function addXcomSidecar(
   };
 }
 
-/** What a sidecar of ours has; as which user it runs is the request's to say. */
+/** Fields of the sidecar. The request may set its security context. */
 const SIDECAR_FIELDS: ReadonlySet<string> = new Set([
   'name',
   'image',
@@ -95,8 +96,8 @@ const SIDECAR_FIELDS: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Whether a container is the sidecar as shipped or as the connection configures it: then it runs nothing of the user's, whoever wrote it into
- * the manifest. Any other field could make it: a probe and a hook run commands, a mount can stand where its shell is looked for.
+ * Whether a container is the sidecar in its default or configured form, and so runs nothing of the user's, even if the user wrote it into
+ * the manifest. Any other field could change that: probes and hooks run commands, and a mount can replace its shell.
  */
 export function isOwnSidecar(container: JsonRecord, configured: XcomSidecarSettings = {}): boolean {
   const isPlain = Object.entries(container).every(

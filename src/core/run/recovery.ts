@@ -79,7 +79,7 @@ export function operatorOfPod(pod: PodProjection): 'command' | 'pod' {
   return pod.executor === undefined ? 'pod' : 'command';
 }
 
-/** A request that the recovered run's re-entry can read: as much of the old one as its pod shows. */
+/** A request that the recovered run's re-entry can read: as much of the original as its pod shows. */
 export function recoveredRequest(operator: string, pod: PodProjection, manifest: JsonRecord) {
   const containers = recordsIn(recordIn(manifest, 'spec'), 'containers');
   const base = containers.find((container) => container['name'] === pod.baseContainer);

@@ -4,19 +4,19 @@ import type { Diagnosis } from '../../wire/outcome.ts';
 import type { RunRequest } from '../../wire/run-request.ts';
 import type { RunState } from '../../wire/run-state.ts';
 
-/** Limits of the repetitions by the engine; the user's own retries are in the request. */
+/** Limits of the engine's own retries. The user's are part of the request. */
 export interface RetryPolicy {
-  /** Infrastructure failures that a run survives. */
+  /** Number of infrastructure failures that a run survives. */
   readonly infrastructureCap: number;
-  /** Delay before the first infrastructure repeat; doubles with each. */
+  /** Delay before the first infrastructure retry; doubles with each. */
   readonly infrastructureBaseMs: number;
   readonly infrastructureMaxMs: number;
-  /** Pause before a message comes again after a fault; doubles with each delivery. */
+  /** Delay before a message is redelivered after a fault; doubles with each delivery. */
   readonly faultBaseMs: number;
   readonly faultMaxMs: number;
 }
 
-/** The policy in production. */
+/** The limits in production. */
 export const RETRY_POLICY: RetryPolicy = {
   infrastructureCap: 5,
   infrastructureBaseMs: 5_000,
@@ -25,24 +25,24 @@ export const RETRY_POLICY: RetryPolicy = {
   faultMaxMs: 60_000,
 };
 
-/** Whose budget a failure spends. `none`: repeating cannot help, the run ends. */
+/** Which budget a failure is charged to. `none`: a retry cannot help, so the run ends. */
 export type Budget = 'user' | 'infrastructure' | 'none';
 
 const BUDGET_OF_CATEGORY: Readonly<Record<Diagnosis['category'], Budget>> = {
   user: 'user',
-  timeout: 'user', // after an execution time-out the user's program was too slow: it spends a retry
+  timeout: 'user', // an execution time-out is the fault of the user's program: it costs a retry
   infrastructure: 'infrastructure',
   request: 'none',
   cancelled: 'none',
 };
 
-/** Whose budget `diagnosis` spends: by its code where the table knows it, else by its category. A failure without a diagnosis spends the user's. */
-export function spends(diagnosis: Diagnosis | undefined): Budget {
+/** The budget that `diagnosis` is charged to: by its code if the table has it, else by category. Without a diagnosis it is the user's. */
+export function budgetFor(diagnosis: Diagnosis | undefined): Budget {
   if (diagnosis === undefined) return 'user';
   return isDiagnosisCode(diagnosis.code) ? budgetOf(diagnosis.code) : BUDGET_OF_CATEGORY[diagnosis.category];
 }
 
-/** Whether a failed attempt is followed by another one. */
+/** What happens to a run whose attempt failed. */
 export type RetryDecision =
   | { readonly kind: 'end' }
   | {
@@ -54,8 +54,8 @@ export type RetryDecision =
     };
 
 /**
- * Whether a failed attempt is repeated, and when. `retries: n` allows n + 1 user attempts; infrastructure failures have their own
- * cap and do not spend the user's.
+ * Whether a failed attempt is retried, and when. `retries: n` allows n + 1 user attempts. Infrastructure failures have their own limit and
+ * do not count against the user's.
  */
 export function decideRetry(
   state: Pick<RunState, 'userFailures' | 'infraFailures'>,
@@ -65,7 +65,7 @@ export function decideRetry(
   policy: RetryPolicy = RETRY_POLICY,
 ): RetryDecision {
   const { userFailures, infraFailures } = state;
-  switch (spends(diagnosis)) {
+  switch (budgetFor(diagnosis)) {
     case 'none':
       return { kind: 'end' };
     case 'user': {

@@ -1,15 +1,15 @@
-/** Why a waiting run still waits, from its pod as it is now. */
+/** Why a waiting run still waits, from the current state of its pod. Pure; the caller reads the pod. */
 import type { Diagnosis } from '../../wire/outcome.ts';
 import { diagnosisOf } from './diagnosis.ts';
 import { pullThrottled } from '../pod/judge.ts';
 import type { PodProjection } from '../pod/projection.ts';
 
-/** A pod that still exists this many milliseconds after its grace period counts as stuck. */
+/** How long after its grace period a pod that still exists counts as stuck, in milliseconds. */
 export const STUCK_AFTER_MS = 5 * 60_000;
 
 /**
- * The "why" of a wait for this pod; `undefined`: nothing is wrong, it runs or starts. `deletedAt` is Kubernetes'
- * `deletionTimestamp`, which the grace period is part of already. `now`: epoch milliseconds.
+ * The diagnosis of a wait for this pod; `undefined` when the pod runs or is starting normally. Kubernetes' `deletionTimestamp` includes the
+ * grace period. `now`: epoch milliseconds.
  */
 export function diagnoseWait(pod: PodProjection, now: number): Diagnosis | undefined {
   if (pod.deletedAt !== undefined)

@@ -1,6 +1,6 @@
 /** Airflow's `log_events_on_startup` without polling: the Kubernetes events of a start that was slow or failed, in a log of their own. */
 import { podVerdict } from '../../core/pod/judge.ts';
-import { formatCursor, formatNanos, isBehind, type LogCursor, LogPlaces, parseCursor } from '../../core/log/cursor.ts';
+import { formatCursor, formatNanos, isBehind, type LogCursor, LogCursors, parseCursor } from '../../core/log/cursor.ts';
 import { baseContainerOf, type PodProjection } from '../../core/pod/projection.ts';
 import type { Cluster, PodEventLine } from '../../ports/cluster.ts';
 import { MAX_LOG_CHUNK_BYTES } from '../../wire/streams.ts';
@@ -108,7 +108,7 @@ async function append(
   lines: ReturnType<typeof startLines>,
 ): Promise<LogCursor | undefined> {
   const end = await logs.end(run, attempt, STARTUP_LOG);
-  const places = new LogPlaces();
+  const places = new LogCursors();
   let to = end.cursor;
   let chunk = '';
   for (const { at, text } of lines) {

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { diagnosisOf } from '../../../src/core/run/diagnosis.ts';
 import { backOffMs } from '../../../src/core/back-off.ts';
-import { RETRY_POLICY, decideRetry, spends } from '../../../src/core/run/retry.ts';
+import { RETRY_POLICY, budgetFor, decideRetry } from '../../../src/core/run/retry.ts';
 
 const request = { retries: 2, retryDelaySeconds: 30, retryExponentialBackoff: false, maxRetryDelaySeconds: 600 };
 const fresh = { userFailures: 0, infraFailures: 0 };
@@ -26,7 +26,7 @@ describe('decideRetry', () => {
   });
 
   test('an execution time-out spends a retry of the user', () => {
-    expect(spends(diagnosisOf('EXECUTION_TIMEOUT'))).toBe('user');
+    expect(budgetFor(diagnosisOf('EXECUTION_TIMEOUT'))).toBe('user');
   });
 
   test.each(['INVALID_REQUEST', 'EXPIRED', 'CANCELLED', 'DEAD_LETTERED'] as const)('%s is never repeated', (code) => {
@@ -34,10 +34,10 @@ describe('decideRetry', () => {
   });
 
   test('a code that the table does not know is judged by its category', () => {
-    expect(spends({ code: 'SOMETHING_NEW', category: 'infrastructure', summary: '', evidence: [] })).toBe(
+    expect(budgetFor({ code: 'SOMETHING_NEW', category: 'infrastructure', summary: '', evidence: [] })).toBe(
       'infrastructure',
     );
-    expect(spends(undefined)).toBe('user');
+    expect(budgetFor(undefined)).toBe('user');
   });
 
   test('the back-off doubles with each failure of the user and stops at its maximum', () => {
