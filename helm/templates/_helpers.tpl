@@ -43,8 +43,8 @@ null
 {{- end -}}
 
 {{/*
-The Deployments, as a JSON list of { name, component, roles, queues, key, pool (defaults merged in) }. A component is what has an account, a NATS
-user and a key of the Secret of its own: a role, or serve, which has several. `queues` are those of each of its roles that has some.
+The Deployments, as a JSON list of { name, component, roles, queues, key, pool (defaults merged in) }. Each component (a role, or serve, which has
+several) has its own service account, NATS user and key of the Secret. `queues`: the queues of each of its roles that serves any.
 */}}
 {{- define "reentry.deployments" -}}
 {{- $all := list -}}
@@ -68,7 +68,7 @@ user and a key of the Secret of its own: a role, or serve, which has several. `q
 {{- $all | toJson -}}
 {{- end -}}
 
-{{/* Queues of one kind (role: worker or executor) that some Deployments serve, as JSON: { deployments, role }. Without any: the role's usual one. */}}
+{{/* Queues of one role (worker or executor) over some Deployments, as JSON: { deployments, role }. If there are none, the role's default queue. */}}
 {{- define "reentry.queues" -}}
 {{- $queues := list -}}
 {{- range .deployments -}}
@@ -81,7 +81,17 @@ user and a key of the Secret of its own: a role, or serve, which has several. `q
 {{ include "reentry.fullname" .root }}-{{ .component }}
 {{- end -}}
 
-{{/* A setting as its environment variable takes it: lists by commas, maps as KEY=VALUE. */}}
+{{/* A setting of a config, else its default in the program: { root, config, name }. */}}
+{{- define "reentry.setting" -}}
+{{- $config := default dict .config -}}
+{{- if hasKey $config .name -}}
+{{- index $config .name -}}
+{{- else -}}
+{{- index (.root.Files.Get "files/defaults.json" | fromJson) .name -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A setting as the value of its environment variable: lists separated by commas, maps as KEY=VALUE. */}}
 {{- define "reentry.settingText" -}}
 {{- if kindIs "slice" . -}}
 {{- join "," . -}}
@@ -98,7 +108,7 @@ user and a key of the Secret of its own: a role, or serve, which has several. `q
 {{- end -}}
 {{- end -}}
 
-{{/* What a process reads from settings: { root, component, roles, queues, config }. */}}
+{{/* Environment of a process: { root, component, roles, queues, config }. */}}
 {{- define "reentry.env" -}}
 {{- $root := .root -}}
 {{- $settings := mergeOverwrite (deepCopy $root.Values.config) (deepCopy (default dict .config)) -}}
@@ -197,7 +207,7 @@ user and a key of the Secret of its own: a role, or serve, which has several. `q
 - name: nats
   secret:
     secretName: {{ required "nats.auth.secret names the Secret with one key for each kind of process" .root.Values.nats.auth.secret }}
-    # Each sees its own key only.
+    # Each component sees only its own key.
     items: [{ key: {{ .component }}, path: secret }]
 {{- end }}
 {{- if .root.Values.nats.tls.secret }}

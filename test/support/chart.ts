@@ -1,14 +1,14 @@
 /** The generated files of the chart, from the tables in code that they describe. */
 import { z } from 'zod';
 import { ROLES } from '../../src/process/roles.ts';
-import { configSchema, SETTINGS } from '../../src/config.ts';
+import { configSchema, DEFAULT_CONFIG, SETTINGS } from '../../src/config.ts';
 import type { SettingName } from '../../src/config.ts';
 import { CLUSTER_ACCESS } from '../../src/core/rbac.ts';
 import type { ClusterAccess } from '../../src/core/rbac.ts';
 import { natsUserPermissions, PERMISSION_ROLES, permissionsOf } from '../../src/wire/permissions.ts';
 import { layoutOf } from '../../src/wire/streams.ts';
 
-/** Settings that the chart makes itself, from the values named here; or that mean nothing in a pod. */
+/** Settings that the chart derives from the values named here, or that have no use in a pod. */
 export const NOT_IN_VALUES: Readonly<Partial<Record<SettingName, string>>> = {
   natsCreds: 'nats.auth',
   natsToken: 'nats.auth',
@@ -44,7 +44,7 @@ const object = (properties: Readonly<Record<string, JsonSchema>>): JsonSchema =>
 
 const schemaParts = z.looseObject({ default: z.unknown().optional() });
 
-/** One setting as its row in values.yaml may be. */
+/** Schema of one setting in values.yaml. */
 function settingSchema(name: SettingName): JsonSchema {
   const { help, value } = SETTINGS.find((row) => row.name === name) ?? { help: '', value: '' };
   const { default: preset, ...own } = schemaParts.parse(
@@ -145,7 +145,7 @@ export function valuesSchema(): JsonSchema {
       defaults: object(pod),
       serve: object({
         enabled: flag,
-        // One alone is a pool of its own kind, or the triggerer.
+        // A single role is a pool of its kind, or the triggerer.
         roles: { type: 'array', minItems: 2, uniqueItems: true, items: { enum: [...ROLES] } },
         queues,
         executorQueues: queues,
@@ -197,11 +197,18 @@ export function natsPermissionTemplates(): Readonly<Record<string, object>> {
   );
 }
 
+/** Defaults of the settings that the chart's values may set, for templates that need one where no value is given. */
+export function settingDefaults(): Readonly<Record<string, unknown>> {
+  const inValues = Object.entries(DEFAULT_CONFIG).filter(([name]) => !Object.hasOwn(NOT_IN_VALUES, name));
+  return Object.fromEntries(inValues.filter(([, value]) => value !== undefined));
+}
+
 /** Generated files by their path below the repository. */
 export function chartFiles(): Readonly<Record<string, string>> {
   const json = (value: unknown): string => `${JSON.stringify(value, null, 2)}\n`;
   return {
     'helm/values.schema.json': json(valuesSchema()),
+    'helm/files/defaults.json': json(settingDefaults()),
     'helm/files/cluster-access.json': json(clusterAccessRules()),
     'helm/files/nats-permissions.json': json(natsPermissionTemplates()),
   };
