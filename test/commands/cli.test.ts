@@ -7,7 +7,7 @@ import { DIAGNOSES } from '../../src/core/run/diagnosis.ts';
 import { runReentry } from '../support/processes.ts';
 
 /** A loopback port that nothing listens on. */
-const NOBODY = 'nats://127.0.0.1:1';
+const UNREACHABLE = 'nats://127.0.0.1:1';
 
 let directory: string;
 beforeAll(async () => {
@@ -55,7 +55,7 @@ describe('help', () => {
   });
 });
 
-describe('wrong usage ends with 2 and says what was meant', () => {
+describe('a usage error exits with 2 and suggests what was meant', () => {
   test.each([
     ['an unknown command', ['sumbit'], 'submit'],
     ['an unknown flag', ['submit', '--imag', 'alpine'], '--image'],
@@ -74,16 +74,16 @@ describe('wrong usage ends with 2 and says what was meant', () => {
     ['traces, asked of who makes none', ['triggerer', '--otel-endpoint', 'http://127.0.0.1:1'], '--otel-endpoint'],
     ['a tenant, asked of what serves all', ['dev', '--tenant', 'sales'], '--tenant'],
     ['a setting that does not fit', ['status', 'r', '--nats-url', 'not a url'], '--nats-url'],
-  ])('%s', async (_name, args, said) => {
+  ])('%s', async (_name, args, text) => {
     const { code, stdout, stderr } = await cli(args);
     expect(code).toBe(2);
     expect(stdout).toBe('');
-    expect(stderr).toContain(said);
+    expect(stderr).toContain(text);
     expect(stderr).not.toContain('    at ');
   });
 
   test('all wrong settings at once, the nearest name with each', async () => {
-    const { code, stderr } = await cli(['worker', '--http-port', 'x'], { REENTRY_NATS_URI: NOBODY });
+    const { code, stderr } = await cli(['worker', '--http-port', 'x'], { REENTRY_NATS_URI: UNREACHABLE });
     expect(code).toBe(2);
     expect(stderr).toContain('--http-port');
     expect(stderr).toContain('did you mean REENTRY_NATS_URL?');
@@ -102,7 +102,7 @@ describe('an unreachable broker ends with 5 and names server and remedy', () => 
   test.each([['status', 'r'], ['submit', '--image', 'alpine'], ['list'], ['setup'], ['logs', 'r']])(
     '%s',
     async (...args) => {
-      const { code, stdout, stderr } = await cli(args, { REENTRY_NATS_URL: NOBODY });
+      const { code, stdout, stderr } = await cli(args, { REENTRY_NATS_URL: UNREACHABLE });
       expect(code).toBe(5);
       expect(stdout).toBe('');
       expect(stderr).toContain('127.0.0.1:1');
@@ -124,15 +124,15 @@ describe('what needs no broker', () => {
     [['docs', 'wire'], '# '],
     [['docs', 'wire', '--json'], '"path":"src/wire/README.md"'],
     [['schema', 'asyncapi'], '"asyncapi": "3.0.0"'],
-  ])('%j', async (args, said) => {
+  ])('%j', async (args, text) => {
     const { code, stdout } = await cli(args);
     expect(code).toBe(0);
-    expect(stdout).toContain(said);
+    expect(stdout).toContain(text);
   });
 });
 
 describe('explain without a broker', () => {
-  test('lists every diagnosis code, and says of each what it means and what it costs', async () => {
+  test('lists every diagnosis code with its meaning and the cost of a retry', async () => {
     const { code, stdout } = await cli(['explain', '--json']);
     expect(code).toBe(0);
     const codeSchema = z.strictObject({

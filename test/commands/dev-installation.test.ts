@@ -62,7 +62,7 @@ describe('the folder of an installation', () => {
     await isHeld();
   });
 
-  test('is held by a process that lives, where nobody says when it began', async () => {
+  test('is held by a live process whose start time is not known', async () => {
     await using holder = await another();
     await leftBy({ pid: holder.pid });
     await isHeld();
@@ -94,7 +94,7 @@ describe('the folder of an installation', () => {
     await isStale();
   });
 
-  test('says who holds it and since when, and nothing once it is let go', async () => {
+  test('names its holder and when that started, and nothing once released', async () => {
     const installation = await takeInstallation(folder, false);
     await installation.publish({ natsUrl: url, directory: '/somewhere', ready: true });
     const me = { pid: process.pid, start: await startOf(process.pid) };

@@ -41,7 +41,7 @@ describe('--batch goes without what describes one run', () => {
     );
   });
 
-  test('what says how all of them are asked for stays', async () => {
+  test('options for all of them are allowed', async () => {
     const args = ['--batch', missing, '--queue', 'q', '--wait', '--no-check', '--json', '--tenant', 'sales'];
     await expect(submit().parseAsync(args, { from: 'user' })).rejects.toThrow('no-such-file.jsonl');
   });

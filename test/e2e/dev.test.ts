@@ -79,7 +79,7 @@ async function endOf(runId: string): Promise<Completed> {
     .poll(() => completed.filter(({ subject }) => subject === runId).length, { timeout: 60_000 })
     .toBeGreaterThan(0);
   const manager = await nats.jetstreamManager();
-  // Exactly one is stored: whoever asks later hears the same.
+  // Exactly one is stored: later readers get the same.
   const stored = await manager.streams.info('REENTRY_EVENTS', {
     subjects_filter: `reentry.v1.ev.default.${runId}.completed`,
   });
@@ -91,7 +91,7 @@ async function endOf(runId: string): Promise<Completed> {
 const pod = (script: string, more: object = {}): string =>
   JSON.stringify({ params: { image: 'alpine', cmds: ['sh', '-c'], arguments: [script], ...more } });
 
-describe('a run asked for by a plain publish', () => {
+describe('a run submitted by a plain publish', () => {
   test('ends in one completed event with exit code and result', async () => {
     publish('plain', pod(`echo '{"rows": 7}' > /dev/termination-log`, { doXcomPush: true, xcomMode: 'message' }));
     const { data, id } = await endOf('plain');
@@ -99,7 +99,7 @@ describe('a run asked for by a plain publish', () => {
     expect(id).toMatch(/^default\/plain\/\d+\/completed$/);
   });
 
-  test('asked for three times, runs once', async () => {
+  test('submitted three times, runs once', async () => {
     for (let copy = 0; copy < 3; copy += 1) publish('thrice', pod('true'));
     expect((await endOf('thrice')).data.state).toBe('succeeded');
     const manager = await nats.jetstreamManager();
@@ -129,7 +129,7 @@ describe('a run asked for by a plain publish', () => {
 describe('the command line, in the directory where dev runs', () => {
   const cli = (...args: readonly string[]) => runReentry(args, cliEnvironment(), directory);
 
-  test('submit --wait ends with the fate of the run', async () => {
+  test('submit --wait exits with the code of the final state', async () => {
     const hello = ['--', 'sh', '-c', 'echo hello'];
     const good = await cli('submit', '--image', 'alpine', '--run-id', 'greets', '--wait', '--logs', ...hello);
     expect(good).toMatchObject({ code: 0, stdout: 'hello\n' });
@@ -168,7 +168,7 @@ describe('the command line, in the directory where dev runs', () => {
     expect(JSON.parse((await cli('retry', 'parent', '--run-id', 'child', '--json')).stdout)).toMatchObject({
       duplicate: true,
     });
-    expect((await cli('retry', 'nobody')).code).toBe(2);
+    expect((await cli('retry', 'unknown')).code).toBe(2);
   });
 
   test('submit --batch asks for all runs of a file, waits for them, and refuses a wrong file as a whole', async () => {
@@ -210,7 +210,7 @@ describe('the command line, in the directory where dev runs', () => {
   });
 
   test('a run that does not exist, a taken run id', async () => {
-    expect(await cli('status', 'nobody')).toMatchObject({ code: 2, stdout: '' });
+    expect(await cli('status', 'unknown')).toMatchObject({ code: 2, stdout: '' });
     await cli('submit', '--image', 'alpine', '--run-id', 'taken', '--', 'true');
     const other = await cli('submit', '--image', 'busybox', '--run-id', 'taken', '--', 'true');
     expect(other.code).toBe(2);
@@ -265,15 +265,15 @@ describe('the command line, in the directory where dev runs', () => {
     const waiting = (...args: readonly string[]) => startReentry(args, cliEnvironment(), directory);
     await using submit = waiting('submit', '--image', 'alpine', '--run-id', runId, '--wait', ...script);
     await using logs = waiting('logs', '-f', runId);
-    await using unknownLogs = waiting('logs', '-f', 'not-asked-for');
-    await using unknownResult = waiting('result', '--wait', 'not-asked-for');
+    await using unknownLogs = waiting('logs', '-f', 'not-submitted');
+    await using unknownResult = waiting('result', '--wait', 'not-submitted');
     await expect.poll(() => logs.stdout(), { timeout: 60_000 }).toBe('begun\n');
     await expect.poll(() => submit.stderr(), { timeout: 60_000 }).toContain('launched');
     // A hint for a mistyped name, but no error: the run may be submitted later.
     for (const unknown of [unknownLogs, unknownResult])
       await expect
         .poll(() => unknown.stderr(), { timeout: 30_000 })
-        .toBe('there is no run not-asked-for yet; waiting for it\n');
+        .toBe('there is no run not-submitted yet; waiting for it\n');
     for (const command of [submit, logs, unknownLogs, unknownResult]) {
       command.kill(signal);
       expect(await command.ended).toBe(code);
@@ -282,11 +282,11 @@ describe('the command line, in the directory where dev runs', () => {
     expect((await cli('cancel', runId)).code).toBe(0);
   });
 
-  test('the broker is where NATS clients look by themselves, unless somebody else is there', async () => {
+  test('the broker listens on the default port of NATS clients, unless it is in use', async () => {
     if (new URL(ready.natsUrl).port === '4222') return;
-    const somebody = createConnection(4222, '127.0.0.1');
-    await once(somebody, 'connect');
-    somebody.destroy();
+    const taken = createConnection(4222, '127.0.0.1');
+    await once(taken, 'connect');
+    taken.destroy();
   });
 
   test('a dev of another directory runs beside it, and has its port again when it is started again', async () => {
@@ -305,7 +305,7 @@ describe('the command line, in the directory where dev runs', () => {
     expect((await cli('list')).code).toBe(0);
   });
 
-  test('a second dev says where the first one is', async () => {
+  test('a second dev reports where the first one is', async () => {
     const second = await cli('dev', '--json');
     expect(second.code).toBe(2);
     expect(second.stderr).toContain(ready.natsUrl);

@@ -140,7 +140,7 @@ export const FENCED_RUNS: readonly HostileRun[] = table<readonly [string, object
       'pod.spec.containers[0].resources.limits.example.com/device',
     ],
     [
-      'an empty volume that says nothing more',
+      'an empty volume without options',
       { volumes: [{ name: 'v', emptyDir: {} }] },
       'POLICY_REFUSED',
       'pod.spec.volumes[0].emptyDir',

@@ -182,7 +182,7 @@ const forbiddenParams = table<readonly [string, object]>(
     ['a template by a reserved name', { podTemplateFile: 'constructor' }],
     ['a name with a path', { name: '../../kube-system/x' }],
     ['a name with a line feed', { name: 'a\nb' }],
-    ['a connection that nobody configured', { kubernetesConnId: 'http://169.254.169.254' }],
+    ['a connection that is not configured', { kubernetesConnId: 'http://169.254.169.254' }],
     ['a namespace with a path', { namespace: '../kube-system' }],
     ['a namespace with a query', { namespace: 'default?force=true' }],
   ],

@@ -28,7 +28,7 @@ let dev: ReentryProcess;
 let nats: NatsConnection;
 let memoryBefore = 0;
 /** Types of events by `<tenant>.<runId>`. */
-const heard = new Map<string, string[]>();
+const events = new Map<string, string[]>();
 const ends = new Map<string, z.infer<typeof eventSchema>['data']>();
 
 /** The most memory that the process has had, in MiB. */
@@ -54,7 +54,7 @@ beforeAll(async () => {
     callback: (_, { subject, data }) => {
       const [, , , tenant = '', runId = '', type = ''] = subject.split('.');
       const key = `${tenant}.${runId}`;
-      heard.set(key, [...(heard.get(key) ?? []), type]);
+      events.set(key, [...(events.get(key) ?? []), type]);
       if (type === 'completed') ends.set(key, eventSchema.parse(JSON.parse(new TextDecoder().decode(data))).data);
     },
   });
@@ -92,7 +92,7 @@ describe('a hostile run request', () => {
       const data = ends.get(key);
       if (end === 'harmless') return;
       expect(data).toMatchObject({ state: 'failed', diagnosis: { code: end } });
-      expect(heard.get(key)).not.toContain('launched');
+      expect(events.get(key)).not.toContain('launched');
       expect(data?.diagnosis?.problems?.length).toBeGreaterThan(0);
       if (path !== undefined) expect(data?.diagnosis?.problems?.map((problem) => problem.path)).toContain(path);
     },
@@ -110,7 +110,7 @@ describe('a hostile run request', () => {
     const key = subject.split('.').slice(-2).join('.');
     const isOfIt = (ended: string) => ended === key || ended.includes('raw-');
     await expect.poll(() => [...ends.keys()].some(isOfIt), { timeout: 20_000 }).toBe(true);
-    expect(heard.get(key) ?? []).not.toContain('launched');
+    expect(events.get(key) ?? []).not.toContain('launched');
   });
 });
 
@@ -129,7 +129,7 @@ describe('a hostile request to a service', () => {
     nats.publish('reentry.v1.svc.default.list', '{}', { reply: '$JS.API.STREAM.PURGE.REENTRY_EVENTS' });
     const after = await nats.request('reentry.v1.svc.default.list', '{"limit":1}', { timeout: 10_000 });
     expect(replySchema.parse(after.json())).toHaveProperty('ok');
-    expect(heard.has('default.forged')).toBe(false);
+    expect(events.has('default.forged')).toBe(false);
     const manager = await nats.jetstreamManager();
     expect((await manager.streams.info('REENTRY_EVENTS')).state.first_seq).toBe(1);
   });

@@ -69,7 +69,7 @@ test('the bin answers', async () => {
 
 test('commands find the modules that they load late', async () => {
   const bin = join(folder, 'node_modules/.bin/reentry');
-  // Exit code 5 is its own word for "unreachable"; a module that is missing would end it with 1.
+  // Exit code 5 is "unreachable"; a missing module would end it with 1.
   await expect(exec(bin, ['setup', '--nats-url', 'nats://127.0.0.1:1'], { cwd: folder })).rejects.toMatchObject({
     code: 5,
   });

@@ -46,7 +46,7 @@ test('every pod is accounted for, none is killed, none is made twice, and every 
 
   await stage.loseBrokerData();
   expect(await runReentry(['setup'], stage.env)).toMatchObject({ code: 0 });
-  // Whoever may create pods may label them as ours: not a run, whatever its annotations say.
+  // Everyone who may create pods may give them our labels: an invalid run id is not a run.
   const foreign = target.pod({ runForSeconds: 3_600, labels: { [LABELS.installation]: stage.namespace } });
   const annotations = { [ANNOTATIONS.tenant]: 'x 2\r\nPUB evil'.repeat(20), [ANNOTATIONS.runId]: 'r' };
   const stranger = await target.cluster.createPod(stage.namespace, {
@@ -56,7 +56,7 @@ test('every pod is accounted for, none is killed, none is made twice, and every 
   const recover = async (...args: readonly string[]) =>
     reportSchema.parse(JSON.parse((await runReentry(['recover', '--json', ...args], stage.env)).stdout));
   expect((await recover('--dry-run')).counts).toEqual({ recovered: RUNS, unnamed: 1 });
-  // Whoever forgot a queue hears of it: nobody would go on with its runs.
+  // A forgotten queue is reported: no process would continue its runs.
   expect((await runReentry(['recover', '--dry-run', '--queues', 'other'], stage.env)).stderr).toContain(
     `queue default of ${String(RUNS)} recovered runs`,
   );

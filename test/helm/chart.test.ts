@@ -47,7 +47,7 @@ test('the generated files are up to date (npm run docs)', () => {
     expect(readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8')).toBe(content);
 });
 
-test('every setting is in the values, or the chart says which value makes it', () => {
+test('every setting is in the values, or derived from a value that the chart names', () => {
   const schema: unknown = JSON.parse(chartFiles()['helm/values.schema.json'] ?? '');
   const known = Object.keys(recordIn(recordIn(recordIn(schema, 'definitions'), 'settings'), 'properties'));
   expect([...known, ...Object.keys(NOT_IN_VALUES)].sort()).toEqual(SETTINGS.map(({ name }) => name).sort());
@@ -185,7 +185,7 @@ describe('the chart', () => {
     });
   });
 
-  test('tells nats-server its users before setup, one of them, connects', async () => {
+  test('gives nats-server its users before setup, one of them, connects', async () => {
     const objects = await rendered(matrix([])['passwords, TLS and users'] ?? {});
     const hookOf = (kind: string, suffix: string) => {
       const found = kinds(objects, kind).find((one) => nameOf(one).endsWith(suffix));
@@ -275,7 +275,7 @@ describe('the chart', () => {
     ['a namespace that is none', { namespaces: ['Jobs'] }, /namespaces/],
     ['too little time to drain', { defaults: { terminationGracePeriodSeconds: 10 } }, /drain/],
     ['credentials without a Secret', { nats: { auth: { method: 'creds' } } }, /nats\.auth\.secret/],
-  ])('refuses %s', async (_, values, said) => {
-    await expect(rendered(values)).rejects.toThrow(said);
+  ])('refuses %s', async (_, values, text) => {
+    await expect(rendered(values)).rejects.toThrow(text);
   });
 });

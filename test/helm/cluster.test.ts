@@ -86,8 +86,12 @@ function suite(start: () => Promise<ClusterUnderTest>): void {
       const path = `${collectionOf(object, release)}?dryRun=All&fieldValidation=Strict`;
       const reply = await api.raw('POST', path, body);
       const what = `${textIn(object, 'kind') ?? ''} ${textIn(object['metadata'], 'name') ?? ''}`;
-      expect({ what, status: reply.status, said: reply.status === 201 ? '' : textIn(reply.body, 'message') }).toEqual({
-        ...{ what, status: 201, said: '' },
+      expect({
+        what,
+        status: reply.status,
+        message: reply.status === 201 ? '' : textIn(reply.body, 'message'),
+      }).toEqual({
+        ...{ what, status: 201, message: '' },
       });
     }
   });
@@ -105,8 +109,8 @@ function suite(start: () => Promise<ClusterUnderTest>): void {
         spec: { ...spec, serviceAccountName: 'default' },
       };
       const reply = await api.raw('POST', `/api/v1/namespaces/${release}/pods?dryRun=All&fieldValidation=Strict`, pod);
-      expect({ status: reply.status, said: reply.status === 201 ? '' : textIn(reply.body, 'message') }).toEqual({
-        ...{ status: 201, said: '' },
+      expect({ status: reply.status, message: reply.status === 201 ? '' : textIn(reply.body, 'message') }).toEqual({
+        ...{ status: 201, message: '' },
       });
     }
   });

@@ -69,12 +69,12 @@ describe.each(Object.entries(SHAPES))('a release of %s', (_, shape) => {
     await rm(folder, { recursive: true });
   }, 180_000);
 
-  test('tells from inside that each role may do what it must', async () => {
-    const said = await release.test();
+  test('reports from inside that each role has the permissions it needs', async () => {
+    const report = await release.test();
     for (const role of ['worker', 'triggerer', 'executor'])
-      expect(said).toMatch(new RegExp(`^ok .*permissions as .*${role}.* in namespace ${release.tasks}`, 'm'));
-    expect(said.match(/^ok .*all subjects are allowed/gm)).toHaveLength(shape.processes.length);
-    expect(said).not.toMatch(/^(?:broken|warning)/m);
+      expect(report).toMatch(new RegExp(`^ok .*permissions as .*${role}.* in namespace ${release.tasks}`, 'm'));
+    expect(report.match(/^ok .*all subjects are allowed/gm)).toHaveLength(shape.processes.length);
+    expect(report).not.toMatch(/^(?:broken|warning)/m);
   });
 
   test('runs pods and commands in a namespace that enforces `restricted`', async () => {

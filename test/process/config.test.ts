@@ -74,7 +74,7 @@ describe('parseConfig', () => {
     expect(problems.find(({ path }) => path === 'f.yaml: tenat')?.message).toContain('did you mean tenant?');
   });
 
-  test('says which part of a list or table is wrong', () => {
+  test('names the invalid part of a list or table', () => {
     const problems = problemsOf(() =>
       parseConfig({ flags: { queues: 'a,not a queue', concurrencyLimits: 'db=2,sales/gpu=0' } }),
     );

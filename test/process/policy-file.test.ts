@@ -13,9 +13,9 @@ afterAll(async () => {
   await rm(folder, { recursive: true });
 });
 
-function aLog(): { readonly log: Log; readonly said: string[] } {
-  const said: string[] = [];
-  const note = (level: string) => (_: object, message: string) => void said.push(`${level} ${message}`);
+function aLog(): { readonly log: Log; readonly logged: string[] } {
+  const logged: string[] = [];
+  const note = (level: string) => (_: object, message: string) => void logged.push(`${level} ${message}`);
   const log: Log = {
     debug: note('debug'),
     info: note('info'),
@@ -23,10 +23,10 @@ function aLog(): { readonly log: Log; readonly said: string[] } {
     error: note('error'),
     child: () => log,
   };
-  return { log, said };
+  return { log, logged };
 }
 
-test('a changed file is read again; a wrong one is said once and the last good one stays', async () => {
+test('a changed file is read again; an invalid one is logged once and the last valid one stays in force', async () => {
   const file = join(folder, 'policy.yaml');
   const put = async (text: string) => {
     // As a mounted ConfigMap changes: a link is swapped.
@@ -36,7 +36,7 @@ test('a changed file is read again; a wrong one is said once and the last good o
     await rename(`${file}.new`, file);
   };
   let now = 0;
-  const { log, said } = aLog();
+  const { log, logged } = aLog();
   await put('default: { images: [a] }');
   const policy = openPolicy(file, log, () => now);
   const look = () => {
@@ -49,14 +49,14 @@ test('a changed file is read again; a wrong one is said once and the last good o
   await put('default: { imags: [c] }');
   expect(look()).toEqual(['b']);
   expect(look()).toEqual(['b']);
-  expect(said.filter((line) => line.startsWith('error'))).toHaveLength(1);
+  expect(logged.filter((line) => line.startsWith('error'))).toHaveLength(1);
   await rm(file);
   expect(look()).toEqual(['b']);
   await put('default: { images: [d] }');
   expect(look()).toEqual(['d']);
 });
 
-test('a file that is wrong from the start is refused', async () => {
+test('a file that is invalid at first is rejected', async () => {
   const file = join(folder, 'wrong.yaml');
   await writeFile(file, 'tenant: {}');
   expect(() => openPolicy(file, aLog().log)).toThrow(/did you mean tenants\?/);

@@ -3,7 +3,7 @@ import type { RunRequestInput } from '../../src/wire/run-request.ts';
 import type { ClusterUnderTest, PodWish } from './kubernetes.ts';
 import type { Stage } from './stage.ts';
 
-/** A `command` run whose pod lives as told; `beside`: further containers. */
+/** A `command` run whose pod lives as given; `beside`: further containers. */
 export function commandOf(
   target: ClusterUnderTest,
   stage: Pick<Stage, 'namespace'>,

@@ -10,10 +10,10 @@ const run = promisify(execFile);
 /** The chart's folder. */
 export const CHART = new URL('../../helm', import.meta.url).pathname;
 
-/** The suites of the chart run where this program is (`.config/vitest.config.ts` says so where it is not). */
+/** The suites of the chart run where this program is (where it is not, `.config/vitest.config.ts` prints that). */
 const program = process.env['REENTRY_HELM'] ?? 'helm';
 
-/** Runs helm. Rejects with what it said. */
+/** Runs helm. Rejects with its output. */
 export async function helm(...args: readonly string[]): Promise<string> {
   const { stdout } = await run(program, [...args], { maxBuffer: 16 * 1024 ** 2 });
   return stdout;

@@ -18,7 +18,7 @@ export interface ReentryProcess extends AsyncDisposable {
   kill(signal: NodeJS.Signals): void;
 }
 
-/** Starts `reentry ARGS` from the sources, with nothing of the caller's environment but PATH, HOME and what `env` says. */
+/** Starts `reentry ARGS` from the sources, with nothing of the caller's environment but PATH, HOME and `env`. */
 export function startReentry(
   args: readonly string[],
   env: Readonly<Record<string, string>> = {},

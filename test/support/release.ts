@@ -21,7 +21,7 @@ export interface Shape {
 export interface Release extends AsyncDisposable {
   /** Where its task pods run: a namespace that enforces Pod Security `restricted`. */
   readonly tasks: string;
-  /** `helm upgrade` with new pods for all processes; waits until they are ready and gives what helm said. */
+  /** `helm upgrade` with new pods for all processes; waits until they are ready and gives helm's output. */
   upgrade(): Promise<string>;
   /** `helm test`, with its logs. */
   test(): Promise<string>;
@@ -42,8 +42,8 @@ export async function aRelease(api: ClusterUnderTest, image: ServedImage, shape:
   stack.defer(() => rm(folder, { recursive: true }));
   const [namespace, tasks, policy] = [await api.namespace(), await api.namespace(), freshName('network')];
   const post = async (path: string, body: object): Promise<void> => {
-    const { status, body: said } = await api.raw('POST', path, body);
-    if (status !== 201) throw new Error(`POST ${path}: ${String(status)} ${textIn(said, 'message') ?? ''}`);
+    const { status, body: reply } = await api.raw('POST', path, body);
+    if (status !== 201) throw new Error(`POST ${path}: ${String(status)} ${textIn(reply, 'message') ?? ''}`);
   };
   const labels = { 'pod-security.kubernetes.io/enforce': 'restricted' };
   await api.raw('PATCH', `/api/v1/namespaces/${tasks}`, { metadata: { labels } }, 'application/merge-patch+json');
