@@ -88,6 +88,7 @@ const WALLS = {
     not: [
       'trigger',
       'queue',
+      'slots',
       'worker',
       'airflow',
       'kubernetes',

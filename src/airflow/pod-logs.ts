@@ -1,5 +1,12 @@
 /** Following a container's log for `PodManager`: joins continued lines, calls `progressCallback`, reconnects after interruptions. */
-import { forwarded, isLogGroupMarker, parsedLogLine, parseLogLevel } from '../core/log/records.ts';
+import {
+  forwarded,
+  isLogGroupMarker,
+  type LogRecord,
+  LogRecords,
+  parsedLogLine,
+  parseLogLevel,
+} from '../core/log/records.ts';
 import type { PodRef } from '../core/pod/projection.ts';
 import { KubernetesError } from '../errors.ts';
 import type { Log } from '../ports/ambient.ts';
@@ -42,8 +49,10 @@ export interface LogFollow {
 /** Timestamp and text of a line. Only an RFC 3339 time at its start counts. */
 export function parseLogLine(line: string): { readonly timestamp: Date | undefined; readonly message: string } {
   const { nanos, message } = parsedLogLine(line);
-  return { timestamp: nanos === undefined ? undefined : new Date(Number(nanos / 1_000_000n)), message };
+  return { timestamp: nanos === undefined ? undefined : dateOf(nanos), message };
 }
+
+const dateOf = (nanos: bigint): Date => new Date(Number(nanos / 1_000_000n));
 
 /** Log methods for the levels that a line may start with. */
 const LEVELS = { debug: 'debug', info: 'info', warning: 'warn', error: 'error', critical: 'error' } as const;
@@ -85,11 +94,13 @@ async function consume(follow: LogFollow, options: FetchLogOptions, since: Date 
   const sinceSeconds = since === undefined ? undefined : Math.ceil((clock.now() - since.getTime()) / 1000);
   const callbacks = new RunCallbacks(follow.callbacks, log);
   let last: Date | undefined;
-  let record: { timestamp: Date; text: string } | undefined;
-  const emit = async (): Promise<void> => {
+  const records = new LogRecords();
+  const emit = async (record: LogRecord | undefined): Promise<void> => {
     if (record === undefined) return;
-    const { timestamp, text } = record;
-    record = undefined;
+    const { nanos, text } = record;
+    // The stream starts in the middle of a record; keep the rest of it.
+    const timestamp = nanos === undefined ? (since ?? new Date(clock.now())) : dateOf(nanos);
+    if (nanos !== undefined) last = timestamp;
     const args = { line: text, client, mode: ExecutionMode.SYNC, containerName, timestamp, pod };
     await callbacks.fire('progressCallback', args);
     log[LEVELS[parseLogLevel(text)]]({ container: containerName }, shown(containerName, text, options));
@@ -97,23 +108,13 @@ async function consume(follow: LogFollow, options: FetchLogOptions, since: Date 
   let broken: unknown;
   try {
     for await (const line of follow.open(sinceSeconds === undefined || sinceSeconds <= 0 ? {} : { sinceSeconds })) {
-      const { timestamp, message } = parseLogLine(line);
-      if (timestamp !== undefined) {
-        await emit();
-        record = { timestamp, text: message };
-        last = timestamp;
-      } else {
-        const rest = message.replace(/\n+$/, '');
-        if (record !== undefined) record.text += `\n${rest}`;
-        // The stream starts in the middle of a record; keep the rest of it.
-        else record = { timestamp: last ?? since ?? new Date(clock.now()), text: rest };
-      }
+      await emit(records.push(line));
     }
   } catch (error) {
-    await emit();
+    await emit(records.end());
     if (!(error instanceof KubernetesError) || error.status !== 0) throw error;
     broken = error;
   }
-  await emit();
+  await emit(records.end());
   return { last, error: broken };
 }

@@ -98,7 +98,7 @@ test('all templates of a request together render for a moment at most', () => {
   expect(problems[499]).toContain('render limit exceeded');
 });
 
-test('templates know empty texts and 0 as false, and the seed’s words for nothing and truth', () => {
+test('templates know empty texts and 0 as false, and Airflow’s names for nothing and truth', () => {
   const text = '{% if params.a %}a{% endif %}{% if params.b %}b{% endif %}{% if params.c == None %}c{% endif %}';
   const params = podParamsSchema.parse({ image: 'x', arguments: [text, '{{ params.d | upper }}', '{{ params.e }}'] });
   const request = runRequestSchema.parse({ context: { params: { a: '', b: 0, c: null, d: 'x', e: { k: [1] } } } });

@@ -3,7 +3,8 @@ import {
   forwarded,
   isLogGroupMarker,
   type LogLevel,
-  logRecords,
+  type LogRecord,
+  LogRecords,
   logsAvailable,
   parseLogLevel,
   parsedLogLine,
@@ -27,6 +28,18 @@ function linesOf({ input }: OracleCase): readonly string[] {
   return Array.isArray(input['lines'])
     ? input['lines'].map(String)
     : listIn(input, 'lines_base64').map((one) => bytesOf(one).toString('utf8'));
+}
+
+/** The records of all lines, or of those before the first one of `beforeNanos` or later. */
+function recordsOf(lines: readonly string[], beforeNanos?: bigint): readonly LogRecord[] {
+  const records = new LogRecords();
+  const isLate = (line: string): boolean => {
+    const { nanos } = parsedLogLine(line);
+    return nanos !== undefined && beforeNanos !== undefined && nanos >= beforeNanos;
+  };
+  const late = lines.findIndex(isLate);
+  const ended = (late === -1 ? lines : lines.slice(0, late)).map((line) => records.push(line));
+  return [...ended, records.end()].filter((record) => record !== undefined);
 }
 
 function shown(records: Iterable<{ readonly nanos: bigint | undefined; readonly text: string }>, withPrefix: boolean) {
@@ -83,11 +96,11 @@ function answer(theCase: OracleCase): unknown {
     case '_emit_container_logs': {
       // Airflow's deferred reader withholds the current second; ours has a cursor and need not, but can.
       const now = parsedLogLine(String(input['now'])).nanos ?? 0n;
-      const { logged, printed } = shown(logRecords(linesOf(theCase), now - (now % 1_000_000_000n)), true);
+      const { logged, printed } = shown(recordsOf(linesOf(theCase), now - (now % 1_000_000_000n)), true);
       return { logged, printed };
     }
     case 'fetch_container_logs': {
-      const records = logRecords(linesOf(theCase));
+      const records = recordsOf(linesOf(theCase));
       const { last, ...rest } = shown(records, input['container_name_log_prefix_enabled'] !== false);
       return { ...rest, last_log_time: last, resume_from: last };
     }

@@ -51,22 +51,29 @@ export interface LogRecord {
   readonly text: string;
 }
 
-/**
- * Joins lines to records. Lines before the first time are one record, and an empty line is a record; Airflow loses both.
- * `beforeNanos`: ends at the first line of that time or later.
- */
-export function* logRecords(lines: Iterable<string>, beforeNanos?: bigint): Generator<LogRecord> {
-  let open: { nanos: bigint | undefined; text: string } | undefined;
-  for (const line of lines) {
+/** Joins lines to records. Lines before the first time are one record, and an empty line is a record; Airflow loses both. */
+export class LogRecords {
+  #open: { readonly nanos: bigint | undefined; text: string } | undefined;
+
+  /** Adds a line; returns the record that it ends, if it begins another one. */
+  push(line: string): LogRecord | undefined {
     const { nanos, message } = parsedLogLine(line);
-    if (nanos !== undefined && beforeNanos !== undefined && nanos >= beforeNanos) break;
-    if (nanos === undefined && open !== undefined) open.text += `\n${message.replace(/\n$/, '')}`;
-    else {
-      if (open !== undefined) yield open;
-      open = { nanos, text: message.replace(/\n$/, '') };
+    const text = message.replace(/\n+$/, '');
+    if (nanos === undefined && this.#open !== undefined) {
+      this.#open.text += `\n${text}`;
+      return undefined;
     }
+    const ended = this.#open;
+    this.#open = { nanos, text };
+    return ended;
   }
-  if (open !== undefined) yield open;
+
+  /** The last record, once there are no more lines. */
+  end(): LogRecord | undefined {
+    const ended = this.#open;
+    this.#open = undefined;
+    return ended;
+  }
 }
 
 /** Prefix that names the container; empty for group markers. */
