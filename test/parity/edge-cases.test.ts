@@ -11,8 +11,8 @@ const TESTS = new URL('..', import.meta.url).pathname;
 const BY_NAME: Readonly<Record<number, readonly [file: string, title: string]>> = {
   77: ['kubernetes/lines.test.ts', 'lines do not depend on how their bytes arrived'],
   86: ['operator/result.test.ts', 'that is not there or empty leaves a success without result'],
-  94: ['operator/operator.test.ts', 'after an error looks at the pod itself and waits again, three times'],
-  97: ['operator/operator.test.ts', 'while the pod runs stores each line once, and keeps the deadlines'],
+  94: ['operator/pod-operator.test.ts', 'after an error looks at the pod itself and waits again, three times'],
+  97: ['operator/pod-operator.test.ts', 'while the pod runs stores each line once, and keeps the deadlines'],
 };
 
 /** Edge cases that do not apply, and why. */

@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
-import { followContainers, type LiveSource } from '../../src/operator/logs/live.ts';
-import type { LogStore } from '../../src/ports/stores.ts';
-import { podObject, scriptedServer, sendJson, sendStatus } from '../support/scripted-server.ts';
-import { SILENT_LOG } from '../../src/airflow/defaults.ts';
+import { followContainers, type LiveSource } from '../../../src/operator/logs/live.ts';
+import type { LogStore } from '../../../src/ports/stores.ts';
+import { podObject, scriptedServer, sendJson, sendStatus } from '../../support/scripted-server.ts';
+import { SILENT_LOG } from '../../../src/airflow/defaults.ts';
 
 const nothingStored: LogStore = {
   end: () => Promise.resolve({ cursor: undefined, sequence: 0 }),

@@ -3,14 +3,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { formatCursor, formatNanos, LOG_GAP_TEXT, parseCursor } from '../../src/core/log/cursor.ts';
-import { storeContainerLog } from '../../src/operator/logs/reader.ts';
-import type { Clusters } from '../../src/ports/cluster.ts';
-import type { PodProjection } from '../../src/core/pod/projection.ts';
-import { openClusters } from '../../src/kubernetes/clusters.ts';
-import { startLocalCluster } from '../../src/local/cluster.ts';
-import { freshName, nameOf, TARGETS } from '../support/kubernetes.ts';
-import { anInstallation, sharedNatsServer } from '../support/nats-server.ts';
+import { formatCursor, formatNanos, LOG_GAP_TEXT, parseCursor } from '../../../src/core/log/cursor.ts';
+import { storeContainerLog } from '../../../src/operator/logs/reader.ts';
+import type { Clusters } from '../../../src/ports/cluster.ts';
+import type { PodProjection } from '../../../src/core/pod/projection.ts';
+import { openClusters } from '../../../src/kubernetes/clusters.ts';
+import { startLocalCluster } from '../../../src/local/cluster.ts';
+import { freshName, nameOf, TARGETS } from '../../support/kubernetes.ts';
+import { anInstallation, sharedNatsServer } from '../../support/nats-server.ts';
 
 const nats = sharedNatsServer();
 

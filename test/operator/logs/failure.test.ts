@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import type { PodParamsInput } from '../../src/operator/pod-params.ts';
-import { podRuns, sh } from '../support/pod-runs.ts';
+import type { PodParamsInput } from '../../../src/operator/pod-params.ts';
+import { podRuns, sh } from '../../support/pod-runs.ts';
 
 const { operator, aContext, toTheEnd, podOf, storedLines, event, launch, cluster } = podRuns();
 

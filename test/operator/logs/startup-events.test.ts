@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
-import { isStartToLog } from '../../src/operator/logs/startup-events.ts';
-import type { TriggerEvent } from '../../src/wire/triggers.ts';
-import { aPod } from '../support/builders.ts';
-import { after, type Context, deferred, over, podRuns, sh } from '../support/pod-runs.ts';
+import { isStartToLog } from '../../../src/operator/logs/startup-events.ts';
+import type { TriggerEvent } from '../../../src/wire/triggers.ts';
+import { aPod } from '../../support/builders.ts';
+import { after, type Context, deferred, over, podRuns, sh } from '../../support/pod-runs.ts';
 
 const { operator, cluster, event, launch, podOf, storedLines, broker } = podRuns();
 const LOG = 'pod.startup';

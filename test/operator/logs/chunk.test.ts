@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { isBehind, type LogCursor } from '../../src/core/log/cursor.ts';
-import { LogChunk } from '../../src/operator/logs/chunk.ts';
-import { MAX_LOG_CHUNK_BYTES } from '../../src/wire/streams.ts';
+import { isBehind, type LogCursor } from '../../../src/core/log/cursor.ts';
+import { LogChunk } from '../../../src/operator/logs/chunk.ts';
+import { MAX_LOG_CHUNK_BYTES } from '../../../src/wire/streams.ts';
 
 const textOf = (chunk: LogChunk): string => new TextDecoder().decode(chunk.bytes);
 
