@@ -1,13 +1,13 @@
 /** Adoption of pods whose scheduler is gone: running pods continue under this one, finished pods are reported. */
+import type { TaskKey } from '../core/pod/executor-labels.ts';
 import type { PodProjection } from '../core/pod/projection.ts';
 import type { Log } from '../ports/ambient.ts';
 import type { Cluster } from '../ports/cluster.ts';
 import type { KubeConfig } from './kube-config.ts';
 import { adoptablePodsSelector, orphanedPodsSelector } from './pod-selectors.ts';
 import type { PodWrites } from './pod-writes.ts';
-import { annotationsToKey, keyText } from './task-key.ts';
-import type { TaskKey } from '../core/pod/executor-labels.ts';
 import type { TaskInstance } from './records.ts';
+import { annotationsToKey, keyText } from './task-key.ts';
 
 /** What adoption needs: the cluster to search, the new owner's id and the writes that relabel a pod. */
 export interface Adopter {

@@ -1,22 +1,22 @@
 /** `AirflowKubernetesScheduler`: builds and creates task pods, runs the watchers, and turns their records into results. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { type JsonRecord, recordIn, textIn } from '../core/json.ts';
-import { makeSafeLabelValue } from '../core/pod/labels.ts';
-import type { PodRef } from '../core/pod/projection.ts';
-import { KubernetesError, ReentryError } from '../errors.ts';
-import type { Log, Meter } from '../ports/ambient.ts';
-import type { Cluster } from '../ports/cluster.ts';
-import { commandArgs, type CommandRule } from '../operator/command.ts';
-import type { KubeConfig } from './kube-config.ts';
-import { KubernetesJobWatcher, ResourceVersion } from './kubernetes-job-watcher.ts';
 import {
   datetimeToLabelSafeDatestring,
   labelSafeDatestringToDatetime,
   type TaskKey,
 } from '../core/pod/executor-labels.ts';
+import { makeSafeLabelValue } from '../core/pod/labels.ts';
+import type { PodRef } from '../core/pod/projection.ts';
+import { KubernetesError, ReentryError } from '../errors.ts';
+import { commandArgs, type CommandRule } from '../operator/command.ts';
+import { constructPod } from '../operator/construct-pod.ts';
+import type { Log, Meter } from '../ports/ambient.ts';
+import type { Cluster } from '../ports/cluster.ts';
+import type { KubeConfig } from './kube-config.ts';
+import { KubernetesJobWatcher, ResourceVersion } from './kubernetes-job-watcher.ts';
 import { createPodId, makeSafePodId, stripUnsafeKubernetesSpecialChars } from './legacy.ts';
 import { executorPodName } from './pod-generator.ts';
-import { constructPod } from '../operator/construct-pod.ts';
 import { getBasePodFromTemplate, type TemplateFiles } from './pod-template.ts';
 import { type NamedPod, PodWrites } from './pod-writes.ts';
 import {

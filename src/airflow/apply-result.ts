@@ -1,4 +1,5 @@
 /** What a pod's result does: records the task's event, launches another pod, or nothing. */
+import { type CommandPodAction, commandPodAction } from '../core/pod/finish-action.ts';
 import { POD_VANISHED } from './kubernetes-job-watcher.ts';
 import {
   ADOPTED,
@@ -8,10 +9,9 @@ import {
   type ResultState,
   type TaskState,
 } from './records.ts';
-import type { ExecutorParts } from './task-registry.ts';
 import { keyText } from './task-key.ts';
+import type { ExecutorParts } from './task-registry.ts';
 import { failureText } from './watch-decision.ts';
-import { type CommandPodAction, commandPodAction } from '../core/pod/finish-action.ts';
 
 /** A launched pod that the watch has not shown for this long is looked up by name. */
 const UNSEEN_MS = 30_000;

@@ -1,9 +1,9 @@
 /** `BaseExecutor` of `airflow.executors.base_executor`: slots, a queue by priority, and the latest event of each task. */
-import type { Log, Meter } from '../ports/ambient.ts';
+import type { TaskKey } from '../core/pod/executor-labels.ts';
 import type { ExecutorCommand } from '../operator/command.ts';
+import type { Log, Meter } from '../ports/ambient.ts';
 import type { TaskEvent } from './records.ts';
 import { keyText } from './task-key.ts';
-import type { TaskKey } from '../core/pod/executor-labels.ts';
 
 /** A task that waits for a slot. */
 export interface QueuedTask {

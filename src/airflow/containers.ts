@@ -2,8 +2,8 @@
  * Helpers over pod objects of the API, as in Airflow's `utils.pod_manager` and `triggers.pod`: phases, container states, names. Pure; missing fields
  * read as absent.
  */
-import { hopelessReason } from '../core/pod/judge.ts';
 import { instantIn, isRecord, type JsonRecord, numberIn, recordIn, recordsIn, textIn } from '../core/json.ts';
+import { hopelessReason } from '../core/pod/judge.ts';
 import { XCOM } from '../core/pod/xcom-sidecar.ts';
 
 /** Phases of a pod, and which of them are terminal. */

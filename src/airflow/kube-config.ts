@@ -1,6 +1,5 @@
 /** `KubeConfig` of Airflow's `kube_config`: the executor's configuration, parsed and checked once. */
 import { ReentryError, type Problem } from '../errors.ts';
-import { legacyProblems, type LegacyOptions, securityContextValue } from './legacy.ts';
 import {
   EXECUTOR_OPTIONS,
   type ExecutorOption,
@@ -12,6 +11,7 @@ import {
   readList,
   readSeconds,
 } from './executor-options.ts';
+import { legacyProblems, type LegacyOptions, securityContextValue } from './legacy.ts';
 
 /** Looks up an option's text by section and name, as in `airflow.cfg`; `undefined`: unset. */
 export type ConfigSource = (section: string, name: string) => string | undefined;

@@ -2,20 +2,22 @@
  * `KubernetesExecutor` of `airflow.providers.cncf.kubernetes.executors`: runs each task in a pod of its own. The embedding program passes tasks to
  * `executeAsync` or `queueTask` and calls `heartbeat` or `sync` in a loop.
  */
+import type { TaskKey } from '../core/pod/executor-labels.ts';
 import type { PodProjection } from '../core/pod/projection.ts';
 import { messageOf, ReentryError } from '../errors.ts';
+import type { ExecutorCommand } from '../operator/command.ts';
+import { podOverrideIn, podTemplateFileIn } from '../operator/executor-config.ts';
 import type { Cluster, SecretWriter } from '../ports/cluster.ts';
+import { Launcher } from '../slots/launcher.ts';
 import { adoptCompletedPods, adoptLaunchedTask, adoptLaunchedTasks, keyOfPod } from './adoption.ts';
 import { AirflowKubernetesScheduler, type SchedulerOptions } from './airflow-kubernetes-scheduler.ts';
+import { reportVanishedPods, applyResult } from './apply-result.ts';
 import { BaseExecutor } from './base-executor.ts';
-import type { ExecutorCommand } from '../operator/command.ts';
-import { injectSecrets } from './legacy.ts';
 import { type ExecutorOptions, KubeConfig } from './kube-config.ts';
+import { ResourceVersion } from './kubernetes-job-watcher.ts';
 import type { KnownPod } from './launched-pods.ts';
-import { Launcher } from '../slots/launcher.ts';
+import { injectSecrets } from './legacy.ts';
 import { createPods } from './pod-creation.ts';
-import { podOverrideIn, podTemplateFileIn } from '../operator/executor-config.ts';
-import { withoutPod, deletePending, revokeTask, revokeStuckTasks } from './stuck-tasks.ts';
 import {
   COMPLETED,
   type KubernetesJob,
@@ -23,13 +25,11 @@ import {
   type PodLaunchAttempt,
   type TaskInstance,
 } from './records.ts';
-import { ResourceVersion } from './kubernetes-job-watcher.ts';
 import { readTaskLog, type StreamedTaskLog, streamTaskLog } from './running-log.ts';
-import { reportVanishedPods, applyResult } from './apply-result.ts';
-import { adopterOf, type ExecutorParts, TaskRegistry } from './task-registry.ts';
+import { withoutPod, deletePending, revokeTask, revokeStuckTasks } from './stuck-tasks.ts';
 import { keyText } from './task-key.ts';
-import type { TaskKey } from '../core/pod/executor-labels.ts';
 import type { TaskQueue } from './task-queue.ts';
+import { adopterOf, type ExecutorParts, TaskRegistry } from './task-registry.ts';
 
 /** Pod settings of one queue. */
 export interface Coordinator {

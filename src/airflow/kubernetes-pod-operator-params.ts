@@ -1,12 +1,12 @@
 /** Parameters, events and results of `KubernetesPodOperator`. */
 import { z } from 'zod';
+import type { PodCallbacks } from '../operator/callbacks.ts';
+import type { PodManifestOptions } from '../operator/pod-manifests.ts';
+import type { PodParamsInput } from '../operator/pod-params.ts';
+import type { Log } from '../ports/ambient.ts';
 import type { RunContext } from '../wire/run-request.ts';
 import type { Clock } from './defaults.ts';
-import type { PodCallbacks } from '../operator/callbacks.ts';
 import type { PodOperatorHookProtocol } from './pod-operator-hook-protocol.ts';
-import type { PodParamsInput } from '../operator/pod-params.ts';
-import type { PodManifestOptions } from '../operator/pod-manifests.ts';
-import type { Log } from '../ports/ambient.ts';
 
 /** The task instance. `xcomPush` gets `pod_name`, `pod_namespace`, and the result of a failed pod as `return_value`. */
 export interface TaskContext extends RunContext {

@@ -2,6 +2,15 @@
  * `KubernetesPodOperator` of `airflow.providers.cncf.kubernetes.operators.pod` for programs that embed it: one configured task, run or deferred
  * without a broker. Workers use `podOperator`, which builds the same manifest and takes the same decisions.
  */
+import { recordIn, recordsIn } from '../core/json.ts';
+import { LABELS } from '../core/pod/labels.ts';
+import { redactedManifest } from '../core/pod/manifest.ts';
+import { XCOM } from '../core/pod/xcom-sidecar.ts';
+import { KubernetesError } from '../errors.ts';
+import { ExecutionMode } from '../operator/callbacks.ts';
+import { withKwargs } from '../operator/step-callbacks.ts';
+import { TEMPLATE_FIELDS } from '../operator/templates.ts';
+import type { Manifest } from '../ports/cluster.ts';
 import {
   containerIsSucceeded,
   definePodContainerState,
@@ -14,13 +23,6 @@ import {
   phaseOf,
   PodPhases,
 } from './containers.ts';
-import { recordIn, recordsIn } from '../core/json.ts';
-import { LABELS } from '../core/pod/labels.ts';
-import { redactedManifest } from '../core/pod/manifest.ts';
-import { XCOM } from '../core/pod/xcom-sidecar.ts';
-import { KubernetesError } from '../errors.ts';
-import type { Manifest } from '../ports/cluster.ts';
-import { ExecutionMode } from '../operator/callbacks.ts';
 import {
   PodLaunchFailedException,
   PodLaunchTimeoutException,
@@ -28,8 +30,6 @@ import {
   TaskFailed,
   TaskSkipped,
 } from './exceptions.ts';
-import type { FetchLogOptions } from './pod-logs.ts';
-import { PodTask, ISTIO_QUIT_ACCEPTED } from './pod-task.ts';
 import {
   type KubernetesPodOperatorParams,
   type PodEvent,
@@ -38,8 +38,8 @@ import {
   type TaskDeferred,
   type TaskReturned,
 } from './kubernetes-pod-operator-params.ts';
-import { TEMPLATE_FIELDS } from '../operator/templates.ts';
-import { withKwargs } from '../operator/step-callbacks.ts';
+import type { FetchLogOptions } from './pod-logs.ts';
+import { PodTask, ISTIO_QUIT_ACCEPTED } from './pod-task.ts';
 
 /** How often an `error` event may defer again because the pod is still alive. */
 const MAX_REDEFER_ATTEMPTS = 3;

@@ -1,8 +1,8 @@
 /** What only Airflow 1.10 had: options for dags, git and secrets, and pod names of run-together ids and a UUID. */
-import { ReentryError, type Problem } from '../errors.ts';
 import { randomBytes } from 'node:crypto';
-import { slugify } from '../core/pod/names.ts';
 import { readFile } from 'node:fs/promises';
+import { slugify } from '../core/pod/names.ts';
+import { ReentryError, type Problem } from '../errors.ts';
 import type { Log } from '../ports/ambient.ts';
 import type { SecretWriter } from '../ports/cluster.ts';
 

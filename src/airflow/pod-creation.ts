@@ -1,10 +1,10 @@
 /** The creation step of a sync: each task of a batch gets a pod, is requeued, or fails. */
-import type { LaunchOutcome } from './airflow-kubernetes-scheduler.ts';
-import { creationFailure, creationRetry } from '../operator/creation-failure.ts';
-import type { KubernetesJob } from './records.ts';
-import type { ExecutorParts } from './task-registry.ts';
-import { keyText } from './task-key.ts';
 import { messageOf } from '../errors.ts';
+import { creationFailure, creationRetry } from '../operator/creation-failure.ts';
+import type { LaunchOutcome } from './airflow-kubernetes-scheduler.ts';
+import type { KubernetesJob } from './records.ts';
+import { keyText } from './task-key.ts';
+import type { ExecutorParts } from './task-registry.ts';
 
 /**
  * Creates up to a batch of pods, `concurrency` at a time; a failure affects only its own task. Returns the seconds for which the API server asked to

@@ -1,6 +1,6 @@
 /** `PodGenerator` of Airflow's `kubernetes.pod_generator`, and the names of executor pods. */
-import { buildLabelsForK8sExecutorPod } from '../core/pod/executor-labels.ts';
 import type { JsonRecord } from '../core/json.ts';
+import { buildLabelsForK8sExecutorPod } from '../core/pod/executor-labels.ts';
 import { reconcileContainers, reconcileMetadata, reconcilePods, reconcileSpecs } from '../core/pod/merge.ts';
 import { addSuffix, createUniqueId } from '../core/pod/names.ts';
 import { ReentryError } from '../errors.ts';

@@ -9,11 +9,11 @@ import {
 } from '../core/log/records.ts';
 import type { PodRef } from '../core/pod/projection.ts';
 import { KubernetesError } from '../errors.ts';
+import { ExecutionMode, type PodCallbacks } from '../operator/callbacks.ts';
+import { RunCallbacks } from '../operator/step-callbacks.ts';
 import type { Log } from '../ports/ambient.ts';
 import type { Cluster } from '../ports/cluster.ts';
 import type { Clock } from './defaults.ts';
-import { ExecutionMode, type PodCallbacks } from '../operator/callbacks.ts';
-import { RunCallbacks } from '../operator/step-callbacks.ts';
 
 /** How far a log was read. */
 export interface PodLoggingStatus {

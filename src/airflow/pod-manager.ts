@@ -2,8 +2,18 @@
  * `PodManager` of `airflow.providers.cncf.kubernetes.utils.pod_manager`, for programs that run a pod without a broker. It polls, as Airflow does;
  * workers do not, because triggerers watch their pods.
  */
+import { recordIn, recordsIn, textIn } from '../core/json.ts';
+import { formatNanos } from '../core/log/cursor.ts';
+import { redactedManifest } from '../core/pod/manifest.ts';
+import type { PodRef } from '../core/pod/projection.ts';
+import { XCOM } from '../core/pod/xcom-sidecar.ts';
+import { ReentryError } from '../errors.ts';
+import type { PodCallbacks } from '../operator/callbacks.ts';
+import { namespaceOf } from '../operator/launch.ts';
+import { extractXcom, extractXcomJson, extractXcomKill, XComRetrievalError } from '../operator/xcom.ts';
+import type { Log } from '../ports/ambient.ts';
+import type { Cluster, Manifest, PodEventLine } from '../ports/cluster.ts';
 import { type ApiRetryPolicy, genericApiRetry } from './api-retry.ts';
-import { type Clock, SILENT_LOG, SYSTEM_CLOCK } from './defaults.ts';
 import {
   containerIsCompleted,
   containerIsRunning,
@@ -21,16 +31,7 @@ import {
   PodPhases,
   reconcileRequestedLogContainers,
 } from './containers.ts';
-import { recordIn, recordsIn, textIn } from '../core/json.ts';
-import type { PodRef } from '../core/pod/projection.ts';
-import { redactedManifest } from '../core/pod/manifest.ts';
-import { XCOM } from '../core/pod/xcom-sidecar.ts';
-import { ReentryError } from '../errors.ts';
-import type { Log } from '../ports/ambient.ts';
-import type { Cluster, Manifest, PodEventLine } from '../ports/cluster.ts';
-import type { PodCallbacks } from '../operator/callbacks.ts';
-import { namespaceOf } from '../operator/launch.ts';
-import { formatNanos } from '../core/log/cursor.ts';
+import { type Clock, SILENT_LOG, SYSTEM_CLOCK } from './defaults.ts';
 import { PodLaunchFailedException, PodLaunchTimeoutException, PodNotFoundException } from './exceptions.ts';
 import {
   fetchContainerLogs,
@@ -39,7 +40,6 @@ import {
   parseLogLine,
   type PodLoggingStatus,
 } from './pod-logs.ts';
-import { extractXcom, extractXcomJson, extractXcomKill, XComRetrievalError } from '../operator/xcom.ts';
 
 /** Options of a `PodManager`. */
 export interface PodManagerOptions {

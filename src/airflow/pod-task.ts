@@ -1,6 +1,18 @@
 /** The base of `KubernetesPodOperator`: attributes, and the methods that find, create, label and delete the pods of its task. */
-import { DEFAULT_CONFIG } from '../config.ts';
 import { randomUUID } from 'node:crypto';
+import { DEFAULT_CONFIG } from '../config.ts';
+import { recordIn, textIn } from '../core/json.ts';
+import { deletesPod } from '../core/pod/finish-action.ts';
+import { findPodSelector, LABEL_TRUE, LABELS } from '../core/pod/labels.ts';
+import { podManifest, redactedManifest } from '../core/pod/manifest.ts';
+import type { PodPhase } from '../core/pod/projection.ts';
+import type { PodCallbacks } from '../operator/callbacks.ts';
+import { namespaceOf } from '../operator/launch.ts';
+import { DEFAULT_CONNECTION } from '../operator/pod-manifests.ts';
+import { type PodParams, podParamsSchema } from '../operator/pod-params.ts';
+import { RunCallbacks } from '../operator/step-callbacks.ts';
+import type { Log } from '../ports/ambient.ts';
+import type { Cluster, Manifest } from '../ports/cluster.ts';
 import {
   containerIsSucceeded,
   createdAt,
@@ -11,23 +23,11 @@ import {
   phaseOf,
   PodPhases,
 } from './containers.ts';
-import { deletesPod } from '../core/pod/finish-action.ts';
-import { recordIn, textIn } from '../core/json.ts';
-import { findPodSelector, LABEL_TRUE, LABELS } from '../core/pod/labels.ts';
-import { podManifest, redactedManifest } from '../core/pod/manifest.ts';
-import type { PodPhase } from '../core/pod/projection.ts';
-import type { Log } from '../ports/ambient.ts';
-import type { Cluster, Manifest } from '../ports/cluster.ts';
 import { type Clock, SILENT_LOG, SYSTEM_CLOCK } from './defaults.ts';
-import type { PodCallbacks } from '../operator/callbacks.ts';
-import { RunCallbacks } from '../operator/step-callbacks.ts';
 import { FoundMoreThanOnePodFailure, PodNotFoundException, TaskFailed } from './exceptions.ts';
-import type { PodOperatorHookProtocol } from './pod-operator-hook-protocol.ts';
-import { type PodParams, podParamsSchema } from '../operator/pod-params.ts';
-import { namespaceOf } from '../operator/launch.ts';
-import { PodManager } from './pod-manager.ts';
-import { DEFAULT_CONNECTION } from '../operator/pod-manifests.ts';
 import { type KubernetesPodOperatorParams, requestParams, type TaskContext } from './kubernetes-pod-operator-params.ts';
+import { PodManager } from './pod-manager.ts';
+import type { PodOperatorHookProtocol } from './pod-operator-hook-protocol.ts';
 
 /** Response of the Istio proxy that has agreed to quit. */
 export const ISTIO_QUIT_ACCEPTED = 'HTTP/1.1 200';

@@ -3,9 +3,9 @@ import { readFileSync } from 'node:fs';
 import { parse } from 'yaml';
 import { isRecord, type JsonRecord } from '../core/json.ts';
 import { messageOf, ReentryError } from '../errors.ts';
+import { podProblem } from '../operator/construct-pod.ts';
 import type { Log } from '../ports/ambient.ts';
 import type { KubeConfig } from './kube-config.ts';
-import { podProblem } from '../operator/construct-pod.ts';
 
 /** Returns the text of a template file; `undefined` when there is none. */
 export type TemplateFiles = (path: string) => string | undefined;

@@ -1,8 +1,8 @@
 /** Records in the executor's queues (`KubernetesJob`, `KubernetesWatch`, `KubernetesResults`), their states, and the task store it may ask. */
 import type { JsonRecord } from '../core/json.ts';
+import type { TaskKey } from '../core/pod/executor-labels.ts';
 import type { ExecutorCommand } from '../operator/command.ts';
 import type { IdentityAnnotations } from './task-key.ts';
-import type { TaskKey } from '../core/pod/executor-labels.ts';
 
 /** Task states that an executor reports or reads; Airflow's `TaskInstanceState`. */
 export type TaskState =

@@ -1,10 +1,10 @@
 /** The log of a task whose pod still runs: Airflow's `get_task_log` and `get_streaming_task_log`. */
 import { recordIn, textIn } from '../core/json.ts';
 import { messageOf, ReentryError } from '../errors.ts';
-import type { Cluster } from '../ports/cluster.ts';
-import type { KubeConfig } from './kube-config.ts';
 import { BASE_CONTAINER } from '../operator/construct-pod.ts';
 import { podOverrideIn } from '../operator/executor-config.ts';
+import type { Cluster } from '../ports/cluster.ts';
+import type { KubeConfig } from './kube-config.ts';
 import { buildSelectorForK8sExecutorPod } from './pod-selectors.ts';
 import type { TaskInstance } from './records.ts';
 

@@ -1,12 +1,12 @@
 /** Tasks that do not get going: revoked on demand or because their pod stays pending, and queued tasks without a pod. */
+import type { TaskKey } from '../core/pod/executor-labels.ts';
+import type { PodProjection } from '../core/pod/projection.ts';
 import { keyOfPod, listWatchedPods, type Adopter } from './adoption.ts';
 import type { KnownPod } from './launched-pods.ts';
 import { buildSelectorForK8sExecutorPod, ownedPodsSelector } from './pod-selectors.ts';
-import { adopterOf, type ExecutorParts } from './task-registry.ts';
-import { keyText } from './task-key.ts';
-import type { TaskKey } from '../core/pod/executor-labels.ts';
-import type { PodProjection } from '../core/pod/projection.ts';
 import type { TaskInstance } from './records.ts';
+import { keyText } from './task-key.ts';
+import { adopterOf, type ExecutorParts } from './task-registry.ts';
 
 /** Revokes a task: frees its slot, removes its job from the queue and deletes its pod without reporting it. @throws KubernetesError */
 export async function revokeTask(parts: ExecutorParts, key: TaskKey): Promise<void> {

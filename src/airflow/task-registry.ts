@@ -1,4 +1,5 @@
 /** What an executor knows about its tasks, by `keyText`. In memory only: pods carry everything that an adopting executor needs. */
+import type { TaskKey } from '../core/pod/executor-labels.ts';
 import type { Log } from '../ports/ambient.ts';
 import type { Cluster } from '../ports/cluster.ts';
 import type { Adopter } from './adoption.ts';
@@ -8,7 +9,6 @@ import type { KubeConfig } from './kube-config.ts';
 import { LaunchedPods } from './launched-pods.ts';
 import type { KubernetesJob, KubernetesResults, PodLaunchAttempt, TaskStore } from './records.ts';
 import { keyText } from './task-key.ts';
-import type { TaskKey } from '../core/pod/executor-labels.ts';
 import { TaskQueue } from './task-queue.ts';
 
 /** Queues, attempts and pods of one executor. */

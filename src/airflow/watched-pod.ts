@@ -1,7 +1,7 @@
 /** A pod as the executor's decisions need it, made from the cluster's watch or from API JSON. */
 import { type JsonRecord, numberIn, recordIn, recordsIn, textIn } from '../core/json.ts';
-import type { ContainerProjection, PodProjection } from '../core/pod/projection.ts';
 import { LABELS, TASK_ANNOTATIONS } from '../core/pod/labels.ts';
+import type { ContainerProjection, PodProjection } from '../core/pod/projection.ts';
 import type { IdentityAnnotations } from './task-key.ts';
 
 /** One container's state. */

@@ -199,7 +199,7 @@ describe('revoking a task', () => {
     const watcher = executor.kubeScheduler?.kubeWatchers.get('default');
     const pend = async (): Promise<void> => {
       const pod = executor.launchedPods.get(keyText(key))!;
-      api.tell('ADDED', podOf(key, 'Pending', { name: pod.podName, uid: pod.podUid }));
+      api.sendEvent('ADDED', podOf(key, 'Pending', { name: pod.podName, uid: pod.podUid }));
       await expect.poll(() => watcher?.pods.has(pod.podUid)).toBe(true);
       clock.nowMs += 61_000;
       await executor.sync();

@@ -13,10 +13,10 @@ import type { BufferedEvent } from '../../src/airflow/base-executor.ts';
 import { type ClusterUnderTest, TARGETS } from '../support/kubernetes.ts';
 import { aKey } from '../support/pod-api.ts';
 
-/** A real cluster takes its time. */
+/** Time-out of tests against a real cluster, in milliseconds. */
 const PATIENCE = { timeout: 30_000 };
 
-/** An embedder: nothing but the library and a cluster. */
+/** An embedding program: the library and a cluster, nothing else. */
 describe.each(TARGETS)('the executor as a library, on $name', ({ start }) => {
   let under: ClusterUnderTest;
   let namespace: string;
@@ -53,7 +53,7 @@ describe.each(TARGETS)('the executor as a library, on $name', ({ start }) => {
     return { podOverride: { metadata: { annotations: recordIn({ metadata }, 'metadata')['annotations'] } } };
   };
 
-  /** Drives until each of `keys` has ended, and gives their last events. */
+  /** Calls heartbeat until each of `keys` has ended; returns their last events. */
   async function driven(executor: KubernetesExecutor, keys: readonly TaskKey[]) {
     const ended = new Map<string, BufferedEvent>();
     await expect
@@ -98,7 +98,7 @@ describe.each(TARGETS)('the executor as a library, on $name', ({ start }) => {
     expect(events[0]?.info).toContain('container base ended with exit code 3');
     expect(most).toBeLessThanOrEqual(8);
     expect([executor.running.size, executor.slotsAvailable]).toEqual([0, 8]);
-    // Failures are kept to be looked at.
+    // Failed pods are kept for inspection.
     await expect
       .poll(
         async () => (await pods()).filter(({ deletedAt }) => deletedAt === undefined).map(({ phase }) => phase),

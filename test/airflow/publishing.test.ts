@@ -24,7 +24,7 @@ const refusal = (status: number, message = 'no', more: Partial<CreateReply> = {}
   ...more,
 });
 
-/** The clock of these tests stands still unless moved, so nothing may wait for it. */
+/** The clock of these tests moves only by hand, so no code under test may wait for it. */
 const turns = { run: <T>(create: () => Promise<T>): Promise<T> => create() };
 
 function launch(options: ExecutorOptions = {}, more: Partial<KubernetesExecutorOptions> = {}) {
@@ -120,7 +120,7 @@ describe('refusals for now', () => {
     ['X9', 504, 'gateway timeout'],
   ])('%s: %i that may pass is tried again at the next sync, under the same name', async (_number, status, message) => {
     const { executor, state } = launch({ task_publish_max_retries: '1' });
-    // The adapter looks whether a lost write happened, and writes once more; all of it is one try.
+    // The adapter checks whether a write without response happened, and repeats it once; together one attempt.
     api.replies.push(
       ...Array.from({ length: status === 502 || status === 504 ? 2 : 1 }, () => refusal(status, message)),
     );

@@ -10,7 +10,7 @@ beforeAll(async () => {
 });
 afterAll(() => api[Symbol.asyncDispose]());
 
-/** A launched task, and what the API was asked since. */
+/** A launched task, and the API requests since then. */
 async function launched(options: ExecutorOptions = {}, taskState?: TaskState | null) {
   let lookups = 0;
   const tasks = {
@@ -178,7 +178,7 @@ test('an earlier pod of the same try says nothing about the one that runs now', 
   await executor.changeState(result({ state: 'failed', failureDetails: { ...evicted, containerReason: 'Error' } }));
   expect(state()).toBe('failed');
 
-  // The same key once more: what was accounted for before does not end it, neither before nor after it has its pod.
+  // The same key again: a result applied before does not end it, neither before nor after it has its pod.
   executor.getEventBuffer();
   const kept = aResult(executor, key, { state: 'failed', podName: 'kept', podUid: 'kept' });
   executor.executeAsync(key, ['true']);

@@ -41,7 +41,7 @@ function drained(queue: TaskQueue<KubernetesWatch>): KubernetesWatch[] {
   return queue.remove(() => true).slice();
 }
 
-/** What one event puts on the queue. */
+/** The records that one event puts on the queue. */
 async function said(type: string, object: Manifest): Promise<readonly unknown[]> {
   const queue = new TaskQueue<KubernetesWatch>();
   const watcher = new KubernetesJobWatcher('ns', queue, '0', '123', {
@@ -163,8 +163,8 @@ describe('over a real connection', () => {
     );
     watcher.start();
     await expect.poll(() => watcher.synced).toBe(true);
-    api.tell('ADDED', pod(phase('Failed'), { uid: 'a', annotations: {} }));
-    api.tell('ADDED', pod(phase('Succeeded'), { uid: 'b', resourceVersion: '43' }));
+    api.sendEvent('ADDED', pod(phase('Failed'), { uid: 'a', annotations: {} }));
+    api.sendEvent('ADDED', pod(phase('Succeeded'), { uid: 'b', resourceVersion: '43' }));
     await expect.poll(() => queue.size).toBe(1);
     expect([watcher.nameless, watcher.resourceVersion]).toEqual([1, '43']);
     await watcher.stop();

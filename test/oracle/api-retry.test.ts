@@ -10,7 +10,7 @@ import { apiError, failureOf, SimulatedClock, stubCluster, withUid } from './stu
 
 const POD = withUid({ metadata: { name: 'pod', namespace: 'ns' } });
 
-/** What a call comes to: the recorded outcomes one after another, the last one again and again. */
+/** The outcomes of a call: the recorded ones in order, then the last one repeatedly. */
 function outcomes({ input }: OracleCase) {
   const list = recordsIn(input, 'outcomes');
   const state = { calls: 0 };

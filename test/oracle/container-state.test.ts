@@ -42,7 +42,7 @@ const stateSchema = z.enum([
   'failed',
 ]) satisfies z.ZodType<ContainerState>;
 
-/** An operator whose calls of the API are written down. `pods`: what a search finds. */
+/** An operator whose API calls are recorded. `pods`: the result of a search. */
 function recorded(params: JsonRecord, pods: readonly JsonRecord[], calls: Calls, listing: boolean) {
   const known = new Map(pods.map((pod) => [nameIn(pod), withUid(pod)]));
   const cluster = stubCluster({
@@ -58,7 +58,7 @@ function recorded(params: JsonRecord, pods: readonly JsonRecord[], calls: Calls,
     deletePod: ({ name, namespace }, grace) => {
       const request = { name, namespace, ...(grace === undefined ? {} : { grace_period_seconds: grace }) };
       calls.push('has_pod' in params ? ['delete_namespaced_pod', request] : ['delete_pod', name]);
-      // A pod that is gone is the adapter's `gone`, not an error.
+      // The adapter returns `gone` for a missing pod, not an error.
       if (params['api_error'] === 404) return Promise.resolve('gone');
       return typeof params['api_error'] === 'number'
         ? Promise.reject(apiError(params['api_error']))
@@ -88,7 +88,7 @@ function ownParams(input: JsonRecord): Partial<KubernetesPodOperatorParams> {
   };
 }
 
-/** A manager that says what it was to wait for, and waits for nothing. */
+/** A manager that records what it should wait for, without waiting. */
 class Planning extends PodManager {
   readonly calls: Calls = [];
   override fetchRequestedContainerLogs(
@@ -196,7 +196,7 @@ async function answer({ input }: OracleCase): Promise<unknown> {
   }
 }
 
-/** Ours keeps the pod's identity, uid and all, in the run's state: `launch.ts`, and its tests. */
+/** Here the pod's identity, uid included, is part of the run's state: see `launch.ts` and its tests. */
 const STORED_IDENTITY = 'in the run’s state';
 
 const reasonOf = ({ input }: OracleCase): string =>
@@ -205,7 +205,7 @@ const reasonOf = ({ input }: OracleCase): string =>
     .join(' ')
     .toLowerCase();
 
-/** The reference prints the times of typed objects. */
+/** Airflow prints the times of typed objects. */
 const sameTimes = (output: unknown): unknown =>
   output === undefined ? undefined : JSON.parse(JSON.stringify(output).replaceAll('+00:00"', 'Z"'));
 

@@ -62,7 +62,7 @@ async function answer({ input }: OracleCase): Promise<unknown> {
     const job = executor.podLaunchAttempts.get(keyText(key))?.job;
     if (job === undefined) throw new Error('the task was not taken');
     const launched = executor.launchedPods.get(keyText(key));
-    // What the recording calls "pod" is the pod that was launched.
+    // "pod" in a recording is the launched pod.
     const before = textIn(attempt, 'requeued_for_pod');
     executor.podLaunchAttempts.set(keyText(key), {
       job,

@@ -23,7 +23,7 @@ const listIn = (value: JsonRecord, key: string): readonly unknown[] => {
 const isoMicros = (nanos: bigint): string =>
   `${new Date(Number(nanos / 1_000_000n)).toISOString().slice(0, 19)}.${String((nanos / 1000n) % 1_000_000n).padStart(6, '0')}Z`;
 
-/** Lines of a case as texts: both readers' forms. */
+/** The lines of a case as strings, in the forms of both readers. */
 function linesOf({ input }: OracleCase): readonly string[] {
   return Array.isArray(input['lines'])
     ? input['lines'].map(String)
@@ -208,7 +208,7 @@ compareWithOracle('log-lines', {
     const { timestamp } = output;
     return { ...output, timestamp: isRecord(timestamp) ? (timestamp['epoch_micros'] ?? 'no time') : null };
   },
-  // How many marks stand for a broken sequence is the decoder's affair.
+  // Decoders differ in the number of replacement characters for an invalid sequence.
   ours: oneMark,
   rules: RULES.map((rule) => {
     const { instead } = rule;

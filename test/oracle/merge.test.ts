@@ -18,7 +18,7 @@ function merged({ input }: OracleCase): unknown {
   const lists = { base, client };
   switch (input['function']) {
     case 'merge_objects': {
-      // Plain maps of the user's (labels and the like) and typed objects are two functions here.
+      // Plain maps of the user (such as labels) and typed objects are merged by two functions here.
       const merge = input['kind'] === 'dict' ? unionMaps : mergeObjects;
       return merge(recordOrNone(base), recordOrNone(client));
     }

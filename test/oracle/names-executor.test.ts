@@ -22,7 +22,7 @@ function answer({ input }: OracleCase): unknown {
         ]),
       );
       const key = annotationsToKey(annotations);
-      // A watcher counts such a pod and goes on; where a key is asked for, there is none.
+      // A watcher counts such a pod and continues; there is no key for it.
       if (key === undefined) throw new ReentryError('NOT_FOUND', 'no task is named', { transient: false });
       const { dagId, taskId, runId, tryNumber, mapIndex } = key;
       return { dag_id: dagId, task_id: taskId, run_id: runId, try_number: tryNumber, map_index: mapIndex };

@@ -5,7 +5,7 @@ import { ReentryError } from '../../src/errors.ts';
 import type { RunContext } from '../../src/wire/run-request.ts';
 import { compareWithOracle, type OracleCase } from './harness.ts';
 
-/** Functions of executor pods: compared by a test of their own. */
+/** Functions of executor pods; names-executor.test.ts compares them. */
 const EXECUTOR = /annotations_to_key|datestring/;
 
 const refused = (message: string): never => {
@@ -18,7 +18,7 @@ const suffixOf = ({ input }: OracleCase): string => {
   return (textIn(input, 'rand') ?? '').repeat(length).slice(0, length);
 };
 
-/** The recordings fill in a task where a case says nothing about it. */
+/** The recordings use this task when a case has none. */
 function contextOf({ input }: OracleCase): RunContext {
   const given = recordIn(input, 'context');
   const parentDagId = textIn(given, 'parent_dag_id');

@@ -40,13 +40,13 @@ function contextOf({ input }: OracleCase): RunContext {
   };
 }
 
-/** A connection's extra by name: under its own key, even where that is empty, else under the old prefixed one. */
+/** A connection's extra by name: under its own key, even when empty, else under the old prefixed key. */
 function extra({ input }: OracleCase, key: string): string | undefined {
   const extras = recordIn(recordIn(input, 'connection'), 'extra');
   return textIn(extras, key in extras ? key : `extra__kubernetes__${key}`);
 }
 
-/** Ours are configured as objects, theirs as JSON in a text. */
+/** Our settings are objects, Airflow's are JSON text. */
 function sidecarOf(theCase: OracleCase): XcomSidecarSettings {
   const json = (key: string): JsonRecord | undefined => {
     const text = extra(theCase, key);
@@ -76,7 +76,7 @@ function built(theCase: OracleCase): JsonRecord {
     }),
   );
   const requests = new PodManifests({ podSecurity: 'privileged', podTemplates });
-  // A pod without an image is refused by ours; what else its manifest would be is compared all the same.
+  // We refuse a pod without an image; the rest of its manifest is compared all the same.
   const problems = requests.check(runRequestSchema.parse({}), params).filter(({ path }) => path !== 'params.image');
   if (problems.length > 0)
     throw new ReentryError('INVALID_REQUEST', JSON.stringify(problems), { transient: false, problems });
@@ -91,13 +91,13 @@ function built(theCase: OracleCase): JsonRecord {
     xcomSidecar: sidecarOf(theCase),
   };
   const manifest = podManifest(params, settings);
-  // The recordings give the task of the labels and the one of the name apart.
+  // The recordings have separate tasks for labels and for the name.
   const named = podManifest(params, { ...settings, context: { taskId: String(task_id) } });
   const name = textIn(recordIn(named, 'metadata'), 'name') ?? '';
   return { ...manifest, metadata: { ...recordIn(manifest, 'metadata'), name } };
 }
 
-/** The recordings' maps are sorted by key; the order in which the variables of a map were given is lost. */
+/** Maps in the recordings are sorted by key; the original order of a map's variables is lost. */
 function withVariablesSorted(pod: JsonRecord, theCase: OracleCase): JsonRecord {
   if (!isRecord(paramsOf(theCase)['env_vars'])) return pod;
   const [first = {}, ...others] = recordsIn(recordIn(pod, 'spec'), 'containers');
@@ -106,7 +106,7 @@ function withVariablesSorted(pod: JsonRecord, theCase: OracleCase): JsonRecord {
   return withSpec(pod, { containers: [{ ...first, env }, ...others] });
 }
 
-/** A pod with the names of its mounted secrets as `secretvol#n`, in order: ours are a hash of what is mounted, so that the same attempt builds the same manifest. */
+/** A pod with its secret volumes renamed to `secretvol#n`, in order: ours are named by a hash of the content, so that an attempt always builds the same manifest. */
 function withSecretsNamed(pod: JsonRecord): JsonRecord {
   const names = recordsIn(recordIn(pod, 'spec'), 'volumes')
     .map((volume) => String(volume['name']))
@@ -140,7 +140,7 @@ const refuse = (): Answer => ({ error: 'refused' });
 const stemOf = (name: string): string => (name.endsWith(SUFFIX) ? name.slice(0, -SUFFIX.length) : name);
 const isGivenName = (theCase: OracleCase): boolean => Boolean(paramsOf(theCase)['name']);
 
-/** The resources that the first container has below the parameters. */
+/** The resources of the first container before the parameters are applied. */
 function resourcesBelow(theCase: OracleCase): JsonRecord {
   const { full_pod_spec, pod_template_dict } = paramsOf(theCase);
   const files = Object.values(recordIn(theCase.input, 'files')).map((text): unknown => parseYamlFile('', String(text)));
@@ -301,7 +301,7 @@ const RULES: readonly OracleRule[] = [
 
 compareWithOracle('pod-manifest', {
   answer: built,
-  // Eleven characters of suffix instead of nine leave 52 for the name; which ten they are is the attempt's.
+  // A suffix of eleven characters instead of nine leaves 52 for the name; its ten characters depend on the attempt.
   theirs: (output, theCase) => {
     const pod = withVariablesSorted(withSecretsNamed(normalisedPod(recordIn(output, 'pod'))), theCase);
     const name = nameOf(pod);

@@ -11,7 +11,7 @@ import { apiError, failureOf, SimulatedClock, stubCluster, withUid } from './stu
 
 const POD = withUid({ metadata: { name: 'pod', namespace: 'ns' } });
 
-/** What each reading of the pod answers: recorded pods, so often each, the last one for ever. */
+/** The results of successive reads of the pod: recorded pods with counts, the last one repeated for ever. */
 function reading({ input }: OracleCase) {
   const reads = recordsIn(input, 'reads');
   const state = { reads: 0 };
@@ -140,7 +140,7 @@ async function followed({ input }: OracleCase): Promise<unknown> {
   }
 }
 
-/** What a command that tells the sidecar to end comes to, in the words of the recording. */
+/** The outcome of the command that ends the sidecar, by the recording's name. */
 function killed(attempt: unknown): Promise<ExecOutcome> {
   if (typeof attempt === 'number') return Promise.reject(apiError(attempt));
   if (attempt === 'closed')
@@ -179,13 +179,13 @@ async function extracted({ input }: OracleCase): Promise<unknown> {
   }
 }
 
-/** Of an extraction: who was asked for what, and the text. */
+/** An extraction: the calls and the text. */
 function extractTheirs({ execs, result, value }: JsonRecord): JsonRecord {
   const asked = recordsIn({ execs }, 'execs').map(({ kind, container }) => ({ kind, container }));
   return { result, execs: asked, ...(result === 'returned' ? { value } : {}) };
 }
 
-/** Of a following: what was opened from where, the records, and the end. */
+/** A followed log: the opened streams with their start, the records, and the end. */
 function followTheirs(output: JsonRecord): JsonRecord {
   const { opened, last_log_time: last, running, progress, result, sleeps } = output;
   const from = Array.isArray(opened)

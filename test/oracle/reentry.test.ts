@@ -14,14 +14,14 @@ const NOON_MS = Date.parse('2024-01-02T12:00:00Z');
 const REQUEST = { metadata: { name: 'request', namespace: 'ns' }, spec: { containers: [{ name: 'base' }] } };
 const NO_LOG: PodLoggingStatus = { running: false, lastLogTime: undefined };
 
-/** What a recorded answer is: a pod, no pod, or an error. */
+/** A recorded response: a pod, no pod, or an error. */
 function podOr(answer: unknown): JsonRecord {
   if (isRecord(answer)) return withUid(answer);
   if (answer === null || answer === undefined || Number(answer) === 404) throw new PodNotFoundException('gone');
   throw failureOf(answer);
 }
 
-/** A manager that does nothing but write down what it was asked. */
+/** A manager that only records its calls. */
 class Recorder extends PodManager {
   readonly calls: unknown[][] = [];
   readonly #world: JsonRecord;
@@ -37,7 +37,7 @@ class Recorder extends PodManager {
     if (key in this.#world) throw failureOf(this.#world[key]);
   }
   override createPod(pod: JsonRecord): Promise<JsonRecord> {
-    // The name that the request was recorded under, unless the case is about names.
+    // The name of the recorded request, unless the case is about names.
     const name = /^my-name-1(?=-)/.exec(nameIn(pod))?.[0] ?? 'request';
     this.calls.push(['create_pod', name]);
     return Promise.resolve().then(
@@ -134,7 +134,7 @@ function ours({ input }: OracleCase) {
       );
       return Promise.resolve(found.map((pod) => stubCluster({}).project(pod)));
     },
-    // At re-entry the pod is asked for by its name; a search reads what it found.
+    // At re-entry the pod is read by its name; a search reads the pods it found.
     getPod: (_, name) => Promise.resolve(found.find((pod) => nameIn(pod) === name) ?? seen(world['get_pod'])),
     patchPod: ({ name }) => {
       calls.push(['patch', name]);
@@ -214,7 +214,7 @@ async function answer(theCase: OracleCase): Promise<unknown> {
   }
 }
 
-/** The reference's calls in the words above. Reading the pod once more (for a mesh, for its state) is not compared. */
+/** Airflow's calls under the names above. Additional reads of the pod (for Istio, for its state) are not compared. */
 function callOf(call: readonly unknown[]): readonly unknown[] | undefined {
   const [name, first, second] = call;
   const facts = isRecord(first) ? first : {};

@@ -16,10 +16,10 @@ function rendered({ input }: OracleCase): JsonRecord {
   return fields;
 }
 
-/** The texts of a case, wherever they stand. */
+/** All strings of a case, at any depth. */
 const textsIn = ({ input }: OracleCase): string => JSON.stringify(input['params']);
 
-/** Values inside texts as JSON spells them: Python's quotes and words are another spelling of the same. */
+/** Values inside strings as JSON; Python spells them with other quotes and names. */
 function jsonSpelling(value: unknown): unknown {
   if (typeof value === 'string')
     return value
@@ -31,7 +31,7 @@ function jsonSpelling(value: unknown): unknown {
   return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, jsonSpelling(item)]));
 }
 
-/** Filters that both know, without arguments. */
+/** Filters without arguments that both languages have. */
 const COMMON = [
   'upper',
   'lower',
@@ -53,13 +53,13 @@ const OUTPUT = new RegExp(
 const TAG =
   /^-?\s*(if\s+(not\s+)?[\w.]+|if\s+[\w.]+\s*(==|!=|<|>|<=|>=)\s*[\w.'"]+|else|endif|for\s+\w+\s+in\s+[\w.]+|endfor|raw|endraw)\s*-?$/;
 
-/** Whether a text keeps to what both languages have: paths, literals, common filters, plain conditions and loops. */
+/** Whether a template uses only what both languages have: paths, literals, common filters, plain conditions and loops. */
 const isCommon = (text: string): boolean =>
   [...text.matchAll(/\{\{(.*?)\}\}/gs)].every(([, inner = '']) => OUTPUT.test(inner)) &&
   [...text.matchAll(/\{%(.*?)%\}/gs)].every(([, inner = '']) => TAG.test(inner)) &&
   !text.includes('{#');
 
-/** Whether a text speaks of something that its case does not know. */
+/** Whether a template uses a name that its case does not define. */
 function isUnknown(text: string, variables: JsonRecord): boolean {
   return [...text.matchAll(/\{\{-?\s*([a-zA-Z_][\w.]*)/g)].some(([, path = '']) => {
     let at: unknown = variables;
@@ -98,14 +98,14 @@ compareWithOracle('templates', {
       return Array.isArray(names) ? names.map((name) => camelCase(String(name))).toSorted() : output;
     }
     const fields = recordIn(output, 'rendered');
-    // The default of containerLogs is resolved when logs are read, and quantities are texts where they are parsed.
+    // The default of containerLogs is applied when logs are read, and quantities are parsed to strings.
     return jsonSpelling(
       Object.fromEntries(Object.entries(camelKeys(fields)).filter(([field]) => field !== 'containerLogs')),
     );
   },
   ours: (output, { theirs }) => {
     if (!isRecord(output) || !('output' in theirs)) return output;
-    // Only what the recording shows.
+    // Only the fields in the recording.
     const shown = Object.keys(recordIn(theirs.output, 'rendered')).map(camelCase);
     const fields = Object.fromEntries(Object.entries(output).filter(([field]) => shown.includes(field)));
     const parsed = podParamsSchema.safeParse(fields);

@@ -117,7 +117,7 @@ async function answer(theCase: OracleCase): Promise<unknown> {
       const more = grace === undefined ? {} : { terminationGracePeriod: grace };
       const operator = new KubernetesPodOperator({ image: 'i', hook: hookOf(cluster), onKillAction, ...more });
       operator.pod = POD;
-      // A run whose event has fired is its worker's; a triggerer that goes away stops nothing.
+      // A worker owns a run whose event has fired; a triggerer that stops has no effect on it.
       if (input['event_fired'] !== true && input['function'] === 'on_kill') await operator.onKill();
       return { deletes };
     }

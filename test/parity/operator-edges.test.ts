@@ -50,7 +50,7 @@ function aPodObject({
   };
 }
 
-/** An operator over a pod that is as told; what is done to it is written down. */
+/** An operator over a scripted pod; actions on it are recorded. */
 function aTask(pod: Manifest, params: Partial<KubernetesPodOperatorParams> = {}, more: Partial<Cluster> = {}) {
   const done: string[] = [];
   const pushed: unknown[] = [];

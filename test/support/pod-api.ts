@@ -6,7 +6,7 @@ import type { TaskKey } from '../../src/core/pod/executor-labels.ts';
 import type { Cluster } from '../../src/ports/cluster.ts';
 import { type Asked, scriptedServer, type ScriptedServer } from './scripted-server.ts';
 
-/** An answer to one creation. Without a body: the pod, as created. */
+/** A response to one creation. Without a body: the created pod. */
 export interface CreateReply {
   readonly status: number;
   readonly body?: string;
@@ -15,28 +15,28 @@ export interface CreateReply {
   readonly cut?: boolean;
 }
 
-/** The pods API of a server that refuses as told, for what no real one does on demand. Watches are open and silent unless told something. */
+/** The pods API of a scripted server, for failures that a real one does not produce on demand. Watches stay open without events until `sendEvent`. */
 export interface PodApi extends AsyncDisposable {
   readonly server: ScriptedServer;
   readonly cluster: Cluster;
-  /** Answers to the next creations; then each is made. */
+  /** Responses to the next creations; after them, every creation succeeds. */
   readonly replies: CreateReply[];
-  /** Status of the next deletions, and of the next patches; then 200. */
+  /** Statuses of the next deletions and of the next patches; after them, 200. */
   readonly deletions: number[];
   readonly patches: number[];
-  /** What `list` gives. */
+  /** The pods that a list returns. */
   items: readonly JsonRecord[];
-  /** Creations that wait for `release`, when there is one. */
+  /** Whether creations wait for `release`. */
   hold: boolean;
   release(): void;
-  /** Most creations that waited at a time. */
+  /** The largest number of creations that waited at the same time. */
   readonly mostHeld: number;
   asked(method: string): readonly Asked[];
-  tell(type: string, object: JsonRecord): void;
+  sendEvent(type: string, object: JsonRecord): void;
   executor(options?: Partial<KubernetesExecutorOptions>): KubernetesExecutor;
 }
 
-/** Starts it. */
+/** Starts the server. */
 export async function podApi(): Promise<PodApi> {
   const replies: CreateReply[] = [];
   const deletions: number[] = [];
@@ -85,7 +85,7 @@ export async function podApi(): Promise<PodApi> {
   const server = await scriptedServer((asked, response) => {
     if (asked.method === 'POST') create(asked, response);
     else if (asked.method === 'DELETE')
-      json(response, deletions.shift() ?? 200, { kind: 'Status', message: 'told to' });
+      json(response, deletions.shift() ?? 200, { kind: 'Status', message: 'scripted' });
     else if (asked.method === 'PATCH') json(response, patches.shift() ?? 200, made(asked.body));
     else if (asked.query.get('watch') === 'true') {
       watches.add(response);
@@ -127,7 +127,7 @@ export async function podApi(): Promise<PodApi> {
       for (const answer of held.splice(0)) answer();
     },
     asked: (method) => server.asked.filter((one) => one.method === method && one.query.get('watch') !== 'true'),
-    tell(type, object) {
+    sendEvent(type, object) {
       for (const response of watches) response.write(`${JSON.stringify({ type, object })}\n`);
     },
     executor(options = {}) {
@@ -146,13 +146,13 @@ export async function podApi(): Promise<PodApi> {
 
 let tasks = 0;
 
-/** A key that no other test has. */
+/** A key that no other test uses. */
 export function aKey(fields: Partial<TaskKey> = {}): TaskKey {
   tasks += 1;
   return { dagId: 'dag', taskId: `task-${tasks}`, runId: 'run', tryNumber: 1, mapIndex: -1, ...fields };
 }
 
-/** A result about the pod that `executor` launched last for `key`, or about another one. */
+/** A result of the pod that `executor` launched last for `key`, or, with `fields`, of another one. */
 export function aResult(
   executor: KubernetesExecutor,
   key: TaskKey,
