@@ -117,7 +117,7 @@ export const configSchema = z.object({
     .register(facts, { help: 'File with the password of natsUser, read again at each reconnect.', value: 'FILE' }),
   natsTlsCa: text
     .optional()
-    .register(facts, { help: 'CA certificates to verify the NATS server with; requires TLS.', value: 'FILE' }),
+    .register(facts, { help: 'CA certificates to verify the NATS server with; enables TLS.', value: 'FILE' }),
   natsTlsCert: text.optional().register(facts, { help: 'Client certificate for NATS.', value: 'FILE' }),
   natsTlsKey: text.optional().register(facts, { help: 'Key of the client certificate for NATS.', value: 'FILE' }),
   natsServer: text.optional().register(facts, {
