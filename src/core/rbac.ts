@@ -8,34 +8,34 @@ export interface ClusterAccess {
   readonly verb: string;
   readonly resource: string;
   readonly subresource?: string;
-  /** What does not work without it. */
+  /** What it is needed for. */
   readonly why: string;
   /** Needed only to read results out of running pods. A role starts without it and logs that it is missing. */
   readonly onlyFor?: 'results';
 }
 
 const POD_READS: readonly ClusterAccess[] = [
-  { verb: 'get', resource: 'pods', why: 'a pod is looked at' },
-  { verb: 'list', resource: 'pods', why: 'the shared watch begins with a list' },
-  { verb: 'watch', resource: 'pods', why: 'pods are watched, not polled' },
+  { verb: 'get', resource: 'pods', why: 'to read a pod’s state' },
+  { verb: 'list', resource: 'pods', why: 'to start watching pods' },
+  { verb: 'watch', resource: 'pods', why: 'to watch pods' },
 ];
 
 const POD_WRITES: readonly ClusterAccess[] = [
-  { verb: 'create', resource: 'pods', why: 'pods are launched' },
-  { verb: 'patch', resource: 'pods', why: 'pods that are kept are marked' },
-  { verb: 'delete', resource: 'pods', why: 'pods are cleaned up, and cancelled runs stopped' },
-  { verb: 'get', resource: 'pods', subresource: 'log', why: 'logs are read' },
-  { verb: 'list', resource: 'events', why: 'a failure is explained by the pod’s events' },
+  { verb: 'create', resource: 'pods', why: 'to launch pods' },
+  { verb: 'patch', resource: 'pods', why: 'to mark retained pods' },
+  { verb: 'delete', resource: 'pods', why: 'to clean pods up and to stop cancelled runs' },
+  { verb: 'get', resource: 'pods', subresource: 'log', why: 'to read logs' },
+  { verb: 'list', resource: 'events', why: 'to explain failures by the pod’s events' },
 ];
 
 // A WebSocket request is a GET; from Kubernetes 1.35 the API server also requires `create`.
 const RESULT_READS = [
-  { verb: 'get', resource: 'pods', subresource: 'exec', why: 'results are read from the sidecar', onlyFor: 'results' },
+  { verb: 'get', resource: 'pods', subresource: 'exec', why: 'to read results from the sidecar', onlyFor: 'results' },
   {
     verb: 'create',
     resource: 'pods',
     subresource: 'exec',
-    why: 'results are read from the sidecar',
+    why: 'to read results from the sidecar',
     onlyFor: 'results',
   },
 ] as const satisfies readonly ClusterAccess[];

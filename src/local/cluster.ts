@@ -13,46 +13,48 @@ import { createNamespace } from './cluster/writing.ts';
 
 /** Settings of a local cluster. */
 export interface LocalClusterOptions {
-  /** Where it keeps its files; its own, made when missing. What an earlier one left running there is ended. */
+  /** Directory of its files; created when missing. Containers that an earlier cluster of this directory left running are ended. */
   readonly directory: string;
-  /** TCP port on 127.0.0.1; default: any free one. */
+  /** TCP port on 127.0.0.1. Default: any free one. */
   readonly port?: number;
-  /** Told what a person may want to know; default: nobody. */
+  /** Receives messages for people. Default: none. */
   readonly log?: (message: string) => void;
-  /** How often a watch gets a bookmark; default 60 s, as the real server. */
+  /** Interval of bookmarks. Default 60 s, as in the real server. */
   readonly bookmarkMs?: number;
-  /** How many changes of a resource a watch can resume over; default 10,000. */
+  /** How many changes of a resource a watch can resume over. Default 10,000. */
   readonly historyEvents?: number;
-  /** When a container's log file is put aside; default 10 MiB, as the kubelet. */
+  /** Size at which a container's log file is rotated. Default 10 MiB, as in the kubelet. */
   readonly logMaxBytes?: number;
-  /** First wait before a container that keeps failing is restarted; default 10 s, as the kubelet. */
+  /** First wait before a failing container is restarted. Default 10 s, as in the kubelet. */
   readonly restartBackoffMs?: number;
-  /** For tests of clients: made once the cluster is there, then asked about each request. Default: none. */
+  /** For tests of clients: called once with the running cluster; the result is consulted for each request. Default: none. */
   readonly interference?: (cluster: Disturbable) => Interference;
 }
 
 /** A running local cluster. Disposing it ends its containers. */
 export interface LocalCluster extends AsyncDisposable {
-  /** Where its Kubernetes API is, e.g. `http://127.0.0.1:40123`. */
+  /** URL of its Kubernetes API, e.g. `http://127.0.0.1:40123`. */
   readonly url: string;
-  /** The bearer token that may do everything. */
+  /** The bearer token; it grants everything. */
   readonly token: string;
-  /** A kubeconfig with the URL and the token. */
+  /** Path of a kubeconfig with URL and token. */
   readonly kubeconfigPath: string;
 }
 
 /**
- * Starts a small Kubernetes on this machine: an API server over HTTP on loopback, and one node that runs containers as
- * processes, each in namespaces of its own with the programs of this machine. Linux only; needs no root.
+ * Starts a small Kubernetes on this machine: an API server over HTTP on loopback, and one node that runs containers as processes, each in
+ * its own namespaces with the programs of this machine. Linux only; needs no root.
  *
- * Images are names: nothing is pulled, `missing/*` cannot be. Nothing limits what a container uses, there are no
- * probes, no lifecycle hooks, no pod network (pods share the machine's) and no other users than root inside.
- * The annotations `local.reentry.dev/run-for` (seconds) and `…/exit-code` make a pod that runs no process.
- * @throws Error when this machine cannot make containers, or the port is taken
+ * Images are names only: nothing is pulled, and `missing/*` cannot be pulled. There are no resource limits, no probes, no lifecycle hooks,
+ * no pod network (pods share the machine's) and no users but root inside. The annotations `local.reentry.dev/run-for` (seconds) and
+ * `…/exit-code` make a pod that runs no process.
+ * @throws Error when this machine cannot run containers, or the port is taken
  */
 export async function startLocalCluster(options: LocalClusterOptions): Promise<LocalCluster> {
   if (process.platform !== 'linux')
-    throw new Error(`the local cluster needs Linux, and this is ${process.platform}: use a Kubernetes of your own`);
+    throw new Error(
+      `the local cluster needs Linux, and this is ${process.platform}: use a real Kubernetes cluster instead`,
+    );
   const directory = isAbsolute(options.directory) ? options.directory : resolve(options.directory);
   await mkdir(directory, { recursive: true, mode: 0o700 });
   const sandboxes = await Sandboxes.open(directory);
@@ -104,7 +106,7 @@ export async function startLocalCluster(options: LocalClusterOptions): Promise<L
   const url = `http://127.0.0.1:${String(port)}`;
   const kubeconfigPath = join(directory, 'kubeconfig');
   await writeFile(kubeconfigPath, kubeconfig(url + accessPath(token), token), { mode: 0o600 });
-  // `mode` counts only for a new file.
+  // `mode` applies to new files only.
   await chmod(kubeconfigPath, 0o600);
   options.log?.(`local cluster at ${url}, kubeconfig ${kubeconfigPath}`);
 

@@ -1,4 +1,4 @@
-/** Where a nats-server program comes from: told, on the PATH, in the user's cache, or brought there once. @see design §6 */
+/** Finds a nats-server program: the configured one, on the PATH, in the user's cache, or downloaded once. */
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { access, chmod, constants, mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
@@ -8,11 +8,11 @@ import { ReentryError } from '../errors.ts';
 
 const run = promisify(execFile);
 
-/** Older ones lose streams on a crash. @see spec nats-notes §1 */
+/** Older versions can lose streams in a crash. */
 const MIN_VERSION = [2, 10, 23] as const;
 
 /**
- * The release that fills the cache, with the checksums under which the official images take it.
+ * The release that is downloaded, with the checksums that the official images use.
  * @see https://github.com/nats-io/nats-docker/blob/main/2.10.x/alpine3.22/Dockerfile
  */
 const RELEASE = {
@@ -23,32 +23,32 @@ const RELEASE = {
   },
 } as const;
 
-/** How long the release's server may take to begin its answer, and to end it. */
+/** Time limits of the download: until the reply begins, and until it is complete. */
 const ANSWER_WITHIN_MS = 5_000;
 const DOWNLOAD_WITHIN_MS = 60_000;
 const BUILD_WITHIN_MS = 300_000;
 
-/** Where to look, and whom to tell. */
+/** Where to search, and how to report progress. */
 export interface FindOptions {
-  /** What `REENTRY_NATS_SERVER` says: a program's file. It alone counts then. */
+  /** `REENTRY_NATS_SERVER`: path of the program. If set, no other is searched. */
   readonly explicitPath?: string | undefined;
   /** The caller's `PATH`. */
   readonly path?: string | undefined;
-  /** The user's cache of reentry; filled when nothing else is there. */
+  /** reentry's cache directory of the user; filled when no other program is found. */
   readonly cacheDirectory: string;
-  /** Told what takes time. */
+  /** Receives messages before steps that take time. */
   readonly progress?: (message: string) => void;
 }
 
-/** A program that counts. */
+/** A usable program. */
 export interface FoundServer {
   readonly program: string;
   readonly version: string;
 }
 
 /**
- * A nats-server of version 2.10.23 or newer.
- * @throws ReentryError NATS_SERVER_MISSING saying what was tried and what to install
+ * Finds a nats-server of version 2.10.23 or newer.
+ * @throws ReentryError NATS_SERVER_MISSING with what was tried and what to install
  */
 export async function findNatsServer(options: FindOptions): Promise<FoundServer> {
   const tried: string[] = [];
@@ -78,7 +78,7 @@ export async function findNatsServer(options: FindOptions): Promise<FoundServer>
 
   await mkdir(options.cacheDirectory, { recursive: true });
   for (const bring of [download, build]) {
-    // Made beside its place and moved there whole, so that two who do this at once do not see half a file.
+    // Created beside its final path and moved there, so that two processes doing this at the same time never see half a file.
     const directory = await mkdtemp(join(options.cacheDirectory, 'bring-'));
     try {
       const program = await bring(directory, options);
@@ -89,7 +89,7 @@ export async function findNatsServer(options: FindOptions): Promise<FoundServer>
     } catch (error) {
       tried.push(error instanceof Error ? (error.message.split('\n')[0] ?? '') : String(error));
     } finally {
-      // What Go keeps there is read-only.
+      // Files of Go's module cache are read-only.
       await run('chmod', ['-R', 'u+w', directory]).catch(() => undefined);
       await rm(directory, { recursive: true, force: true });
     }
@@ -100,7 +100,7 @@ export async function findNatsServer(options: FindOptions): Promise<FoundServer>
 const missing = (why: string) =>
   new ReentryError(
     'NATS_SERVER_MISSING',
-    `no nats-server to start (${why}); install nats-server ${MIN_VERSION.join('.')} or newer (https://nats.io/download) on the PATH, name one with REENTRY_NATS_SERVER, or install Go so that it can be built`,
+    `no nats-server to start (${why}); install nats-server ${MIN_VERSION.join('.')} or newer (https://nats.io/download) on the PATH, set REENTRY_NATS_SERVER to its path, or install Go so that it can be built`,
     { transient: false },
   );
 
@@ -110,7 +110,7 @@ async function versionOf(program: string): Promise<string | undefined> {
     const { stdout } = await run(program, ['--version'], { timeout: 10_000 });
     return /v(\d+\.\d+\.\d+)/.exec(stdout)?.[1];
   } catch {
-    return undefined; // not there, or not a program of this machine: the next source is asked
+    return undefined; // missing, or not a program for this machine: try the next source
   }
 }
 
@@ -133,7 +133,7 @@ async function download(directory: string, { progress }: FindOptions): Promise<s
   progress?.(`fetching nats-server ${RELEASE.version} once, from github.com`);
   const abort = new AbortController();
   const answer = setTimeout(() => {
-    abort.abort(new Error('no answer'));
+    abort.abort(new Error('no reply in time'));
   }, ANSWER_WITHIN_MS);
   let archive: Buffer;
   try {
@@ -141,16 +141,16 @@ async function download(directory: string, { progress }: FindOptions): Promise<s
       signal: AbortSignal.any([abort.signal, AbortSignal.timeout(DOWNLOAD_WITHIN_MS)]),
     });
     clearTimeout(answer);
-    if (!response.ok) throw new Error(`answered ${response.status}`);
+    if (!response.ok) throw new Error(`status ${response.status}`);
     archive = Buffer.from(await response.arrayBuffer());
   } catch (cause) {
-    throw new Error('the release on github.com could not be fetched', { cause });
+    throw new Error('the release could not be downloaded from github.com', { cause });
   } finally {
     clearTimeout(answer);
   }
   const digest = createHash('sha256').update(archive).digest('hex');
   if (digest !== asset.digest)
-    throw new Error(`the release has checksum ${digest} instead of ${asset.digest}; not used`);
+    throw new Error(`the release has checksum ${digest} instead of ${asset.digest}; it is not used`);
   await writeFile(join(directory, 'release.tar.gz'), archive);
   await run('tar', ['-xzf', 'release.tar.gz'], { cwd: directory });
   return join(directory, name, 'nats-server');
@@ -159,7 +159,7 @@ async function download(directory: string, { progress }: FindOptions): Promise<s
 async function build(directory: string, { progress, path }: FindOptions): Promise<string> {
   progress?.(`building nats-server ${RELEASE.version} once with go install; this takes a minute`);
   const go = await goProgram(path ?? '');
-  // Its own module cache would be lost with the directory: the user's is used, and so are the user's proxy settings.
+  // Uses the user's module cache and proxy settings; a cache of its own would be lost with the directory.
   await run('env', [`GOBIN=${directory}`, go, 'install', `github.com/nats-io/nats-server/v2@v${RELEASE.version}`], {
     timeout: BUILD_WITHIN_MS,
   });

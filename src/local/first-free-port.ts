@@ -1,15 +1,15 @@
-/** A server on the first of some ports that nobody has. */
+/** Starts a server on the first free port of a list. */
 import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 
 const LOOPBACK = '127.0.0.1';
-/** Loopback answers at once, or refuses. */
+/** Loopback connections succeed or fail at once. */
 const ANSWER_WITHIN_MS = 1_000;
 
 /**
- * Starts on the first of `ports` that is free, and with `undefined`, which stands for any, where none is. A port that another process takes
- * at this very moment is passed over like one that was taken before.
- * @throws what `start` throws while its port is free, or without one
+ * Calls `start` with the first of `ports` that is free, or with `undefined` (any port) when none is. A port that another process takes at
+ * the same moment is skipped.
+ * @throws what `start` throws although its port is free, or without a port
  */
 export async function onFirstFreePort<T>(
   ports: readonly number[],
@@ -26,7 +26,10 @@ export async function onFirstFreePort<T>(
   return start(undefined);
 }
 
-/** Whether a server can listen there, and none does: some systems let a second one listen beside one that listens on all addresses. */
+/**
+ * Whether a server can listen on this port and none does. Some systems let a second server listen beside one on all addresses, so listening
+ * alone proves nothing.
+ */
 async function isFree(port: number): Promise<boolean> {
   return !(await answers(port)) && (await canListen(port));
 }
@@ -49,7 +52,7 @@ async function canListen(port: number): Promise<boolean> {
     server.listen({ port, host: LOOPBACK, exclusive: true });
     await once(server, 'listening');
   } catch {
-    return false; // taken, or not ours to have
+    return false; // taken, or not permitted
   }
   server.close();
   await once(server, 'close');

@@ -16,32 +16,32 @@ const STOP_WITHIN_MS = 10_000;
 /** How to start a server. */
 export interface NatsServerOptions {
   readonly program: string;
-  /** Where it keeps its streams, configuration and log; what is there is used again. */
+  /** Directory of its streams, configuration and log; existing content is used again. */
   readonly directory: string;
-  /** TCP port on 127.0.0.1; default: any free one. Give the same again for the same URL. */
+  /** TCP port on 127.0.0.1. Default: any free one. The same port gives the same URL. */
   readonly port?: number | undefined;
   /** More lines for its configuration file: users, TLS, a cluster. */
   readonly config?: string | undefined;
 }
 
-/** A running server. Disposing it stops it; so does the end of this process, on Linux a `kill -9` of it too. */
+/** A running server. Disposing it stops it; the end of this process does too, on Linux even after `kill -9`. */
 export interface NatsServer extends AsyncDisposable {
   readonly url: string;
   readonly port: number;
   readonly pid: number;
-  /** Resolves when the process has ended, asked or not. */
+  /** Resolves when the server's process has ended, for whatever reason. */
   readonly ended: Promise<void>;
-  /** Stops it as an operator would; resolves when it is gone. */
+  /** Stops it gracefully; resolves when the process has ended. */
   stop(): Promise<void>;
-  /** Kills it with -9; resolves when it is gone. */
+  /** Kills it with SIGKILL; resolves when the process has ended. */
   kill(): Promise<void>;
 }
 
 const portsSchema = z.object({ nats: z.array(z.string()).min(1) });
 
 /**
- * Starts nats-server with JetStream on loopback, and waits until it answers.
- * @throws ReentryError NATS_UNAVAILABLE with the end of its log where it does not come up
+ * Starts nats-server with JetStream on loopback and waits until it accepts connections.
+ * @throws ReentryError NATS_UNAVAILABLE with the end of its log when it does not start
  */
 export async function startNatsServer(options: NatsServerOptions): Promise<NatsServer> {
   const { directory } = options;
@@ -55,7 +55,7 @@ export async function startNatsServer(options: NatsServerOptions): Promise<NatsS
       `ports_file_dir: ${JSON.stringify(join(directory, 'ports'))}`,
       `logfile: ${JSON.stringify(logFile)}`,
       'max_payload: 1MB',
-      // The server would otherwise promise streams no more than a share of the disk that happens to be free now.
+      // Without this, the server would limit streams to a share of the disk space that happens to be free.
       `jetstream { store_dir: ${JSON.stringify(join(directory, 'jetstream'))}, max_file_store: 64GB }`,
       options.config ?? '',
       '',
@@ -65,7 +65,7 @@ export async function startNatsServer(options: NatsServerOptions): Promise<NatsS
 
   const child = spawn(...(await tied([options.program, '--config', configFile])), {
     stdio: 'ignore',
-    // Ctrl-C on a terminal reaches the whole process group: the server must outlive the roles that drain.
+    // Ctrl-C on a terminal is sent to the whole process group, but the server must outlive roles that drain.
     detached: true,
   });
   const ended = new Promise<void>((resolve) => {
@@ -137,7 +137,7 @@ async function portOf(portsFile: string): Promise<number | undefined> {
     const { nats } = portsSchema.parse(JSON.parse(await readFile(portsFile, 'utf8')));
     return Number(new URL(nats[0] ?? '').port);
   } catch {
-    return undefined; // not written yet, or half
+    return undefined; // not written yet, or only partly
   }
 }
 

@@ -12,14 +12,14 @@ import { DEFAULT_PATH } from './sandbox.ts';
 import type { Store } from './store.ts';
 import { mountsOf } from './volumes.ts';
 
-/** What one start of one container needs. */
+/** Inputs of one start of one container. */
 export interface RunRequest {
   readonly sandboxes: Sandboxes;
   readonly store: Store;
   readonly pod: KubeObject;
   readonly spec: PodSpec;
   readonly container: Container;
-  /** Which run of the container this is, from 0. */
+  /** Number of this run of the container, from 0. */
   readonly attempt: number;
   /** The pod's directory. */
   readonly directory: string;
@@ -38,27 +38,27 @@ export interface ContainerRun {
   readonly ended: Promise<Termination>;
 }
 
-/** kubelet's limits for termination messages. */
+/** The kubelet's limits for termination messages. */
 const MAX_MESSAGE_BYTES = 4096;
 const MAX_FALLBACK_BYTES = 2048;
 const MAX_FALLBACK_LINES = 80;
 
 /**
  * Starts a container once.
- * @throws ContainerConfigError when its environment cannot be made
+ * @throws ContainerConfigError when its environment cannot be built
  */
 export async function startContainer(request: RunRequest): Promise<ContainerRun> {
   const { store, pod, spec, container, attempt, directory, volumes } = request;
   const env = environment(store, pod, container);
-  const place = join(directory, 'containers', container.name, String(attempt));
-  await mkdir(place, { recursive: true });
-  const messageFile = join(place, 'termination-log');
+  const runDirectory = join(directory, 'containers', container.name, String(attempt));
+  await mkdir(runDirectory, { recursive: true });
+  const messageFile = join(runDirectory, 'termination-log');
   await writeFile(messageFile, '');
-  const log = new LogFile(join(place, 'log'), request.rotation);
+  const log = new LogFile(join(runDirectory, 'log'), request.rotation);
   const mounts = await mountsOf(container, spec, volumes, (text) => expand(text, env));
   const hostname = spec.hostname ?? pod.metadata.name;
   const sandbox = await request.sandboxes.start({
-    directory: join(place, 'sandbox'),
+    directory: join(runDirectory, 'sandbox'),
     hostname: hostname.slice(0, 63),
     workingDirectory: container.workingDir ?? '/',
     readOnlyRoot: container.securityContext?.readOnlyRootFilesystem === true,
@@ -67,7 +67,7 @@ export async function startContainer(request: RunRequest): Promise<ContainerRun>
       { source: messageFile, target: container.terminationMessagePath ?? '/dev/termination-log', readOnly: false },
     ],
     env: { PATH: DEFAULT_PATH, HOSTNAME: hostname, HOME: '/root', ...env },
-    command: commandOf(container).map((word) => expand(word, env)),
+    command: commandOf(container).map((argument) => expand(argument, env)),
     output: (chunk) => {
       log.write(chunk);
     },
@@ -103,7 +103,7 @@ export async function startContainer(request: RunRequest): Promise<ContainerRun>
   return { containerID, log, started: sandbox.started, signal: sandbox.signal, exec: sandbox.exec, ended };
 }
 
-/** Images are names only, so a container without a command has nothing to run: it ends at once, with success. */
+/** Images are only names, so a container without a command has nothing to run: it succeeds at once. */
 function commandOf({ command, args }: Container): readonly string[] {
   const words = [...command, ...args];
   return words.length === 0 ? ['sh', '-c', 'true'] : words;
@@ -128,7 +128,7 @@ function endOf(path: string, maxBytes: number): string {
   try {
     fd = openSync(path, 'r');
   } catch {
-    // The container removed it; then there is no message.
+    // The container removed the file, so there is no message.
     return '';
   }
   try {
@@ -141,7 +141,7 @@ function endOf(path: string, maxBytes: number): string {
   }
 }
 
-/** A container's record in the kubelet: its view, changed by replacement, and its current run. */
+/** The kubelet's record of a container: its status, replaced on each change, and its current run. */
 export interface ContainerSlot {
   readonly container: Container;
   view: ContainerView;
@@ -149,7 +149,7 @@ export interface ContainerSlot {
   logs: readonly LogFile[];
 }
 
-/** The records of a pod's containers before anything ran: init containers and sidecars first, in their order. */
+/** The records of a pod's containers before anything has run: init containers and sidecars first, in their order. */
 export function slotsOf(spec: PodSpec): readonly ContainerSlot[] {
   const slot = (container: Container, kind: ContainerView['kind']): ContainerSlot => {
     const reason = kind === 'main' && spec.initContainers.length === 0 ? 'ContainerCreating' : 'PodInitializing';

@@ -12,7 +12,7 @@ const deleteSchema = z.looseObject({
   dryRun: z.array(z.string()).nullish(),
 });
 
-/** Deletes an object: pods that may run get their grace first. Gives the object as it is then. */
+/** Deletes an object, pods that may be running after their grace period. Returns the object as it is then. */
 export function deleteObject(store: Store, request: ObjectRequest, body: unknown): KubeObject {
   const { resource, query } = request;
   const current = existing(store, request);
@@ -40,7 +40,7 @@ export function deleteObject(store: Store, request: ObjectRequest, body: unknown
   return remove(store, resource, current, asked);
 }
 
-/** Deletes all that the selectors choose. Gives what was chosen. */
+/** Deletes all objects that the selectors match. Returns them. */
 export function deleteCollection(store: Store, request: ObjectRequest, body: unknown): readonly KubeObject[] {
   const chosen = store.list(request.resource.name, request.namespace).filter(selectorOf(request));
   for (const object of chosen) {
@@ -55,14 +55,15 @@ function remove(store: Store, resource: Resource, current: KubeObject, askedSeco
   const graceSeconds = resource.name === 'pods' ? graceOf(current, askedSeconds) : 0;
   if (graceSeconds === 0) {
     if ((current.metadata.finalizers ?? []).length === 0) {
-      // A pod that had ended is marked before it goes, so that a watcher knows a deletion from leaving its selection.
+      // An ended pod gets a deletion timestamp before it is removed, so that a watcher can tell its deletion from its leaving the
+      // selection.
       if (resource.name === 'pods' && askedSeconds !== 0 && deletionTimestamp === undefined)
         store.update(resource.name, marked(current, 0));
       return store.remove(resource.name, namespace, name) ?? current;
     }
     if (deletionTimestamp !== undefined && current.metadata.deletionGracePeriodSeconds === 0) return current;
   }
-  // A later delete can shorten the grace, never lengthen it.
+  // A later delete can shorten the grace period, never lengthen it.
   if (deletionTimestamp !== undefined && (current.metadata.deletionGracePeriodSeconds ?? 0) <= graceSeconds)
     return current;
   return store.update(resource.name, marked(current, graceSeconds));
@@ -106,7 +107,7 @@ function removeNamespace(store: Store, namespace: KubeObject): KubeObject {
     store.remove('namespaces', '', name);
     return ending;
   }
-  // The namespace goes with the last of its pods.
+  // The namespace is removed with the last of its pods.
   const unlisten = store.listen('pods', () => {
     if (store.list('pods', name).length > 0) return;
     unlisten();
@@ -116,7 +117,7 @@ function removeNamespace(store: Store, namespace: KubeObject): KubeObject {
   return ending;
 }
 
-/** Evicts a pod: deletes it, marked as disturbed from outside, as a drained node does. */
+/** Evicts a pod: deletes it with condition `DisruptionTarget`, as draining a node does. */
 export function evict(store: Store, request: ObjectRequest, body: unknown): KubeObject {
   const pod = existing(store, request);
   const condition = {

@@ -9,7 +9,7 @@ const REVIEWS: Readonly<Record<string, { readonly name: string; readonly kind: s
   'authentication.k8s.io': { name: 'selfsubjectreviews', kind: 'SelfSubjectReview' },
 };
 
-/** The answer to a discovery path (`/version`, `/api`, `/apis/…`, `/openapi/v3/…`), or undefined when it is none. */
+/** The reply to a discovery path (`/version`, `/api`, `/apis/…`, `/openapi/v3/…`); undefined for other paths. */
 export function discovery(path: string): JsonObject | undefined {
   switch (path) {
     case '/version':
@@ -45,7 +45,7 @@ export function discovery(path: string): JsonObject | undefined {
   return { kind: 'APIResourceList', apiVersion: 'v1', groupVersion: `${group}/v1`, resources };
 }
 
-/** The answer to a posted access review: everything is allowed that `isDenied` does not deny. */
+/** The reply to a posted access review: everything is allowed that `isDenied` does not deny. */
 export function review(
   group: string,
   name: string,
@@ -99,7 +99,7 @@ function entries({ name, singular, kind, shortNames, namespaced, subresources }:
   ];
 }
 
-/** As much OpenAPI as kubectl wants before it leaves validation of fields to the server. */
+/** As much OpenAPI as kubectl needs before it leaves field validation to the server. */
 function openapi(): JsonObject {
   const parameters = ['fieldValidation', 'dryRun'].map((name) => ({
     name,

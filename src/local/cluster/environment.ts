@@ -3,14 +3,14 @@ import { isJsonObject, textAt, type KubeObject } from './objects.ts';
 import type { Container } from './pod.ts';
 import type { Store } from './store.ts';
 
-/** A container cannot be made as its pod asks; the kubelet says `CreateContainerConfigError` and tries again. */
+/** A container cannot be created as its pod specifies. The kubelet reports `CreateContainerConfigError` and retries. */
 export class ContainerConfigError extends Error {
   override readonly name = 'ContainerConfigError';
 }
 
 /**
- * The environment of a container: what `envFrom` and `env` say, with `$(NAME)` replaced.
- * @throws ContainerConfigError when a secret, config map or key it needs is missing
+ * The environment of a container, from `envFrom` and `env`, with `$(NAME)` expanded.
+ * @throws ContainerConfigError when a referenced Secret, ConfigMap or key is missing
  */
 export function environment(store: Store, pod: KubeObject, container: Container): Readonly<Record<string, string>> {
   const env: Record<string, string> = {};
@@ -57,7 +57,7 @@ function keyOf(
   throw new ContainerConfigError(`couldn't find key ${ref.key} in ${kind} ${namespace}/${ref.name}`);
 }
 
-/** The content of a secret or config map, or undefined when there is none of that name. */
+/** The content of a Secret or ConfigMap, undefined when there is none of that name. */
 export function dataOf(
   store: Store,
   resource: 'secrets' | 'configmaps',
@@ -78,7 +78,7 @@ export function dataOf(
   );
 }
 
-/** A field of the pod by its path, as the downward API gives it; empty where there is none. */
+/** A field of the pod by its path, as in the downward API; empty when it is absent. */
 export function podField(pod: KubeObject, path: string): string {
   const keyed = /^metadata\.(?<map>labels|annotations)\['(?<key>[^']+)'\]$/u.exec(path)?.groups;
   if (keyed !== undefined) return textAt(pod, 'metadata', keyed['map'] ?? '', keyed['key'] ?? '');
@@ -92,14 +92,14 @@ export function podField(pod: KubeObject, path: string): string {
   return path === 'status.podIPs' ? textAt(pod, 'status', 'podIP') : textAt(pod, ...path.split('.'));
 }
 
-/** What a container asked for, as a whole number (bytes, or cores rounded up); 0 where it asked for nothing. */
+/** A resource of the container as a whole number (bytes, or cores rounded up); 0 when it is not set. */
 export function resourceField(container: Container, path: string): string {
   const [part, ...name] = path.split('.');
   const { limits = {}, requests = {} } = container.resources ?? {};
   return String(Math.ceil(quantityOf((part === 'limits' ? limits : requests)[name.join('.')]) ?? 0));
 }
 
-/** `text` with each `$(NAME)` replaced by its value; unknown names stay, `$$` stands for `$`. */
+/** `text` with each `$(NAME)` replaced by its value. Unknown names stay; `$$` is an escaped `$`. */
 export function expand(text: string, env: Readonly<Record<string, string>>): string {
   return text.replaceAll(/\$\$|\$\(([^)]+)\)/gu, (whole, name: string | undefined) => {
     if (name === undefined) return '$';

@@ -2,10 +2,10 @@ import { randomBytes } from 'node:crypto';
 import { rfc3339, withMetadata, type KubeObject } from './objects.ts';
 import type { Store } from './store.ts';
 
-/** The oldest events beyond this many are dropped; a real cluster keeps them for an hour. */
+/** Events beyond this number are dropped, oldest first; a real cluster keeps them for an hour. */
 const MAX_EVENTS = 5000;
 
-/** Writes the events that a kubelet and a scheduler write, counting repeats. */
+/** Writes the events of a kubelet and a scheduler, counting repetitions. */
 export class EventRecorder {
   readonly #store: Store;
   readonly #host: string;
@@ -16,7 +16,7 @@ export class EventRecorder {
     this.#host = host;
   }
 
-  /** Says that something happened to `pod`; `fieldPath` names the container. */
+  /** Records an event of `pod`; `fieldPath` names the container. */
   record(pod: KubeObject, type: 'Normal' | 'Warning', reason: string, message: string, fieldPath?: string): void {
     const { name, namespace = '', uid, resourceVersion } = pod.metadata;
     if (this.#store.get('namespaces', '', namespace) === undefined) return;

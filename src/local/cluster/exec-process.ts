@@ -3,33 +3,33 @@ import { constants as osConstants } from 'node:os';
 import type { Readable, Writable } from 'node:stream';
 import { EXEC_SCRIPT } from './sandbox-script.ts';
 
-/** The container to enter: its first process, seen from outside, and the surroundings that process was started in. */
+/** The container to enter: the pid of its first process, as seen from outside, and the environment that process was started in. */
 export interface ExecTarget {
   readonly pid: number;
   readonly workingDirectory: string;
   readonly env: Readonly<Record<string, string>>;
-  /** Search path of the tools that enter; the container's own is in `env`. */
+  /** Search path of the tools that enter the container; the container's own is in `env`. */
   readonly hostPath: string;
 }
 
-/** A command running in a container beside what the container itself runs. */
+/** A command running in a container beside the container's own. */
 export interface ExecProcess {
   readonly stdin: Writable | undefined;
   readonly stdout: Readable;
-  /** Absent with a terminal: there both streams are one. */
+  /** Absent with a terminal, where both streams are one. */
   readonly stderr: Readable | undefined;
-  /** Why the command could not be started; undefined once it has ended otherwise. */
+  /** Why the command could not be started; undefined once it was started. */
   readonly problem: Promise<string | undefined>;
-  /** Exit code, 128 + n when ended by signal n. */
+  /** Exit code; 128 + n when ended by signal n. */
   readonly ended: Promise<number>;
 }
 
-/** For `script -c`, which takes one text for a shell. */
-const quoted = (word: string): string => `'${word.replaceAll("'", String.raw`'\''`)}'`;
+/** For `script -c`, which takes one string for a shell. */
+const quoted = (argument: string): string => `'${argument.replaceAll("'", String.raw`'\''`)}'`;
 
 /**
- * Runs `command` in the namespaces of a container, with its environment, root and working directory. The command ends with the container at the
- * latest: it is in the container's pid namespace, whose end kills it.
+ * Runs `command` in the namespaces of a container, with its environment, root and working directory. It ends with the container at the
+ * latest, because it is in the container's pid namespace.
  */
 export function execInContainer(
   target: ExecTarget,
@@ -50,7 +50,7 @@ export function execInContainer(
     ],
     ...['sh', '-c', EXEC_SCRIPT, 'sh', target.workingDirectory, target.env['PATH'] ?? target.hostPath, ...command],
   ];
-  // The pseudo-terminal is made outside; the command gets its end of it.
+  // The pseudo-terminal is created outside; the command gets its end of it.
   const words = streams.tty ? ['script', '-q', '-e', '-f', '-c', enter.map(quoted).join(' '), '/dev/null'] : enter;
   const child = spawn('setpriv', ['--pdeathsig', 'KILL', ...words], {
     stdio: [streams.stdin ? 'pipe' : 'ignore', 'pipe', 'pipe', 'pipe'],
@@ -75,7 +75,7 @@ export function execInContainer(
   };
 }
 
-/** What the script that enters says on descriptor 3 before it gives way to the command. */
+/** What the entering script reports on descriptor 3 before it executes the command. */
 function problemOf(child: ChildProcess): Promise<string | undefined> {
   return new Promise((resolve) => {
     const report = child.stdio[3];
@@ -87,11 +87,11 @@ function problemOf(child: ChildProcess): Promise<string | undefined> {
     child.once('error', (error) => {
       resolve(error.message);
     });
-    const said = (): void => {
+    const reported = (): void => {
       resolve(/^error (.*)$/mu.exec(text)?.[1]);
     };
-    report?.once('close', said);
-    child.once('close', said);
+    report?.once('close', reported);
+    child.once('close', reported);
   });
 }
 

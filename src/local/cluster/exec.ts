@@ -1,4 +1,7 @@
-/** `GET …/pods/{name}/exec` over WebSocket: channels of one command in a running container. @see https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/ */
+/**
+ * `GET …/pods/{name}/exec` over WebSocket: the channels of one command in a running container.
+ * @see https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/
+ */
 import type { IncomingMessage } from 'node:http';
 import type { Duplex, Readable } from 'node:stream';
 import { type WebSocket, WebSocketServer } from 'ws';
@@ -6,7 +9,7 @@ import type { ExecProcess } from './exec-process.ts';
 import { ApiFailure, badRequest, statusOf } from './failure.ts';
 import { type JsonObject, listAt, textAt, type KubeObject } from './objects.ts';
 
-/** What a client wants run. */
+/** The command that a client wants to run. */
 export interface ExecRequest {
   readonly container: string;
   readonly command: readonly string[];
@@ -16,11 +19,11 @@ export interface ExecRequest {
   readonly tty: boolean;
 }
 
-/** Sub-protocols served, the best first; v5 lets a client end its stdin. */
+/** Supported sub-protocols, preferred first. v5 lets a client close stdin. */
 const PROTOCOLS = ['v5.channel.k8s.io', 'v4.channel.k8s.io'] as const;
 /** First byte of each message. */
 const CHANNEL = { stdin: 0, stdout: 1, stderr: 2, status: 3, close: 255 } as const;
-/** A client that does not take its output makes the command wait. */
+/** When a client does not read its output, the command waits. */
 const MAX_UNSENT_BYTES = 1024 * 1024;
 
 const sockets = new WebSocketServer({
@@ -29,7 +32,7 @@ const sockets = new WebSocketServer({
   handleProtocols: (offered) => PROTOCOLS.find((protocol) => offered.has(protocol)) ?? false,
 });
 
-/** What is asked. @throws ApiFailure 400 in the words of the real server */
+/** Parses an exec request. @throws ApiFailure 400 with the real server's messages */
 export function execRequestOf(pod: KubeObject, query: URLSearchParams): ExecRequest {
   const { name } = pod.metadata;
   const on = (key: string): boolean => ['1', 'true'].includes(query.get(key) ?? '');
@@ -54,9 +57,9 @@ export function execRequestOf(pod: KubeObject, query: URLSearchParams): ExecRequ
 }
 
 /**
- * Answers an upgrade. `begin` starts the command; undefined: the container does not run, which the client hears on the status channel, as from
- * the real server. `loseEnd`: the connection is cut when the command has ended, before its status is told.
- * @throws ApiFailure 400 when the client speaks no sub-protocol that is served
+ * Answers an upgrade. `begin` starts the command; when it returns undefined, the container is not running, which is reported on the status
+ * channel, as by the real server. `loseEnd`: the connection is cut when the command has ended, before its status is sent.
+ * @throws ApiFailure 400 when the client supports none of the sub-protocols
  */
 export function acceptExec(
   upgrade: { readonly request: IncomingMessage; readonly socket: Duplex; readonly head: Buffer },
@@ -87,7 +90,7 @@ async function serve(client: WebSocket, asked: ExecRequest, running: ExecProcess
     if (channel === CHANNEL.stdin) running.stdin?.write(message.subarray(1));
     else if (isBinary && channel === CHANNEL.close && message[1] === CHANNEL.stdin) running.stdin?.end();
   });
-  // Whoever has gone reads no more and types no more; the command hears of it by its streams.
+  // A client that has disconnected reads and writes no more; closing the streams notifies the command.
   client.once('close', () => {
     running.stdin?.end();
     running.stdout.destroy();
@@ -119,7 +122,7 @@ async function pump(from: Readable, client: WebSocket, channel: number, wanted: 
       if (client.bufferedAmount > MAX_UNSENT_BYTES) await sent;
     }
   } catch {
-    // The client has gone, and the pipe was closed with it.
+    // The client has disconnected, which closed the pipe.
   }
 }
 
@@ -128,7 +131,10 @@ function sendStatus(client: WebSocket, status: JsonObject): void {
   client.send(Buffer.concat([Buffer.of(CHANNEL.status), Buffer.from(JSON.stringify(status))]));
 }
 
-/** The end of a command as the status channel tells it. @see https://github.com/kubernetes/kubelet/blob/master/pkg/cri/streaming/remotecommand */
+/**
+ * The status message of a command's end.
+ * @see https://github.com/kubernetes/kubelet/blob/master/pkg/cri/streaming/remotecommand
+ */
 function endOf(command: readonly string[], exitCode: number, problem: string | undefined): JsonObject {
   if (problem !== undefined) {
     const why = `error executing command in container: failed to exec in container: failed to start exec: OCI runtime exec failed: exec failed: unable to start container process: ${problem}: unknown`;

@@ -1,13 +1,13 @@
 import type { JsonObject } from './objects.ts';
 
-/** One reason why an object was refused, as in `details.causes` of a Status. */
+/** One reason for a refusal, as in `details.causes` of a `Status`. */
 export interface Cause {
   readonly reason: string;
   readonly message: string;
   readonly field: string;
 }
 
-/** An answer of the API that is an error: turned into a `Status` object by the server. */
+/** An error reply of the API; the server sends it as a `Status`. */
 export class ApiFailure extends Error {
   override readonly name = 'ApiFailure';
   readonly code: number;
@@ -29,7 +29,7 @@ export class ApiFailure extends Error {
   }
 }
 
-/** The `Status` object that tells a client about `failure`. */
+/** The `Status` object of `failure`. */
 export function statusOf(failure: ApiFailure): JsonObject {
   const retry = failure.retryAfterSeconds === undefined ? {} : { retryAfterSeconds: failure.retryAfterSeconds };
   const details =
@@ -72,7 +72,7 @@ export function conflict(resource: string, name: string, why: string): ApiFailur
   });
 }
 
-/** 400: the request itself is wrong. */
+/** 400: the request itself is invalid. */
 export function badRequest(message: string): ApiFailure {
   return new ApiFailure(400, 'BadRequest', message);
 }
@@ -84,7 +84,7 @@ export function forbidden(resource: string, name: string, why: string, causes?: 
   });
 }
 
-/** 422: the object breaks the rules of its kind; every broken rule is a cause. */
+/** 422: the object violates rules of its kind; each violation is a cause. */
 export function invalid(kind: string, name: string, causes: readonly Cause[]): ApiFailure {
   const lines = causes.map(({ field, message }) => `${field}: ${message}`);
   const text = lines.length === 1 ? lines[0] : `[${lines.join(', ')}]`;

@@ -12,7 +12,7 @@ import { PodWorker, type PodSurroundings } from './pod-worker.ts';
 import type { Sandboxes } from './sandbox.ts';
 import type { Store, StoreEvent } from './store.ts';
 
-/** What the one node of the local cluster needs. */
+/** Dependencies of the local cluster's one node. */
 export interface KubeletOptions {
   readonly store: Store;
   readonly sandboxes: Sandboxes;
@@ -22,16 +22,16 @@ export interface KubeletOptions {
   readonly restartBackoffMs: number;
 }
 
-/** The name of the one node. */
+/** Name of the one node. */
 export const NODE_NAME = 'local';
 
-/** More than the machine has: nothing here limits what containers use, and requests made for a real cluster must fit. */
+/** More than the machine has: nothing limits what containers use, and resource requests made for a real cluster must fit. */
 const NODE_CPUS = 64;
 const NODE_MEMORY_BYTES = Math.max(totalmem(), 256 * 1024 ** 3);
-/** How many containers are made at the same time; their making is what costs. */
+/** How many containers are started at the same time; starting them is what takes CPU. */
 const MAX_STARTS = 8;
 
-/** Scheduler and kubelet in one: binds pods to the one node and lives their lives. */
+/** Scheduler and kubelet in one: binds pods to the one node and runs them. */
 export class Kubelet {
   readonly #store: Store;
   readonly #around: PodSurroundings;
@@ -47,20 +47,20 @@ export class Kubelet {
     this.#around = { ...options, directory, events: this.#events, inTurn: turns(MAX_STARTS) };
   }
 
-  /** Registers the node and begins to act on pods. */
+  /** Registers the node and starts to process pods. */
   async start(): Promise<void> {
     await rm(this.#around.directory, { recursive: true, force: true });
     await mkdir(this.#around.directory, { recursive: true });
     this.#store.create('nodes', nodeObject(new Date()), new Date());
     this.#unlisten = this.#store.listen('pods', (event) => {
-      // Later: a write from within a listener would reach other listeners before the event they are being told.
+      // Deferred: a write inside a listener would reach other listeners before the event that they are being called for.
       setImmediate(() => {
         this.#act(event);
       });
     });
   }
 
-  /** Ends all containers and waits until they are gone. */
+  /** Ends all containers and waits for them. */
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#unlisten();
@@ -74,7 +74,7 @@ export class Kubelet {
     return this.#workers.get(uid)?.worker.logOf(container, previous);
   }
 
-  /** Runs a further command in a container; undefined where that does not run. */
+  /** Runs another command in a container; undefined when the container is not running. */
   exec(uid: string, ...asked: Parameters<PodWorker['exec']>): ExecProcess | undefined {
     return this.#workers.get(uid)?.worker.exec(...asked);
   }
@@ -138,7 +138,7 @@ export class Kubelet {
   #refuse(pod: KubeObject, reason: string, message: string): void {
     const condition = { type: 'PodScheduled', status: 'False', reason, message };
     const refused = this.#store.update('pods', { ...pod, status: statusWith(pod, condition) });
-    // Each refusal leads here once more by its own change; only the first one changes something.
+    // Each refusal calls this again through its own change; only the first one changes something.
     if (refused !== pod && reason === 'Unschedulable')
       this.#events.record(refused, 'Warning', 'FailedScheduling', message);
   }
@@ -198,7 +198,7 @@ function nodeObject(now: Date): KubeObject {
   };
 }
 
-/** Lets at most `limit` works run at once; the others wait in order. */
+/** Runs at most `limit` functions at once; the others wait in order. */
 function turns(limit: number): <T>(work: () => Promise<T>) => Promise<T> {
   const waiting: (() => void)[] = [];
   let running = 0;

@@ -1,6 +1,6 @@
 import { closeSync, existsSync, openSync, readSync, renameSync, writeSync } from 'node:fs';
 
-/** When a log file is put aside, and how many are kept; the kubelet's defaults are 10 MiB and 5. */
+/** When a log file is rotated, and how many are retained. The kubelet's defaults are 10 MiB and 5. */
 export interface LogRotation {
   readonly maxBytes: number;
   readonly maxFiles: number;
@@ -10,11 +10,11 @@ export interface LogRotation {
 const MAX_PART_BYTES = 16 * 1024;
 const NEWLINE = 0x0a;
 
-/** Bytes before the content of a stored line: the time, a blank, `F` (full) or `P` (partial), a blank. */
+/** Bytes before the content of a stored line: time, space, `F` (full) or `P` (partial), space. */
 export const STAMP_BYTES = 30;
 export const PREFIX_BYTES = STAMP_BYTES + 3;
 
-/** The log of one run of one container: written here, read and followed by {@link LogReader}s. */
+/** The log of one run of a container: written here, followed by {@link LogReader}s. */
 export class LogFile {
   readonly path: string;
   readonly #rotation: LogRotation;
@@ -22,9 +22,9 @@ export class LogFile {
   #bytes = 0;
   #rest = Buffer.alloc(0);
   #wake: (() => void)[] = [];
-  /** How often the file was put aside: a reader sees by it that it must open the new one. */
+  /** How often the file was rotated; a reader that sees it change opens the new file. */
   generation = 0;
-  /** Whether nothing more will be written. */
+  /** Whether the log is complete. */
   ended = false;
 
   constructor(path: string, rotation: LogRotation) {
@@ -33,7 +33,7 @@ export class LogFile {
     this.#fd = openSync(path, 'w', 0o600);
   }
 
-  /** Appends what a container wrote. */
+  /** Appends output of the container. */
   write(chunk: Buffer): void {
     const stamp = timestamp();
     const parts: Buffer[] = [];
@@ -61,7 +61,7 @@ export class LogFile {
 
   #append(parts: readonly Buffer[]): void {
     if (parts.length === 0) return;
-    // Before writing, not after: else what a short container wrote could be put aside at its end, where nobody reads.
+    // Before writing, not after: else the output of a short container could be rotated away at its end, unread.
     if (this.#bytes >= this.#rotation.maxBytes) this.#rotate();
     const data = Buffer.concat(parts);
     writeSync(this.#fd, data);
@@ -92,7 +92,7 @@ export class LogFile {
   }
 }
 
-/** Reads a log file from its start, on over rotations. */
+/** Reads a log file from its start, across rotations. */
 export class LogReader {
   readonly #log: LogFile;
   #fd: number;
@@ -104,7 +104,7 @@ export class LogReader {
     this.#fd = openSync(log.path, 'r');
   }
 
-  /** What was written since the last call, whole stored lines; empty when there is nothing new. */
+  /** What was written since the last call, in whole stored lines; empty when there is nothing new. */
   read(): Buffer {
     const chunks: Buffer[] = [];
     for (;;) {
@@ -115,7 +115,7 @@ export class LogReader {
         continue;
       }
       if (this.#generation === this.#log.generation) break;
-      // The old file is read to its end; go on with the newest. Those between are lost, as with a kubelet.
+      // The old file was read to its end; continue with the newest. Files in between are lost, as with a kubelet.
       closeSync(this.#fd);
       this.#generation = this.#log.generation;
       this.#fd = openSync(this.#log.path, 'r');
@@ -130,7 +130,7 @@ export class LogReader {
 
 const startedNs = BigInt(Date.now()) * 1_000_000n - process.hrtime.bigint();
 
-/** Now, as stored: RFC 3339 with nine digits, always of the same length, never going back. */
+/** The current time as stored: RFC 3339 with nine fractional digits, of constant length, never decreasing. */
 function timestamp(): string {
   const ns = startedNs + process.hrtime.bigint();
   const seconds = new Date(Number(ns / 1_000_000n)).toISOString().slice(0, 19);

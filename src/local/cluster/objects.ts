@@ -1,14 +1,14 @@
 import { z } from 'zod';
 
-/** A JSON object of which nothing else is known yet. */
+/** A JSON object of unknown content. */
 export type JsonObject = Readonly<Record<string, unknown>>;
 
-/** Whether `value` is a JSON object (no list, no null). */
+/** Whether `value` is a JSON object (no list, not null). */
 export function isJsonObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** The value under a path of keys; undefined where the path breaks off. */
+/** The value at a path of keys; undefined when there is none. */
 export function at(value: unknown, ...path: readonly string[]): unknown {
   let current = value;
   for (const key of path) {
@@ -18,27 +18,27 @@ export function at(value: unknown, ...path: readonly string[]): unknown {
   return current;
 }
 
-/** The text under a path of keys; empty where there is none. */
+/** The text at a path of keys; empty when there is none. */
 export function textAt(value: unknown, ...path: readonly string[]): string {
   const found = at(value, ...path);
   return typeof found === 'string' ? found : typeof found === 'number' ? String(found) : '';
 }
 
-/** Whether `value` is a list; unlike `Array.isArray`, what is in it stays unknown. */
+/** Whether `value` is a list. Unlike with `Array.isArray`, the items stay `unknown`. */
 export function isList(value: unknown): value is readonly unknown[] {
   return Array.isArray(value);
 }
 
-/** The list under a path of keys; empty where there is none. */
+/** The list at a path of keys; empty when there is none. */
 export function listAt(value: unknown, ...path: readonly string[]): readonly unknown[] {
   const found = at(value, ...path);
   return isList(found) ? found : [];
 }
 
-/** Labels, annotations and the data of config maps: names to texts. */
+/** Labels, annotations and the data of ConfigMaps: names to texts. */
 export type TextMap = Readonly<Record<string, string>>;
 
-/** The metadata the server itself reads or writes; other fields travel along. */
+/** The metadata that the server itself reads or writes; other fields are stored as they are. */
 export interface ObjectMeta {
   readonly name: string;
   readonly namespace?: string | undefined;
@@ -54,7 +54,7 @@ export interface ObjectMeta {
   readonly [field: string]: unknown;
 }
 
-/** An object as stored and sent: never changed in place, a new version is a new value. */
+/** An object as stored and sent. Immutable: a new version is a new value. */
 export interface KubeObject {
   readonly apiVersion: string;
   readonly kind: string;
@@ -67,7 +67,7 @@ const textMap = z
   .nullish()
   .transform((map) => map ?? undefined);
 
-/** Metadata as a client may send it: everything optional, wrong types refused. */
+/** Metadata as a client may send it: everything is optional, wrong types are refused. */
 export const metadataSchema = z.looseObject({
   name: z.string().optional(),
   namespace: z.string().optional(),
@@ -85,7 +85,7 @@ export const metadataSchema = z.looseObject({
     .optional(),
 });
 
-/** `date` as Kubernetes writes times in objects: RFC 3339, whole seconds. */
+/** `date` as in Kubernetes objects: RFC 3339, whole seconds. */
 export function rfc3339(date: Date): string {
   return `${date.toISOString().slice(0, 19)}Z`;
 }
@@ -97,7 +97,7 @@ export function withMetadata(object: KubeObject, changes: Partial<ObjectMeta>): 
 
 const texts = new WeakMap<KubeObject, string>();
 
-/** `object` as JSON; made once per version, since every watcher and list sends the same text. */
+/** `object` as JSON, cached per version, since all watchers and lists send the same text. */
 export function jsonOf(object: KubeObject): string {
   const known = texts.get(object);
   if (known !== undefined) return known;

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { ApiFailure, badRequest } from './failure.ts';
 import { isJsonObject, isList, type JsonObject } from './objects.ts';
 
-/** `target` with a merge patch applied: null removes, objects merge, everything else replaces. @see RFC 7386 */
+/** `target` with a merge patch applied: null removes, objects merge, all else replaces. @see RFC 7386 */
 export function mergePatch(target: unknown, patch: unknown): unknown {
   if (!isJsonObject(patch)) return patch;
   const result: Record<string, unknown> = isJsonObject(target) ? { ...target } : {};
@@ -13,7 +13,7 @@ export function mergePatch(target: unknown, patch: unknown): unknown {
   return result;
 }
 
-/** The fields by which a strategic merge finds the same item in two lists; other lists are replaced. */
+/** The fields by which a strategic merge identifies items of two lists; other lists are replaced. */
 const MERGE_KEYS: Readonly<Record<string, string>> = {
   containers: 'name',
   initContainers: 'name',
@@ -24,7 +24,7 @@ const MERGE_KEYS: Readonly<Record<string, string>> = {
   tolerations: 'key',
 };
 
-/** A strategic merge patch: as a merge patch, but named items of lists are merged one by one. */
+/** A strategic merge patch: like a merge patch, but identified items of lists are merged one by one. */
 export function strategicPatch(target: unknown, patch: unknown, field = ''): unknown {
   if (isList(patch)) {
     const key = MERGE_KEYS[field];
@@ -65,11 +65,11 @@ const operations = z.array(
 
 /**
  * `target` with a JSON patch applied. @see RFC 6902
- * @throws ApiFailure 400 when the patch cannot be read, 422 when it does not fit or a `test` does not hold
+ * @throws ApiFailure 400 when the patch is invalid, 422 when it does not apply or a `test` fails
  */
 export function jsonPatch(target: JsonObject, patch: unknown): unknown {
   const parsed = operations.safeParse(patch);
-  if (!parsed.success) throw badRequest('the JSON patch cannot be read');
+  if (!parsed.success) throw badRequest('the JSON patch is invalid');
   let result: unknown = target;
   for (const { op, path, from, value } of parsed.data) {
     const keys = pointer(path);

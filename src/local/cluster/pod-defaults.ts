@@ -1,6 +1,6 @@
 import { isJsonObject, listAt, type JsonObject } from './objects.ts';
 
-/** A pod's spec with what the API server fills in. @see https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/ */
+/** A pod's spec with the API server's defaults. @see https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/ */
 export function withDefaults(spec: JsonObject): JsonObject {
   const serviceAccount = spec['serviceAccountName'] ?? spec['serviceAccount'] ?? 'default';
   return {
@@ -32,7 +32,7 @@ export function withDefaults(spec: JsonObject): JsonObject {
 function containerWithDefaults(container: unknown): unknown {
   if (!isJsonObject(container)) return container;
   const image = typeof container['image'] === 'string' ? container['image'] : '';
-  // The tag `latest`, said or not, is what may change behind one's back.
+  // The pull policy depends on the tag: `latest`, explicit or not, can change.
   const latest = !/[:@][^/]*$/u.test(image) || image.endsWith(':latest');
   return {
     resources: {},

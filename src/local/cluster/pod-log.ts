@@ -17,8 +17,8 @@ interface LogOptions {
 
 /**
  * Answers `GET …/pods/{name}/log`.
- * @param find gives the log of the container's current or (`previous`) last run
- * @throws ApiFailure 400 in the cases and words of the real server
+ * @param find returns the log of the container's current or (`previous`) last run
+ * @throws ApiFailure 400 in the same cases and with the same messages as the real server
  * @see https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/#http-request-2
  */
 export function sendPodLog(
@@ -54,7 +54,7 @@ function containerOf(pod: KubeObject, asked: string): string {
 /** @see validateContainerLogStatus in Kubernetes' pkg/kubelet/kubelet_pods.go */
 function requireStarted(pod: KubeObject, container: string, previous: boolean): void {
   const { name } = pod.metadata;
-  // Without a node there is nobody to ask; the real server then answers with nothing.
+  // Without a node there is no kubelet to ask; the real server then replies with an empty log.
   if (textAt(pod, 'spec', 'nodeName') === '') return;
   if (previous) throw badRequest(`previous terminated container "${container}" in pod "${name}" not found`);
   const statuses = [...listAt(pod, 'status', 'containerStatuses'), ...listAt(pod, 'status', 'initContainerStatuses')];
@@ -64,7 +64,7 @@ function requireStarted(pod: KubeObject, container: string, previous: boolean): 
     ErrImagePull: "image can't be pulled",
     ImagePullBackOff: 'trying and failing to pull image',
   };
-  // Fake pods and containers that could not be started ran, or are over, without any log.
+  // Fake pods, and containers that could not be started, have no log.
   if (at(status, 'state', 'running') !== undefined || at(status, 'state', 'terminated') !== undefined) return;
   throw badRequest(`container "${container}" in pod "${name}" is waiting to start: ${why[reason] ?? reason}`);
 }
@@ -87,7 +87,7 @@ function optionsOf(query: URLSearchParams): LogOptions {
   return {
     timestamps: query.get('timestamps') === 'true',
     follow: query.get('follow') === 'true',
-    // The real server hands whole seconds on to the kubelet, and the kubelet includes them.
+    // The real server passes whole seconds on to the kubelet, which includes them.
     since: fromMs === undefined ? undefined : new Date(Math.floor(fromMs / 1000) * 1000).toISOString().slice(0, 19),
     tailLines: number('tailLines', 0),
     limitBytes: number('limitBytes', 1),
@@ -118,14 +118,14 @@ async function stream(log: LogFile, options: LogOptions, response: ServerRespons
     }
     response.end();
   } catch {
-    // The pod's files went while they were read: all the client can be told is that there is no more.
+    // The pod's files were removed while they were read: the client can only be given the end of the log.
     response.destroy();
   } finally {
     reader.close();
   }
 }
 
-/** Turns stored lines into what a client gets. */
+/** Converts stored lines to what a client receives. */
 class Renderer {
   readonly #options: LogOptions;
   #midLine = false;
@@ -134,7 +134,7 @@ class Renderer {
     this.#options = options;
   }
 
-  /** The end of `stored` that `tailLines` asks for. */
+  /** The last lines of `stored`, as requested by `tailLines`. */
   last(stored: Buffer): Buffer {
     const { tailLines } = this.#options;
     if (tailLines === undefined) return stored;

@@ -10,7 +10,7 @@ export interface Termination {
   readonly containerID?: string;
 }
 
-/** Where a container stands, as in its status. */
+/** State of a container, as in its status. */
 export type ContainerState =
   | { readonly waiting: { readonly reason: string; readonly message?: string } }
   | { readonly running: { readonly startedAt: string } }
@@ -33,16 +33,16 @@ export interface PodKnowledge {
   readonly containers: readonly ContainerView[];
   readonly startedAt: Date;
   readonly sandboxReady: boolean;
-  /** Nothing runs any more and nothing will. */
+  /** No container is running, and none will be started. */
   readonly over: boolean;
   /** Why the kubelet itself ended the pod, e.g. DeadlineExceeded. */
   readonly ended?: { readonly reason: string; readonly message: string } | undefined;
 }
 
-/** The address every local pod has: they share the network of this machine. */
+/** The address of every local pod: they share the network of this machine. */
 export const POD_ADDRESS = '127.0.0.1';
 
-/** The status the kubelet writes. `previous` is the one it replaces, whose transition times live on. */
+/** The status that the kubelet writes. `previous`: the one that it replaces, whose transition times are preserved. */
 export function podStatus(known: PodKnowledge, previous: unknown, now: Date): JsonObject {
   const inits = known.containers.filter(({ kind }) => kind !== 'main');
   const mains = known.containers.filter(({ kind }) => kind === 'main');
@@ -64,7 +64,7 @@ export function podStatus(known: PodKnowledge, previous: unknown, now: Date): Js
 function statusOf(container: ContainerView): JsonObject {
   const { state, lastState } = container;
   const running = 'running' in state;
-  // An init container is ready once it is done; any other while it runs, since there are no probes here.
+  // An init container is ready once it has succeeded; any other while it runs, since there are no probes here.
   const ready = container.kind === 'init' ? 'terminated' in state && state.terminated.exitCode === 0 : running;
   return {
     name: container.name,
@@ -107,7 +107,7 @@ function phaseOf({ restartPolicy, containers, over }: PodKnowledge): string {
   if (initializing || waiting > 0) return over ? 'Failed' : 'Pending';
   if (running > 0) return 'Running';
   if (over) return failed > 0 ? 'Failed' : 'Succeeded';
-  // Those that are to run again count as running, and so does a pod whose sidecars are still to be ended.
+  // Containers that will be restarted count as running, and so does a pod whose sidecars must still be ended.
   return 'Running';
 }
 
@@ -152,7 +152,7 @@ function conditionsOf(known: PodKnowledge, phase: string, previous: unknown, now
   return [...others, ...wanted.map((condition) => withTransition(condition, before, now))];
 }
 
-/** A condition with the time of its last change: the earlier one, where its status is as before. */
+/** A condition with the time of its last transition: the previous one's while its status is unchanged. */
 export function withTransition(
   condition: { readonly type: string; readonly status: string },
   before: readonly unknown[],
@@ -163,7 +163,7 @@ export function withTransition(
   return { ...condition, lastProbeTime: null, lastTransitionTime: same ? earlier['lastTransitionTime'] : rfc3339(now) };
 }
 
-/** The node's label by which scheduling chooses. */
+/** The node's label for scheduling. */
 export function nodeLabels(node: KubeObject | undefined): Readonly<Record<string, string>> {
   return node?.metadata.labels ?? {};
 }

@@ -18,7 +18,7 @@ const VALUE_RULE =
 const KEY_RULE =
   "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
 
-/** Collects causes in the words of the real server. */
+/** Collects causes with the real server's messages. */
 class Causes {
   readonly list: Cause[] = [];
 
@@ -52,7 +52,7 @@ class Causes {
   }
 }
 
-/** What is wrong with the name, labels and annotations of any object. `label`: the name must be one DNS label. */
+/** What is wrong with the name, labels and annotations of an object. `label`: the name must be a DNS label. */
 export function metadataCauses(
   metadata: {
     readonly name?: string | undefined;
@@ -100,7 +100,7 @@ function keyCauses(causes: Causes, field: string, key: string): void {
   else if (!QUALIFIED.test(name)) causes.invalid(field, key, KEY_RULE);
 }
 
-/** What is wrong with a pod's spec, in the words of the real server, as far as people's mistakes go. */
+/** What is wrong with a pod's spec, with the real server's messages; covers common mistakes. */
 export function podCauses(spec: PodSpec, raw: JsonObject): readonly Cause[] {
   const causes = new Causes();
   const volumes = new Set<string>();
@@ -163,7 +163,7 @@ function containerCauses(
   for (const [index, variable] of container.env.entries()) {
     const at = `${field}.env[${String(index)}]`;
     if (variable.name === '') causes.required(`${at}.name`);
-    // Since 1.32 any printable ASCII but `=` may be in a name.
+    // Since 1.32 a name can contain any printable ASCII character but `=`.
     else if (!/^[ -<>-~]+$/u.test(variable.name)) {
       causes.invalid(
         `${at}.name`,

@@ -15,28 +15,28 @@ import type { Sandboxes } from './sandbox.ts';
 import type { Store } from './store.ts';
 import { makeVolumes, MountError } from './volumes.ts';
 
-/** What every pod's life needs. */
+/** Dependencies of every pod worker. */
 export interface PodSurroundings {
   readonly store: Store;
   readonly sandboxes: Sandboxes;
   readonly events: EventRecorder;
-  /** Where pods have their directories. */
+  /** Parent directory of the pods' directories. */
   readonly directory: string;
   readonly token: string;
   readonly rotation: LogRotation;
-  /** First wait before a container that fails again is started anew; doubled each time, up to five minutes. */
+  /** First wait before a container that fails again is restarted; doubles each time, up to five minutes. */
   readonly restartBackoffMs: number;
-  /** Runs a start when there is room for it: too many at once would only wait for each other. */
+  /** Runs a container start when there is room for it: too many at once would only slow each other down. */
   readonly inTurn: <T>(work: () => Promise<T>) => Promise<T>;
 }
 
-/** Seconds that a fake pod runs, and the exit code it ends with. */
+/** Seconds that a fake pod runs, and its exit code. */
 const RUN_FOR = 'local.reentry.dev/run-for';
 const EXIT_CODE = 'local.reentry.dev/exit-code';
 const MAX_BACKOFF_MS = 300_000;
 const RETRY_MS = 1000;
 
-/** One pod's life on the node, from its binding to its end. */
+/** Runs one pod on the node, from its binding to its end. */
 export class PodWorker {
   readonly #around: PodSurroundings;
   readonly #key: { readonly namespace: string; readonly name: string; readonly uid: string };
@@ -44,7 +44,7 @@ export class PodWorker {
   readonly #slots: readonly ContainerSlot[];
   readonly #startedAt = new Date();
   readonly #directory: string;
-  /** Aborted when nothing new is to start. */
+  /** Aborted when nothing more is to be started. */
   readonly #stop = new AbortController();
   #volumes: ReadonlyMap<string, string> = new Map();
   #sandboxReady = false;
@@ -75,12 +75,12 @@ export class PodWorker {
     return this.#slots.find(({ view }) => view.name === container)?.logs.at(previous ? -2 : -1);
   }
 
-  /** Runs a further command in a container; undefined where that does not run. */
+  /** Runs another command in a container; undefined when the container is not running. */
   exec(container: string, ...asked: Parameters<ContainerRun['exec']>): ExecProcess | undefined {
     return this.#slots.find(({ view }) => view.name === container)?.run?.exec(...asked);
   }
 
-  /** Lives the pod's life; resolves when it is over. */
+  /** Runs the pod; resolves when it is over. */
   async run(): Promise<void> {
     const pod = this.#pod();
     if (pod !== undefined) {
@@ -89,7 +89,7 @@ export class PodWorker {
       try {
         await this.#live(pod);
       } catch (error) {
-        // Our own failure (a full disk, say) must end the pod visibly, not leave it running for ever.
+        // An internal failure (e.g. a full disk) must end the pod visibly, not leave it running for ever.
         this.#ended = { reason: 'LocalClusterError', message: String(error) };
         this.#stopAll(0);
         for (const { run } of this.#slots) await run?.ended;
@@ -130,27 +130,27 @@ export class PodWorker {
       }
     }
     if (initialized && !this.#isStopping()) await Promise.all(mains.map((slot) => this.#loop(slot)));
-    // Sidecars do not come back from here on. They end in reverse order of their start, within one grace period.
+    // From here on sidecars are not restarted. They end in reverse order of their start, within one grace period.
     this.#stop.abort();
     for (const slot of inits.toReversed()) if (slot.view.kind === 'sidecar') this.#end(slot, this.#graceSeconds());
     await Promise.all(sidecars);
   }
 
-  /** Takes note of a new version of the pod: its deletion, a changed deadline. */
+  /** Processes a new version of the pod: its deletion, a changed deadline. */
   notice(pod: KubeObject): void {
     const { deletionTimestamp, deletionGracePeriodSeconds } = pod.metadata;
     if (deletionTimestamp !== undefined) {
       const known = this.#deletedAt === deletionTimestamp;
       this.#deletedAt = deletionTimestamp;
       if (this.#over) this.#removeIfDeleted();
-      // Every change of the pod leads here, our own included; signals go out once per wish.
+      // Called for every change of the pod, including the worker's own, so signals are sent once per deletion.
       else if (!known) this.#stopAll(deletionGracePeriodSeconds ?? 30);
       return;
     }
     if (!this.#over) this.#deadline.set(podSpec(pod).activeDeadlineSeconds);
   }
 
-  /** Ends everything at once: the pod is gone from the API, or the node goes. */
+  /** Ends everything at once: the pod was removed from the API, or the node shuts down. */
   kill(): void {
     this.#stopAll(0);
   }
@@ -160,7 +160,7 @@ export class PodWorker {
     await rm(this.#directory, { recursive: true, force: true });
   }
 
-  /** A call, since the compiler takes a property for unchanged over an await. */
+  /** A method, because TypeScript assumes that a property does not change during an await. */
   #isStopping(): boolean {
     return this.#stop.signal.aborted;
   }
@@ -172,7 +172,7 @@ export class PodWorker {
   #stopAll(graceSeconds: number): void {
     this.#stop.abort();
     for (const slot of this.#slots) {
-      // Sidecars get their SIGTERM when the others have ended, but no more time than these.
+      // Sidecars get SIGTERM when the others have ended, but no more time than these.
       if (slot.view.kind === 'sidecar' && graceSeconds > 0) this.#killAfter(slot, graceSeconds);
       else this.#end(slot, graceSeconds);
     }
@@ -211,7 +211,7 @@ export class PodWorker {
     }
   }
 
-  /** Runs a container, again and again where its pod says so. `up` is called at its first start. */
+  /** Runs a container, repeatedly if its restart policy requires. `up` is called at its first start. */
   async #loop(slot: ContainerSlot, up: () => void = () => undefined): Promise<void> {
     const { kind } = slot.view;
     const policy = kind === 'sidecar' ? 'Always' : (this.#spec.restartPolicy ?? 'Always');
@@ -279,7 +279,7 @@ export class PodWorker {
       });
       slot.run = begun;
       slot.logs = [...slot.logs.slice(-1), begun.log];
-      // It may have been stopped while it was made; then nobody else ends it.
+      // The pod may have been stopped while the container was starting; then nothing else ends it.
       if (this.#isStopping()) this.#end(slot, 0);
       await begun.started;
       return begun;
@@ -306,7 +306,7 @@ export class PodWorker {
     return end;
   }
 
-  /** Runs nothing for some seconds: thousands of such pods fit on a machine. */
+  /** Runs no process for some seconds: thousands of such pods fit on one machine. */
   async #fakeRun(slot: ContainerSlot, seconds: number, up: () => void): Promise<Termination> {
     const startedAt = rfc3339(new Date());
     const containerID = `local://fake-${this.#key.uid}`;
@@ -315,8 +315,8 @@ export class PodWorker {
     this.#set(slot, { running: { startedAt } });
     up();
     await this.#sleep(Math.max(0, seconds) * 1000);
-    const told = Number(this.#pod()?.metadata.annotations?.[EXIT_CODE] ?? 0);
-    const exitCode = this.#isStopping() ? 143 : told;
+    const requested = Number(this.#pod()?.metadata.annotations?.[EXIT_CODE] ?? 0);
+    const exitCode = this.#isStopping() ? 143 : requested;
     return {
       exitCode,
       reason: exitCode === 0 ? 'Completed' : 'Error',
@@ -326,10 +326,10 @@ export class PodWorker {
     };
   }
 
-  /** "Pulls" the image; false when the pod ended while it could not. */
+  /** Simulates pulling the image; false when the pod ended before it could be pulled. */
   #pull(slot: ContainerSlot): Promise<boolean> {
     return pullImage(slot.view.image, {
-      say: (type, reason, message) => {
+      event: (type, reason, message) => {
         this.#event(type, reason, message, slot);
       },
       wait: (reason, message) => {
@@ -343,10 +343,10 @@ export class PodWorker {
   /** Waits, but not beyond the pod's end. */
   async #sleep(ms: number): Promise<void> {
     try {
-      // Node's timers hold 24 days.
+      // Node's timers hold at most 24 days.
       await delay(Math.min(ms, 2_147_483_647), undefined, { signal: this.#stop.signal });
     } catch {
-      // Stopped: the caller looks at the signal.
+      // Stopped: the caller checks the signal.
     }
   }
 
@@ -369,7 +369,7 @@ export class PodWorker {
       startedAt: this.#startedAt,
       sandboxReady: this.#sandboxReady,
       over: this.#over,
-      // The phase turns only when everything has ended.
+      // The phase changes only when everything has ended.
       ended: this.#over ? this.#ended : undefined,
     };
     this.#around.store.update('pods', { ...pod, status: podStatus(known, pod['status'], new Date()) });

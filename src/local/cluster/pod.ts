@@ -111,11 +111,11 @@ const podSpecSchema = z.looseObject({
   hostname: text,
 });
 
-/** What the local cluster reads of a pod's spec. */
+/** The parts of a pod's spec that the local cluster reads. */
 export type PodSpec = z.output<typeof podSpecSchema>;
-/** What it reads of a container. */
+/** The parts of a container that it reads. */
 export type Container = PodSpec['containers'][number];
-/** What it reads of a volume. */
+/** The parts of a volume that it reads. */
 export type Volume = PodSpec['volumes'][number];
 
 /**
@@ -131,7 +131,7 @@ export function podSpec(object: KubeObject): PodSpec {
   );
 }
 
-/** A native sidecar: an init container that runs beside the others until they are done. */
+/** A native sidecar: an init container that runs beside the others until they have ended. */
 export function isSidecar(container: Container): boolean {
   return container.restartPolicy === 'Always';
 }

@@ -25,7 +25,7 @@ const METADATA = message('metadata', {
 });
 
 /**
- * The kinds kubectl sends as protobuf, as far as it fills them in.
+ * The kinds that kubectl sends as protobuf, with the fields that it sets.
  * @see generated.proto of each group in Kubernetes' staging/src/k8s.io/api
  */
 const KINDS: Readonly<Record<string, Message>> = {
@@ -67,20 +67,20 @@ const ENVELOPE: Message = {
 };
 
 /**
- * Reads an object in Kubernetes' protobuf form, which kubectl uses for a few commands (`create namespace`, `auth can-i`)
- * whatever the server says it likes.
- * @throws ApiFailure 400 when it is none, or of a kind not known here
+ * Decodes an object in Kubernetes' protobuf format, which kubectl uses for a few commands (`create namespace`, `auth can-i`) whatever the
+ * server prefers.
+ * @throws ApiFailure 400 when it is malformed, or of an unknown kind
  */
 export function parseProtobuf(body: Buffer): JsonObject {
-  if (body.subarray(0, 4).toString('latin1') !== 'k8s\0') throw badRequest('the body is no Kubernetes protobuf');
+  if (body.subarray(0, 4).toString('latin1') !== 'k8s\0') throw badRequest('the body is not Kubernetes protobuf');
   try {
     const { typeMeta, raw } = decode(body.subarray(4), ENVELOPE);
     const kind = textAt(typeMeta, 'kind');
     const fields = KINDS[kind];
-    if (fields === undefined || !Buffer.isBuffer(raw)) throw new RangeError(`no known kind: ${kind}`);
+    if (fields === undefined || !Buffer.isBuffer(raw)) throw new RangeError(`unknown kind ${kind}`);
     return { ...decode(raw, fields), apiVersion: textAt(typeMeta, 'apiVersion'), kind };
   } catch (error) {
-    throw badRequest(`the protobuf cannot be read, send JSON instead: ${String(error)}`);
+    throw badRequest(`the protobuf cannot be decoded; send JSON instead: ${String(error)}`);
   }
 }
 
@@ -137,7 +137,7 @@ class Reader {
     if (wireType === 0) return this.varint();
     const length = wireType === 2 ? this.varint() : wireType === 1 ? 8 : wireType === 5 ? 4 : Number.NaN;
     const end = this.#at + length;
-    if (!(end <= this.#data.length)) throw new RangeError('cut off');
+    if (!(end <= this.#data.length)) throw new RangeError('truncated');
     const value = this.#data.subarray(this.#at, end);
     this.#at = end;
     return value;

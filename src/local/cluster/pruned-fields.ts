@@ -1,8 +1,8 @@
-/** Values as strict validation leaves them: without fields that nobody knows. */
+/** Removes unknown fields, as the API server does. */
 import type { Fields } from '../../core/pod/pod-fields.ts';
 import { isJsonObject, type JsonObject } from './objects.ts';
 
-/** A value without the fields nobody knows, and the paths of what was left out. */
+/** A value without unknown fields, and the paths of those that were removed. */
 export function pruned(
   value: JsonObject,
   fields: Fields,

@@ -11,26 +11,26 @@ import type { WatchRequest } from './watches.ts';
 /** A request for objects, as routed. */
 export interface ObjectRequest {
   readonly resource: Resource;
-  /** Undefined: of all namespaces, or the resource has none. */
+  /** Undefined: all namespaces, or the resource has none. */
   readonly namespace: string | undefined;
   readonly name: string | undefined;
   readonly query: URLSearchParams;
   readonly accept: string;
 }
 
-/** Both selectors of a request as one. @throws ApiFailure 400 when one cannot be read */
+/** Both selectors of a request as one. @throws ApiFailure 400 when one is invalid */
 export function selectorOf({ resource, query, name }: ObjectRequest): Selector {
   const byLabel = labelSelector(query.get('labelSelector') ?? '');
   const byField = fieldSelector(resource.name, query.get('fieldSelector') ?? '');
   return (object) => (name === undefined || object.metadata.name === name) && byLabel(object) && byField(object);
 }
 
-/** Whether the client (kubectl) wants rows to print, not objects. */
+/** Whether the client (kubectl) asks for table rows instead of objects. */
 function wantsTable(accept: string): boolean {
   return /as=Table/u.test(accept);
 }
 
-/** One object as JSON text. @throws ApiFailure 404 */
+/** One object as JSON. @throws ApiFailure 404 */
 export function getObject(store: Store, request: ObjectRequest): string {
   const { resource, namespace, name = '', accept, query } = request;
   const object = store.get(resource.name, namespace ?? '', name);
@@ -51,7 +51,7 @@ function tableOf(
 
 const tokenSchema = z.object({ snapshot: z.string(), start: z.number().int() });
 
-/** A list, or one page of it, as JSON text. @throws ApiFailure 400, or 410 when the page can no longer be given */
+/** A list, or one page of it, as JSON. @throws ApiFailure 400, or 410 when the page has expired */
 export function listObjects(store: Store, request: ObjectRequest): string {
   const { resource, namespace, query, accept } = request;
   const selects = selectorOf(request);
@@ -71,7 +71,7 @@ export function listObjects(store: Store, request: ObjectRequest): string {
     ({ items, resourceVersion: version } = kept);
     ({ start, snapshot } = begun);
   }
-  // From resourceVersion=0 the real server answers out of its cache and ignores the limit.
+  // For resourceVersion=0 the real server replies from its cache and ignores the limit.
   const paged = limit > 0 && asked !== '0' && start + limit < items.length;
   const page = paged ? items.slice(start, start + limit) : items.slice(start);
   const metadata = {
@@ -93,7 +93,7 @@ function parseToken(token: string): z.output<typeof tokenSchema> {
   try {
     return tokenSchema.parse(JSON.parse(Buffer.from(token, 'base64url').toString()));
   } catch {
-    throw badRequest('continue key is not valid: it was not given by this server');
+    throw badRequest('continue key is not valid: it was not issued by this server');
   }
 }
 
@@ -111,7 +111,7 @@ function tooLarge(asked: string, current: number): ApiFailure {
   });
 }
 
-/** Reads a watch request. @throws ApiFailure 400 or 422 when it contradicts itself, 504 when it asks for the future */
+/** Parses a watch request. @throws ApiFailure 400 or 422 when it contradicts itself, 504 when its version is in the future */
 export function watchRequest(store: Store, request: ObjectRequest): WatchRequest {
   const { resource, namespace, query, accept } = request;
   const asked = query.get('resourceVersion') ?? '';
@@ -142,13 +142,13 @@ export function watchRequest(store: Store, request: ObjectRequest): WatchRequest
     since: fromStart ? undefined : asked === '' ? store.resourceVersion : Number(asked),
     initialEventsEnd: initial === 'true' && bookmarks,
     bookmarks,
-    // Without a wish, the real server ends a watch after 30 to 60 minutes, at random.
+    // By default, the real server ends a watch after 30 to 60 minutes, at random.
     timeoutMs: timeoutSeconds > 0 ? timeoutSeconds * 1000 : 1_800_000 * (1 + Math.random()),
     render: wantsTable(accept) ? (object, first) => tableOf(resource, [object], {}, query, first) : undefined,
   };
 }
 
-/** Reads the body of a request. @throws ApiFailure 413 beyond the limit of the real server */
+/** Reads the body of a request. @throws ApiFailure 413 beyond the real server's limit */
 export async function readBody(request: IncomingMessage): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let bytes = 0;
@@ -163,7 +163,7 @@ export async function readBody(request: IncomingMessage): Promise<Buffer> {
   return Buffer.concat(chunks);
 }
 
-/** Answers with JSON text. */
+/** Replies with JSON. */
 export function sendJson(
   response: ServerResponse,
   code: number,

@@ -1,4 +1,4 @@
-/** One kind of object the server keeps. */
+/** One kind of object that the server stores. */
 export interface Resource {
   /** Plural name, as in paths. */
   readonly name: string;
@@ -19,7 +19,7 @@ function resource(
   return { name, kind, singular: kind.toLowerCase(), shortNames, namespaced, subresources };
 }
 
-/** Every resource of the core group this server has; all of them in `v1`. */
+/** All resources of this server, of the core group; all in `v1`. */
 export const RESOURCES: readonly Resource[] = [
   resource('configmaps', 'ConfigMap', ['cm'], true),
   resource('events', 'Event', ['ev'], true),
@@ -30,7 +30,7 @@ export const RESOURCES: readonly Resource[] = [
   resource('serviceaccounts', 'ServiceAccount', ['sa'], true),
 ];
 
-/** The resource of that plural name, or undefined. */
+/** The resource of that plural name, undefined when there is none. */
 export function resourceOf(name: string): Resource | undefined {
   return RESOURCES.find((candidate) => candidate.name === name);
 }

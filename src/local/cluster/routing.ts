@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import { badRequest, noSuchPath } from './failure.ts';
 import { resourceOf, type Resource } from './resources.ts';
 
-/** What a path names. */
+/** What a path identifies. */
 export interface Routed {
   readonly resource: Resource;
   readonly namespace: string | undefined;
@@ -10,12 +10,12 @@ export interface Routed {
   readonly subresource: string;
 }
 
-/** The path before all others that gives access like the token itself. */
+/** Path prefix that grants access like the token itself. */
 export function accessPath(token: string): string {
   return `/access/${token}`;
 }
 
-/** The URL of a request. @throws ApiFailure 400 when the path or query cannot be read */
+/** The URL of a request. @throws ApiFailure 400 when path or query are malformed */
 export function urlOf(request: IncomingMessage): URL {
   try {
     const url = new URL(`http://local${request.url ?? '/'}`);
@@ -26,20 +26,20 @@ export function urlOf(request: IncomingMessage): URL {
   }
 }
 
-/** The path without the prefix that gives access, and whether the request carries the token, there or as a header. */
-export function placeOf(
+/** The path without the access prefix, and whether the request carries the token, there or in its header. */
+export function accessOf(
   token: string,
   url: URL,
   request: IncomingMessage,
 ): { readonly path: string; readonly trusted: boolean } {
-  // kubectl sends no token over plain HTTP, but keeps a path in the server's address: there the token may stand as well.
+  // kubectl sends no token over plain HTTP, but keeps the path of the server's URL, so the token can be part of that.
   const prefix = accessPath(token);
   const inPath = url.pathname.startsWith(`${prefix}/`);
   const path = (inPath ? url.pathname.slice(prefix.length) : url.pathname).replace(/(?<=.)\/+$/u, '');
   return { path, trusted: inPath || request.headers.authorization === `Bearer ${token}` };
 }
 
-/** The object, collection or sub-resource at a path; undefined for paths of another kind. @throws ApiFailure 404 */
+/** The object, collection or subresource at a path; undefined for other paths. @throws ApiFailure 404 */
 export function routeOf(path: string): Routed | undefined {
   const segments = path.split('/').slice(1).map(decodeURIComponent);
   if (segments[0] !== 'api' || segments[1] !== 'v1' || segments[2] === undefined) return undefined;
@@ -48,7 +48,7 @@ export function routeOf(path: string): Routed | undefined {
   const [resourceName = '', name, subresource = ''] = inNamespace ? segments.slice(4) : segments.slice(2);
   const resource = resourceOf(resourceName);
   if (resource === undefined || resource.namespaced !== inNamespace) {
-    // Only lists and watches may span all namespaces.
+    // Only lists and watches can span all namespaces.
     if (resource === undefined || inNamespace || name !== undefined) throw noSuchPath();
   }
   if (subresource !== '' && !resource.subresources.includes(subresource)) throw noSuchPath();

@@ -1,14 +1,14 @@
 /**
- * The script around a container: it stays outside and ends with the container's exit code, 128 + n after signal n.
- * Its child is process 1 of the pid namespace made before it. (`unshare --fork` would do, but takes a child that was
- * killed for an error of its own.) It must not report a killed child on the container's output.
+ * The script around a container: stays outside, and exits with the container's exit code, 128 + n after signal n. Its child is process 1 of
+ * a pid namespace created before. (`unshare --fork` would do, but reports a killed child as an error of its own.) It must not write about a
+ * killed child to the container's output.
  */
 export const OUTER_SCRIPT = `exec 4>&2 2>/dev/null
 setpriv --pdeathsig KILL sh "$@" 2>&4 4>&-
 exit $?
 `;
 
-/** Fails unless `$1` names a program, in the words of a container runtime. */
+/** Fails unless `$1` is a program, with a container runtime's messages. */
 const FIND_COMMAND = `case $1 in
   */*) [ -e "$1" ] || fail "exec: \\"$1\\": stat $1: no such file or directory"
     [ -x "$1" ] && [ ! -d "$1" ] || fail "exec: \\"$1\\": permission denied" ;;
@@ -17,8 +17,8 @@ esac
 `;
 
 /**
- * What runs a further command in a container that lives: arguments are the working directory, the container's PATH and the command. On descriptor 3
- * it says `error …` where there is no such command.
+ * Runs another command in a running container. Arguments: the working directory, the container's PATH and the command. Writes `error …` to
+ * descriptor 3 when there is no such command.
  */
 export const EXEC_SCRIPT = `fail() { printf 'error %s\\n' "$*" >&3; exit 126; }
 workdir=$1 PATH=$2
@@ -31,17 +31,17 @@ exec "$@"
 /**
  * The script that becomes a container, run by `sh` as process 1 of new user, mount, pid, uts and ipc namespaces.
  *
- * Arguments: an empty directory for the root, the host name, the working directory, `ro` or `rw` for the root itself,
- * the container's PATH, then triples `ro|rw SOURCE TARGET` of mounts, `--`, and the command. On descriptor 3 it says `pid N` (its number
- * outside), then `started` or `error …`.
+ * Arguments: an empty directory for the root, the host name, the working directory, `ro` or `rw` for the root itself, the container's PATH,
+ * then triples `ro|rw SOURCE TARGET` of mounts, `--`, and the command. Writes `pid N` (its number outside), then `started` or `error …` to
+ * descriptor 3.
  *
- * The root is a tmpfs and not an overlay, because an unprivileged overlay is refused on many machines.
+ * The root is a tmpfs, not an overlay, because unprivileged overlays are not permitted on many machines.
  */
 export const SANDBOX_SCRIPT = `set -eu
 root=$1 hostname=$2 workdir=$3 root_mode=$4 container_path=$5
 shift 5
 fail() { printf 'error %s\\n' "$*" >&3; exit 128; }
-# Still the host's /proc: this tells the number by which the outside can send signals.
+# Still the host's /proc: this is the pid by which signals can be sent from outside.
 read -r pid rest </proc/self/stat
 printf 'pid %s\\n' "$pid" >&3
 mount -t tmpfs -o mode=0755 reentry "$root" || fail "cannot mount a tmpfs as root"

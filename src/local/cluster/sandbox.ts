@@ -10,16 +10,16 @@ import { OUTER_SCRIPT, SANDBOX_SCRIPT } from './sandbox-script.ts';
 
 const run = promisify(execFile);
 
-/** A path of the host that a container sees. */
+/** A host path that is mounted into a container. */
 export interface Mount {
   readonly source: string;
   readonly target: string;
   readonly readOnly: boolean;
 }
 
-/** What to run, and in what surroundings. */
+/** What to run, and in which environment. */
 export interface SandboxRequest {
-  /** A directory of this container alone; made here, removed at the end. */
+  /** Directory of this container alone; created here, removed at the end. */
   readonly directory: string;
   readonly hostname: string;
   readonly workingDirectory: string;
@@ -27,26 +27,26 @@ export interface SandboxRequest {
   readonly mounts: readonly Mount[];
   readonly env: Readonly<Record<string, string>>;
   readonly command: readonly string[];
-  /** Gets what the container writes, both streams in the order written. */
+  /** Receives the container's output, both streams in the order written. */
   readonly output: (chunk: Buffer) => void;
 }
 
-/** A container on its way. */
+/** A started container. */
 export interface Sandbox {
-  /** Undefined when the command runs; else why it could not be started. */
+  /** Undefined once the command runs; else why it could not be started. */
   readonly started: Promise<string | undefined>;
-  /** The exit code (128 + n when ended by signal n), once the processes are gone and all output is read. */
+  /** The exit code (128 + n when ended by signal n), once all processes have ended and all output was read. */
   readonly ended: Promise<number>;
-  /** Sends a signal to the container's first process; without effect when that is over. */
+  /** Sends a signal to the container's first process; no effect when it has ended. */
   signal(name: 'SIGTERM' | 'SIGKILL'): void;
-  /** Runs a further command in the container; undefined where that does not run. */
+  /** Runs another command in the container; undefined when it is not running. */
   exec(
     command: readonly string[],
     streams: { readonly stdin: boolean; readonly tty: boolean },
   ): ExecProcess | undefined;
 }
 
-/** Makes containers below one directory. */
+/** Creates containers below one directory. */
 export class Sandboxes {
   readonly #script: string;
 
@@ -55,8 +55,8 @@ export class Sandboxes {
   }
 
   /**
-   * Ends what an earlier server of this directory left behind, and tries one container.
-   * @throws Error when this machine cannot make containers, with the reason
+   * Ends what an earlier server of this directory left running, and tests one container.
+   * @throws Error when this machine cannot run containers, with the reason
    */
   static async open(directory: string): Promise<Sandboxes> {
     const script = join(directory, 'container.sh');
@@ -79,7 +79,7 @@ export class Sandboxes {
     await trial.ended;
     if (problem !== undefined) {
       throw new Error(
-        `this machine cannot make containers for the local cluster: ${problem} ${lines.join('').trim()} (needed: Linux with unprivileged user namespaces, and util-linux with unshare, setpriv, mount, pivot_root; Ubuntu forbids it to ordinary users while kernel.apparmor_restrict_unprivileged_userns is 1)`,
+        `this machine cannot run containers for the local cluster: ${problem} ${lines.join('').trim()} (needed: Linux with unprivileged user namespaces, and util-linux with unshare, setpriv, mount, pivot_root; Ubuntu does not permit it to ordinary users while kernel.apparmor_restrict_unprivileged_userns is 1)`,
       );
     }
     return sandboxes;
@@ -91,14 +91,14 @@ export class Sandboxes {
     const root = join(directory, 'root');
     const fifo = join(directory, 'output');
     await mkdir(root, { recursive: true });
-    // A named pipe, since Node's own pipes are sockets, and those cannot be opened as /dev/stdout.
+    // A named pipe: Node's own pipes are sockets, which cannot be opened as /dev/stdout.
     await run('mkfifo', ['-m', '600', fifo]);
     const reading = openSync(fifo, constants.O_RDONLY | constants.O_NONBLOCK);
     const writing = openSync(fifo, constants.O_WRONLY);
     const mounts = request.mounts.flatMap(({ source, target, readOnly }) => [readOnly ? 'ro' : 'rw', source, target]);
     const child = spawn(
       'setpriv',
-      // The death of this process kills the outer script, whose death kills process 1, whose death kills all others.
+      // When this process dies, the outer script is killed, then process 1, then all others.
       ['--pdeathsig', 'KILL', 'unshare', '--user', '--map-root-user', '--mount', '--pid', '--uts', '--ipc']
         .concat([
           'sh',
@@ -126,7 +126,7 @@ export class Sandboxes {
       child.once('error', () => {
         resolve(128);
       });
-      // Not `exit`: only now is all that the script reported read.
+      // `close`, not `exit`: only now was everything read that the script reported.
       child.once('close', (code, signal) => {
         resolve(code ?? 128 + osConstants.signals[signal ?? 'SIGKILL']);
       });
@@ -163,13 +163,13 @@ export class Sandboxes {
       if (child.exitCode !== null || child.signalCode !== null) return;
       if (name === 'SIGKILL') killed = true;
       try {
-        // Before process 1 has told its number there is nothing yet that could act on a signal but die of it.
+        // Before process 1 has reported its pid, no handler can be installed: a signal would just kill it.
         if (pid === undefined) {
           killed = true;
           child.kill('SIGKILL');
         } else process.kill(pid, name);
       } catch {
-        // It ended between the look and the signal.
+        // It ended between the check and the signal.
       }
     };
     const exec: Sandbox['exec'] = (command, streams) => {
@@ -184,7 +184,7 @@ export class Sandboxes {
 /** The search path of a container that sets none. */
 export const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
-/** Kills containers of this directory whose server is gone; they are known by the path of their script. */
+/** Kills containers of this directory whose server has ended; they are identified by the path of their script. */
 function endLeftovers(script: string): void {
   for (const entry of readdirSync('/proc')) {
     if (!/^\d+$/u.test(entry) || entry === String(process.pid)) continue;
@@ -192,7 +192,7 @@ function endLeftovers(script: string): void {
       const words = readFileSync(`/proc/${entry}/cmdline`, 'utf8').split('\0');
       if (words.includes(script)) process.kill(Number(entry), 'SIGKILL');
     } catch {
-      // Gone meanwhile, or another user's.
+      // Ended meanwhile, or owned by another user.
     }
   }
 }

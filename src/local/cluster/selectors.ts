@@ -1,7 +1,7 @@
 import { badRequest } from './failure.ts';
 import { textAt, type KubeObject, type TextMap } from './objects.ts';
 
-/** Says whether an object is chosen. */
+/** Whether an object matches. */
 export type Selector = (object: KubeObject) => boolean;
 
 type Requirement = (labels: TextMap) => boolean;
@@ -12,8 +12,8 @@ const EQUALS = new RegExp(`^(?<key>${LABEL_KEY})\\s*(?<operator>==|=|!=)\\s*(?<v
 const EXISTS = new RegExp(`^(?<not>!?)\\s*(?<key>${LABEL_KEY})$`, 'u');
 
 /**
- * Reads a label selector: `a=b`, `a==b`, `a!=b`, `a in (b,c)`, `a notin (b,c)`, `a`, `!a`, joined by commas.
- * @throws ApiFailure 400 when it cannot be read
+ * Parses a label selector: `a=b`, `a==b`, `a!=b`, `a in (b,c)`, `a notin (b,c)`, `a`, `!a`, joined by commas.
+ * @throws ApiFailure 400 when it is invalid
  * @see https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#api
  */
 export function labelSelector(text: string): Selector {
@@ -34,7 +34,7 @@ function requirement(part: string): Requirement {
   if (set !== undefined) {
     const key = set['key'] ?? '';
     const values = new Set((set['values'] ?? '').split(',').map((value) => value.trim()));
-    // `notin` also chooses objects without the label.
+    // `notin` also matches objects without the label.
     return set['operator'] === 'in'
       ? (labels) => labels[key] !== undefined && values.has(labels[key])
       : (labels) => labels[key] === undefined || !values.has(labels[key]);
@@ -82,8 +82,8 @@ const BY_RESOURCE: Readonly<Record<string, readonly string[]>> = {
 };
 
 /**
- * Reads a field selector: `=`, `==` and `!=`, joined by commas, on the fields the resource supports.
- * @throws ApiFailure 400 when it cannot be read or names another field
+ * Parses a field selector: `=`, `==` and `!=`, joined by commas, on the fields that the resource supports.
+ * @throws ApiFailure 400 when it is invalid or uses another field
  */
 export function fieldSelector(resource: string, text: string): Selector {
   const allowed = new Set([...EVERYWHERE, ...(BY_RESOURCE[resource] ?? [])]);

@@ -11,13 +11,13 @@ import { isJsonObject, jsonOf, type KubeObject } from './objects.ts';
 import { parseProtobuf } from './protobuf.ts';
 import { getObject, listObjects, readBody, sendJson, watchRequest, type ObjectRequest } from './reading.ts';
 import type { Resource } from './resources.ts';
-import { placeOf, routeOf, urlOf, type Routed } from './routing.ts';
+import { accessOf, routeOf, urlOf, type Routed } from './routing.ts';
 import type { Store } from './store.ts';
 import type { Watches } from './watches.ts';
 import { createObject, patchObject, updateObject } from './writing.ts';
 import { deleteCollection, deleteObject, evict } from './deleting.ts';
 
-/** What the server stands in front of. */
+/** Dependencies of the server. */
 export interface ServerParts {
   readonly store: Store;
   readonly watches: Watches;
@@ -25,7 +25,7 @@ export interface ServerParts {
   readonly token: string;
   /** Answers a request for a pod's log. */
   readonly sendLog: (pod: KubeObject, query: URLSearchParams, response: ServerResponse) => void;
-  /** Starts a command in a pod's container; undefined where that does not run. */
+  /** Starts a command in a pod's container; undefined when the container is not running. */
   readonly exec: (pod: KubeObject, asked: ExecRequest) => ExecProcess | undefined;
 }
 
@@ -49,7 +49,7 @@ export function apiServer(parts: ServerParts): Server {
   server.on('upgrade', (request, socket, head) => {
     void upgrade(parts, metrics, { request, socket, head });
   });
-  // A client may send on a connection just as we close it for idleness; so leave that to the client.
+  // No idle time-out: a client may send a request just as the server closes an idle connection.
   server.keepAliveTimeout = 0;
   server.requestTimeout = 0;
   return server;
@@ -78,7 +78,7 @@ function failureOf(error: unknown): ApiFailure {
   return new ApiFailure(500, 'InternalError', `Internal error occurred: ${String(error)}`);
 }
 
-/** Answers a request that wants another protocol on its connection: `pods/exec` over WebSocket is the only one. */
+/** Answers an upgrade request: `pods/exec` over WebSocket is the only one supported. */
 async function upgrade(
   parts: ServerParts,
   metrics: RequestMetrics,
@@ -91,7 +91,7 @@ async function upgrade(
   };
   try {
     const url = urlOf(request);
-    const { path, trusted } = placeOf(parts.token, url, request);
+    const { path, trusted } = accessOf(parts.token, url, request);
     if (!trusted) throw new ApiFailure(401, 'Unauthorized', 'Unauthorized');
     const routed = routeOf(path);
     if (routed?.subresource !== 'exec') throw noSuchPath();
@@ -117,7 +117,7 @@ async function upgrade(
 function sendFailure(response: ServerResponse, failure: ApiFailure): void {
   const retry = failure.retryAfterSeconds === undefined ? {} : { 'retry-after': String(failure.retryAfterSeconds) };
   if (failure.code === 429) {
-    // Priority and fairness answers in plain text, not with a Status.
+    // API priority and fairness replies in plain text, not with a `Status`.
     response.writeHead(429, { 'content-type': 'text/plain; charset=utf-8', ...retry });
     response.end(`${failure.message}\n`);
     return;
@@ -132,7 +132,7 @@ async function route(
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  const { path, trusted } = placeOf(parts.token, url, request);
+  const { path, trusted } = accessOf(parts.token, url, request);
   if (['/healthz', '/livez', '/readyz'].includes(path)) {
     response.writeHead(200, { 'content-type': 'text/plain' }).end('ok');
     return;
@@ -225,7 +225,7 @@ interface Answer {
   readonly headers?: Readonly<Record<string, readonly string[]>>;
 }
 
-/** Does what is asked; undefined when the answer is a stream and on its way already. */
+/** Carries a request out; undefined when the reply is a stream that has begun already. */
 function perform(
   parts: ServerParts,
   verb: Verb,
@@ -273,14 +273,17 @@ function perform(
       return { code: 200, text: jsonOf(patchObject(store, request, patch, { contentType, status })) };
     }
     case 'delete': {
-      const gone = deleteObject(
+      const deleted = deleteObject(
         store,
         request,
         body === undefined || body.length === 0 ? {} : parseBody(body, contentType),
       );
       return {
         code: 200,
-        text: resource.name === 'pods' || resource.name === 'namespaces' ? jsonOf(gone) : deletedStatus(resource, gone),
+        text:
+          resource.name === 'pods' || resource.name === 'namespaces'
+            ? jsonOf(deleted)
+            : deletedStatus(resource, deleted),
       };
     }
     case 'deletecollection': {
@@ -316,7 +319,7 @@ function parseBody(body: Buffer | undefined, contentType: string): unknown {
     const parsed: unknown = parseYaml(data.toString());
     return parsed;
   } catch (error) {
-    throw badRequest(`the YAML cannot be read: ${String(error)}`);
+    throw badRequest(`the YAML cannot be parsed: ${String(error)}`);
   }
 }
 
@@ -325,6 +328,6 @@ function parseJson(text: string): unknown {
     const parsed: unknown = JSON.parse(text);
     return parsed;
   } catch {
-    throw badRequest("couldn't get version/kind; json parse error: the body is no JSON");
+    throw badRequest("couldn't get version/kind; json parse error: the body is not JSON");
   }
 }

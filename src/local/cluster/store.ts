@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { alreadyExists, expired } from './failure.ts';
 import { rfc3339, withMetadata, type KubeObject } from './objects.ts';
 
-/** One change of one object. `previous` is the version before it, by which a selector sees objects enter and leave. */
+/** One change of one object. `previous`: the version before, from which selectors determine whether the object entered or left. */
 export interface StoreEvent {
   readonly type: 'ADDED' | 'MODIFIED' | 'DELETED';
   readonly object: KubeObject;
@@ -15,7 +15,7 @@ type Listener = (event: StoreEvent) => void;
 interface Shelf {
   readonly objects: Map<string, KubeObject>;
   readonly listeners: Set<Listener>;
-  /** The latest changes, oldest first; `droppedUpTo` is the version of the newest change no longer in it. */
+  /** The latest changes, oldest first; `droppedUpTo` is the version of the newest change that was dropped. */
   history: StoreEvent[];
   droppedUpTo: number;
 }
@@ -26,16 +26,16 @@ interface Snapshot {
   readonly madeAtMs: number;
 }
 
-/** How long a paged list can be continued; a real server keeps 5 to 10 minutes. */
+/** How long a paged list can be continued; a real server allows 5 to 10 minutes. */
 const SNAPSHOT_LIFE_MS = 300_000;
 const MAX_SNAPSHOTS = 200;
 
-/** All objects of the cluster, by resource, with one counter of versions and a bounded history for watches to resume from. */
+/** All objects of the cluster by resource, with one version counter and a bounded history from which watches resume. */
 export class Store {
   readonly #shelves = new Map<string, Shelf>();
   readonly #snapshots = new Map<string, Snapshot>();
   readonly #historyEvents: number;
-  // As with etcd, the first versions are taken before any client looks; 0 would mean "any version" to a client.
+  // As with etcd, the first versions are used up before any client reads; 0 would mean "any version" to a client.
   #version = 1;
 
   /** @param historyEvents how many changes of a resource a watch can resume over */
@@ -57,24 +57,24 @@ export class Store {
     return shelf;
   }
 
-  /** The object, or undefined. `namespace` is empty for cluster-wide resources. */
+  /** The object, or undefined. `namespace` is empty for cluster-scoped resources. */
   get(resource: string, namespace: string, name: string): KubeObject | undefined {
     return this.#shelf(resource).objects.get(`${namespace}/${name}`);
   }
 
-  /** All objects of a resource, of one namespace or (undefined) of all, by namespace and name. */
+  /** All objects of a resource, in one namespace or (undefined) in all, sorted by namespace and name. */
   list(resource: string, namespace: string | undefined): readonly KubeObject[] {
     const entries = [...this.#shelf(resource).objects];
     const chosen = namespace === undefined ? entries : entries.filter(([key]) => key.startsWith(`${namespace}/`));
     return chosen.sort(([a], [b]) => (a < b ? -1 : 1)).map(([, object]) => object);
   }
 
-  /** How many objects a resource has. */
+  /** Number of objects of a resource. */
   count(resource: string): number {
     return this.#shelf(resource).objects.size;
   }
 
-  /** Stores a new object with its own uid, version and time. @throws ApiFailure 409 when the name is taken. */
+  /** Stores a new object with a new uid, version and time. @throws ApiFailure 409 when the name is taken */
   create(resource: string, object: KubeObject, at: Date): KubeObject {
     const shelf = this.#shelf(resource);
     const key = keyOf(object);
@@ -90,7 +90,7 @@ export class Store {
     return stored;
   }
 
-  /** Replaces a stored object by a new version of it. An equal object is left alone, as a real server does. */
+  /** Replaces an object by a new version. An equal object is not changed, as in a real server. */
   update(resource: string, object: KubeObject): KubeObject {
     const shelf = this.#shelf(resource);
     const key = keyOf(object);
@@ -104,7 +104,7 @@ export class Store {
     return stored;
   }
 
-  /** Removes an object and gives its last version (numbered anew), or undefined when there was none. */
+  /** Removes an object and returns its last version (with a new number), undefined when there was none. */
   remove(resource: string, namespace: string, name: string): KubeObject | undefined {
     const shelf = this.#shelf(resource);
     const key = `${namespace}/${name}`;
@@ -119,7 +119,7 @@ export class Store {
 
   #record(shelf: Shelf, event: StoreEvent): void {
     shelf.history.push(event);
-    // Dropped in blocks: cutting the head of a long list at each event would cost more than the event.
+    // Dropped in blocks: shortening a long list at each event would cost more than the event.
     if (shelf.history.length > this.#historyEvents * 1.25) {
       const dropped = shelf.history.splice(0, shelf.history.length - this.#historyEvents);
       shelf.droppedUpTo = dropped.at(-1)?.resourceVersion ?? shelf.droppedUpTo;
@@ -127,7 +127,7 @@ export class Store {
     for (const listener of [...shelf.listeners]) listener(event);
   }
 
-  /** Calls `listener` at each change of a resource, in order, until the returned function is called. */
+  /** Calls `listener` for each change of a resource, in order, until the returned function is called. */
   listen(resource: string, listener: Listener): () => void {
     const { listeners } = this.#shelf(resource);
     listeners.add(listener);
@@ -136,7 +136,7 @@ export class Store {
     };
   }
 
-  /** The changes of a resource after `version`. @throws ApiFailure 410 when some of them are no longer known. */
+  /** The changes of a resource after `version`. @throws ApiFailure 410 when some of them are no longer known */
   since(resource: string, version: number): readonly StoreEvent[] {
     const shelf = this.#shelf(resource);
     if (version < shelf.droppedUpTo) {
@@ -145,9 +145,9 @@ export class Store {
     return shelf.history.filter((event) => event.resourceVersion > version);
   }
 
-  /** Forgets the history and every begun paged list: older versions answer 410, as after a compaction. */
+  /** Drops the history and all paged lists: earlier versions get 410, as after a compaction. */
   expireHistory(): void {
-    // A version nothing else has: whoever is up to date can resume, whoever is not cannot.
+    // Uses up a version: a client that is up to date can resume, any other cannot.
     for (const shelf of this.#shelves.values()) {
       shelf.history = [];
       shelf.droppedUpTo = this.#version;
@@ -155,7 +155,7 @@ export class Store {
     this.#snapshots.clear();
   }
 
-  /** Keeps a list so that later pages show what the first one showed. Gives the key for {@link snapshot}. */
+  /** Stores a list so that later pages show the same state as the first. Returns the key for {@link snapshot}. */
   keep(items: readonly KubeObject[], resourceVersion: number, nowMs: number): string {
     for (const [key, { madeAtMs }] of this.#snapshots) {
       if (nowMs - madeAtMs > SNAPSHOT_LIFE_MS || this.#snapshots.size >= MAX_SNAPSHOTS) this.#snapshots.delete(key);
@@ -165,7 +165,7 @@ export class Store {
     return key;
   }
 
-  /** A kept list. @throws ApiFailure 410 when it is no longer known. */
+  /** A stored list. @throws ApiFailure 410 when it is no longer known */
   snapshot(key: string, nowMs: number): Snapshot {
     const found = this.#snapshots.get(key);
     if (found === undefined || nowMs - found.madeAtMs > SNAPSHOT_LIFE_MS) {

@@ -3,7 +3,7 @@ import { at, isJsonObject, listAt, textAt, type JsonObject, type KubeObject } fr
 interface Column {
   readonly name: string;
   readonly type: 'string' | 'integer';
-  /** 0 is shown always, 1 with `-o wide`. */
+  /** 0 is always shown, 1 with `-o wide`. */
   readonly priority: 0 | 1;
   readonly cell: (object: KubeObject, nowMs: number) => string | number;
 }
@@ -57,7 +57,7 @@ const COLUMNS: Readonly<Record<string, readonly Column[]>> = {
   configmaps: [NAME, column('Data', (map) => sizeOf(map['data']), 0, 'integer'), AGE],
 };
 
-/** `objects` as a `Table`, as kubectl prints them. Columns can be left out for the later tables of a watch. */
+/** `objects` as a `Table`, as kubectl prints them. Later tables of a watch can omit the columns. */
 export function table(
   resource: string,
   objects: readonly KubeObject[],

@@ -7,23 +7,23 @@ import type { Container, PodSpec, Volume } from './pod.ts';
 import type { Mount } from './sandbox.ts';
 import type { Store } from './store.ts';
 
-/** A volume cannot be set up; the kubelet says `FailedMount` and tries again. */
+/** A volume cannot be set up. The kubelet reports `FailedMount` and retries. */
 export class MountError extends Error {
   override readonly name = 'MountError';
 }
 
-/** What volumes are made from. */
+/** Inputs of volumes. */
 export interface VolumeSources {
   readonly store: Store;
   readonly pod: KubeObject;
   readonly spec: PodSpec;
-  /** What a projected service account token is. */
+  /** Content of a projected service account token. */
   readonly token: string;
 }
 
 /**
- * Makes the pod's volumes below `directory` and gives their paths by name.
- * @throws MountError when something a volume needs is missing
+ * Creates the pod's volumes below `directory` and returns their paths by name.
+ * @throws MountError when something that a volume needs is missing
  */
 export async function makeVolumes(sources: VolumeSources, directory: string): Promise<ReadonlyMap<string, string>> {
   const paths = new Map<string, string>();
@@ -110,7 +110,7 @@ async function writeFiles(directory: string, files: Files): Promise<void> {
   }
 }
 
-/** The mounts of one container. Content from secrets, config maps and fields is read-only whatever the pod says. */
+/** The mounts of one container. Content of Secrets, ConfigMaps and fields is always read-only. */
 export async function mountsOf(
   container: Container,
   spec: PodSpec,
@@ -125,7 +125,7 @@ export async function mountsOf(
     const below = subPath ?? (subPathExpr === undefined ? '' : expandPath(subPathExpr));
     const source = join(path, below);
     const writable = volume.emptyDir !== undefined || volume.hostPath !== undefined;
-    // A sub-path that is not there is made, as a directory.
+    // A missing sub-path is created as a directory.
     if (writable && !existsSync(source)) await mkdir(source, { recursive: true });
     mounts.push({ source, target: normalize(mountPath), readOnly: readOnly === true || !writable });
   }

@@ -4,24 +4,24 @@ import { jsonOf, type JsonObject, type KubeObject } from './objects.ts';
 import type { Selector } from './selectors.ts';
 import type { Store, StoreEvent } from './store.ts';
 
-/** What a client asked to watch. */
+/** A client's watch request. */
 export interface WatchRequest {
   readonly resource: string;
   readonly kind: string;
   /** Undefined: all namespaces. */
   readonly namespace: string | undefined;
   readonly selects: Selector;
-  /** Undefined: everything there is as ADDED, then what changes. */
+  /** Undefined: all existing objects as ADDED, then changes. */
   readonly since: number | undefined;
-  /** Says where the initial events end, by a bookmark (WatchList). */
+  /** Whether a bookmark marks the end of the initial events (WatchList). */
   readonly initialEventsEnd: boolean;
   readonly bookmarks: boolean;
   readonly timeoutMs: number;
-  /** How an object is written into an event; a table for kubectl, else the object itself. */
+  /** Converts an object for an event: a table for kubectl. Undefined: the object itself. */
   readonly render: ((object: KubeObject, first: boolean) => JsonObject) | undefined;
 }
 
-/** Beyond this much unread, a watcher is too slow and its stream is ended, as the real server does. */
+/** A watcher with more unread bytes is too slow, and its stream is ended, as in the real server. */
 const MAX_UNREAD_BYTES = 16 * 1024 * 1024;
 
 /** All open watches. */
@@ -37,12 +37,12 @@ export class Watches {
     this.#bookmarkMs = bookmarkMs;
   }
 
-  /** How many watches are open. */
+  /** Number of open watches. */
   get size(): number {
     return this.#open.size;
   }
 
-  /** Streams events to `response` until it is closed or the time is over. */
+  /** Streams events to `response` until it is closed or the time-out has elapsed. */
   start(request: WatchRequest, response: ServerResponse): void {
     const watch = new Watch(this.#store, request, response, this.#bookmarkMs);
     this.#open.add(watch);
@@ -54,12 +54,12 @@ export class Watches {
     watch.start();
   }
 
-  /** Ends every watch. */
+  /** Ends all watches. */
   close(how: 'end' | 'reset' | 'cutLine'): void {
     for (const watch of [...this.#open]) watch.close(how);
   }
 
-  /** Keeps every watch silent for `ms`, new ones as well; 0 ends the silence. */
+  /** Keeps all watches, also new ones, silent for `ms`; 0 ends the silence. */
   freeze(ms: number): void {
     clearTimeout(this.#thaw);
     this.#frozenUntilMs = Date.now() + ms;
@@ -71,7 +71,7 @@ export class Watches {
     this.#thaw.unref();
   }
 
-  /** Sends a bookmark to every watch that wants them. */
+  /** Sends a bookmark to all watches that want them. */
   bookmark(): void {
     for (const watch of this.#open) watch.bookmark();
   }
@@ -97,7 +97,7 @@ class Watch {
   start(): void {
     const { resource, namespace, since, selects, initialEventsEnd, timeoutMs, bookmarks } = this.#request;
     this.#response.writeHead(200, { 'content-type': 'application/json', 'transfer-encoding': 'chunked' });
-    // The client must know that it is connected, even if nothing happens for long.
+    // The client must see that it is connected even if nothing happens for long.
     this.#response.flushHeaders();
     if (since === undefined) {
       for (const object of this.#store.list(resource, namespace)) if (selects(object)) this.#send('ADDED', object);
@@ -107,7 +107,7 @@ class Watch {
         for (const event of this.#store.since(resource, since)) this.#take(event);
       } catch (error) {
         if (!(error instanceof ApiFailure)) throw error;
-        // Not a 410 answer: the watch cache has begun to answer when it finds out.
+        // Not a 410 reply: the real watch cache has already begun its reply when it notices.
         this.#write(`{"type":"ERROR","object":${JSON.stringify(statusOf(error))}}\n`);
         this.#response.end();
         return;
@@ -122,7 +122,7 @@ class Watch {
           this.bookmark();
         }, this.#bookmarkMs),
       );
-      // The last one lets the client resume from here when the time is over.
+      // The last one lets the client resume from here after the time-out.
       if (timeoutMs > 2000)
         this.#timers.push(
           setTimeout(() => {
@@ -145,7 +145,7 @@ class Watch {
     if (before && after) this.#send('MODIFIED', event.object);
     else if (after) this.#send('ADDED', event.object);
     else if (before) {
-      // An object that leaves the selection is shown as it was when it was in it, with the version of the change.
+      // An object that leaves the selection is shown in its last matching version, with the resource version of the change.
       const { resourceVersion } = event.object.metadata;
       const shown =
         event.type === 'DELETED'

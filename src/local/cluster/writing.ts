@@ -22,7 +22,7 @@ import type { ObjectRequest } from './reading.ts';
 import type { Resource } from './resources.ts';
 import type { Store } from './store.ts';
 
-/** What a write gives: the object, and what the client should be warned of. */
+/** Result of a write: the object, and warnings for the client. */
 export interface Written {
   readonly object: KubeObject;
   readonly warnings: readonly string[];
@@ -30,7 +30,7 @@ export interface Written {
 
 const PLURAL: Readonly<Record<string, string>> = { pods: 'Pod' };
 
-/** Creates the object in `body`. @throws ApiFailure 400, 403, 404, 409 or 422 as the real server would */
+/** Creates the object in `body`. @throws ApiFailure 400, 403, 404, 409 or 422, as the real server does */
 export function createObject(store: Store, request: ObjectRequest, body: unknown): Written {
   const { resource, namespace, query } = request;
   const dryRun = isDryRun(query);
@@ -80,7 +80,7 @@ export function createObject(store: Store, request: ObjectRequest, body: unknown
   return { object: stored, warnings };
 }
 
-/** What every namespace has from the start. */
+/** What every namespace contains initially. */
 function furnish(store: Store, namespace: string): void {
   const meta = (name: string): ObjectMeta => ({ name, namespace, uid: '', resourceVersion: '', creationTimestamp: '' });
   store.create('serviceaccounts', { apiVersion: 'v1', kind: 'ServiceAccount', metadata: meta('default') }, new Date());
@@ -91,7 +91,7 @@ function furnish(store: Store, namespace: string): void {
   );
 }
 
-/** Creates a namespace with what belongs to it. */
+/** Creates a namespace with its initial content. */
 export function createNamespace(store: Store, name: string): void {
   const metadata = {
     name,
@@ -155,12 +155,12 @@ function requireNamespace(store: Store, resource: Resource, namespace: string, n
 }
 
 function suffix(): string {
-  // The real server's alphabet: no vowels, so that no word comes out.
+  // The real server's alphabet: no vowels, so that no words appear.
   const alphabet = 'bcdfghjklmnpqrstvwxz2456789';
   return [...randomBytes(5)].map((byte) => alphabet[byte % alphabet.length]).join('');
 }
 
-/** Whether nothing is to be stored. @throws ApiFailure 422 when the wish cannot be read */
+/** Whether the write is a dry run. @throws ApiFailure 422 when the parameter is invalid */
 export function isDryRun(query: URLSearchParams): boolean {
   const dryRun = query.get('dryRun') ?? '';
   if (dryRun !== '' && dryRun !== 'All') {
@@ -213,7 +213,7 @@ const CHANGEABLE = new Set([
   'schedulingGates',
 ]);
 
-/** A pod's spec is nearly fixed once it exists. */
+/** Most of a pod's spec is immutable. */
 function requireFixedSpec(before: KubeObject, after: KubeObject): void {
   const fixed = (pod: KubeObject): string => {
     const spec = isJsonObject(pod['spec']) ? pod['spec'] : {};
@@ -243,7 +243,7 @@ function sorted(value: unknown): unknown {
   );
 }
 
-/** Changes an object by a patch; `contentType` says which kind. `status`: the patch is for the status only. */
+/** Changes an object by a patch; `contentType` determines its kind. `status`: the patch is for the status only. */
 export function patchObject(
   store: Store,
   request: ObjectRequest,
@@ -269,7 +269,7 @@ export function patchObject(
   });
 }
 
-/** Replaces an object by the one in `body`, if that is made from the current version (or says none). */
+/** Replaces an object by the one in `body`, if that was made from the current version (or names none). */
 export function updateObject(
   store: Store,
   request: ObjectRequest,
@@ -285,7 +285,7 @@ export function updateObject(
   });
 }
 
-/** The object a write is about. @throws ApiFailure 404 */
+/** The object that a write is for. @throws ApiFailure 404 */
 export function existing(store: Store, { resource, namespace, name = '' }: ObjectRequest): KubeObject {
   const found = store.get(resource.name, namespace ?? '', name);
   if (found === undefined) throw notFound(resource.name, name);
@@ -344,9 +344,10 @@ function replace(
   }
   if (isDryRun(query)) return object;
   const stored = store.update(resource.name, object);
-  const gone = stored.metadata.deletionTimestamp !== undefined && (stored.metadata.finalizers ?? []).length === 0;
-  // The last finalizer is gone from an object that waited for nothing else.
-  if (gone && (stored.metadata.deletionGracePeriodSeconds ?? 0) === 0 && resource.name !== 'namespaces')
+  const isDeletable =
+    stored.metadata.deletionTimestamp !== undefined && (stored.metadata.finalizers ?? []).length === 0;
+  // The last finalizer was removed from an object that waited for nothing else.
+  if (isDeletable && (stored.metadata.deletionGracePeriodSeconds ?? 0) === 0 && resource.name !== 'namespaces')
     store.remove(resource.name, namespace ?? '', name);
   return stored;
 }
