@@ -20,8 +20,8 @@ export const scriptSchema = z.strictObject({
   /** How long before the DELETE its `deletionTimestamp` lies: a pod that should have gone long ago. */
   deletedAgoMs: z.number().default(0),
   loggingEveryMs: z.number().optional(),
-  /** Whether the run keeps its worker's slot. */
-  keepsSlot: z.boolean().default(false),
+  /** Whether the run is blocking. */
+  blocking: z.boolean().default(false),
   /** The first creations that the API refuses for now. */
   refusals: z.number().int().default(0),
   /** How often the reply to a creation that happened gets lost. */
@@ -188,7 +188,7 @@ export function scriptedOperator(
     name: 'pod',
     paramsSchema: scriptSchema,
     check: () => [],
-    isBlocking: (params) => params.keepsSlot,
+    isBlocking: (params) => params.blocking,
     render: ({ run }) => ({ kind: 'Pod', metadata: { name: run.runId } }),
     async execute(context) {
       world.throwAsAsked(context, context.params);

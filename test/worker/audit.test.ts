@@ -11,7 +11,7 @@ import { DEFAULTS } from '../support/defaults.ts';
 const server = sharedNatsServer();
 const lineSchema = z.looseObject({ msg: z.string(), audit: z.string().optional(), runId: z.string().optional() });
 
-test('every submit, retry and cancel leaves a line: who, what, when and what came of it, and no value of the request', async () => {
+test('every submit, retry and cancel leaves a line: tenant, verb, time and outcome, and no value of the request', async () => {
   const installation = await anInstallation(server.url(), { workerQueues: ['default'] });
   const broker = await installation.broker();
   const client = await installation.client('sales');

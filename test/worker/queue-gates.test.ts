@@ -104,7 +104,7 @@ async function setPaused(broker: Broker, queue: string, paused: boolean) {
   expect(await broker.gates.setQueue(queue, record, present?.revision ?? 0)).toBe(true);
 }
 
-test('a paused queue takes requests in and starts nothing, through restarts; what runs goes on; others are not touched', async () => {
+test('a paused queue accepts requests and starts nothing, through restarts; what runs goes on; others are not touched', async () => {
   const bench = await aBench();
   const { submit, phase, cli, broker, ask, world } = bench;
   await submit('t', 'running', { params: { runMs: 1_500 } });
@@ -130,7 +130,7 @@ test('a paused queue takes requests in and starts nothing, through restarts; wha
   });
   expect((await cli('explain', 'first')).stdout).toContain('new nodes');
   expect(await cli('queue', 'pause', 'default', '--reason', 'older nodes')).toMatchObject({
-    stdout: 'default: was paused already, with another reason\n',
+    stdout: 'default: was already paused, with another reason\n',
   });
   const listed: unknown = JSON.parse((await cli('queue', 'list', '--json')).stdout);
   expect(listed).toMatchObject({
@@ -157,7 +157,7 @@ test('a paused queue takes requests in and starts nothing, through restarts; wha
   expect(await cli('queue', 'pause', 'defualt')).toMatchObject({ code: 2 });
 });
 
-test('drain waits until nothing runs, tells how far it is, and keeps the queue paused', async () => {
+test('drain waits until nothing runs, reports its progress, and leaves the queue paused', async () => {
   const { submit, phase, cli, broker, ask, env } = await aBench();
   await submit('t', 'long', { params: { exits: [null] } });
   await expect.poll(() => phase('t', 'long'), PATIENCE).toBe('Deferred');
@@ -227,7 +227,7 @@ test('runs with the same key run one at a time, or as many as the limit says; th
   await expect.poll(() => broker.gates.concurrencySlots('t', 'wide'), PATIENCE).toBeUndefined();
 });
 
-test('a slot whose holder is over without having said so is found and given on', async () => {
+test('a slot whose run ended without freeing it is found and freed', async () => {
   const { submit, phase, broker } = await aBench();
   await broker.gates.setConcurrencySlots('t', 'lost', { v: 1, limit: 1, holders: ['nobody'] }, 0);
   await submit('t', 'next', { concurrencyKey: 'lost' });

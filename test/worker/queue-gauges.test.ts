@@ -85,7 +85,7 @@ async function aBench() {
   return { startWorker, startTriggerer, submit, pause };
 }
 
-test('a worker whose user may not ask works on, and says so once for each queue', async () => {
+test('a worker whose NATS user may not count works on, and logs that once for each queue', async () => {
   const layout = layoutFrom({});
   const { publish, ...rest } = permissionsOf(['worker'], layout, { queues: QUEUES });
   const older = publish.filter((subject) => !/^\$JS\.API\.CONSUMER\.INFO\.REENTRY_(RUNS|STEPS)\./.test(subject));
@@ -124,7 +124,7 @@ const only = (waiting: Readonly<Record<string, number>>, whys = ['worker', 'turn
   ...waiting,
 });
 
-test('requests that no worker takes are told, the same by every worker of the queue, until one takes them', async () => {
+test('requests that no worker takes are reported, the same by every worker of the queue, until one takes them', async () => {
   const { startWorker, startTriggerer, submit } = await aBench();
   await startTriggerer();
   const workers = [await startWorker({ intake: 0 }), await startWorker({ intake: 0 })];
@@ -142,11 +142,11 @@ test('starts that a busy worker has not taken wait for a worker, and what it hol
   const { startWorker, startTriggerer, submit } = await aBench();
   await startTriggerer();
   const { told } = await startWorker({ start: 1 });
-  await submit(6, 'default', { params: { keepsSlot: true, exits: [null] } });
+  await submit(6, 'default', { params: { blocking: true, exits: [null] } });
   await expect.poll(told, PATIENCE).toEqual(only({ 'default worker': 5 }));
 });
 
-test('runs of a paused queue, and of a concurrency key without a slot, are told apart from what a further worker would take', async () => {
+test('runs of a paused queue, and of a concurrency key without a slot, are counted apart from what a further worker would take', async () => {
   const { startWorker, startTriggerer, submit, pause } = await aBench();
   await startTriggerer();
   const { told } = await startWorker();
@@ -158,7 +158,7 @@ test('runs of a paused queue, and of a concurrency key without a slot, are told 
   await expect.poll(told, PATIENCE).toEqual(only({ 'other key': 3 }));
 });
 
-test('what nobody answers is not told: gates without a triggerer, anything once the worker stops', async () => {
+test('what is unknown is left out: gates without a triggerer, everything once the worker stops', async () => {
   const { startWorker, startTriggerer, submit } = await aBench();
   const endTriggerer = await startTriggerer();
   const { told, end } = await startWorker({ intake: 0 });

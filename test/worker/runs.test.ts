@@ -118,7 +118,7 @@ describe('a worker', () => {
     ]);
   });
 
-  test('says cancelled only when the pod is gone', async () => {
+  test('publishes cancelled only when the pod is gone', async () => {
     const { publish, completed, ask, broker, world } = await aBench();
     await publish('r1', JSON.stringify({ params: { exits: [null], goneMs: 300 } }));
     await expect.poll(() => world.creations.size).toBe(1);
@@ -139,7 +139,7 @@ describe('a worker', () => {
     expect(new Set(world.cleanUps)).toEqual(new Set(['r1/1: failed']));
   });
 
-  test('says of a stopped pod when it began and ended', async () => {
+  test('reports when a stopped pod began and ended', async () => {
     const { publish, completed, ask, world } = await aBench();
     await publish('r1', JSON.stringify({ params: { runMs: 400, goneMs: 1_000 } }));
     await expect.poll(() => world.creations.size).toBe(1);
@@ -149,7 +149,7 @@ describe('a worker', () => {
     expect(timings).toHaveProperty('finishedAt');
   });
 
-  test('says accepted once to whoever listens without a stream', async () => {
+  test('publishes accepted once for clients that listen without a stream', async () => {
     const { publish, completed, ask, root, broker } = await aBench();
     await using connection = await connectNats({ servers: server.url(), role: 'setup', name: 'listener' });
     const heard: string[] = [];
@@ -158,7 +158,7 @@ describe('a worker', () => {
     });
     await connection.nc.flush();
     const later = new Date(broker.now() + 600_000).toISOString();
-    await publish('held', JSON.stringify({ params: { keepsSlot: true } }));
+    await publish('held', JSON.stringify({ params: { blocking: true } }));
     await publish('later', JSON.stringify({ startAfter: later }));
     await publish('expired', JSON.stringify({ params: { refusals: 1_000 }, expireSeconds: 0.2 }));
     await expect.poll(() => broker.subscriptions.read({ tenant: 't', runId: 'later' })).toBeDefined();
@@ -167,7 +167,7 @@ describe('a worker', () => {
     expect(heard.toSorted()).toEqual(['expired', 'held', 'later']);
   });
 
-  test('says why a run cannot go on: a start put off, a pod that does not go away', async () => {
+  test('reports why a run cannot go on: a postponed start, a pod that does not go away', async () => {
     const { publish, ask, world, completed, broker } = await aBench();
     await publish('refused', JSON.stringify({ params: { refusals: 1_000 } }));
     const status = (runId: string) => ask('status', { runId });
@@ -236,12 +236,12 @@ test('a worker without its broker is not ready, and is again once it is back', a
 });
 
 describe('a request that came often', () => {
-  /** Asks for `r1` and puts it back `times` times, as a worker does that cannot take it in now, or dies with it. */
+  /** Submits `r1` and requeues it `times` times, as a worker does that cannot accept it now, or crashes. */
   let counted = '';
   const oftenSeen = (times: number, died: number) => async (parts: Pick<Bench, 'broker' | 'client'>) => {
     await parts.client.publishRun('default', { tenant: 't', runId: 'r1' }, encoder.encode('{}'));
     const enough$ = new Subject<void>();
-    const putBack$ = parts.broker.queues.intake$(
+    const requeue$ = parts.broker.queues.intake$(
       'default',
       1,
       async (delivery) => {
@@ -253,20 +253,20 @@ describe('a request that came often', () => {
       },
       enough$,
     );
-    await lastValueFrom(putBack$, { defaultValue: undefined });
+    await lastValueFrom(requeue$, { defaultValue: undefined });
   };
 
-  test('is taken in all the same where it was only put back', async () => {
+  test('is accepted all the same where it was only requeued', async () => {
     const { completed } = await aBench(['default'], oftenSeen(40, 0));
     expect(await completed('r1')).toMatchObject({ state: 'succeeded' });
   });
 
-  test('is given up where its holders died', async () => {
+  test('is given up where its workers crashed', async () => {
     const { completed } = await aBench(['default'], oftenSeen(30, 24));
     expect(await completed('r1')).toMatchObject({ state: 'failed', diagnosis: { code: 'DEAD_LETTERED' } });
   });
 
-  test.each([0, 3])('leaves no count behind (%i deaths)', async (died) => {
+  test.each([0, 3])('leaves no count behind (%i crashes)', async (died) => {
     const { completed, broker } = await aBench(['default'], oftenSeen(10, died));
     expect(await completed('r1')).toMatchObject({ state: 'succeeded' });
     await expect.poll(() => broker.membership.readClaim(counted)).toBeUndefined();
@@ -274,7 +274,7 @@ describe('a request that came often', () => {
 });
 
 describe('faults', () => {
-  test('ten exceptions that nobody classified end a run as DEAD_LETTERED; nine do not', async () => {
+  test('ten unclassified exceptions end a run as DEAD_LETTERED; nine do not', async () => {
     const { publish, completed } = await aBench();
     await publish('ten', JSON.stringify({ params: { throws: 10 }, retries: 3 }));
     await publish('nine', JSON.stringify({ params: { throws: 9 } }));
@@ -289,10 +289,10 @@ describe('faults', () => {
   });
 });
 
-describe('a run that keeps its slot', () => {
+describe('a blocking run', () => {
   test('ends without a subscription, by the same judge', async () => {
     const { publish, completed, broker } = await aBench();
-    await publish('r1', JSON.stringify({ params: { keepsSlot: true, loggingEveryMs: 50, runMs: 300 } }));
+    await publish('r1', JSON.stringify({ params: { blocking: true, loggingEveryMs: 50, runMs: 300 } }));
     await expect
       .poll(() => broker.runs.read({ tenant: 't', runId: 'r1' }))
       .toMatchObject({ value: { phase: 'Starting', pod: {} } });
@@ -302,12 +302,12 @@ describe('a run that keeps its slot', () => {
 
   test('is reached by a cancel, by its execution time-out, and repeats by policy', async () => {
     const { publish, completed, ask, world, broker } = await aBench();
-    const endless = { keepsSlot: true, exits: [null] };
+    const endless = { blocking: true, exits: [null] };
     await publish('cancelled', JSON.stringify({ params: endless }));
     await publish('slow', JSON.stringify({ params: endless, executionTimeoutSeconds: 0.3 }));
     await publish(
       'again',
-      JSON.stringify({ params: { keepsSlot: true, exits: [1, 0] }, retries: 1, retryDelaySeconds: 0 }),
+      JSON.stringify({ params: { blocking: true, exits: [1, 0] }, retries: 1, retryDelaySeconds: 0 }),
     );
     await expect
       .poll(() => broker.runs.read({ tenant: 't', runId: 'cancelled' }))
@@ -371,7 +371,7 @@ describe('hostile requests end as INVALID_REQUEST with their paths', () => {
   });
 });
 
-test('a service says of a request that is nested too deeply what is wrong with it', async () => {
+test('a service names the problem of a request that is nested too deeply', async () => {
   const { client } = await aBench();
   const deep: unknown = JSON.parse(`${'['.repeat(3_000)}${']'.repeat(3_000)}`);
   const problems = [{ message: expect.stringContaining('nested deeper') }];
@@ -415,7 +415,7 @@ describe('a creation whose reply was lost', () => {
     expect([...world.creations]).toEqual([['t/r1/1', 1]]);
   });
 
-  test('is stopped by a cancel, which is said when the pod is gone', async () => {
+  test('is stopped by a cancel, which is published when the pod is gone', async () => {
     const { publish, completed, ask, broker, world } = await aBench();
     await publish('r1', JSON.stringify({ params: { lostReplies: 1, exits: [null] } }));
     await expect.poll(() => world.creations.size).toBe(1);
@@ -444,14 +444,14 @@ describe('services', () => {
     });
   });
 
-  test('submit says of a queue that does not exist that it does not', async () => {
+  test('submit reports a queue that does not exist', async () => {
     const { ask } = await aBench();
     expect(await ask('submit', { runId: 'r1', queue: 'nobody', request: {} })).toMatchObject({
       error: { code: 'NOT_FOUND', message: expect.stringContaining('queue nobody') },
     });
   });
 
-  test('status, explain, list, result and cancel speak of runs that are there, and say NOT_FOUND of others', async () => {
+  test('status, explain, list, result and cancel report runs that exist, and NOT_FOUND for others', async () => {
     const { ask, publish, completed } = await aBench();
     await publish('r1', '{}');
     await completed('r1');

@@ -28,7 +28,7 @@ const letterCounts = async (telemetry: Telemetry) =>
     ([, kind = '', count]) => `${kind} ${String(count)}`,
   );
 
-test('every dead letter is counted, whoever wrote it, from a 0 that an alert can see grow', async () => {
+test('every dead letter is counted, of requests and of steps, from a 0 that an alert can see grow', async () => {
   const { engine, broker, installation } = await anEngine(server.url());
   await using operations = await openOperations({ ...installation.options, name: 'look' });
   const telemetry = openTelemetry(SILENT_LOG);
@@ -73,7 +73,7 @@ test('a worker that dies right after it ended a run between two attempts leaves 
   expect(world.cleanUps).toEqual(['r1/1: failed']);
 });
 
-test('an orphaned pod of an attempt that another one followed is a failed one’s, however the run ended', async () => {
+test('an orphaned pod of an attempt that was followed by another one counts as failed, however the run ended', async () => {
   const { engine, broker, waiting, store, world } = await anEngine(server.url());
   const again = { userFailures: 1, infraFailures: 0, notBefore: broker.now(), untilGone: false };
   const second = retrying(waiting, { state: 'failed' }, undefined, again);

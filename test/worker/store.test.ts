@@ -98,6 +98,12 @@ test('a change that yields to a cancel is not written once one was requested; an
 test.each<[after: string, outcome: StepOutcome, phase: string, state: object]>([
   ['a launch', { kind: 'defer', pod, await: { terminal: true } }, 'Deferred', { stopping: { state: 'cancelled' } }],
   ['a failure', { kind: 'over', outcome: { state: 'failed' } }, 'Deferred', { stopping: { state: 'cancelled' } }],
+  [
+    'a step that sees it',
+    { kind: 'over', outcome: { state: 'cancelled' } },
+    'Deferred',
+    { stopping: { state: 'cancelled' } },
+  ],
   ['a success', { kind: 'over', outcome: { state: 'succeeded' } }, 'Succeeded', { outcome: { state: 'succeeded' } }],
 ])(
   'a cancel that is requested during %s is decided before its result is stored',
@@ -178,4 +184,16 @@ test('an attempt that failed while nothing was cancelled is repeated, and its po
   await laneHandler({ ...engine, broker: { ...broker, subscriptions } }, 'resume')(aDelivery(success, 2).delivery);
   expect(order).toEqual(['subscription after 1 clean-ups']);
   expect(await state()).toMatchObject({ phase: 'Queued', attempt: 2 });
+});
+
+test.each([
+  ['stopping', { phase: 'Starting' }],
+  ['cancelled', { phase: 'Queued' }],
+])('a cancel leaves one line in the audit log, what it came to: %s', async (outcome, { phase }) => {
+  const { engine, queued, store } = await aWorker({});
+  await store(phase === 'Queued' ? queued : taken(queued, 'Starting', { stream: 'STEPS', seq: 1, by: 'w2' }));
+  const lines: object[] = [];
+  const log = { ...engine.log, info: (fields: object) => lines.push(fields), child: () => engine.log };
+  await laneHandler({ ...engine, log }, 'ctl')(aDelivery({ kind: 'cancel' }).delivery);
+  expect(lines).toEqual([expect.objectContaining({ audit: 'cancel', outcome })]);
 });

@@ -56,7 +56,7 @@ describe('decide', () => {
     expect(decide(later, start, other, NOW + 60_000)).toBe('take');
   });
 
-  test('the redelivery of the owning message does what its phase still owes, or takes over with the next epoch', () => {
+  test('the redelivery of the owning message announces a settled phase, or takes over with the next epoch', () => {
     expect(decide(queued(), { on: 'request' }, owner, NOW)).toBe('announce');
     expect(decide(starting, start, other, NOW)).toBe('take');
     expect(decide(waiting, start, other, NOW)).toBe('announce');
@@ -64,7 +64,7 @@ describe('decide', () => {
     expect(taken(starting, 'Starting', { ...other, by: 'w3' }).fence).toEqual({ ...other, by: 'w3', epoch: 3 });
   });
 
-  test('a start that is taken over knows the pod of a run that keeps its slot; an attempt that begins knows none', () => {
+  test('a start that is taken over knows the pod of a blocking run; an attempt that begins knows none', () => {
     const keeping = blocking(starting, { pod, await: { terminal: true } }, { now: NOW });
     expect(taken(keeping, 'Starting', { ...other, by: 'w3' })).toMatchObject({ pod, await: { terminal: true } });
     const counters = { userFailures: 1, infraFailures: 0, notBefore: NOW, untilGone: false };
@@ -73,7 +73,7 @@ describe('decide', () => {
     expect([begun.pod, begun.await]).toEqual([undefined, undefined]);
   });
 
-  test('a duplicate of the request changes nothing, whatever it says', () => {
+  test('a duplicate of the request changes nothing, whatever it contains', () => {
     expect(decide(queued(), { on: 'request' }, { stream: 'RUNS', seq: 99 }, NOW)).toBe('ack');
   });
 
@@ -232,7 +232,7 @@ describe('states', () => {
     expect(again.timings).toEqual({ acceptedAt: NOW });
   });
 
-  test('a subscription says what is waited for and stays small', () => {
+  test('a subscription names what is waited for and stays small', () => {
     const subscription = subscriptionOf(waiting, 42);
     expect(subscription).toEqual({
       v: 1,
@@ -267,7 +267,7 @@ describe('states', () => {
     expect(JSON.stringify(state).length).toBeLessThan(8 * 1024);
   });
 
-  test('what is told of a run reads back by the schemas of its events', () => {
+  test('the data of events reads back by their schemas', () => {
     const done = ended(waiting, { ...failed, exitCode: 3 }, NOW + 1);
     expect(completedDataSchema.parse(completedData(run, done))).toMatchObject({
       tenant: 't',
