@@ -1,6 +1,7 @@
 import { expect, suite, test } from 'vitest';
-import { CheckRation } from '../../src/trigger/absence-checks.ts';
+import { answered, CheckRation, left, shown } from '../../src/trigger/absence-checks.ts';
 import { type Known, look } from '../../src/trigger/look.ts';
+import { LoggingInterval } from '../../src/trigger/logging-interval.ts';
 import { waitOf } from '../../src/trigger/waits.ts';
 import type { WatchState } from '../../src/trigger/watched-pods.ts';
 import { aContainer, anEndedPod, aPod, aPut } from '../support/builders.ts';
@@ -49,6 +50,98 @@ suite('look', () => {
     const due = look(wait, known({ shown, logsAreDue: true }), logsAt, SETTINGS);
     expect(due).toMatchObject({ effect: { event: { kind: 'running' } }, logsAt: undefined });
     expect(look(due.wait, known({ shown, logsAreDue: true }), logsAt + 1, SETTINGS).effect).toBeUndefined();
+  });
+});
+
+suite('a deadline without proof', () => {
+  const overdue = aWait({ await: { terminal: true, timeoutAt: 5_000 } });
+
+  test('is asked about, and fires once the watch has received anything after it', () => {
+    const before = known({ watch: { ...watch, receivedAt: 5_000 } });
+    expect(look(overdue, before, 6_000, SETTINGS).effect).toMatchObject({ kind: 'check', sentAt: 6_000 });
+    const after = known({ watch: { ...watch, receivedAt: 5_001 } });
+    expect(look(overdue, after, 6_000, SETTINGS).effect).toMatchObject({ event: { reason: 'EXECUTION_TIMEOUT' } });
+  });
+
+  test('is not proven by what was received within a second after this process woke from a freeze', () => {
+    const woken = (receivedAt: number) => known({ watch: { ...watch, receivedAt }, actingSince: 20_000 });
+    expect(look(overdue, woken(21_000), 21_100, SETTINGS).effect?.kind).toBe('check');
+    expect(look(overdue, woken(21_001), 21_100, SETTINGS).effect?.kind).toBe('fire');
+  });
+
+  test('has one GET under way at a time', () => {
+    const { wait } = look(overdue, known(), 6_000, SETTINGS);
+    expect(look(wait, known(), 7_000, SETTINGS)).toEqual({ wait, at: 17_000, logsAt: undefined, effect: undefined });
+  });
+});
+
+suite('a pod that the watch does not show', () => {
+  const missing = known({ shown: undefined });
+
+  test('has one GET under way at a time', () => {
+    const { wait, effect } = look(aWait(), missing, 10_000, SETTINGS);
+    expect(effect?.kind).toBe('check');
+    expect(look(wait, missing, 11_000, SETTINGS)).toMatchObject({ wait, at: 21_000, effect: undefined });
+  });
+
+  const check = { kind: 'check', run: aPut().run, pod: aPod(), sentAt: 0, departed: undefined } as const;
+
+  test('is asked for again after 10 s, then after twice as long, at most 60 s', () => {
+    let absence = answered(undefined, { ...check, shown: undefined }, { kind: 'failed' }, undefined, 0, SETTINGS);
+    const pauses = [absence.checkAt];
+    for (let n = 0; n < 4; n += 1) {
+      absence = answered(absence, { ...check, shown: undefined }, { kind: 'failed' }, undefined, 0, SETTINGS);
+      pauses.push(absence.checkAt);
+    }
+    expect(pauses).toEqual([10_000, 20_000, 40_000, 60_000, 60_000]);
+  });
+
+  test('begins that pace anew once the watch shows it: the next deadline is asked about at once', () => {
+    const pod = aPod();
+    const failed = answered(undefined, { ...check, shown: pod }, { kind: 'failed' }, pod, 0, SETTINGS);
+    const absence = answered(failed, { ...check, shown: pod }, { kind: 'present', pod }, pod, 0, SETTINGS);
+    expect(absence).toMatchObject({ checkAt: undefined, checks: 0 });
+  });
+
+  test('is there again once the watch shows it, whatever was known of its absence', () => {
+    const gone = left(undefined, { pod: aPod(), confirmed: true });
+    const absent = answered(gone, { ...check, shown: undefined }, { kind: 'absent' }, undefined, 0, SETTINGS);
+    expect(absent).toMatchObject({ isConfirmed: true });
+    expect(shown(absent)).toMatchObject({ isConfirmed: false, departed: undefined });
+  });
+
+  test('stays known as it left, for a later revision of the subscription', () => {
+    const departed = { pod: anEndedPod(0), confirmed: true };
+    const wait = { ...aWait(), absence: left(undefined, departed) };
+    const next = waitOf(aPut({ step: 1 }, { revision: 2 }), wait, undefined, 90_000);
+    expect(look(next, missing, 90_000, SETTINGS).effect).toMatchObject({ event: { kind: 'success' } });
+    const { connection, namespace, name } = aPod();
+    const other = aPut({ pod: { connection, namespace, name, uid: 'u2' } }, { revision: 2 });
+    expect(waitOf(other, wait, undefined, 90_000).absence).toBeUndefined();
+  });
+});
+
+suite('LoggingInterval', () => {
+  test('keeps a reservation, whatever a look schedules meanwhile', () => {
+    const logging = new LoggingInterval(1, 0);
+    logging.schedule('a', 1_000);
+    logging.schedule('b', 1_000);
+    expect(logging.turn(1_000)).toEqual(['a']);
+    logging.schedule('b', 1_000);
+    expect(logging.turn(1_500)).toEqual([]);
+    expect(logging.turn(2_000)).toEqual(['b']);
+    expect(logging.stretched.rate).toBe(1);
+  });
+
+  test('a run is due until a look has dealt with it', () => {
+    const logging = new LoggingInterval(1, 0);
+    logging.schedule('a', 1_000);
+    logging.turn(1_000);
+    logging.schedule('a', 1_000);
+    expect(logging.isDue('a')).toBe(true);
+    logging.schedule('a', undefined);
+    expect(logging.isDue('a')).toBe(false);
+    expect(logging.turn(9_000)).toEqual([]);
   });
 });
 

@@ -381,6 +381,88 @@ suite('triggerEvents$', () => {
     });
   });
 
+  test('a pod is reported from 60 s after its run stopped waiting for it, be the run over or at another pod', () => {
+    const { connection, namespace } = aPod();
+    const next = aPut({ pod: { connection, namespace, name: 'next', uid: 'u9' } }, { revision: 2 });
+    const deleted = { kind: 'deleted', run: aPut().run, shard: aPut().shard } as const;
+    for (const change of [next, deleted])
+      marbles(({ hot$, cold$, expectObservable, now }) => {
+        const subscriptions$ = hot$<SubscriptionChange>('(ps) 96ms c', { p: aPut(), s: { kind: 'synced' }, c: change });
+        const expected = '60100ms o';
+        const out$ = drawn$(now, { subscriptions$, pods$: hot$('r', signals), never$: cold$('-') }).pipe(map(short));
+        expectObservable(out$, '61s !').toBe(expected, { o: 'orphan r1-pod to default' });
+      });
+  });
+
+  test('a pod whose subscription comes late is not reported', () => {
+    marbles(({ hot$, cold$, expectObservable, now }) => {
+      const subscriptions$ = hot$<SubscriptionChange>('s 30s p', { p: aPut(), s: { kind: 'synced' } });
+      const out$ = drawn$(now, { subscriptions$, pods$: hot$('r', signals), never$: cold$('-') }).pipe(map(short));
+      expectObservable(out$, '300s !').toBe('');
+    });
+  });
+
+  test('a pod that another run waits for now is not released by the one that waited before', () => {
+    const { state, put } = aState();
+    const released: string[] = [];
+    const watching = state.waits.released$.subscribe((uid) => released.push(uid));
+    put(aPut({}, { runId: 'first' }), 0);
+    put(aPut({}, { runId: 'second' }), 0);
+    const { run, shard } = aPut({}, { runId: 'first' });
+    state.subscriptionChanged({ kind: 'deleted', run, shard }, 1);
+    expect(released).toEqual([]);
+    expect(state.waits.ofPod('u1')).toBeDefined();
+    watching.unsubscribe();
+  });
+
+  test('a subscription that changes within its step gets no second running event', () => {
+    const { put, watch, due } = aState();
+    const facts = { await: { terminal: true, loggingEveryMs: 5_000 } };
+    watch({ kind: 'pod', pod: aPod() }, 0);
+    put(aPut(facts), 0);
+    const fired = [6_000, 7_000, 12_000].flatMap((now) => due(now).map(short));
+    expect(fired).toEqual(['resume running']);
+    put(aPut(facts, { revision: 2 }), 12_500);
+    expect([18_000, 24_000].flatMap((now) => due(now).map(short))).toEqual([]);
+    put(aPut({ ...facts, step: 1 }, { revision: 3 }), 24_500);
+    expect([30_000, 31_000].flatMap((now) => due(now).map(short))).toEqual(['resume running']);
+  });
+
+  test('an event that was not published is fired again after 5 s with the same id, unless the subscription has changed', () => {
+    const { state, put, watch, due } = aState();
+    const facts = { await: { terminal: true, loggingEveryMs: 5_000 } };
+    watch({ kind: 'pod', pod: aPod() }, 0);
+    put(aPut(facts), 0);
+    const [running] = due(6_000);
+    if (running?.kind !== 'fire') throw new Error('no event');
+    state.unpublished(running, 7_000);
+    // A change of the pod is no reason to fire sooner.
+    expect(watch({ kind: 'pod', pod: aPod({ resourceVersion: '9' }) }, 8_000)).toEqual([]);
+    expect(due(11_900)).toEqual([]);
+    expect(due(12_000)).toMatchObject([{ kind: 'fire', id: running.id, event: { kind: 'running' } }]);
+
+    const [ended] = watch({ kind: 'pod', pod: anEndedPod(0) }, 13_000);
+    if (ended?.kind !== 'fire') throw new Error('no event');
+    state.unpublished(ended, 14_000);
+    expect(due(18_900)).toEqual([]);
+    expect(due(19_000)).toMatchObject([{ id: ended.id }]);
+
+    expect(put(aPut(facts, { revision: 2 }), 20_000)).toMatchObject([{ id: 'fire:default.r1:0:2.success.0' }]);
+    state.unpublished(ended, 21_000);
+    expect(due(79_900)).toEqual([]);
+    expect(due(80_000)).toMatchObject([{ id: 'fire:default.r1:0:2.success.1' }]);
+  });
+
+  test('the answer of a GET counts for the pod that was asked for only', () => {
+    const { put, watch, due, answer } = aState();
+    watch({ kind: 'synced' }, 0);
+    put(aPut(), 0);
+    const check = checkIn(due(10_000));
+    const { connection, namespace, name } = aPod();
+    put(aPut({ pod: { connection, namespace, name, uid: 'u2' } }, { revision: 2 }), 10_100);
+    expect(answer(check, { kind: 'absent' }, 10_200)).toEqual([]);
+  });
+
   test('at most 100 running events a second: the rest is put off, counted, and comes', () => {
     const { pods, state, put, due } = aState();
     for (let n = 0; n < 1_000; n += 1) {
