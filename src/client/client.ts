@@ -1,41 +1,17 @@
 /** The client of one tenant: submits runs, waits for them, reads them. Needs a client's NATS permissions only. */
-import {
-  concat,
-  concatMap,
-  defer,
-  distinct,
-  endWith,
-  filter,
-  firstValueFrom,
-  from,
-  identity,
-  ignoreElements,
-  interval,
-  map,
-  merge,
-  mergeMap,
-  of,
-  ReplaySubject,
-  startWith,
-  take,
-  takeUntil,
-  takeWhile,
-  throwError,
-  timeout,
-} from 'rxjs';
+import { defer, endWith, ignoreElements, merge, ReplaySubject, take, takeUntil } from 'rxjs';
 import type { Observable } from 'rxjs';
 import { v7 as uuidV7 } from 'uuid';
 import { z } from 'zod';
 import { ReentryError } from '../errors.ts';
 import type { ClientBroker, StoredEvent } from '../ports/client.ts';
-import { completedDataSchema } from '../wire/events.ts';
 import type { CompletedData } from '../wire/events.ts';
 import type { RunRequestInput } from '../wire/run-request.ts';
 import type { Phase } from '../wire/run-state.ts';
-import { EVENT_TYPES } from '../wire/subjects.ts';
 import type { Verb } from '../wire/subjects.ts';
-import { DEFAULT_QUEUE, isTokenText, queueOf } from '../wire/tokens.ts';
-import { submitAll } from './submission.ts';
+import { DEFAULT_QUEUE, isTokenText } from '../wire/tokens.ts';
+import { completed$, completion, LOOK_AGAIN_MS, runEvents$ } from './run-events.ts';
+import { submit, submitAll } from './submission.ts';
 import type { Receipt, RunSubmission, SubmissionResult, SubmitAllOptions, SubmitOptions } from './submission.ts';
 import { readLines } from './log-reading.ts';
 import type { LogText } from './log-lines.ts';
@@ -52,9 +28,6 @@ import {
 import type { Explanation, RunPage, RunStatus } from './replies.ts';
 import { collectTriggerers } from './triggerers.ts';
 import type { Triggerers } from './triggerers.ts';
-
-/** Interval at which a waiting client looks for an event that a broken connection may have cost it, in milliseconds. */
-const LOOK_AGAIN_MS = 5_000;
 
 /** What of a log to read. */
 export interface LogOptions {
@@ -133,24 +106,6 @@ export function clientOver(broker: ClientBroker, tenant: string): Client {
   const disposed$ = new ReplaySubject<true>(1);
   /** Emits when nothing more can come: the client is disposed, or its connection is closed. A broken one reconnects. */
   const closed$ = merge(disposed$, broker.connected$.pipe(ignoreElements(), endWith(true as const))).pipe(take(1));
-  /** Emits at once, at each reconnection and at an interval: moments to look for what may have been missed. */
-  const look$ = merge(broker.connected$.pipe(filter(Boolean)), interval(LOOK_AGAIN_MS).pipe(startWith(0)));
-
-  const completed$ = (runId: string): Observable<CompletedData> => {
-    const run = keyOf(runId);
-    const live$ = broker.events$(run).pipe(filter(({ type }) => type === 'completed'));
-    const stored$ = look$.pipe(
-      // One read at a time; the next one makes up for a failed one.
-      concatMap(() => broker.lastEvent(run, 'completed').catch(() => undefined)),
-      filter((event) => event !== undefined),
-    );
-    return merge(live$, stored$).pipe(
-      take(1),
-      map(({ data }) => completedDataSchema.parse(data)),
-      takeUntil(closed$),
-    );
-  };
-
   const client: Client = {
     tenant,
     submitAll: (submissions, options) => submitAll((request, one) => client.submit(request, one), submissions, options),
@@ -159,60 +114,16 @@ export function clientOver(broker: ClientBroker, tenant: string): Client {
       const answer = await call('retry', payload, submitReplySchema);
       return { runId: newRunId, queue: answer.queue ?? queue ?? DEFAULT_QUEUE, duplicate: answer.duplicate ?? false };
     },
-    async submit(request, options = {}) {
-      const runId = options.runId ?? uuidV7();
-      const queue = options.queue ?? queueOf(request.operator);
-      const run = keyOf(runId);
-      if (options.checked !== false) {
-        const reply = await broker.request(tenant, 'submit', { runId, queue, request }).catch((error: unknown) => {
-          // No worker can check it: the stream takes it all the same, and the run id makes submitting twice harmless.
-          if (error instanceof ReentryError && (error.code === 'UNREACHABLE' || error.code === 'TIMEOUT'))
-            return undefined;
-          throw error;
-        });
-        if (reply !== undefined) {
-          const answer = replyValue(reply, submitReplySchema);
-          return { runId: answer.runId ?? runId, queue: answer.queue ?? queue, duplicate: answer.duplicate ?? false };
-        }
-      }
-      const data = new TextEncoder().encode(JSON.stringify(request));
-      const { duplicate } = await broker.publishRun(queue, run, data, `${tenant}/${runId}`);
-      return { runId, queue, duplicate };
-    },
-    async waitFor(runId, { timeoutMs } = {}) {
-      const late = new ReentryError('TIMEOUT', `run ${runId} has not completed within ${String(timeoutMs)} ms`, {
-        transient: true,
-      });
-      const limited$ = completed$(runId).pipe(
-        timeoutMs === undefined ? identity : timeout({ first: timeoutMs, with: () => throwError(() => late) }),
-      );
-      const done = await firstValueFrom(limited$, { defaultValue: undefined });
-      if (done !== undefined) return done;
-      throw new ReentryError('NATS_UNAVAILABLE', `the connection was closed while waiting for run ${runId}`, {
-        transient: true,
-      });
-    },
-    events$: (runId) =>
-      defer(() => {
-        const run = keyOf(runId);
-        const history$ = from(EVENT_TYPES).pipe(
-          mergeMap((type) => broker.lastEvent(run, type).catch(() => undefined), 1),
-          filter((event) => event !== undefined),
-        );
-        return merge(broker.events$(run), look$.pipe(concatMap(() => history$))).pipe(
-          // `completed` may overtake events that were stored before this began.
-          concatMap((event) => (event.type === 'completed' ? concat(history$, of(event)) : of(event))),
-          distinct(({ id }) => id), // a few dozen ids, for as long as the run's events
-          takeWhile(({ type }) => type !== 'completed', true),
-          takeUntil(closed$),
-        );
-      }),
+    submit: async (request, options = {}) => submit(broker, keyOf(options.runId ?? uuidV7()), request, options),
+    waitFor: async (runId, { timeoutMs } = {}) =>
+      completion(completed$(broker, keyOf(runId), closed$), runId, timeoutMs),
+    events$: (runId) => defer(() => runEvents$(broker, keyOf(runId), closed$)),
     allEvents$: () => broker.events$({ tenant }).pipe(takeUntil(closed$)),
     async *logs(runId, options = {}) {
       const page = (payload: object) => call('logs', payload, logsReplySchema);
       const run = keyOf(runId);
-      const origin = { broker, run, completed$: completed$(runId), closed$, lookAgainMs: LOOK_AGAIN_MS, page };
-      yield* readLines(origin, options);
+      const end$ = completed$(broker, run, closed$);
+      yield* readLines({ broker, run, completed$: end$, closed$, lookAgainMs: LOOK_AGAIN_MS, page }, options);
     },
     async cancel(runId, reason) {
       const answer = await call('cancel', { runId, ...(reason === undefined ? {} : { reason }) }, cancelReplySchema);

@@ -1,6 +1,10 @@
 /** Submitting runs: one, and many at a time. */
 import { ReentryError } from '../errors.ts';
+import type { ClientBroker } from '../ports/client.ts';
 import type { RunRequestInput } from '../wire/run-request.ts';
+import type { RunKey } from '../wire/subjects.ts';
+import { queueOf } from '../wire/tokens.ts';
+import { replyValue, submitReplySchema } from './replies.ts';
 
 /** Options of one submission. */
 export interface SubmitOptions {
@@ -38,16 +42,40 @@ export interface SubmitAllOptions {
   readonly checked?: boolean;
 }
 
-/** Submits one run. */
+/** A function that submits one run. */
 type Submit = (request: RunRequestInput, options: SubmitOptions) => Promise<Receipt>;
 
 const CONCURRENCY = 64;
 /** Errors of the submission itself. Any other would meet the next one, too. */
 const REFUSALS: readonly string[] = ['INVALID_REQUEST', 'RUN_ID_TAKEN', 'TOO_LARGE', 'NOT_FOUND'];
 
+/** Submits one run. `checked` (default true): a worker checks it first, where one answers. */
+export async function submit(
+  broker: ClientBroker,
+  run: RunKey,
+  request: RunRequestInput,
+  { queue = queueOf(request.operator), checked = true }: Omit<SubmitOptions, 'runId'>,
+): Promise<Receipt> {
+  const { tenant, runId } = run;
+  if (checked) {
+    const reply = await broker.request(tenant, 'submit', { runId, queue, request }).catch((error: unknown) => {
+      // No worker can check it: the stream takes it all the same, and the run id makes submitting twice harmless.
+      if (error instanceof ReentryError && (error.code === 'UNREACHABLE' || error.code === 'TIMEOUT')) return undefined;
+      throw error;
+    });
+    if (reply !== undefined) {
+      const answer = replyValue(reply, submitReplySchema);
+      return { runId: answer.runId ?? runId, queue: answer.queue ?? queue, duplicate: answer.duplicate ?? false };
+    }
+  }
+  const data = new TextEncoder().encode(JSON.stringify(request));
+  const { duplicate } = await broker.publishRun(queue, run, data, `${tenant}/${runId}`);
+  return { runId, queue, duplicate };
+}
+
 /** Submits many runs, `concurrency` at a time. Yields each result as it comes; throws what is no refusal of one submission. */
 export async function* submitAll(
-  submit: Submit,
+  submitRun: Submit,
   submissions: Iterable<RunSubmission> | AsyncIterable<RunSubmission>,
   { concurrency = CONCURRENCY, checked }: SubmitAllOptions = {},
 ): AsyncIterable<SubmissionResult> {
@@ -59,7 +87,7 @@ export async function* submitAll(
   };
   let index = 0;
   for await (const submission of submissions) {
-    const result = submitOne(submit, submission, index, checked);
+    const result = resultOf(submitRun, submission, index, checked);
     result.catch(() => undefined); // thrown where it is awaited
     underWay.set(index, result);
     index += 1;
@@ -68,8 +96,8 @@ export async function* submitAll(
   while (underWay.size > 0) yield await next();
 }
 
-async function submitOne(
-  submit: Submit,
+async function resultOf(
+  submitRun: Submit,
   { request, runId, queue }: RunSubmission,
   index: number,
   checked: boolean | undefined,
@@ -80,7 +108,7 @@ async function submitOne(
       ...(queue === undefined ? {} : { queue }),
       ...(checked === undefined ? {} : { checked }),
     };
-    return { index, receipt: await submit(request, options) };
+    return { index, receipt: await submitRun(request, options) };
   } catch (error) {
     if (error instanceof ReentryError && REFUSALS.includes(error.code)) return { index, error };
     throw error;

@@ -73,83 +73,38 @@ const CONCURRENT = 64;
 /** Subjects to answer to: replies are published with this process's permissions. */
 const INBOX = /^_INBOX[A-Za-z0-9_=-]*\./;
 
+type ServiceHandler = (tenant: string, data: Uint8Array) => Promise<ServiceReply>;
+
 /** Services of this process. One worker answers each request. */
 export function serviceHost(link: Link): ServiceHost {
-  const { nc, subjects, log } = link;
-
-  const respond = (message: Msg, reply: ServiceReply) => {
-    try {
-      message.respond(JSON.stringify(reply));
-    } catch (error) {
-      log?.warn({ subject: message.subject, error: String(error) }, 'sending an answer failed');
-      const tooLarge = { code: 'TOO_LARGE', message: 'the answer is larger than one message; ask for less at a time' };
-      if (!nc.isClosed()) message.respond(JSON.stringify({ error: tooLarge }));
-    }
-  };
-
-  const answer = async (message: Msg, handle: (tenant: string, data: Uint8Array) => Promise<ServiceReply>) => {
-    // The reply subject is published to with this process's permissions: only inboxes are allowed.
-    if (!INBOX.test(message.reply ?? '')) {
-      log?.warn(
-        { subject: message.subject, reply: message.reply },
-        'ignoring a request whose reply subject is no inbox',
-      );
-      return;
-    }
-    const tenant = dec(message.subject.split('.').at(-2) ?? '');
-    if (tenant === undefined) {
-      respond(message, failed('INVALID_REQUEST', 'the tenant in the subject is not a canonical token'));
-      return;
-    }
-    let reply: ServiceReply;
-    try {
-      reply = await handle(tenant, message.data);
-    } catch (error) {
-      reply = errorReply(error);
-      if (!('error' in reply) || reply.error.code === 'INTERNAL')
-        log?.error({ subject: message.subject, error: String(error) }, 'a service failed');
-    }
-    respond(message, reply);
-  };
-
-  const refuse = (message: Msg) => {
-    log?.debug({ subject: message.subject }, 'refusing a request: it waited too long, or too many do');
-    // The client library has asked again by now; other clients get the reason.
-    if (!INBOX.test(message.reply ?? '') || nc.isClosed() || nc.isDraining()) return;
-    respond(message, failed('BUSY', 'this worker has too many requests waiting; ask again'));
-  };
-
   return {
     serve$: (verb, handle) =>
       defer(() => {
         const waiting = new WaitingRequests<Msg>();
         let lanes = 0;
         let ended = false;
-        const nextInTime = (): Msg | undefined => {
-          if (ended) return undefined;
-          for (const late of waiting.expired(performance.now())) refuse(late);
-          return waiting.next();
+        const refuseExpired = (now: number) => {
+          for (const late of waiting.expired(now)) refuse(link, late);
         };
         /** Answers one request after the other until none waits. */
         const lane = async () => {
           lanes += 1;
           try {
-            for (let message = nextInTime(); message !== undefined; message = nextInTime()) {
-              try {
-                await answer(message, handle);
-              } catch (error) {
-                log?.error({ subject: message.subject, error: String(error) }, 'answering a request failed');
-              }
+            while (!ended) {
+              refuseExpired(performance.now());
+              const message = waiting.next();
+              if (message === undefined) return;
+              await answer(link, message, handle);
             }
           } finally {
             lanes -= 1;
           }
         };
-        return coreMessages$(link, subjects.service.verb(verb), 'reentry').pipe(
+        return coreMessages$(link, link.subjects.service.verb(verb), 'reentry').pipe(
           mergeMap((message) => {
             const now = performance.now();
-            for (const late of waiting.expired(now)) refuse(late);
-            if (!waiting.put(message, message.data.byteLength, now)) refuse(message);
+            refuseExpired(now);
+            if (!waiting.put(message, message.data.byteLength, now)) refuse(link, message);
             return lanes < CONCURRENT ? lane() : EMPTY;
           }),
           ignoreElements(),
@@ -160,6 +115,51 @@ export function serviceHost(link: Link): ServiceHost {
         );
       }),
   };
+}
+
+/** Answers one request. Never rejects. */
+async function answer({ log, nc }: Link, message: Msg, handle: ServiceHandler): Promise<void> {
+  const { subject } = message;
+  // The reply subject is published to with this process's permissions: only inboxes are allowed.
+  if (!INBOX.test(message.reply ?? '')) {
+    log?.warn({ subject, reply: message.reply }, 'ignoring a request whose reply subject is no inbox');
+    return;
+  }
+  const tenant = dec(subject.split('.').at(-2) ?? '');
+  let reply: ServiceReply;
+  try {
+    reply =
+      tenant === undefined
+        ? failed('INVALID_REQUEST', 'the tenant in the subject is not a canonical token')
+        : await handle(tenant, message.data);
+  } catch (error) {
+    reply = errorReply(error);
+    if (!('error' in reply) || reply.error.code === 'INTERNAL')
+      log?.error({ subject, error: String(error) }, 'a service failed');
+  }
+  try {
+    respond({ log, nc }, message, reply);
+  } catch (error) {
+    log?.error({ subject, error: String(error) }, 'answering a request failed');
+  }
+}
+
+/** Refuses a request that waited too long, or that there is no room for. */
+function refuse({ log, nc }: Link, message: Msg): void {
+  log?.debug({ subject: message.subject }, 'refusing a request: it waited too long, or too many do');
+  // The client library has asked again by now; other clients get the reason.
+  if (!INBOX.test(message.reply ?? '') || nc.isClosed() || nc.isDraining()) return;
+  respond({ log, nc }, message, failed('BUSY', 'this worker has too many requests waiting; ask again'));
+}
+
+function respond({ log, nc }: Pick<Link, 'log' | 'nc'>, message: Msg, reply: ServiceReply): void {
+  try {
+    message.respond(JSON.stringify(reply));
+  } catch (error) {
+    log?.warn({ subject: message.subject, error: String(error) }, 'sending an answer failed');
+    const tooLarge = failed('TOO_LARGE', 'the answer is larger than one message; ask for less at a time');
+    if (!nc.isClosed()) message.respond(JSON.stringify(tooLarge));
+  }
 }
 
 const failed = (code: string, message: string, problems?: readonly Problem[]): ServiceReply => ({

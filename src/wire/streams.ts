@@ -116,16 +116,29 @@ export interface StreamSettings {
   readonly logRetentionSeconds: number;
 }
 
+/** A queue and the kind of role that serves it. */
+interface ServedQueue {
+  readonly queue: string;
+  readonly kind: 'worker' | 'executor';
+}
+
 /** The table. Pure: the same settings give the same table. */
 export function streamTable(
-  { subjects, assets }: Layout,
+  layout: Layout,
   settings: StreamSettings,
 ): { readonly streams: readonly StreamSpec[]; readonly consumers: readonly ConsumerSpec[] } {
-  const { workerQueues, executorQueues, replicas, storageBytes, runRetentionSeconds, logRetentionSeconds } = settings;
   const queues = [
-    ...workerQueues.map((queue) => ({ queue, kind: 'worker' as const })),
-    ...executorQueues.map((queue) => ({ queue, kind: 'executor' as const })),
+    ...settings.workerQueues.map((queue) => ({ queue, kind: 'worker' as const })),
+    ...settings.executorQueues.map((queue) => ({ queue, kind: 'executor' as const })),
   ];
+  return { streams: streamSpecs(layout, settings, queues), consumers: consumerSpecs(layout, settings, queues) };
+}
+
+function streamSpecs(
+  { subjects, assets }: Layout,
+  { replicas, storageBytes, runRetentionSeconds, logRetentionSeconds }: StreamSettings,
+  queues: readonly ServedQueue[],
+): readonly StreamSpec[] {
   const share = (percent: number) => Math.floor((storageBytes * percent) / 100);
 
   const stream = (
@@ -153,7 +166,7 @@ export function streamTable(
       rollup: true,
     });
 
-  const streams: readonly StreamSpec[] = [
+  return [
     stream({
       name: assets.runs,
       description: 'run requests until a worker has accepted them',
@@ -207,41 +220,44 @@ export function streamTable(
       rollup: true,
     }),
   ];
+}
 
+function consumerSpecs(
+  { subjects, assets }: Layout,
+  { replicas, subscribers = [] }: StreamSettings,
+  queues: readonly ServedQueue[],
+): readonly ConsumerSpec[] {
   const pull = { ackWaitSeconds: ACK_WAIT_SECONDS, maxAckPending: 10_000, maxWaiting: 2_048, replicas };
-  return {
-    streams,
-    consumers: [
-      ...queues.flatMap(({ queue, kind }): ConsumerSpec[] => [
-        {
-          ...pull,
-          stream: assets.runs,
-          name: consumers.intake(queue),
-          description: `takes in run requests of queue ${queue}`,
-          filter: subjects.run.queue(queue),
-          kind,
-        },
-        // One consumer per lane, so that each has its own credits: a worker full of starts still serves ctl and resume.
-        ...LANES.map((lane) => ({
-          ...pull,
-          stream: assets.steps,
-          name: consumers.step(lane, queue),
-          description: `lane ${lane} of queue ${queue}`,
-          filter: subjects.step.lane(queue, lane),
-          kind,
-        })),
-      ]),
-      ...(settings.subscribers ?? []).map((subscriber) => ({
+  return [
+    ...queues.flatMap(({ queue, kind }): ConsumerSpec[] => [
+      {
         ...pull,
-        stream: assets.events,
-        name: consumers.feed(subscriber),
-        description: `completed events of tenant ${subscriber.tenant} for ${subscriber.name}`,
-        filter: subjects.event.completedOf(subscriber.tenant),
-        ackWaitSeconds: 30,
-        kind: 'feed' as const,
+        stream: assets.runs,
+        name: consumers.intake(queue),
+        description: `takes in run requests of queue ${queue}`,
+        filter: subjects.run.queue(queue),
+        kind,
+      },
+      // One consumer per lane, so that each has its own credits: a worker full of starts still serves ctl and resume.
+      ...LANES.map((lane) => ({
+        ...pull,
+        stream: assets.steps,
+        name: consumers.step(lane, queue),
+        description: `lane ${lane} of queue ${queue}`,
+        filter: subjects.step.lane(queue, lane),
+        kind,
       })),
-    ],
-  };
+    ]),
+    ...subscribers.map((subscriber) => ({
+      ...pull,
+      stream: assets.events,
+      name: consumers.feed(subscriber),
+      description: `completed events of tenant ${subscriber.tenant} for ${subscriber.name}`,
+      filter: subjects.event.completedOf(subscriber.tenant),
+      ackWaitSeconds: 30,
+      kind: 'feed' as const,
+    })),
+  ];
 }
 
 /** Subjects and assets of one installation. */
