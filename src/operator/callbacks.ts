@@ -81,7 +81,7 @@ export class KubernetesPodOperatorCallback {
 }
 
 /** Hooks by name. */
-export const CALLBACK_HOOKS = [
+const CALLBACK_HOOKS = [
   'onSyncClientCreation',
   'onPodManifestCreated',
   'onPodCreation',

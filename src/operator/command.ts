@@ -6,7 +6,7 @@ import { ReentryError } from '../errors.ts';
 export type ExecutorCommand = readonly string[] | readonly [JsonRecord];
 
 /** The first arguments of every command that Airflow's KubernetesExecutor allows. */
-export const TASK_COMMAND = ['airflow', 'tasks', 'run'] as const;
+const TASK_COMMAND = ['airflow', 'tasks', 'run'] as const;
 
 /** Runs one workload given as JSON, as Airflow 3 does. */
 const WORKLOAD_COMMAND = ['python', '-m', 'airflow.sdk.execution_time.execute_workload', '--json-string'] as const;

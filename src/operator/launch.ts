@@ -11,7 +11,7 @@ import { failed, type StepContext, type StepOutcome } from './operator.ts';
 import type { PodStep } from './pod-step.ts';
 
 /** Shortest time between two `running` re-entries, in milliseconds. */
-export const MIN_LOGGING_INTERVAL_MS = 5_000;
+const MIN_LOGGING_INTERVAL_MS = 5_000;
 /** Longest, in milliseconds: a year. A larger number given by a client means "never", and the wire carries safe integers only. */
 const MAX_LOGGING_INTERVAL_MS = 366 * 24 * 3_600_000;
 

@@ -33,7 +33,7 @@ const NOT_VARIABLES =
   'must be a map of names to values, a list of variables, or a template that renders to one of them';
 
 /** A Kubernetes Secret for the base container. The request names it; its value is never in a message. */
-export const secretSchema = z
+const secretSchema = z
   .strictObject({
     deployType: z.enum(['env', 'volume']),
     deployTarget: z.string().min(1).nullish(),
@@ -51,7 +51,7 @@ export const secretSchema = z
   });
 
 /** What is done with the pod after its attempt. */
-export const ON_FINISH_ACTIONS = ['delete_pod', 'delete_succeeded_pod', 'delete_active_pod', 'keep_pod'] as const;
+const ON_FINISH_ACTIONS = ['delete_pod', 'delete_succeeded_pod', 'delete_active_pod', 'keep_pod'] as const;
 
 const NAME_A_CONNECTION = 'is not allowed in a request; name a configured connection in kubernetesConnId';
 

@@ -112,7 +112,7 @@ function whyNotRunning(sidecar: ContainerProjection | undefined): string {
 }
 
 /** Name of a result object. */
-export const RESULT_NAME = 'return_value';
+const RESULT_NAME = 'return_value';
 
 /** A result as fields of an outcome: inline, or by reference when larger than `MAX_INLINE_RESULT_BYTES`. */
 export type StoredResult = { readonly result: z.core.util.JSONType } | { readonly resultRef: ResultRef };
@@ -128,7 +128,7 @@ export async function storeResult(
 }
 
 /** The same for a result that is JSON text already: stored as an object, it stays as it is, byte by byte. */
-export async function storeResultText(
+async function storeResultText(
   { run, results, state }: Parameters<typeof storeResult>[0],
   text: string,
 ): Promise<StoredResult> {

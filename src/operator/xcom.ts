@@ -7,7 +7,7 @@ import type { Log } from '../ports/ambient.ts';
 import type { Cluster, ExecOutcome } from '../ports/cluster.ts';
 
 /** Limit of a result read from a sidecar, in bytes. */
-export const MAX_RESULT_BYTES = 16 * 1024 * 1024;
+const MAX_RESULT_BYTES = 16 * 1024 * 1024;
 /** Time-out of reading the file: a slow connection and a busy node may need it. */
 const READ_MS = 60_000;
 const KILL_MS = 15_000;

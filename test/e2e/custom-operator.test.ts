@@ -83,5 +83,5 @@ test('what is wrong with a request is said with its path, and what is wrong with
     ]),
   });
   const none = await runReentry(['worker', '--operators', '/nowhere/x.ts', '--nats-url', 'nats://127.0.0.1:1']);
-  expect(none).toMatchObject({ code: 2, stderr: expect.stringContaining('/nowhere/x.ts cannot be loaded') });
+  expect(none).toMatchObject({ code: 2, stderr: expect.stringContaining('cannot load module /nowhere/x.ts') });
 });

@@ -8,7 +8,7 @@ import type { PodParams } from '../pod-params.ts';
 import type { PodStep } from '../pod-step.ts';
 
 /** Log of a pod's start; no container can have this name. */
-export const STARTUP_LOG = 'pod.startup';
+const STARTUP_LOG = 'pod.startup';
 
 /** A start is slow after this time or after half its time-out, in milliseconds. A normal start costs no read of events. */
 const SLOW_START_MS = 30_000;
@@ -48,7 +48,7 @@ export function isStartToLog(
 }
 
 /** Lines of a start's log: creation of the pod, its events, start of the base container. `at`: epoch milliseconds. Pure. */
-export function startLines(
+function startLines(
   pod: PodProjection,
   events: readonly PodEventLine[],
 ): readonly { readonly at: number; readonly text: string }[] {

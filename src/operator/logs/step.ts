@@ -15,9 +15,9 @@ import { storeContainerLog } from './reader.ts';
 import { storeStartupEvents } from './startup-events.ts';
 
 /** Log of a failed attempt's events; no container can have this name. */
-export const EVENTS_LOG = 'pod.events';
+const EVENTS_LOG = 'pod.events';
 /** Log of a failed attempt's manifest; no container can have this name. */
-export const SPEC_LOG = 'pod.spec';
+const SPEC_LOG = 'pod.spec';
 
 /** `containerLogs` and `initContainerLogs`: `true` for all, or names. */
 type RequestedContainers = boolean | string | readonly string[] | null | undefined;
