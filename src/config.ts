@@ -38,7 +38,7 @@ export class Secret {
   }
 }
 
-/** Description of a setting, beside its type and default. */
+/** Description of a setting; type and default are in the schema. */
 export interface SettingFacts {
   /** Shown in help, manual and chart; ends with a full stop. */
   readonly help: string;
@@ -372,8 +372,8 @@ export function parseConfig(sources: ConfigSources): Config {
   for (const key of Object.keys(env)) {
     if (!key.startsWith('REENTRY_') || key === CONFIG_FILE_ENV || known.includes(key)) continue;
     // Others use the prefix too (Kubernetes sets such variables for a Service named reentry), so only near misses are rejected.
-    const slip = known.find((name) => distance(key, name) <= 2);
-    if (slip !== undefined) problems.push({ path: key, message: unknown('setting', key, known) });
+    const typo = known.find((name) => distance(key, name) <= 2);
+    if (typo !== undefined) problems.push({ path: key, message: unknown('setting', key, known) });
   }
   for (const setting of SETTINGS) {
     const candidates: readonly (readonly [string, unknown])[] = [

@@ -217,7 +217,7 @@ export const BUCKETS_SECONDS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2,
 
 const isName = (name: string): name is MetricName => name in METRICS;
 
-/** The table as rows, for whatever lists all metrics. */
+/** The table as rows, in order. */
 export const METRIC_ROWS: readonly (readonly [MetricName, Metric])[] = Object.keys(METRICS)
   .filter(isName)
   .map((name) => [name, METRICS[name]]);

@@ -37,7 +37,7 @@ export async function startRole(shell: Shell, role: Role, config: Config): Promi
   const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'pipe'], env });
   const gone = once(child, 'close').then(() => undefined);
   const lines: string[] = [];
-  const begun = new Promise<void>((resolve, reject) => {
+  const started = new Promise<void>((resolve, reject) => {
     const fail = (why: string): void => {
       reject(
         new ReentryError('INTERNAL', `the ${role} of the demo ${why}; its log ends with:\n${lines.join('\n')}`, {
@@ -65,7 +65,7 @@ export async function startRole(shell: Shell, role: Role, config: Config): Promi
     await gone;
   };
   try {
-    await begun;
+    await started;
   } catch (error) {
     await end('SIGKILL');
     throw error;

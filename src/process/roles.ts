@@ -29,9 +29,9 @@ export interface RoleParts {
   readonly meter: Meter;
   /** Absent: no spans. */
   readonly tracer?: Tracer | undefined;
-  /** Operators of the user, beside `pod`. */
+  /** Operators of the user, in addition to `pod`. */
   readonly operators: readonly DefinedOperator[];
-  /** Pod callbacks of the user, beside those of the settings. */
+  /** Pod callbacks of the user, in addition to those of the settings. */
   readonly callbacks: CallbackRegistry;
 }
 

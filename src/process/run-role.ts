@@ -24,9 +24,9 @@ export interface RoleHost {
   readonly version?: string;
   readonly log: Log;
   readonly meter: Meter;
-  /** Operators of the caller, beside `pod`. Default: none. */
+  /** Operators of the caller, in addition to `pod`. Default: none. */
   readonly operators?: readonly DefinedOperator[];
-  /** Pod callbacks of the caller, beside those of the settings. Default: none. */
+  /** Pod callbacks of the caller, in addition to those of the settings. Default: none. */
   readonly callbacks?: CallbackRegistry;
   /** Called once the role has started. */
   readonly onStarted: (condition: () => Condition) => void;

@@ -14,9 +14,9 @@ export interface RunWorkerOptions {
   readonly settings?: Partial<Readonly<Record<keyof Config, unknown>>>;
   /** Environment for settings, `KUBECONFIG` and in-cluster credentials. Default: empty. */
   readonly env?: Readonly<Record<string, string | undefined>>;
-  /** Operators beside `pod`, made by `defineOperator`; one named `pod` replaces it. Default: none. */
+  /** Operators in addition to `pod`, made by `defineOperator`; one named `pod` replaces it. Default: none. */
   readonly operators?: readonly DefinedOperator[];
-  /** Pod callbacks by the names that requests use, beside those of the setting `callbacks`. Default: none. */
+  /** Pod callbacks by the names that requests use, in addition to those of the setting `callbacks`. Default: none. */
   readonly callbacks?: CallbackRegistry;
   /** Stops the worker: it drains, and the promise resolves. */
   readonly signal?: AbortSignal;

@@ -1,4 +1,4 @@
-/** From the settings of the process (`config.ts`, the only place with defaults) to what each room is configured with. */
+/** What each room is configured with, from the settings of the process. Defaults are in `config.ts` only. */
 import type { Config } from '../config.ts';
 import type { CommandOperatorOptions } from '../operator/command-operator.ts';
 import type { LauncherOptions } from '../slots/launcher.ts';
@@ -8,7 +8,7 @@ import type { WorkerSettings } from '../worker/worker-engine.ts';
 
 const DAY_SECONDS = 24 * 3_600;
 
-/** Of a worker and of an executor, whichever queues they serve. */
+/** Configuration shared by workers and executors. */
 export function engineSettings(
   config: Config,
 ): Pick<WorkerSettings, 'installation' | 'namespaces' | 'credits' | 'concurrencyLimits' | 'retentionMs' | 'keepPodMs'> {
@@ -26,7 +26,7 @@ export function engineSettings(
   };
 }
 
-/** Of a triggerer. */
+/** Configuration of a triggerer. */
 export function triggererSettings({
   installation,
   namespaces,
@@ -35,7 +35,7 @@ export function triggererSettings({
   return { installation, namespaces, minLoggingEveryMs };
 }
 
-/** Of the operator of executor queues, apart from its files. */
+/** Configuration of the operator `command`, without the files that settings name. */
 export function commandSettings(config: Config) {
   return {
     podSecurity: config.podSecurity,
@@ -49,12 +49,12 @@ export function commandSettings(config: Config) {
   } satisfies CommandOperatorOptions;
 }
 
-/** Of an executor beside those of the engine. */
+/** Slots and launch concurrency of an executor. */
 export function slotSettings(config: Config): { readonly parallelism: number } & Pick<LauncherOptions, 'maxInFlight'> {
   return { parallelism: config.executorParallelism, maxInFlight: config.executorLaunchConcurrency };
 }
 
-/** Of the streams, buckets and consumers that `setup` makes. */
+/** Configuration of the streams, buckets and consumers that `setup` creates. */
 export function streamSettings(config: Config): StreamSettings {
   return {
     workerQueues: config.queues,
