@@ -30,7 +30,7 @@ afterAll(async () => {
 });
 
 const at = new Date(0).toISOString();
-const said = (runId: string, type: 'accepted' | 'launched') =>
+const published = (runId: string, type: 'accepted' | 'launched') =>
   broker.publish.event({ tenant: 'default', runId }, type, 0, { tenant: 'default', runId, attempt: 1, step: 0, at });
 const completed = (runId: string) =>
   broker.publish.event({ tenant: 'default', runId }, 'completed', 1, {
@@ -53,14 +53,14 @@ describe('submit', () => {
     expect(runId).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-7/);
   });
 
-  test('a queue that nobody set up, a run id that cannot be one', async () => {
+  test('an unknown queue, an invalid run id', async () => {
     await expect(client.submit({}, { queue: 'nowhere', checked: false })).rejects.toMatchObject({ code: 'NOT_FOUND' });
     await expect(client.submit({}, { runId: '' })).rejects.toMatchObject({ code: 'INVALID_REQUEST' });
   });
 });
 
 describe('waitFor', () => {
-  test('gives what was said before and what is said later', async () => {
+  test('resolves for a run that completed before the call, and for one that completes later', async () => {
     await completed('before');
     expect(await client.waitFor('before')).toMatchObject({ runId: 'before', state: 'succeeded' });
     const later = client.waitFor('later');
@@ -85,16 +85,16 @@ describe('waitFor', () => {
 
 describe('events$', () => {
   test('each event once, stored ones included, complete after completed', async () => {
-    await said('told', 'accepted');
-    const events = lastValueFrom(client.events$('told').pipe(toArray()), { defaultValue: [] });
-    await said('told', 'launched');
-    await completed('told');
+    await published('both', 'accepted');
+    const events = lastValueFrom(client.events$('both').pipe(toArray()), { defaultValue: [] });
+    await published('both', 'launched');
+    await completed('both');
     const types = (await events).map(({ type }) => type);
     expect([...types].sort()).toEqual(['accepted', 'completed', 'launched']);
     expect(types.at(-1)).toBe('completed');
   });
 });
 
-test('without a worker, questions say so', async () => {
+test('without a worker, services are UNREACHABLE', async () => {
   await expect(client.status('lonely')).rejects.toMatchObject({ code: 'UNREACHABLE' });
 });

@@ -15,7 +15,7 @@ beforeAll(async () => {
   server = await aNatsServer();
   await setUp({ servers: server.url });
   broker = await openBroker({ servers: server.url, name: 'closing-test', role: 'worker' });
-  // A worker that has nothing stored: a follow needs somebody who answers.
+  // A worker with nothing stored: a follow needs an answer.
   lastValueFrom(
     broker.services.serve$('logs', () => Promise.resolve({ ok: { chunks: [] } })),
     { defaultValue: undefined },

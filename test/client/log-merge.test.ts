@@ -54,7 +54,7 @@ describe('stored and live text', () => {
     );
   });
 
-  test('say when something heard does not go on from what was given', () => {
+  test('report live text that does not continue what was given', () => {
     const log = aLog([1, 1, 1, 1]);
     const merged = new LogMerge();
     expect(merged.takeMissed()).toBe(true);
@@ -87,7 +87,7 @@ describe('stored and live text', () => {
     );
   });
 
-  test('name each line’s container where that is wanted, groups’ ends and what is asked for by name apart', () => {
+  test('prefix each line with its container where requested, except ends of groups and a selected container', () => {
     const texts = ['one', '::group::two'];
     const text = texts.map((line, n) => `${formatNanos(START + BigInt(n))} ${line}\n`).join('');
     const shown = (merged: LogMerge) => [...merged.stored({ attempt: 1, container: 'side', text })].map(shownText);
@@ -97,8 +97,8 @@ describe('stored and live text', () => {
     expect(shown(named)).toEqual(['[side] one', '::group::two']);
     named.addLive({ attempt: 1, container: 'base', text, after: undefined });
     expect([...named.live()].map(shownText)).toEqual(['[base] one', '::group::two']);
-    const asked = new LogMerge({ container: 'side' });
-    asked.nameContainers();
-    expect(shown(asked)).toEqual(texts);
+    const selected = new LogMerge({ container: 'side' });
+    selected.nameContainers();
+    expect(shown(selected)).toEqual(texts);
   });
 });

@@ -7,7 +7,7 @@ import { anInstallation, sharedNatsServer } from '../support/nats-server.ts';
 const { url } = sharedNatsServer();
 
 describe('brokerTime', () => {
-  test('is the broker’s, whatever this machine’s wall clock says, and does not leap with it', async () => {
+  test('follows the broker, and does not leap with this machine’s wall clock', async () => {
     await using installation = await anInstallation(url());
     const options = { ...installation.options, role: 'worker', name: 'clock' } as const;
     await using connection = await connectNats(options);

@@ -35,7 +35,7 @@ describe('a server with users', () => {
     await expect(connectNats({ ...base, servers: url() })).rejects.toMatchObject({ code: 'UNAUTHORIZED' });
   });
 
-  test('TLS that is asked for is not given up silently', async () => {
+  test('required TLS is never dropped silently', async () => {
     const failure = connectNats({ ...base, servers: withUser('team%3Aa:p%40ss').replace('nats:', 'tls:') });
     await expect(failure).rejects.toMatchObject({ code: 'UNREACHABLE', message: expect.stringContaining('TLS') });
   });
@@ -70,7 +70,7 @@ describe('a password with signs that URLs encode', () => {
 });
 
 describe('no server', () => {
-  test('is said at once, with its address', async () => {
+  test('is reported at once, with its address', async () => {
     await expect(connectNats({ ...base, servers: 'nats://127.0.0.1:1' })).rejects.toMatchObject({
       code: 'UNREACHABLE',
       transient: true,
@@ -89,7 +89,7 @@ describe('no server', () => {
     });
   });
 
-  test('a process waits for it, saying so, and can be told to stop', async () => {
+  test('a process waits for it, logs why, and can be stopped', async () => {
     const warnings: string[] = [];
     const log = {
       debug: vi.fn(),
@@ -109,7 +109,7 @@ describe('no server', () => {
 });
 
 describe('a server that restarts', () => {
-  test('is found again, and the connection says when it is away', async () => {
+  test('is reconnected to, and connected$ reports the outage', async () => {
     await using server = await aNatsServer();
     await using connection = await connectNats({ ...base, servers: server.url });
     const states: boolean[] = [];
@@ -134,7 +134,7 @@ describe('a server that restarts', () => {
   });
 });
 
-describe('subjects that would be more than one word of the protocol', () => {
+describe('unsafe subjects', () => {
   const { url } = sharedNatsServer();
   const LINES = ' 2\r\nhi\r\nPUB evil 2\r\nho\r\n';
 
@@ -148,8 +148,8 @@ describe('subjects that would be more than one word of the protocol', () => {
   ])('are refused: %s', async (_, subject) => {
     await using connection = await connectNats({ ...base, servers: url() });
     await using eyes = await connectNats({ ...base, name: 'eyes', servers: url() });
-    const heard: string[] = [];
-    eyes.nc.subscribe('>', { callback: (_error, message) => heard.push(message.subject) });
+    const received: string[] = [];
+    eyes.nc.subscribe('>', { callback: (_error, message) => received.push(message.subject) });
     await eyes.nc.flush();
     const { nc } = connection;
     const js = nc.jetstream();
@@ -164,8 +164,8 @@ describe('subjects that would be more than one word of the protocol', () => {
     await expect(nc.request(subject, 'x')).rejects.toThrow();
     await expect(js.publish(subject, 'x')).rejects.toThrow();
     nc.publish('right', 'x');
-    await expect.poll(() => heard).toContain('right');
-    expect(heard.filter((one) => one !== 'right')).toEqual([]);
+    await expect.poll(() => received).toContain('right');
+    expect(received.filter((one) => one !== 'right')).toEqual([]);
     expect(nc.isClosed()).toBe(false);
   });
 

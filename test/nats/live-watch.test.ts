@@ -39,7 +39,7 @@ function following(broker: Broker, replica: string) {
 const run = (runId: string) => ({ tenant: 't', runId });
 
 describe('LiveWatch', () => {
-  test('says what is there, then that it is all, then each change', async () => {
+  test('emits every key, then synced, then each change', async () => {
     await using installation = await anInstallation(url());
     const broker = await installation.broker('triggerer');
     await broker.subscriptions.put(run('a'), atStep(1));
@@ -101,7 +101,7 @@ describe('LiveWatch', () => {
     view.stop();
   });
 
-  test('a bucket made anew is read anew: what is gone is said', async () => {
+  test('a recreated bucket is read again, and missing keys are emitted as deleted', async () => {
     await using installation = await anInstallation(url());
     const broker = await installation.broker('triggerer');
     for (const id of ['a', 'b', 'c']) await broker.subscriptions.put(run(id), atStep(1));
@@ -149,14 +149,14 @@ describe('LiveWatch', () => {
     view.stop();
   });
 
-  test('says that it is alive as often as its heartbeat comes back', async () => {
+  test('emits alive as often as its heartbeat comes back', async () => {
     await using installation = await anInstallation(url());
     const view = following(await installation.broker('triggerer'), 'r1');
     await expect.poll(view.alive, { timeout: 5_000 }).toBeGreaterThan(1);
     view.stop();
   });
 
-  test('says that it has said all only after it has, also while others write', async () => {
+  test('emits synced only after every key, also while others write', async () => {
     await using installation = await anInstallation(url());
     const broker = await installation.broker('triggerer');
     const ids = Array.from({ length: 5 }, (_, n) => `a${String(n)}`);

@@ -14,15 +14,15 @@ const lifecycle = (step: number) => ({ ...run, attempt: 1, step, at: new Date(0)
 const completed = (state: 'succeeded' | 'failed') => ({ ...run, state, attempt: 1, timings: {} });
 
 describe('events', () => {
-  test('completed is said once, whoever says it again', async () => {
+  test('completed is stored once, even if another process publishes it again', async () => {
     await using installation = await anInstallation(url());
     const [one, two, client] = [
       await installation.broker(),
       await installation.broker('worker', 'two'),
       await installation.client(),
     ];
-    const heard: StoredEvent[] = [];
-    const hearing = client.events$(run).subscribe((event) => heard.push(event));
+    const received: StoredEvent[] = [];
+    const subscription = client.events$(run).subscribe((event) => received.push(event));
     await one.publish.event(run, 'completed', 2, completed('succeeded'));
     await Promise.all([
       one.publish.event(run, 'completed', 2, completed('succeeded')),
@@ -33,11 +33,11 @@ describe('events', () => {
       step: 2,
       data: { state: 'succeeded' },
     });
-    await expect.poll(() => heard.length).toBeGreaterThan(0);
+    await expect.poll(() => received.length).toBeGreaterThan(0);
     await using connection = await connectNats({ ...installation.options, role: 'setup', name: 'count' });
     const { assets } = layoutFrom(installation.options);
     expect((await (await connection.nc.jetstreamManager()).streams.info(assets.events)).state.messages).toBe(1);
-    hearing.unsubscribe();
+    subscription.unsubscribe();
   });
 
   test('the same step event twice is stored once, another step is another event', async () => {
@@ -81,7 +81,7 @@ describe('run requests', () => {
 });
 
 describe('dead letters', () => {
-  test('even the largest message gets there, and says what was cut', async () => {
+  test('even the largest message is stored, with the size of the original', async () => {
     await using installation = await anInstallation(url());
     const broker = await installation.broker();
     const why = { code: 'DEAD_LETTERED', category: 'infrastructure' as const, summary: 'zu oft: ü\n', evidence: [] };
@@ -164,16 +164,16 @@ describe('services', () => {
     await expect
       .poll(async () => (await nc.request(`${root}.svc.=2e.status`, '{}').catch(() => undefined))?.json())
       .toMatchObject({ error: { code: 'INVALID_REQUEST' } });
-    const heard: unknown[] = [];
-    nc.subscribe('elsewhere.>', { callback: (_error, message) => heard.push(message.subject) });
+    const received: unknown[] = [];
+    nc.subscribe('elsewhere.>', { callback: (_error, message) => received.push(message.subject) });
     nc.publish(`${root}.svc.t.status`, '{}', { reply: 'elsewhere.x' });
     // An answer to a proper request after it shows that the improper one has been looked at.
     await nc.request(`${root}.svc.t.status`, '{}');
-    expect([handle.mock.calls.length, heard]).toEqual([1, []]);
+    expect([handle.mock.calls.length, received]).toEqual([1, []]);
     serving.unsubscribe();
   });
 
-  test('nobody there and nobody answering in time are two errors', async () => {
+  test('no responders and no answer in time are two errors', async () => {
     await using installation = await anInstallation(url());
     const client = await installation.client();
     await expect(client.request('t', 'render', {})).rejects.toMatchObject({ code: 'UNREACHABLE' });
@@ -215,7 +215,7 @@ describe('requests that wait', () => {
     expect(taken).toBe(4_096);
   });
 
-  test('behind requests that hang are not carried out once their asker has asked again', async () => {
+  test('behind requests that hang are not carried out once the client has asked again', async () => {
     await using installation = await anInstallation(url());
     const worker = await installation.broker();
     const hanging: (() => void)[] = [];
@@ -234,7 +234,7 @@ describe('requests that wait', () => {
     nc.subscribe(subjects.service.of('fine', 'cancel'), { callback: (_error, { reply }) => asked.push(reply ?? '') });
     const fill = (count: number) => {
       for (let n = 0; n < count; n += 1)
-        nc.publish(subjects.service.of('stuck', 'cancel'), '{}', { reply: '_INBOX.nobody' });
+        nc.publish(subjects.service.of('stuck', 'cancel'), '{}', { reply: '_INBOX.unused' });
     };
     // The one that shows that the worker listens may be several.
     await expect
@@ -267,11 +267,11 @@ describe('core messages', () => {
       await installation.broker('triggerer'),
       await installation.client(),
     ];
-    const heard: unknown[] = [];
+    const received: unknown[] = [];
     const subscriptions = [
-      worker.nudges$('w.1').subscribe((nudge) => heard.push(nudge)),
-      triggerer.membership.heartbeats$.subscribe(({ replica }) => heard.push(replica)),
-      client.logChunks$(run).subscribe(({ text, container, attempt }) => heard.push([text, container, attempt])),
+      worker.nudges$('w.1').subscribe((nudge) => received.push(nudge)),
+      triggerer.membership.heartbeats$.subscribe(({ replica }) => received.push(replica)),
+      client.logChunks$(run).subscribe(({ text, container, attempt }) => received.push([text, container, attempt])),
     ];
     await expect
       .poll(async () => {
@@ -284,13 +284,13 @@ describe('core messages', () => {
           { text: 'line', to: { nanos: 1n, lines: 1 } },
           (await worker.logs.end(run, 1, 'base')).sequence,
         );
-        return heard;
+        return received;
       })
       .toEqual(expect.arrayContaining([run, 'r1', ['line', 'base', 1]]));
     for (const one of subscriptions) one.unsubscribe();
   });
 
-  test('what is not understood is passed over: everything after it is heard', async () => {
+  test('invalid messages are ignored: everything after them is received', async () => {
     await using installation = await anInstallation(url());
     const [worker, triggerer, client] = [
       await installation.broker(),
@@ -300,10 +300,13 @@ describe('core messages', () => {
     await using connection = await connectNats({ ...installation.options, role: 'setup', name: 'raw' });
     const { nc } = connection;
     const { subjects } = layoutFrom(installation.options);
-    const heard: string[] = [];
-    const say = (what: string) => (): void => void heard.push(what);
+    const received: string[] = [];
+    const receive = (what: string) => (): void => void received.push(what);
     const failures: unknown[] = [];
-    const note = (what: string) => ({ next: say(what), error: (error: unknown) => void failures.push([what, error]) });
+    const note = (what: string) => ({
+      next: receive(what),
+      error: (error: unknown) => void failures.push([what, error]),
+    });
     const listening = [
       worker.nudges$('w.1').subscribe(note('nudge')),
       triggerer.membership.heartbeats$.subscribe(note('heartbeat')),
@@ -315,9 +318,9 @@ describe('core messages', () => {
         .answer$('queuePosition', () => ({ position: 1, of: 1, why: 'turn' }))
         .subscribe(note('queuePosition')),
       triggerer.queries.answer$('queues', () => []).subscribe(note('queues')),
-      worker.services.serve$('status', () => Promise.resolve({ ok: 'heard' })).subscribe(note('status')),
+      worker.services.serve$('status', () => Promise.resolve({ ok: 'received' })).subscribe(note('status')),
     ];
-    const follow = worker.live.onFollowRequest(run, say('follow'));
+    const follow = worker.live.onFollowRequest(run, receive('follow'));
     const ALL = new Set(['nudge', 'heartbeat', 'beat', 'event', 'live', 'follow', 'log']);
     let step = 0;
     const sayAll = async () => {
@@ -333,7 +336,7 @@ describe('core messages', () => {
       await worker.live.requestFollow(run, { kind: 'renew', join: true });
       const { sequence } = await worker.logs.end(run, 1, 'base');
       await worker.logs.append(run, 1, 'base', { text: 'l', to: { nanos: BigInt(step), lines: 1 } }, sequence);
-      return new Set(heard);
+      return new Set(received);
     };
     await expect.poll(sayAll).toEqual(ALL);
     const odd = ['', '{', '17', 'null', '[]', '{"tenant":1}', '{"v":99}', new Uint8Array([0xff, 0xfe])];
@@ -349,7 +352,7 @@ describe('core messages', () => {
     ])
       for (const data of odd) {
         nc.publish(subject, data);
-        nc.publish(subject, data, { reply: '_INBOX.nobody' });
+        nc.publish(subject, data, { reply: '_INBOX.unused' });
       }
     const header = headers();
     header.set('Reentry-Attempt', 'x');
@@ -358,18 +361,18 @@ describe('core messages', () => {
     nc.publish(`${subjects.live.ofRun(run).slice(0, -1)}=zz`, '');
     await nc.flush();
     // What is right comes through after it, on the same subscriptions.
-    heard.length = 0;
+    received.length = 0;
     await sayAll();
-    await expect.poll(() => new Set(heard)).toEqual(ALL);
+    await expect.poll(() => new Set(received)).toEqual(ALL);
     expect(await worker.queries.queuePosition(run)).toMatchObject({ position: 1 });
     expect(await worker.queries.queues()).toEqual([]);
-    expect(await client.request('t', 'status', {})).toEqual({ ok: 'heard' });
+    expect(await client.request('t', 'status', {})).toEqual({ ok: 'received' });
     expect(failures).toEqual([]);
     follow[Symbol.dispose]();
     for (const one of listening) one.unsubscribe();
   });
 
-  test('an answer between roles that is not understood is no answer', async () => {
+  test('an invalid answer between roles counts as none', async () => {
     await using installation = await anInstallation(url());
     const worker = await installation.broker();
     await using connection = await connectNats({ ...installation.options, role: 'setup', name: 'raw' });

@@ -84,10 +84,10 @@ async function refusals(
   for (const subject of subjects)
     if (side === 'publish') nc.publish(subject);
     else nc.subscribe(subject, { callback: () => undefined });
-  // The server refuses in order: when it has refused this one, nobody's, it has looked at all before it.
-  nc.publish('nobody.may');
-  await expect.poll(() => refused.has('nobody.may')).toBe(true);
-  refused.delete('nobody.may');
+  // The server refuses in order: once it has refused this one, it has checked all before it.
+  nc.publish('no-role.may');
+  await expect.poll(() => refused.has('no-role.may')).toBe(true);
+  refused.delete('no-role.may');
   return [...refused];
 }
 
@@ -99,7 +99,7 @@ describe('each row of the table', () => {
       for (const [name, roles] of Object.entries(USERS)) {
         const whole = permissionsOf(roles, layout, scope)[side];
         const own = rowSubjects(row, side, roles, layout, scope);
-        // A user without the row may still have some of its subjects from another one; queues of the other kind are nobody's.
+        // A user without the row may still have some of its subjects from another one; no user has queues of the other kind.
         const foreign = rowSubjects(row, side, PERMISSION_ROLES, layout, scope).filter(
           (subject) => !whole.some((allowed) => covers(allowed, subject)),
         );

@@ -44,7 +44,7 @@ async function aQueue(messages: number): Promise<{ readonly installation: Instal
 }
 
 describe('work queues', () => {
-  test('each message is given once, with its run, its place and its time', async () => {
+  test('each message is delivered once, with its run, its sequence and its time', async () => {
     const { installation: made, broker } = await aQueue(20);
     await using installation = made;
     const got: Delivery[] = [];
@@ -120,7 +120,7 @@ describe('work queues', () => {
     await expect.poll(() => deliveries, { timeout: 10_000 }).toEqual([1, 2, 3]);
   });
 
-  test('an abandoned message comes again to somebody when its time is over', async () => {
+  test('an abandoned message is redelivered after the ack wait', async () => {
     const { installation: made, broker } = await aQueue(1);
     await using installation = made;
     const deliveries: number[] = [];
@@ -245,7 +245,7 @@ describe('work queues', () => {
     await work.stop();
   });
 
-  test('a missing consumer does not keep a worker from stopping; a queue nobody has is named', async () => {
+  test('a missing consumer does not keep a worker from stopping; an unknown queue is named', async () => {
     await using installation = await anInstallation(url(), { workerQueues: [] });
     const broker = await installation.broker();
     const work = running((stop$) =>

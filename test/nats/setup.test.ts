@@ -51,7 +51,7 @@ describe('setup', () => {
     expect([...config.subjects].sort()).toEqual([subjects.run.queue('default'), subjects.run.queue('gpu')]);
   });
 
-  test('refuses a stream that cannot become what the table says', async () => {
+  test('refuses a stream that cannot be changed to match the table', async () => {
     const options = anEmptyInstallation();
     const { assets } = layoutFrom(options);
     await using connection = await connectNats({ ...options, role: 'setup', name: 'before' });
@@ -66,7 +66,7 @@ describe('setup', () => {
     });
   });
 
-  test('refuses subjects that another stream takes', async () => {
+  test('refuses subjects that another stream has', async () => {
     const options = anEmptyInstallation();
     await setUp(options);
     await expect(setUp({ ...options, assetPrefix: 'OTHER_' })).rejects.toMatchObject({
@@ -98,7 +98,7 @@ describe('setup', () => {
     });
   });
 
-  test('says that a server is too old', async () => {
+  test('refuses a server that is too old', async () => {
     await using connection = await connectNats({ servers: url(), role: 'setup', name: 'old' });
     const old: typeof connection.nc = Object.create(connection.nc, {
       info: { value: { ...connection.nc.info, version: '2.9.10' } },

@@ -84,7 +84,7 @@ describe('run states', () => {
     expect((await runs.write(run, aState({ op: 'again' }), 0)).kind).toBe('written');
   });
 
-  test('a page of states ends before it is larger than asked for, and has one at least', async () => {
+  test('a page of states ends before it exceeds maxBytes, and has one state at least', async () => {
     await using installation = await anInstallation(url());
     const { runs } = await installation.broker();
     for (let n = 0; n < 4; n += 1) await runs.write({ tenant: 'a', runId: `r${n}` }, aState(), 0);
@@ -98,7 +98,7 @@ describe('run states', () => {
     expect(await ids(1, 3)).toEqual(['r3', undefined]);
   });
 
-  test('a place before the first is refused by the broker once, and not asked for again and again', async () => {
+  test('a sequence before the first is refused by the broker once, and not retried', async () => {
     await using installation = await anInstallation(url());
     const { runs, logs } = await installation.broker();
     const refused = { code: 'INTERNAL', transient: false, message: expect.stringMatching(/408/) };
@@ -154,7 +154,7 @@ describe('requests', () => {
 });
 
 describe('requests in their order', () => {
-  test('are told one by one with age and size, without what they say; deleted and unreadable ones too', async () => {
+  test('are listed one by one with age and size, without content; deleted and unreadable ones too', async () => {
     await using installation = await anInstallation(url());
     const { requests, now } = await installation.broker();
     for (let n = 0; n < 3; n += 1) await requests.create({ tenant: 'b.c', runId: `r${n}` }, { n });

@@ -1,4 +1,4 @@
-/** A program that leaves its client in the middle of all its waits, and says what is still open then. */
+/** A program that disposes its client in the middle of all its waits, and prints what is still open then. */
 import { connect } from '../../src/client/index.ts';
 
 const client = await connect({ servers: process.argv[2] ?? '' });

@@ -34,7 +34,7 @@ export interface TestServer extends AsyncDisposable {
   readonly url: string;
   /** The process that runs now. */
   current(): NatsServer;
-  /** `kill -9` and a new process in its place. */
+  /** `kill -9`, then a new process on the same port and store. */
   crash(): Promise<void>;
   kill(): Promise<void>;
   start(): Promise<void>;
@@ -86,7 +86,7 @@ export function sharedNatsServer(options: Partial<NatsServerOptions> = {}): {
 
 let installations = 0;
 
-/** An installation of its own on a server: subjects, streams and buckets under a prefix nobody else has. */
+/** An installation of its own on a server: subjects, streams and buckets under a prefix of its own. */
 export interface Installation extends AsyncDisposable {
   readonly options: Pick<BrokerOptions, 'servers' | 'root' | 'assetPrefix'>;
   broker(role?: Exclude<NatsRole, 'client' | 'setup'>, name?: string): Promise<Broker>;

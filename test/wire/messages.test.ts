@@ -29,7 +29,7 @@ describe('message schemas', () => {
     ['logs', logsRequestSchema, { runId: 'r', attempt: -1 }],
     ['logs', logsRequestSchema, { runId: 'r', container: '' }],
     ['logs', logsRequestSchema, { runId: 'r', container: 'c'.repeat(254) }],
-  ])('%s refuses places that cannot be: %#', (_, schema, request) => {
+  ])('%s refuses invalid positions: %#', (_, schema, request) => {
     expect(schema.safeParse(request).success).toBe(false);
   });
 
@@ -39,7 +39,7 @@ describe('message schemas', () => {
 });
 
 describe('CloudEvents', () => {
-  test('an event is as the contract says', () => {
+  test('an event has the fields of the contract', () => {
     const data = { ...run, attempt: 1, step: 3, at: new Date(at).toISOString() };
     expect(cloudEvent(run, 'launched', 3, data, at)).toEqual({
       specversion: '1.0',
@@ -78,13 +78,13 @@ describe('AsyncAPI document', () => {
     const references = [...JSON.stringify(document).matchAll(/"\$ref":"#\/([^"]+)"/g)].map(([, path]) => path ?? '');
     expect(references.length).toBeGreaterThan(20);
     for (const path of references) {
-      let place: unknown = document;
+      let target: unknown = document;
       for (const part of path.split('/'))
-        place =
-          typeof place === 'object' && place !== null
-            ? Object.entries(place).find(([key]) => key === part)?.[1]
+        target =
+          typeof target === 'object' && target !== null
+            ? Object.entries(target).find(([key]) => key === part)?.[1]
             : undefined;
-      expect(place, path).toBeDefined();
+      expect(target, path).toBeDefined();
     }
   });
 
