@@ -470,13 +470,13 @@ const connectionSchema = z.strictObject({
     .describe('sidecar that carries results of pods of this cluster'),
 });
 /** One cluster of the connections file. */
-export type ConnectionSettings = z.infer<typeof connectionSchema>;
+export type ConfiguredConnection = z.infer<typeof connectionSchema>;
 
 /**
  * Parses a connections file: clusters by name.
  * @throws ReentryError CONFIG_INVALID with every problem
  */
-export function parseConnections(name: string, content: string): Readonly<Record<string, ConnectionSettings>> {
+export function parseConnections(name: string, content: string): Readonly<Record<string, ConfiguredConnection>> {
   const parsed = z.record(z.string().min(1), connectionSchema).safeParse(parseYamlFile(name, content));
   if (parsed.success) return parsed.data;
   const problems = parsed.error.issues.map((issue) => {

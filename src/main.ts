@@ -47,7 +47,7 @@ function failure(error: unknown): { readonly text: string; readonly code: ExitCo
 }
 
 /** What only the entry file knows. */
-export interface Entry {
+export interface EntryPoint {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** The user's cache folder of this machine. */
   readonly userCache: string;
@@ -56,7 +56,7 @@ export interface Entry {
 }
 
 /** Runs the command in the process's arguments, then exits with its code. */
-export async function main({ env, userCache, entry }: Entry): Promise<never> {
+export async function main({ env, userCache, entry }: EntryPoint): Promise<never> {
   const shell: Shell = {
     out: (text) => {
       process.stdout.write(`${text}\n`);

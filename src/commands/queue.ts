@@ -10,7 +10,7 @@ import { WIRE_VERSION } from '../core/wire-version.ts';
 import { openInstallation } from './connection.ts';
 import { EXIT_CODES } from './exit-codes.ts';
 import { paintFor, plain, span } from './paint.ts';
-import { action, declare, family, NATS_SETTINGS, oneArgument, seconds } from './shell.ts';
+import { action, declare, family, NATS_SETTINGS, oneArgument, parseSeconds } from './shell.ts';
 import type { Finish, Shell } from './shell.ts';
 
 const POLL_MS = 500;
@@ -167,7 +167,7 @@ function drainCommand(shell: Shell, finish: Finish): Command {
   })
     .argument('<queue>', 'queue name')
     .option('--reason <TEXT>', 'shown by status and explain for waiting runs', shortText)
-    .option('--timeout <SECONDS>', 'give up after this time with exit code 1; the queue stays paused', seconds);
+    .option('--timeout <SECONDS>', 'give up after this time with exit code 1; the queue stays paused', parseSeconds);
   return action(command, shell, finish, async (invocation, options, args) => {
     const { reason, timeout } = drainOptions.parse(options);
     const queue = oneArgument(args);

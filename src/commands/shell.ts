@@ -26,7 +26,7 @@ export function wholeNumber(least: number, most = Number.MAX_SAFE_INTEGER): (val
 }
 
 /** Parser of an option in seconds, fractions allowed; anything else is a usage error. */
-export function seconds(value: string): number {
+export function parseSeconds(value: string): number {
   const number = Number(value);
   if (value.trim() !== '' && Number.isFinite(number) && number > 0) return number;
   throw new InvalidArgumentError('It must be a number of seconds above 0.');

@@ -26,7 +26,7 @@ import { missingPermissions, type Permission } from './reviews.ts';
 import { putSecret } from './secrets.ts';
 import type { XcomSidecarSettings } from '../core/pod/xcom-sidecar.ts';
 import type { ConnectionSettings, Tuning } from './settings.ts';
-import { type WatchedPods, type WatchListMemory, watchPods$ } from './watch.ts';
+import { type PodSelection, type WatchListMemory, watchPods$ } from './watch.ts';
 
 /** What a request did to a pod. `adopted`: it existed already. */
 export type PodWrite = 'created' | 'adopted' | 'deleted';
@@ -59,7 +59,7 @@ export class HttpCluster implements Cluster, SecretWriter {
     this.#http = new Http(connection, { base: server, proxyUrl }, new Auth(target, env, tuning.pluginMs), tuning);
   }
 
-  watchPods$(scope: WatchedPods): Observable<PodSignal> {
+  watchPods$(scope: PodSelection): Observable<PodSignal> {
     return watchPods$(this.#http, scope, this.#tuning, this.#watchList);
   }
 

@@ -6,7 +6,7 @@ import { parse } from 'yaml';
 import { isRecord, type JsonRecord, recordIn, recordsIn } from '../core/json.ts';
 
 /** A named entry, and the folder that its relative paths start from. */
-export interface Entry {
+export interface KubeconfigEntry {
   readonly name: string;
   readonly folder: string;
   readonly fields: JsonRecord;
@@ -14,9 +14,9 @@ export interface Entry {
 
 /** The entries of a file. */
 export interface KubeconfigFile {
-  readonly clusters: readonly Entry[];
-  readonly users: readonly Entry[];
-  readonly contexts: readonly Entry[];
+  readonly clusters: readonly KubeconfigEntry[];
+  readonly users: readonly KubeconfigEntry[];
+  readonly contexts: readonly KubeconfigEntry[];
   readonly currentContext: string | undefined;
 }
 
@@ -37,7 +37,7 @@ const PLUGIN_EXTENSION = 'client.authentication.k8s.io/exec';
 export function kubeconfigFile(path: string): KubeconfigFile {
   const file: unknown = parse(readFileSync(path, 'utf8'), { merge: true });
   const folder = dirname(resolve(path));
-  const named = (list: string, entry: string): readonly Entry[] =>
+  const named = (list: string, entry: string): readonly KubeconfigEntry[] =>
     recordsIn(file, list).flatMap((one) => {
       const name = scalarIn(one, 'name');
       return name === undefined ? [] : [{ name, folder, fields: recordIn(one, entry) }];
@@ -51,7 +51,7 @@ export function kubeconfigFile(path: string): KubeconfigFile {
 }
 
 /** The cluster of an entry; `server` is empty when the entry has none. */
-export function clusterOf({ name, folder, fields }: Entry): ClusterEntry {
+export function clusterEntryOf({ name, folder, fields }: KubeconfigEntry): ClusterEntry {
   const extension = recordsIn(fields, 'extensions').find((one) => one['name'] === PLUGIN_EXTENSION)?.['extension'];
   return present({
     name,
@@ -66,7 +66,7 @@ export function clusterOf({ name, folder, fields }: Entry): ClusterEntry {
 }
 
 /** The user of an entry. */
-export function userOf({ name, folder, fields }: Entry): UserEntry {
+export function userOf({ name, folder, fields }: KubeconfigEntry): UserEntry {
   const exec: unknown = fields['exec'];
   return present({
     name,

@@ -8,8 +8,8 @@ import { messageOf, ReentryError } from '../errors.ts';
 import { type ImpersonationHeaders, impersonationOf } from './impersonation.ts';
 import {
   type ClusterEntry,
-  clusterOf,
-  type Entry,
+  clusterEntryOf,
+  type KubeconfigEntry,
   type KubeconfigFile,
   kubeconfigFile,
   scalarIn,
@@ -94,7 +94,7 @@ function fromFiles(connection: string, settings: ConnectionSettings, env: Enviro
     clusterName,
   );
   if (clusterEntry === undefined) throw missing('cluster', clusterName);
-  const cluster = clusterOf(clusterEntry);
+  const cluster = clusterEntryOf(clusterEntry);
   if (!/^https?:\/\//.test(cluster.server))
     throw invalid(connection, `cluster "${cluster.name}" has no http(s) server address`);
   const userName = scalarIn(context.fields, 'user');
@@ -109,7 +109,7 @@ function fromFiles(connection: string, settings: ConnectionSettings, env: Enviro
   };
 }
 
-function impersonated(connection: string, user: Entry): ImpersonationHeaders {
+function impersonated(connection: string, user: KubeconfigEntry): ImpersonationHeaders {
   try {
     return impersonationOf(user.fields);
   } catch (error) {
@@ -118,7 +118,7 @@ function impersonated(connection: string, user: Entry): ImpersonationHeaders {
 }
 
 /** The first file that defines an entry wins. */
-function named(entries: readonly Entry[], name: string): Entry | undefined {
+function named(entries: readonly KubeconfigEntry[], name: string): KubeconfigEntry | undefined {
   return entries.find((one) => one.name === name);
 }
 

@@ -22,7 +22,7 @@ export interface WatchListMemory {
 }
 
 /** Which pods, and whether pods that disappeared without a deletion event are verified. */
-export interface WatchedPods extends PodScope {
+export interface PodSelection extends PodScope {
   /** `false`: reported as unconfirmed at once, and the subscriber verifies. Default true. */
   readonly confirms?: boolean | undefined;
 }
@@ -47,7 +47,7 @@ const END_MARK = 'k8s.io/initial-events-end';
 /** Watches the pods of a scope until unsubscription, or until the cluster's connection is closed. Never completes, never errors. */
 export function watchPods$(
   http: Http,
-  scope: WatchedPods,
+  scope: PodSelection,
   tuning: Tuning,
   memory: WatchListMemory,
 ): Observable<PodSignal> {
@@ -74,7 +74,7 @@ type StreamEnd = 'resume' | 'relist';
 
 class PodWatch {
   readonly #http: Http;
-  readonly #scope: WatchedPods;
+  readonly #scope: PodSelection;
   readonly #tuning: Tuning;
   readonly #memory: WatchListMemory;
   readonly #stop: AbortSignal;
@@ -93,7 +93,7 @@ class PodWatch {
 
   constructor(
     http: Http,
-    scope: WatchedPods,
+    scope: PodSelection,
     tuning: Tuning,
     memory: WatchListMemory,
     stop: AbortSignal,

@@ -1,5 +1,5 @@
 /** The broker's clock, as this process measures it. */
-import { pause } from './connection.ts';
+import { sleep } from './connection.ts';
 import type { Link } from './link.ts';
 import { streamInfo } from './inspection.ts';
 
@@ -66,7 +66,7 @@ export async function brokerTime(link: Link, signal: AbortSignal, clocks: Clocks
     let measuredAt = clocks.steady();
     let last = difference();
     while (!signal.aborted) {
-      await pause(COMPARE_EVERY_MS, signal);
+      await sleep(COMPARE_EVERY_MS, signal);
       if (link.nc.isClosed()) return;
       const leapMs = difference() - last;
       if (Math.abs(leapMs) > LEAP_MS) {

@@ -115,7 +115,7 @@ function headersIn(encoded: string | undefined): MsgHdrs {
 }
 
 /** An entry of a bucket. A deleted key has a revision too, which the next write must expect. */
-export interface Entry {
+export interface BucketEntry {
   readonly key: string;
   readonly revision: number;
   readonly deleted: boolean;
@@ -128,7 +128,7 @@ const OPERATION = 'KV-Operation';
 /** One bucket. All calls are retried for 15 s while the broker is away. The library's `kv` cannot read from the leader. */
 export function keyValues(link: Pick<Link, 'nc' | 'js' | 'jsm'>, bucket: Bucket) {
   const { jsm } = link;
-  const entryOf = (message: StoredMessage): Entry => {
+  const entryOf = (message: StoredMessage): BucketEntry => {
     const operation = message.header.get(OPERATION);
     return {
       key: message.subject.slice(bucket.subject('').length),
@@ -139,7 +139,7 @@ export function keyValues(link: Pick<Link, 'nc' | 'js' | 'jsm'>, bucket: Bucket)
     };
   };
 
-  const read = async (key: string, from: 'leader' | 'any' = 'any'): Promise<Entry | undefined> => {
+  const read = async (key: string, from: 'leader' | 'any' = 'any'): Promise<BucketEntry | undefined> => {
     const subject = bucket.subject(key);
     const message = await withRetry(`reading ${key} of ${bucket.bucket}`, () =>
       from === 'leader' ? leaderGet(link, bucket.stream, subject) : directGet(link, bucket.stream, { lastOf: subject }),
@@ -158,7 +158,7 @@ export function keyValues(link: Pick<Link, 'nc' | 'js' | 'jsm'>, bucket: Bucket)
     isOurs: (data: Uint8Array) => boolean,
   ): Promise<
     | { readonly kind: 'written'; readonly revision: number }
-    | { readonly kind: 'conflict'; readonly current: Entry | undefined }
+    | { readonly kind: 'conflict'; readonly current: BucketEntry | undefined }
   > => {
     let expect = expected;
     for (;;) {
@@ -195,7 +195,7 @@ export function keyValues(link: Pick<Link, 'nc' | 'js' | 'jsm'>, bucket: Bucket)
       return outcome.kind === 'stored';
     },
     /** The first entry at or after `sequence`, in stream order, whose key matches `filter` (subject wildcards). */
-    async next(filter: string, sequence: number): Promise<Entry | undefined> {
+    async next(filter: string, sequence: number): Promise<BucketEntry | undefined> {
       const message = await withRetry(`listing ${bucket.bucket}`, () =>
         directGet(link, bucket.stream, { nextOf: bucket.subject(filter), from: sequence }),
       );

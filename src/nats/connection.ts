@@ -230,13 +230,13 @@ export async function connectNats(options: ConnectOptions): Promise<Connection> 
         throw failure;
       const pauseMs = backOffMs(failures, FIRST_CONNECT_PAUSE_MS, MAX_CONNECT_PAUSE_MS);
       options.log?.warn({ code: failure.code }, `${failure.message}; retrying in ${pauseMs} ms`);
-      await pause(pauseMs, options.signal);
+      await sleep(pauseMs, options.signal);
     }
   }
 }
 
 /** Resolves after `ms`, or when `signal` aborts. */
-export function pause(ms: number, signal?: AbortSignal): Promise<void> {
+export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const done = () => {
       clearTimeout(timer);
@@ -297,7 +297,7 @@ function opened(nc: NatsConnection, { log }: ConnectOptions): Connection {
       if (up$.value) {
         // The timer must end with the draining, or it would keep the process alive.
         const drained = new AbortController();
-        await Promise.race([nc.drain().catch(() => undefined), pause(DRAIN_WITHIN_MS, drained.signal)]);
+        await Promise.race([nc.drain().catch(() => undefined), sleep(DRAIN_WITHIN_MS, drained.signal)]);
         drained.abort();
       }
       if (!nc.isClosed()) await nc.close();

@@ -9,7 +9,7 @@ import { Observable } from 'rxjs';
 import type { Subscriber } from 'rxjs';
 import { watchHeartbeatKeys } from '../wire/streams.ts';
 import type { Bucket } from '../wire/streams.ts';
-import { pause } from './connection.ts';
+import { sleep } from './connection.ts';
 import { streamInfo } from './inspection.ts';
 import type { Link } from './link.ts';
 
@@ -21,7 +21,7 @@ const SILENT_TOO_LONG_MS = 5 * 60_000;
 const RESTART_PAUSE_MS = 250;
 
 /** An event of a bucket's watch. */
-export type WatchSignal =
+export type BucketSignal =
   | { readonly kind: 'put'; readonly key: string; readonly data: Uint8Array; readonly revision: number }
   | { readonly kind: 'deleted'; readonly key: string; readonly revision: number }
   /** Every key that existed when the watch (re)started has been emitted. */
@@ -33,8 +33,8 @@ export type WatchSignal =
  * Every key of a bucket, then each change. Never completes; errors only with `connected$`. Heartbeat keys are not emitted.
  * @param replica names this watch's heartbeat key; unique among the watches of the bucket
  */
-export function liveWatch$(link: Link, bucket: Bucket, replica: string): Observable<WatchSignal> {
-  return new Observable<WatchSignal>((subscriber) => {
+export function liveWatch$(link: Link, bucket: Bucket, replica: string): Observable<BucketSignal> {
+  return new Observable<BucketSignal>((subscriber) => {
     const watch = new LiveWatch(link, bucket, replica, subscriber);
     return () => {
       watch.stop();
@@ -46,7 +46,7 @@ class LiveWatch {
   readonly #link: Link;
   readonly #bucket: Bucket;
   readonly #heartbeatKey: string;
-  readonly #subscriber: Subscriber<WatchSignal>;
+  readonly #subscriber: Subscriber<BucketSignal>;
   readonly #abort = new AbortController();
   readonly #heartbeat: NodeJS.Timeout;
   readonly #reconnects: { unsubscribe(): void };
@@ -62,7 +62,7 @@ class LiveWatch {
   #entries: QueuedIterator<KvEntry> | undefined;
   #generation = 0;
 
-  constructor(link: Link, bucket: Bucket, replica: string, subscriber: Subscriber<WatchSignal>) {
+  constructor(link: Link, bucket: Bucket, replica: string, subscriber: Subscriber<BucketSignal>) {
     this.#link = link;
     this.#bucket = bucket;
     this.#heartbeatKey = watchHeartbeatKeys.of(replica);
@@ -105,7 +105,7 @@ class LiveWatch {
         this.#link.log?.debug({ bucket: this.#bucket.bucket, error: String(error) }, 'watch failed; restarting it');
       }
       this.#entries = undefined;
-      await pause(RESTART_PAUSE_MS, this.#abort.signal);
+      await sleep(RESTART_PAUSE_MS, this.#abort.signal);
     }
   }
 

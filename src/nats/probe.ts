@@ -4,7 +4,7 @@ import { headers } from 'nats';
 import type { NatsConnection } from 'nats';
 import { PERMISSIONS, permissionsOf, rowSubjects } from '../wire/permissions.ts';
 import type { PermissionRole, PermissionScope } from '../wire/permissions.ts';
-import { connectNats, pause } from './connection.ts';
+import { connectNats, sleep } from './connection.ts';
 import { PROBE_HEADER } from './messages.ts';
 import { layoutFrom } from './link.ts';
 import type { BrokerOptions } from './link.ts';
@@ -23,7 +23,7 @@ const ANSWER_TIMEOUT_MS = 500;
 const sample = (pattern: string): string => pattern.replace(/[*>]/g, 'probe');
 
 /** Whether `wide` matches every subject that `narrow` matches. */
-export function covers(wide: string, narrow: string): boolean {
+export function subjectCovers(wide: string, narrow: string): boolean {
   const [a, b] = [wide.split('.'), narrow.split('.')];
   for (const [i, token] of a.entries()) {
     if (token === '>') return i < b.length;
@@ -102,7 +102,7 @@ async function mayAnswer(
   await settled(nc);
   asking.nc.publish(subject, 'probe', { reply, headers: header });
   await settled(asking.nc);
-  await Promise.race([answered, pause(ANSWER_TIMEOUT_MS)]);
+  await Promise.race([answered, sleep(ANSWER_TIMEOUT_MS)]);
   await settled(nc);
   return !refused.has(reply);
 }

@@ -7,7 +7,7 @@ import { CLOUD_EVENT_CONTENT_TYPE, cloudEvent } from '../wire/events.ts';
 import type { CompletedData, LifecycleData } from '../wire/events.ts';
 import { keys } from '../wire/subjects.ts';
 import type { RunKey, EventType } from '../wire/subjects.ts';
-import { pause } from './connection.ts';
+import { sleep } from './connection.ts';
 import { isTransient, faultOf, natsError } from './errors.ts';
 import { CALL_TIMEOUT_MS } from './link.ts';
 import type { Link } from './link.ts';
@@ -57,7 +57,7 @@ export async function publishAcked(
         fault === 'noResponders' ? Math.min(patienceMs, options.retryNoRespondersForMs ?? patienceMs) : patienceMs;
       if (!isTransient(fault) || performance.now() - startedAt > patience)
         throw natsError(`publishing to ${subject}`, error);
-      await pause(PAUSE_MS);
+      await sleep(PAUSE_MS);
     }
   }
 }
@@ -70,7 +70,7 @@ export async function withRetry<T>(doing: string, read: () => Promise<T>, patien
       return await read();
     } catch (error) {
       if (!isTransient(faultOf(error)) || performance.now() - startedAt > patienceMs) throw natsError(doing, error);
-      await pause(PAUSE_MS);
+      await sleep(PAUSE_MS);
     }
   }
 }

@@ -6,7 +6,7 @@ import type { RoleQueries } from '../ports/broker.ts';
 import { rolePresenceSchema } from '../wire/presence.ts';
 import { queueLoadSchema, queuePositionSchema } from '../wire/queues.ts';
 import type { RoleQuery } from '../wire/subjects.ts';
-import { pause } from './connection.ts';
+import { sleep } from './connection.ts';
 import { faultOf, natsError } from './errors.ts';
 import type { Link } from './link.ts';
 import { parseMessage, coreMessages$ } from './messages.ts';
@@ -56,7 +56,7 @@ export function roleQueries(link: Link): RoleQueries {
       });
       try {
         nc.publish(subjects.query.of('roles'), '{}', { reply: inbox });
-        await pause(withinMs);
+        await sleep(withinMs);
       } finally {
         subscription.unsubscribe();
       }

@@ -7,7 +7,7 @@ import { keys } from '../wire/subjects.ts';
 import type { RunKey } from '../wire/subjects.ts';
 import { enc } from '../wire/tokens.ts';
 import { keyValues } from './buckets.ts';
-import type { Entry } from './buckets.ts';
+import type { BucketEntry } from './buckets.ts';
 import type { Link } from './link.ts';
 import { parseMessage, runOfRawTokens, operationOf } from './messages.ts';
 
@@ -73,7 +73,7 @@ export function requestStore(link: Link): RequestStore {
 /** Run states. Each write carries an operation id, so that a read settles a lost acknowledgement. */
 export function runStore(link: Link): RunStore {
   const states = keyValues(link, link.assets.stateBucket);
-  const versioned = ({ key, data, revision }: Entry) => ({
+  const versioned = ({ key, data, revision }: BucketEntry) => ({
     value: parseMessage(runStateSchema, data, `state of ${key}`),
     revision,
   });

@@ -8,10 +8,10 @@ import { keys } from '../wire/subjects.ts';
 import { dec } from '../wire/tokens.ts';
 import { subscriptionSchema } from '../wire/triggers.ts';
 import { keyValues } from './buckets.ts';
-import type { Entry } from './buckets.ts';
+import type { BucketEntry } from './buckets.ts';
 import type { Link } from './link.ts';
 import { liveWatch$ } from './live-watch.ts';
-import type { WatchSignal } from './live-watch.ts';
+import type { BucketSignal } from './live-watch.ts';
 import { parseMessage, runOfTokens } from './messages.ts';
 
 /** Trigger subscriptions: one key per run. Only the watch of a triggerer writes heartbeat keys. */
@@ -19,7 +19,7 @@ export function subscriptionStore(link: Link): SubscriptionStore {
   const bucket = link.assets.subscriptionBucket;
   const subscriptions = keyValues(link, bucket);
   const text = new TextDecoder();
-  const versioned = ({ key, data, revision }: Entry) => ({
+  const versioned = ({ key, data, revision }: BucketEntry) => ({
     value: parseMessage(subscriptionSchema, data, `subscription ${key}`),
     revision,
   });
@@ -75,7 +75,7 @@ export function subscriptionStore(link: Link): SubscriptionStore {
 }
 
 /** The change of a gate. An invalid record counts as open: the worker checks again before it starts anything. */
-function gateChange(signal: Extract<WatchSignal, { readonly key: string }>): GateChange | undefined {
+function gateChange(signal: Extract<BucketSignal, { readonly key: string }>): GateChange | undefined {
   const [kind, first = '', second = ''] = signal.key.split('.');
   const value: unknown = signal.kind === 'put' ? jsonOf(signal.data) : undefined;
   if (kind === 'q') return { kind: 'queue', queue: first, record: queueRecordSchema.safeParse(value).data };

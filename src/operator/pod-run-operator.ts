@@ -3,7 +3,7 @@ import type { z } from 'zod';
 import { redactedManifest } from '../core/pod/manifest.ts';
 import type { PodRef } from '../core/pod/projection.ts';
 import { KubernetesError, type Problem, ReentryError } from '../errors.ts';
-import { type ManifestRules, targetOf, checkManifest } from '../policy/check-manifest.ts';
+import { type ManifestRules, podTargetOf, checkManifest } from '../policy/check-manifest.ts';
 import type { LiveChunk } from '../ports/broker.ts';
 import type { Cluster, Manifest } from '../ports/cluster.ts';
 import type { Outcome } from '../wire/outcome.ts';
@@ -75,7 +75,7 @@ export abstract class PodRunOperator<Params> implements Operator<Params> {
   /** Airflow's `dry_run`, done by the API server: admission, quota and Pod Security apply. */
   async dryRun(context: RenderContext<Params>, attempt: number): Promise<Manifest> {
     const { manifest, cluster } = this.#build(context, attempt);
-    const refusal = checkManifest(manifest, this.#rules, targetOf(context, cluster));
+    const refusal = checkManifest(manifest, this.#rules, podTargetOf(context, cluster));
     if (refusal !== undefined) throw invalidRequest(refusal.problems);
     const { pod } = await cluster.createPod(namespaceOf(manifest, cluster), manifest, { dryRun: true });
     return redactedManifest(pod);
@@ -101,7 +101,7 @@ export abstract class PodRunOperator<Params> implements Operator<Params> {
     const { params, cluster, callbacks } = step;
     if (!callbacks.calls.isEmpty && this.#isFirstUse(cluster)) await callbacks.clientCreated();
     const manifest = await callbacks.manifestCreated(this.manifest(context, params, context.state.attempt, cluster));
-    const refusal = checkManifest(manifest, this.#rules, targetOf(context, cluster));
+    const refusal = checkManifest(manifest, this.#rules, podTargetOf(context, cluster));
     if (refusal !== undefined) return failed(refusal.code, refusal);
     const outcome = await launchPod(step, manifest, this.launchOptions(context));
     if (outcome.kind === 'defer' && outcome.pod !== undefined) await callbacks.pod(outcome.pod, 'onPodCreation');

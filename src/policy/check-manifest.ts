@@ -33,7 +33,7 @@ export interface PodTarget {
 }
 
 /** The target of a run's pod on a cluster. */
-export function targetOf(
+export function podTargetOf(
   { run, namespaces }: { readonly run: { readonly tenant: string }; readonly namespaces: PodTarget['watched'] },
   { connection, namespace, xcomSidecar }: Pick<Cluster, 'connection' | 'namespace' | 'xcomSidecar'>,
 ): PodTarget {

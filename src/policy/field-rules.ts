@@ -1,7 +1,7 @@
 /** Rules on which manifest fields a tenant may set. Fields that reentry itself sets are never refused. Pure. */
 import { shownPath } from './manifest-problems.ts';
 import {
-  covers,
+  patternCovers,
   type FieldPart,
   type FieldPattern,
   fieldPattern,
@@ -110,7 +110,7 @@ export function namesOwnField(parts: readonly FieldPart[]): boolean {
   const [root, map, ...key] = parts.map(({ text }) => text);
   if (root === 'metadata' && OWN_KEYS.get(map ?? '')?.has(key.join('.')) === true) return true;
   return OWN_FIELDS.some((own) =>
-    covers(
+    patternCovers(
       own,
       parts.map(({ text }) => text),
     ),
@@ -139,7 +139,7 @@ function ownLeaves(manifest: JsonRecord, { sidecar }: BuildSettings): (leaf: Lea
   );
   return (leaf) => {
     const [root, list, index = '', field = '', entry = ''] = leaf.path;
-    if (OWN_FIELDS.some((own) => covers(own, leaf.path))) return true;
+    if (OWN_FIELDS.some((own) => patternCovers(own, leaf.path))) return true;
     if (root === 'metadata') {
       const keys = OWN_KEYS.get(list ?? '');
       // An empty map of labels sets nothing.

@@ -124,7 +124,7 @@ export function readOn(reading: Reading, key: string): { readonly named?: FieldP
 }
 
 /** Whether the pattern matches the path or a parent of it. */
-export function covers(pattern: FieldPattern, path: readonly string[]): boolean {
+export function patternCovers(pattern: FieldPattern, path: readonly string[]): boolean {
   let reading = readingOf([pattern]);
   for (const key of path) {
     const { named, reading: further } = readOn(reading, key);

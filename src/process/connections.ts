@@ -1,6 +1,6 @@
 /** From settings to connections: how to reach the broker, and the clusters. */
 import { parseConnections } from '../config.ts';
-import type { Config, ConnectionSettings } from '../config.ts';
+import type { Config, ConfiguredConnection } from '../config.ts';
 import { readText } from './files.ts';
 
 /** How to reach the broker. */
@@ -26,7 +26,7 @@ function defined<T extends Readonly<Record<string, string | undefined>>>(
 }
 
 /** The named clusters; without a connections file one, `default`, found as kubectl finds its own. */
-export async function connectionsOf(config: Config): Promise<Readonly<Record<string, ConnectionSettings>>> {
+export async function connectionsOf(config: Config): Promise<Readonly<Record<string, ConfiguredConnection>>> {
   if (config.connections !== undefined) return parseConnections(config.connections, await readText(config.connections));
   return {
     default: {

@@ -14,7 +14,7 @@ import {
 } from '../../src/wire/permissions.ts';
 import type { PermissionRole, PermissionScope } from '../../src/wire/permissions.ts';
 import type { RunState } from '../../src/wire/run-state.ts';
-import { covers, refusedSubjects } from '../../src/nats/probe.ts';
+import { subjectCovers, refusedSubjects } from '../../src/nats/probe.ts';
 import { sharedNatsServer } from '../support/nats-server.ts';
 import { DEFAULTS } from '../support/defaults.ts';
 
@@ -37,7 +37,7 @@ const curtailed = Object.entries(USERS).flatMap(([owner, roles]) => {
       const rest = whole[side].filter((_, n) => n !== index);
       return {
         ...{ owner, side, subject, name: `${owner}-${side}-${index}` },
-        isCovered: rest.some((other) => covers(other, subject)),
+        isCovered: rest.some((other) => subjectCovers(other, subject)),
         // An empty list would allow everything.
         permissions: natsUserPermissions({ ...whole, [side]: rest.length === 0 ? ['none'] : rest }),
       };
@@ -101,7 +101,7 @@ describe('each row of the table', () => {
         const own = rowSubjects(row, side, roles, layout, scope);
         // A user without the row may still have some of its subjects from another one; no user has queues of the other kind.
         const foreign = rowSubjects(row, side, PERMISSION_ROLES, layout, scope).filter(
-          (subject) => !whole.some((allowed) => covers(allowed, subject)),
+          (subject) => !whole.some((allowed) => subjectCovers(allowed, subject)),
         );
         if (own.length > 0)
           test(`${name} may ${side}: ${row.what}`, async () => {
@@ -128,7 +128,7 @@ describe('the probe that doctor makes', () => {
     const lacking = (side: 'publish' | 'subscribe') => {
       const own = permissionsOf(rolesOf(name), layout, scope)[side];
       const wanted = permissionsOf(rolesOf('serve'), layout, scope)[side];
-      return wanted.filter((subject) => !own.some((allowed) => covers(allowed, subject)));
+      return wanted.filter((subject) => !own.some((allowed) => subjectCovers(allowed, subject)));
     };
     const found = (await probe('serve', name)).map(({ subject }) => subject);
     expect(new Set(found)).toEqual(new Set([...lacking('publish'), ...lacking('subscribe')]));

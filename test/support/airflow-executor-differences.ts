@@ -10,7 +10,7 @@ export const EXECUTOR_DIFFERENCES: readonly Difference[] = [
     why: 'slots must not leak',
   },
   {
-    topic: 'the oldest dictionary (`KubernetesExecutor: {…}`), plain maps as `pod_override`',
+    topic: 'the dictionary of Airflow 1.10 (`KubernetesExecutor: {…}`), plain maps as `pod_override`',
     airflow: 'refused: an override is a Python object',
     here: 'accepted and converted to an override; both together are refused',
     why: 'there are no Python objects here, and old DAGs need not change',

@@ -1,7 +1,7 @@
 import { STATUS_CODES } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ApiFailure } from '../../src/local/cluster/failure.ts';
-import type { Disturbable, Interference, Verb } from '../../src/local/cluster/interference.ts';
+import type { Disturbable, Interference, ApiVerb } from '../../src/local/cluster/interference.ts';
 
 /** Which requests a fault is for; absent: any. Verbs as in access reviews (`create`, `list`, …); `pods/log` is a resource. */
 interface Aim {
@@ -89,7 +89,7 @@ export class Faults implements Interference {
     }
   }
 
-  async before(verb: Verb, target: string, name: string | undefined): Promise<void> {
+  async before(verb: ApiVerb, target: string, name: string | undefined): Promise<void> {
     const delayMs = take(this.#slow, verb, target)?.ms ?? 0;
     if (delayMs > 0) await delay(delayMs);
     const failing = take(this.#fail, verb, target);
@@ -103,7 +103,7 @@ export class Faults implements Interference {
     );
   }
 
-  losesReply(verb: Verb, target: string): boolean {
+  losesReply(verb: ApiVerb, target: string): boolean {
     return take(this.#lose, verb, target) !== undefined;
   }
 

@@ -137,7 +137,7 @@ function withFacts(state: Draft, facts: StepFacts | undefined): Draft {
 }
 
 /** What a run waits for: its pod, or, without `pod`, a time. */
-export interface Wait {
+export interface RunWait {
   readonly pod?: PodRef | undefined;
   readonly await: Await;
   readonly facts?: StepFacts | undefined;
@@ -146,7 +146,7 @@ export interface Wait {
 /** Waits for the pod (again) or for a time, without a worker. Each wait has its own step, so that a late event of an earlier wait is recognized. */
 export function deferred(
   state: Draft,
-  wait: Wait,
+  wait: RunWait,
   limits: { readonly executionTimeoutSeconds?: number | undefined; readonly now: number },
 ): Draft {
   const known = withFacts(state, wait.facts);
@@ -171,7 +171,7 @@ export function deferred(
 /** A blocking run (`deferrable: false`) waits for its pod: its message stays unacknowledged and goes on owning it, in the phase it is in. */
 export function blocking(
   state: Draft,
-  wait: Wait,
+  wait: RunWait,
   limits: { readonly executionTimeoutSeconds?: number | undefined; readonly now: number },
 ): Draft {
   return { ...deferred(state, wait, limits), phase: state.phase, step: state.step };

@@ -13,7 +13,7 @@ import type { Store } from './store.ts';
 import { mountsOf } from './volumes.ts';
 
 /** Inputs of one start of one container. */
-export interface RunRequest {
+export interface ContainerStart {
   readonly sandboxes: Sandboxes;
   readonly store: Store;
   readonly pod: KubeObject;
@@ -47,7 +47,7 @@ const MAX_FALLBACK_LINES = 80;
  * Starts a container once.
  * @throws ContainerConfigError when its environment cannot be built
  */
-export async function startContainer(request: RunRequest): Promise<ContainerRun> {
+export async function startContainer(request: ContainerStart): Promise<ContainerRun> {
   const { store, pod, spec, container, attempt, directory, volumes } = request;
   const env = environment(store, pod, container);
   const runDirectory = join(directory, 'containers', container.name, String(attempt));

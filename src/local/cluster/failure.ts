@@ -85,7 +85,7 @@ export function forbidden(resource: string, name: string, why: string, causes?: 
 }
 
 /** 422: the object violates rules of its kind; each violation is a cause. */
-export function invalid(kind: string, name: string, causes: readonly Cause[]): ApiFailure {
+export function invalidObject(kind: string, name: string, causes: readonly Cause[]): ApiFailure {
   const lines = causes.map(({ field, message }) => `${field}: ${message}`);
   const text = lines.length === 1 ? lines[0] : `[${lines.join(', ')}]`;
   return new ApiFailure(422, 'Invalid', `${kind} "${name}" is invalid: ${String(text)}`, {

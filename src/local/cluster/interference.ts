@@ -1,14 +1,14 @@
 /** Where a test can disturb the local cluster. The product runs without any of it. */
 
 /** What a request does, in the terms of access reviews. */
-export type Verb = 'get' | 'list' | 'watch' | 'create' | 'update' | 'patch' | 'delete' | 'deletecollection';
+export type ApiVerb = 'get' | 'list' | 'watch' | 'create' | 'update' | 'patch' | 'delete' | 'deletecollection';
 
 /** Disturbs single requests. `target`: the resource, with its subresource if any (`pods`, `pods/log`). */
 export interface Interference {
   /** Called before a request is carried out: delays it, or rejects with an `ApiFailure` that is sent as the reply. */
-  before(verb: Verb, target: string, name: string | undefined): Promise<void>;
+  before(verb: ApiVerb, target: string, name: string | undefined): Promise<void>;
   /** Whether the connection is cut in place of the reply, after the request was carried out. */
-  losesReply(verb: Verb, target: string): boolean;
+  losesReply(verb: ApiVerb, target: string): boolean;
   /** Whether access reviews deny this. */
   isDenied(verb: string, target: string): boolean;
 }

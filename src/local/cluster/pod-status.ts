@@ -11,7 +11,7 @@ export interface Termination {
 }
 
 /** State of a container, as in its status. */
-export type ContainerState =
+export type LocalContainerState =
   | { readonly waiting: { readonly reason: string; readonly message?: string } }
   | { readonly running: { readonly startedAt: string } }
   | { readonly terminated: Termination };
@@ -21,7 +21,7 @@ export interface ContainerView {
   readonly name: string;
   readonly image: string;
   readonly kind: 'init' | 'sidecar' | 'main';
-  readonly state: ContainerState;
+  readonly state: LocalContainerState;
   readonly lastState: Termination | undefined;
   readonly restartCount: number;
   readonly containerID: string | undefined;

@@ -10,7 +10,7 @@ import type { LogFile, LogRotation } from './log-file.ts';
 import { pullImage } from './image.ts';
 import { rfc3339, withMetadata, type KubeObject } from './objects.ts';
 import { podSpec, type PodSpec } from './pod.ts';
-import { podStatus, type ContainerState, type Termination } from './pod-status.ts';
+import { podStatus, type LocalContainerState, type Termination } from './pod-status.ts';
 import type { Sandboxes } from './sandbox.ts';
 import type { Store } from './store.ts';
 import { makeVolumes, MountError } from './volumes.ts';
@@ -355,7 +355,7 @@ export class PodWorker {
     return pod?.metadata.uid === this.#key.uid ? pod : undefined;
   }
 
-  #set(slot: ContainerSlot, state: ContainerState): void {
+  #set(slot: ContainerSlot, state: LocalContainerState): void {
     slot.view = { ...slot.view, state };
     this.#publish();
   }

@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { z } from 'zod';
-import { ApiFailure, badRequest, invalid, notFound } from './failure.ts';
+import { ApiFailure, badRequest, invalidObject, notFound } from './failure.ts';
 import { jsonOf, type KubeObject } from './objects.ts';
 import type { Resource } from './resources.ts';
 import { fieldSelector, labelSelector, type Selector } from './selectors.ts';
@@ -117,12 +117,12 @@ export function watchRequest(store: Store, request: ObjectRequest): WatchRequest
   const asked = query.get('resourceVersion') ?? '';
   const initial = query.get('sendInitialEvents');
   if (asked !== '' && !/^\d+$/u.test(asked)) {
-    throw invalid('ListOptions', '', [
+    throw invalidObject('ListOptions', '', [
       { reason: 'FieldValueInvalid', field: 'resourceVersion', message: `Invalid value: ${JSON.stringify(asked)}` },
     ]);
   }
   if (initial !== null && query.get('resourceVersionMatch') !== 'NotOlderThan') {
-    throw invalid('ListOptions', '', [
+    throw invalidObject('ListOptions', '', [
       {
         reason: 'FieldValueForbidden',
         field: 'resourceVersionMatch',

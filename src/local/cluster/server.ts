@@ -5,7 +5,7 @@ import { discovery, review } from './discovery.ts';
 import { acceptExec, execRequestOf, type ExecRequest } from './exec.ts';
 import type { ExecProcess } from './exec-process.ts';
 import { ApiFailure, badRequest, noSuchPath, notFound, statusOf } from './failure.ts';
-import type { Interference, Verb } from './interference.ts';
+import type { Interference, ApiVerb } from './interference.ts';
 import { RequestMetrics } from './metrics.ts';
 import { isJsonObject, jsonOf, type KubeObject } from './objects.ts';
 import { parseProtobuf } from './protobuf.ts';
@@ -29,7 +29,7 @@ export interface ServerParts {
   readonly exec: (pod: KubeObject, asked: ExecRequest) => ExecProcess | undefined;
 }
 
-const METRIC_VERB: Readonly<Record<Verb, string>> = {
+const METRIC_VERB: Readonly<Record<ApiVerb, string>> = {
   get: 'GET',
   list: 'LIST',
   watch: 'WATCH',
@@ -169,7 +169,7 @@ async function route(
   throw noSuchPath();
 }
 
-function verbOf(method: string, { name }: Routed, query: URLSearchParams): Verb {
+function verbOf(method: string, { name }: Routed, query: URLSearchParams): ApiVerb {
   switch (method) {
     case 'GET':
       if (name !== undefined) return 'get';
@@ -228,7 +228,7 @@ interface Answer {
 /** Carries a request out; undefined when the reply is a stream that has begun already. */
 function perform(
   parts: ServerParts,
-  verb: Verb,
+  verb: ApiVerb,
   routed: Routed,
   query: URLSearchParams,
   incoming: IncomingMessage,

@@ -1,6 +1,6 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import type { z } from 'zod';
-import { ApiFailure, type Cause, badRequest, conflict, forbidden, invalid, notFound } from './failure.ts';
+import { ApiFailure, type Cause, badRequest, conflict, forbidden, invalidObject, notFound } from './failure.ts';
 import {
   at,
   isJsonObject,
@@ -65,7 +65,7 @@ export function createObject(store: Store, request: ObjectRequest, body: unknown
     },
   };
   const ready = prepared(store, resource, object, causes);
-  if (causes.length > 0) throw invalid(PLURAL[resource.name] ?? resource.kind, name, causes);
+  if (causes.length > 0) throw invalidObject(PLURAL[resource.name] ?? resource.kind, name, causes);
   if (store.get(resource.name, namespace ?? '', name) !== undefined) {
     throw new ApiFailure(409, 'AlreadyExists', `${resource.name} "${name}" already exists`, {
       details: { name, kind: resource.name },
@@ -164,7 +164,7 @@ function suffix(): string {
 export function isDryRun(query: URLSearchParams): boolean {
   const dryRun = query.get('dryRun') ?? '';
   if (dryRun !== '' && dryRun !== 'All') {
-    throw invalid('CreateOptions', '', [
+    throw invalidObject('CreateOptions', '', [
       {
         reason: 'FieldValueNotSupported',
         field: 'dryRun',
@@ -223,7 +223,7 @@ function requireFixedSpec(before: KubeObject, after: KubeObject): void {
     );
   };
   if (fixed(before) === fixed(after)) return;
-  throw invalid('Pod', before.metadata.name, [
+  throw invalidObject('Pod', before.metadata.name, [
     {
       reason: 'FieldValueForbidden',
       field: 'spec',
@@ -328,7 +328,7 @@ function replace(
     deletionGracePeriodSeconds,
   };
   const causes = metadataCauses({ ...asked, name });
-  if (causes.length > 0) throw invalid(resource.kind, name, causes);
+  if (causes.length > 0) throw invalidObject(resource.kind, name, causes);
   const object: KubeObject = options.status
     ? { ...current, status: next['status'] }
     : {

@@ -14,7 +14,7 @@ import type { RunKey } from '../../wire/subjects.ts';
 import { announce } from './announce.ts';
 import type { AnnounceParts } from './announce.ts';
 import { carryOut } from './carry-out.ts';
-import type { CarryOutParts, Work } from './carry-out.ts';
+import type { CarryOutParts, StepWork } from './carry-out.ts';
 import type { BrokerParts, Engine } from './engine.ts';
 import { releaseConcurrencySlot } from './gates.ts';
 import { operatorStep } from './operator-step.ts';
@@ -59,7 +59,7 @@ export interface Proposal extends Change {
   /** Called once the change is stored. */
   readonly stored?: (state: RunState) => Promise<void> | void;
   /** The step to be carried out once the change has made the message the run's owner. */
-  readonly work?: Work;
+  readonly work?: StepWork;
 }
 
 /** A first state met neither a state nor room for one. */
@@ -116,7 +116,7 @@ function proposal(message: RunMessage, action: Action, state: RunState | undefin
 const SPAN_OF = { start: SPANS.launch, resume: SPANS.resume, cancel: SPANS.cancel } as const;
 
 /** Carries the owned step out and stores what it came to. Where a cancel was requested meanwhile, the pod is stopped instead. */
-function finish(parts: AdvanceParts, owned: OwnedRun, work: Work): Promise<Requeue | undefined> {
+function finish(parts: AdvanceParts, owned: OwnedRun, work: StepWork): Promise<Requeue | undefined> {
   return within(runSpan(parts.tracer, SPAN_OF[work.on], owned.run, owned.state), async () => {
     const step = { parts, owned, ...(await operatorStep(parts, owned.run, owned.state, owned)) };
     let result = await carryOut(step, work);

@@ -29,7 +29,7 @@ import type { OwnedChange, OwnedRun } from './store.ts';
 export type CarryOutParts = BrokerParts<'publish'> & OperatorParts & Pick<Engine, 'policy' | 'blocking'>;
 
 /** A step to be carried out. `first`: the attempt was not resumed before. `pod`: what a cancel stops; default: the state's pod. */
-export type Work =
+export type StepWork =
   | { readonly on: 'start' }
   | { readonly on: 'resume'; readonly event: TriggerEvent; readonly first: boolean }
   | { readonly on: 'cancel'; readonly pod?: PodRef | undefined };
@@ -50,7 +50,7 @@ export interface StepChange extends OwnedChange {
 export type StepResult = StepChange | Requeue;
 
 /** Carries a step out. */
-export function carryOut(step: Step, work: Work): Promise<StepResult> {
+export function carryOut(step: Step, work: StepWork): Promise<StepResult> {
   switch (work.on) {
     case 'start':
       return start(step);

@@ -26,7 +26,7 @@ import { auditService } from './audit.ts';
 import { explain, requireRun, status, summary } from './status.ts';
 import { submit } from './submit.ts';
 import type { SubmitParts } from './submit.ts';
-import { checkAnyRequest, invalid, problemsIn, structureProblem } from './validate.ts';
+import { checkAnyRequest, invalidRequestError, problemsIn, structureProblem } from './validate.ts';
 
 /** Bytes of a result object per answer. */
 const RESULT_CHUNK_BYTES = 128 * 1024;
@@ -102,7 +102,7 @@ function parsed(data: Uint8Array): unknown {
     throw new ReentryError('INVALID_REQUEST', 'the request is not JSON', { transient: false });
   }
   const problem = structureProblem(json);
-  if (problem !== undefined) throw invalid([problem]);
+  if (problem !== undefined) throw invalidRequestError([problem]);
   return json;
 }
 
@@ -195,7 +195,7 @@ async function result(parts: BrokerParts<'runs' | 'results'>, tenant: string, in
 async function render(parts: OperatorParts, tenant: string, input: unknown): Promise<unknown> {
   const asked = renderRequestSchema.parse(input);
   const read = checkAnyRequest(parts, asked.request, { tenant, runId: 'render' });
-  if (read.kind === 'refused') throw invalid(read.problems);
+  if (read.kind === 'refused') throw invalidRequestError(read.problems);
   const name = read.request.operator;
   const operator = parts.operators.get(name) ?? parts.foreign.get(name);
   const context = requestContext(parts, { tenant, runId: 'render' }, queueOf(name), read.request, read.params);

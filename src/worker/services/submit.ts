@@ -14,7 +14,7 @@ import { FULL_AT } from '../protocol/deliveries.ts';
 import type { BrokerParts, Engine } from '../protocol/engine.ts';
 import { attributesOf, SPANS, within } from '../protocol/tracing.ts';
 import { dropUnclaimed } from '../upkeep/unclaimed-requests.ts';
-import { checkAnyRequest, hashOf, invalid } from './validate.ts';
+import { checkAnyRequest, hashOf, invalidRequestError } from './validate.ts';
 
 /** What submitting takes. */
 export type SubmitParts = BrokerParts<'runs' | 'requests' | 'publish' | 'fill'> &
@@ -29,18 +29,18 @@ export async function submit(parts: SubmitParts, tenant: string, input: unknown)
   const asked = submitRequestSchema.parse(input);
   const run: RunKey = { tenant, runId: asked.runId ?? uuid() };
   const read = checkAnyRequest(parts, asked.request, run);
-  if (read.kind === 'refused') throw invalid(read.problems);
+  if (read.kind === 'refused') throw invalidRequestError(read.problems);
   if (!isTokenText(run.runId))
-    throw invalid([{ path: 'runId', message: 'is empty, or longer than 128 characters once encoded' }]);
+    throw invalidRequestError([{ path: 'runId', message: 'is empty, or longer than 128 characters once encoded' }]);
   const queue = asked.queue ?? queueOf(read.request.operator);
   const { operator } = read.request;
   if ((parts.operators.has(operator) ? parts.foreignQueues : parts.queues).includes(queue)) {
     const [kind, other] = operator === 'command' ? ['executors', 'workers'] : ['workers', 'executors'];
     const message = `${queue} is served by ${other}; operator ${operator} runs on a queue of ${kind} (default queue: ${queueOf(operator)})`;
-    throw invalid([{ path: 'queue', message }]);
+    throw invalidRequestError([{ path: 'queue', message }]);
   }
   const forbidden = policyOperator(parts, read.request, read.params)?.admit?.(read.request, read.params, run) ?? [];
-  if (forbidden.length > 0) throw invalid(forbidden);
+  if (forbidden.length > 0) throw invalidRequestError(forbidden);
   if (asked.dryRun === true) return { runId: run.runId, queue, dryRun: true };
   const hash = hashOf(read.request);
   const taken = () =>

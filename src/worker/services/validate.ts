@@ -213,7 +213,7 @@ function child(node: unknown, part: string): readonly unknown[] {
 }
 
 /** An INVALID_REQUEST error whose message is the first problem, with all of them as `problems`. */
-export function invalid(problems: readonly Problem[]): ReentryError {
+export function invalidRequestError(problems: readonly Problem[]): ReentryError {
   const short = problems.map(shortProblem);
   const first = short[0];
   const message = first === undefined ? 'the request cannot run' : `${first.path} ${first.message}`;
