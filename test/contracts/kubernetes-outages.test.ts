@@ -69,7 +69,7 @@ describe.each(BROKEN)('outages of $name', ({ start, breaker }) => {
     const pod = await create(set, 1);
     await breaks.pause();
     await expect
-      .poll(() => said.some((signal) => signal.kind === 'lagging' && signal.why.includes('silent')), LONG)
+      .poll(() => said.some((signal) => signal.kind === 'lagging' && signal.why.includes('received nothing')), LONG)
       .toBe(true);
     await breaks.resume();
     await expect.poll(() => last(said, pod), LONG).toMatchObject({ kind: 'pod', pod: { phase: 'Succeeded' } });
