@@ -82,7 +82,7 @@ export class CommandManifests {
   }
 
   /** What the tenant's policy would refuse at launch, as far as it is known before a cluster is chosen. */
-  admit(request: RunRequest, params: CommandParams, run: RunKey): readonly Problem[] {
+  checkPolicy(request: RunRequest, params: CommandParams, run: RunKey): readonly Problem[] {
     const made = this.#built(sketchOf(request, params, run));
     if ('problems' in made) return made.problems;
     return inRequest(checkManifest(made.manifest, this.#options, nowhere(run))?.problems ?? []);

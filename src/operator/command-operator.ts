@@ -58,8 +58,8 @@ export class CommandOperator extends PodRunOperator<CommandParams> {
     return this.#manifests.check(request, params, run);
   }
 
-  admit(request: RunRequest, params: CommandParams, run: RunKey): readonly Problem[] {
-    return this.#manifests.admit(request, params, run);
+  checkPolicy(request: RunRequest, params: CommandParams, run: RunKey): readonly Problem[] {
+    return this.#manifests.checkPolicy(request, params, run);
   }
 
   override async triggerReentry(context: StepContext<CommandParams>, event: TriggerEvent): Promise<StepOutcome> {

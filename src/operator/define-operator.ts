@@ -139,9 +139,9 @@ class PodOperator<Params> extends PodRunOperator<Params> {
     return [...own, ...this.#manifests.check(request, parsed.data, run)];
   }
 
-  admit(request: RunRequest, params: Params, run: RunKey): readonly Problem[] {
+  checkPolicy(request: RunRequest, params: Params, run: RunKey): readonly Problem[] {
     const pod = this.#podParams(request, params);
-    return pod === undefined ? [] : this.#manifests.admit(request, pod, run);
+    return pod === undefined ? [] : this.#manifests.checkPolicy(request, pod, run);
   }
 
   isBlocking(params: Params, request: RunRequest): boolean {

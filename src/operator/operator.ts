@@ -74,7 +74,7 @@ export interface Operator<Params> {
     run?: RunKey,
   ): readonly { readonly path: string; readonly message: string }[];
   /** What the tenant's policy would refuse at launch, so that `submit` can report it at once; empty when it would not. */
-  admit?(
+  checkPolicy?(
     request: RunRequest,
     params: Params,
     run: RunKey,

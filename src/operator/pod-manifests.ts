@@ -133,7 +133,7 @@ export class PodManifests {
   }
 
   /** What the tenant's policy would refuse at launch, as far as it is known before a cluster is chosen. */
-  admit(request: RunRequest, params: PodParams, run: RunKey): readonly Problem[] {
+  checkPolicy(request: RunRequest, params: PodParams, run: RunKey): readonly Problem[] {
     const { params: rendered, problems } = this.rendered(run, request, params, 1);
     if (rendered === undefined || problems.length > 0) return problems;
     const manifest = this.#sketch(rendered, run, this.#rules.podSecurity);

@@ -48,7 +48,7 @@ export abstract class PodRunOperator<Params> implements Operator<Params> {
   }
 
   abstract check(request: RunRequest, params: Params, run?: RunKey): readonly Problem[];
-  abstract admit(request: RunRequest, params: Params, run: RunKey): readonly Problem[];
+  abstract checkPolicy(request: RunRequest, params: Params, run: RunKey): readonly Problem[];
   /** @throws ReentryError INVALID_REQUEST where the run has no pod */
   protected abstract podRun(context: RenderContext<Params>, attempt: number): PodRun;
   /**

@@ -39,7 +39,8 @@ export async function submit(parts: SubmitParts, tenant: string, input: unknown)
     const message = `${queue} is served by ${other}; operator ${operator} runs on a queue of ${kind} (default queue: ${queueOf(operator)})`;
     throw invalidRequestError([{ path: 'queue', message }]);
   }
-  const forbidden = policyOperator(parts, read.request, read.params)?.admit?.(read.request, read.params, run) ?? [];
+  const forbidden =
+    policyOperator(parts, read.request, read.params)?.checkPolicy?.(read.request, read.params, run) ?? [];
   if (forbidden.length > 0) throw invalidRequestError(forbidden);
   if (asked.dryRun === true) return { runId: run.runId, queue, dryRun: true };
   const hash = hashOf(read.request);
