@@ -203,7 +203,7 @@ suite('triggerer on a real broker and a Kubernetes API', () => {
     }
     expect(code).toBe(0);
     const forPeople = await runReentry(['status', '--triggerers'], { REENTRY_NATS_URL: server.url });
-    expect(forPeople.stdout).toMatch(/t1 {2}works, \d+ shards, \d+ runs wait/);
+    expect(forPeople.stdout).toMatch(/t1 {2}healthy, \d+ shards, \d+ runs wait/);
   });
 
   test('the logging interval comes round, once per step', async () => {

@@ -216,7 +216,7 @@ test('runs with the same key run one at a time, or as many as the limit says; th
   await expect.poll(codes, PATIENCE).toContain('CONCURRENCY_LIMIT');
   await expect
     .poll(codes, PATIENCE)
-    .toMatch(/"summary":"All slots of concurrencyKey wide are taken: position \d of \d"/);
+    .toMatch(/"summary":"All concurrency slots of key wide are taken: position \d of \d"/);
 
   for (const runId of wide) await ask('t', 'cancel', { runId });
   for (const runId of wide) await expect.poll(() => phase('t', runId), PATIENCE).toBe('Cancelled');
