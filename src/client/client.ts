@@ -10,11 +10,8 @@ import type { RunRequestInput } from '../wire/run-request.ts';
 import type { Phase } from '../wire/run-state.ts';
 import type { Verb } from '../wire/subjects.ts';
 import { DEFAULT_QUEUE, isTokenText } from '../wire/tokens.ts';
-import { completed$, completion, LOOK_AGAIN_MS, runEvents$ } from './run-events.ts';
-import { submit, submitAll } from './submission.ts';
-import type { Receipt, RunSubmission, SubmissionResult, SubmitAllOptions, SubmitOptions } from './submission.ts';
-import { readLines } from './log-reading.ts';
 import type { LogText } from './log-lines.ts';
+import { readLines } from './log-reading.ts';
 import {
   replyValue,
   cancelReplySchema,
@@ -26,6 +23,9 @@ import {
   submitReplySchema,
 } from './replies.ts';
 import type { Explanation, RunPage, RunStatus } from './replies.ts';
+import { completed$, completion, LOOK_AGAIN_MS, runEvents$ } from './run-events.ts';
+import { submit, submitAll } from './submission.ts';
+import type { Receipt, RunSubmission, SubmissionResult, SubmitAllOptions, SubmitOptions } from './submission.ts';
 import { collectTriggerers } from './triggerers.ts';
 import type { Triggerers } from './triggerers.ts';
 

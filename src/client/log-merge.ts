@@ -1,7 +1,7 @@
 /** Merges stored and live text of a run into one log: each line once, in order per container. */
 import { isBehind, type LogCursor, type ChunkLine, LogCursors, chunkLines } from '../core/log/cursor.ts';
-import type { LiveChunk } from '../ports/broker.ts';
 import { prefixOf } from '../core/log/records.ts';
+import type { LiveChunk } from '../ports/broker.ts';
 import { isNote, type LogText, type StoredText } from './log-lines.ts';
 
 /** Live chunks buffered while history is read. More are dropped and requested again. */

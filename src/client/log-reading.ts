@@ -5,8 +5,8 @@ import type { z } from 'zod';
 import { ReentryError } from '../errors.ts';
 import type { ClientBroker } from '../ports/client.ts';
 import type { RunKey } from '../wire/subjects.ts';
-import { LogMerge } from './log-merge.ts';
 import type { LogText } from './log-lines.ts';
+import { LogMerge } from './log-merge.ts';
 import type { logsReplySchema } from './replies.ts';
 
 /** Log chunks per page. */

@@ -1,7 +1,7 @@
 /** The broker's clock, as this process measures it. */
 import { sleep } from './connection.ts';
-import type { Link } from './link.ts';
 import { streamInfo } from './inspection.ts';
+import type { Link } from './link.ts';
 
 const MEASURE_EVERY_MS = 30_000;
 /** Interval at which this machine's two clocks are compared. */

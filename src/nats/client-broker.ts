@@ -4,15 +4,15 @@ import { ReentryError } from '../errors.ts';
 import type { ClientBroker, StoredEvent } from '../ports/client.ts';
 import { cloudEventSchema, eventStepOf, eventTypeOf } from '../wire/events.ts';
 import { serviceReplySchema } from '../wire/services.ts';
-import { parseMessage, runOfRawTokens, coreMessages$ } from './messages.ts';
+import { directGet } from './buckets.ts';
 import { connectNats } from './connection.ts';
 import { faultOf, natsError } from './errors.ts';
 import { linkOf } from './link.ts';
+import type { BrokerOptions } from './link.ts';
 import { liveChunkOf, logChunkOf } from './logs.ts';
 import { heartbeats$ } from './membership.ts';
-import type { BrokerOptions } from './link.ts';
+import { parseMessage, runOfRawTokens, coreMessages$ } from './messages.ts';
 import { publishRun, withRetry } from './publish.ts';
-import { directGet } from './buckets.ts';
 import { ANSWER_WITHIN_MS } from './services.ts';
 
 /** Retry period for "no stream takes this subject", which may be a broker that restarts; afterwards the queue is unknown. */

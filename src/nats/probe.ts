@@ -1,13 +1,13 @@
 /** Probes the permissions of a role: tries every subject it needs, without side effects. */
-import { DEFAULT_TENANT } from '../wire/tokens.ts';
 import { headers } from 'nats';
 import type { NatsConnection } from 'nats';
 import { PERMISSIONS, permissionsOf, rowSubjects } from '../wire/permissions.ts';
 import type { PermissionRole, PermissionScope } from '../wire/permissions.ts';
+import { DEFAULT_TENANT } from '../wire/tokens.ts';
 import { connectNats, sleep } from './connection.ts';
-import { PROBE_HEADER } from './messages.ts';
 import { layoutFrom } from './link.ts';
 import type { BrokerOptions } from './link.ts';
+import { PROBE_HEADER } from './messages.ts';
 
 /** A subject that the server refuses, and what it is for. */
 export interface RefusedSubject {

@@ -3,8 +3,8 @@ import type { ObjectStore } from 'nats';
 import type { ResultStore } from '../ports/stores.ts';
 import { keys } from '../wire/subjects.ts';
 import { natsError } from './errors.ts';
-import type { Link } from './link.ts';
 import { streamInfo } from './inspection.ts';
+import type { Link } from './link.ts';
 
 /** How long the last object read is cached, in milliseconds. */
 const CACHE_MS = 10_000;

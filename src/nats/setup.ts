@@ -11,9 +11,9 @@ import {
 } from 'nats';
 import type { ConsumerConfig, ConsumerInfo, JetStreamManager, NatsConnection, StreamConfig, StreamInfo } from 'nats';
 import { messageOf, ReentryError } from '../errors.ts';
-import { isTokenText, QUEUE_PATTERN } from '../wire/tokens.ts';
 import { DUPLICATE_WINDOW_SECONDS, FEED_NAME_PATTERN, streamTable } from '../wire/streams.ts';
 import type { ConsumerSpec, Layout, StreamSettings, StreamSpec } from '../wire/streams.ts';
+import { isTokenText, QUEUE_PATTERN } from '../wire/tokens.ts';
 import { faultOf, natsError } from './errors.ts';
 
 /** Oldest server supported. Older ones lose streams on a crash (2.10.20 to 22) or accept two compare-and-sets on a cluster. */

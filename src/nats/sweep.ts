@@ -2,8 +2,8 @@
 import type { Broker } from '../ports/broker.ts';
 import { watchHeartbeatKeys } from '../wire/streams.ts';
 import { keyValues } from './buckets.ts';
-import type { Link } from './link.ts';
 import { streamInfo } from './inspection.ts';
+import type { Link } from './link.ts';
 
 /**
  * Removes deletion markers and the heartbeat keys of watches that ended, bucket by bucket. A marker is a new message at the end of the stream,

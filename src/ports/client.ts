@@ -1,11 +1,11 @@
 /** What a client needs of NATS. */
-import type { Heartbeat } from '../wire/presence.ts';
+import type { Observable } from 'rxjs';
 import type { CompletedData, LifecycleData } from '../wire/events.ts';
+import type { Heartbeat } from '../wire/presence.ts';
 import type { ServiceReply } from '../wire/services.ts';
 import type { EventType, RunKey, Verb } from '../wire/subjects.ts';
 import type { LiveChunk } from './broker.ts';
 import type { StoredLogChunk } from './stores.ts';
-import type { Observable } from 'rxjs';
 
 /** A lifecycle event: the parts of the CloudEvent that callers use. */
 export interface StoredEvent {

@@ -1,8 +1,8 @@
 /** What roles and operators need of Kubernetes. */
 import type { Observable } from 'rxjs';
 import type { LogCursor } from '../core/log/cursor.ts';
-import type { XcomSidecarSettings } from '../core/pod/xcom-sidecar.ts';
 import type { PodProjection, PodRef } from '../core/pod/projection.ts';
+import type { XcomSidecarSettings } from '../core/pod/xcom-sidecar.ts';
 
 /** A manifest or object as JSON. Unchecked: the API server validates it. */
 export type Manifest = Readonly<Record<string, unknown>>;

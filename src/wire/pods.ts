@@ -1,6 +1,6 @@
 /** Pods inside messages and stored values, and the run that a pod names in its annotations. */
-import type { ContainerProjection, PodProjection, PodRef } from '../core/pod/projection.ts';
 import { z } from 'zod';
+import type { ContainerProjection, PodProjection, PodRef } from '../core/pod/projection.ts';
 import { count, instant } from './fields.ts';
 import type { RunKey } from './subjects.ts';
 import { isTokenText, QUEUE_PATTERN } from './tokens.ts';
