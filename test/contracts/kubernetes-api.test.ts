@@ -35,7 +35,7 @@ describe.each(TARGETS)('the API of $name', ({ start }) => {
   const types = (events: readonly unknown[]): readonly (string | undefined)[] =>
     events.map((event) => textIn(event, 'type')).filter((type) => type !== 'BOOKMARK');
 
-  test('creates with 201 and gives uid, version and time', async () => {
+  test('creates with 201 and sets uid, version and time', async () => {
     const made = await k.raw('POST', pods, k.pod());
     expect(made.status).toBe(201);
     expect(metadata(made)).toMatchObject({
@@ -117,7 +117,7 @@ describe.each(TARGETS)('the API of $name', ({ start }) => {
     expect(metadata(second)['resourceVersion']).toBe(metadata(first)['resourceVersion']);
   });
 
-  test('refuses a continue token that it did not give', async () => {
+  test('refuses a continue token that it did not issue', async () => {
     expect((await k.raw('GET', `${pods}?limit=2&continue=nonsense`)).status).toBe(400);
   });
 
@@ -147,7 +147,7 @@ describe.each(TARGETS)('the API of $name', ({ start }) => {
     );
   });
 
-  test('tells a pod that leaves the selection as DELETED, with the object as it was', async () => {
+  test('reports a pod that leaves the selection as DELETED, with the object as it was', async () => {
     const set = freshName('set');
     const made = await k.raw('POST', pods, k.pod({ labels: { set } }));
     const path = `${pods}/${String(metadata(made)['name'])}`;
@@ -174,7 +174,7 @@ describe.each(TARGETS)('the API of $name', ({ start }) => {
     expect(textIn(events[mark], 'type')).toBe('BOOKMARK');
   });
 
-  test('keeps a deleted pod for its grace, with deletionTimestamp', async () => {
+  test('retains a deleted pod for its grace period, with deletionTimestamp', async () => {
     const script = 'trap "" TERM; sleep 600';
     const made = await k.raw('POST', pods, k.pod({ script, spec: { terminationGracePeriodSeconds: 2 } }));
     const path = `${pods}/${String(metadata(made)['name'])}`;
@@ -190,7 +190,7 @@ describe.each(TARGETS)('the API of $name', ({ start }) => {
     await expect.poll(async () => (await k.raw('GET', path)).status, { timeout: 30_000 }).toBe(404);
   });
 
-  test('answers the log of a container that waits with 400, and says so', async () => {
+  test('answers the log of a waiting container with 400 and the reason', async () => {
     const spec = { containers: [{ name: 'base', image: 'missing/nowhere:1' }] };
     const made = await k.raw('POST', pods, k.pod({ script: 'true', spec }));
     const path = `${pods}/${String(metadata(made)['name'])}`;

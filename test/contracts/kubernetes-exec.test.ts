@@ -32,7 +32,7 @@ describe.each(TARGETS)('commands in containers on $name', ({ start }) => {
     return { ...outcome, stdout: Buffer.from(outcome.stdout).toString() };
   };
 
-  test('give both streams apart, and the exit code', async () => {
+  test('return both streams separately, and the exit code', async () => {
     const outcome = await run('echo out; echo err >&2; exit 3');
     expect(outcome).toEqual({ kind: 'ended', exitCode: 3, stdout: 'out\n', stderr: 'err\n' });
   });
@@ -43,7 +43,7 @@ describe.each(TARGETS)('commands in containers on $name', ({ start }) => {
     expect(outcome.exitCode).toBe(0);
   });
 
-  test('give every byte of a megabyte', async () => {
+  test('return every byte of a megabyte', async () => {
     const outcome = await run('head -c 1000000 /dev/zero | tr "\\0" x', { maxBytes: 1_000_000 });
     expect(outcome.stdout.length).toBe(1_000_000);
     expect(new Set(outcome.stdout)).toEqual(new Set(['x']));
@@ -83,7 +83,7 @@ describe.each(TARGETS)('commands in containers on $name', ({ start }) => {
     await expect(asked).rejects.toMatchObject({ fault: 'unknownOutcome', reason: 'Timeout' });
   });
 
-  test('are left when their caller says so', async () => {
+  test('are abandoned when their caller aborts', async () => {
     const stop = new AbortController();
     const asked = run('sleep 600', { signal: stop.signal });
     stop.abort(new Error('enough'));

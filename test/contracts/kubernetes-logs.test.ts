@@ -27,14 +27,14 @@ describe.each(TARGETS)('logs on $name', ({ start }) => {
   };
   const texts = (lines: readonly LogLine[]): readonly string[] => lines.map(({ text }) => text);
 
-  test('gives every line of both streams with growing places', async () => {
+  test('returns every line of both streams with growing cursors', async () => {
     const lines = await read(await ended('for i in 1 2 3; do echo line $i; done; echo oops >&2'));
     expect(texts(lines).toSorted()).toEqual(['line 1', 'line 2', 'line 3', 'oops']);
     const now = BigInt(Date.now()) * 1_000_000n;
     for (const { at } of lines) expect(now - at.nanos).toBeLessThan(120_000_000_000n);
   });
 
-  test('from any line on, gives exactly the lines after it', async () => {
+  test('from any line on, returns exactly the lines after it', async () => {
     const pod = await ended('for i in $(seq 1 300); do echo line $i; done');
     const all = await read(pod);
     expect(texts(all)).toEqual(Array.from({ length: 300 }, (_, index) => `line ${index + 1}`));
@@ -45,17 +45,17 @@ describe.each(TARGETS)('logs on $name', ({ start }) => {
   });
 
   // A carriage return right before the newline is the runtime's to keep or drop: containerd drops it.
-  test('keeps empty lines, carriage returns and characters beyond ASCII', async () => {
+  test('preserves empty lines, carriage returns and characters beyond ASCII', async () => {
     const lines = await read(await ended(String.raw`printf 'a\n\n b \r c\nz\303\274rich \342\200\250 x\n'`));
     expect(texts(lines)).toEqual(['a', '', ' b \r c', 'zürich \u2028 x']);
   });
 
-  test('gives a last line without newline once the container has ended', async () => {
+  test('returns a last line without newline once the container has ended', async () => {
     const lines = await read(await ended("printf 'one\\nlast'"));
     expect(texts(lines)).toEqual(['one', 'last']);
   });
 
-  test('gives a line longer than 16 KiB whole', async () => {
+  test('returns a line longer than 16 KiB whole', async () => {
     const lines = await read(await ended('head -c 20000 /dev/zero | tr "\\0" x; echo; echo after'));
     expect(lines.map(({ text }) => text.length)).toEqual([20_000, 5]);
   });
@@ -66,7 +66,7 @@ describe.each(TARGETS)('logs on $name', ({ start }) => {
     expect(texts(await read(pod, { follow: true }))).toEqual(['line 1', 'line 2', 'line 3']);
   });
 
-  test('a follow that was left goes on from its cursor without loss or repetition', async () => {
+  test('an abandoned follow continues from its cursor without loss or repetition', async () => {
     const pod = await run('for i in 1 2 3 4 5 6; do echo line $i; sleep 0.2; done');
     await k.until(pod, ({ phase }) => phase !== 'Pending');
     const before = await read(pod, { follow: true }, 3);
@@ -107,12 +107,12 @@ describe.each(TARGETS)('logs on $name', ({ start }) => {
     await expect(read(pod, { previous: true })).rejects.toMatchObject({ fault: 'invalid', status: 400 });
   });
 
-  test('tailLines gives the last ones only', async () => {
+  test('tailLines returns the last ones only', async () => {
     const pod = await ended('for i in 1 2 3 4 5; do echo line $i; done');
     expect(texts(await read(pod, { tailLines: 2 }))).toEqual(['line 4', 'line 5']);
   });
 
-  test('limitBytes gives whole lines only, and the rest on the next reading', async () => {
+  test('limitBytes returns whole lines only, and the rest on the next reading', async () => {
     const pod = await ended('for i in 1 2 3 4 5; do echo line $i; done');
     const first = await read(pod, { limitBytes: 100 });
     expect(first.length).toBeLessThan(5);
@@ -121,7 +121,7 @@ describe.each(TARGETS)('logs on $name', ({ start }) => {
     expect(texts([...first, ...rest])).toEqual([1, 2, 3, 4, 5].map((index) => `line ${index}`));
   });
 
-  test('a reading ends quietly when its signal says so', async () => {
+  test('a reading ends without an error when its signal aborts', async () => {
     const pod = await run('echo begun; sleep 600');
     await k.until(pod, ({ phase }) => phase === 'Running');
     const stop = new AbortController();

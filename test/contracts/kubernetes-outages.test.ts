@@ -25,12 +25,12 @@ describe.each(BROKEN)('outages of $name', ({ start, breaker }) => {
 
   const QUICK = { backoffMs: [20, 500] } as const;
   const watching = async (cluster: Cluster, set: string): Promise<PodSignal[]> => {
-    const said: PodSignal[] = [];
+    const signals: PodSignal[] = [];
     running.push(
-      cluster.watchPods$({ namespace: ns, labelSelector: `set=${set}` }).subscribe((signal) => said.push(signal)),
+      cluster.watchPods$({ namespace: ns, labelSelector: `set=${set}` }).subscribe((signal) => signals.push(signal)),
     );
-    await expect.poll(() => said.some(({ kind }) => kind === 'synced'), { timeout: 20_000 }).toBe(true);
-    return said;
+    await expect.poll(() => signals.some(({ kind }) => kind === 'synced'), { timeout: 20_000 }).toBe(true);
+    return signals;
   };
   /** Creates, through an outage if there is one. */
   const create = async (set: string, runForSeconds = 3_600): Promise<PodProjection> => {
@@ -45,56 +45,56 @@ describe.each(BROKEN)('outages of $name', ({ start, breaker }) => {
       }
     }
   };
-  const last = (said: readonly PodSignal[], { uid }: PodProjection): PodSignal | undefined =>
-    said.findLast((signal) => 'pod' in signal && signal.pod.uid === uid);
+  const last = (signals: readonly PodSignal[], { uid }: PodProjection): PodSignal | undefined =>
+    signals.findLast((signal) => 'pod' in signal && signal.pod.uid === uid);
   const LONG = { timeout: 90_000 };
 
   test('a restart loses no pod, lists nothing, and takes nothing back', async () => {
     const set = freshName('set');
     const cluster = k.open(QUICK);
-    const said = await watching(cluster, set);
+    const signals = await watching(cluster, set);
     const before = await create(set);
-    await expect.poll(() => last(said, before), LONG).toBeDefined();
+    await expect.poll(() => last(signals, before), LONG).toBeDefined();
     await breaks.restart();
     const after = await create(set);
-    await expect.poll(() => last(said, after), LONG).toMatchObject({ kind: 'pod' });
-    expect(last(said, before)?.kind).toBe('pod');
-    expect(said.some(({ kind }) => kind === 'gone')).toBe(false);
+    await expect.poll(() => last(signals, after), LONG).toMatchObject({ kind: 'pod' });
+    expect(last(signals, before)?.kind).toBe('pod');
+    expect(signals.some(({ kind }) => kind === 'gone')).toBe(false);
     expect(cluster.requestCounts()['list']).toBeUndefined();
   }, 120_000);
 
-  test('a connection that is open and dead is left, and what happened meanwhile is told', async () => {
+  test('a dead connection is closed, and changes made meanwhile are reported', async () => {
     const set = freshName('set');
-    const said = await watching(k.open({ ...QUICK, watchIdleMs: 1_000 }), set);
+    const signals = await watching(k.open({ ...QUICK, watchIdleMs: 1_000 }), set);
     const pod = await create(set, 1);
     await breaks.pause();
     await expect
-      .poll(() => said.some((signal) => signal.kind === 'lagging' && signal.why.includes('received nothing')), LONG)
+      .poll(() => signals.some((signal) => signal.kind === 'lagging' && signal.why.includes('received nothing')), LONG)
       .toBe(true);
     await breaks.resume();
-    await expect.poll(() => last(said, pod), LONG).toMatchObject({ kind: 'pod', pod: { phase: 'Succeeded' } });
+    await expect.poll(() => last(signals, pod), LONG).toMatchObject({ kind: 'pod', pod: { phase: 'Succeeded' } });
   }, 120_000);
 
-  test('a history that is gone costs one list, and tells who went and who came behind it', async () => {
+  test('an expired history costs one list, which reports deleted and new pods', async () => {
     const set = freshName('set');
     const cluster = k.open({ ...QUICK, watchIdleMs: 1_500 });
-    const said = await watching(cluster, set);
+    const signals = await watching(cluster, set);
     const goes = await create(set);
-    await expect.poll(() => last(said, goes), LONG).toBeDefined();
+    await expect.poll(() => last(signals, goes), LONG).toBeDefined();
     await breaks.compact();
     await k.cluster.deletePod(goes, 0);
     const comes = await create(set);
-    await expect.poll(() => last(said, comes), LONG).toMatchObject({ kind: 'pod' });
-    await expect.poll(() => last(said, goes), LONG).toMatchObject({ kind: 'gone', confirmed: true });
+    await expect.poll(() => last(signals, comes), LONG).toMatchObject({ kind: 'pod' });
+    await expect.poll(() => last(signals, goes), LONG).toMatchObject({ kind: 'gone', confirmed: true });
   }, 120_000);
 
-  test('a list under way while the history goes is begun again, and whole', async () => {
+  test('a list during which the history expires is started again, and is complete', async () => {
     const set = freshName('set');
     const pods = await Promise.all(Array.from({ length: 6 }, () => create(set)));
     const cluster = k.open({ ...QUICK, endMarkMs: 0, pageSize: 1 });
-    const said = watching(cluster, set);
+    const signals = watching(cluster, set);
     await breaks.compact();
-    const all = await said;
+    const all = await signals;
     for (const pod of pods) expect(last(all, pod)?.kind).toBe('pod');
     expect(all.some(({ kind }) => kind === 'gone')).toBe(false);
   }, 120_000);

@@ -48,7 +48,7 @@ describe.each(TARGETS)('pods on $name', ({ start }) => {
     expect(error.problems.map(({ path }) => path)).toContain('spec.containers');
   });
 
-  test('createPod in a namespace that is not there is notFound, and the message says what was tried where', async () => {
+  test('createPod in a missing namespace is notFound, and the message names what was attempted where', async () => {
     const error = await refusal(k.cluster.createPod('no-such-namespace', k.pod({ name: 'lost' })));
     expect(error).toMatchObject({ fault: 'notFound', status: 404 });
     expect(error.message).toContain('create pod no-such-namespace/lost on cluster "test"');
@@ -60,7 +60,7 @@ describe.each(TARGETS)('pods on $name', ({ start }) => {
     expect(await k.cluster.getPod(ns, nameOf(manifest))).toBeUndefined();
   });
 
-  test('getPod of a name that nobody has is undefined', async () => {
+  test('getPod of an unused name is undefined', async () => {
     expect(await k.cluster.getPod(ns, 'nobody')).toBeUndefined();
   });
 
@@ -80,7 +80,7 @@ describe.each(TARGETS)('pods on $name', ({ start }) => {
     expect(await k.cluster.getPod(ns, pod.name)).not.toMatchObject({ metadata: { labels: { touched: 'yes' } } });
   });
 
-  test('deletePod asks once and says gone when it is', async () => {
+  test('deletePod returns asked, and gone once the pod is gone', async () => {
     const pod = k.cluster.project((await k.cluster.createPod(ns, k.pod())).pod);
     await k.until(pod, ({ phase }) => phase === 'Running');
     expect(await k.cluster.deletePod(pod)).toBe('asked');
@@ -121,7 +121,7 @@ describe.each(TARGETS)('pods on $name', ({ start }) => {
     expect((await k.cluster.listPods(undefined, 'batch=paged')).length).toBe(7);
   });
 
-  test('podEvents tells what the node did, of this pod only', async () => {
+  test('podEvents returns the events of this pod only', async () => {
     const made = await Promise.all([0, 1].map(() => k.cluster.createPod(ns, k.pod({ script: 'true' }))));
     const [one, other] = made.map(({ pod }) => k.cluster.project(pod));
     await k.until(one!, ({ phase }) => phase === 'Succeeded');
@@ -143,7 +143,7 @@ describe.each(TARGETS)('pods on $name', ({ start }) => {
     expect(await k.cluster.version()).toMatch(/^v1\.\d+/);
   });
 
-  test('a selector that cannot be read is invalid', async () => {
+  test('a malformed selector is invalid', async () => {
     expect(await refusal(k.cluster.listPods(ns, 'a in b c'))).toMatchObject({ fault: 'invalid', status: 400 });
   });
 });

@@ -19,31 +19,31 @@ describe.each(TARGETS)('watchPods$ on $name', ({ start }) => {
     await k[Symbol.asyncDispose]();
   });
 
-  /** Watches one label of its own; what it has said is kept. */
+  /** Watches one label of its own; what it has signals is kept. */
   const watching = async (cluster: Cluster, set: string): Promise<PodSignal[]> => {
-    const said: PodSignal[] = [];
+    const signals: PodSignal[] = [];
     running.push(
-      cluster.watchPods$({ namespace: ns, labelSelector: `set=${set}` }).subscribe((signal) => said.push(signal)),
+      cluster.watchPods$({ namespace: ns, labelSelector: `set=${set}` }).subscribe((signal) => signals.push(signal)),
     );
-    await expect.poll(() => said.some(({ kind }) => kind === 'synced'), { timeout: 15_000 }).toBe(true);
-    return said;
+    await expect.poll(() => signals.some(({ kind }) => kind === 'synced'), { timeout: 15_000 }).toBe(true);
+    return signals;
   };
   const create = async (
     set: string,
     wish: { readonly name?: string; readonly runForSeconds?: number } = {},
   ): Promise<PodProjection> =>
     k.cluster.project((await k.cluster.createPod(ns, k.pod({ labels: { set }, ...wish }))).pod);
-  const seen = (said: readonly PodSignal[], uid: string): readonly PodProjection[] =>
-    said.flatMap((signal) => (signal.kind === 'pod' && signal.pod.uid === uid ? [signal.pod] : []));
-  const gone = (said: readonly PodSignal[], uid: string): PodSignal | undefined =>
-    said.find((signal) => signal.kind === 'gone' && signal.pod.uid === uid);
+  const seen = (signals: readonly PodSignal[], uid: string): readonly PodProjection[] =>
+    signals.flatMap((signal) => (signal.kind === 'pod' && signal.pod.uid === uid ? [signal.pod] : []));
+  const gone = (signals: readonly PodSignal[], uid: string): PodSignal | undefined =>
+    signals.find((signal) => signal.kind === 'gone' && signal.pod.uid === uid);
 
-  test('says every pod that is there, then synced', async () => {
+  test('emits every existing pod, then synced', async () => {
     const set = freshName('set');
     const pods = await Promise.all([create(set), create(set), create(set)]);
-    const said = await watching(k.cluster, set);
-    const synced = said.findIndex(({ kind }) => kind === 'synced');
-    for (const { uid } of pods) expect(seen(said.slice(0, synced), uid)).not.toEqual([]);
+    const signals = await watching(k.cluster, set);
+    const synced = signals.findIndex(({ kind }) => kind === 'synced');
+    for (const { uid } of pods) expect(seen(signals.slice(0, synced), uid)).not.toEqual([]);
   });
 
   test('does the same where WatchList is not asked for, in pages', async () => {
@@ -51,69 +51,69 @@ describe.each(TARGETS)('watchPods$ on $name', ({ start }) => {
     const pods = await Promise.all([create(set), create(set), create(set)]);
     // An end mark that must come within no time never does.
     const cluster = k.open({ endMarkMs: 0, pageSize: 2 });
-    const said = await watching(cluster, set);
-    for (const { uid } of pods) expect(seen(said, uid)).not.toEqual([]);
+    const signals = await watching(cluster, set);
+    for (const { uid } of pods) expect(seen(signals, uid)).not.toEqual([]);
     expect(cluster.requestCounts()['list']).toBe(2);
     const late = await create(set);
-    await expect.poll(() => seen(said, late.uid)).not.toEqual([]);
+    await expect.poll(() => seen(signals, late.uid)).not.toEqual([]);
   });
 
   test('follows a pod to its end with one request', async () => {
     const set = freshName('set');
     const cluster = k.open({});
-    const said = await watching(cluster, set);
+    const signals = await watching(cluster, set);
     const pod = await create(set, { runForSeconds: 1 });
-    await expect.poll(() => seen(said, pod.uid).at(-1)?.phase, { timeout: 30_000 }).toBe('Succeeded');
+    await expect.poll(() => seen(signals, pod.uid).at(-1)?.phase, { timeout: 30_000 }).toBe('Succeeded');
     expect(cluster.requestCounts()).toEqual({ watch: 1 });
   });
 
-  test('says gone, confirmed, when a running pod is deleted', async () => {
+  test('emits gone, confirmed, when a running pod is deleted', async () => {
     const set = freshName('set');
-    const said = await watching(k.cluster, set);
+    const signals = await watching(k.cluster, set);
     const pod = await create(set);
-    await expect.poll(() => seen(said, pod.uid).at(-1)?.phase, { timeout: 30_000 }).toBe('Running');
+    await expect.poll(() => seen(signals, pod.uid).at(-1)?.phase, { timeout: 30_000 }).toBe('Running');
     await k.cluster.deletePod(pod);
-    await expect.poll(() => gone(said, pod.uid), { timeout: 30_000 }).toMatchObject({ confirmed: true });
+    await expect.poll(() => gone(signals, pod.uid), { timeout: 30_000 }).toMatchObject({ confirmed: true });
   });
 
-  test('says gone, not confirmed, when a pod only leaves the selection', async () => {
+  test('emits gone, not confirmed, when a pod only leaves the selection', async () => {
     const set = freshName('set');
-    const said = await watching(k.cluster, set);
+    const signals = await watching(k.cluster, set);
     const pod = await create(set);
     await k.until(pod, ({ phase }) => phase === 'Running');
     await k.cluster.patchPod(pod, { metadata: { labels: { set: 'other' } } });
-    await expect.poll(() => gone(said, pod.uid)).toMatchObject({ confirmed: false });
+    await expect.poll(() => gone(signals, pod.uid)).toMatchObject({ confirmed: false });
     await k.cluster.patchPod(pod, { metadata: { labels: { set } } });
-    const at = said.findIndex((signal) => signal.kind === 'gone');
-    await expect.poll(() => seen(said.slice(at), pod.uid)).not.toEqual([]);
+    const at = signals.findIndex((signal) => signal.kind === 'gone');
+    await expect.poll(() => seen(signals.slice(at), pod.uid)).not.toEqual([]);
   });
 
-  test('tells a pod from another one of the same name', async () => {
+  test('distinguishes a pod from another one of the same name', async () => {
     const set = freshName('set');
     const name = freshName('twin');
-    const said = await watching(k.cluster, set);
+    const signals = await watching(k.cluster, set);
     const first = await create(set, { name });
     await k.cluster.deletePod(first, 0);
     await expect.poll(() => k.cluster.getPod(ns, name)).toBeUndefined();
     const second = await create(set, { name });
-    await expect.poll(() => seen(said, second.uid)).not.toEqual([]);
-    await expect.poll(() => gone(said, first.uid)).toMatchObject({ confirmed: true });
-    expect(gone(said, second.uid)).toBeUndefined();
+    await expect.poll(() => seen(signals, second.uid)).not.toEqual([]);
+    await expect.poll(() => gone(signals, first.uid)).toMatchObject({ confirmed: true });
+    expect(gone(signals, second.uid)).toBeUndefined();
   });
 
-  test('goes on where the server ended the stream, without a list and without a loss', async () => {
+  test('resumes where the server ended the stream, without a list and without loss', async () => {
     const set = freshName('set');
     const cluster = k.open({ watchSeconds: [1, 1] });
-    const said = await watching(cluster, set);
+    const signals = await watching(cluster, set);
     await expect.poll(() => cluster.requestCounts()['watch'], { timeout: 15_000 }).toBeGreaterThanOrEqual(2);
     const pod = await create(set, { runForSeconds: 1 });
-    await expect.poll(() => seen(said, pod.uid).at(-1)?.phase, { timeout: 30_000 }).toBe('Succeeded');
-    expect(said.filter(({ kind }) => kind === 'synced')).toHaveLength(1);
-    expect(said.filter(({ kind }) => kind === 'lagging')).toEqual([]);
+    await expect.poll(() => seen(signals, pod.uid).at(-1)?.phase, { timeout: 30_000 }).toBe('Succeeded');
+    expect(signals.filter(({ kind }) => kind === 'synced')).toHaveLength(1);
+    expect(signals.filter(({ kind }) => kind === 'lagging')).toEqual([]);
     expect(cluster.requestCounts()['list']).toBeUndefined();
   });
 
-  test('ends its request when nobody listens any more', async () => {
+  test('ends its request when it is unsubscribed', async () => {
     const set = freshName('set');
     const cluster = k.open({ watchSeconds: [1, 1] });
     await watching(cluster, set);

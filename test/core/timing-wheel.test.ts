@@ -5,7 +5,7 @@ import { SLOT_MS, TimingWheel } from '../../src/core/timing-wheel.ts';
 const DAY_MS = 86_400_000;
 
 suite('TimingWheel', () => {
-  test('gives a key at the first turn after its instant, once', () => {
+  test('returns a key once, at the first turn after its instant', () => {
     const wheel = new TimingWheel<string>(0);
     wheel.schedule('a', 230);
     expect(wheel.turn(229)).toEqual([]);
@@ -14,7 +14,7 @@ suite('TimingWheel', () => {
     expect(wheel.size).toBe(0);
   });
 
-  test('keeps one instant per key: the last', () => {
+  test('has one instant per key: the last', () => {
     const wheel = new TimingWheel<string>(0);
     wheel.schedule('a', 200);
     wheel.schedule('a', 5_000);
@@ -22,7 +22,7 @@ suite('TimingWheel', () => {
     expect(wheel.turn(5_000)).toEqual(['a']);
   });
 
-  test('gives a wait of days through the coarse level, at its instant', () => {
+  test('returns a wait of days at its instant, through the coarse level', () => {
     const wheel = new TimingWheel<string>(0);
     const at = 5 * DAY_MS + 12_345;
     wheel.schedule('a', at);

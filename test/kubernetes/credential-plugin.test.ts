@@ -70,7 +70,7 @@ describe('a credential plugin that hangs', () => {
     await expect.poll(() => left(pids())).toBe(0);
   });
 
-  test('holds a call up until the deadline of the call, and what it says then serves the next one', async () => {
+  test('delays a call until the call’s deadline, and its credentials serve the next one', async () => {
     const { user, file, pids } = await plugin(WAITS);
     const cluster = await server.cluster({ unaryMs: 200 }, user);
     const calls = [cluster.getPod('ns', 'pod'), cluster.createPod('ns', podObject('pod', '', ''))];
@@ -83,13 +83,15 @@ describe('a credential plugin that hangs', () => {
     expect(pids()).toHaveLength(1);
   });
 
-  test('lets a watch say so, and see again once it answers', async () => {
+  test('makes a watch lag, which recovers once the plugin answers', async () => {
     const { user, file } = await plugin(WAITS);
     const cluster = await server.cluster({ unaryMs: 200, backoffMs: [5, 20] }, user);
-    const said: PodSignal[] = [];
+    const signals: PodSignal[] = [];
     const before = server.asked.length;
-    const watching = cluster.watchPods$({ namespace: 'ns', labelSelector: 'a=b' }).subscribe((one) => said.push(one));
-    await expect.poll(() => said).toContainEqual({ kind: 'lagging', why: expect.stringMatching(/credentials/) });
+    const watching = cluster
+      .watchPods$({ namespace: 'ns', labelSelector: 'a=b' })
+      .subscribe((one) => signals.push(one));
+    await expect.poll(() => signals).toContainEqual({ kind: 'lagging', why: expect.stringMatching(/credentials/) });
     await writeFile(file('go'), '');
     await expect.poll(() => server.asked.length).toBeGreaterThan(before);
     expect(server.asked[before]?.query.get('sendInitialEvents')).toBe('true');
@@ -129,7 +131,7 @@ describe('a credential plugin that hangs', () => {
 });
 
 describe('a credential plugin that fails', () => {
-  test('says how, and is nobody’s passing trouble', async () => {
+  test('reports how it failed, and is not transient', async () => {
     const { user } = await plugin('echo "log in first" >&2; exit 3');
     const cluster = await server.cluster({}, user);
     const call = cluster.getPod('ns', 'pod');

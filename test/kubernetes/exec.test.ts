@@ -10,7 +10,7 @@ const read = (clusters: Clusters, more: object = {}) =>
   clusters.get('scripted').exec(POD, { container: 'base', command: ['cat', 'a b'], ...more });
 
 describe('a command over a connection', () => {
-  test('is asked for with the token, the best protocol and each word of its own', async () => {
+  test('is requested with the token, the preferred protocol and each argument of its own', async () => {
     await using server = await scriptedExec((client) => {
       for (const channel of [1, 2, 3]) client.send(Buffer.of(channel));
       client.send(frame(1, 'a'));
@@ -37,7 +37,7 @@ describe('a command over a connection', () => {
         client.close(1000);
       },
     ],
-  ] as const)('that was %s before its end was told gives no output', async (_, end) => {
+  ] as const)('that was %s before its end was reported has no output', async (_, end) => {
     await using server = await scriptedExec((client) => {
       client.send(frame(1, '{"half":'), () => {
         end(client);
@@ -90,7 +90,7 @@ describe('a command over a connection', () => {
 
 describe('a refused command', () => {
   const [local] = TARGETS;
-  test('says why the server refused it', async () => {
+  test('rejects with the server’s reason', async () => {
     await using k: ClusterUnderTest = await (local?.start() ?? Promise.reject(new Error('there is no local cluster')));
     const made = await k.cluster.createPod(await k.namespace(), k.pod({ script: 'sleep 600' }));
     const pod = await k.until(k.cluster.project(made.pod), ({ phase }) => phase === 'Running');

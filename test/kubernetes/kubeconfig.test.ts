@@ -109,8 +109,8 @@ const refused = (settings: ConnectionSettings, env: NodeJS.ProcessEnv = {}): str
   throw new Error('it was taken');
 };
 
-describe('whom a user acts as', () => {
-  test('is said by one header for each value, on calls and on commands', async () => {
+describe('impersonation', () => {
+  test('is sent as one header for each value, on calls and on commands', async () => {
     const kubeconfig = await written('as', {
       token: 't',
       as: 'jané',
@@ -128,12 +128,12 @@ describe('whom a user acts as', () => {
       ['impersonate-extra-reason', 'duty'],
       ['authorization', 'Bearer t'],
     ];
-    const said = await asked({ kubeconfig });
-    expect(said.map(({ version, path }) => `${version} ${path.replace(/\?.*/, '')}`)).toEqual([
+    const requests = await asked({ kubeconfig });
+    expect(requests.map(({ version, path }) => `${version} ${path.replace(/\?.*/, '')}`)).toEqual([
       '1.1 /version',
       'upgrade /api/v1/namespaces/ns/pods/pod/exec',
     ]);
-    for (const one of said) {
+    for (const one of requests) {
       expect(one.headers).toHaveLength(headers.length);
       expect(one.headers).toEqual(expect.arrayContaining(headers));
     }
@@ -186,7 +186,7 @@ describe('a kubeconfig', () => {
     expect(refused({ kubeconfig, context: 'half' })).toContain('context "half" names no cluster');
   });
 
-  test('whose user is not there is not tried without one', async () => {
+  test('whose user does not exist is not used without one', async () => {
     expect(refused({ kubeconfig: await written('no-user', {}, { users: null }) })).toContain('user "u"');
   });
 
@@ -236,10 +236,10 @@ describe('a credential plugin', () => {
   test.each([
     ['all of it', { 'tls-server-name': 'localhost', 'proxy-url': 'http://127.0.0.1:9' }, { audience: 'a', n: [1] }],
     ['what there is', { 'insecure-skip-tls-verify': true }, undefined],
-  ])('that wants to know the cluster is told %s', async (name, fields, config) => {
-    const told = join(directory, `told-${name}`);
-    const command = await script('tells', `printf %s "$KUBERNETES_EXEC_INFO" > "$TOLD"; WHO=x; ${grant}`);
-    const exec = { apiVersion, command, provideClusterInfo: true, env: [{ name: 'TOLD', value: told }] };
+  ])('that asks for cluster information receives %s', async (name, fields, config) => {
+    const received = join(directory, `received-${name}`);
+    const command = await script('tells', `printf %s "$KUBERNETES_EXEC_INFO" > "$RECEIVED"; WHO=x; ${grant}`);
+    const exec = { apiVersion, command, provideClusterInfo: true, env: [{ name: 'RECEIVED', value: received }] };
     await writeFile(join(directory, 'ca.crt'), ca);
     const cluster = {
       server: url,
@@ -258,7 +258,7 @@ describe('a credential plugin', () => {
       .get('c')
       .version()
       .catch(() => undefined);
-    expect(JSON.parse(await readFile(told, 'utf8'))).toEqual({
+    expect(JSON.parse(await readFile(received, 'utf8'))).toEqual({
       apiVersion,
       kind: 'ExecCredential',
       spec: {
@@ -273,12 +273,12 @@ describe('a credential plugin', () => {
     });
   });
 
-  test('that does not want to know it is not told', async () => {
-    const told = join(directory, 'untold');
-    const command = await script('untells', `printf %s "$KUBERNETES_EXEC_INFO" > "$TOLD"; WHO=x; ${grant}`);
-    const exec = { apiVersion, command, env: [{ name: 'TOLD', value: told }] };
+  test('that does not ask for it receives none', async () => {
+    const received = join(directory, 'not-asked');
+    const command = await script('untells', `printf %s "$KUBERNETES_EXEC_INFO" > "$RECEIVED"; WHO=x; ${grant}`);
+    const exec = { apiVersion, command, env: [{ name: 'RECEIVED', value: received }] };
     await asked({ kubeconfig: await written('no-info', { exec }) });
-    expect(JSON.parse(await readFile(told, 'utf8'))).toMatchObject({ spec: { interactive: false } });
-    expect(await readFile(told, 'utf8')).not.toContain('cluster');
+    expect(JSON.parse(await readFile(received, 'utf8'))).toMatchObject({ spec: { interactive: false } });
+    expect(await readFile(received, 'utf8')).not.toContain('cluster');
   });
 });

@@ -21,41 +21,41 @@ afterAll(async () => {
 });
 
 const watching = async (cluster: Cluster, set: string): Promise<PodSignal[]> => {
-  const said: PodSignal[] = [];
+  const signals: PodSignal[] = [];
   running.push(
-    cluster.watchPods$({ namespace: ns, labelSelector: `set=${set}` }).subscribe((signal) => said.push(signal)),
+    cluster.watchPods$({ namespace: ns, labelSelector: `set=${set}` }).subscribe((signal) => signals.push(signal)),
   );
-  await expect.poll(() => said.some(({ kind }) => kind === 'synced')).toBe(true);
-  return said;
+  await expect.poll(() => signals.some(({ kind }) => kind === 'synced')).toBe(true);
+  return signals;
 };
 const create = async (set: string): Promise<PodProjection> =>
   k.cluster.project((await k.cluster.createPod(ns, k.pod({ labels: { set } }))).pod);
-const last = (said: readonly PodSignal[], { uid }: PodProjection): PodSignal | undefined =>
-  said.findLast((signal) => 'pod' in signal && signal.pod.uid === uid);
+const last = (signals: readonly PodSignal[], { uid }: PodProjection): PodSignal | undefined =>
+  signals.findLast((signal) => 'pod' in signal && signal.pod.uid === uid);
 
 test.each(['end', 'reset', 'cutLine'] as const)('no pod is missed when watches are closed by %s', async (how) => {
   const set = freshName('set');
-  const said = await watching(k.open({ backoffMs: [5, 50] }), set);
+  const signals = await watching(k.open({ backoffMs: [5, 50] }), set);
   const pods: PodProjection[] = [];
   for (let index = 0; index < 6; index += 1) {
     pods.push(await create(set));
     k.faults!.order({ fault: 'closeWatches', how });
   }
-  for (const pod of pods) await expect.poll(() => last(said, pod), { timeout: 15_000 }).toBeDefined();
+  for (const pod of pods) await expect.poll(() => last(signals, pod), { timeout: 15_000 }).toBeDefined();
 });
 
-test('a pod that vanished behind an expired history is gone after the relist', async () => {
+test('a pod that was deleted during an expired history is gone after the relist', async () => {
   const set = freshName('set');
-  const said = await watching(k.open({ backoffMs: [5, 50], watchIdleMs: 300 }), set);
+  const signals = await watching(k.open({ backoffMs: [5, 50], watchIdleMs: 300 }), set);
   const [gone, stays] = [await create(set), await create(set)];
-  await expect.poll(() => last(said, stays)).toBeDefined();
+  await expect.poll(() => last(signals, stays)).toBeDefined();
   k.faults!.order({ fault: 'freezeWatches', ms: 60_000 });
   await k.cluster.deletePod(gone, 0);
   k.faults!.order({ fault: 'expireHistory' });
   k.faults!.order({ fault: 'clear' });
   k.faults!.order({ fault: 'closeWatches', how: 'reset' });
-  await expect.poll(() => last(said, gone), { timeout: 15_000 }).toMatchObject({ kind: 'gone', confirmed: true });
-  expect(last(said, stays)).toMatchObject({ kind: 'pod' });
+  await expect.poll(() => last(signals, gone), { timeout: 15_000 }).toMatchObject({ kind: 'gone', confirmed: true });
+  expect(last(signals, stays)).toMatchObject({ kind: 'pod' });
 });
 
 test('a creation whose reply is lost makes one pod', async () => {
@@ -82,12 +82,12 @@ test('missingPermissions names what is denied', async () => {
   expect(missing).toEqual(['get pods/log']);
 });
 
-test('a closed cluster leaves no watch behind', async () => {
+test('a closed cluster leaves no watch open', async () => {
   const cluster = k.open({ backoffMs: [5, 20] });
-  const said = await watching(cluster, freshName('set'));
+  const signals = await watching(cluster, freshName('set'));
   await cluster[Symbol.asyncDispose]();
-  const { length } = said;
+  const { length } = signals;
   await create(freshName('set'));
-  expect(said).toHaveLength(length);
+  expect(signals).toHaveLength(length);
   await expect(cluster.getPod(ns, 'any')).rejects.toThrow();
 });

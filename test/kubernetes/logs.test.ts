@@ -52,7 +52,7 @@ describe('logs', () => {
     expect(lines.map(({ gap }) => gap)).toEqual([true, undefined]);
   });
 
-  test('give lines without a time, and times that go back, the place after the line before', async () => {
+  test('give lines without a time, and times that go back, the next cursor', async () => {
     const log = `${stamp(10, 9)} a\nno time of its own\n${stamp(10, 3)} back\n${stamp(10, 10)} on\n`;
     await using server = await scriptedServer((_, response) => response.end(log));
     const cluster = await server.cluster();
@@ -113,7 +113,7 @@ describe('logs', () => {
     expect(texts(lines)).toEqual([1, 2, 3, 4, 5, 6].map((index) => `line ${index}`));
   });
 
-  test('followed of a silent stream are connected anew', async () => {
+  test('followed over a silent stream are reconnected', async () => {
     let streams = 0;
     await using server = await scriptedServer((asked, response) => {
       if (!isLog(asked)) {
@@ -143,7 +143,7 @@ describe('logs', () => {
     expect(await read(await server.cluster())).toEqual([]);
   });
 
-  test('that a node cannot give are an error that can pass', async () => {
+  test('that a node cannot return are a transient error', async () => {
     await using server = await scriptedServer((_, response) => {
       sendStatus(response, 502, 'Unknown', 'dial tcp 10.0.0.1:10250: connect: connection refused');
     });

@@ -33,7 +33,7 @@ describe('createPod', () => {
     expect(await (await server.cluster()).createPod('ns', manifest)).toMatchObject({ kind: 'created' });
   });
 
-  test('says that the outcome is unknown when nothing answers', async () => {
+  test('has an unknown outcome when there is no reply', async () => {
     await using server = await scriptedServer(() => undefined);
     const error = await errorOf((await server.cluster({ unaryMs: 50 })).createPod('ns', manifest));
     expect(error).toMatchObject({ code: 'KUBERNETES', fault: 'unknownOutcome', transient: true, status: 0 });
@@ -144,7 +144,7 @@ describe('a refusal', () => {
     });
   });
 
-  test('of a connection that nobody takes is unavailable, for writes too', async () => {
+  test('of a refused connection is unavailable, for writes too', async () => {
     const server = await scriptedServer(() => undefined);
     const kubeconfig = await readFile(await server.kubeconfig(), 'utf8');
     await server[Symbol.asyncDispose]();
@@ -157,7 +157,7 @@ describe('a refusal', () => {
     expect(error).toMatchObject({ fault: 'unavailable', transient: true });
   });
 
-  test('of a read whose kept connection had been closed is tried once more', async () => {
+  test('of a read on an idle connection that was closed is retried once', async () => {
     await using server = await scriptedServer((asked, response) => {
       if (asked.index === 0) response.socket?.destroy();
       else sendJson(response, 200, podObject('one', 'u1', '5'));
@@ -213,7 +213,7 @@ describe('credentials', () => {
     expect(await readFile(runs, 'utf8')).toBe('me login\n');
   });
 
-  test('that cannot be had are an error that says why, and nothing is sent', async () => {
+  test('that cannot be obtained are an error with the reason, and nothing is sent', async () => {
     await using server = await scriptedServer(() => undefined);
     const exec = { apiVersion: 'client.authentication.k8s.io/v1', command: '/nowhere/plugin' };
     const error = await errorOf((await server.cluster({}, { exec })).getPod('ns', 'one'));
@@ -233,7 +233,7 @@ describe('openClusters', () => {
     expect(() => clusters.get('c')).toThrow('no connection "c" is configured; known: a, b');
   });
 
-  test('says which kubeconfig or context is missing', async () => {
+  test('names the missing kubeconfig or context', async () => {
     await using server = await scriptedServer(() => undefined);
     const kubeconfig = await server.kubeconfig();
     expect(() => openClusters({ connections: { a: { kubeconfig: '/nowhere/config' } } })).toThrow(

@@ -6,7 +6,8 @@ const NOW = Date.UTC(2026, 2, 4, 5, 6, 7);
 
 const asked = (retryAfter: string | undefined, body = ''): number | undefined =>
   refusal(attempted, { status: 429, body, retryAfter }, NOW).retryAfterMs;
-const said = (retryAfterSeconds: unknown): string => JSON.stringify({ kind: 'Status', details: { retryAfterSeconds } });
+const status = (retryAfterSeconds: unknown): string =>
+  JSON.stringify({ kind: 'Status', details: { retryAfterSeconds } });
 
 describe('how long a refusal asks to wait', () => {
   test.each([
@@ -42,16 +43,16 @@ describe('how long a refusal asks to wait', () => {
     '7 seconds',
     '2026-03-04T05:06:17Z',
     'Wed, 99 Mar 2026 05:06:17 GMT',
-  ])('%j says nothing', (header) => {
+  ])('%j is ignored', (header) => {
     expect(asked(header)).toBeUndefined();
   });
 
-  test('what the status says counts where the header says nothing, under the same bounds', () => {
-    expect(asked(undefined, said(5))).toBe(5_000);
-    expect(asked('soon', said(5))).toBe(5_000);
-    expect(asked('3', said(5))).toBe(3_000);
-    expect(asked(undefined, said(3_600))).toBe(60_000);
-    for (const odd of [-1, 1.5, '5', null, 1e400]) expect(asked(undefined, said(odd))).toBeUndefined();
+  test('the Status counts when the header is ignored, within the same bounds', () => {
+    expect(asked(undefined, status(5))).toBe(5_000);
+    expect(asked('soon', status(5))).toBe(5_000);
+    expect(asked('3', status(5))).toBe(3_000);
+    expect(asked(undefined, status(3_600))).toBe(60_000);
+    for (const odd of [-1, 1.5, '5', null, 1e400]) expect(asked(undefined, status(odd))).toBeUndefined();
     const event = { code: 429, details: { retryAfterSeconds: 1e9 } };
     expect(streamRefusal(attempted, event).retryAfterMs).toBe(60_000);
   });

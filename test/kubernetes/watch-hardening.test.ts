@@ -14,16 +14,16 @@ afterEach(() => {
   for (const one of running.splice(0)) one.unsubscribe();
 });
 
-const watching = (cluster: Cluster, hear: (signal: PodSignal) => void = () => undefined): PodSignal[] => {
-  const said: PodSignal[] = [];
+const watching = (cluster: Cluster, onSignal: (signal: PodSignal) => void = () => undefined): PodSignal[] => {
+  const signals: PodSignal[] = [];
   const signals$ = cluster.watchPods$({ namespace: 'ns', labelSelector: 'a=b' });
   running.push(
     signals$.subscribe((signal) => {
-      said.push(signal);
-      hear(signal);
+      signals.push(signal);
+      onSignal(signal);
     }),
   );
-  return said;
+  return signals;
 };
 const line = (type: string, object: Manifest): string => `${JSON.stringify({ type, object })}\n`;
 const mark = (resourceVersion: string): string =>
@@ -35,14 +35,14 @@ const begin = (response: ServerResponse, ...lines: readonly (string | Buffer)[])
   response.writeHead(200, { 'content-type': 'application/json' });
   for (const text of lines) response.write(text);
 };
-const told = (said: readonly PodSignal[], uid: string): PodSignal | undefined =>
-  said.findLast((signal) => 'pod' in signal && signal.pod.uid === uid);
+const lastOf = (signals: readonly PodSignal[], uid: string): PodSignal | undefined =>
+  signals.findLast((signal) => 'pod' in signal && signal.pod.uid === uid);
 const isWatch = ({ query }: Asked): boolean => query.get('watch') === 'true';
 const isWatchList = ({ query }: Asked): boolean => query.has('sendInitialEvents');
 const from = (asked: Asked | undefined): string | null | undefined => asked?.query.get('resourceVersion');
 
 describe('a watch', () => {
-  test('cut in the middle of a character hears the whole event from the next connection', async () => {
+  test('cut in the middle of a character receives the whole event from the next connection', async () => {
     const whole = Buffer.from(line('ADDED', podObject('zürich', 'ü€😀', '8')));
     const inside = whole.indexOf(Buffer.from('😀')) + 2;
     await using server = await scriptedServer((asked, response) => {
@@ -52,12 +52,12 @@ describe('a watch', () => {
         response.end();
       }
     });
-    const said = watching(await server.cluster(QUICK));
-    await expect.poll(() => told(said, 'ü€😀')).toMatchObject({ kind: 'pod', pod: { name: 'zürich' } });
+    const signals = watching(await server.cluster(QUICK));
+    await expect.poll(() => lastOf(signals, 'ü€😀')).toMatchObject({ kind: 'pod', pod: { name: 'zürich' } });
     expect(from(server.asked[1])).toBe('7');
   });
 
-  test('cut within its initial events begins anew, because later ones of them can be older', async () => {
+  test('cut within its initial events starts over, because later ones of them can be older', async () => {
     const open: ServerResponse[] = [];
     await using server = await scriptedServer((asked, response) => {
       open.push(response);
@@ -71,29 +71,29 @@ describe('a watch', () => {
       // From version 5 on there is nothing: pod two has not changed since version 3.
       else begin(response);
     });
-    const said = watching(await server.cluster(QUICK));
-    await expect.poll(() => told(said, 'u1')).toBeDefined();
+    const signals = watching(await server.cluster(QUICK));
+    await expect.poll(() => lastOf(signals, 'u1')).toBeDefined();
     open[0]!.socket?.resetAndDestroy();
     await expect.poll(() => server.asked.length).toBeGreaterThan(1);
     expect(from(server.asked[1])).toBeNull();
-    await expect.poll(() => told(said, 'u2')).toBeDefined();
-    await expect.poll(() => said.some(({ kind }) => kind === 'synced')).toBe(true);
+    await expect.poll(() => lastOf(signals, 'u2')).toBeDefined();
+    await expect.poll(() => signals.some(({ kind }) => kind === 'synced')).toBe(true);
   });
 
-  test('without any bookmark goes on from the last event, also after a silence', async () => {
+  test('without any bookmark resumes from the last event, also after a silence', async () => {
     await using server = await scriptedServer((asked, response) => {
       if (asked.index === 0) begin(response, mark('7'), line('MODIFIED', podObject('one', 'u1', '9')));
       else if (asked.index === 1) begin(response);
       else begin(response, line('ADDED', podObject('two', 'u2', '11')));
     });
-    const said = watching(await server.cluster({ ...QUICK, watchIdleMs: 80 }));
-    await expect.poll(() => told(said, 'u2'), { timeout: 5_000 }).toBeDefined();
+    const signals = watching(await server.cluster({ ...QUICK, watchIdleMs: 80 }));
+    await expect.poll(() => lastOf(signals, 'u2'), { timeout: 5_000 }).toBeDefined();
     expect(server.asked.slice(1, 3).map(from)).toEqual(['9', '9']);
     // Silence is no fact about a pod.
-    expect(told(said, 'u1')?.kind).toBe('pod');
+    expect(lastOf(signals, 'u1')?.kind).toBe('pod');
   });
 
-  test('in a storm of 429 asks no oftener than it is told, and says nothing of pods', async () => {
+  test('during many 429 replies waits as long as they ask for, and emits no pods', async () => {
     let refusals = 0;
     const askedAt: number[] = [];
     await using server = await scriptedServer((asked, response) => {
@@ -106,17 +106,17 @@ describe('a watch', () => {
         response.writeHead(429, { 'content-type': 'text/plain', 'retry-after': '1' }).end('Too many requests\n');
       } else begin(response, line('MODIFIED', podObject('one', 'u1', '9')));
     });
-    const said = watching(await server.cluster(QUICK));
+    const signals = watching(await server.cluster(QUICK));
     await expect
-      .poll(() => told(said, 'u1'), { timeout: 15_000 })
+      .poll(() => lastOf(signals, 'u1'), { timeout: 15_000 })
       .toMatchObject({ kind: 'pod', pod: { resourceVersion: '9' } });
     const gaps = askedAt.slice(2).map((at, n) => at - (askedAt[n + 1] ?? 0));
     expect(Math.min(...gaps)).toBeGreaterThanOrEqual(990);
-    expect(said.some(({ kind }) => kind === 'gone')).toBe(false);
+    expect(signals.some(({ kind }) => kind === 'gone')).toBe(false);
     expect(server.asked.some((asked) => !isWatch(asked))).toBe(false);
   });
 
-  test('after a list of another life of a name tells the one gone and the other there', async () => {
+  test('reports one pod gone and the other present after a relist with the same name', async () => {
     const twin = podObject('one', 'u2', '12');
     await using server = await scriptedServer((asked, response) => {
       if (!isWatch(asked)) sendJson(response, 200, twin);
@@ -126,12 +126,12 @@ describe('a watch', () => {
       } else if (isWatchList(asked)) begin(response, line('ADDED', twin), mark('13'));
       else sendStatus(response, 410, 'Expired', 'too old');
     });
-    const said = watching(await server.cluster(QUICK));
-    await expect.poll(() => told(said, 'u1'), { timeout: 5_000 }).toMatchObject({ kind: 'gone', confirmed: true });
-    expect(told(said, 'u2')).toMatchObject({ kind: 'pod' });
+    const signals = watching(await server.cluster(QUICK));
+    await expect.poll(() => lastOf(signals, 'u1'), { timeout: 5_000 }).toMatchObject({ kind: 'gone', confirmed: true });
+    expect(lastOf(signals, 'u2')).toMatchObject({ kind: 'pod' });
   });
 
-  test('that leaves the selection shows the pod as it was, unconfirmed, and goes on from that version', async () => {
+  test('that leaves the selection shows the pod as it was, unconfirmed, and resumes from that version', async () => {
     const before = podObject('one', 'u1', '9');
     await using server = await scriptedServer((asked, response) => {
       if (!isWatch(asked)) sendJson(response, 200, before);
@@ -140,13 +140,13 @@ describe('a watch', () => {
         response.end();
       } else begin(response, line('ADDED', podObject('two', 'u2', '11')));
     });
-    const said = watching(await server.cluster(QUICK));
-    await expect.poll(() => told(said, 'u2'), { timeout: 5_000 }).toBeDefined();
-    expect(told(said, 'u1')).toMatchObject({ kind: 'gone', confirmed: false });
+    const signals = watching(await server.cluster(QUICK));
+    await expect.poll(() => lastOf(signals, 'u2'), { timeout: 5_000 }).toBeDefined();
+    expect(lastOf(signals, 'u1')).toMatchObject({ kind: 'gone', confirmed: false });
     expect(server.asked.filter(isWatch).slice(1).map(from)).toEqual(['9']);
   });
 
-  test('goes on while its token is rotated, and connects with the new one', async () => {
+  test('continues while its token is rotated, and reconnects with the new one', async () => {
     let open: ServerResponse | undefined;
     let valid = 'old';
     await using server = await scriptedServer((asked, response) => {
@@ -159,19 +159,19 @@ describe('a watch', () => {
     });
     const tokenFile = join(server.directory, 'token');
     await writeFile(tokenFile, 'old\n');
-    const said = watching(await server.cluster(QUICK, { tokenFile }));
-    await expect.poll(() => said.some(({ kind }) => kind === 'synced')).toBe(true);
+    const signals = watching(await server.cluster(QUICK, { tokenFile }));
+    await expect.poll(() => signals.some(({ kind }) => kind === 'synced')).toBe(true);
     await writeFile(tokenFile, 'new\n');
     valid = 'new';
     // A server asks at the beginning only: what is open stays open.
     open?.write(line('ADDED', podObject('one', 'u1', '8')));
-    await expect.poll(() => told(said, 'u1')).toBeDefined();
+    await expect.poll(() => lastOf(signals, 'u1')).toBeDefined();
     const first = open;
     open?.end();
     await expect.poll(() => open !== first, { timeout: 5_000 }).toBe(true);
     open?.write(line('ADDED', podObject('two', 'u2', '9')));
-    await expect.poll(() => told(said, 'u2')).toBeDefined();
-    expect(said.some(({ kind }) => kind === 'lagging')).toBe(false);
+    await expect.poll(() => lastOf(signals, 'u2')).toBeDefined();
+    expect(signals.some(({ kind }) => kind === 'lagging')).toBe(false);
     expect(server.asked.at(-1)?.headers['authorization']).toBe('Bearer new');
   });
 
@@ -194,17 +194,17 @@ describe('a watch', () => {
       };
       void write();
     });
-    const said = watching(await server.cluster(QUICK), ({ kind }) => {
+    const signals = watching(await server.cluster(QUICK), ({ kind }) => {
       const until = performance.now() + (kind === 'pod' ? 1 : 0);
       while (performance.now() < until);
     });
-    await expect.poll(() => said.filter(({ kind }) => kind === 'pod').length, { timeout: 20_000 }).toBe(events);
+    await expect.poll(() => signals.filter(({ kind }) => kind === 'pod').length, { timeout: 20_000 }).toBe(events);
     // 20 MB did not go into this process's memory at once: the server was held back.
     expect(waitedForReader).toBeGreaterThan(10);
     expect(server.asked).toHaveLength(1);
   });
 
-  test('thrown out because it was too slow lists anew and misses nothing', async () => {
+  test('closed because it was too slow lists again and misses nothing', async () => {
     await using server = await scriptedServer((asked, response) => {
       if (!isWatch(asked)) sendStatus(response, 404, 'NotFound', 'not found');
       else if (asked.index === 0) {
@@ -216,9 +216,9 @@ describe('a watch', () => {
         response.end();
       }
     });
-    const said = watching(await server.cluster(QUICK));
-    await expect.poll(() => told(said, 'u2'), { timeout: 5_000 }).toBeDefined();
-    await expect.poll(() => told(said, 'u1')).toMatchObject({ kind: 'gone', confirmed: true });
+    const signals = watching(await server.cluster(QUICK));
+    await expect.poll(() => lastOf(signals, 'u2'), { timeout: 5_000 }).toBeDefined();
+    await expect.poll(() => lastOf(signals, 'u1')).toMatchObject({ kind: 'gone', confirmed: true });
   });
 
   test('that expires at once, again and again, asks for ever less', async () => {
@@ -235,7 +235,7 @@ describe('a watch', () => {
     expect(server.asked.length).toBeLessThan(20);
   });
 
-  test('that broke just after it had spoken says that it is up again as soon as it is', async () => {
+  test('that broke just after a signal emits alive as soon as it is connected again', async () => {
     let first: ServerResponse | undefined;
     await using server = await scriptedServer((asked, response) => {
       if (asked.index > 0) begin(response);
@@ -243,15 +243,15 @@ describe('a watch', () => {
       response.flushHeaders();
       first ??= response;
     });
-    const said = watching(await server.cluster(QUICK));
-    const kinds = (): readonly string[] => said.map(({ kind }) => kind);
+    const signals = watching(await server.cluster(QUICK));
+    const kinds = (): readonly string[] => signals.map(({ kind }) => kind);
     await expect.poll(kinds).toContain('synced');
     first?.write(line('ADDED', podObject('one', 'u1', '8')), () => first?.destroy());
     await expect.poll(kinds).toContain('lagging');
-    await expect.poll(() => said.at(-1)?.kind).toBe('alive');
+    await expect.poll(() => signals.at(-1)?.kind).toBe('alive');
   });
 
-  test('says that it is alive also after the clock of the machine was set back', async () => {
+  test('emits alive also after the clock of the machine was set back', async () => {
     vi.useFakeTimers({ toFake: ['Date'] });
     try {
       await using server = await scriptedServer((_asked, response) => {
@@ -261,8 +261,8 @@ describe('a watch', () => {
           clearInterval(talking);
         });
       });
-      const said = watching(await server.cluster(QUICK));
-      const alive = (): number => said.filter(({ kind }) => kind === 'alive').length;
+      const signals = watching(await server.cluster(QUICK));
+      const alive = (): number => signals.filter(({ kind }) => kind === 'alive').length;
       await expect.poll(alive).toBe(1);
       vi.setSystemTime(Date.now() - 3_600_000);
       await expect.poll(alive, { timeout: 5_000 }).toBeGreaterThan(1);
@@ -271,7 +271,7 @@ describe('a watch', () => {
     }
   });
 
-  test('that is ended again and again without a word lists anew: a server may forget a place without saying so', async () => {
+  test('that is ended repeatedly without an event lists again: a server may forget a version without reporting it', async () => {
     await using server = await scriptedServer((asked, response) => {
       const isFirst = asked.index === 0;
       begin(
@@ -281,13 +281,13 @@ describe('a watch', () => {
       response.flushHeaders();
       if (isFirst || !isWatchList(asked)) response.end();
     });
-    const said = watching(await server.cluster(QUICK));
-    await expect.poll(() => told(said, 'u2'), { timeout: 10_000 }).toBeDefined();
+    const signals = watching(await server.cluster(QUICK));
+    await expect.poll(() => lastOf(signals, 'u2'), { timeout: 10_000 }).toBeDefined();
     expect(server.asked.filter(isWatchList)).toHaveLength(2);
     expect(server.asked.filter(isWatch)).toHaveLength(4);
   });
 
-  test('whose listener asks for itself tells of pods that vanished at once, and sends no request', async () => {
+  test('with confirms: false reports pods that disappeared at once, and sends no request', async () => {
     const pods = Array.from({ length: 30 }, (_, n) => line('ADDED', podObject(`p${n}`, `u${n}`, '5')));
     await using server = await scriptedServer((asked, response) => {
       if (asked.index === 0) begin(response, ...pods, mark('7'));
@@ -307,7 +307,7 @@ describe('a watch', () => {
     expect(server.asked.filter((asked) => !isWatch(asked))).toEqual([]);
   });
 
-  test('whose WatchList is cut before its end goes on with a list in pages', async () => {
+  test('whose WatchList is cut before its end continues with a paged list', async () => {
     await using server = await scriptedServer((asked, response) => {
       if (isWatchList(asked)) {
         begin(response, line('ADDED', podObject('one', 'u1', '5')));
@@ -319,9 +319,9 @@ describe('a watch', () => {
           items: [podObject('one', 'u1', '5'), podObject('two', 'u2', '6')],
         });
     });
-    const said = watching(await server.cluster(QUICK));
-    await expect.poll(() => said.filter(({ kind }) => kind === 'synced').length).toBe(1);
-    expect(told(said, 'u2')).toBeDefined();
+    const signals = watching(await server.cluster(QUICK));
+    await expect.poll(() => signals.filter(({ kind }) => kind === 'synced').length).toBe(1);
+    expect(lastOf(signals, 'u2')).toBeDefined();
     expect(server.asked.filter(isWatchList)).toHaveLength(1);
     expect(server.asked.map(from).at(-1)).toBe('7');
   });
@@ -335,8 +335,8 @@ describe('a watch', () => {
       open.push(response);
     });
     const all = await Promise.all(Array.from({ length: 30 }, () => server.cluster(QUICK)));
-    const said = all.map((cluster) => watching(cluster));
-    await expect.poll(() => said.every((one) => one.some(({ kind }) => kind === 'synced'))).toBe(true);
+    const signals = all.map((cluster) => watching(cluster));
+    await expect.poll(() => signals.every((one) => one.some(({ kind }) => kind === 'synced'))).toBe(true);
     for (const response of open.splice(0)) response.end();
     await expect.poll(() => askedAt.length, { timeout: 10_000 }).toBe(30);
     expect(Math.max(...askedAt) - Math.min(...askedAt)).toBeGreaterThan(300);

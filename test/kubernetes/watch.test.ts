@@ -11,9 +11,11 @@ afterEach(() => {
 });
 
 const watching = (cluster: Cluster): PodSignal[] => {
-  const said: PodSignal[] = [];
-  running.push(cluster.watchPods$({ namespace: 'ns', labelSelector: 'a=b' }).subscribe((signal) => said.push(signal)));
-  return said;
+  const signals: PodSignal[] = [];
+  running.push(
+    cluster.watchPods$({ namespace: 'ns', labelSelector: 'a=b' }).subscribe((signal) => signals.push(signal)),
+  );
+  return signals;
 };
 const line = (type: string, object: Manifest): string => `${JSON.stringify({ type, object })}\n`;
 const mark = (resourceVersion: string): string =>
@@ -21,12 +23,12 @@ const mark = (resourceVersion: string): string =>
     kind: 'Pod',
     metadata: { resourceVersion, annotations: { 'k8s.io/initial-events-end': 'true' } },
   });
-const uids = (said: readonly PodSignal[]): readonly string[] =>
-  said.flatMap((signal) => (signal.kind === 'pod' ? [signal.pod.uid] : []));
-const lag = (said: readonly PodSignal[]): string =>
-  said.flatMap((signal) => (signal.kind === 'lagging' ? [signal.why] : [])).join('\n');
+const uids = (signals: readonly PodSignal[]): readonly string[] =>
+  signals.flatMap((signal) => (signal.kind === 'pod' ? [signal.pod.uid] : []));
+const lag = (signals: readonly PodSignal[]): string =>
+  signals.flatMap((signal) => (signal.kind === 'lagging' ? [signal.why] : [])).join('\n');
 const isWatch = (asked: Asked): boolean => asked.query.get('watch') === 'true';
-const kinds = (said: readonly PodSignal[]): readonly string[] => said.map(({ kind }) => kind);
+const kinds = (signals: readonly PodSignal[]): readonly string[] => signals.map(({ kind }) => kind);
 
 /** A stream that begins as WatchList does and stays open. */
 const begin = (response: ServerResponse, ...lines: readonly string[]): void => {
@@ -35,7 +37,7 @@ const begin = (response: ServerResponse, ...lines: readonly string[]): void => {
 };
 
 describe('watchPods$', () => {
-  test('goes on from the last version after a reset, and says that it lagged', async () => {
+  test('resumes from the last version after a reset, and reports that it lagged', async () => {
     await using server = await scriptedServer((asked, response) => {
       if (asked.index === 0) {
         begin(
@@ -47,14 +49,14 @@ describe('watchPods$', () => {
         setImmediate(() => response.socket?.resetAndDestroy());
       } else begin(response, line('ADDED', podObject('two', 'u2', '11')));
     });
-    const said = watching(await server.cluster(QUICK));
-    await expect.poll(() => uids(said)).toContain('u2');
-    // What the reset swallowed is asked for again: from where the last told event was.
+    const signals = watching(await server.cluster(QUICK));
+    await expect.poll(() => uids(signals)).toContain('u2');
+    // What the reset swallowed is asked for again: from the last emitted event on.
     expect(['7', '9', null]).toContain(server.asked[1]!.query.get('resourceVersion'));
-    expect(lag(said)).toContain('watch pods of ns on cluster "scripted"');
+    expect(lag(signals)).toContain('watch pods of ns on cluster "scripted"');
   });
 
-  test('does not tell an event whose line was cut, and hears it again', async () => {
+  test('does not emit an event whose line was cut, and receives it again', async () => {
     const whole = line('ADDED', podObject('two', 'u2', '8'));
     await using server = await scriptedServer((asked, response) => {
       if (asked.index === 0) {
@@ -62,10 +64,10 @@ describe('watchPods$', () => {
         response.end();
       } else begin(response, whole);
     });
-    const said = watching(await server.cluster(QUICK));
-    await expect.poll(() => uids(said)).toEqual(['u2']);
+    const signals = watching(await server.cluster(QUICK));
+    await expect.poll(() => uids(signals)).toEqual(['u2']);
     expect(server.asked[1]!.query.get('resourceVersion')).toBe('7');
-    expect(lag(said)).toContain('ended in the middle of an event');
+    expect(lag(signals)).toContain('ended in the middle of an event');
   });
 
   test('puts events together however their bytes arrive', async () => {
@@ -80,8 +82,8 @@ describe('watchPods$', () => {
       };
       next();
     });
-    const said = watching(await server.cluster(QUICK));
-    await expect.poll(() => uids(said), { timeout: 10_000 }).toEqual(['ü€😀']);
+    const signals = watching(await server.cluster(QUICK));
+    await expect.poll(() => uids(signals), { timeout: 10_000 }).toEqual(['ü€😀']);
   });
 
   test('takes an event of a megabyte', async () => {
@@ -89,57 +91,60 @@ describe('watchPods$', () => {
     await using server = await scriptedServer((_, response) => {
       begin(response, mark('7'), line('ADDED', big));
     });
-    const said = watching(await server.cluster(QUICK));
-    await expect.poll(() => uids(said)).toEqual(['u1']);
+    const signals = watching(await server.cluster(QUICK));
+    await expect.poll(() => uids(signals)).toEqual(['u1']);
   });
 
-  test.each(['as an event', 'as a status'])('lists anew after 410 %s, and finds out who is gone', async (how) => {
-    await using server = await scriptedServer((asked, response) => {
-      if (!isWatch(asked)) sendStatus(response, 404, 'NotFound', 'pods "one" not found');
-      else if (asked.index === 0) {
-        begin(
-          response,
-          line('ADDED', podObject('one', 'u1', '5')),
-          line('ADDED', podObject('two', 'u2', '6')),
-          mark('7'),
-        );
-        response.end();
-      } else if (asked.query.has('resourceVersion')) {
-        if (how === 'as a status') sendStatus(response, 410, 'Expired', 'too old resource version: 7 (9)');
-        else {
-          begin(response, line('ERROR', { kind: 'Status', code: 410, reason: 'Expired' }));
+  test.each(['as an event', 'as a status'])(
+    'lists again after 410 %s, and reports which pods are gone',
+    async (how) => {
+      await using server = await scriptedServer((asked, response) => {
+        if (!isWatch(asked)) sendStatus(response, 404, 'NotFound', 'pods "one" not found');
+        else if (asked.index === 0) {
+          begin(
+            response,
+            line('ADDED', podObject('one', 'u1', '5')),
+            line('ADDED', podObject('two', 'u2', '6')),
+            mark('7'),
+          );
           response.end();
-        }
-      } else
-        begin(
-          response,
-          line('ADDED', podObject('two', 'u2', '6')),
-          line('ADDED', podObject('three', 'u3', '8')),
-          mark('9'),
-        );
-    });
-    const said = watching(await server.cluster(QUICK));
-    await expect
-      .poll(() => said.find(({ kind }) => kind === 'gone'), { timeout: 10_000 })
-      .toMatchObject({
-        pod: { uid: 'u1' },
-        confirmed: true,
+        } else if (asked.query.has('resourceVersion')) {
+          if (how === 'as a status') sendStatus(response, 410, 'Expired', 'too old resource version: 7 (9)');
+          else {
+            begin(response, line('ERROR', { kind: 'Status', code: 410, reason: 'Expired' }));
+            response.end();
+          }
+        } else
+          begin(
+            response,
+            line('ADDED', podObject('two', 'u2', '6')),
+            line('ADDED', podObject('three', 'u3', '8')),
+            mark('9'),
+          );
       });
-    // What has not changed is not told again.
-    expect(uids(said)).toEqual(['u1', 'u2', 'u3']);
-    expect(kinds(said).filter((kind) => kind === 'synced')).toHaveLength(2);
-  });
+      const signals = watching(await server.cluster(QUICK));
+      await expect
+        .poll(() => signals.find(({ kind }) => kind === 'gone'), { timeout: 10_000 })
+        .toMatchObject({
+          pod: { uid: 'u1' },
+          confirmed: true,
+        });
+      // What has not changed is not emitted again.
+      expect(uids(signals)).toEqual(['u1', 'u2', 'u3']);
+      expect(kinds(signals).filter((kind) => kind === 'synced')).toHaveLength(2);
+    },
+  );
 
   test('ends a stream that is open and silent, and begins another one', async () => {
     await using server = await scriptedServer((asked, response) => {
       begin(response, ...(asked.index === 0 ? [mark('7')] : [line('ADDED', podObject('one', 'u1', '8'))]));
     });
-    const said = watching(await server.cluster({ ...QUICK, watchIdleMs: 100 }));
-    await expect.poll(() => uids(said)).toContain('u1');
-    expect(lag(said)).toContain('received nothing for 100 ms');
+    const signals = watching(await server.cluster({ ...QUICK, watchIdleMs: 100 }));
+    await expect.poll(() => uids(signals)).toContain('u1');
+    expect(lag(signals)).toContain('received nothing for 100 ms');
   });
 
-  test('waits as long as a 429 says, whose body is plain text', async () => {
+  test('waits as long as a 429 asks for, whose body is plain text', async () => {
     await using server = await scriptedServer((asked, response) => {
       if (asked.index === 0) {
         response
@@ -147,10 +152,10 @@ describe('watchPods$', () => {
           .end('Too many requests, please try again later.\n');
       } else begin(response, mark('7'));
     });
-    const said = watching(await server.cluster(QUICK));
-    await expect.poll(() => lag(said)).toContain('429: Too many requests');
+    const signals = watching(await server.cluster(QUICK));
+    await expect.poll(() => lag(signals)).toContain('429: Too many requests');
     expect(server.asked).toHaveLength(1);
-    await expect.poll(() => kinds(said), { timeout: 10_000 }).toContain('synced');
+    await expect.poll(() => kinds(signals), { timeout: 10_000 }).toContain('synced');
   });
 
   test('lists in pages where WatchList is refused, and does not ask for it again', async () => {
@@ -204,19 +209,19 @@ describe('watchPods$', () => {
     expect(server.asked).toHaveLength(4);
   });
 
-  test('goes on through refusals of every kind', async () => {
+  test('survives refusals of every kind', async () => {
     const refusals = [401, 401, 403, 500, 503, 504];
     await using server = await scriptedServer((asked, response) => {
       const status = refusals[asked.index];
       if (status === undefined) begin(response, mark('7'));
       else sendStatus(response, status, 'Odd', `refusal ${status}`);
     });
-    const said = watching(await server.cluster(QUICK));
-    await expect.poll(() => kinds(said), { timeout: 10_000 }).toContain('synced');
-    expect(kinds(said).filter((kind) => kind === 'lagging')).toHaveLength(5);
+    const signals = watching(await server.cluster(QUICK));
+    await expect.poll(() => kinds(signals), { timeout: 10_000 }).toContain('synced');
+    expect(kinds(signals).filter((kind) => kind === 'lagging')).toHaveLength(5);
   });
 
-  test('says that a pod with a deletion timestamp is gone without asking', async () => {
+  test('reports that a pod with a deletion timestamp is gone without a request', async () => {
     const metadata = {
       name: 'one',
       namespace: 'ns',
@@ -232,8 +237,8 @@ describe('watchPods$', () => {
         line('DELETED', podObject('one', 'u1', '8', { metadata })),
       );
     });
-    const said = watching(await server.cluster(QUICK));
-    await expect.poll(() => said.find(({ kind }) => kind === 'gone')).toMatchObject({ confirmed: true });
+    const signals = watching(await server.cluster(QUICK));
+    await expect.poll(() => signals.find(({ kind }) => kind === 'gone')).toMatchObject({ confirmed: true });
     expect(server.asked).toHaveLength(1);
   });
 
@@ -245,8 +250,8 @@ describe('watchPods$', () => {
       });
       begin(response, mark('7'));
     });
-    const said = watching(await server.cluster(QUICK));
-    await expect.poll(() => kinds(said)).toContain('synced');
+    const signals = watching(await server.cluster(QUICK));
+    await expect.poll(() => kinds(signals)).toContain('synced');
     running.pop()!.unsubscribe();
     await expect.poll(() => closed).toBe(true);
     expect(server.asked).toHaveLength(1);

@@ -131,7 +131,7 @@ describe('patch and delete', () => {
     expect((await bed.request('GET', `${PODS}/mine`)).status).toBe(404);
   });
 
-  test('a namespace goes with all that is in it', async () => {
+  test('a namespace is deleted with its content', async () => {
     await bed.object('POST', '/api/v1/namespaces', { metadata: { name: 'brief' } });
     const pods = '/api/v1/namespaces/brief/pods';
     await bed.object('POST', pods, podOf('runs', 'while :; do sleep 0.05; done', { terminationGracePeriodSeconds: 1 }));
@@ -187,7 +187,7 @@ describe('list', () => {
     expect(await list(`continue=${token}`)).toMatchObject({ code: 410, reason: 'Expired' });
   });
 
-  test('is a table for those who print it', async () => {
+  test('is a table for clients that ask for one', async () => {
     const headers = { accept: 'application/json;as=Table;v=v1;g=meta.k8s.io,application/json' };
     const table = await bed.object('GET', `${PODS}?fieldSelector=metadata.name=taken`, undefined, headers);
     expect(table['rows']).toMatchObject([
@@ -241,7 +241,7 @@ describe('logs', () => {
   });
 });
 
-test('events tell what scheduler and kubelet did', async () => {
+test('events report what scheduler and kubelet did', async () => {
   await bed.run('told', 'true');
   await phase('told').toBe('Succeeded');
   const { metadata } = await bed.pod('told');

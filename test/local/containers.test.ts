@@ -52,7 +52,7 @@ describe('a container', () => {
     expect(await bed.log('devices')).toBe('4\nout\nerr\n');
   });
 
-  test('can have a root that nobody writes to', async () => {
+  test('can have a read-only root', async () => {
     await bed.run('fixed', '', main({ command: ['touch', '/x'], securityContext: { readOnlyRootFilesystem: true } }));
     await phase('fixed').toBe('Failed');
     expect(await bed.log('fixed')).toContain('Read-only file system');
@@ -81,7 +81,7 @@ describe('a container', () => {
     expect(await ended('killed')).toMatchObject({ exitCode: 137 });
   });
 
-  test('that cannot be started says so', async () => {
+  test('that cannot be started reports why', async () => {
     await bed.run('nothing', '', main({ command: ['no-such-program'] }));
     await phase('nothing').toBe('Failed');
     const end = await ended('nothing');
@@ -221,7 +221,7 @@ describe('a pod', () => {
     expect(status.containerStatuses[0]?.state.waiting?.reason).toBe('PodInitializing');
   });
 
-  test('restarts a container that fails until it succeeds, where it is told to', async () => {
+  test('restarts a failing container until it succeeds, with restartPolicy OnFailure', async () => {
     await bed.run('again', 'echo x >>/v/n; [ $(wc -l </v/n) -ge 3 ]', {
       restartPolicy: 'OnFailure',
       volumes: [{ name: 'v', emptyDir: {} }],

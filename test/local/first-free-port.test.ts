@@ -31,7 +31,7 @@ const freePort = async (): Promise<number> => (await freePorts(1))[0] ?? 0;
 const tried = (ports: readonly number[]) => onFirstFreePort(ports, (port) => Promise.resolve(port));
 
 describe('a server on the first free port', () => {
-  test('takes the first that nobody has', async () => {
+  test('takes the first free one', async () => {
     const [first, second] = [await freePort(), await freePort()];
     expect(await tried([first, second])).toBe(first);
     expect(await tried([portOf(taken), second])).toBe(second);
@@ -46,7 +46,7 @@ describe('a server on the first free port', () => {
     everywhere.close();
   });
 
-  test('goes on where another process is faster, and tells what else went wrong', async () => {
+  test('skips a port that another process takes first, and reports other errors', async () => {
     const port = await freePort();
     const faster: Server[] = [];
     const start = async (wanted: number | undefined): Promise<number | undefined> => {

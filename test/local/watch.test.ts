@@ -60,7 +60,7 @@ describe('a watch', () => {
     current.close();
   });
 
-  test('that asks for a list first is told where the list ends, and gets bookmarks', async () => {
+  test('that asks for a list first gets a mark at its end, and bookmarks', async () => {
     await create('listed', { set: 'listed' });
     const watch = await bed.watch(
       'sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true&labelSelector=set%3Dlisted',

@@ -142,7 +142,7 @@ describe('what reentry puts into a pod is not the tenant’s', () => {
     },
   );
 
-  test('but what looks like it and was not put there is', () => {
+  test('but a look-alike that the user wrote is', () => {
     const volumes = [{ name: 'xcom', emptyDir: {} }];
     expect(refused(pod({ volumes }), { never: ['spec.volumes'] })).toEqual([
       'pod.spec.volumes[0].emptyDir',
@@ -185,7 +185,7 @@ describe('a path that could never mean anything is refused with the file', () =>
     ["metadata.annotations['a/b'].c", 'a key of metadata.annotations has no fields'],
     ['metadata.annotations.a/b/c', 'metadata.annotations cannot have the key a/b/c'],
     ["spec.nodeSelector['a b']", 'spec.nodeSelector cannot have the key a b'],
-  ])('%s', (path, said) => {
+  ])('%s', (path, message) => {
     for (const rule of ['only', 'never']) {
       try {
         parsePolicy('p.yaml', JSON.stringify({ tenants: { a: { fields: { [rule]: ['spec.nodeName', path] } } } }));
@@ -194,7 +194,7 @@ describe('a path that could never mean anything is refused with the file', () =>
         if (!(error instanceof ReentryError)) throw error;
         expect(error.problems.map((problem) => problem.path)).toEqual([`p.yaml: tenants.a.fields.${rule}.1`]);
         expect(error.message).toContain(path);
-        expect(error.message).toContain(said);
+        expect(error.message).toContain(message);
       }
     }
   });

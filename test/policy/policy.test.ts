@@ -190,7 +190,7 @@ describe('a tenant’s rule', () => {
     expect([...paths(manifest, rules)].sort()).toEqual([...expected].sort());
   });
 
-  test('is named in the refusal, and the code says that it was the policy', () => {
+  test('is named in the refusal, whose code is POLICY_REFUSED', () => {
     expect(refused(pod(), { images: ['r.io/**'] })).toEqual({
       code: 'POLICY_REFUSED',
       problems: [
@@ -231,7 +231,7 @@ describe('a tenant’s rule', () => {
   });
 });
 
-test('a tenant that the policy does not know may run nothing; names of objects are no tenants', () => {
+test('a tenant without rules may run nothing; property names of objects are not tenants', () => {
   for (const tenant of ['other', '__proto__', 'constructor', 'toString'])
     expect(
       checkManifest(
@@ -242,7 +242,7 @@ test('a tenant that the policy does not know may run nothing; names of objects a
     ).toBe('POLICY_REFUSED');
 });
 
-describe('things of the host', () => {
+describe('host resources', () => {
   const hostPod = pod({
     hostNetwork: true,
     volumes: [{ name: 'd', hostPath: { path: '/data/in' } }],
@@ -275,7 +275,7 @@ describe('things of the host', () => {
   );
 });
 
-describe('no trick of JSON gets around it', () => {
+describe('the check cannot be bypassed by', () => {
   test.each<[string, JsonRecord]>([
     ['another case', pod({ HostNetwork: true })],
     ['another case in a container', pod({ containers: [container({ securitycontext: { privileged: true } })] })],
@@ -308,14 +308,14 @@ describe('no trick of JSON gets around it', () => {
   });
 });
 
-test('a namespace that is not watched is said so', () => {
+test('a namespace that is not watched has a code of its own', () => {
   expect(refused(pod(), undefined, { watched: ['etl'] })).toMatchObject({
     code: 'NAMESPACE_NOT_WATCHED',
     subject: 'jobs',
   });
 });
 
-test('a name of the requester’s cannot make a pattern search for minutes', () => {
+test('a hostile name cannot make a pattern search for minutes', () => {
   expect(matches('**a**a**a**a**a**b', 'a'.repeat(1_000))).toBe(false);
   expect(matches('**', 'a'.repeat(300_000))).toBe(false);
 });
@@ -388,7 +388,7 @@ describe('parsePolicy', () => {
     }
   });
 
-  test('an empty file allows nobody anything', () => {
+  test('an empty file allows nothing to any tenant', () => {
     expect(parsePolicy('p.yaml', '')).toEqual({ tenants: {} });
   });
 });

@@ -104,7 +104,7 @@ describe('merging', () => {
       RUNS,
     );
   });
-  test('never changes its arguments, and gives the same twice', () => {
+  test('never changes its arguments, and is deterministic', () => {
     fc.assert(
       fc.property(pod, pod, (low, high) => {
         const [base, client] = [frozen(structuredClone(low)), frozen(structuredClone(high))];
@@ -136,7 +136,7 @@ describe('merging', () => {
       RUNS,
     );
   });
-  test('keeps what the client says, and every list entry of both', () => {
+  test('preserves what the client sets, and every list entry of both', () => {
     fc.assert(
       fc.property(spec, spec, (low, high) => {
         const merged = reconcileSpecs(low, high) ?? {};
@@ -250,7 +250,7 @@ describe('labels', () => {
   });
 });
 
-test('a manifest is the same twice, has our labels whatever the user says, and shows no value of a variable', () => {
+test('a manifest is deterministic, has reentry’s labels whatever the user sets, and shows no value of a variable', () => {
   const settings = {
     ...{ installation: 'i', run: { tenant: 't', runId: 'r' }, attempt: 1, queue: 'q', context: {} },
     ...{ defaultNamespace: 'default', podSecurity: 'baseline' as const, xcomSidecar: {} },

@@ -77,7 +77,7 @@ describe('labels', () => {
   test('that mark a pod are no part of its task’s selector', () => {
     expect(findPodSelector(MARKS, undefined)).toBe('team=etl,already_checked!=True,!airflow-worker');
   });
-  test('select what they say', () => {
+  test('select the pods of their run and installation', () => {
     const labels = podLabels(settings);
     expect(installationSelector('main')).toBe(`reentry.dev/installation=${labels['reentry.dev/installation'] ?? ''}`);
     expect(labels).toMatchObject({
@@ -148,7 +148,7 @@ describe('a manifest', () => {
     ['labels', { labels: MARKS }],
     ['fullPodSpec', { fullPodSpec: { metadata: { labels: MARKS } } }],
     ['podTemplateDict', { podTemplateDict: { metadata: { labels: MARKS } } }],
-  ])('has no mark of another pod that %s brings, and is nobody’s who runs commands', (_, given) => {
+  ])('has no outcome label of another pod from %s, and is not an executor’s', (_, given) => {
     const manifest = build({ image: 'alpine', ...given });
     expect(recordIn(manifest['metadata'], 'labels')).toEqual({ ...podLabels(settings), team: 'etl' });
     expect(projectPod('c', manifest)).toMatchObject({ alreadyChecked: false });
@@ -187,7 +187,7 @@ describe('a manifest', () => {
     expect(spec({ image: 'i' })['activeDeadlineSeconds']).toBeUndefined();
   });
 
-  test('runs as nobody where the policy is restricted', () => {
+  test('runs as user 65534 at level restricted', () => {
     expect(spec({ image: 'i', securityContext: { runAsUser: 0 } }, { podSecurity: 'restricted' })).toMatchObject({
       securityContext: { runAsNonRoot: true, runAsUser: 65_534 },
       containers: [{ securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ['ALL'] } } }],
@@ -215,7 +215,7 @@ test.each<[PodParamsInput, string]>([
     { podTemplateDict: { spec: { containers: [{ name: 'x', securityContext: { privileged: true } }] } } },
     'params.podTemplateDict.spec.containers[0].securityContext.privileged',
   ],
-])('refuses what endangers a node, at its place: %#', (params, path) => {
+])('refuses what endangers a node, with its path: %#', (params, path) => {
   expect(refusedInParams(podParamsSchema.parse({ image: 'i', ...params })).map((problem) => problem.path)).toEqual([
     path,
   ]);

@@ -16,14 +16,14 @@ const waiting = aSubscription({
 });
 const HOUR_MS = 3_600_000;
 
-suite('a pod behind scheduling gates', () => {
+suite('a pod with scheduling gates', () => {
   test('is projected with their names', () => {
     const projected = projectPod('c', { metadata: { name: 'p' }, spec: { schedulingGates: [{ name: gates }] } });
     expect(projected.gates).toEqual(gates);
     expect(projectPod('c', { spec: { schedulingGates: [] } })).not.toHaveProperty('gates');
   });
 
-  test('waits without a time-out, and says for whom', () => {
+  test('waits without a time-out, and the diagnosis names the gates', () => {
     const gated = { ...pod, gates };
     expect(judge(waiting, gated, createdAt + HOUR_MS)).toEqual({ kind: 'wait' });
     expect(diagnoseWait(gated, createdAt)).toMatchObject({

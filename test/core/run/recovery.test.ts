@@ -5,7 +5,7 @@ import { operatorOfPod } from '../../../src/core/run/recovery.ts';
 
 const pod = (labels: object) => projectPod('eu', { metadata: { name: 'p', namespace: 'n', uid: 'u', labels } });
 
-test('a pod says itself who made it, whatever its queue is called', () => {
+test('a pod’s labels name the operator that made it, whatever its queue is called', () => {
   expect(operatorOfPod(pod({ [LABELS.kubernetesExecutor]: 'True' }))).toBe('command');
   expect(operatorOfPod(pod({ [LABELS.podOperator]: 'True' }))).toBe('pod');
 });

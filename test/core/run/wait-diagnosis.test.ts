@@ -26,7 +26,7 @@ describe('why a pod keeps its run waiting', () => {
     expect(diagnoseWait(pod, NOW)?.code).toBe(code);
   });
 
-  test('says what the scheduler said', () => {
+  test('quotes the scheduler’s message', () => {
     const pod = aPod({ phase: 'Pending', node: undefined, unschedulable });
     expect(diagnoseWait(pod, NOW)?.summary).toContain('3 Insufficient cpu');
   });
