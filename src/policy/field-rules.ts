@@ -11,7 +11,7 @@ import {
 } from './patterns.ts';
 import { isRecord, type JsonRecord, recordIn, recordsIn } from '../core/json.ts';
 import { ANNOTATIONS, LABELS, TASK_ANNOTATIONS } from '../core/pod/labels.ts';
-import { CONTAINER_LISTS, NOBODY, type PodSecurity } from '../core/pod/pod-security.ts';
+import { CONTAINER_LISTS, UNPRIVILEGED_USER, type PodSecurity } from '../core/pod/pod-security.ts';
 import { isOwnSidecar, isXcomMount, isXcomVolume, type XcomSidecarSettings } from '../core/pod/xcom-sidecar.ts';
 
 /** Paths of fields; their syntax is described in `patterns.ts`. */
@@ -46,7 +46,7 @@ const OWN_KEYS: ReadonlyMap<string, ReadonlySet<string>> = new Map([
 /** Values that Pod Security level `restricted` sets in a pod or a container. */
 const HARDENED: ReadonlyMap<string, unknown> = new Map<string, unknown>([
   ['securityContext.runAsNonRoot', true],
-  ['securityContext.runAsUser', NOBODY],
+  ['securityContext.runAsUser', UNPRIVILEGED_USER],
   ['securityContext.allowPrivilegeEscalation', false],
   ['securityContext.capabilities.drop.0', 'ALL'],
   ['securityContext.seccompProfile.type', 'RuntimeDefault'],

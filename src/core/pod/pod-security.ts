@@ -12,7 +12,7 @@ import { isRecord, type JsonRecord, recordIn, recordsIn } from '../json.ts';
 export type PodSecurity = 'privileged' | 'baseline' | 'restricted';
 
 /** User id of `restricted` pods that set none. */
-export const NOBODY = 65_534;
+export const UNPRIVILEGED_USER = 65_534;
 
 /** A resource of the host that a tenant's policy may allow. */
 export type HostThing =
@@ -245,7 +245,7 @@ export function securedSpec(spec: JsonRecord, policy: PodSecurity): JsonRecord {
       seccompProfile: isSet(seccompProfile) ? seccompProfile : { type: 'RuntimeDefault' },
       ...security,
       runAsNonRoot: true,
-      runAsUser: isRoot(user) ? NOBODY : user,
+      runAsUser: isRoot(user) ? UNPRIVILEGED_USER : user,
     },
   };
   for (const list of CONTAINER_LISTS) {

@@ -55,7 +55,7 @@ function remove(store: Store, resource: Resource, current: KubeObject, askedSeco
   const graceSeconds = resource.name === 'pods' ? graceOf(current, askedSeconds) : 0;
   if (graceSeconds === 0) {
     if ((current.metadata.finalizers ?? []).length === 0) {
-      // An ended pod gets a deletion timestamp before it is removed, so that a watcher can tell its deletion from its leaving the
+      // An ended pod gets a deletion timestamp before it is removed, so that a watcher can distinguish its deletion from its leaving the
       // selection.
       if (resource.name === 'pods' && askedSeconds !== 0 && deletionTimestamp === undefined)
         store.update(resource.name, marked(current, 0));
