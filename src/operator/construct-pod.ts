@@ -3,6 +3,7 @@ import { randomInt } from 'node:crypto';
 import { isRecord, type JsonRecord, recordIn, recordsIn, textIn } from '../core/json.ts';
 import {
   buildLabelsForK8sExecutorPod,
+  EXECUTOR_POD_ENV,
   executorPodAnnotations,
   type ExecutorPodIdentity,
 } from '../core/pod/executor-labels.ts';
@@ -10,7 +11,6 @@ import { withoutMarks } from '../core/pod/labels.ts';
 import { reconcilePods } from '../core/pod/merge.ts';
 import { addSuffix, MAX_POD_NAME } from '../core/pod/names.ts';
 import { messageOf, ReentryError } from '../errors.ts';
-import { EXECUTOR_POD_ENV } from '../policy/field-rules.ts';
 
 /** Name of the container that runs the task. */
 export const BASE_CONTAINER = 'base';

@@ -10,6 +10,7 @@ import {
   readOn,
 } from './patterns.ts';
 import { isRecord, type JsonRecord, recordIn, recordsIn } from '../core/json.ts';
+import { EXECUTOR_POD_ENV } from '../core/pod/executor-labels.ts';
 import { ANNOTATIONS, LABELS, TASK_ANNOTATIONS } from '../core/pod/labels.ts';
 import { CONTAINER_LISTS, UNPRIVILEGED_USER, type PodSecurity } from '../core/pod/pod-security.ts';
 import { isOwnSidecar, isXcomMount, isXcomVolume, type XcomSidecarSettings } from '../core/pod/xcom-sidecar.ts';
@@ -21,9 +22,6 @@ export interface FieldRules {
   /** None of them may be set. */
   readonly never?: readonly string[] | undefined;
 }
-
-/** Environment variable by which a program detects that it runs in a pod of an executor, as in Airflow. */
-export const EXECUTOR_POD_ENV = { name: 'AIRFLOW_IS_K8S_EXECUTOR_POD', value: 'True' } as const;
 
 /** Fields that reentry sets in every pod, or that every pod must have. */
 const OWN_FIELDS: readonly FieldPattern[] = [

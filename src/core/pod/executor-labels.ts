@@ -1,6 +1,9 @@
 /** Labels that select the pods of command tasks, annotations that name their task, and dates as label values. Where both exist, annotations win. */
 import { LABEL_TRUE, LABELS, makeSafeLabelValue } from './labels.ts';
 
+/** Environment variable by which a program detects that it runs in a pod of an executor, as in Airflow. */
+export const EXECUTOR_POD_ENV = { name: 'AIRFLOW_IS_K8S_EXECUTOR_POD', value: 'True' } as const;
+
 /** One try of one task. */
 export interface TaskKey {
   readonly dagId: string;
