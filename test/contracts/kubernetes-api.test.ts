@@ -7,7 +7,7 @@ const someText: unknown = expect.any(String);
 const expired: unknown = expect.stringMatching(/Expired|Gone/);
 const waiting: unknown = expect.stringContaining('is waiting to start');
 
-/** What the product counts on of any API server, asked without our adapter. */
+/** What reentry relies on of any API server, requested without its adapter. */
 describe.each(TARGETS)('the API of $name', ({ start }) => {
   let k: ClusterUnderTest;
   let pods: string;

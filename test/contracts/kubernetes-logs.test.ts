@@ -44,7 +44,7 @@ describe.each(TARGETS)('logs on $name', ({ start }) => {
     expect(await read(pod, { from: all.at(-1)!.at })).toEqual([]);
   });
 
-  // A carriage return right before the newline is the runtime's to keep or drop: containerd drops it.
+  // Runtimes may drop a carriage return right before the newline: containerd does.
   test('preserves empty lines, carriage returns and characters beyond ASCII', async () => {
     const lines = await read(await ended(String.raw`printf 'a\n\n b \r c\nz\303\274rich \342\200\250 x\n'`));
     expect(texts(lines)).toEqual(['a', '', ' b \r c', 'zürich \u2028 x']);

@@ -19,7 +19,7 @@ describe.each(TARGETS)('watchPods$ on $name', ({ start }) => {
     await k[Symbol.asyncDispose]();
   });
 
-  /** Watches one label of its own; what it has signals is kept. */
+  /** Watches one label of its own; collects the signals. */
   const watching = async (cluster: Cluster, set: string): Promise<PodSignal[]> => {
     const signals: PodSignal[] = [];
     running.push(

@@ -38,7 +38,7 @@ async function plugin(
   };
 }
 
-/** Whether a process runs; one that nobody has collected yet does not. */
+/** Whether a process is running; a zombie is not. */
 async function runs(pid: number): Promise<boolean> {
   const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '');
   return stat !== '' && !/^\d+ \(.*\) [ZX] /s.test(stat);
@@ -65,7 +65,7 @@ describe('a credential plugin that hangs', () => {
     expect(pids()).not.toEqual([]);
     await expect.poll(() => left(pids())).toBe(0);
     expect(server.asked).toHaveLength(before);
-    // The next call runs it anew.
+    // The next call runs it again.
     await expect(cluster.getPod('ns', 'pod')).rejects.toMatchObject({ fault: 'unavailable', transient: true });
     await expect.poll(() => left(pids())).toBe(0);
   });

@@ -84,7 +84,7 @@ async function written(name: string, user: unknown, more: JsonRecord = {}): Prom
   return path;
 }
 
-/** Makes one call and one upgrade as the kubeconfig says; gives the headers that name who asks. */
+/** Makes one call and one upgrade with the kubeconfig; returns the headers that identify the user. */
 async function asked(settings: ConnectionSettings, env: NodeJS.ProcessEnv = {}): Promise<readonly Got[]> {
   const clusters = openClusters({ connections: { c: settings }, env: { PATH: process.env['PATH'], ...env } });
   opened.push(clusters);
@@ -253,7 +253,7 @@ describe('a credential plugin', () => {
     const kubeconfig = await written('cluster-info', { exec }, { clusters: [{ name: 'c', cluster }] });
     const clusters = openClusters({ connections: { c: { kubeconfig } }, tuning: { unaryMs: 5_000 } });
     opened.push(clusters);
-    // Behind the proxy that it names is nobody.
+    // Nothing listens behind the proxy in its kubeconfig.
     await clusters
       .get('c')
       .version()

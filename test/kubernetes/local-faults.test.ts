@@ -4,7 +4,7 @@ import type { PodProjection } from '../../src/core/pod/projection.ts';
 import type { Cluster, PodSignal } from '../../src/ports/cluster.ts';
 import { type ClusterUnderTest, freshName, TARGETS } from '../support/kubernetes.ts';
 
-/** Faults ordered from the local cluster, whose store and life go on behind them. */
+/** Faults of the local cluster, whose pods continue to run meanwhile. */
 let k: ClusterUnderTest;
 let ns: string;
 const running: Subscription[] = [];

@@ -20,7 +20,7 @@ beforeAll(async () => {
       sendJson(response, 200, podObject('pod', 'uid', '1', { status }));
       return;
     }
-    // As a kubelet does: whole seconds, each line looked at for itself.
+    // As a kubelet does: whole seconds, each line compared on its own.
     const since = BigInt(Date.parse(query.get('sinceTime') ?? '1970-01-01T00:00:00Z')) * 1_000_000n;
     const text = Buffer.concat(written.filter(({ nanos }) => nanos >= since).map(({ bytes }) => bytes));
     const cut = cuts.shift();
@@ -35,7 +35,7 @@ afterAll(async () => {
   await server[Symbol.asyncDispose]();
 });
 
-/** Lines in the order written; a step of 0 is the same nanosecond, one below it a second stream's clock that is a little behind. */
+/** Lines in the order written. A step of 0 is the same nanosecond; a negative step is a second stream whose clock is slightly behind. */
 const step = fc.oneof(
   { weight: 4, arbitrary: fc.bigInt({ min: 0n, max: 3n }) },
   { weight: 2, arbitrary: fc.bigInt({ min: 1_000_000n, max: 2_500_000_000n }) },

@@ -199,7 +199,7 @@ describe('a watch', () => {
       while (performance.now() < until);
     });
     await expect.poll(() => signals.filter(({ kind }) => kind === 'pod').length, { timeout: 20_000 }).toBe(events);
-    // 20 MB did not go into this process's memory at once: the server was held back.
+    // 20 MB were not buffered in this process: the server was slowed down.
     expect(waitedForReader).toBeGreaterThan(10);
     expect(server.asked).toHaveLength(1);
   });
@@ -340,7 +340,7 @@ describe('a watch', () => {
     for (const response of open.splice(0)) response.end();
     await expect.poll(() => askedAt.length, { timeout: 10_000 }).toBe(30);
     expect(Math.max(...askedAt) - Math.min(...askedAt)).toBeGreaterThan(300);
-    // Nobody listed anything again.
+    // No watch listed again.
     expect(server.asked.filter(isWatchList)).toHaveLength(30);
   });
 });

@@ -51,7 +51,7 @@ describe('watchPods$', () => {
     });
     const signals = watching(await server.cluster(QUICK));
     await expect.poll(() => uids(signals)).toContain('u2');
-    // What the reset swallowed is asked for again: from the last emitted event on.
+    // What the reset lost is requested again: from the last emitted event on.
     expect(['7', '9', null]).toContain(server.asked[1]!.query.get('resourceVersion'));
     expect(lag(signals)).toContain('watch pods of ns on cluster "scripted"');
   });

@@ -26,7 +26,7 @@ const containerStatus = z.looseObject({
   restartCount: z.number(),
 });
 
-/** As much of any object as the tests look at. */
+/** The parts of any object that the tests read. */
 export const objectSchema = z.looseObject({
   kind: z.string(),
   metadata: z.looseObject({
@@ -58,7 +58,7 @@ const podSchema = objectSchema.extend({
     containerStatuses: z.array(containerStatus).default([]),
   }),
 });
-/** A pod as the tests look at it. */
+/** The parts of a pod that the tests read. */
 export type PodObject = z.output<typeof podSchema>;
 
 const eventSchema = z.object({ type: z.string(), object: objectSchema });
@@ -87,7 +87,7 @@ export interface Testbed extends AsyncDisposable {
   ): Promise<void>;
   pod(name: string): Promise<PodObject>;
   log(name: string, query?: string): Promise<string>;
-  /** Opens a watch; `next` gives one event, undefined at the end of the stream. */
+  /** Opens a watch; `next` returns one event, undefined at the end of the stream. */
   watch(query: string): Promise<{ readonly next: () => Promise<WatchEvent | undefined>; readonly close: () => void }>;
 }
 

@@ -71,7 +71,7 @@ const spec = fc.record(
 );
 const pod = fc.record({ apiVersion: fc.constant('v1'), metadata, spec }, { requiredKeys: [] });
 
-/** A pod without what says nothing, so that "absent" and "empty" are one. */
+/** A pod without empty fields, so that "absent" and "empty" are equal. */
 function bare(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(bare);
   if (!isRecord(value)) return value;

@@ -21,7 +21,7 @@ const build = (params: PodParamsInput, more: Partial<ManifestSettings> = {}) =>
   podManifest(podParamsSchema.parse(params), { ...settings, ...more });
 const spec = (params: PodParamsInput, more: Partial<ManifestSettings> = {}) => recordIn(build(params, more), 'spec');
 
-/** Labels of a pod that an executor kept, as an exported manifest brings them. */
+/** Labels of a pod that an executor retained, as in an exported manifest. */
 const MARKS = {
   ...{ already_checked: 'True', airflow_executor_done: 'True', airflow_pod_revoked: 'x' },
   ...{ kubernetes_executor: 'True', 'airflow-worker': 'executor', team: 'etl' },

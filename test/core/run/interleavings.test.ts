@@ -18,7 +18,7 @@ import {
 import type { Outcome } from '../../../src/wire/outcome.ts';
 import type { Phase, RunState } from '../../../src/wire/run-state.ts';
 
-/** A delivered message, and whoever works on it. */
+/** A delivered message, and the worker that processes it. */
 interface Message {
   readonly id: MessageId;
   readonly body: StepMessage;
@@ -32,7 +32,7 @@ interface Worker {
   phase: 'read' | 'work' | 'gone';
 }
 
-/** One run's world: its state by compare-and-set, its pods, its messages, and workers at any point of their step. */
+/** The state of one run's environment: its state by compare-and-set, its pods, its messages, and workers at any point of their step. */
 class World {
   state: RunState | undefined;
   revision = 0;
@@ -48,7 +48,7 @@ class World {
     this.messages.push({ id: { stream: 'STEPS', seq: this.#seq }, body });
   }
 
-  /** Somebody is given a message, perhaps not for the first time, and reads the state, perhaps an old one. */
+  /** A worker receives a message, perhaps not for the first time, and reads the state, perhaps an old one. */
   read(n: number, stale: boolean): void {
     const message = this.messages[n % Math.max(1, this.messages.length)];
     if (message === undefined) return;
@@ -116,7 +116,7 @@ class World {
     }
   }
 
-  /** The owner looks, acts and writes: as `OwnedRun` does, it stops where the fence is not its own. */
+  /** The owner reads, acts and writes: as `OwnedRun` does, it stops when the fence is not its own. */
   #work(worker: Worker, work: number): void {
     worker.phase = 'gone';
     const { state } = this;
