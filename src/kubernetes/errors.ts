@@ -1,7 +1,7 @@
 /** Classifies every refusal of the Kubernetes API and every broken connection to it. */
 import { KubernetesError, type KubernetesFault, messageOf, type Problem } from '../errors.ts';
 import { isRecord, numberIn, recordIn, recordsIn, textIn } from '../core/json.ts';
-import { secondsAsked } from './retry-after.ts';
+import { retryAfterSeconds } from './retry-after.ts';
 
 /** What was attempted, for messages: `create pod a/b`. */
 export interface Attempted {
@@ -95,7 +95,7 @@ export function refusal(
   nowMs: number,
 ): KubernetesError {
   const parsed = statusIn(reply.body);
-  return refusalOf(attempted, reply.status, parsed, reply.body, secondsAsked(reply.retryAfter, nowMs));
+  return refusalOf(attempted, reply.status, parsed, reply.body, retryAfterSeconds(reply.retryAfter, nowMs));
 }
 
 /** The error for a `Status` inside a stream (an ERROR event of a watch). */

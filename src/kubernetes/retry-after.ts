@@ -12,7 +12,7 @@ const HTTP_DATES: readonly RegExp[] = [
  * @param nowMs epoch milliseconds
  * @see RFC 9110 §10.2.3
  */
-export function secondsAsked(header: string | undefined, nowMs: number): number | undefined {
+export function retryAfterSeconds(header: string | undefined, nowMs: number): number | undefined {
   const text = header?.trim() ?? '';
   if (/^\d+$/.test(text)) return Number(text);
   if (!HTTP_DATES.some((form) => form.test(text))) return undefined;

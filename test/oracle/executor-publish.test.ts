@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { isRecord, recordIn, textIn } from '../../src/core/json.ts';
-import { secondsAsked } from '../../src/kubernetes/retry-after.ts';
+import { retryAfterSeconds } from '../../src/kubernetes/retry-after.ts';
 import { type CreationFailure, creationRetry } from '../../src/operator/creation-failure.ts';
 import { compareWithOracle, type OracleCase } from './harness.ts';
 
@@ -28,7 +28,7 @@ function failureOf({ input }: OracleCase): CreationFailure {
     kind: 'api',
     status: typeof input['status'] === 'number' ? input['status'] : undefined,
     message: messageIn(textIn(input, 'body'), textIn(input, 'reason') ?? ''),
-    retryAfterSeconds: secondsAsked(textIn(recordIn(input, 'headers'), 'Retry-After'), Date.UTC(2024, 0, 2, 12)),
+    retryAfterSeconds: retryAfterSeconds(textIn(recordIn(input, 'headers'), 'Retry-After'), Date.UTC(2024, 0, 2, 12)),
   };
 }
 

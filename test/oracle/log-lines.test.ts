@@ -9,7 +9,7 @@ import {
   parseLogLevel,
   parsedLogLine,
 } from '../../src/core/log/records.ts';
-import { LineSplitter } from '../../src/kubernetes/lines.ts';
+import { LineSplitter } from '../../src/kubernetes/line-splitter.ts';
 import { type Answer, compareWithOracle, type OracleCase, type OracleRule } from './harness.ts';
 
 const NUMBERS: Readonly<Record<LogLevel, number>> = { debug: 10, info: 20, warning: 30, error: 40, critical: 50 };

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { LineSplitter, LineTooLong } from '../../src/kubernetes/lines.ts';
+import { LineSplitter, LineTooLong } from '../../src/kubernetes/line-splitter.ts';
 
 /** Cuts bytes at the given places. */
 const chunksAt = (bytes: Buffer, cuts: readonly number[]): readonly Buffer[] => {
