@@ -2,6 +2,7 @@
 import { defineConfig } from 'eslint/config';
 import rxjsX from 'eslint-plugin-rxjs-x';
 import tseslint from 'typescript-eslint';
+import words from './words.js';
 
 /** Each room of `src/`, the rooms whose values it may not import, and why. Types may cross any wall: they cost nothing at run time. */
 const WALLS = {
@@ -277,6 +278,11 @@ export default defineConfig(
       '@typescript-eslint/unbound-method': 'off',
       'no-restricted-syntax': ['error', SUBSCRIBE, ENVIRONMENT],
     },
+  },
+  {
+    files: ['src/**/*.ts'],
+    plugins: { reentry: { rules: { words } } },
+    rules: { 'reentry/words': 'error' },
   },
   ...Object.entries(WALLS).map(wall),
   {

@@ -50,7 +50,7 @@ class LiveWatch {
   readonly #abort = new AbortController();
   readonly #heartbeat: NodeJS.Timeout;
   readonly #reconnects: { unsubscribe(): void };
-  /** Keys emitted as existing, so that a full read can tell which are gone. */
+  /** Keys emitted as existing, so that a full read shows which are gone. */
   readonly #known = new Set<string>();
   #lastRevision = 0;
   /** When the broker stored the newest entry received. */

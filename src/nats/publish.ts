@@ -39,7 +39,7 @@ export async function publishAcked(
   data: Uint8Array | string,
   options: PublishOptions = {},
 ): Promise<{ readonly kind: 'stored'; readonly ack: PubAck } | { readonly kind: 'wrongSequence' }> {
-  const patienceMs = options.retryForMs ?? RETRY_FOR_MS;
+  const { retryForMs = RETRY_FOR_MS } = options;
   const startedAt = performance.now();
   for (;;) {
     try {
@@ -53,9 +53,9 @@ export async function publishAcked(
     } catch (error) {
       const fault = faultOf(error);
       if (fault === 'wrongSequence') return { kind: 'wrongSequence' };
-      const patience =
-        fault === 'noResponders' ? Math.min(patienceMs, options.retryNoRespondersForMs ?? patienceMs) : patienceMs;
-      if (!isTransient(fault) || performance.now() - startedAt > patience)
+      const limitMs =
+        fault === 'noResponders' ? Math.min(retryForMs, options.retryNoRespondersForMs ?? retryForMs) : retryForMs;
+      if (!isTransient(fault) || performance.now() - startedAt > limitMs)
         throw natsError(`publishing to ${subject}`, error);
       await sleep(PAUSE_MS);
     }
@@ -63,13 +63,13 @@ export async function publishAcked(
 }
 
 /** Retries a read until it succeeds. @throws ReentryError what NATS refused, or NATS_UNAVAILABLE after the retry period */
-export async function withRetry<T>(doing: string, read: () => Promise<T>, patienceMs = RETRY_FOR_MS): Promise<T> {
+export async function withRetry<T>(doing: string, read: () => Promise<T>, retryForMs = RETRY_FOR_MS): Promise<T> {
   const startedAt = performance.now();
   for (;;) {
     try {
       return await read();
     } catch (error) {
-      if (!isTransient(faultOf(error)) || performance.now() - startedAt > patienceMs) throw natsError(doing, error);
+      if (!isTransient(faultOf(error)) || performance.now() - startedAt > retryForMs) throw natsError(doing, error);
       await sleep(PAUSE_MS);
     }
   }
