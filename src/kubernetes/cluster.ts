@@ -92,7 +92,7 @@ export class HttpCluster implements Cluster, SecretWriter {
     return pods;
   }
 
-  async deletePod(pod: PodRef, gracePeriodSeconds?: number): Promise<'asked' | 'gone'> {
+  async deletePod(pod: PodRef, gracePeriodSeconds?: number | null): Promise<'asked' | 'gone'> {
     const outcome = await deletePod(this.#http, pod, gracePeriodSeconds);
     if (outcome === 'asked') this.#onPod('deleted');
     return outcome;

@@ -87,7 +87,11 @@ async function seen(http: Http, namespace: string, name: string, lost: Kubernete
 }
 
 /** Deletes exactly this pod. Safe to repeat: another pod of that name is not affected. */
-export async function deletePod(http: Http, pod: PodRef, gracePeriodSeconds?: number): Promise<'asked' | 'gone'> {
+export async function deletePod(
+  http: Http,
+  pod: PodRef,
+  gracePeriodSeconds?: number | null,
+): Promise<'asked' | 'gone'> {
   const call: Call = {
     method: 'DELETE',
     path: podPath(pod.namespace, pod.name),
@@ -96,7 +100,7 @@ export async function deletePod(http: Http, pod: PodRef, gracePeriodSeconds?: nu
       apiVersion: 'v1',
       preconditions: { uid: pod.uid },
       propagationPolicy: 'Background',
-      ...(gracePeriodSeconds === undefined ? {} : { gracePeriodSeconds }),
+      ...(typeof gracePeriodSeconds === 'number' ? { gracePeriodSeconds } : {}),
     },
     what: `delete pod ${pod.namespace}/${pod.name}`,
     count: 'delete',

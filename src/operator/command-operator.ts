@@ -17,8 +17,8 @@ import { creationFailure, creationRetry, launchRefused } from './creation-failur
 import type { LaunchOptions } from './launch.ts';
 import type { RenderContext, StepContext, StepOutcome } from './operator.ts';
 import { type PodParams, podParamsSchema } from './pod-params.ts';
-import { type PodRun, PodRunOperator, type RunHooks } from './pod-run-operator.ts';
-import type { PodStep } from './pod-step.ts';
+import { PodRunOperator } from './pod-run-operator.ts';
+import type { PodRun, PodStep } from './pod-step.ts';
 import { endSidecar } from './xcom.ts';
 
 /** Configuration of the operator; nothing of it comes from a request. */
@@ -96,10 +96,6 @@ export class CommandOperator extends PodRunOperator<CommandParams> {
   ): Manifest {
     const names = { run, attempt, installation, queue };
     return this.#manifests.manifest({ ...names, request, params, defaultNamespace, xcomSidecar });
-  }
-
-  protected hooks(): RunHooks {
-    return { callbacks: [] };
   }
 
   protected launchOptions({ run, queue, state }: StepContext<CommandParams>): LaunchOptions {

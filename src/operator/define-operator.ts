@@ -15,7 +15,8 @@ import { namesContainers } from './logs/step.ts';
 import { failed, type Operator, type RenderContext, type StepContext, type StepOutcome } from './operator.ts';
 import { PodManifests, type PodManifestOptions } from './pod-manifests.ts';
 import { type PodParams, type PodParamsInput, podParamsSchema } from './pod-params.ts';
-import { type PodRun, PodRunOperator, type RunHooks } from './pod-run-operator.ts';
+import { PodRunOperator } from './pod-run-operator.ts';
+import type { PodRun } from './pod-step.ts';
 import { storeResult } from './result.ts';
 
 type Json = z.infer<ReturnType<typeof z.json>>;
@@ -156,19 +157,18 @@ class PodOperator<Params> extends PodRunOperator<Params> {
   }
 
   override async execute(context: StepContext<Params>): Promise<StepOutcome> {
-    const task = this.#task(context, {});
-    return await (this.#definition.execute?.(task) ?? task.launchPod());
+    if (this.#definition.execute === undefined) return await super.execute(context);
+    return await this.#definition.execute(this.#task(context, {}));
   }
 
   override async triggerReentry(context: StepContext<Params>, event: TriggerEvent): Promise<StepOutcome> {
-    const { method = 'triggerReentry', kwargs = {} } = memoSchema.parse(context.state.memo ?? {});
-    const task = this.#task(context, kwargs);
     // The logging interval concerns the pod alone, whatever follows it.
-    if (event.kind === 'running') return await task.finishPod(event);
-    const { methods = {} } = this.#definition;
+    if (event.kind === 'running') return await super.triggerReentry(context, event);
+    const { method = 'triggerReentry', kwargs = {} } = memoSchema.parse(context.state.memo ?? {});
+    const { methods = {}, pod } = this.#definition;
     const found = Object.hasOwn(methods, method) ? methods[method] : undefined;
-    if (found !== undefined) return await found(task, event);
-    if (method === 'triggerReentry' && this.#definition.pod !== undefined) return await task.finishPod(event);
+    if (found !== undefined) return await found(this.#task(context, kwargs), event);
+    if (method === 'triggerReentry' && pod !== undefined) return await super.triggerReentry(context, event);
     throw new ReentryError('INTERNAL', `operator ${this.name} has no method ${method}`, { transient: false });
   }
 
@@ -189,16 +189,12 @@ class PodOperator<Params> extends PodRunOperator<Params> {
     if (pod === undefined)
       throw new ReentryError('INVALID_REQUEST', `operator ${this.name} makes no pod`, { transient: false });
     const given = podParamsSchema.parse(pod(params, request));
-    const rendered = this.#manifests.rendered(run, request, given, attempt);
-    return { params: rendered.params ?? given, problems: rendered.problems };
+    const { params: rendered = given, problems } = this.#manifests.rendered(run, request, given, attempt);
+    return { params: rendered, problems, ...this.#manifests.userCode(rendered) };
   }
 
   protected manifest(context: RenderContext<Params>, params: PodParams, attempt: number, cluster: Cluster): Manifest {
     return this.#manifests.manifest(context, params, attempt, cluster);
-  }
-
-  protected hooks(params: PodParams): RunHooks {
-    return { callbacks: this.#manifests.callbacksOf(params), format: this.#manifests.formatOf(params) };
   }
 
   protected launchOptions(): LaunchOptions {

@@ -5,7 +5,7 @@ import { XCOM } from '../core/pod/xcom-sidecar.ts';
 import type { Outcome } from '../wire/outcome.ts';
 import { storeLogs } from './logs/step.ts';
 import type { PodParams } from './pod-params.ts';
-import type { PodStep } from './pod-step.ts';
+import { markChecked, type PodStep } from './pod-step.ts';
 import { endSidecar } from './xcom.ts';
 
 /**
@@ -25,10 +25,10 @@ export async function stopPod(step: PodStep, pod: PodRef): Promise<'gone' | 'sto
   // Deleted by another client.
   if (isTerminating) return 'stopping';
   if (params.onKillAction === 'keep_pod') {
-    await step.markChecked(pod);
+    await markChecked(step, pod);
     return 'gone';
   }
-  return (await step.deletePod(pod)) === 'gone' ? 'gone' : 'stopping';
+  return (await cluster.deletePod(pod, params.terminationGracePeriod)) === 'gone' ? 'gone' : 'stopping';
 }
 
 /**
@@ -39,17 +39,17 @@ export async function cleanUpPod(step: PodStep, outcome: Outcome, pod: PodRef): 
   const { callbacks, params, context, cluster } = step;
   switch (await cleanUpAction(step, outcome, pod)) {
     case 'delete':
-      await step.deletePod(pod);
+      await cluster.deletePod(pod, params.terminationGracePeriod);
       break;
     case 'keep':
       if (hasResultSidecar(params)) await endSidecar({ cluster, pod, log: context.log });
       // Last: the mark means that nothing is left to do with the pod.
-      await step.markChecked(pod);
+      await markChecked(step, pod);
       break;
     case 'none':
       break;
   }
-  if (outcome.state === 'succeeded') await callbacks.pod(pod, 'onPodCleanup');
+  if (outcome.state === 'succeeded') await callbacks?.pod(pod, 'onPodCleanup');
 }
 
 /** What to do with the pod now. `none`: it is gone or terminating. */

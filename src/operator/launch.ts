@@ -8,7 +8,7 @@ import type { Cluster, Manifest } from '../ports/cluster.ts';
 import type { Await } from '../wire/triggers.ts';
 import { launchRefused } from './creation-failure.ts';
 import { failed, type StepContext, type StepOutcome } from './operator.ts';
-import type { PodStep } from './pod-step.ts';
+import { markChecked, type PodStep } from './pod-step.ts';
 
 /** Shortest time between two `running` re-entries, in milliseconds. */
 const MIN_LOGGING_INTERVAL_MS = 5_000;
@@ -22,7 +22,7 @@ const OLDER_ATTEMPT_DELAY_MS = 5_000;
 export interface LaunchOptions {
   /** Whether the run goes on with a pod that it has already. Default false: only with the one under the manifest's own name. */
   readonly reattaches?: boolean;
-  /** Runs `create` when its turn has come. Default: at once. */
+  /** Runs `create` when its turn has come. Absent: at once. */
   readonly inTurn?: <T>(create: () => Promise<T>) => Promise<T>;
   /** The outcome for an error of the API; `undefined`: the error is thrown. Default `launchRefused`. */
   readonly refusal?: (error: unknown, namespace: string, now: number) => StepOutcome | undefined;
@@ -54,15 +54,14 @@ async function createPod(
   step: PodStep,
   namespace: string,
   manifest: Manifest,
-  { inTurn = (create) => create(), created }: LaunchOptions,
+  { inTurn, created }: LaunchOptions,
 ): Promise<StepOutcome> {
   const { context } = step;
   const { attempt } = context.state;
-  const result = await inTurn(async () =>
-    // Right before the creation: the wait for the turn may have been long.
-    (await context.checkOwner()).cancelRequested ? undefined : await send(step, namespace, manifest),
-  );
-  if (result === undefined)
+  const result = await (inTurn === undefined
+    ? send(step, namespace, manifest)
+    : inTurn(() => send(step, namespace, manifest)));
+  if (result === 'cancelled')
     return { kind: 'over', outcome: { state: 'cancelled', diagnosis: diagnosisOf('CANCELLED') } };
   const { kind, pod } = result;
   context.log.info({ pod: pod.name, namespace, attempt, outcome: kind }, 'pod launched');
@@ -87,13 +86,15 @@ async function createPod(
 
 type Created = 'created' | 'adopted' | 'terminating' | 'olderAttempt' | 'taken';
 
-/** Sends the creation. `kind`: its outcome, or whose pod has the name already. */
+/** Sends the creation unless a cancel was requested. `kind`: its outcome, or whose pod has the name already. */
 async function send(
   { context, cluster }: PodStep,
   namespace: string,
   manifest: Manifest,
-): Promise<{ readonly kind: Created; readonly pod: PodProjection }> {
+): Promise<'cancelled' | { readonly kind: Created; readonly pod: PodProjection }> {
   const { run, state } = context;
+  // Right before the creation: the wait for the turn may have been long.
+  if ((await context.checkOwner()).cancelRequested) return 'cancelled';
   const outcome = await cluster.createPod(namespace, manifest);
   const pod = cluster.project(outcome.pod);
   if (outcome.kind === 'created') return { kind: 'created', pod };
@@ -142,8 +143,8 @@ async function existingPod(step: PodStep, namespace: string): Promise<StepOutcom
   }
   // Re-attaching is switched off: mark them all, and delete those that the run's policy deletes.
   for (const pod of earlier) {
-    await step.markChecked(pod);
-    if (params.onFinishAction === 'delete_pod') await step.deletePod(pod);
+    await markChecked(step, pod);
+    if (params.onFinishAction === 'delete_pod') await cluster.deletePod(pod, params.terminationGracePeriod);
   }
   return undefined;
 }

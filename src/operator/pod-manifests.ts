@@ -14,7 +14,8 @@ import type { CallbackRegistry, PodCallbacks } from './callbacks.ts';
 import type { LineFormat } from './logs/reader.ts';
 import type { RenderContext } from './operator.ts';
 import { type PodParams, podParamsSchema } from './pod-params.ts';
-import { renderTemplates, templateVariables } from './templates.ts';
+import type { PodRun } from './pod-step.ts';
+import { hasTemplates, renderTemplates, templateVariables } from './templates.ts';
 
 /** Airflow's default of `kubernetes_conn_id`. Here it stands for the installation's default connection, by any name. */
 export const DEFAULT_CONNECTION = 'kubernetes_default';
@@ -60,13 +61,17 @@ export class PodManifests {
     this.#callbacks = callbacks;
   }
 
-  /** The callbacks that a run names, in that order. Unknown names, which `check` refuses, are ignored. */
-  callbacksOf({ callbacks, progressCallback }: PodParams): readonly PodCallbacks[] {
-    const progress = this.#registered(progressCallback ?? '');
-    return [
-      ...namesIn(callbacks).flatMap((name) => this.#registered(name) ?? []),
-      ...(progress === undefined ? [] : [progressOnly(progress)]),
-    ];
+  /** The callbacks, in their order, and the log formatter that a run names. Unknown names, which `check` refuses, are ignored. */
+  userCode({ callbacks, progressCallback, logFormatter }: PodParams): Pick<PodRun, 'callbacks' | 'format'> {
+    const named = [callbacks ?? []].flat().flatMap((name) => this.#registered(name) ?? []);
+    const progress = typeof progressCallback === 'string' ? this.#registered(progressCallback) : undefined;
+    return {
+      callbacks: progress === undefined ? named : [...named, progressOnly(progress)],
+      format:
+        typeof logFormatter === 'string' && Object.hasOwn(this.#logFormatters, logFormatter)
+          ? this.#logFormatters[logFormatter]
+          : undefined,
+    };
   }
 
   /** Problems that the schema cannot find: templates, names, what the pod security level refuses; empty when the request can run. */
@@ -88,13 +93,6 @@ export class PodManifests {
     return [...found, ...this.#unknownCallbacks(rendered)];
   }
 
-  /** The log formatter that a run names. */
-  formatOf({ logFormatter }: PodParams): LineFormat | undefined {
-    return typeof logFormatter === 'string' && Object.hasOwn(this.#logFormatters, logFormatter)
-      ? this.#logFormatters[logFormatter]
-      : undefined;
-  }
-
   /** The parameters with templates rendered for this attempt; `undefined` where the result does not fit the schema. */
   rendered(
     run: RunKey,
@@ -102,6 +100,7 @@ export class PodManifests {
     params: PodParams,
     attempt: number,
   ): { readonly params: PodParams | undefined; readonly problems: readonly Problem[] } {
+    if (!hasTemplates(params)) return { params, problems: [] };
     const { rendered, problems } = renderTemplates(params, templateVariables(run, request, attempt), {
       native: this.#native,
     });
@@ -166,7 +165,7 @@ export class PodManifests {
     const known = Object.keys(this.#callbacks).join(', ') || 'none is registered';
     const unknown = (path: string, name: string): readonly Problem[] =>
       this.#registered(name) === undefined ? [{ path, message: `no callbacks named ${name} (${known})` }] : [];
-    const found = namesIn(callbacks).flatMap((name) => unknown('params.callbacks', name));
+    const found = [callbacks ?? []].flat().flatMap((name) => unknown('params.callbacks', name));
     if (typeof progress !== 'string') return found;
     const path = 'params.progressCallback';
     const owner = this.#registered(progress);
@@ -197,9 +196,6 @@ export class PodManifests {
 const progressOnly = (callbacks: PodCallbacks): PodCallbacks => ({
   progressCallback: (args) => callbacks.progressCallback?.(args),
 });
-
-const namesIn = (names: string | readonly string[] | null | undefined): readonly string[] =>
-  typeof names === 'string' ? [names] : (names ?? []);
 
 /** Names and labels that Kubernetes would refuse, by path. */
 function misnamed({ name, namespace, baseContainerName, labels, annotations }: PodParams): readonly Problem[] {

@@ -10,30 +10,16 @@ import type { Outcome } from '../wire/outcome.ts';
 import type { RunRequest } from '../wire/run-request.ts';
 import type { TriggerEvent } from '../wire/triggers.ts';
 import type { RunKey } from '../wire/subjects.ts';
-import { ExecutionMode, type PodCallbacks } from './callbacks.ts';
+import { ExecutionMode } from './callbacks.ts';
 import { cleanUpPod, stopPod } from './finishing.ts';
 import { findPod, type LaunchOptions, launchPod, namespaceOf } from './launch.ts';
-import type { LineFormat } from './logs/reader.ts';
 import { followPodLogs } from './logs/step.ts';
 import { failed, type Operator, type RenderContext, type StepContext, type StepOutcome } from './operator.ts';
 import { clusterOf } from './pod-manifests.ts';
 import type { PodParams } from './pod-params.ts';
-import { PodStep } from './pod-step.ts';
+import type { PodRun, PodStep } from './pod-step.ts';
 import { reenter } from './re-entry.ts';
 import { StepCallbacks } from './step-callbacks.ts';
-
-/** A run seen as a pod run: what it waits for, its logs, its result. `problems`: what is wrong with them at this attempt. */
-export interface PodRun {
-  readonly params: PodParams;
-  readonly problems: readonly Problem[];
-}
-
-/** Code of users that a run names. */
-export interface RunHooks {
-  readonly callbacks: readonly PodCallbacks[];
-  /** Default: log lines stay as they are. */
-  readonly format?: LineFormat | undefined;
-}
 
 /** Runs one pod per attempt, and holds nothing while the pod runs. Stateless: all it has to remember is in the run's state. */
 export abstract class PodRunOperator<Params> implements Operator<Params> {
@@ -62,9 +48,6 @@ export abstract class PodRunOperator<Params> implements Operator<Params> {
     cluster: Cluster,
   ): Manifest;
 
-  /** Callbacks and log formatter that the run names. */
-  protected abstract hooks(params: PodParams): RunHooks;
-
   /** What this operator does otherwise than `launchPod` by itself. */
   protected abstract launchOptions(context: StepContext<Params>): LaunchOptions;
 
@@ -83,10 +66,11 @@ export abstract class PodRunOperator<Params> implements Operator<Params> {
 
   async execute(context: StepContext<Params>): Promise<StepOutcome> {
     const { run, request, state } = context;
-    const { params, problems } = this.podRun(context, state.attempt);
+    const podRun = this.podRun(context, state.attempt);
+    const { params, problems } = podRun;
     // The request was checked when it was accepted, but the configuration may have changed since.
-    const found = unique([...problems, ...this.check(request, context.params, run)]);
-    if (found.length > 0) return failed('INVALID_REQUEST', { problems: found });
+    const found = [...problems, ...this.check(request, context.params, run)];
+    if (found.length > 0) return failed('INVALID_REQUEST', { problems: unique(found) });
     let cluster: Cluster;
     try {
       cluster = clusterOf(context, params);
@@ -94,34 +78,35 @@ export abstract class PodRunOperator<Params> implements Operator<Params> {
       if (!(error instanceof ReentryError) || error.code !== 'CONFIG_INVALID') throw error;
       return failed('UNKNOWN_CONNECTION', { subject: params.kubernetesConnId ?? undefined, message: error.message });
     }
-    return await this.#launch(context, this.#step(context, params, cluster));
+    return await this.#launch(context, this.#step(context, podRun, cluster));
   }
 
   async #launch(context: StepContext<Params>, step: PodStep): Promise<StepOutcome> {
     const { params, cluster, callbacks } = step;
-    if (!callbacks.calls.isEmpty && this.#isFirstUse(cluster)) await callbacks.clientCreated();
-    const manifest = await callbacks.manifestCreated(this.manifest(context, params, context.state.attempt, cluster));
+    if (callbacks !== undefined && this.#isFirstUse(cluster)) await callbacks.clientCreated();
+    const built = this.manifest(context, params, context.state.attempt, cluster);
+    const manifest = (await callbacks?.manifestCreated(built)) ?? built;
     const refusal = checkManifest(manifest, this.#rules, podTargetOf(context, cluster));
     if (refusal !== undefined) return failed(refusal.code, refusal);
     const outcome = await launchPod(step, manifest, this.launchOptions(context));
-    if (outcome.kind === 'defer' && outcome.pod !== undefined) await callbacks.pod(outcome.pod, 'onPodCreation');
+    if (outcome.kind === 'defer' && outcome.pod !== undefined) await callbacks?.pod(outcome.pod, 'onPodCreation');
     return outcome;
   }
 
   async triggerReentry(context: StepContext<Params>, event: TriggerEvent): Promise<StepOutcome> {
     const connection = event.pod?.connection ?? context.state.pod?.connection;
-    return await asUnauthorized(() => reenter(this.#stepOn(context, connection), event));
+    return await reenter(this.#stepOn(context, connection), event).catch(redeliverIfUnauthorized);
   }
 
   async find(context: StepContext<Params>): Promise<PodRef | undefined> {
     const { params } = this.podRun(context, context.state.attempt);
     const cluster = clusterOf(context, params);
     const manifest = this.manifest(context, params, context.state.attempt, cluster);
-    return await asUnauthorized(() => findPod(context, cluster, manifest));
+    return await findPod(context, cluster, manifest).catch(redeliverIfUnauthorized);
   }
 
   async stop(context: StepContext<Params>, pod: PodRef): Promise<'gone' | 'stopping'> {
-    return await asUnauthorized(() => this.stopPod(this.#stepOn(context, pod.connection), pod));
+    return await this.stopPod(this.#stepOn(context, pod.connection), pod).catch(redeliverIfUnauthorized);
   }
 
   protected async stopPod(step: PodStep, pod: PodRef): Promise<'gone' | 'stopping'> {
@@ -138,7 +123,7 @@ export abstract class PodRunOperator<Params> implements Operator<Params> {
   }
 
   async cleanUp(context: StepContext<Params>, outcome: Outcome, pod: PodRef): Promise<void> {
-    await asUnauthorized(() => this.cleanUpPod(this.#stepOn(context, pod.connection), outcome, pod));
+    await this.cleanUpPod(this.#stepOn(context, pod.connection), outcome, pod).catch(redeliverIfUnauthorized);
   }
 
   protected async cleanUpPod(step: PodStep, outcome: Outcome, pod: PodRef): Promise<void> {
@@ -154,20 +139,17 @@ export abstract class PodRunOperator<Params> implements Operator<Params> {
 
   /** A step on the cluster of the run's pod; without a connection, of its parameters. */
   #stepOn(context: StepContext<Params>, connection: string | undefined): PodStep {
-    const { params } = this.podRun(context, context.state.attempt);
-    return this.#step(
-      context,
-      params,
-      connection === undefined ? clusterOf(context, params) : context.cluster(connection),
-    );
+    const podRun = this.podRun(context, context.state.attempt);
+    const cluster = connection === undefined ? clusterOf(context, podRun.params) : context.cluster(connection);
+    return this.#step(context, podRun, cluster);
   }
 
-  #step(context: StepContext<Params>, params: PodParams, cluster: Cluster): PodStep {
-    const { callbacks, format } = this.hooks(params);
+  #step(context: StepContext<Params>, { params, callbacks = [], format }: PodRun, cluster: Cluster): PodStep {
     const { triggerKwargs } = params;
     const source = { client: cluster, operator: this, mode: ExecutionMode.SYNC, context };
-    const calls = new StepCallbacks({ ...source, callbacks, triggerKwargs, log: context.log });
-    return new PodStep({ context, params, cluster, callbacks: calls, format });
+    const calls =
+      callbacks.length === 0 ? undefined : new StepCallbacks({ ...source, callbacks, triggerKwargs, log: context.log });
+    return { context, params, cluster, callbacks: calls, format, events: new Map() };
   }
 
   #isFirstUse(cluster: Cluster): boolean {
@@ -178,13 +160,9 @@ export abstract class PodRunOperator<Params> implements Operator<Params> {
 }
 
 /** Expired credentials are not the run's fault: its message is redelivered until the connection has new ones. */
-async function asUnauthorized<T>(work: () => Promise<T>): Promise<T> {
-  try {
-    return await work();
-  } catch (error) {
-    if (!(error instanceof KubernetesError) || error.fault !== 'unauthorized') throw error;
-    throw new ReentryError('UNAUTHORIZED', error.message, { transient: true, cause: error });
-  }
+function redeliverIfUnauthorized(error: unknown): never {
+  if (!(error instanceof KubernetesError) || error.fault !== 'unauthorized') throw error;
+  throw new ReentryError('UNAUTHORIZED', error.message, { transient: true, cause: error });
 }
 
 function unique(problems: readonly Problem[]): readonly Problem[] {

@@ -4,10 +4,9 @@ import { baseContainerOf, podFacts, type PodProjection, podRef } from '../core/p
 import { diagnose, diagnosisOf } from '../core/run/diagnosis.ts';
 import type { Outcome } from '../wire/outcome.ts';
 import type { TriggerEvent } from '../wire/triggers.ts';
-import { type LogsRead, storeFailure, storeLogs } from './logs/step.ts';
+import { storeFailure, storeLogs } from './logs/step.ts';
 import { failed, type StepContext, type StepFacts, type StepOutcome } from './operator.ts';
-import type { PodParams } from './pod-params.ts';
-import type { PodStep } from './pod-step.ts';
+import { eventsOf, type PodStep } from './pod-step.ts';
 import { salvageResult, takeResult } from './result.ts';
 
 /** How often an `error` event may find the pod alive before the run fails. */
@@ -16,7 +15,7 @@ const MAX_REDEFER_ATTEMPTS = 3;
 /** Airflow's `trigger_reentry`: waits again, or returns the attempt's outcome. Safe to repeat. */
 export async function reenter(step: PodStep, event: TriggerEvent): Promise<StepOutcome> {
   const { pod } = event;
-  await step.callbacks.resuming(pod ?? step.context.state.pod, event);
+  await step.callbacks?.resuming(pod ?? step.context.state.pod, event);
   switch (event.kind) {
     case 'running':
       return await stillRunning(step, event);
@@ -53,11 +52,6 @@ function waitAgain(
   };
 }
 
-/** Where the logs have been read to. `gapsBefore`: gaps found in earlier steps. */
-function logFacts({ cursors, gaps }: LogsRead, gapsBefore = 0): StepFacts {
-  return { cursors, logGaps: gaps + gapsBefore };
-}
-
 /** The logging interval is over: stores what was written, and waits again. */
 async function stillRunning(step: PodStep, event: TriggerEvent): Promise<StepOutcome> {
   const { context, params, cluster } = step;
@@ -67,13 +61,14 @@ async function stillRunning(step: PodStep, event: TriggerEvent): Promise<StepOut
   const pod = event.pod ?? (await cluster.findPod(state.pod));
   if (pod === undefined) return waitAgain(context, undefined);
   const started = await startedNow(step, pod);
-  return waitAgain(context, pod, { ...logFacts(await storeLogs(step, pod), state.logGaps), ...started });
+  const { cursors, gaps } = await storeLogs(step, pod);
+  return waitAgain(context, pod, { cursors, logGaps: gaps + (state.logGaps ?? 0), ...started });
 }
 
 /** Calls `onPodStarting`, once, of a blocking run whose pod has started. */
 async function startedNow({ context, params, callbacks }: PodStep, pod: PodProjection): Promise<Partial<StepFacts>> {
   const { memo } = context.state;
-  if (params.deferrable || callbacks.calls.isEmpty || !hasStarted(pod) || memo?.['started'] === true) return {};
+  if (params.deferrable || callbacks === undefined || !hasStarted(pod) || memo?.['started'] === true) return {};
   await callbacks.pod(pod, 'onPodStarting');
   return { memo: { ...memo, started: true } };
 }
@@ -105,18 +100,19 @@ async function ended(step: PodStep, event: TriggerEvent): Promise<StepOutcome> {
     return { kind: 'over', outcome: { state: 'failed', diagnosis: diagnosed(event), logs } };
   }
   await startedNow(step, pod);
-  const logs = await storeLogs(step, pod);
-  await callbacks.pod(pod, 'onPodCompletion', 'onPodTeardown');
+  const { cursors, gaps, complete } = await storeLogs(step, pod);
+  const logGaps = gaps + (state.logGaps ?? 0);
+  await callbacks?.pod(pod, 'onPodCompletion', 'onPodTeardown');
   const base = baseContainerOf(pod);
   const exitCode = base?.state === 'terminated' ? base.exitCode : undefined;
   const common = {
     ...(exitCode === undefined ? {} : { exitCode }),
-    ...(params.getLogs ? { logs: { complete: logs.complete, gaps: logs.gaps + (state.logGaps ?? 0) } } : {}),
+    ...(params.getLogs ? { logs: { complete, gaps: logGaps } } : {}),
   };
-  const facts: StepFacts = { finishedAt: now(), ...podFacts(pod), ...logFacts(logs, state.logGaps) };
+  const facts: StepFacts = { finishedAt: now(), ...podFacts(pod), cursors, logGaps };
   const over = (outcome: Outcome): StepOutcome => ({ kind: 'over', outcome: { ...common, ...outcome }, facts });
   // Skip codes apply before failure, and to 0 as well; a time-out has no exit code of its own.
-  if (event.kind !== 'timeout' && exitCode !== undefined && skipCodes(params).includes(exitCode))
+  if (event.kind !== 'timeout' && exitCode !== undefined && [params.skipOnExitCode ?? []].flat().includes(exitCode))
     return over({ ...(await salvageResult(step, pod)), state: 'skipped' });
   if (event.kind === 'success') {
     if (!params.doXcomPush) return over({ state: 'succeeded' });
@@ -124,7 +120,7 @@ async function ended(step: PodStep, event: TriggerEvent): Promise<StepOutcome> {
     return over({ ...fields, state: kind === 'failed' ? 'failed' : 'succeeded' });
   }
   // An exit code needs no explanation; what kept a container from running is in the pod's events.
-  const events = params.logEventsOnFailure || exitCode === undefined ? await step.eventsOf(pod) : undefined;
+  const events = params.logEventsOnFailure || exitCode === undefined ? await eventsOf(step, pod) : undefined;
   await storeFailure(step, pod, events);
   const diagnosis = diagnose(event, { events }) ?? diagnosisOf('TERMINATED_UNKNOWN', { pod });
   return over({ ...(await salvageResult(step, pod)), state: 'failed', diagnosis });
@@ -148,9 +144,4 @@ async function afterError(step: PodStep, event: TriggerEvent): Promise<StepOutco
 
 function diagnosed(event: TriggerEvent): NonNullable<Outcome['diagnosis']> {
   return diagnose(event) ?? diagnosisOf('TERMINATED_UNKNOWN');
-}
-
-function skipCodes({ skipOnExitCode }: PodParams): readonly number[] {
-  if (typeof skipOnExitCode === 'number') return [skipOnExitCode];
-  return skipOnExitCode ?? [];
 }

@@ -27,11 +27,6 @@ export class RunCallbacks {
     this.#log = log;
   }
 
-  /** Whether there are none; then no pod is read for them. */
-  get isEmpty(): boolean {
-    return this.#callbacks.length === 0;
-  }
-
   /** Calls one hook of every callback; logs errors. */
   async fire<Name extends keyof CallbackArgsByHook>(hook: Name, args: CallbackArgsByHook[Name]): Promise<void> {
     for (const callbacks of this.#callbacks) {
@@ -45,7 +40,7 @@ export class RunCallbacks {
 
   /** The manifest as `onPodManifestCreated` leaves it, but with its name, namespace and identifying labels and annotations unchanged. */
   async manifestCreated(manifest: Manifest, args: CallbackArgs): Promise<Manifest> {
-    if (this.isEmpty) return manifest;
+    if (this.#callbacks.length === 0) return manifest;
     const podRequest: Record<string, unknown> = structuredClone({ ...manifest });
     await this.fire('onPodManifestCreated', { ...args, podRequest });
     return withIdentityOf(manifest, podRequest);
@@ -107,7 +102,7 @@ export interface StepCallbackOptions extends CallbackArgs {
   readonly log: Log;
 }
 
-/** The callbacks of one step on one cluster. Reads nothing where the run has none. */
+/** The callbacks of one step on one cluster. A run that names none has no such object, so that no pod is read for it. */
 export class StepCallbacks {
   readonly calls: RunCallbacks;
   readonly #args: CallbackArgs;
@@ -132,14 +127,13 @@ export class StepCallbacks {
 
   /** Calls hooks about a pod one after another, each of all callbacks, with one read of the pod. */
   async pod(ref: PodRef, ...hooks: readonly PodHook[]): Promise<void> {
-    if (this.calls.isEmpty) return;
     const pod = await this.#read(ref);
     for (const hook of hooks) await this.calls.fire(hook, { ...this.#args, pod });
   }
 
   /** The run re-enters with `event`, which carries its `triggerKwargs`. */
   async resuming(ref: PodRef | undefined, event: TriggerEvent): Promise<void> {
-    if (this.calls.isEmpty || event.kind === 'running') return;
+    if (event.kind === 'running') return;
     const pod = ref === undefined ? undefined : await this.#read(ref);
     const carrying = withKwargs(event, this.#kwargs, triggerEventSchema.shape);
     await this.calls.fire('onOperatorResuming', { ...this.#args, pod, event: carrying });

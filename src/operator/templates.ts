@@ -161,6 +161,11 @@ const LIQUID =
 
 const isTemplate = (text: string): boolean => text.includes('{{') || text.includes('{%');
 
+/** Whether rendering can change `params`. Environment variables as one text are read as a map or list even without a template. */
+export function hasTemplates(params: JsonRecord): boolean {
+  return typeof params['envVars'] === 'string' || isTemplate(JSON.stringify(params));
+}
+
 /** Renders values. Problems are collected with their paths; the text of a template that fails stays as it was. */
 class Renderer {
   readonly problems: Problem[] = [];

@@ -94,8 +94,8 @@ export interface Cluster extends AsyncDisposable {
   /** Projection of a pod object of this cluster. */
   project(pod: Manifest): PodProjection;
   listPods(namespace: string | undefined, labelSelector: string): Promise<readonly PodProjection[]>;
-  /** Deletes with a uid precondition. `gone`: the pod is absent, or another one has its name. */
-  deletePod(pod: PodRef, gracePeriodSeconds?: number): Promise<'asked' | 'gone'>;
+  /** Deletes with a uid precondition. `gone`: the pod is absent, or another one has its name. Default grace period: the pod's own. */
+  deletePod(pod: PodRef, gracePeriodSeconds?: number | null): Promise<'asked' | 'gone'>;
   /** Merge patch. `gone` as for `deletePod`. */
   patchPod(pod: PodRef, patch: Manifest): Promise<'patched' | 'gone'>;
   logs(pod: PodRef, container: string, options: LogReadOptions): AsyncIterable<LogLine>;

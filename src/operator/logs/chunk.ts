@@ -33,7 +33,12 @@ export class LogChunk {
 
   /** Adds a line. @param bytes length of `text` in UTF-8 */
   push(at: LogCursor, text: string, bytes: number): void {
-    this.#grow(this.#length + bytes);
+    const needed = this.#length + bytes;
+    if (needed > this.#memory.length) {
+      const larger = Buffer.allocUnsafeSlow(Math.max(needed, Math.min(this.#memory.length * 4, MAX_LOG_CHUNK_BYTES)));
+      this.#memory.copy(larger, 0, 0, this.#length);
+      this.#memory = larger;
+    }
     this.#length += this.#memory.write(text, this.#length, 'utf8');
     this.#positions.push(at);
     this.#ends.push(this.#length);
@@ -53,12 +58,5 @@ export class LogChunk {
     this.#length = 0;
     this.#positions = [];
     this.#ends = [];
-  }
-
-  #grow(needed: number): void {
-    if (needed <= this.#memory.length) return;
-    const larger = Buffer.allocUnsafeSlow(Math.max(needed, Math.min(this.#memory.length * 4, MAX_LOG_CHUNK_BYTES)));
-    this.#memory.copy(larger, 0, 0, this.#length);
-    this.#memory = larger;
   }
 }

@@ -78,7 +78,8 @@ function formatted(text: string, container: string, format: LineFormat): string 
 /** Appends lines after the stored end. Two writers at the same time store each line once between them. Holds at most one chunk. */
 class Appender {
   readonly #source: LogSource;
-  #cursor: LogCursor | undefined;
+  /** Where the stored log ends. */
+  cursor: LogCursor | undefined;
   #sequence = 0;
   readonly #pending = new LogChunk();
 
@@ -86,27 +87,23 @@ class Appender {
     this.#source = source;
   }
 
-  get cursor(): LogCursor | undefined {
-    return this.#cursor;
-  }
-
   /** Finds where the stored log ends. */
   async open(): Promise<void> {
     const { store, run, attempt, container, cursor } = this.#source;
     const end = await store.end(run, attempt, container);
     this.#sequence = end.sequence;
-    this.#cursor = furthest(end.cursor, furthest(this.#cursor, parseCursor(cursor)));
+    this.cursor = furthest(end.cursor, furthest(this.cursor, parseCursor(cursor)));
   }
 
   async push(line: LogLine): Promise<void> {
-    if (isBehind(line.at, this.#cursor)) return;
+    if (isBehind(line.at, this.cursor)) return;
     await this.#source.onLine?.(line);
     const text = storedLine(line, this.#source.container, this.#source.format);
     const bytes = Buffer.byteLength(text);
     if (!this.#pending.hasRoomFor(bytes)) {
       await this.flush();
       // Another writer may have stored this line meanwhile.
-      if (isBehind(line.at, this.#cursor)) return;
+      if (isBehind(line.at, this.cursor)) return;
     }
     this.#pending.push(line.at, text, bytes);
   }
@@ -119,12 +116,12 @@ class Appender {
       const stored = await store.append(run, attempt, container, { text: bytes, to }, this.#sequence);
       if (stored.kind === 'stored') {
         this.#sequence = stored.sequence;
-        this.#cursor = to;
+        this.cursor = to;
         this.#pending.clear();
         return;
       }
       await this.open();
-      this.#pending.dropBehind(this.#cursor);
+      this.#pending.dropBehind(this.cursor);
     }
     if (this.#pending.to !== undefined)
       throw new ReentryError('BUSY', `another writer is storing the log of container ${container}`, {

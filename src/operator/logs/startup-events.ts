@@ -5,7 +5,7 @@ import { baseContainerOf, type PodProjection } from '../../core/pod/projection.t
 import type { Cluster, PodEventLine } from '../../ports/cluster.ts';
 import { MAX_LOG_CHUNK_BYTES } from '../../wire/streams.ts';
 import type { PodParams } from '../pod-params.ts';
-import type { PodStep } from '../pod-step.ts';
+import { eventsOf, type PodStep } from '../pod-step.ts';
 
 /** Log of a pod's start; no container can have this name. */
 const STARTUP_LOG = 'pod.startup';
@@ -92,7 +92,7 @@ export async function storeStartupEvents(
   if (others >= MAX_CONCURRENT_READS) return cursors;
   reading.set(cluster, others + 1);
   try {
-    const to = await append(context, startLines(pod, await step.eventsOf(pod)));
+    const to = await append(context, startLines(pod, await eventsOf(step, pod)));
     return to === undefined ? cursors : { ...cursors, [STARTUP_LOG]: formatCursor(to) };
   } catch (error) {
     context.log.warn({ pod: pod.name, err: error }, 'the events of the start could not be stored');

@@ -34,30 +34,27 @@ function requestedContainers(
   { initContainerLogs, containerLogs }: PodParams,
   pod: PodProjection,
   log: Log,
-): readonly ContainerProjection[] {
-  const of = (kinds: readonly ContainerProjection['kind'][]) =>
-    pod.containers.filter(({ kind }) => kinds.includes(kind));
-  const names = [initContainerLogs, containerLogs].flatMap((requested) =>
-    typeof requested === 'boolean' ? [] : (requested ?? []),
-  );
-  const absent = names.filter((name) => pod.containers.every((one) => one.name !== name));
+): ReadonlySet<ContainerProjection> {
+  const found = new Set<ContainerProjection>();
+  const absent: string[] = [];
+  const byName = new Map<string, ContainerProjection>();
+  for (const container of pod.containers) byName.set(container.name, container);
+  for (const [kind, requested] of [
+    ['init', initContainerLogs],
+    ['main', containerLogs ?? pod.baseContainer],
+  ] as const) {
+    const names = typeof requested === 'boolean' ? (requested ? byName.keys() : []) : [requested ?? []].flat();
+    for (const name of names) {
+      const one = byName.get(name);
+      if (one === undefined) absent.push(name);
+      // `true` leaves the result sidecar out.
+      else if (requested === true && name === XCOM.container) continue;
+      else if (one.kind === kind || one.kind === 'sidecar') found.add(one);
+    }
+  }
   if (absent.length > 0)
     log.warn({ pod: pod.name, containers: absent }, 'logs were requested of containers that the pod does not have');
-  return [
-    ...new Set([
-      ...selected(initContainerLogs, of(['init', 'sidecar'])),
-      ...selected(containerLogs ?? pod.baseContainer, of(['main', 'sidecar'])),
-    ]),
-  ];
-}
-
-function selected(
-  requested: RequestedContainers,
-  containers: readonly ContainerProjection[],
-): readonly ContainerProjection[] {
-  if (requested === true) return containers.filter(({ name }) => name !== XCOM.container);
-  const names = typeof requested === 'string' ? [requested] : Array.isArray(requested) ? requested : [];
-  return names.flatMap((name) => containers.find((one) => one.name === name) ?? []);
+  return found;
 }
 
 /**
@@ -91,7 +88,7 @@ export async function storeLogs(step: PodStep, pod: PodProjection): Promise<Logs
     const reading = await storeContainerLog({
       ...{ cluster, pod: ref, container: name, run, attempt, store, log, format, restartCount },
       cursor: before[name],
-      onLine: callbacks.calls.progressOf(cluster, ref, name),
+      onLine: callbacks?.calls.progressOf(cluster, ref, name),
     });
     if (reading.cursor !== undefined) cursors[name] = reading.cursor;
     gaps += reading.gaps;
@@ -113,7 +110,7 @@ export async function followPodLogs(
   const { attempt, cursors = {} } = state;
   await followContainers(
     { cluster, pod: podRef(pod), run, attempt, logs, cursors, log, signal, format, publish },
-    requestedContainers(params, pod, log).map(({ name }) => name),
+    Array.from(requestedContainers(params, pod, log), ({ name }) => name),
   );
 }
 
