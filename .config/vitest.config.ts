@@ -28,6 +28,8 @@ const unit = {
     include: withoutServer.map((name) => `test/${name}/**/*.test.ts`),
     pool: 'threads' as const,
     isolate: false,
+    // Node strips the types by itself, which costs less than Vite's transformation.
+    experimental: { viteModuleRunner: false },
     maxWorkers: 1,
     testTimeout: 20_000,
   },
