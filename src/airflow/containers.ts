@@ -3,7 +3,7 @@
  * read as absent.
  */
 import { instantIn, isRecord, type JsonRecord, numberIn, recordIn, recordsIn, textIn } from '../core/json.ts';
-import { hopelessReason } from '../core/pod/judge.ts';
+import { hopelessCode } from '../core/pod/judge.ts';
 import { XCOM } from '../core/pod/xcom-sidecar.ts';
 
 /** Phases of a pod, and which of them are terminal. */
@@ -110,7 +110,11 @@ export function detectPodTerminateEarlyIssues(
     const waiting = recordIn(recordIn(status, 'state'), 'waiting');
     const reason = textIn(waiting, 'reason');
     const message = textIn(waiting, 'message') ?? '';
-    if (reason !== undefined && hopelessReason(reason, message) !== undefined && /image/i.test(reason))
+    if (
+      reason !== undefined &&
+      hopelessCode({ state: 'waiting', reason, message }) !== undefined &&
+      /image/i.test(reason)
+    )
       return { reason, message };
   }
   return undefined;

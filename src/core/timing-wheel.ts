@@ -85,13 +85,9 @@ export class TimingWheel<K> {
   #insert(key: K, at: number): void {
     const slot = Math.max(this.#slotOf(at), this.#next);
     // Fine up to the end of the current coarse slot, or of the next one once that has been emptied.
-    if (slot < this.#horizon()) add(this.#fine, slot, key);
+    const horizon = Math.ceil(this.#next / FINE_SLOTS) * FINE_SLOTS;
+    if (slot < horizon) add(this.#fine, slot, key);
     else add(this.#coarse, Math.floor(slot / FINE_SLOTS), key);
-  }
-
-  /** End of the fine slots: the next coarse slot that was not emptied. */
-  #horizon(): number {
-    return Math.ceil(this.#next / FINE_SLOTS) * FINE_SLOTS;
   }
 
   #cascade(coarse: number): void {

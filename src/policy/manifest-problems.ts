@@ -66,24 +66,17 @@ function ambiguities(manifest: JsonRecord): readonly Problem[] {
  * the work without a new attempt. An init container with `restartPolicy: Always` is a sidecar and is allowed.
  */
 function containerRestarts(spec: JsonRecord): readonly Problem[] {
-  return (['initContainers', 'containers'] as const).flatMap((list) =>
-    recordsIn(spec, list).flatMap((container, index) => {
+  const found: Problem[] = [];
+  const message = 'would restart the container inside one attempt; use `retries` instead';
+  for (const list of ['initContainers', 'containers'] as const)
+    for (const [index, { restartPolicy, restartPolicyRules }] of recordsIn(spec, list).entries()) {
       const path = `pod.spec.${list}[${String(index)}]`;
-      const { restartPolicy, restartPolicyRules } = container;
-      const isAllowed =
-        restartPolicy === undefined ||
-        restartPolicy === null ||
-        restartPolicy === 'Never' ||
-        (list === 'initContainers' && restartPolicy === 'Always');
-      const message = 'would restart the container inside one attempt; use `retries` instead';
-      return [
-        ...(isAllowed ? [] : [{ path: `${path}.restartPolicy`, message }]),
-        ...(restartPolicyRules === undefined || restartPolicyRules === null
-          ? []
-          : [{ path: `${path}.restartPolicyRules`, message }]),
-      ];
-    }),
-  );
+      const isSidecar = list === 'initContainers' && restartPolicy === 'Always';
+      if ((restartPolicy ?? 'Never') !== 'Never' && !isSidecar) found.push({ path: `${path}.restartPolicy`, message });
+      if (restartPolicyRules !== undefined && restartPolicyRules !== null)
+        found.push({ path: `${path}.restartPolicyRules`, message });
+    }
+  return found;
 }
 
 /** A manifest path in its usual notation (`pod.spec.containers[0].image`), cut to 200 characters. */

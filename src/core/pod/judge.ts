@@ -4,7 +4,7 @@
  */
 import type { Await, Subscription, TriggerEvent } from '../../wire/triggers.ts';
 import type { DiagnosisCode } from '../run/diagnosis.ts';
-import type { ContainerProjection, PodProjection } from './projection.ts';
+import { baseContainerOf, type ContainerProjection, type PodProjection } from './projection.ts';
 import { XCOM } from './xcom-sidecar.ts';
 
 /** What a pod's state means for its run, deadlines aside. */
@@ -120,19 +120,20 @@ function endCode(pod: PodProjection, container: ContainerProjection): DiagnosisC
 }
 
 /** Why a waiting container will never start; `undefined`: it may. */
-function hopelessCode({ state, reason, message }: ContainerProjection): DiagnosisCode | undefined {
-  return state !== 'waiting' || reason === undefined ? undefined : hopelessReason(reason, message);
-}
-
-/** The diagnosis of a waiting container whose reason does not pass; `undefined`: it may pass. */
-export function hopelessReason(reason: string, message: string | undefined): DiagnosisCode | undefined {
+export function hopelessCode({
+  state,
+  reason,
+  message,
+}: Pick<ContainerProjection, 'state' | 'reason' | 'message'>): DiagnosisCode | undefined {
+  if (state !== 'waiting' || reason === undefined) return undefined;
   const always = HOPELESS[reason];
   if (always !== undefined) return always;
   // The kubelet uses the same reason for a name conflict, which passes; only this message is about the image.
   if (reason === 'CreateContainerError')
     return /no command specified/i.test(message ?? '') ? 'CONTAINER_CANNOT_RUN' : undefined;
   if (reason === 'ImagePullBackOff' && BARE_BACK_OFF.test(message ?? '')) return undefined;
-  return isTransient(message) ? undefined : HOPELESS_UNLESS_TRANSIENT[reason];
+  const unlessTransient = HOPELESS_UNLESS_TRANSIENT[reason];
+  return unlessTransient === undefined || isTransient(message) ? undefined : unlessTransient;
 }
 
 /** A back-off without its cause (kubelets before 1.32): the error before it named the cause, and was judged. */
@@ -151,7 +152,7 @@ export function pullThrottled({ containers }: PodProjection): boolean {
  * containers that can never start. Success only where exit code 0 or phase Succeeded was seen.
  */
 export function podVerdict(pod: PodProjection): Verdict {
-  const base = pod.containers.find(({ name, kind }) => kind === 'main' && name === pod.baseContainer);
+  const base = baseContainerOf(pod);
   if (base?.state === 'terminated') return base.exitCode === 0 ? SUCCESS : failed(endCode(pod, base));
   const badInit = pod.containers.find((one) => one.kind === 'init' && one.state === 'terminated' && one.exitCode !== 0);
   switch (pod.phase) {
@@ -182,10 +183,10 @@ export function hasStarted({ phase }: PodProjection): boolean {
   return phase === 'Running' || phase === 'Succeeded' || phase === 'Failed';
 }
 
-const fire = (event: TriggerEvent): Judgement => ({ kind: 'fire', event });
-
-const timeout = (reason: DiagnosisCode, now: number, pod: PodProjection | undefined): Judgement =>
-  fire({ kind: 'timeout', reason, at: now, ...(pod === undefined ? {} : { pod: podInMessage(pod) }) });
+const timeout = (reason: DiagnosisCode, now: number, pod: PodProjection | undefined): Judgement => ({
+  kind: 'fire',
+  event: { kind: 'timeout', reason, at: now, ...(pod === undefined ? {} : { pod: podInMessage(pod) }) },
+});
 
 /** A projection as messages carry it: a copy of its own. */
 export function podInMessage(pod: PodProjection): NonNullable<TriggerEvent['pod']> {
@@ -200,8 +201,6 @@ function wait(first: number | undefined, second?: number, third?: number): Judge
   return until === Infinity ? WAIT : { kind: 'wait', until };
 }
 
-const isOver = (instant: number | undefined, now: number): boolean => instant !== undefined && instant <= now;
-
 /** A wait for a time, a retry or a quota: no pod's state matters. */
 function judgeTimer(
   { notBefore, expireAt, timeoutAt }: Await,
@@ -210,11 +209,11 @@ function judgeTimer(
   last?: PodProjection,
   isAdmitted = true,
 ): Judgement {
-  if (isOver(expireAt, now)) return timeout('EXPIRED', now, last);
-  if (isOver(timeoutAt, now)) return timeout('EXECUTION_TIMEOUT', now, last);
+  if ((expireAt ?? Infinity) <= now) return timeout('EXPIRED', now, last);
+  if ((timeoutAt ?? Infinity) <= now) return timeout('EXECUTION_TIMEOUT', now, last);
   if (!isAdmitted) return wait(expireAt, timeoutAt);
   if (notBefore !== undefined && notBefore > now) return wait(notBefore, expireAt, timeoutAt);
-  return fire({ kind, at: now, ...(last === undefined ? {} : { pod: podInMessage(last) }) });
+  return { kind: 'fire', event: { kind, at: now, ...(last === undefined ? {} : { pod: podInMessage(last) }) } };
 }
 
 function verdictEvent(pod: PodProjection, now: number): TriggerEvent | undefined {
@@ -233,38 +232,28 @@ function verdictEvent(pod: PodProjection, now: number): TriggerEvent | undefined
 const CLUSTER_TIME_STEP_MS = 1_000;
 
 /**
- * When the pod must have started: the time for starting counts from its scheduling, so this may be before `startBy`. Two times of the
- * cluster's clock are compared with each other only, never with this process's clock.
- */
-function startLimit({ from, scheduleBy, startBy }: Await, pod: PodProjection): number | undefined {
-  if (from === undefined || scheduleBy === undefined || startBy === undefined || pod.scheduledAt === undefined)
-    return startBy;
-  const scheduledAfterMs = Math.max(0, pod.scheduledAt - pod.createdAt) + CLUSTER_TIME_STEP_MS;
-  return Math.min(startBy, from + scheduledAfterMs + Math.max(0, startBy - scheduleBy));
-}
-
-/**
- * The deadlines, put off by the time that scheduling gates held the pod back. A watch saw the last gate being removed; else it shows in a
- * scheduling after its deadline, which only a gate can have allowed.
+ * By when this pod must have been scheduled and started. Scheduling gates put both deadlines off by the time that they held the pod back; the
+ * time for starting counts from the scheduling, so it may end before `startBy`. Two times of the cluster's clock are compared with each other
+ * only, never with this process's clock.
  * @see https://kubernetes.io/docs/concepts/scheduling-eviction/pod-scheduling-readiness/
  */
-function withoutGateTime(wanted: Await, pod: PodProjection): Await {
-  const { scheduleBy, startBy } = wanted;
-  const late = pod.scheduledAt !== undefined && scheduleBy !== undefined && pod.scheduledAt > scheduleBy;
-  const until = pod.ungatedAt ?? (late ? pod.scheduledAt : undefined);
-  if (until === undefined) return wanted;
-  const gatedMs = Math.max(0, until - pod.createdAt);
-  return {
-    ...wanted,
-    ...(scheduleBy === undefined ? {} : { scheduleBy: scheduleBy + gatedMs }),
-    ...(startBy === undefined ? {} : { startBy: startBy + gatedMs }),
+export function startDeadlines(
+  { from, scheduleBy, startBy }: Await,
+  { createdAt, scheduledAt, ungatedAt }: PodProjection,
+): Pick<Await, 'scheduleBy' | 'startBy'> {
+  // A watch saw the last gate being removed; else it shows in a scheduling after its deadline, which only a gate can have allowed.
+  const isLate = scheduledAt !== undefined && scheduleBy !== undefined && scheduledAt > scheduleBy;
+  const gatedUntil = ungatedAt ?? (isLate ? scheduledAt : createdAt);
+  const gatedMs = Math.max(0, gatedUntil - createdAt);
+  const ungated = {
+    scheduleBy: scheduleBy === undefined ? undefined : scheduleBy + gatedMs,
+    startBy: startBy === undefined ? undefined : startBy + gatedMs,
   };
-}
-
-/** By when this pod must have been scheduled and started, gates and scheduling considered. */
-export function startDeadlines(wanted: Await, pod: PodProjection): Pick<Await, 'scheduleBy' | 'startBy'> {
-  const ungated = withoutGateTime(wanted, pod);
-  return { scheduleBy: ungated.scheduleBy, startBy: startLimit(ungated, pod) };
+  if (from === undefined || scheduleBy === undefined || startBy === undefined || scheduledAt === undefined)
+    return ungated;
+  const scheduledAfterMs = Math.max(0, scheduledAt - createdAt) + CLUSTER_TIME_STEP_MS;
+  const startMs = Math.max(0, startBy - scheduleBy);
+  return { ...ungated, startBy: Math.min(startBy + gatedMs, from + scheduledAfterMs + startMs) };
 }
 
 /** Grace for Kubernetes to report why a container was killed after its exit code appears, in milliseconds. */
@@ -275,7 +264,7 @@ const SETTLE_MS = 10_000;
  * exit code first, and phase and reason when all containers have ended. A sidecar may delay the phase, hence the limit.
  */
 function settlesAt(pod: PodProjection): number | undefined {
-  const base = pod.containers.find(({ name, kind }) => kind === 'main' && name === pod.baseContainer);
+  const base = baseContainerOf(pod);
   const isOpen = pod.phase !== 'Failed' && pod.phase !== 'Succeeded' && pod.deletedAt === undefined;
   const killed = base?.state === 'terminated' && KILLED.includes(base.exitCode ?? 0) && base.reason === 'Error';
   if (!isOpen || !killed || podCause(pod) !== undefined || base.finishedAt === undefined) return undefined;
@@ -292,7 +281,7 @@ export const SIDECAR_START_MS = 60_000;
  */
 function sidecarStartsBy(pod: PodProjection, now: number): number | undefined {
   if (pod.phase !== 'Running' && pod.phase !== 'Pending') return undefined;
-  const base = pod.containers.find(({ name, kind }) => kind === 'main' && name === pod.baseContainer);
+  const base = baseContainerOf(pod);
   const sidecar = pod.containers.find(({ name, kind }) => kind === 'main' && name === XCOM.container);
   const isLate = sidecar?.state === 'waiting' && hopelessCode(sidecar) === undefined;
   if (!isLate || base?.state !== 'terminated' || pod.deletedAt !== undefined) return undefined;
@@ -307,17 +296,17 @@ export function judgePod(wanted: Await, pod: PodProjection, now: number): Judgem
   if (settled !== undefined && settled > now) return wait(settled);
   if (ended !== undefined) {
     const until = sidecarStartsBy(pod, now);
-    if (until === undefined || isOver(wanted.timeoutAt, now)) return fire(ended);
+    if (until === undefined || (wanted.timeoutAt ?? Infinity) <= now) return { kind: 'fire', event: ended };
     return wait(until, wanted.timeoutAt);
   }
-  if (isOver(wanted.timeoutAt, now)) return timeout('EXECUTION_TIMEOUT', now, pod);
+  if ((wanted.timeoutAt ?? Infinity) <= now) return timeout('EXECUTION_TIMEOUT', now, pod);
   if (hasStarted(pod)) return wait(wanted.timeoutAt);
   // Scheduling gates hold it back: neither deadline is about that.
   if (pod.gates !== undefined) return wait(wanted.timeoutAt);
   const unscheduled = pod.scheduledAt === undefined && pod.node === undefined;
   const { scheduleBy, startBy } = startDeadlines(wanted, pod);
-  if (unscheduled && isOver(scheduleBy, now)) return timeout('SCHEDULE_TIMEOUT', now, pod);
-  if (isOver(startBy, now)) {
+  if (unscheduled && (scheduleBy ?? Infinity) <= now) return timeout('SCHEDULE_TIMEOUT', now, pod);
+  if ((startBy ?? Infinity) <= now) {
     if (pullThrottled(pod)) return timeout('IMAGE_PULL_THROTTLED', now, pod);
     return timeout(unscheduled ? 'SCHEDULE_TIMEOUT' : 'STARTUP_TIMEOUT', now, pod);
   }
@@ -340,11 +329,13 @@ export function judge(
   const wanted = subscription.await;
   const known = pod !== undefined && pod.uid === subscription.pod?.uid ? pod : undefined;
   if (wanted.gone === true && subscription.pod !== undefined) {
-    return isOver(wanted.expireAt, now) ? timeout('EXPIRED', now, known) : wait(wanted.expireAt);
+    return (wanted.expireAt ?? Infinity) <= now ? timeout('EXPIRED', now, known) : wait(wanted.expireAt);
   }
   if (wanted.terminal === true && subscription.pod !== undefined) {
     if (known !== undefined) return judgePod(wanted, known, now);
-    return isOver(wanted.timeoutAt, now) ? timeout('EXECUTION_TIMEOUT', now, undefined) : wait(wanted.timeoutAt);
+    return (wanted.timeoutAt ?? Infinity) <= now
+      ? timeout('EXECUTION_TIMEOUT', now, undefined)
+      : wait(wanted.timeoutAt);
   }
   return judgeTimer(
     wanted,
@@ -363,9 +354,10 @@ export function judgeAbsence(subscription: Subscription, last: PodProjection | u
   const wanted = subscription.await;
   if (wanted.gone === true) return judgeTimer(wanted, now, 'gone', last);
   if (wanted.terminal !== true) return judgeTimer(wanted, now, 'timer', last);
-  if (last === undefined) return fire({ kind: 'gone', reason: 'POD_DELETED', at: now });
+  if (last === undefined) return { kind: 'fire', event: { kind: 'gone', reason: 'POD_DELETED', at: now } };
   const verdict = podVerdict(last);
   // A pod that had not started when it was last seen has not failed: its removal is what happened to it.
   const ended = verdict.kind === 'success' || hasStarted(last) ? verdictEvent(last, now) : undefined;
-  return fire(ended ?? { kind: 'gone', reason: podCause(last) ?? 'POD_DELETED', at: now, pod: podInMessage(last) });
+  const gone = { kind: 'gone', reason: podCause(last) ?? 'POD_DELETED', at: now, pod: podInMessage(last) } as const;
+  return { kind: 'fire', event: ended ?? gone };
 }

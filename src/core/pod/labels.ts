@@ -129,17 +129,17 @@ export function taskLabels(
   { dagId, taskId, runId, mapIndex, parentDagId }: RunContext,
   attempt?: number,
 ): Readonly<Record<string, string>> {
-  const safe = (key: string, value: string | undefined): Readonly<Record<string, string>> =>
-    value === undefined ? {} : { [key]: makeSafeLabelValue(value) };
-  return {
-    ...safe(LABELS.dagId, dagId),
-    ...safe(LABELS.taskId, taskId),
-    ...safe(LABELS.runId, runId),
-    [LABELS.podOperator]: LABEL_TRUE,
-    ...(mapIndex === undefined || mapIndex < 0 ? {} : { [LABELS.mapIndex]: String(mapIndex) }),
-    ...(attempt === undefined ? {} : { [LABELS.tryNumber]: String(attempt) }),
-    ...safe(LABELS.parentDagId, parentDagId),
+  const labels: Record<string, string> = { [LABELS.podOperator]: LABEL_TRUE };
+  const ids = {
+    [LABELS.dagId]: dagId,
+    [LABELS.taskId]: taskId,
+    [LABELS.runId]: runId,
+    [LABELS.parentDagId]: parentDagId,
   };
+  for (const [key, id] of Object.entries(ids)) if (id !== undefined) labels[key] = makeSafeLabelValue(id);
+  if (mapIndex !== undefined && mapIndex >= 0) labels[LABELS.mapIndex] = String(mapIndex);
+  if (attempt !== undefined) labels[LABELS.tryNumber] = String(attempt);
+  return labels;
 }
 
 /** A user's labels as the manifest has them: null becomes the empty string, other values are unchanged. */

@@ -99,12 +99,13 @@ export interface ManifestSettings extends PodIdentity {
   readonly xcomSidecar?: XcomSidecarSettings | undefined;
 }
 
-const present = (fields: JsonRecord): JsonRecord =>
-  Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined && value !== null));
-
 /** `fields` without those that count as unset, which an API server ignores. */
-const pruned = (fields: JsonRecord): JsonRecord =>
-  Object.fromEntries(Object.entries(fields).filter(([, value]) => !isUnset(value) || value === false || value === 0));
+function pruned(fields: JsonRecord): JsonRecord {
+  const set: Record<string, unknown> = {};
+  for (const [name, value] of Object.entries(fields))
+    if (!isUnset(value) || value === false || value === 0) set[name] = value;
+  return set;
+}
 
 function envOf({ envVars, podRuntimeInfoEnvs }: ManifestParams): readonly JsonRecord[] {
   if (typeof envVars === 'string') return podRuntimeInfoEnvs;
@@ -114,9 +115,10 @@ function envOf({ envVars, podRuntimeInfoEnvs }: ManifestParams): readonly JsonRe
   return [...given, ...podRuntimeInfoEnvs];
 }
 
+/** The parameters as a pod. Fields that they leave out are undefined or null; `podManifest` removes them. */
 function operatorPod(params: ManifestParams): JsonRecord {
   const { imagePullSecrets, automountServiceAccountToken } = params;
-  const base = present({
+  const base = {
     name: params.baseContainerName,
     image: params.image,
     command: params.cmds,
@@ -129,8 +131,8 @@ function operatorPod(params: ManifestParams): JsonRecord {
     volumeMounts: params.volumeMounts,
     terminationMessagePolicy: params.terminationMessagePolicy === '' ? undefined : params.terminationMessagePolicy,
     securityContext: params.containerSecurityContext,
-  });
-  const spec = present({
+  };
+  const spec = {
     containers: [base],
     initContainers: params.initContainers,
     volumes: params.volumes,
@@ -159,13 +161,13 @@ function operatorPod(params: ManifestParams): JsonRecord {
     activeDeadlineSeconds: params.activeDeadlineSeconds === 0 ? undefined : params.activeDeadlineSeconds,
     terminationGracePeriodSeconds: params.terminationGracePeriod,
     restartPolicy: 'Never',
-  });
-  const metadata = present({
+  };
+  const metadata = {
     name: typeof params.name === 'string' && params.name !== '' ? normalizeName(params.name) : undefined,
     namespace: params.namespace,
     labels: normalizeLabels(params.labels),
     annotations: params.annotations,
-  });
+  };
   return { apiVersion: 'v1', kind: 'Pod', metadata, spec };
 }
 
@@ -282,9 +284,11 @@ export function refusedInParams(params: ManifestParams): readonly SecurityRefusa
       .replace('params.containers[0].securityContext', 'params.containerSecurityContext')
       .replace('params.containers[0].ports', 'params.ports'),
   }));
-  const spec = (pod: unknown, path: string) =>
-    isRecord(pod) ? refusedInSpec(recordIn(pod, 'spec'), `${path}.spec`) : [];
-  return [...own, ...spec(fullPodSpec, 'params.fullPodSpec'), ...spec(podTemplateDict, 'params.podTemplateDict')];
+  return [
+    ...own,
+    ...refusedInSpec(recordIn(fullPodSpec, 'spec'), 'params.fullPodSpec.spec'),
+    ...refusedInSpec(recordIn(podTemplateDict, 'spec'), 'params.podTemplateDict.spec'),
+  ];
 }
 
 /** Shown instead of an environment value. */

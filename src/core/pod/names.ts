@@ -84,12 +84,6 @@ export function normalizeName(name: string): string {
   );
 }
 
-/**
- * One character transliterated to ASCII; empty when there is no equivalent. Character by character, because the table's own function for
- * strings skips what looks like UTF-8.
- */
-const transliterated = (character: string): string => unidecode(character);
-
 /** HTML entities of characters that a name drops, and of letters with diacritics. */
 const ENTITY = /&(?:amp|lt|gt|quot|apos|nbsp);/gi;
 const MARKED = /&([a-z])(?:acute|grave|uml|circ|tilde|cedil|ring|slash|caron);/gi;
@@ -105,7 +99,9 @@ const numbered = (_: string, decimal?: string, hex?: string): string => {
  * of numbers are removed, HTML entities separate words. The table is python-slugify's, as used by Airflow.
  */
 export function slugify(text: string): string {
-  const ascii = Array.from(text.replace(/'+/g, '-').normalize('NFKD'), transliterated).join('');
+  let ascii = '';
+  // Character by character: for a longer text, the table's own function skips what looks like UTF-8.
+  for (const character of text.replace(/'+/g, '-').normalize('NFKD')) ascii += unidecode(character);
   return ascii
     .replace(ENTITY, '-')
     .replace(MARKED, '$1')

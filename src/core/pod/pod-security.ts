@@ -90,13 +90,12 @@ function refusedInSecurity(security: JsonRecord, path: string, level: PodSecurit
       refused.push({ path: `${path}.seLinuxOptions.${field}`, message: 'must not be set' });
   if (isSet(recordIn(security, 'windowsOptions')['hostProcess']))
     refused.push({ path: `${path}.windowsOptions.hostProcess`, message: 'host processes are not allowed' });
-  recordsIn(security, 'sysctls').forEach(({ name }, index) =>
+  for (const [index, { name }] of recordsIn(security, 'sysctls').entries())
     refused.push({
       path: `${path}.sysctls[${String(index)}]`,
       message: 'sysctls are not allowed',
       thing: { kind: 'sysctl', name: typeof name === 'string' ? name : '?' },
-    }),
-  );
+    });
   return refused;
 }
 
@@ -121,20 +120,17 @@ function loose(container: JsonRecord, pod: JsonRecord, path: string): readonly S
 
 /** Probes and lifecycle hooks that make the kubelet call another host. */
 function calledHosts(container: JsonRecord, path: string): readonly SecurityRefusal[] {
-  const handlers = [
-    ...['livenessProbe', 'readinessProbe', 'startupProbe'].map((name) => [name, recordIn(container, name)] as const),
-    ...['postStart', 'preStop'].map(
-      (name) => [`lifecycle.${name}`, recordIn(recordIn(container, 'lifecycle'), name)] as const,
-    ),
-  ];
-  return handlers.flatMap(([name, handler]) =>
-    ['httpGet', 'tcpSocket'].flatMap((how) => {
+  const refused: SecurityRefusal[] = [];
+  for (const name of ['livenessProbe', 'readinessProbe', 'startupProbe', 'lifecycle.postStart', 'lifecycle.preStop']) {
+    const [, hook] = name.split('.');
+    const handler = hook === undefined ? recordIn(container, name) : recordIn(recordIn(container, 'lifecycle'), hook);
+    for (const how of ['httpGet', 'tcpSocket']) {
       const host = recordIn(handler, how)['host'];
-      return isSet(host) && host !== ''
-        ? [{ path: `${path}.${name}.${how}.host`, message: 'probes and hooks must not call other hosts' }]
-        : [];
-    }),
-  );
+      if (isSet(host) && host !== '')
+        refused.push({ path: `${path}.${name}.${how}.host`, message: 'probes and hooks must not call other hosts' });
+    }
+  }
+  return refused;
 }
 
 /** Violations of `level` in a pod spec: host namespaces, hostPath, host ports, privilege, added capabilities … `path`: path of the spec. */
@@ -151,7 +147,7 @@ export function refusedInSpec(
   ] as const)
     if (isSet(spec[field]))
       refused.push({ path: `${path}.${field}`, message: 'host namespaces are not allowed', thing: { kind } });
-  recordsIn(spec, 'volumes').forEach((volume, index) => {
+  for (const [index, volume] of recordsIn(spec, 'volumes').entries()) {
     const at = `${path}.volumes[${String(index)}]`;
     const { hostPath } = volume;
     if (isSet(hostPath)) {
@@ -162,18 +158,18 @@ export function refusedInSpec(
         thing: { kind: 'path', path: where },
       });
     }
-    if (level !== 'restricted') return;
+    if (level !== 'restricted') continue;
     for (const [source, value] of Object.entries(volume))
       if (source !== 'name' && source !== 'hostPath' && isSet(value) && !RESTRICTED_VOLUMES.has(source))
         refused.push({ path: `${at}.${source}`, message: 'volumes of this type are not allowed' });
-  });
+  }
   const pod = recordIn(spec, 'securityContext');
   refused.push(...refusedInSecurity(pod, `${path}.securityContext`, level));
   for (const list of CONTAINER_LISTS)
-    recordsIn(spec, list).forEach((container, index) => {
+    for (const [index, container] of recordsIn(spec, list).entries()) {
       const at = `${path}.${list}[${String(index)}]`;
       refused.push(...refusedInSecurity(recordIn(container, 'securityContext'), `${at}.securityContext`, level));
-      recordsIn(container, 'ports').forEach((port, n) => {
+      for (const [n, port] of recordsIn(container, 'ports').entries()) {
         const hostPort = port['hostPort'];
         if (isSet(hostPort) && hostPort !== 0)
           refused.push({
@@ -181,10 +177,10 @@ export function refusedInSpec(
             message: 'host ports are not allowed',
             thing: { kind: 'port', port: typeof hostPort === 'number' ? hostPort : -1 },
           });
-      });
+      }
       refused.push(...calledHosts(container, at));
       if (level === 'restricted') refused.push(...loose(container, pod, at));
-    });
+    }
   return refused;
 }
 
@@ -193,26 +189,19 @@ const APPARMOR_ANNOTATION = 'container.apparmor.security.beta.kubernetes.io/';
 
 /** Violations in a pod's metadata, under all levels but `privileged`. `path`: path of the metadata. */
 export function refusedInMetadata(metadata: JsonRecord, path: string): readonly SecurityRefusal[] {
-  const refused = Object.entries(recordIn(metadata, 'annotations')).flatMap(([key, value]) =>
-    key.startsWith(APPARMOR_ANNOTATION) &&
-    value !== 'runtime/default' &&
-    !(typeof value === 'string' && value.startsWith('localhost/'))
-      ? [{ path: `${path}.annotations.${key}`, message: `${String(value)} is not allowed` }]
-      : [],
-  );
-  // A finalizer could keep the pod after its run is over.
+  const refused: SecurityRefusal[] = [];
+  for (const [key, value] of Object.entries(recordIn(metadata, 'annotations'))) {
+    const isHarmless = value === 'runtime/default' || (typeof value === 'string' && value.startsWith('localhost/'));
+    if (key.startsWith(APPARMOR_ANNOTATION) && !isHarmless)
+      refused.push({ path: `${path}.annotations.${key}`, message: `${String(value)} is not allowed` });
+  }
   const { finalizers } = metadata;
-  return Array.isArray(finalizers) && finalizers.length === 0
-    ? refused
-    : isSet(finalizers)
-      ? [
-          ...refused,
-          {
-            path: `${path}.finalizers`,
-            message: 'finalizers are not allowed: they could keep the pod after its run is over',
-          },
-        ]
-      : refused;
+  const isEmpty = Array.isArray(finalizers) && finalizers.length === 0;
+  if (isSet(finalizers) && !isEmpty) {
+    const message = 'finalizers are not allowed: they could keep the pod after its run is over';
+    refused.push({ path: `${path}.finalizers`, message });
+  }
+  return refused;
 }
 
 const isRoot = (user: unknown): boolean => !(typeof user === 'number' && user > 0);

@@ -139,18 +139,18 @@ function container(spec: JsonRecord, kind: ContainerProjection['kind'], status: 
 }
 
 function containersOf(pod: JsonRecord): readonly ContainerProjection[] {
-  const status = recordIn(pod, 'status');
-  const spec = recordIn(pod, 'spec');
-  const initStatuses = recordsIn(status, 'initContainerStatuses');
-  const mainStatuses = recordsIn(status, 'containerStatuses');
-  const statusOf = (statuses: readonly JsonRecord[], of: JsonRecord): JsonRecord | undefined =>
-    statuses.find((one) => one['name'] === of['name']);
-  return [
-    ...recordsIn(spec, 'initContainers').map((of) =>
-      container(of, of['restartPolicy'] === 'Always' ? 'sidecar' : 'init', statusOf(initStatuses, of)),
-    ),
-    ...recordsIn(spec, 'containers').map((of) => container(of, 'main', statusOf(mainStatuses, of))),
-  ];
+  const found: ContainerProjection[] = [];
+  for (const kind of ['init', 'main'] as const) {
+    const [list, statuses] =
+      kind === 'init' ? ['initContainers', 'initContainerStatuses'] : ['containers', 'containerStatuses'];
+    const byName = new Map<unknown, JsonRecord>();
+    for (const status of recordsIn(recordIn(pod, 'status'), statuses)) byName.set(status['name'], status);
+    for (const spec of recordsIn(recordIn(pod, 'spec'), list)) {
+      const isSidecar = kind === 'init' && spec['restartPolicy'] === 'Always';
+      found.push(container(spec, isSidecar ? 'sidecar' : kind, byName.get(spec['name'])));
+    }
+  }
+  return found;
 }
 
 function executorFacts(labels: JsonRecord, annotations: JsonRecord): ExecutorFacts {
@@ -173,9 +173,10 @@ export function projectPod(connection: string, pod: JsonRecord): PodProjection {
   const labels = recordIn(metadata, 'labels');
   const annotations = recordIn(metadata, 'annotations');
   const status = recordIn(pod, 'status');
-  const conditions = recordsIn(status, 'conditions');
-  const scheduled = conditions.find(({ type }) => type === 'PodScheduled');
-  const disrupted = conditions.find((one) => one['type'] === 'DisruptionTarget' && one['status'] === 'True');
+  const conditions = new Map<unknown, JsonRecord>();
+  for (const condition of recordsIn(status, 'conditions')) conditions.set(condition['type'], condition);
+  const scheduled = conditions.get('PodScheduled');
+  const disrupted = conditions.get('DisruptionTarget');
   const containers = containersOf(pod);
   const gates = recordsIn(recordIn(pod, 'spec'), 'schedulingGates').flatMap((gate) => textIn(gate, 'name') ?? []);
   const attempt = Number.parseInt(textIn(annotations, ANNOTATIONS.attempt) ?? textIn(labels, LABELS.attempt) ?? '', 10);
@@ -200,7 +201,7 @@ export function projectPod(connection: string, pod: JsonRecord): PodProjection {
           }
         : undefined,
     ...(gates.length === 0 ? {} : { gates: gates.join(',') }),
-    disruption: disrupted === undefined ? undefined : (textIn(disrupted, 'reason') ?? 'DisruptionTarget'),
+    disruption: disrupted?.['status'] === 'True' ? (textIn(disrupted, 'reason') ?? 'DisruptionTarget') : undefined,
     baseContainer:
       textIn(annotations, ANNOTATIONS.baseContainer) ?? containers.find(({ kind }) => kind === 'main')?.name ?? '',
     containers,

@@ -1,7 +1,7 @@
 /** The next states of a run, as values made from the present one. The worker adds the operation id `op` and writes them by compare-and-set. */
 import type { PodRef } from '../pod/projection.ts';
 import type { CompletedData, LifecycleData } from '../../wire/events.ts';
-import type { Diagnosis, FinalState, Outcome, Timings } from '../../wire/outcome.ts';
+import type { Diagnosis, FinalState, Outcome } from '../../wire/outcome.ts';
 import type { RunRequest } from '../../wire/run-request.ts';
 import type { Fence, Phase, RunState } from '../../wire/run-state.ts';
 import type { Await, Gate, Subscription } from '../../wire/triggers.ts';
@@ -344,13 +344,14 @@ function podRef({
   return { connection, namespace, name, uid, ...(typeof rest.node === 'string' ? { node: rest.node } : {}) };
 }
 
-const iso = (ms: number): string => new Date(ms).toISOString();
-
 /** `data` of a run's `completed` event. */
 export function completedData(run: RunKey, state: Draft): CompletedData {
   const outcome: Outcome = state.outcome ?? { state: 'failed' };
   const pod = state.pod === undefined ? undefined : podRef(state.pod);
   const node = pod?.['node'];
+  const timings: Record<string, string> = {};
+  for (const [name, ms] of Object.entries(state.timings))
+    if (typeof ms === 'number') timings[name] = new Date(ms).toISOString();
   return {
     tenant: run.tenant,
     runId: run.runId,
@@ -358,14 +359,8 @@ export function completedData(run: RunKey, state: Draft): CompletedData {
     ...given({ parentRunId: state.parentRunId }),
     ...outcome,
     ...(pod === undefined ? {} : { pod: { ...pod, ...(typeof node === 'string' ? { node } : {}) } }),
-    timings: isoTimings(state.timings),
+    timings,
   };
-}
-
-function isoTimings(timings: Timings): Record<string, string> {
-  const texts: Record<string, string> = {};
-  for (const [name, ms] of Object.entries(timings)) if (typeof ms === 'number') texts[name] = iso(ms);
-  return texts;
 }
 
 /** `data` of the other lifecycle events. */
@@ -386,8 +381,8 @@ export function lifecycleData(
     attempt: state.attempt,
     step: state.step,
     ...(state.pod === undefined ? {} : { pod: podRef(state.pod) }),
-    at: iso(now),
+    at: new Date(now).toISOString(),
     ...given(rest),
-    ...(notBefore === undefined ? {} : { notBefore: iso(notBefore) }),
+    ...(notBefore === undefined ? {} : { notBefore: new Date(notBefore).toISOString() }),
   };
 }

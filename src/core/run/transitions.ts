@@ -48,29 +48,30 @@ export type Action =
 /** Phases that no run leaves. */
 export const TERMINAL_PHASES = ['Succeeded', 'Failed', 'Skipped', 'Cancelled'] as const satisfies readonly Phase[];
 
+const TERMINAL: ReadonlySet<Phase> = new Set(TERMINAL_PHASES);
+
 /** Whether a run in `phase` is over. */
 export function isTerminal(phase: Phase): boolean {
-  return TERMINAL_PHASES.some((terminal) => terminal === phase);
+  return TERMINAL.has(phase);
 }
 
-/** Conditions of the table, by the name that a row gives them. */
-const CONDITIONS = {
-  owned: (facts) => facts.ours,
-  'its attempt, and due': (facts) => facts.sameAttempt && facts.due,
-  'its step': (facts) => facts.sameStep && !facts.expired,
-  'its step, expired': (facts) => facts.sameStep && facts.expired,
-  'asked before': (facts) => facts.state?.cancel !== undefined,
-  'no live pod': (facts) => facts.state?.pod === undefined || facts.state.await?.gone !== true,
-  'a pod still going': (facts) => facts.state?.pod !== undefined && facts.state.await?.gone === true,
-  always: () => true,
-} as const satisfies Readonly<Record<string, (facts: Facts) => boolean>>;
+/** Conditions of the table. `decide` gives each its value. */
+type Condition =
+  | 'owned'
+  | 'its attempt, and due'
+  | 'its step'
+  | 'its step, expired'
+  | 'asked before'
+  | 'no live pod'
+  | 'a pod still going'
+  | 'always';
 
 /** A row of the table: what a message does in some phases. For each message the first row that applies counts. */
 export interface MessageRow {
   /** `none`: there is no state yet. */
   readonly from: readonly (Phase | 'none')[];
   readonly on: Message;
-  readonly when: keyof typeof CONDITIONS;
+  readonly when: Condition;
   readonly action: Action;
   /** Phases that the action may write; absent: the phase stays. */
   readonly to?: readonly Phase[];
@@ -140,15 +141,6 @@ export interface MessageId {
   readonly seq: number;
 }
 
-interface Facts {
-  readonly state: RunState | undefined;
-  readonly ours: boolean;
-  readonly sameAttempt: boolean;
-  readonly due: boolean;
-  readonly sameStep: boolean;
-  readonly expired: boolean;
-}
-
 /** How much earlier than the run's time a `start` may arrive: the triggerer's clock may be ahead of ours. Its timers are exact to 250 ms. */
 const EARLY_TOLERANCE_MS = 1_000;
 
@@ -159,32 +151,36 @@ export function owns(fence: Fence, message: MessageId): boolean {
 
 /** What a worker does about a message, given the state it has read. `now`: broker time, epoch milliseconds. */
 export function decide(state: RunState | undefined, message: StepMessage, id: MessageId, now: number): Action {
-  const facts: Facts = {
-    state,
-    ours: state !== undefined && owns(state.fence, id),
-    sameAttempt: message.on === 'start' && state?.attempt === message.attempt,
-    due: (state?.await?.notBefore ?? 0) <= now + EARLY_TOLERANCE_MS,
-    sameStep: message.on === 'resume' && state?.step === message.step,
-    expired: message.on === 'resume' && message.event.kind === 'timeout' && message.event.reason === 'EXPIRED',
+  const sameStep = message.on === 'resume' && state?.step === message.step;
+  const expired = message.on === 'resume' && message.event.kind === 'timeout' && message.event.reason === 'EXPIRED';
+  const due = (state?.await?.notBefore ?? 0) <= now + EARLY_TOLERANCE_MS;
+  const hasLivePod = state?.pod !== undefined && state.await?.gone === true;
+  const holds: Readonly<Record<Condition, boolean>> = {
+    owned: state !== undefined && owns(state.fence, id),
+    'its attempt, and due': message.on === 'start' && state?.attempt === message.attempt && due,
+    'its step': sameStep && !expired,
+    'its step, expired': sameStep && expired,
+    'asked before': state?.cancel !== undefined,
+    'no live pod': !hasLivePod,
+    'a pod still going': hasLivePod,
+    always: true,
   };
   const phase = state?.phase ?? 'none';
-  const row = MESSAGE_ROWS.find(
-    ({ from, on, when }) => on === message.on && from.includes(phase) && CONDITIONS[when](facts),
-  );
+  const row = MESSAGE_ROWS.find(({ from, on, when }) => on === message.on && from.includes(phase) && holds[when]);
   return row?.action ?? 'ack';
 }
 
 /** Actions that write a state. */
 const WRITES: ReadonlySet<Action> = new Set(['create', 'take', 'mark', 'end']);
-const WRITING_ROWS = [...MESSAGE_ROWS.filter(({ action }) => WRITES.has(action)), ...OWNER_ROWS];
+const WRITING_ROWS: readonly (Pick<MessageRow, 'from' | 'to'> & { readonly on: Message | OwnerChange })[] = [
+  ...MESSAGE_ROWS.filter(({ action }) => WRITES.has(action)),
+  ...OWNER_ROWS,
+];
 
 /** Whether the table lets `on` bring a run from one phase into another. Asked before every write. */
 export function isAllowed(from: Phase | 'none', on: Message | OwnerChange, to: Phase): boolean {
   return WRITING_ROWS.some(
-    (row) =>
-      row.on === on &&
-      row.from.some((one) => one === from) &&
-      (row.to === undefined ? from === to : row.to.includes(to)),
+    (row) => row.on === on && row.from.includes(from) && (row.to === undefined ? from === to : row.to.includes(to)),
   );
 }
 
