@@ -4,7 +4,7 @@
  * real cluster kubelet, scheduler and controllers are included.
  */
 import { connect } from '../../src/client/index.ts';
-import { aStage } from '../support/stage.ts';
+import { startInstallation } from '../support/running-installation.ts';
 import { countedByServer, grown, openApi, openCountingDoor } from './api.ts';
 import { aTarget, numbersAsked, reportOf, targetName } from './report.ts';
 import { completions, onePodRequest, podsLeft, submitAll, until, warmUp } from './runs.ts';
@@ -14,11 +14,14 @@ const name = targetName();
 await using target = await aTarget();
 await using api = openApi(target.kubeconfig);
 await using door = await openCountingDoor(api);
-await using stage = await aStage({ ...target, kubeconfig: door.kubeconfig }, { workers: 1, triggerers: 1 });
-await using client = await connect({ servers: stage.nats.url });
+await using installation = await startInstallation(
+  { ...target, kubeconfig: door.kubeconfig },
+  { workers: 1, triggerers: 1 },
+);
+await using client = await connect({ servers: installation.nats.url });
 using report = reportOf('api-calls', name);
-const done = completions(stage);
-await warmUp(client, target, stage, done);
+const done = completions(installation);
+await warmUp(client, target, installation, done);
 
 const ours: number[] = [];
 const servers: number[] = [];
@@ -29,10 +32,10 @@ const wish = target.faults === undefined ? { runForSeconds: 1 } : { script: 'ech
 for (let round = 0; round < rounds; round += 1) {
   const before = { door: door.calls(), server: await countedByServer(api) };
   const prefix = `calls-${String(round)}`;
-  await submitAll(client, onePodRequest(target, stage, { ...wish, getLogs: true }), { prefix, count });
+  await submitAll(client, onePodRequest(target, installation, { ...wish, getLogs: true }), { prefix, count });
   await until('the end of all runs', () => done.size === (round + 1) * count + 1);
-  // Our eyes' own lists are not counted at the door; in the server's metrics they are, so lists are left out there.
-  await until('the end of all pods', async () => (await podsLeft(target, stage)) === 0);
+  // The bench’s own lists are not counted at the door; in the server's metrics they are, so lists are left out there.
+  await until('the end of all pods', async () => (await podsLeft(target, installation)) === 0);
   const atDoor = grown(before.door, door.calls());
   const atServer = grown(before.server, await countedByServer(api));
   const perRun = (calls: ReadonlyMap<string, number>): Record<string, number> =>

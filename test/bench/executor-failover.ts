@@ -10,7 +10,7 @@ import { assetsUnder, DEFAULT_ASSET_PREFIX } from '../../src/wire/streams.ts';
 import { breakerOf } from '../support/breaker.ts';
 import { commandOf } from '../support/commands.ts';
 import { slotsOf } from '../support/executor-slots.ts';
-import { aStage } from '../support/stage.ts';
+import { startInstallation } from '../support/running-installation.ts';
 import { aTarget, numbersAsked, reportOf, targetName } from './report.ts';
 import { subjects, submitAll, until } from './runs.ts';
 
@@ -18,13 +18,13 @@ const { commands, slots } = numbersAsked({ commands: 1_000, slots: 300 });
 const assets = assetsUnder(DEFAULT_ASSET_PREFIX);
 const SETTINGS = { REENTRY_EXECUTOR_PARALLELISM: String(slots) };
 await using target = await aTarget();
-await using stage = await aStage(target, { workers: 0, triggerers: 1 });
-await using client = await connect({ servers: stage.nats.url });
+await using installation = await startInstallation(target, { workers: 0, triggerers: 1 });
+await using client = await connect({ servers: installation.nats.url });
 using report = reportOf('executor-failover', targetName());
-const jsm = await stage.eyes.nc.jetstreamManager();
+const jsm = await installation.connection.nc.jetstreamManager();
 
 const launched = new Set<string>();
-stage.eyes.nc.subscribe(subjects.event.ofTenant('default'), {
+installation.connection.nc.subscribe(subjects.event.ofTenant('default'), {
   callback: (_, { subject }) => {
     const [, , , , runId = '', type] = subject.split('.');
     if (type === 'launched') launched.add(runId);
@@ -35,7 +35,7 @@ const live = new Set<string>();
 const over$ = new Subject<void>();
 let most = 0;
 target.cluster
-  .watchPods$({ namespace: stage.namespace, labelSelector: executorSelector(stage.namespace) })
+  .watchPods$({ namespace: installation.namespace, labelSelector: executorSelector(installation.namespace) })
   .pipe(takeUntil(over$))
   .subscribe((signal) => {
     if (signal.kind === 'gone') live.delete(signal.pod.uid);
@@ -57,7 +57,7 @@ async function round(prefix: string, harm: () => Promise<void>): Promise<number>
   const before = launched.size;
   const ended = Object.keys(await completed()).length;
   const startedAt = performance.now();
-  await submitAll(client, commandOf(target, stage, { runForSeconds: 2 }, { getLogs: false }), {
+  await submitAll(client, commandOf(target, installation, { runForSeconds: 2 }, { getLogs: false }), {
     prefix,
     count: commands,
   });
@@ -69,14 +69,14 @@ async function round(prefix: string, harm: () => Promise<void>): Promise<number>
   const twice = [...uidsOf].filter(([, uids]) => uids.size !== 1);
   if (notOnce.length + twice.length > 0) throw new Error(JSON.stringify({ notOnce, twice: twice.map(([key]) => key) }));
   await until('the end of all pods', async () => {
-    const left = await target.cluster.listPods(stage.namespace, executorSelector(stage.namespace));
+    const left = await target.cluster.listPods(installation.namespace, executorSelector(installation.namespace));
     return left.length === 0;
   });
   return seconds;
 }
 
-const victim = stage.start('executor', SETTINGS);
-const survivor = stage.start('executor', SETTINGS);
+const victim = installation.start('executor', SETTINGS);
+const survivor = installation.start('executor', SETTINGS);
 await until('both executors', async () => (await slotsOf(survivor)).executors === 2);
 
 let rightAfter = Number.NaN;
@@ -95,7 +95,7 @@ report.say({ figure: 'killed -9 at half: all completed once', unit: 's', values:
 
 const breaker = breakerOf(target);
 if (breaker !== undefined) {
-  stage.start('executor', SETTINGS);
+  installation.start('executor', SETTINGS);
   const took = await round('restart', () => breaker.restart());
   report.say({ figure: 'API server restarted at half: all completed once', unit: 's', values: [took], more });
 }

@@ -10,7 +10,7 @@ import { executorSelector } from '../../src/core/pod/labels.ts';
 import { DEFAULT_SUBJECT_ROOT, subjectsUnder } from '../../src/wire/subjects.ts';
 import { commandOf } from '../support/commands.ts';
 import { type ClusterUnderTest, freshName, type PodWish } from '../support/kubernetes.ts';
-import { aStage, type Stage } from '../support/stage.ts';
+import { startInstallation, type RunningInstallation } from '../support/running-installation.ts';
 import { countedByServer, grown, openApi, openCountingDoor } from './api.ts';
 import { cpuSeconds } from './observer.ts';
 import { aTarget, numbersAsked, reportOf, targetName } from './report.ts';
@@ -24,30 +24,33 @@ await using target = await aTarget();
 await using api = openApi(target.kubeconfig);
 using report = reportOf('executor', name);
 
-const podsOf = async (stage: Stage): Promise<number> =>
-  (await target.cluster.listPods(stage.namespace, executorSelector(stage.namespace))).length;
+const podsOf = async (installation: RunningInstallation): Promise<number> =>
+  (await target.cluster.listPods(installation.namespace, executorSelector(installation.namespace))).length;
 async function open(under: Pick<ClusterUnderTest, 'kubeconfig'>) {
-  const stage = await aStage({ ...target, kubeconfig: under.kubeconfig }, { workers: 0, triggerers: 1 });
-  const executor = stage.start('executor', SETTINGS);
-  const client = await connect({ servers: stage.nats.url });
-  const done = completions(stage);
+  const installation = await startInstallation(
+    { ...target, kubeconfig: under.kubeconfig },
+    { workers: 0, triggerers: 1 },
+  );
+  const executor = installation.start('executor', SETTINGS);
+  const client = await connect({ servers: installation.nats.url });
+  const done = completions(installation);
   const launched = new Set<string>();
-  stage.eyes.nc.subscribe(subjects.event.ofTenant('default'), {
+  installation.connection.nc.subscribe(subjects.event.ofTenant('default'), {
     callback: (_, { subject }) => {
       const [, , , , runId = '', type] = subject.split('.');
       if (type === 'launched') launched.add(runId);
     },
   });
   const submit = (prefix: string, count: number, wish: PodWish) =>
-    submitAll(client, commandOf(target, stage, wish, { getLogs: false }), { prefix, count, width: 128 });
+    submitAll(client, commandOf(target, installation, wish, { getLogs: false }), { prefix, count, width: 128 });
   await submit('warm', 20, { runForSeconds: 1 });
   await until('the first runs', () => done.size === 20);
-  await until('the end of the first pods', async () => (await podsOf(stage)) === 0);
-  return { stage, executor, client, done, launched, submit };
+  await until('the end of the first pods', async () => (await podsOf(installation)) === 0);
+  return { installation, executor, client, done, launched, submit };
 }
 
 {
-  const { stage, executor, client, done, launched, submit } = await open(target);
+  const { installation, executor, client, done, launched, submit } = await open(target);
   const seconds: number[] = [];
   const submitted: number[] = [];
   const oneByOne: number[] = [];
@@ -61,13 +64,13 @@ async function open(under: Pick<ClusterUnderTest, 'kubeconfig'>) {
     await until('all launches', () => launched.size === had + asked.launches);
     seconds.push((performance.now() - startedAt) / 1_000);
     await until('the end of all runs', () => done.size === ended + asked.launches);
-    await until('the end of all pods', async () => (await podsOf(stage)) === 0);
+    await until('the end of all pods', async () => (await podsOf(installation)) === 0);
 
     const create = async () => {
       const pod = target.pod({ name: freshName('ref'), runForSeconds: 1 });
       const body = JSON.stringify(pod);
       const headers = { 'content-type': 'application/json' };
-      const reply = await api.call('POST', `/api/v1/namespaces/${stage.namespace}/pods`, { headers, body });
+      const reply = await api.call('POST', `/api/v1/namespaces/${installation.namespace}/pods`, { headers, body });
       await reply.body.dump();
     };
     const loopsAt = performance.now();
@@ -82,7 +85,7 @@ async function open(under: Pick<ClusterUnderTest, 'kubeconfig'>) {
     const wideAt = performance.now();
     await pipelined(asked.launches, 64, create);
     wide.push((performance.now() - wideAt) / 1_000);
-    await target.raw('DELETE', `/api/v1/namespaces/${stage.namespace}/pods?gracePeriodSeconds=0`);
+    await target.raw('DELETE', `/api/v1/namespaces/${installation.namespace}/pods?gracePeriodSeconds=0`);
   }
   const more = { launches: asked.launches };
   report.say({ figure: 'commands asked for → all launched', unit: 's', values: seconds, bar: 10, more });
@@ -94,7 +97,10 @@ async function open(under: Pick<ClusterUnderTest, 'kubeconfig'>) {
   const ratios = seconds.map((value, round) => value / (wide[round] ?? Number.NaN));
   report.say({ figure: 'ours to raw creations, 64 at a time', unit: 'times', values: ratios });
 
-  const roles = [executor, ...stage.roles.filter((role) => role.name === 'triggerer').map((role) => role.process)];
+  const roles = [
+    executor,
+    ...installation.roles.filter((role) => role.name === 'triggerer').map((role) => role.process),
+  ];
   const before = await Promise.all(roles.map(({ pid }) => cpuSeconds(pid)));
   const counted = await countedByServer(api);
   const ended = done.size;
@@ -108,7 +114,7 @@ async function open(under: Pick<ClusterUnderTest, 'kubeconfig'>) {
     bar: 100,
     more: { total: asked.total },
   });
-  await until('the end of all pods', async () => (await podsOf(stage)) === 0);
+  await until('the end of all pods', async () => (await podsOf(installation)) === 0);
   for (const [n, { pid }] of roles.entries())
     report.say({
       figure: `CPU per 1,000 pods, ${n === 0 ? 'executor' : 'triggerer'}`,
@@ -125,17 +131,17 @@ async function open(under: Pick<ClusterUnderTest, 'kubeconfig'>) {
   const failed = [...done.values()].filter(({ state }) => state !== 'succeeded');
   if (failed.length > 0) throw new Error(`${String(failed.length)} did not succeed: ${JSON.stringify(failed[0])}`);
   await client[Symbol.asyncDispose]();
-  await stage[Symbol.asyncDispose]();
+  await installation[Symbol.asyncDispose]();
 }
 
 {
   await using door = await openCountingDoor(api);
-  const { stage, client, done, submit } = await open(door);
+  const { installation, client, done, submit } = await open(door);
   const before = door.calls();
   const ended = done.size;
   await submit('calls', asked.calls, { runForSeconds: 1 });
   await until('the end of all runs', () => done.size === ended + asked.calls);
-  await until('the end of all pods', async () => (await podsOf(stage)) === 0);
+  await until('the end of all pods', async () => (await podsOf(installation)) === 0);
   const calls = [...grown(before, door.calls())];
   const per = (pattern: RegExp) =>
     calls.reduce((sum, [what, times]) => sum + (pattern.test(what) ? times : 0), 0) / asked.calls;
@@ -143,5 +149,5 @@ async function open(under: Pick<ClusterUnderTest, 'kubeconfig'>) {
   report.say({ figure: 'API calls per command, ours', unit: 'calls', values: [per(/./)], bar: 3, more: { parts } });
   report.say({ figure: 'deletes per pod, ours', unit: 'calls', values: [per(/^DELETE/)], bar: 1 });
   await client[Symbol.asyncDispose]();
-  await stage[Symbol.asyncDispose]();
+  await installation[Symbol.asyncDispose]();
 }

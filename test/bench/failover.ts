@@ -19,10 +19,10 @@ await using field = await aField({
   triggerers: asked.triggerers,
   waiting: asked.waiting + asked.runs * ends,
 });
-const { stage, api, beats, done } = field;
+const { installation, api, beats, done } = field;
 using report = reportOf('failover', targetName());
-await using steps = await stepsTaken(stage);
-await using claims = await claimsOf(stage);
+await using steps = await stepsTaken(installation);
+await using claims = await claimsOf(installation);
 
 const startedAt = performance.now();
 const note = (what: string): void => {
@@ -32,7 +32,7 @@ const note = (what: string): void => {
   );
 };
 const living = (): ReentryProcess[] =>
-  stage.roles
+  installation.roles
     .filter(
       ({ name, process: { child } }) => name === 'triggerer' && child.exitCode === null && child.signalCode === null,
     )
@@ -55,7 +55,7 @@ async function through(seconds: number, happening: () => Promise<void>): Promise
   const chosen = field.take(seconds * asked.rate);
   // From when the API has stored the end: six triggerers that list ten thousand pods at once keep the server itself busy.
   const storedAt = new Map<string, number>();
-  const ending = endAll(stage, api, chosen, asked.rate, ({ runId }) => storedAt.set(runId, Date.now()));
+  const ending = endAll(installation, api, chosen, asked.rate, ({ runId }) => storedAt.set(runId, Date.now()));
   await delay(1_000);
   await happening();
   const askedAt = await ending;
@@ -91,7 +91,7 @@ for (let round = 0; round < asked.runs; round += 1) {
   });
   keep('kill -9: longest wait of an end', Math.max(...calm));
   keep('kill -9: median wait of an end', percentile(calm, 50));
-  stage.start('triggerer');
+  installation.start('triggerer');
   await settled(asked.triggerers);
   note('a new one has its share');
 
@@ -109,7 +109,7 @@ for (let round = 0; round < asked.runs; round += 1) {
 
   const rolled = await through(SECONDS.rolling, async () => {
     for (const old of living()) {
-      stage.start('triggerer');
+      installation.start('triggerer');
       await settled(asked.triggerers + 1);
       const at = performance.now();
       old.kill('SIGTERM');
@@ -128,7 +128,7 @@ for (let round = 0; round < asked.runs; round += 1) {
     }
     await settled(1);
     note('one left');
-    for (let n = 0; n < 5; n += 1) stage.start('triggerer');
+    for (let n = 0; n < 5; n += 1) installation.start('triggerer');
     await settled(6);
     note('six');
     const leaving = living().slice(1);
@@ -139,7 +139,7 @@ for (let round = 0; round < asked.runs; round += 1) {
     await Promise.all(leaving.map(({ ended }) => ended));
   });
   keep('1 → 6 → 1: longest wait of an end', Math.max(...scaled));
-  while (living().length < asked.triggerers) stage.start('triggerer');
+  while (living().length < asked.triggerers) installation.start('triggerer');
 }
 
 const more = { waiting: asked.waiting, triggerers: asked.triggerers, rate: asked.rate };
@@ -164,4 +164,10 @@ report.say({
   bar: 0,
   more: { ...more, steps: steps.taken },
 });
-report.say({ figure: 'runs completed twice', unit: '', values: [(await completedTwice(stage)).length], bar: 0, more });
+report.say({
+  figure: 'runs completed twice',
+  unit: '',
+  values: [(await completedTwice(installation)).length],
+  bar: 0,
+  more,
+});

@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { connect, type Client } from '../../src/client/index.ts';
 import type { CompletedData } from '../../src/wire/events.ts';
 import type { ClusterUnderTest } from '../support/kubernetes.ts';
-import { aStage, type Stage } from '../support/stage.ts';
+import { startInstallation, type RunningInstallation } from '../support/running-installation.ts';
 import { type Api, type CountingDoor, openApi } from './api.ts';
 import { type Beats, beatsOf } from './observer.ts';
 import { aTarget } from './report.ts';
@@ -13,7 +13,7 @@ import { seedWaiting, type WaitingRun } from './waiting-runs.ts';
 /** What a bench acts on. */
 export interface Field extends AsyncDisposable {
   readonly target: ClusterUnderTest;
-  readonly stage: Stage;
+  readonly installation: RunningInstallation;
   readonly api: Api;
   readonly client: Client;
   readonly beats: Beats;
@@ -31,7 +31,7 @@ export async function aField(counts: {
   readonly triggerers: number;
   readonly waiting: number;
   readonly warm?: boolean;
-  /** Settings of the roles beside the stage's. */
+  /** Settings of the roles beside the installation's. */
   readonly env?: Readonly<Record<string, string>>;
   /** The roles reach the API through it. */
   readonly door?: CountingDoor;
@@ -40,14 +40,14 @@ export async function aField(counts: {
   const target = stack.use(await aTarget());
   counts.door?.leadTo(target.kubeconfig);
   const kubeconfig = counts.door?.kubeconfig ?? target.kubeconfig;
-  const stage = stack.use(await aStage({ ...target, kubeconfig }, counts));
-  const client = stack.use(await connect({ servers: stage.nats.url }));
+  const installation = stack.use(await startInstallation({ ...target, kubeconfig }, counts));
+  const client = stack.use(await connect({ servers: installation.nats.url }));
   const api = stack.use(openApi(target.kubeconfig));
-  const beats = stack.use(beatsOf(stage));
-  const done = completions(stage);
-  if (counts.workers > 0 && counts.warm !== false) await warmUp(client, target, stage, done);
+  const beats = stack.use(beatsOf(installation));
+  const done = completions(installation);
+  if (counts.workers > 0 && counts.warm !== false) await warmUp(client, target, installation, done);
   const startedAt = performance.now();
-  const runs = [...(await seedWaiting(target, stage, api, { prefix: 'w', count: counts.waiting }))];
+  const runs = [...(await seedWaiting(target, installation, api, { prefix: 'w', count: counts.waiting }))];
   const seedSeconds = (performance.now() - startedAt) / 1_000;
   // Memory and processor of the seeding are over when every triggerer knows every run.
   await until('all triggerers knowing all runs', () => {
@@ -57,7 +57,7 @@ export async function aField(counts: {
     return known.length === counts.triggerers;
   });
   return {
-    ...{ target, stage, client, api, beats, done, seedSeconds },
+    ...{ target, installation, client, api, beats, done, seedSeconds },
     take: (count) => {
       if (count > runs.length) throw new RangeError(`${String(count)} runs asked for, ${String(runs.length)} left`);
       return runs.splice(0, count);

@@ -4,7 +4,7 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { connect } from '../../src/client/index.ts';
-import { aStage, type RoleName } from '../support/stage.ts';
+import { startInstallation, type RoleName } from '../support/running-installation.ts';
 import { cpuSeconds, memoryMb, privateMb } from './observer.ts';
 import { aTarget, numbersAsked, reportOf, targetName } from './report.ts';
 import { completions, warmUp } from './runs.ts';
@@ -20,13 +20,13 @@ using report = reportOf('idle', targetName());
 
 /** Runs the roles, has them do some work, and looks at them at rest. */
 async function measure(label: string, names: readonly RoleName[], barred: boolean): Promise<void> {
-  await using stage = await aStage(target, { workers: 0, triggerers: 0 });
-  for (const name of names) stage.start(name);
-  await using client = await connect({ servers: stage.nats.url });
-  await warmUp(client, target, stage, completions(stage));
+  await using installation = await startInstallation(target, { workers: 0, triggerers: 0 });
+  for (const name of names) installation.start(name);
+  await using client = await connect({ servers: installation.nats.url });
+  await warmUp(client, target, installation, completions(installation));
   await delay(SETTLE_MS);
 
-  const pids = stage.roles.map(({ process: { pid } }) => pid);
+  const pids = installation.roles.map(({ process: { pid } }) => pid);
   const before = await Promise.all(pids.map(cpuSeconds));
   const startedAt = performance.now();
   await delay(seconds * 1_000);

@@ -15,20 +15,20 @@ const asked = benchFlags({ waiting: 10_000, seconds: 8, rate: 0 });
 const rates = asked.rate > 0 ? [asked.rate] : [20, 50, 200];
 const all = asked.runs * rates.reduce((sum, rate) => sum + rate * asked.seconds, 0);
 await using field = await aField({ workers: 1, triggerers: 1, waiting: asked.waiting + all });
-const { target, stage, api, done } = field;
+const { target, installation, api, done } = field;
 using report = reportOf('latency', targetName());
 
-const podsPath = `/api/v1/namespaces/${stage.namespace}/pods`;
+const podsPath = `/api/v1/namespaces/${installation.namespace}/pods`;
 const podEventSchema = z.looseObject({
   object: z.looseObject({ metadata: z.looseObject({ name: z.string(), resourceVersion: z.string() }) }),
 });
 const podListSchema = z.looseObject({ metadata: z.looseObject({ resourceVersion: z.string() }) });
 
 // The reference: a stream and a consumer of its own on the same server.
-const jsm = await stage.eyes.nc.jetstreamManager();
+const jsm = await installation.connection.nc.jetstreamManager();
 await jsm.streams.add({ name: 'BENCH', subjects: ['bench.>'] });
 await jsm.consumers.add('BENCH', { durable_name: 'bench', ack_policy: AckPolicy.Explicit });
-const js = stage.eyes.nc.jetstream();
+const js = installation.connection.nc.jetstream();
 const consumedAt = new Map<string, number>();
 const consumer = await js.consumers.get('BENCH', 'bench');
 const messages = await consumer.consume({
@@ -44,7 +44,11 @@ const listed = podListSchema.parse((await target.raw('GET', `${podsPath}?limit=1
 let version = listed.metadata.resourceVersion;
 const watching = (async () => {
   while (!over.signal.aborted) {
-    const query = new URLSearchParams({ watch: 'true', resourceVersion: version, labelSelector: selectorOf(stage) });
+    const query = new URLSearchParams({
+      watch: 'true',
+      resourceVersion: version,
+      labelSelector: selectorOf(installation),
+    });
     for await (const line of api.lines(`${podsPath}?${query.toString()}`, over.signal)) {
       // Only what ends is parsed: a reference that does more than it must would flatter us.
       if (!line.includes('"Succeeded"')) continue;
@@ -72,7 +76,7 @@ for (const rate of rates) {
   const [seen, seenReference, whole, wholeReference] = [samples(), samples(), samples(), samples()];
   for (let round = 0; round < asked.runs; round += 1) {
     const chosen = field.take(rate * asked.seconds);
-    const askedAt = await endAll(stage, api, chosen, rate);
+    const askedAt = await endAll(installation, api, chosen, rate);
     await until(
       'the end of the round',
       () => chosen.every(({ runId, pod }) => done.has(runId) && consumedAt.has(pod)),

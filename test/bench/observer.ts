@@ -4,7 +4,7 @@ import { DeliverPolicy } from 'nats';
 import { runStateSchema } from '../../src/wire/run-state.ts';
 import { heartbeatSchema } from '../../src/wire/presence.ts';
 import type { Heartbeat } from '../../src/wire/presence.ts';
-import type { Stage } from '../support/stage.ts';
+import type { RunningInstallation } from '../support/running-installation.ts';
 import { subjects } from './runs.ts';
 import { assets } from './waiting-runs.ts';
 
@@ -45,8 +45,8 @@ export interface Steps extends AsyncDisposable {
 }
 
 /** Follows the states from now on. */
-export async function stepsTaken(stage: Stage): Promise<Steps> {
-  const js = stage.eyes.nc.jetstream();
+export async function stepsTaken(installation: RunningInstallation): Promise<Steps> {
+  const js = installation.connection.nc.jetstream();
   const consumer = await js.consumers.get(assets.stateBucket.stream, { deliver_policy: DeliverPolicy.New });
   const owners = new Map<string, Set<string>>();
   const messages = await consumer.consume({
@@ -71,8 +71,8 @@ export async function stepsTaken(stage: Stage): Promise<Steps> {
 }
 
 /** Resumption messages that were published more than once under different ids, by run. */
-export async function completedTwice(stage: Stage): Promise<readonly string[]> {
-  const jsm = await stage.eyes.nc.jetstreamManager();
+export async function completedTwice(installation: RunningInstallation): Promise<readonly string[]> {
+  const jsm = await installation.connection.nc.jetstreamManager();
   const { state } = await jsm.streams.info(assets.events, { subjects_filter: subjects.event.completedOf('default') });
   return Object.entries(state.subjects ?? {}).flatMap(([subject, count]) => (count > 1 ? [subject] : []));
 }
@@ -85,10 +85,10 @@ export interface Beats extends Disposable {
 }
 
 /** Hears the triggerers from now on. */
-export function beatsOf(stage: Stage): Beats {
+export function beatsOf(installation: RunningInstallation): Beats {
   const latest = new Map<string, Heartbeat>();
   let worst = 0;
-  const subscription = stage.eyes.nc.subscribe(subjects.heartbeat.all, {
+  const subscription = installation.connection.nc.subscribe(subjects.heartbeat.all, {
     callback: (_, message) => {
       const beat = heartbeatSchema.parse(message.json());
       latest.set(beat.replica, beat);
@@ -110,9 +110,9 @@ export function beatsOf(stage: Stage): Beats {
 
 /** When the last claim of a shard was stored, epoch milliseconds of the broker; follows from now on. */
 export async function claimsOf(
-  stage: Stage,
+  installation: RunningInstallation,
 ): Promise<AsyncDisposable & { readonly lastAt: number; readonly count: number }> {
-  const js = stage.eyes.nc.jetstream();
+  const js = installation.connection.nc.jetstream();
   const consumer = await js.consumers.get(assets.ownershipBucket.stream, { deliver_policy: DeliverPolicy.New });
   let lastAt = 0;
   let count = 0;

@@ -5,27 +5,30 @@
 import { installationSelector } from '../../src/core/pod/labels.ts';
 import { connect } from '../../src/client/index.ts';
 import { runReentry } from '../support/processes.ts';
-import { aStage } from '../support/stage.ts';
+import { startInstallation } from '../support/running-installation.ts';
 import { aTarget, numbersAsked, reportOf, targetName } from './report.ts';
 import { completions, onePodRequest, podsLeft, submitAll, until } from './runs.ts';
 
 const { runs, seconds } = numbersAsked({ runs: 200, seconds: 60 });
 await using target = await aTarget();
-await using stage = await aStage(target, { workers: 1, triggerers: 2 });
-await using client = await connect({ servers: stage.nats.url });
+await using installation = await startInstallation(target, { workers: 1, triggerers: 2 });
+await using client = await connect({ servers: installation.nats.url });
 using report = reportOf('recover', targetName());
-const done = completions(stage);
-await submitAll(client, onePodRequest(target, stage, { runForSeconds: seconds }), { prefix: 'run', count: runs });
-await until('all pods', async () => (await podsLeft(target, stage)) === runs);
-const selector = installationSelector(stage.namespace);
-const uids = async () => (await target.cluster.listPods(stage.namespace, selector)).map(({ uid }) => uid);
+const done = completions(installation);
+await submitAll(client, onePodRequest(target, installation, { runForSeconds: seconds }), {
+  prefix: 'run',
+  count: runs,
+});
+await until('all pods', async () => (await podsLeft(target, installation)) === runs);
+const selector = installationSelector(installation.namespace);
+const uids = async () => (await target.cluster.listPods(installation.namespace, selector)).map(({ uid }) => uid);
 const before = new Set(await uids());
 
-await stage.loseBrokerData();
-const setUp = await runReentry(['setup'], stage.env);
+await installation.loseBrokerData();
+const setUp = await runReentry(['setup'], installation.env);
 if (setUp.code !== 0) throw new Error(setUp.stderr);
 const startedAt = performance.now();
-const recovered = await runReentry(['recover', '--json'], stage.env);
+const recovered = await runReentry(['recover', '--json'], installation.env);
 const tookSeconds = (performance.now() - startedAt) / 1_000;
 const answer: { counts: Record<string, number> } = JSON.parse(recovered.stdout);
 const after = await uids();
@@ -44,7 +47,7 @@ report.say({
   bar: 0,
 });
 await until('all ends', () => done.size === runs);
-await until('the end of all pods', async () => (await podsLeft(target, stage)) === 0);
+await until('the end of all pods', async () => (await podsLeft(target, installation)) === 0);
 const succeeded = [...done.values()].filter(({ state }) => state === 'succeeded').length;
 const ownPod = [...done.values()].filter(({ pod }) => pod !== undefined && before.has(pod.uid)).length;
 report.say({ figure: 'runs succeeded', unit: 'runs', values: [succeeded], bar: runs, atLeast: true });

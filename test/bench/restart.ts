@@ -16,9 +16,9 @@ const SECONDS = 15;
 const HAPPENINGS = ['API server restarted', 'etcd compacted', 'broker restarted'] as const;
 const needed = asked.runs * HAPPENINGS.length * SECONDS * asked.rate;
 await using field = await aField({ workers: 1, triggerers: 2, waiting: asked.waiting + needed });
-const { target, stage, api, done } = field;
+const { target, installation, api, done } = field;
 using report = reportOf('restart', targetName());
-await using steps = await stepsTaken(stage);
+await using steps = await stepsTaken(installation);
 const breaker = breakerOf(target);
 
 /** Until the API takes reads again. */
@@ -42,7 +42,7 @@ const happen = async (what: (typeof HAPPENINGS)[number]): Promise<void> => {
       await apiIsBack();
       return;
     case 'broker restarted':
-      await stage.restartBroker();
+      await installation.restartBroker();
       return;
   }
 };
@@ -54,7 +54,7 @@ for (const what of HAPPENINGS) {
   const longest: number[] = [];
   for (let round = 0; round < asked.runs; round += 1) {
     const chosen = field.take(SECONDS * asked.rate);
-    const ending = endAll(stage, api, chosen, asked.rate);
+    const ending = endAll(installation, api, chosen, asked.rate);
     await delay(2_000);
     await happen(what);
     const backAt = Date.now();
@@ -90,4 +90,4 @@ report.say({
   bar: 0,
   more: { steps: steps.taken },
 });
-report.say({ figure: 'runs completed twice', unit: '', values: [(await completedTwice(stage)).length], bar: 0 });
+report.say({ figure: 'runs completed twice', unit: '', values: [(await completedTwice(installation)).length], bar: 0 });

@@ -5,21 +5,21 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { connect } from '../../src/client/index.ts';
 import { commandOf } from '../support/commands.ts';
-import { aStage } from '../support/stage.ts';
+import { startInstallation } from '../support/running-installation.ts';
 import { aTarget, numbersAsked, percentile, reportOf, targetName } from './report.ts';
 import { completions, onePodRequest, podsLeft, submitAll, subjects, until, warmUp } from './runs.ts';
 
 const READY_MS = 5_000;
 const { count, seconds, passes } = numbersAsked({ count: 1_000, seconds: 20, passes: 1 });
 await using target = await aTarget();
-await using stage = await aStage(target, { workers: 2, triggerers: 2 });
-for (let n = 0; n < 2; n += 1) stage.start('executor', { REENTRY_EXECUTOR_PARALLELISM: '1000' });
-await using client = await connect({ servers: stage.nats.url });
+await using installation = await startInstallation(target, { workers: 2, triggerers: 2 });
+for (let n = 0; n < 2; n += 1) installation.start('executor', { REENTRY_EXECUTOR_PARALLELISM: '1000' });
+await using client = await connect({ servers: installation.nats.url });
 using report = reportOf('rolling', targetName());
-const done = completions(stage);
-await warmUp(client, target, stage, done);
-const request = onePodRequest(target, stage, { runForSeconds: seconds });
-const command = commandOf(target, stage, { runForSeconds: seconds }, { getLogs: false });
+const done = completions(installation);
+await warmUp(client, target, installation, done);
+const request = onePodRequest(target, installation, { runForSeconds: seconds });
+const command = commandOf(target, installation, { runForSeconds: seconds }, { getLogs: false });
 const half = Math.floor(count / 2);
 const submitting = Promise.all([
   submitAll(client, request, { prefix: 'run', count: count - half }),
@@ -28,21 +28,21 @@ const submitting = Promise.all([
 
 let restarts = 0;
 for (let pass = 0; pass < passes; pass += 1)
-  for (const [index] of stage.roles.entries()) {
-    await stage.restart(index);
+  for (const [index] of installation.roles.entries()) {
+    await installation.restart(index);
     restarts += 1;
     // A Deployment waits for readiness and its minReadySeconds.
     await delay(READY_MS);
   }
 await submitting;
 await until('all ends', () => done.size === count + 1);
-await until('the end of all pods', async () => (await podsLeft(target, stage)) === 0);
+await until('the end of all pods', async () => (await podsLeft(target, installation)) === 0);
 
 const ends = [...done.values()].filter(({ runId }) => runId.startsWith('run-'));
 const resumedMs = ends.flatMap(({ timings: { finishedAt, resumedAt } }) =>
   finishedAt === undefined || resumedAt === undefined ? [] : [Date.parse(resumedAt) - Date.parse(finishedAt)],
 );
-const manager = await stage.eyes.nc.jetstreamManager();
+const manager = await installation.connection.nc.jetstreamManager();
 const { state } = await manager.streams.info('REENTRY_EVENTS', {
   subjects_filter: subjects.event.completedOf('default'),
 });

@@ -7,23 +7,23 @@ import type { CompletedData } from '../../src/wire/events.ts';
 import type { RunRequestInput } from '../../src/wire/run-request.ts';
 import { DEFAULT_SUBJECT_ROOT, subjectsUnder } from '../../src/wire/subjects.ts';
 import type { ClusterUnderTest, PodWish } from '../support/kubernetes.ts';
-import type { Stage } from '../support/stage.ts';
+import type { RunningInstallation } from '../support/running-installation.ts';
 
 const POLL_MS = 100;
 const PATIENCE_MS = 180_000;
 
-/** Subjects of the stage's installation. */
+/** Subjects of an installation. */
 export const subjects = subjectsUnder(DEFAULT_SUBJECT_ROOT);
 
 /** A request for one pod without sidecar or logging interval. */
 export function onePodRequest(
   target: ClusterUnderTest,
-  stage: Stage,
+  installation: RunningInstallation,
   wish: PodWish & { readonly getLogs?: boolean },
 ): RunRequestInput {
   const { getLogs = false, ...rest } = wish;
   const pod = JSON.parse(JSON.stringify(target.pod(rest)));
-  return { params: { image: 'busybox', fullPodSpec: pod, namespace: stage.namespace, getLogs } };
+  return { params: { image: 'busybox', fullPodSpec: pod, namespace: installation.namespace, getLogs } };
 }
 
 /** Submits `count` runs without a check by a worker, `width` at a time; gives the milliseconds each took. */
@@ -57,9 +57,9 @@ export async function pipelined(
 }
 
 /** Hears every `completed` event of the tenant `default` from now on. */
-export function completions(stage: Stage): ReadonlyMap<string, CompletedData> {
+export function completions(installation: RunningInstallation): ReadonlyMap<string, CompletedData> {
   const seen = new Map<string, CompletedData>();
-  stage.eyes.nc.subscribe(subjects.event.completedOf('default'), {
+  installation.connection.nc.subscribe(subjects.event.completedOf('default'), {
     callback: (_, message) => {
       const event: { data: unknown } = message.json();
       const data = completedDataSchema.parse(event.data);
@@ -83,19 +83,19 @@ export async function until(
   }
 }
 
-/** How many pods of the stage there are. */
-export async function podsLeft(target: ClusterUnderTest, stage: Stage): Promise<number> {
-  return (await target.cluster.listPods(stage.namespace, installationSelector(stage.namespace))).length;
+/** How many pods of the installation there are. */
+export async function podsLeft(target: ClusterUnderTest, installation: RunningInstallation): Promise<number> {
+  return (await target.cluster.listPods(installation.namespace, installationSelector(installation.namespace))).length;
 }
 
 /** One run from end to end, so that what only a start costs is over. */
 export async function warmUp(
   client: Client,
   target: ClusterUnderTest,
-  stage: Stage,
+  installation: RunningInstallation,
   done: ReadonlyMap<string, CompletedData>,
 ): Promise<void> {
-  await submitAll(client, onePodRequest(target, stage, { runForSeconds: 1 }), { prefix: 'warm-up', count: 1 });
+  await submitAll(client, onePodRequest(target, installation, { runForSeconds: 1 }), { prefix: 'warm-up', count: 1 });
   await until('the first run', () => done.has('warm-up-0'));
-  await until('the end of the first pod', async () => (await podsLeft(target, stage)) === 0);
+  await until('the end of the first pod', async () => (await podsLeft(target, installation)) === 0);
 }

@@ -15,7 +15,7 @@ const SAMPLE_MS = 5_000;
 // Resident memory is mostly garbage that no collection was needed for yet: what grows for ever is seen in what is left after one.
 const env = { NODE_OPTIONS: INSPECTED };
 await using field = await aField({ workers: 1, triggerers: 1, env, waiting: asked.waiting });
-const { target, stage, api } = field;
+const { target, installation, api } = field;
 using report = reportOf('soak', targetName());
 
 const portSchema = z.looseObject({ port: z.number() });
@@ -39,9 +39,9 @@ interface Sample {
   readonly handles: number;
   readonly timers: number;
 }
-const samples = new Map<string, Sample[]>(stage.roles.map(({ name }) => [name, []]));
+const samples = new Map<string, Sample[]>(installation.roles.map(({ name }) => [name, []]));
 const live = new Map(
-  await Promise.all(stage.roles.map(async ({ name, process }) => [name, await liveMemoryOf(process)] as const)),
+  await Promise.all(installation.roles.map(async ({ name, process }) => [name, await liveMemoryOf(process)] as const)),
 );
 const startedAt = performance.now();
 const minutes = (): number => (performance.now() - startedAt) / 60_000;
@@ -54,11 +54,11 @@ while (minutes() < asked.minutes) {
   // As many come as go.
   const [, fresh] = await Promise.all([
     delay(SAMPLE_MS),
-    seedWaiting(target, stage, api, { prefix: `s${String(serial)}`, count }),
+    seedWaiting(target, installation, api, { prefix: `s${String(serial)}`, count }),
   ]);
-  ending.push(endAll(stage, api, fresh, asked.rate));
+  ending.push(endAll(installation, api, fresh, asked.rate));
   all.push(...fresh);
-  for (const { name, process } of stage.roles) {
+  for (const { name, process } of installation.roles) {
     const metrics = await metricsOf(process.stderr());
     samples.get(name)?.push({
       atMinutes: minutes(),

@@ -15,8 +15,8 @@ const kept = { endsMs: samples(), lastMs: samples(), memory: samples(), before: 
 using report = reportOf('storm', targetName());
 for (let round = 0; round < asked.runs; round += 1) {
   await using field = await aField({ workers: 1, triggerers: 1, waiting: asked.waiting });
-  const { stage, api, beats, done, target } = field;
-  const triggerer = stage.roles.find(({ name }) => name === 'triggerer')?.process.pid ?? -1;
+  const { installation, api, beats, done, target } = field;
+  const triggerer = installation.roles.find(({ name }) => name === 'triggerer')?.process.pid ?? -1;
   await delay(2_000);
   kept.before.push(await memoryMb(triggerer));
   beats.worstLoopDelayMs();
@@ -24,7 +24,7 @@ for (let round = 0; round < asked.runs; round += 1) {
   target.faults?.order({ fault: 'freezeWatches', ms: 600_000 });
   const begunAt = Date.now();
   await pipelined(chosen.length, 64, async (n) => {
-    await endPod(stage, api, chosen[n]?.pod ?? '');
+    await endPod(installation, api, chosen[n]?.pod ?? '');
   });
   const endedAt = Date.now();
   target.faults?.order({ fault: 'clear' });

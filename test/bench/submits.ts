@@ -6,7 +6,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { connect } from '../../src/client/index.ts';
 import { assetsUnder, DEFAULT_ASSET_PREFIX } from '../../src/wire/streams.ts';
-import { aStage } from '../support/stage.ts';
+import { startInstallation } from '../support/running-installation.ts';
 import { aTarget, numbersAsked, percentile, reportOf, targetName } from './report.ts';
 import { completions, onePodRequest, pipelined, podsLeft, submitAll, until, warmUp } from './runs.ts';
 
@@ -17,13 +17,13 @@ const TICK_MS = 5;
 const { runs: rounds, requests, count } = numbersAsked({ runs: 5, requests: 5_000, count: 100 });
 const name = targetName();
 await using target = await aTarget();
-await using stage = await aStage(target, { workers: 0, triggerers: 0 });
-await using client = await connect({ servers: stage.nats.url });
+await using installation = await startInstallation(target, { workers: 0, triggerers: 0 });
+await using client = await connect({ servers: installation.nats.url });
 using report = reportOf('submits', name);
 const assets = assetsUnder(DEFAULT_ASSET_PREFIX);
-const jsm = await stage.eyes.nc.jetstreamManager();
-const js = stage.eyes.nc.jetstream();
-const request = onePodRequest(target, stage, { runForSeconds: 1 });
+const jsm = await installation.connection.nc.jetstreamManager();
+const js = installation.connection.nc.jetstream();
+const request = onePodRequest(target, installation, { runForSeconds: 1 });
 const payload = JSON.stringify(request);
 await jsm.streams.add({ name: 'BENCH', subjects: ['bench.>'] });
 
@@ -87,10 +87,10 @@ report.say({ figure: 'published by the library alone (reference), p99', unit: 'm
 const ratios = ours.map((value, round) => value / (raw[round] ?? Number.NaN));
 report.say({ figure: 'ours to reference', unit: 'times', values: ratios });
 
-stage.start('worker');
-stage.start('triggerer');
-const done = completions(stage);
-await warmUp(client, target, stage, done);
+installation.start('worker');
+installation.start('triggerer');
+const done = completions(installation);
+await warmUp(client, target, installation, done);
 
 const sequences = async (): Promise<Map<string, number>> => {
   const streams = await jsm.streams.list(`>`).next();
@@ -104,7 +104,7 @@ for (let round = 0; round < Math.min(rounds, 3); round += 1) {
   const doneBefore = done.size;
   await submitAll(client, request, { prefix: `stored-${String(round)}`, count });
   await until('the end of all runs', () => done.size === doneBefore + count);
-  await until('the end of all pods', async () => (await podsLeft(target, stage)) === 0);
+  await until('the end of all pods', async () => (await podsLeft(target, installation)) === 0);
   const after = await sequences();
   parts = Object.fromEntries([...after].map(([stream, last]) => [stream, (last - (before.get(stream) ?? 0)) / count]));
   writes.push(Object.values(parts).reduce((sum, part) => sum + part, 0));

@@ -10,11 +10,11 @@ import type { Subscription } from '../../src/wire/triggers.ts';
 import { type Bucket, layoutOf, DEFAULT_ASSET_PREFIX } from '../../src/wire/streams.ts';
 import { DEFAULT_SUBJECT_ROOT, keys } from '../../src/wire/subjects.ts';
 import type { ClusterUnderTest } from '../support/kubernetes.ts';
-import type { Stage } from '../support/stage.ts';
+import type { RunningInstallation } from '../support/running-installation.ts';
 import type { Api } from './api.ts';
 import { pipelined } from './runs.ts';
 
-/** The stage's names of streams and buckets. */
+/** The installation's names of streams and buckets. */
 export const { assets } = layoutOf(DEFAULT_SUBJECT_ROOT, DEFAULT_ASSET_PREFIX);
 
 /** A run of tenant `default` that waits for its pod's end. */
@@ -28,8 +28,12 @@ const jsonType = { 'content-type': 'application/json' };
 const started = (): string => new Date().toISOString().replace(/\.\d+/, '');
 
 /** No node runs it and no scheduler looks for one: what it does, the bench writes. */
-function manifestOf(target: ClusterUnderTest, stage: Stage, run: { tenant: string; runId: string }): Manifest {
-  const identity = { installation: stage.namespace, run, attempt: 1, queue: 'default', context: {} };
+function manifestOf(
+  target: ClusterUnderTest,
+  installation: RunningInstallation,
+  run: { tenant: string; runId: string },
+): Manifest {
+  const identity = { installation: installation.namespace, run, attempt: 1, queue: 'default', context: {} };
   return {
     apiVersion: 'v1',
     kind: 'Pod',
@@ -46,15 +50,15 @@ function manifestOf(target: ClusterUnderTest, stage: Stage, run: { tenant: strin
 /** Makes `count` runs that wait, `width` at a time. Nothing of them is left with the workers: all are Deferred. */
 export async function seedWaiting(
   target: ClusterUnderTest,
-  stage: Stage,
+  installation: RunningInstallation,
   api: Api,
   { prefix, count, width = 48 }: { readonly prefix: string; readonly count: number; readonly width?: number },
 ): Promise<readonly WaitingRun[]> {
-  const js = stage.eyes.nc.jetstream();
+  const js = installation.connection.nc.jetstream();
   const put = async (bucket: Bucket, key: string, value: unknown): Promise<number> =>
     (await js.publish(bucket.subject(key), JSON.stringify(value), { timeout: 10_000 })).seq;
   const seeded: WaitingRun[] = [];
-  const path = `/api/v1/namespaces/${stage.namespace}/pods`;
+  const path = `/api/v1/namespaces/${installation.namespace}/pods`;
   const write = async (method: 'POST' | 'PATCH', at: string, body: unknown): Promise<Manifest> => {
     const headers = method === 'PATCH' ? { 'content-type': 'application/merge-patch+json' } : jsonType;
     const reply = await api.call(method, at, { headers, body: JSON.stringify(body) });
@@ -65,7 +69,7 @@ export async function seedWaiting(
   };
   await pipelined(count, width, async (n) => {
     const run = { tenant: 'default', runId: `${prefix}-${String(n)}` };
-    await write('POST', path, manifestOf(target, stage, run));
+    await write('POST', path, manifestOf(target, installation, run));
     const containerStatuses = [
       {
         name: 'base',
@@ -80,7 +84,7 @@ export async function seedWaiting(
       'default',
       await write('PATCH', `${path}/${run.runId}/status`, { status: { phase: 'Running', containerStatuses } }),
     );
-    const ref = { connection: 'default', namespace: stage.namespace, name: pod.name, uid: pod.uid };
+    const ref = { connection: 'default', namespace: installation.namespace, name: pod.name, uid: pod.uid };
     const wanted = { terminal: true };
     const now = Date.now();
     const state: RunState = {
@@ -101,7 +105,7 @@ export async function seedWaiting(
       requestHash: 'seed',
     };
     await put(assets.requestBucket, keys.run(run), {
-      params: { image: 'busybox', namespace: stage.namespace, getLogs: false },
+      params: { image: 'busybox', namespace: installation.namespace, getLogs: false },
     });
     const stateRev = await put(assets.stateBucket, keys.run(run), state);
     const subscription: Subscription = {
@@ -116,22 +120,26 @@ export async function seedWaiting(
 }
 
 /** Ends a pod as a kubelet would; resolves when the API has it. */
-export async function endPod(stage: Stage, api: Api, pod: string, exitCode = 0): Promise<void> {
+export async function endPod(installation: RunningInstallation, api: Api, pod: string, exitCode = 0): Promise<void> {
   const terminated = { exitCode, reason: exitCode === 0 ? 'Completed' : 'Error', finishedAt: started() };
   const containerStatuses = [
     { name: 'base', image: 'busybox', imageID: '', ready: false, restartCount: 0, state: { terminated } },
   ];
-  const { statusCode, body } = await api.call('PATCH', `/api/v1/namespaces/${stage.namespace}/pods/${pod}/status`, {
-    headers: { 'content-type': 'application/merge-patch+json' },
-    body: JSON.stringify({ status: { phase: exitCode === 0 ? 'Succeeded' : 'Failed', containerStatuses } }),
-  });
+  const { statusCode, body } = await api.call(
+    'PATCH',
+    `/api/v1/namespaces/${installation.namespace}/pods/${pod}/status`,
+    {
+      headers: { 'content-type': 'application/merge-patch+json' },
+      body: JSON.stringify({ status: { phase: exitCode === 0 ? 'Succeeded' : 'Failed', containerStatuses } }),
+    },
+  );
   const text = await body.text();
   if (statusCode !== 200) throw new Error(`ending ${pod}: ${String(statusCode)} ${text}`);
 }
 
 /** Ends pods at a steady rate, whatever becomes of them (open loop), and through outages of the API; gives when each was asked for. */
 export async function endAll(
-  stage: Stage,
+  installation: RunningInstallation,
   api: Api,
   runs: readonly WaitingRun[],
   perSecond: number,
@@ -144,7 +152,7 @@ export async function endAll(
     for (;;) {
       const at = Date.now();
       try {
-        await endPod(stage, api, run.pod);
+        await endPod(installation, api, run.pod);
         askedAt.set(run.runId, at);
         onEnd(run, at);
         return;
@@ -163,7 +171,7 @@ export async function endAll(
   return askedAt;
 }
 
-/** The selector of the stage's pods. */
-export const selectorOf = (stage: Stage): string => installationSelector(stage.namespace);
+/** The selector of the installation's pods. */
+export const selectorOf = (installation: RunningInstallation): string => installationSelector(installation.namespace);
 /** The label with a pod's installation. */
 export const INSTALLATION_LABEL = LABELS.installation;

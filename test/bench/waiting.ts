@@ -21,7 +21,7 @@ for (const waiting of sizes) {
   // Only the triggerer goes through the door; the eyes and the seeding go round it.
   await using door = await openCountingDoor((kubeconfig) => openApi(kubeconfig));
   await using field = await aField({ workers: 0, triggerers: 1, waiting, door });
-  const pid = field.stage.roles[0]?.process.pid ?? -1;
+  const pid = field.installation.roles[0]?.process.pid ?? -1;
   await delay(SETTLE_MS);
   const cost = async (of: number): Promise<number> => {
     const before = await cpuSeconds(of);
@@ -55,8 +55,8 @@ for (const waiting of sizes) {
   });
   if (waiting !== 1_000) continue;
 
-  const { stage, target } = field;
-  const args = [target.kubeconfig, stage.namespace, `w-`, String(waiting)];
+  const { installation, target } = field;
+  const args = [target.kubeconfig, installation.namespace, `w-`, String(waiting)];
   await using poller = startScript(new URL('poller.ts', import.meta.url), args);
   await delay(SETTLE_MS);
   const pollerCpu: number[] = [];

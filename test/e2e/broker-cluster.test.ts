@@ -6,7 +6,7 @@ import { assetsUnder, DEFAULT_ASSET_PREFIX } from '../../src/wire/streams.ts';
 import { DEFAULT_SUBJECT_ROOT, subjectsUnder } from '../../src/wire/subjects.ts';
 import { type ClusterUnderTest, TARGETS } from '../support/kubernetes.ts';
 import { aNatsCluster, type TestNatsCluster } from '../support/nats-cluster.ts';
-import { aStage } from '../support/stage.ts';
+import { startInstallation } from '../support/running-installation.ts';
 
 const assets = assetsUnder(DEFAULT_ASSET_PREFIX);
 const subjects = subjectsUnder(DEFAULT_SUBJECT_ROOT);
@@ -24,8 +24,12 @@ afterAll(async () => {
 });
 
 test('runs complete once while one broker after another is killed', async () => {
-  await using stage = await aStage(target, { workers: 2, triggerers: 2 }, { url: nats.url, replicas: 3 });
-  const jsm = await stage.eyes.nc.jetstreamManager();
+  await using installation = await startInstallation(
+    target,
+    { workers: 2, triggerers: 2 },
+    { url: nats.url, replicas: 3 },
+  );
+  const jsm = await installation.connection.nc.jetstreamManager();
   for (const stream of [assets.runs, assets.events, assets.stateBucket.stream, assets.ownershipBucket.stream])
     expect((await jsm.streams.info(stream)).config.num_replicas).toBe(3);
 
@@ -35,7 +39,7 @@ test('runs complete once while one broker after another is killed', async () => 
     params: {
       image: 'busybox',
       fullPodSpec: z.record(z.string(), z.json()).parse(wish),
-      namespace: stage.namespace,
+      namespace: installation.namespace,
       getLogs: false,
     },
   };

@@ -9,7 +9,7 @@ import { assetsUnder, DEFAULT_ASSET_PREFIX } from '../../src/wire/streams.ts';
 import { commandOf } from '../support/commands.ts';
 import { type ClusterUnderTest, TARGETS } from '../support/kubernetes.ts';
 import { slotsOf } from '../support/executor-slots.ts';
-import { aStage, type Stage } from '../support/stage.ts';
+import { startInstallation, type RunningInstallation } from '../support/running-installation.ts';
 
 const subjects = subjectsUnder(DEFAULT_SUBJECT_ROOT);
 const assets = assetsUnder(DEFAULT_ASSET_PREFIX);
@@ -24,16 +24,16 @@ describe.each(TARGETS)('on $name', ({ start }) => {
     await target[Symbol.asyncDispose]();
   });
 
-  const podsOf = (stage: Stage): Promise<readonly PodProjection[]> =>
-    target.cluster.listPods(stage.namespace, executorSelector(stage.namespace));
+  const podsOf = (installation: RunningInstallation): Promise<readonly PodProjection[]> =>
+    target.cluster.listPods(installation.namespace, executorSelector(installation.namespace));
   const isLive = ({ phase }: PodProjection): boolean => phase !== 'Succeeded' && phase !== 'Failed';
 
   test('a command succeeds, fails, is cancelled; its pod goes or stays as the policy says', async () => {
-    await using stage = await aStage(target, { workers: 0, triggerers: 1 });
-    stage.start('executor');
-    await using client = await connect({ servers: stage.nats.url });
+    await using installation = await startInstallation(target, { workers: 0, triggerers: 1 });
+    installation.start('executor');
+    await using client = await connect({ servers: installation.nats.url });
 
-    const good = commandOf(target, stage, { script: 'echo "to $WHO"; echo 42 > /airflow/xcom/return.json' });
+    const good = commandOf(target, installation, { script: 'echo "to $WHO"; echo 42 > /airflow/xcom/return.json' });
     const params = { ...good.params, envVars: { WHO: 'you' }, doXcomPush: true };
     const first = await client.submit({ ...good, params, context: { dagId: 'd', taskId: 't' } });
     expect(first.queue).toBe('executor');
@@ -41,10 +41,10 @@ describe.each(TARGETS)('on $name', ({ start }) => {
     const lines: string[] = [];
     for await (const { text } of client.logs(first.runId)) lines.push(text);
     expect(lines).toEqual(['to you']);
-    await expect.poll(() => podsOf(stage), SOON).toEqual([]);
+    await expect.poll(() => podsOf(installation), SOON).toEqual([]);
 
     const second = await client.submit({
-      ...commandOf(target, stage, { script: 'exit 3' }),
+      ...commandOf(target, installation, { script: 'exit 3' }),
       retries: 1,
       retryDelaySeconds: 0,
     });
@@ -58,34 +58,38 @@ describe.each(TARGETS)('on $name', ({ start }) => {
     await expect
       .poll(
         async () =>
-          (await podsOf(stage)).map(({ attempt, phase, alreadyChecked }) => ({ attempt, phase, alreadyChecked })),
+          (await podsOf(installation)).map(({ attempt, phase, alreadyChecked }) => ({
+            attempt,
+            phase,
+            alreadyChecked,
+          })),
         SOON,
       )
       .toContainEqual({ attempt: 2, phase: 'Failed', alreadyChecked: true });
 
-    const third = await client.submit(commandOf(target, stage, { runForSeconds: 3_600 }));
-    await expect.poll(async () => (await podsOf(stage)).filter(isLive).length, SOON).toBe(1);
+    const third = await client.submit(commandOf(target, installation, { runForSeconds: 3_600 }));
+    await expect.poll(async () => (await podsOf(installation)).filter(isLive).length, SOON).toBe(1);
     await client.cancel(third.runId);
     expect(await client.waitFor(third.runId)).toMatchObject({ state: 'cancelled' });
-    expect((await podsOf(stage)).filter(isLive)).toEqual([]);
+    expect((await podsOf(installation)).filter(isLive)).toEqual([]);
     expect(await client.explain(third.runId)).toMatchObject({ operator: 'command', queue: 'executor' });
   });
 
   test('a failed pod that a proxy keeps alive is not kept: it would keep its slot', async () => {
-    await using stage = await aStage(target, { workers: 0, triggerers: 1 });
-    const executor = stage.start('executor');
-    await using client = await connect({ servers: stage.nats.url });
+    await using installation = await startInstallation(target, { workers: 0, triggerers: 1 });
+    const executor = installation.start('executor');
+    await using client = await connect({ servers: installation.nats.url });
     const proxy = { name: 'proxy', image: 'busybox', command: ['sh', '-c', 'sleep 3600'] };
-    const { runId } = await client.submit(commandOf(target, stage, { script: 'exit 3' }, {}, [proxy]));
+    const { runId } = await client.submit(commandOf(target, installation, { script: 'exit 3' }, {}, [proxy]));
     expect(await client.waitFor(runId)).toMatchObject({ state: 'failed', exitCode: 3 });
-    await expect.poll(() => podsOf(stage), SOON).toEqual([]);
+    await expect.poll(() => podsOf(installation), SOON).toEqual([]);
     await expect.poll(() => slotsOf(executor), SOON).toMatchObject({ open: 32, running: 0 });
   });
 
   test('a request of the other kind is refused, by name of the right queue', async () => {
-    await using stage = await aStage(target, { workers: 1, triggerers: 1 });
-    stage.start('executor');
-    await using client = await connect({ servers: stage.nats.url });
+    await using installation = await startInstallation(target, { workers: 1, triggerers: 1 });
+    installation.start('executor');
+    await using client = await connect({ servers: installation.nats.url });
     const pod = { params: { image: 'busybox' } };
     const command = { operator: 'command', params: { command: ['true'], image: 'busybox' } };
     for (const [request, queue, right] of [
@@ -103,13 +107,13 @@ describe.each(TARGETS)('on $name', ({ start }) => {
   });
 
   test('no more pods live than there are slots, over two executors', async () => {
-    await using stage = await aStage(target, { workers: 0, triggerers: 1 });
+    await using installation = await startInstallation(target, { workers: 0, triggerers: 1 });
     const slots = { REENTRY_EXECUTOR_PARALLELISM: '4' };
-    stage.start('executor', slots);
-    stage.start('executor', slots);
-    await using client = await connect({ servers: stage.nats.url });
-    const watched = watchLive(stage);
-    const runIds = await submitAll(client, stage, 'slot', 16);
+    installation.start('executor', slots);
+    installation.start('executor', slots);
+    await using client = await connect({ servers: installation.nats.url });
+    const watched = watchLive(installation);
+    const runIds = await submitAll(client, installation, 'slot', 16);
     for (const runId of runIds) expect(await client.waitFor(runId)).toMatchObject({ state: 'succeeded' });
     watched.stop();
     // Of two that see the same free slots each takes its share, rounded up.
@@ -119,24 +123,24 @@ describe.each(TARGETS)('on $name', ({ start }) => {
 
   test('one of two executors killed with -9 at half: every run completes once, no attempt has two pods', async () => {
     const count = 100;
-    await using stage = await aStage(target, { workers: 0, triggerers: 1 });
+    await using installation = await startInstallation(target, { workers: 0, triggerers: 1 });
     const settings = { REENTRY_EXECUTOR_PARALLELISM: '20' };
-    const victim = stage.start('executor', settings);
-    const survivor = stage.start('executor', settings);
-    await using client = await connect({ servers: stage.nats.url });
-    const watched = watchLive(stage);
+    const victim = installation.start('executor', settings);
+    const survivor = installation.start('executor', settings);
+    await using client = await connect({ servers: installation.nats.url });
+    const watched = watchLive(installation);
     const launched = new Set<string>();
-    stage.eyes.nc.subscribe(subjects.event.ofTenant('default'), {
+    installation.connection.nc.subscribe(subjects.event.ofTenant('default'), {
       callback: (_, { subject }) => {
         const [, , , , runId = '', type] = subject.split('.');
         if (type === 'launched') launched.add(runId);
       },
     });
-    await submitAll(client, stage, 'kill', count);
+    await submitAll(client, installation, 'kill', count);
     await expect.poll(() => launched.size, { timeout: 120_000, interval: 20 }).toBeGreaterThanOrEqual(count / 2);
     victim.kill('SIGKILL');
 
-    const jsm = await stage.eyes.nc.jetstreamManager();
+    const jsm = await installation.connection.nc.jetstreamManager();
     const completed = async (): Promise<Map<string, number>> => {
       const info = await jsm.streams.info(assets.events, { subjects_filter: subjects.event.completedOf('default') });
       return new Map(Object.entries(info.state.subjects ?? {}));
@@ -147,7 +151,7 @@ describe.each(TARGETS)('on $name', ({ start }) => {
     expect([...watched.podsOfAttempt].filter(([, uids]) => uids.size !== 1)).toEqual([]);
     expect(watched.podsOfAttempt.size).toBe(count);
     const left = async () => ({
-      pods: (await podsOf(stage)).length,
+      pods: (await podsOf(installation)).length,
       requests: (await jsm.streams.info(assets.runs)).state.messages,
       steps: (await jsm.streams.info(assets.steps)).state.messages,
     });
@@ -157,17 +161,19 @@ describe.each(TARGETS)('on $name', ({ start }) => {
   });
 
   test('pods that ended while no executor ran are accounted, those that live are adopted', async () => {
-    await using stage = await aStage(target, { workers: 0, triggerers: 1 });
-    const before = stage.start('executor');
-    await using client = await connect({ servers: stage.nats.url });
-    const short = await client.submit(commandOf(target, stage, { runForSeconds: 1 }));
-    const long = await client.submit(commandOf(target, stage, { runForSeconds: 8 }));
-    await expect.poll(async () => (await podsOf(stage)).length, SOON).toBe(2);
+    await using installation = await startInstallation(target, { workers: 0, triggerers: 1 });
+    const before = installation.start('executor');
+    await using client = await connect({ servers: installation.nats.url });
+    const short = await client.submit(commandOf(target, installation, { runForSeconds: 1 }));
+    const long = await client.submit(commandOf(target, installation, { runForSeconds: 8 }));
+    await expect.poll(async () => (await podsOf(installation)).length, SOON).toBe(2);
     before.kill('SIGKILL');
     await expect
-      .poll(async () => (await podsOf(stage)).filter(({ phase }) => phase === 'Succeeded').length, { timeout: 30_000 })
+      .poll(async () => (await podsOf(installation)).filter(({ phase }) => phase === 'Succeeded').length, {
+        timeout: 30_000,
+      })
       .toBeGreaterThanOrEqual(1);
-    const after = stage.start('executor', { REENTRY_EXECUTOR_PARALLELISM: '7' });
+    const after = installation.start('executor', { REENTRY_EXECUTOR_PARALLELISM: '7' });
     expect(await client.waitFor(short.runId)).toMatchObject({ state: 'succeeded', attempt: 1 });
     await expect.poll(() => slotsOf(after), { timeout: 20_000 }).toMatchObject({ executors: 1 });
     expect(await client.waitFor(long.runId)).toMatchObject({ state: 'succeeded', attempt: 1 });
@@ -177,23 +183,23 @@ describe.each(TARGETS)('on $name', ({ start }) => {
 
   async function submitAll(
     client: Awaited<ReturnType<typeof connect>>,
-    stage: Stage,
+    installation: RunningInstallation,
     prefix: string,
     count: number,
   ): Promise<readonly string[]> {
     const runIds = Array.from({ length: count }, (_, n) => `${prefix}-${String(n)}`);
-    const request = commandOf(target, stage, { runForSeconds: 1 });
+    const request = commandOf(target, installation, { runForSeconds: 1 });
     await Promise.all(runIds.map((runId) => client.submit(request, { runId, checked: false })));
     return runIds;
   }
 
-  function watchLive(stage: Stage) {
+  function watchLive(installation: RunningInstallation) {
     const done$ = new Subject<void>();
     const live = new Set<string>();
     const podsOfAttempt = new Map<string, Set<string>>();
     let most = 0;
     target.cluster
-      .watchPods$({ namespace: stage.namespace, labelSelector: executorSelector(stage.namespace) })
+      .watchPods$({ namespace: installation.namespace, labelSelector: executorSelector(installation.namespace) })
       .pipe(takeUntil(done$))
       .subscribe((signal) => {
         if (signal.kind === 'gone') live.delete(signal.pod.uid);

@@ -8,7 +8,7 @@ import { installationSelector } from '../../src/core/pod/labels.ts';
 import { DEFAULT_SUBJECT_ROOT, subjectsUnder } from '../../src/wire/subjects.ts';
 import { assetsUnder, DEFAULT_ASSET_PREFIX } from '../../src/wire/streams.ts';
 import { type ClusterUnderTest, TARGETS } from '../support/kubernetes.ts';
-import { aStage } from '../support/stage.ts';
+import { startInstallation } from '../support/running-installation.ts';
 
 const subjects = subjectsUnder(DEFAULT_SUBJECT_ROOT);
 const assets = assetsUnder(DEFAULT_ASSET_PREFIX);
@@ -28,12 +28,12 @@ describe.each(TARGETS)('on $name', ({ name, start }) => {
 
   test('every run completes once and no attempt has two pods while processes are killed', async () => {
     const count = RUNS[name] ?? RUNS_ELSEWHERE;
-    await using stage = await aStage(target, { workers: 2, triggerers: 2 });
+    await using installation = await startInstallation(target, { workers: 2, triggerers: 2 });
     const done$ = new Subject<void>();
     const podsOfAttempt = new Map<string, Set<string>>();
     const podNames = new Set<string>();
     target.cluster
-      .watchPods$({ namespace: stage.namespace, labelSelector: installationSelector(stage.namespace) })
+      .watchPods$({ namespace: installation.namespace, labelSelector: installationSelector(installation.namespace) })
       .pipe(takeUntil(done$))
       .subscribe((signal) => {
         if (signal.kind !== 'pod') return;
@@ -43,11 +43,11 @@ describe.each(TARGETS)('on $name', ({ name, start }) => {
         podsOfAttempt.set(key, (podsOfAttempt.get(key) ?? new Set()).add(uid));
       });
 
-    const jsm = await stage.eyes.nc.jetstreamManager();
-    const js = stage.eyes.nc.jetstream();
+    const jsm = await installation.connection.nc.jetstreamManager();
+    const js = installation.connection.nc.jetstream();
     const wish = target.pod({ runForSeconds: 1 });
     const request = JSON.stringify({
-      params: { image: 'busybox', fullPodSpec: wish, namespace: stage.namespace, getLogs: false },
+      params: { image: 'busybox', fullPodSpec: wish, namespace: installation.namespace, getLogs: false },
     });
     const runIds = Array.from({ length: count }, (_, n) => `run-${String(n)}`);
     for (const runId of runIds) await js.publish(subjects.run.of('default', { tenant: 'default', runId }), request);
@@ -56,7 +56,7 @@ describe.each(TARGETS)('on $name', ({ name, start }) => {
     interval(KILL_EVERY_MS)
       .pipe(takeUntil(done$))
       .subscribe(() => {
-        stage.replace(victim++ % stage.roles.length);
+        installation.replace(victim++ % installation.roles.length);
       });
     const completed = async (): Promise<Map<string, number>> => {
       const info = await jsm.streams.info(assets.events, { subjects_filter: subjects.event.completedOf('default') });
@@ -79,7 +79,7 @@ describe.each(TARGETS)('on $name', ({ name, start }) => {
     expect(podsOfAttempt.size).toBe(count);
     // A watch may miss a pod that came and went between two lists; the API server's own log does not.
     if (target.podCreations !== undefined) {
-      const asked = await target.podCreations(stage.namespace);
+      const asked = await target.podCreations(installation.namespace);
       // An asker that was killed in the middle of its words: the server never learnt of which pod, and made none.
       expect(asked.filter(({ name, status }) => name === '' && status === 201)).toEqual([]);
       const answers = asked.filter(({ name }) => name !== '');
@@ -92,7 +92,8 @@ describe.each(TARGETS)('on $name', ({ name, start }) => {
     }
 
     const left = async (): Promise<Record<string, number>> => ({
-      pods: (await target.cluster.listPods(stage.namespace, installationSelector(stage.namespace))).length,
+      pods: (await target.cluster.listPods(installation.namespace, installationSelector(installation.namespace)))
+        .length,
       requests: (await jsm.streams.info(assets.runs)).state.messages,
       steps: (await jsm.streams.info(assets.steps)).state.messages,
       subscriptions: await subscriptionsLeft(),

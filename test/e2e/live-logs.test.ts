@@ -1,16 +1,16 @@
 import { describe, expect, test } from 'vitest';
 import { shownText } from '../../src/client/log-lines.ts';
 import { runReentry } from '../support/processes.ts';
-import { localStage } from '../support/local-stage.ts';
+import { localInstallation } from '../support/local-installation.ts';
 
 describe('a live log', () => {
-  const { target, stage, client } = localStage({ workers: 2, triggerers: 1 });
+  const { target, installation, client } = localInstallation({ workers: 2, triggerers: 1 });
 
   test('arrives while the pod runs and nothing of it is stored; at the end each line has come once', async () => {
     const script =
       'echo first; until [ -e /dev/shm/go ]; do sleep 0.05; done; for i in 1 2 3 4 5; do echo line $i; done; echo last';
     const volumes = [{ name: 'shm', emptyDir: {} }];
-    const params = { image: 'alpine', namespace: stage().namespace, cmds: ['sh', '-c', script] };
+    const params = { image: 'alpine', namespace: installation().namespace, cmds: ['sh', '-c', script] };
     const volumeMounts = [{ name: 'shm', mountPath: '/dev/shm' }];
     const { runId } = await client().submit({ params: { ...params, volumes, volumeMounts } });
     const lines = client().logs(runId, { follow: true })[Symbol.asyncIterator]();
@@ -54,13 +54,13 @@ describe('a live log', () => {
     const base = says('base', 'until [ -e /shared/said ]; do sleep 0.05; done; echo from base');
     const side = says('side', 'echo from side; touch /shared/said');
     const spec = { containers: [base, side], volumes: [{ name: 'shared', emptyDir: {} }] };
-    const params = { namespace: stage().namespace, fullPodSpec: { spec } };
+    const params = { namespace: installation().namespace, fullPodSpec: { spec } };
     const { runId } = await client().submit({ params: { ...params, containerLogs: true, ...more } });
     await client().waitFor(runId);
     const lines = await Array.fromAsync(client().logs(runId));
     expect(lines.map(shownText).toSorted()).toEqual(shown);
     expect(lines.map(({ text }) => text).toSorted()).toEqual(shown.map((line) => line.replace(/^.*\] /, '')));
-    const printed = await runReentry(['logs', runId], { REENTRY_NATS_URL: stage().nats.url });
+    const printed = await runReentry(['logs', runId], { REENTRY_NATS_URL: installation().nats.url });
     expect(printed.stdout.trimEnd().split('\n').toSorted()).toEqual(shown);
   });
 });

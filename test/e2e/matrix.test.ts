@@ -11,7 +11,7 @@ import type { PodParamsInput } from '../../src/operator/pod-params.ts';
 import type { CompletedData } from '../../src/wire/events.ts';
 import type { RunRequestInput } from '../../src/wire/run-request.ts';
 import { type ClusterUnderTest, TARGETS } from '../support/kubernetes.ts';
-import { aStage, type Stage } from '../support/stage.ts';
+import { startInstallation, type RunningInstallation } from '../support/running-installation.ts';
 
 /** What a row may do to its pod while it runs. */
 interface Hands {
@@ -214,24 +214,24 @@ async function evict(target: ClusterUnderTest, { namespace, name }: PodProjectio
 describe.each(TARGETS)('on $name', ({ name: targetName, start }) => {
   const isReal = targetName !== 'the local cluster';
   let target: ClusterUnderTest;
-  let stage: Stage;
+  let installation: RunningInstallation;
   let client: Client;
   beforeAll(async () => {
     // A node gives of a log what it has not put aside: here all of the longest.
     target = await start({ logMaxBytes: 256 * 1024 * 1024 });
-    stage = await aStage(target, { workers: 1, triggerers: 1 });
-    client = await connect({ servers: stage.nats.url });
+    installation = await startInstallation(target, { workers: 1, triggerers: 1 });
+    client = await connect({ servers: installation.nats.url });
   });
   afterAll(async () => {
     await client[Symbol.asyncDispose]();
-    await stage[Symbol.asyncDispose]();
+    await installation[Symbol.asyncDispose]();
     await target[Symbol.asyncDispose]();
   });
 
   async function ran(row: Row, deferrable: boolean): Promise<Ran> {
     const params = z.record(z.string(), z.json()).parse({
       image: 'alpine',
-      namespace: stage.namespace,
+      namespace: installation.namespace,
       terminationGracePeriod: 1,
       deferrable,
       ...(isReal ? { nodeSelector: { 'node.reentry.dev/kind': 'real' } } : {}),
@@ -262,7 +262,10 @@ describe.each(TARGETS)('on $name', ({ name: targetName, start }) => {
     await expect
       .poll(
         async () => {
-          const pods = await target.cluster.listPods(stage.namespace, installationSelector(stage.namespace));
+          const pods = await target.cluster.listPods(
+            installation.namespace,
+            installationSelector(installation.namespace),
+          );
           found = pods.find((pod) => pod.runId === runId);
           return found?.phase;
         },
@@ -300,7 +303,8 @@ describe.each(TARGETS)('on $name', ({ name: targetName, start }) => {
   test('nothing is left', async () => {
     await expect
       .poll(
-        async () => (await target.cluster.listPods(stage.namespace, installationSelector(stage.namespace))).length,
+        async () =>
+          (await target.cluster.listPods(installation.namespace, installationSelector(installation.namespace))).length,
         { timeout: 60_000, interval: 200 },
       )
       .toBe(0);

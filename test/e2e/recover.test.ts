@@ -8,7 +8,7 @@ import { ANNOTATIONS, installationSelector, LABELS } from '../../src/core/pod/la
 import { DEFAULT_SUBJECT_ROOT, subjectsUnder } from '../../src/wire/subjects.ts';
 import { TARGETS } from '../support/kubernetes.ts';
 import { runReentry } from '../support/processes.ts';
-import { aStage } from '../support/stage.ts';
+import { startInstallation } from '../support/running-installation.ts';
 
 const subjects = subjectsUnder(DEFAULT_SUBJECT_ROOT);
 const RUNS = 8;
@@ -23,7 +23,7 @@ test('every pod is accounted for, none is killed, none is made twice, and every 
   const [local] = TARGETS;
   if (local === undefined) throw new Error('there is no local cluster');
   await using target = await local.start();
-  await using stage = await aStage(target, { workers: 2, triggerers: 2 });
+  await using installation = await startInstallation(target, { workers: 2, triggerers: 2 });
   // The pods end when this port answers: the local cluster's containers share the machine's network.
   const gate = createServer((socket) => socket.end());
   gate.listen(0, '127.0.0.1');
@@ -33,31 +33,32 @@ test('every pod is accounted for, none is killed, none is made twice, and every 
   gate.close();
   await once(gate, 'close');
   const script = `exec bash -c 'until (exec 3<>/dev/tcp/127.0.0.1/${String(port)}) 2>/dev/null; do sleep 0.2; done; echo done'`;
-  const params = { image: 'alpine', cmds: ['sh', '-c'], arguments: [script], namespace: stage.namespace };
-  const js = stage.eyes.nc.jetstream();
+  const params = { image: 'alpine', cmds: ['sh', '-c'], arguments: [script], namespace: installation.namespace };
+  const js = installation.connection.nc.jetstream();
   const runIds = Array.from({ length: RUNS }, (_, n) => `run-${String(n)}`);
   const ask = (runId: string) =>
     js.publish(subjects.run.of('default', { tenant: 'default', runId }), JSON.stringify({ params }));
   for (const runId of runIds) await ask(runId);
-  const podsNow = async () => target.cluster.listPods(stage.namespace, installationSelector(stage.namespace));
+  const podsNow = async () =>
+    target.cluster.listPods(installation.namespace, installationSelector(installation.namespace));
   const running = async () => (await podsNow()).filter(({ phase }) => phase === 'Running').length;
   await expect.poll(running, PATIENCE).toBe(RUNS);
   const before = new Map((await podsNow()).map(({ uid, runId }) => [uid, runId]));
 
-  await stage.loseBrokerData();
-  expect(await runReentry(['setup'], stage.env)).toMatchObject({ code: 0 });
+  await installation.loseBrokerData();
+  expect(await runReentry(['setup'], installation.env)).toMatchObject({ code: 0 });
   // Everyone who may create pods may give them our labels: an invalid run id is not a run.
-  const foreign = target.pod({ runForSeconds: 3_600, labels: { [LABELS.installation]: stage.namespace } });
+  const foreign = target.pod({ runForSeconds: 3_600, labels: { [LABELS.installation]: installation.namespace } });
   const annotations = { [ANNOTATIONS.tenant]: 'x 2\r\nPUB evil'.repeat(20), [ANNOTATIONS.runId]: 'r' };
-  const stranger = await target.cluster.createPod(stage.namespace, {
+  const stranger = await target.cluster.createPod(installation.namespace, {
     ...foreign,
     metadata: { ...recordIn(foreign, 'metadata'), annotations },
   });
   const recover = async (...args: readonly string[]) =>
-    reportSchema.parse(JSON.parse((await runReentry(['recover', '--json', ...args], stage.env)).stdout));
+    reportSchema.parse(JSON.parse((await runReentry(['recover', '--json', ...args], installation.env)).stdout));
   expect((await recover('--dry-run')).counts).toEqual({ recovered: RUNS, unnamed: 1 });
   // A forgotten queue is reported: no process would continue its runs.
-  expect((await runReentry(['recover', '--dry-run', '--queues', 'other'], stage.env)).stderr).toContain(
+  expect((await runReentry(['recover', '--dry-run', '--queues', 'other'], installation.env)).stderr).toContain(
     `queue default of ${String(RUNS)} recovered runs`,
   );
   const report = await recover();
@@ -85,14 +86,14 @@ test('every pod is accounted for, none is killed, none is made twice, and every 
   const opened = createServer((socket) => socket.end());
   opened.listen(port, '127.0.0.1');
   await once(opened, 'listening');
-  const jsm = await stage.eyes.nc.jetstreamManager();
+  const jsm = await installation.connection.nc.jetstreamManager();
   const completed = async () => {
     const filter = { subjects_filter: subjects.event.completedOf('default') };
     return Object.values((await jsm.streams.info('REENTRY_EVENTS', filter)).state.subjects ?? {});
   };
   await expect.poll(completed, PATIENCE).toEqual(runIds.map(() => 1));
   opened.close();
-  const listed = await runReentry(['list', '--json'], stage.env);
+  const listed = await runReentry(['list', '--json'], installation.env);
   const { runs } = z
     .object({
       runs: z.array(z.looseObject({ phase: z.string(), attempt: z.number(), pod: z.looseObject({ uid: z.string() }) })),
@@ -100,6 +101,6 @@ test('every pod is accounted for, none is killed, none is made twice, and every 
     .parse(JSON.parse(listed.stdout));
   expect(runs.map(({ phase, attempt }) => [phase, attempt])).toEqual(runIds.map(() => ['Succeeded', 1]));
   expect(new Set(runs.map(({ pod }) => pod.uid))).toEqual(new Set(before.keys()));
-  expect((await runReentry(['logs', 'run-3'], stage.env)).stdout).toContain('done');
+  expect((await runReentry(['logs', 'run-3'], installation.env)).stdout).toContain('done');
   await expect.poll(podsNow, PATIENCE).toEqual([]);
 });

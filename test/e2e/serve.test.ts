@@ -2,19 +2,19 @@ import { expect, test, vi } from 'vitest';
 import { connect } from '../../src/client/index.ts';
 import { TARGETS } from '../support/kubernetes.ts';
 import { runReentry } from '../support/processes.ts';
-import { aStage } from '../support/stage.ts';
+import { startInstallation } from '../support/running-installation.ts';
 
 const [local] = TARGETS;
 
 test('one process is worker, triggerer and executor; it drains as a whole', async () => {
   if (local === undefined) throw new Error('there is always a local cluster');
   await using target = await local.start();
-  await using stage = await aStage(target, { workers: 0, triggerers: 0 });
-  const whole = stage.start('serve', {}, ['worker', 'triggerer', 'executor']);
-  await using client = await connect({ servers: stage.nats.url });
+  await using installation = await startInstallation(target, { workers: 0, triggerers: 0 });
+  const whole = installation.start('serve', {}, ['worker', 'triggerer', 'executor']);
+  await using client = await connect({ servers: installation.nats.url });
   await vi.waitFor(() => client.list(), { timeout: 60_000 });
 
-  const params = { image: 'alpine', namespace: stage.namespace };
+  const params = { image: 'alpine', namespace: installation.namespace };
   const pod = await client.submit({ params: { ...params, cmds: ['sh', '-c', 'sleep 0.2; echo hi'] } });
   const command = await client.submit({
     operator: 'command',
@@ -46,10 +46,10 @@ test('one process is worker, triggerer and executor; it drains as a whole', asyn
 test('one role that cannot go on ends the process, with its reason', async () => {
   if (local === undefined) throw new Error('there is always a local cluster');
   await using target = await local.start();
-  await using stage = await aStage(target, { workers: 0, triggerers: 0 });
+  await using installation = await startInstallation(target, { workers: 0, triggerers: 0 });
   // Only the executor reads this file.
   const flags = ['--executor-pod-template-file', '/nowhere/pod.yaml'];
-  const { code, stderr } = await runReentry(['serve', 'worker', 'executor', ...flags], stage.env);
+  const { code, stderr } = await runReentry(['serve', 'worker', 'executor', ...flags], installation.env);
   expect(code).not.toBe(0);
   expect(stderr).toContain('/nowhere/pod.yaml');
 });

@@ -1,12 +1,12 @@
 import { recordIn } from '../../src/core/json.ts';
 import type { RunRequestInput } from '../../src/wire/run-request.ts';
 import type { ClusterUnderTest, PodWish } from './kubernetes.ts';
-import type { Stage } from './stage.ts';
+import type { RunningInstallation } from './running-installation.ts';
 
 /** A `command` run whose pod lives as given; `beside`: further containers. */
 export function commandOf(
   target: ClusterUnderTest,
-  stage: Pick<Stage, 'namespace'>,
+  installation: Pick<RunningInstallation, 'namespace'>,
   wish: PodWish,
   more: Readonly<Record<string, unknown>> = {},
   beside: readonly Readonly<Record<string, unknown>>[] = [],
@@ -25,7 +25,7 @@ export function commandOf(
     operator: 'command',
     params: JSON.parse(
       JSON.stringify({
-        ...{ command, image: 'busybox', namespace: stage.namespace, executorConfig: { podOverride: override } },
+        ...{ command, image: 'busybox', namespace: installation.namespace, executorConfig: { podOverride: override } },
         ...more,
       }),
     ),

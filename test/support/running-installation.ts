@@ -7,18 +7,18 @@ import { natsServerProgram } from './nats-server.ts';
 import type { ClusterUnderTest } from './kubernetes.ts';
 import { type ReentryProcess, runReentry, startReentry } from './processes.ts';
 
-/** The commands that a stage may run; `serve` is worker and triggerer in one process. */
+/** The commands that an installation may run; `serve` is worker and triggerer in one process. */
 export type RoleName = 'worker' | 'triggerer' | 'executor' | 'serve';
 
 /** Broker, cluster and roles, each in a process of its own. */
-export interface Stage extends AsyncDisposable {
+export interface RunningInstallation extends AsyncDisposable {
   readonly nats: { readonly url: string };
-  /** The test's own eyes on the broker: with no user configured it may do everything. */
-  readonly eyes: Connection;
+  /** The test's own connection to the broker: with no user configured it may do everything. */
+  readonly connection: Connection;
   readonly namespace: string;
   readonly env: Readonly<Record<string, string>>;
   readonly roles: readonly { readonly name: RoleName; readonly process: ReentryProcess }[];
-  /** `env`: settings of this process beside the stage's. `args`: of the command. */
+  /** `env`: settings of this process beside the installation's. `args`: of the command. */
   start(name: RoleName, env?: Readonly<Record<string, string>>, args?: readonly string[]): ReentryProcess;
   /** Kills the broker with -9 and starts it again on the same port, with the same streams; resolves when it answers. */
   restartBroker(): Promise<void>;
@@ -31,17 +31,17 @@ export interface Stage extends AsyncDisposable {
 }
 
 /** Starts `workers` and `triggerers` on a server of their own, or on `broker`, in a namespace of their own. */
-export async function aStage(
+export async function startInstallation(
   target: ClusterUnderTest,
   counts: {
     readonly workers: number;
     readonly triggerers: number;
-    /** Of these roles, beside the stage's own. */
+    /** Of these roles, beside the installation's own. */
     readonly env?: Readonly<Record<string, string>>;
   },
   broker?: { readonly url: string; readonly replicas: number },
-): Promise<Stage> {
-  const directory = await mkdtemp(join(tmpdir(), 'reentry-stage-'));
+): Promise<RunningInstallation> {
+  const directory = await mkdtemp(join(tmpdir(), 'reentry-installation-'));
   const program = await natsServerProgram();
   let nats = broker === undefined ? await startNatsServer({ program, directory }) : undefined;
   const url = nats?.url ?? broker?.url ?? '';
@@ -56,10 +56,10 @@ export async function aStage(
   };
   const made = await runReentry(['setup', '--replicas', String(broker?.replicas ?? 1)], env);
   if (made.code !== 0) throw new Error(`setup ended with ${String(made.code)}: ${made.stderr}`);
-  const eyes = await connectNats({ servers: url, name: 'test-eyes', role: 'setup' });
+  const connection = await connectNats({ servers: url, name: 'test', role: 'setup' });
 
   const roles: { name: RoleName; process: ReentryProcess; anew: () => ReentryProcess }[] = [];
-  const start: Stage['start'] = (name, more = {}, args = []) => {
+  const start: RunningInstallation['start'] = (name, more = {}, args = []) => {
     const anew = () => startReentry([name, ...args], { ...env, ...more }, directory);
     const started = anew();
     roles.push({ name, process: started, anew });
@@ -70,7 +70,7 @@ export async function aStage(
 
   /** The broker killed with -9, and started again on its port. */
   const again = async (meanwhile: () => Promise<void>): Promise<void> => {
-    if (nats === undefined) throw new TypeError('the broker is not the stage’s own');
+    if (nats === undefined) throw new TypeError('the broker is not the installation’s own');
     const { port } = nats;
     await nats.kill();
     await meanwhile();
@@ -81,7 +81,7 @@ export async function aStage(
     nats: { url },
     restartBroker: () => again(() => Promise.resolve()),
     loseBrokerData: () => again(() => rm(join(directory, 'jetstream'), { recursive: true, force: true })),
-    eyes,
+    connection,
     namespace,
     env,
     roles,
@@ -102,7 +102,7 @@ export async function aStage(
     },
     async [Symbol.asyncDispose]() {
       for (const role of roles) await role.process[Symbol.asyncDispose]();
-      await eyes[Symbol.asyncDispose]();
+      await connection[Symbol.asyncDispose]();
       await nats?.stop();
       await rm(directory, { recursive: true, force: true });
     },

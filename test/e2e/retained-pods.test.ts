@@ -1,16 +1,16 @@
 import { describe, expect, test } from 'vitest';
 import { installationSelector } from '../../src/core/pod/labels.ts';
-import { localStage } from '../support/local-stage.ts';
+import { localInstallation } from '../support/local-installation.ts';
 
 describe('pods that are kept', () => {
-  const { target, stage, client } = localStage({ workers: 1, triggerers: 1 });
+  const { target, installation, client } = localInstallation({ workers: 1, triggerers: 1 });
 
   const podsOf = async (runId: string) =>
-    (await target().cluster.listPods(stage().namespace, installationSelector(stage().namespace)))
+    (await target().cluster.listPods(installation().namespace, installationSelector(installation().namespace)))
       .filter((pod) => pod.runId === runId)
       .map(({ attempt, phase, alreadyChecked }) => ({ attempt, phase, alreadyChecked }))
       .toSorted((a, b) => (a.attempt ?? 0) - (b.attempt ?? 0));
-  const sh = (script: string) => ({ image: 'alpine', namespace: stage().namespace, cmds: ['sh', '-c', script] });
+  const sh = (script: string) => ({ image: 'alpine', namespace: installation().namespace, cmds: ['sh', '-c', script] });
   const retried = { retries: 1, retryDelaySeconds: 0.1 };
 
   test.each(['keep_pod', 'delete_succeeded_pod'] as const)(
