@@ -1,4 +1,4 @@
-/** The API server without our adapter: a reference to measure against, and a counter in front of it. */
+/** Plain HTTP to the API server, as a reference to measure against, and a proxy that counts requests. */
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { pipeline } from 'node:stream/promises';
-import { Agent, type Dispatcher, request } from 'undici';
+import { Agent, type Dispatcher, request as send } from 'undici';
 import { Auth } from '../../src/kubernetes/auth.ts';
 import { targetOf } from '../../src/kubernetes/kubeconfig.ts';
 
@@ -20,7 +20,7 @@ export interface Api extends AsyncDisposable {
       readonly headers?: Readonly<Record<string, string>>;
     },
   ): Promise<Dispatcher.ResponseData>;
-  /** Lines of a reply that does not end, until `signal` aborts. */
+  /** Lines of a response that does not end, until `signal` aborts. */
   lines(path: string, signal: AbortSignal): AsyncGenerator<string>;
 }
 
@@ -31,7 +31,7 @@ export function openApi(kubeconfig: string): Api {
   const dispatcher = auth.credentials().then(
     ({ tls: { rejectUnauthorized, ca, cert, key } }) =>
       new Agent({
-        // A watch may say nothing for long.
+        // A watch may be silent for long.
         bodyTimeout: 0,
         connect: {
           rejectUnauthorized,
@@ -42,7 +42,7 @@ export function openApi(kubeconfig: string): Api {
       }),
   );
   const call: Api['call'] = async (method, path, { body = null, headers } = {}) =>
-    await request(`${target.cluster.server}${path}`, {
+    await send(`${target.cluster.server}${path}`, {
       dispatcher: await dispatcher,
       method,
       body,
@@ -65,10 +65,10 @@ export function openApi(kubeconfig: string): Api {
   };
 }
 
-/** What was asked, by verb, resource and subresource, for example `GET pods/log`. */
+/** Numbers of requests, by verb, resource and subresource, for example `GET pods/log`. */
 export type Calls = ReadonlyMap<string, number>;
 
-/** The increase from `before` to `after`; what did not grow is left out. */
+/** The increase from `before` to `after`; what did not increase is left out. */
 export function grown(before: Calls, after: Calls): Calls {
   const pairs = [...after].map(([what, count]): [string, number] => [what, count - (before.get(what) ?? 0)]);
   return new Map(pairs.filter(([, count]) => count > 0));
@@ -87,64 +87,64 @@ export async function countedByServer(api: Api): Promise<Calls> {
   return calls;
 }
 
-/** A way to the API server that counts who goes it. */
-export interface CountingDoor extends AsyncDisposable {
-  /** A kubeconfig that leads through here. */
+/** A proxy in front of the API server that counts requests. */
+export interface CountingProxy extends AsyncDisposable {
+  /** A kubeconfig for requests through the proxy. */
   readonly kubeconfig: string;
   calls(): Calls;
-  /** Where a door that was opened without a way leads; before, everybody is turned away. */
-  leadTo(kubeconfig: string): void;
+  /** Sets the API server of a proxy that was opened with a function; until then it refuses every request. */
+  connectTo(kubeconfig: string): void;
 }
 
-/** The server's counter does not tell clients apart; a door of our own does. */
-export async function openCountingDoor(open: Api | ((kubeconfig: string) => Api)): Promise<CountingDoor> {
+/** Opens the proxy to `open`, or to what `connectTo` names later. The server's own metrics do not count by client. */
+export async function openCountingProxy(open: Api | ((kubeconfig: string) => Api)): Promise<CountingProxy> {
   let api = typeof open === 'function' ? undefined : open;
   const calls = new Map<string, number>();
-  const server = createServer((asked, answer) => {
-    const path = asked.url ?? '/';
-    const what = `${asked.method ?? ''} ${resourceOf(path)}`;
+  const server = createServer((request, response) => {
+    const path = request.url ?? '/';
+    const what = `${request.method ?? ''} ${resourceOf(path)}`;
     calls.set(what, (calls.get(what) ?? 0) + 1);
     const headers = ['accept', 'content-type', 'user-agent'].flatMap((name) => {
-      const value = asked.headers[name];
+      const value = request.headers[name];
       return typeof value === 'string' ? [[name, value]] : [];
     });
     const pass = async (): Promise<void> => {
-      const hasBody = asked.method !== 'GET' && asked.method !== 'HEAD';
-      if (api === undefined) throw new Error('the door leads nowhere yet');
-      const reply = await api.call(methodOf(asked.method), path, {
-        body: hasBody ? asked : null,
+      const hasBody = request.method !== 'GET' && request.method !== 'HEAD';
+      if (api === undefined) throw new Error('the proxy has no API server yet');
+      const upstream = await api.call(methodOf(request.method), path, {
+        body: hasBody ? request : null,
         headers: Object.fromEntries(headers),
       });
-      answer.writeHead(reply.statusCode, reply.headers);
-      // A watch's reader waits for the head, not for the first event.
-      answer.flushHeaders();
-      await pipeline(reply.body, answer);
+      response.writeHead(upstream.statusCode, upstream.headers);
+      // The reader of a watch waits for the headers, not for the first event.
+      response.flushHeaders();
+      await pipeline(upstream.body, response);
     };
     pass().catch(() => {
-      answer.destroy();
+      response.destroy();
     });
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   const address = server.address();
   const port = typeof address === 'object' && address !== null ? address.port : 0;
-  const directory = await mkdtemp(join(tmpdir(), 'reentry-door-'));
+  const directory = await mkdtemp(join(tmpdir(), 'reentry-proxy-'));
   const kubeconfig = join(directory, 'kubeconfig');
   await writeFile(
     kubeconfig,
     JSON.stringify({
       apiVersion: 'v1',
       kind: 'Config',
-      'current-context': 'door',
-      contexts: [{ name: 'door', context: { cluster: 'door', user: 'door' } }],
-      clusters: [{ name: 'door', cluster: { server: `http://127.0.0.1:${String(port)}` } }],
-      users: [{ name: 'door', user: {} }],
+      'current-context': 'proxy',
+      contexts: [{ name: 'proxy', context: { cluster: 'proxy', user: 'proxy' } }],
+      clusters: [{ name: 'proxy', cluster: { server: `http://127.0.0.1:${String(port)}` } }],
+      users: [{ name: 'proxy', user: {} }],
     }),
   );
   return {
     kubeconfig,
     calls: () => new Map(calls),
-    leadTo(target) {
+    connectTo(target) {
       if (typeof open === 'function') api = open(target);
     },
     async [Symbol.asyncDispose]() {

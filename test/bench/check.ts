@@ -1,15 +1,15 @@
 /**
  * Compares `results.json` with `thresholds.json`: `npm run bench:check [-- --update]`. Exit code 1 where a threshold is broken or its figure is
- * missing. `--update` sets the drifting ones anew: the mean of what was measured, and 20 % for the worse; and takes in the bars of figures that are new.
+ * missing. `--update` sets each `drift` threshold to the measured mean plus 20 % tolerance, and adds the bars of new figures.
  */
 import Table from 'cli-table3';
-import { keepThresholds, readResults, readThresholds, type Threshold } from './results.ts';
+import { saveThresholds, readResults, readThresholds, type Threshold } from './results.ts';
 
 const DRIFT = 0.2;
 
 const results = readResults();
 if (results === undefined) {
-  process.stderr.write('no figures on file: npm run bench\n');
+  process.stderr.write('no figures stored: npm run bench\n');
   process.exit(1);
 }
 const measured = ({ bench, figure, on }: Threshold) =>
@@ -36,7 +36,7 @@ if (process.argv.includes('--update')) {
     known.add(`${bench}/${figure}`);
     return [{ bench, figure, kind: 'bar', ...(atLeast === true ? { atLeast: bar } : { atMost: bar }) }];
   });
-  await keepThresholds([...updated, ...fresh]);
+  await saveThresholds([...updated, ...fresh]);
 }
 
 const table = new Table({

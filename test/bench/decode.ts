@@ -1,6 +1,6 @@
 /**
- * Watch events through the whole of a triggerer, from the socket to the judgement: `node test/bench/decode.ts [--runs 1] [--waiting 10000] [--changes 100000]`.
- * Per second of this process's processor time, so one core. Beside it, over the same bytes: a naive pipeline of one RxJS filter per trigger.
+ * Watch events through a whole triggerer, from the socket to the verdict: `node test/bench/decode.ts [--runs 1] [--waiting 10000] [--changes 100000]`.
+ * Per second of this process's CPU time, that is, of one core. The reference, over the same bytes: a pipeline of one RxJS filter per trigger.
  */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -27,7 +27,7 @@ const FEW = 2_000;
 using report = reportOf('decode', 'this process');
 const meter = { count: () => undefined, gauge: () => undefined, observeSeconds: () => undefined };
 
-/** Starts a server of so many changes, gives its pods' signals to a pipeline, and measures events per processor second and per second. */
+/** Starts a server that sends `count` changes, runs a pipeline over them, and measures events per CPU second and per second. */
 async function measured(
   count: number,
   pipeline: (pods$: Observable<PodSignal>, counted: () => void) => Running,
@@ -111,18 +111,18 @@ for (let round = 0; round < rounds; round += 1) {
   naive.push(other.perCpuSecond);
 }
 const more = { waiting, changes };
-report.say({
-  figure: 'watch events, socket to judgement',
+report.add({
+  figure: 'watch events decoded and evaluated',
   unit: 'per core second',
   values: ours,
   bar: 20_000,
   atLeast: true,
   more,
 });
-report.say({ figure: 'watch events, socket to judgement', unit: 'per second', values: oursWall, more });
-report.say({ figure: 'reference: one filter per trigger', unit: 'per core second', values: naive, more });
-report.say({
-  figure: 'ours to naive',
+report.add({ figure: 'watch events decoded and evaluated', unit: 'per second', values: oursWall, more });
+report.add({ figure: 'reference: one filter per trigger', unit: 'per core second', values: naive, more });
+report.add({
+  figure: 'speed-up over one filter per trigger',
   unit: 'times',
   values: ours.map((value, n) => value / (naive[n] ?? Number.NaN)),
   bar: 5,

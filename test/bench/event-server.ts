@@ -1,11 +1,11 @@
-/** For `decode`: a server of one watch, whose stream of changes is as fast as its reader. Prints its URL. Arguments: pods, changes. */
+/** For `decode`: a server of one watch that sends changes as fast as the client reads. Prints its URL. Arguments: pods, changes. */
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { podLabels } from '../../src/core/pod/labels.ts';
 
 const [pods = 0, changes = 0] = process.argv.slice(2).map(Number);
 
-/** About what an API server tells of a small pod: 3 KB, a third of it `managedFields`. */
+/** A small pod as an API server sends it: 3 KB, a third of it `managedFields`. */
 function podOf(n: number, version: number): object {
   const run = { tenant: 'default', runId: `r${String(n)}` };
   return {
@@ -61,7 +61,7 @@ function podOf(n: number, version: number): object {
   };
 }
 const line = (type: string, object: object): string => `${JSON.stringify({ type, object })}\n`;
-// Made once: what is measured is the reader. Each pod twice, because what has not changed is not told.
+// Made once: the reader is measured, not this server. Each pod in two versions, because unchanged pods are not reported.
 const blocks = Array.from({ length: Math.ceil(pods / 250) }, (_, block) =>
   Buffer.from(
     Array.from({ length: 500 }, (_unused, n) =>
@@ -69,22 +69,23 @@ const blocks = Array.from({ length: Math.ceil(pods / 250) }, (_, block) =>
     ).join(''),
   ),
 );
-const server = createServer((asked, answer) => {
+const server = createServer((request, response) => {
   const stream = async (): Promise<void> => {
-    answer.writeHead(200, { 'content-type': 'application/json' });
-    for (let n = 0; n < pods; n += 1) if (!answer.write(line('ADDED', podOf(n, n + 1)))) await once(answer, 'drain');
-    answer.write(
+    response.writeHead(200, { 'content-type': 'application/json' });
+    for (let n = 0; n < pods; n += 1)
+      if (!response.write(line('ADDED', podOf(n, n + 1)))) await once(response, 'drain');
+    response.write(
       line('BOOKMARK', {
         kind: 'Pod',
         metadata: { resourceVersion: '9', annotations: { 'k8s.io/initial-events-end': 'true' } },
       }),
     );
     for (let sent = 0; sent < changes; sent += 500)
-      if (!answer.write(blocks[(sent / 500) % blocks.length])) await once(answer, 'drain');
+      if (!response.write(blocks[(sent / 500) % blocks.length])) await once(response, 'drain');
   };
-  if (new URL(asked.url ?? '/', 'http://x').searchParams.has('sendInitialEvents'))
-    stream().catch(() => answer.destroy());
-  else answer.writeHead(404).end('{}');
+  if (new URL(request.url ?? '/', 'http://x').searchParams.has('sendInitialEvents'))
+    stream().catch(() => response.destroy());
+  else response.writeHead(404).end('{}');
 });
 server.listen(0, '127.0.0.1', () => {
   const address = server.address();

@@ -1,7 +1,7 @@
 /**
- * Two executors on one queue, one killed with -9 in the middle: `node test/bench/executor-failover.ts [--commands 1000] [--slots 300]`.
- * Then the same with the API server restarted in the middle, where it may be (see test/support/breaker.ts).
- * Throws where a command did not complete once, an attempt had two pods, or one is left.
+ * Two executors on one queue, one killed with SIGKILL when half of the commands are launched: `node test/bench/executor-failover.ts [--commands 1000] [--slots 300]`.
+ * Then the same with a restart of the API server, where that is possible (see test/support/breaker.ts).
+ * Throws if a command did not complete exactly once, an attempt had two pods, or a pod is left.
  */
 import { Subject, takeUntil } from 'rxjs';
 import { connect } from '../../src/client/index.ts';
@@ -11,10 +11,10 @@ import { breakerOf } from '../support/breaker.ts';
 import { commandOf } from '../support/commands.ts';
 import { slotsOf } from '../support/executor-slots.ts';
 import { startInstallation } from '../support/running-installation.ts';
-import { aTarget, numbersAsked, reportOf, targetName } from './report.ts';
+import { aTarget, numberFlags, reportOf, targetName } from './report.ts';
 import { subjects, submitAll, until } from './runs.ts';
 
-const { commands, slots } = numbersAsked({ commands: 1_000, slots: 300 });
+const { commands, slots } = numberFlags({ commands: 1_000, slots: 300 });
 const assets = assetsUnder(DEFAULT_ASSET_PREFIX);
 const SETTINGS = { REENTRY_EXECUTOR_PARALLELISM: String(slots) };
 await using target = await aTarget();
@@ -52,8 +52,8 @@ const completed = async (): Promise<Readonly<Record<string, number>>> =>
   (await jsm.streams.info(assets.events, { subjects_filter: subjects.event.completedOf('default') })).state.subjects ??
   {};
 
-/** Asks for all commands, does `harm` when half of them are launched, and waits for the end. @throws Error where it is not as promised */
-async function round(prefix: string, harm: () => Promise<void>): Promise<number> {
+/** Submits all commands, calls `disrupt` when half of them are launched, and waits for the end. @throws Error if a promise is broken */
+async function round(prefix: string, disrupt: () => Promise<void>): Promise<number> {
   const before = launched.size;
   const ended = Object.keys(await completed()).length;
   const startedAt = performance.now();
@@ -62,7 +62,7 @@ async function round(prefix: string, harm: () => Promise<void>): Promise<number>
     count: commands,
   });
   await until('half of the launches', () => launched.size >= before + commands / 2);
-  await harm();
+  await disrupt();
   await until('the end of all commands', async () => Object.keys(await completed()).length >= ended + commands);
   const seconds = (performance.now() - startedAt) / 1_000;
   const notOnce = Object.entries(await completed()).filter(([, times]) => times !== 1);
@@ -90,13 +90,13 @@ const seconds = await round('kill', async () => {
   rightAfter = (performance.now() - killedAt) / 1_000;
 });
 const more = { commands, slots, mostLive: most };
-report.say({ figure: 'killed -9 at half: slots right again', unit: 's', values: [rightAfter], bar: 5, more });
-report.say({ figure: 'killed -9 at half: all completed once', unit: 's', values: [seconds], more });
+report.add({ figure: 'kill -9 at half: slots correct again', unit: 's', values: [rightAfter], bar: 5, more });
+report.add({ figure: 'kill -9 at half: all completed once', unit: 's', values: [seconds], more });
 
 const breaker = breakerOf(target);
 if (breaker !== undefined) {
   installation.start('executor', SETTINGS);
   const took = await round('restart', () => breaker.restart());
-  report.say({ figure: 'API server restarted at half: all completed once', unit: 's', values: [took], more });
+  report.add({ figure: 'API server restarted at half: all completed once', unit: 's', values: [took], more });
 }
 over$.next();

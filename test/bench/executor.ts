@@ -1,22 +1,22 @@
 /**
  * Commands through an executor: `node test/bench/executor.ts [--runs 3] [--launches 1000] [--total 5000] [--calls 100] [--loops 5]`.
- * Launches: `--launches` commands asked for at once, until the last pod is created; beside it in the same run one pod per second-long loop
- * (as shipped elsewhere), and raw creations one after the other and 64 at a time. Completion: `--total` one-second commands until the last `completed`.
- * Calls: at a door of our own, and in the server's own metrics.
+ * Launches: `--launches` commands submitted at once, until the last pod is created. References: one pod per loop of one second (Airflow's default),
+ * and raw creations one by one and 64 at a time. Completion: `--total` one-second commands until the last `completed`.
+ * Calls: counted by a proxy, and in the server's own metrics.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { connect } from '../../src/client/index.ts';
 import { executorSelector } from '../../src/core/pod/labels.ts';
 import { DEFAULT_SUBJECT_ROOT, subjectsUnder } from '../../src/wire/subjects.ts';
 import { commandOf } from '../support/commands.ts';
-import { type ClusterUnderTest, freshName, type PodWish } from '../support/kubernetes.ts';
+import { type ClusterUnderTest, freshName, type PodOptions } from '../support/kubernetes.ts';
 import { startInstallation, type RunningInstallation } from '../support/running-installation.ts';
-import { countedByServer, grown, openApi, openCountingDoor } from './api.ts';
+import { countedByServer, grown, openApi, openCountingProxy } from './api.ts';
 import { cpuSeconds } from './observer.ts';
-import { aTarget, numbersAsked, reportOf, targetName } from './report.ts';
+import { aTarget, numberFlags, reportOf, targetName } from './report.ts';
 import { completions, pipelined, submitAll, until } from './runs.ts';
 
-const asked = numbersAsked({ runs: 3, launches: 1_000, total: 5_000, calls: 100, loops: 5 });
+const flags = numberFlags({ runs: 3, launches: 1_000, total: 5_000, calls: 100, loops: 5 });
 const subjects = subjectsUnder(DEFAULT_SUBJECT_ROOT);
 const SETTINGS = { REENTRY_EXECUTOR_PARALLELISM: '10000', REENTRY_LOG_LEVEL: 'warn' };
 const name = targetName();
@@ -41,8 +41,8 @@ async function open(under: Pick<ClusterUnderTest, 'kubeconfig'>) {
       if (type === 'launched') launched.add(runId);
     },
   });
-  const submit = (prefix: string, count: number, wish: PodWish) =>
-    submitAll(client, commandOf(target, installation, wish, { getLogs: false }), { prefix, count, width: 128 });
+  const submit = (prefix: string, count: number, options: PodOptions) =>
+    submitAll(client, commandOf(target, installation, options, { getLogs: false }), { prefix, count, width: 128 });
   await submit('warm', 20, { runForSeconds: 1 });
   await until('the first runs', () => done.size === 20);
   await until('the end of the first pods', async () => (await podsOf(installation)) === 0);
@@ -56,14 +56,14 @@ async function open(under: Pick<ClusterUnderTest, 'kubeconfig'>) {
   const oneByOne: number[] = [];
   const raw: number[] = [];
   const wide: number[] = [];
-  for (let round = 0; round < asked.runs; round += 1) {
+  for (let round = 0; round < flags.runs; round += 1) {
     const [had, ended] = [launched.size, done.size];
     const startedAt = performance.now();
-    await submit(`launch-${String(round)}`, asked.launches, { runForSeconds: 20 });
+    await submit(`launch-${String(round)}`, flags.launches, { runForSeconds: 20 });
     submitted.push((performance.now() - startedAt) / 1_000);
-    await until('all launches', () => launched.size === had + asked.launches);
+    await until('all launches', () => launched.size === had + flags.launches);
     seconds.push((performance.now() - startedAt) / 1_000);
-    await until('the end of all runs', () => done.size === ended + asked.launches);
+    await until('the end of all runs', () => done.size === ended + flags.launches);
     await until('the end of all pods', async () => (await podsOf(installation)) === 0);
 
     const create = async () => {
@@ -74,28 +74,28 @@ async function open(under: Pick<ClusterUnderTest, 'kubeconfig'>) {
       await reply.body.dump();
     };
     const loopsAt = performance.now();
-    for (let loop = 0; loop < asked.loops; loop += 1) {
+    for (let loop = 0; loop < flags.loops; loop += 1) {
       await create();
       await delay(1_000);
     }
-    oneByOne.push(((performance.now() - loopsAt) / asked.loops / 1_000) * asked.launches);
+    oneByOne.push(((performance.now() - loopsAt) / flags.loops / 1_000) * flags.launches);
     const rawAt = performance.now();
     for (let n = 0; n < 200; n += 1) await create();
-    raw.push(((performance.now() - rawAt) / 200 / 1_000) * asked.launches);
+    raw.push(((performance.now() - rawAt) / 200 / 1_000) * flags.launches);
     const wideAt = performance.now();
-    await pipelined(asked.launches, 64, create);
+    await pipelined(flags.launches, 64, create);
     wide.push((performance.now() - wideAt) / 1_000);
     await target.raw('DELETE', `/api/v1/namespaces/${installation.namespace}/pods?gracePeriodSeconds=0`);
   }
-  const more = { launches: asked.launches };
-  report.say({ figure: 'commands asked for → all launched', unit: 's', values: seconds, bar: 10, more });
-  report.say({ figure: '  of which asking took', unit: 's', values: submitted });
-  report.say({ figure: 'one pod per loop of 1 s (reference, from a few)', unit: 's', values: oneByOne, more });
-  report.say({ figure: 'one raw creation after the other (reference, from 200)', unit: 's', values: raw, more });
+  const more = { launches: flags.launches };
+  report.add({ figure: 'commands submitted → all launched', unit: 's', values: seconds, bar: 10, more });
+  report.add({ figure: '  of which submission', unit: 's', values: submitted });
+  report.add({ figure: 'reference: one pod per loop of 1 s (extrapolated)', unit: 's', values: oneByOne, more });
+  report.add({ figure: 'reference: raw creations one by one (extrapolated)', unit: 's', values: raw, more });
 
-  report.say({ figure: 'raw creations, 64 at a time (reference)', unit: 's', values: wide, more });
+  report.add({ figure: 'reference: raw creations, 64 at a time', unit: 's', values: wide, more });
   const ratios = seconds.map((value, round) => value / (wide[round] ?? Number.NaN));
-  report.say({ figure: 'ours to raw creations, 64 at a time', unit: 'times', values: ratios });
+  report.add({ figure: 'ratio to raw creations, 64 at a time', unit: 'times', values: ratios });
 
   const roles = [
     executor,
@@ -105,28 +105,28 @@ async function open(under: Pick<ClusterUnderTest, 'kubeconfig'>) {
   const counted = await countedByServer(api);
   const ended = done.size;
   const startedAt = performance.now();
-  await submit('total', asked.total, { runForSeconds: 1 });
-  await until('the end of all runs', () => done.size === ended + asked.total);
-  report.say({
-    figure: 'commands asked for → all completed',
+  await submit('total', flags.total, { runForSeconds: 1 });
+  await until('the end of all runs', () => done.size === ended + flags.total);
+  report.add({
+    figure: 'commands submitted → all completed',
     unit: 's',
     values: [(performance.now() - startedAt) / 1_000],
     bar: 100,
-    more: { total: asked.total },
+    more: { total: flags.total },
   });
   await until('the end of all pods', async () => (await podsOf(installation)) === 0);
   for (const [n, { pid }] of roles.entries())
-    report.say({
+    report.add({
       figure: `CPU per 1,000 pods, ${n === 0 ? 'executor' : 'triggerer'}`,
       unit: 's',
-      values: [(((await cpuSeconds(pid)) - (before[n] ?? 0)) / asked.total) * 1_000],
+      values: [(((await cpuSeconds(pid)) - (before[n] ?? 0)) / flags.total) * 1_000],
     });
   const calls = [...grown(counted, await countedByServer(api))].filter(([what]) => / pods/.test(what));
-  report.say({
-    figure: "calls per pod in the server's metrics (all clients: node, scheduler, controllers too)",
+  report.add({
+    figure: "API calls per pod in the server's metrics (all clients)",
     unit: 'calls',
-    values: [calls.reduce((sum, [, times]) => sum + times, 0) / asked.total],
-    more: { parts: Object.fromEntries(calls.map(([what, times]) => [what, times / asked.total])) },
+    values: [calls.reduce((sum, [, times]) => sum + times, 0) / flags.total],
+    more: { parts: Object.fromEntries(calls.map(([what, times]) => [what, times / flags.total])) },
   });
   const failed = [...done.values()].filter(({ state }) => state !== 'succeeded');
   if (failed.length > 0) throw new Error(`${String(failed.length)} did not succeed: ${JSON.stringify(failed[0])}`);
@@ -135,19 +135,19 @@ async function open(under: Pick<ClusterUnderTest, 'kubeconfig'>) {
 }
 
 {
-  await using door = await openCountingDoor(api);
-  const { installation, client, done, submit } = await open(door);
-  const before = door.calls();
+  await using proxy = await openCountingProxy(api);
+  const { installation, client, done, submit } = await open(proxy);
+  const before = proxy.calls();
   const ended = done.size;
-  await submit('calls', asked.calls, { runForSeconds: 1 });
-  await until('the end of all runs', () => done.size === ended + asked.calls);
+  await submit('calls', flags.calls, { runForSeconds: 1 });
+  await until('the end of all runs', () => done.size === ended + flags.calls);
   await until('the end of all pods', async () => (await podsOf(installation)) === 0);
-  const calls = [...grown(before, door.calls())];
+  const calls = [...grown(before, proxy.calls())];
   const per = (pattern: RegExp) =>
-    calls.reduce((sum, [what, times]) => sum + (pattern.test(what) ? times : 0), 0) / asked.calls;
-  const parts = Object.fromEntries(calls.map(([what, times]) => [what, times / asked.calls]));
-  report.say({ figure: 'API calls per command, ours', unit: 'calls', values: [per(/./)], bar: 3, more: { parts } });
-  report.say({ figure: 'deletes per pod, ours', unit: 'calls', values: [per(/^DELETE/)], bar: 1 });
+    calls.reduce((sum, [what, times]) => sum + (pattern.test(what) ? times : 0), 0) / flags.calls;
+  const parts = Object.fromEntries(calls.map(([what, times]) => [what, times / flags.calls]));
+  report.add({ figure: 'API calls per command', unit: 'calls', values: [per(/./)], bar: 3, more: { parts } });
+  report.add({ figure: 'deletes per pod', unit: 'calls', values: [per(/^DELETE/)], bar: 1 });
   await client[Symbol.asyncDispose]();
   await installation[Symbol.asyncDispose]();
 }

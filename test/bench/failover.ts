@@ -1,32 +1,34 @@
 /**
  * Triggerers die, freeze and are replaced while pods end: `node test/bench/failover.ts [--runs 1] [--waiting 10000] [--triggerers 3] [--rate 30]`.
- * How long an end has to wait at worst, whether each is told, and none twice; then from 1 to 6 triggerers and back. A timeline goes to stderr.
+ * Longest time from a pod's end to the resumed run; no run may be lost or resumed twice. Then from 1 to 6 triggerers and back. A timeline goes to stderr.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { ReentryProcess } from '../support/processes.ts';
-import { aField } from './field.ts';
+import { startFixture } from './fixture.ts';
 import { claimsOf, completedTwice, stepsTaken } from './observer.ts';
 import { benchFlags, percentile, reportOf, targetName } from './report.ts';
 import { until } from './runs.ts';
 import { endAll } from './waiting-runs.ts';
 
-const asked = benchFlags({ waiting: 10_000, triggerers: 3, rate: 30 });
-/** Ends go on this long around each happening. */
+const flags = benchFlags({ waiting: 10_000, triggerers: 3, rate: 30 });
+/** How long pods end around each disruption. */
 const SECONDS = { kill: 8, freeze: 16, rolling: 15, scale: 24 };
-const ends = Object.values(SECONDS).reduce((sum, seconds) => sum + seconds * asked.rate, 0);
-await using field = await aField({
+const ends = Object.values(SECONDS).reduce((sum, seconds) => sum + seconds * flags.rate, 0);
+await using fixture = await startFixture({
   workers: 1,
-  triggerers: asked.triggerers,
-  waiting: asked.waiting + asked.runs * ends,
+  triggerers: flags.triggerers,
+  waiting: flags.waiting + flags.runs * ends,
 });
-const { installation, api, beats, done } = field;
+const { installation, api, heartbeats, done } = fixture;
 using report = reportOf('failover', targetName());
 await using steps = await stepsTaken(installation);
 await using claims = await claimsOf(installation);
 
 const startedAt = performance.now();
 const note = (what: string): void => {
-  const owners = [...beats.latest.values()].filter(({ at }) => Date.now() - at < 2_000).map(({ shards }) => shards);
+  const owners = [...heartbeats.latest.values()]
+    .filter(({ at }) => Date.now() - at < 2_000)
+    .map(({ shards }) => shards);
   process.stderr.write(
     `${((performance.now() - startedAt) / 1_000).toFixed(1).padStart(7)} s  ${what}  shards: ${owners.join(' + ')}\n`,
   );
@@ -39,7 +41,7 @@ const living = (): ReentryProcess[] =>
     .map((role) => role.process);
 const settled = async (count: number): Promise<void> => {
   await until(`${String(count)} triggerers sharing all shards`, () => {
-    const fresh = [...beats.latest.values()].filter(({ at, draining }) => !draining && Date.now() - at < 1_500);
+    const fresh = [...heartbeats.latest.values()].filter(({ at, draining }) => !draining && Date.now() - at < 1_500);
     return (
       fresh.length === count &&
       fresh.every(({ shards, problems = [] }) => shards > 0 && problems.length === 0) &&
@@ -48,19 +50,19 @@ const settled = async (count: number): Promise<void> => {
   });
 };
 let lost = 0;
-/** How long the API took to store each end. */
+/** How long the API took to store each pod end, in milliseconds. */
 const apiWaits: number[] = [];
-/** Ends pods at the rate while `happening` goes on, and gives how long each end had to wait, in milliseconds. */
-async function through(seconds: number, happening: () => Promise<void>): Promise<readonly number[]> {
-  const chosen = field.take(seconds * asked.rate);
-  // From when the API has stored the end: six triggerers that list ten thousand pods at once keep the server itself busy.
+/** Ends pods at the rate during `disruption`; returns the times from pod end to resumption, in milliseconds. */
+async function through(seconds: number, disruption: () => Promise<void>): Promise<readonly number[]> {
+  const chosen = fixture.take(seconds * flags.rate);
+  // Counted from when the API has stored the end: six triggerers that list ten thousand pods at once slow the server itself down.
   const storedAt = new Map<string, number>();
-  const ending = endAll(installation, api, chosen, asked.rate, ({ runId }) => storedAt.set(runId, Date.now()));
+  const ending = endAll(installation, api, chosen, flags.rate, ({ runId }) => storedAt.set(runId, Date.now()));
   await delay(1_000);
-  await happening();
-  const askedAt = await ending;
-  apiWaits.push(...chosen.map(({ runId }) => (storedAt.get(runId) ?? 0) - (askedAt.get(runId) ?? 0)));
-  lost += await field.untold(chosen);
+  await disruption();
+  const requestedAt = await ending;
+  apiWaits.push(...chosen.map(({ runId }) => (storedAt.get(runId) ?? 0) - (requestedAt.get(runId) ?? 0)));
+  lost += await fixture.unfinished(chosen);
   const waits = chosen.map(({ runId, shard }) => {
     const at = storedAt.get(runId) ?? Number.NaN;
     const resumedAt = Date.parse(done.get(runId)?.timings['resumedAt'] ?? '');
@@ -74,26 +76,26 @@ async function through(seconds: number, happening: () => Promise<void>): Promise
   return waits.map(({ ms }) => ms);
 }
 const figures = new Map<string, number[]>();
-const keep = (figure: string, value: number): void => {
+const record = (figure: string, value: number): void => {
   figures.set(figure, [...(figures.get(figure) ?? []), value]);
 };
 
-for (let round = 0; round < asked.runs; round += 1) {
-  await settled(asked.triggerers);
+for (let round = 0; round < flags.runs; round += 1) {
+  await settled(flags.triggerers);
   const calm = await through(SECONDS.kill, async () => {
     const victim = living()[0];
     note('kill -9 of one');
     const at = Date.now();
     victim?.kill('SIGKILL');
     await delay(5_000);
-    keep('kill -9: last claim after', Math.max(0, claims.lastAt - at));
+    record('kill -9: last shard claimed', Math.max(0, claims.lastAt - at));
     note('claims done');
   });
-  keep('kill -9: longest wait of an end', Math.max(...calm));
-  keep('kill -9: median wait of an end', percentile(calm, 50));
+  record('kill -9: pod end → resumed, longest', Math.max(...calm));
+  record('kill -9: pod end → resumed, median', percentile(calm, 50));
   installation.start('triggerer');
-  await settled(asked.triggerers);
-  note('a new one has its share');
+  await settled(flags.triggerers);
+  note('a new one owns its share');
 
   const frozen = await through(SECONDS.freeze, async () => {
     const victim = living()[0];
@@ -103,22 +105,22 @@ for (let round = 0; round < asked.runs; round += 1) {
     victim?.kill('SIGCONT');
     note('thawed');
   });
-  keep('frozen 10 s: longest wait of an end', Math.max(...frozen));
-  await settled(asked.triggerers);
-  note('the frozen one has its share again');
+  record('frozen 10 s: pod end → resumed, longest', Math.max(...frozen));
+  await settled(flags.triggerers);
+  note('the frozen one owns its share again');
 
   const rolled = await through(SECONDS.rolling, async () => {
     for (const old of living()) {
       installation.start('triggerer');
-      await settled(asked.triggerers + 1);
+      await settled(flags.triggerers + 1);
       const at = performance.now();
       old.kill('SIGTERM');
       await old.ended;
-      keep('rolling restart: SIGTERM → ended', performance.now() - at);
+      record('rolling restart: SIGTERM → exit', performance.now() - at);
       note('one replaced');
     }
   });
-  keep('rolling restart: longest wait of an end', Math.max(...rolled));
+  record('rolling restart: pod end → resumed, longest', Math.max(...rolled));
 
   const scaled = await through(SECONDS.scale, async () => {
     while (living().length > 1) {
@@ -135,36 +137,41 @@ for (let round = 0; round < asked.runs; round += 1) {
     for (const old of leaving) old.kill('SIGTERM');
     await settled(1);
     note('one again');
-    // Else the next round counts them among its own while they drain.
+    // Otherwise the next round counts them while they drain.
     await Promise.all(leaving.map(({ ended }) => ended));
   });
-  keep('1 → 6 → 1: longest wait of an end', Math.max(...scaled));
-  while (living().length < asked.triggerers) installation.start('triggerer');
+  record('1 → 6 → 1 triggerers: pod end → resumed, longest', Math.max(...scaled));
+  while (living().length < flags.triggerers) installation.start('triggerer');
 }
 
-const more = { waiting: asked.waiting, triggerers: asked.triggerers, rate: asked.rate };
+const more = { waiting: flags.waiting, triggerers: flags.triggerers, rate: flags.rate };
 const BARS: Readonly<Record<string, number>> = {
-  'kill -9: longest wait of an end': 5_000,
-  'frozen 10 s: longest wait of an end': 5_000,
-  'rolling restart: longest wait of an end': 1_000,
-  'rolling restart: SIGTERM → ended': 1_000,
-  // Five processes that start at once take the machine for themselves.
-  '1 → 6 → 1: longest wait of an end': 5_000,
+  'kill -9: pod end → resumed, longest': 5_000,
+  'frozen 10 s: pod end → resumed, longest': 5_000,
+  'rolling restart: pod end → resumed, longest': 1_000,
+  'rolling restart: SIGTERM → exit': 1_000,
+  // Five processes that start at once use the whole machine.
+  '1 → 6 → 1 triggerers: pod end → resumed, longest': 5_000,
 };
 for (const [figure, values] of figures) {
   const bar = BARS[figure];
-  report.say({ figure, unit: 'ms', values, more, ...(bar === undefined ? {} : { bar }) });
+  report.add({ figure, unit: 'ms', values, more, ...(bar === undefined ? {} : { bar }) });
 }
-report.say({ figure: 'the API server: end asked → stored, most', unit: 'ms', values: [Math.max(...apiWaits)], more });
-report.say({ figure: 'ends never told', unit: '', values: [lost], bar: 0, more });
-report.say({
+report.add({
+  figure: 'API server: pod end requested → stored, longest',
+  unit: 'ms',
+  values: [Math.max(...apiWaits)],
+  more,
+});
+report.add({ figure: 'runs never completed', unit: '', values: [lost], bar: 0, more });
+report.add({
   figure: 'steps taken by two messages',
   unit: '',
   values: [steps.twice().length],
   bar: 0,
   more: { ...more, steps: steps.taken },
 });
-report.say({
+report.add({
   figure: 'runs completed twice',
   unit: '',
   values: [(await completedTwice(installation)).length],

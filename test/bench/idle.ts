@@ -6,19 +6,19 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { connect } from '../../src/client/index.ts';
 import { startInstallation, type RoleName } from '../support/running-installation.ts';
 import { cpuSeconds, memoryMb, privateMb } from './observer.ts';
-import { aTarget, numbersAsked, reportOf, targetName } from './report.ts';
+import { aTarget, numberFlags, reportOf, targetName } from './report.ts';
 import { completions, warmUp } from './runs.ts';
 
-/** Compilation and the first garbage of the warm-up are over by then. */
+/** Compilation and garbage collection after the warm-up are over by then. */
 const SETTLE_MS = 5_000;
 const MEMORY_BAR_MB = 200;
 const CPU_BAR_SECONDS = 12;
 
-const { seconds } = numbersAsked({ seconds: 30 });
+const { seconds } = numberFlags({ seconds: 30 });
 await using target = await aTarget();
 using report = reportOf('idle', targetName());
 
-/** Runs the roles, has them do some work, and looks at them at rest. */
+/** Starts the roles, lets them do one run, and measures them at rest. */
 async function measure(label: string, names: readonly RoleName[], barred: boolean): Promise<void> {
   await using installation = await startInstallation(target, { workers: 0, triggerers: 0 });
   for (const name of names) installation.start(name);
@@ -37,18 +37,18 @@ async function measure(label: string, names: readonly RoleName[], barred: boolea
   const own = await Promise.all(pids.map(privateMb));
   const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
 
-  const say = (figure: string, unit: string, value: number, bar?: number): void => {
-    report.say({ figure: `${label}: ${figure}`, unit, values: [value], ...(bar === undefined ? {} : { bar }) });
+  const add = (figure: string, unit: string, value: number, bar?: number): void => {
+    report.add({ figure: `${label}: ${figure}`, unit, values: [value], ...(bar === undefined ? {} : { bar }) });
   };
   if (names.length > 1)
     for (const [n, name] of names.entries()) {
-      say(`resident memory of the ${name}`, 'MB', resident[n] ?? Number.NaN);
-      say(`CPU in ten minutes of the ${name}`, 's', perTenMinutes[n] ?? Number.NaN);
+      add(`resident memory of the ${name}`, 'MB', resident[n] ?? Number.NaN);
+      add(`CPU in ten minutes of the ${name}`, 's', perTenMinutes[n] ?? Number.NaN);
     }
-  say('resident memory', 'MB', sum(resident), barred ? MEMORY_BAR_MB : undefined);
-  // The program itself is mapped once, however many processes run it.
-  say('memory of their own', 'MB', sum(own));
-  say('CPU in ten minutes', 's', sum(perTenMinutes), CPU_BAR_SECONDS);
+  add('resident memory', 'MB', sum(resident), barred ? MEMORY_BAR_MB : undefined);
+  // The program's text is mapped once, however many processes run it.
+  add('private memory', 'MB', sum(own));
+  add('CPU in ten minutes', 's', sum(perTenMinutes), CPU_BAR_SECONDS);
 }
 
 await measure('one process for both', ['serve'], true);

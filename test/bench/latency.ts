@@ -1,21 +1,21 @@
 /**
  * Pod ended in the API → worker resumed, open loop: `node test/bench/latency.ts [--runs 1] [--waiting 10000] [--seconds 8] [--rate 0]`;
  * rate 0: 20, 50 and 200 ends per second, one after the other.
- * Beside it, in the same run and from the same moments: a raw watch that publishes to JetStream, until a consumer has the message.
- * Both are counted from the moment at which this process's raw watch shows the end, and from the moment the end was asked for.
+ * The reference, in the same run: a raw watch that publishes to JetStream, until a consumer has the message.
+ * Both are counted from when this process's raw watch shows the pod's end, and from when that end was requested.
  */
 import { AckPolicy } from 'nats';
 import { z } from 'zod';
-import { aField } from './field.ts';
+import { startFixture } from './fixture.ts';
 import { benchFlags, percentile, reportOf, targetName } from './report.ts';
 import { until } from './runs.ts';
 import { endAll, selectorOf } from './waiting-runs.ts';
 
-const asked = benchFlags({ waiting: 10_000, seconds: 8, rate: 0 });
-const rates = asked.rate > 0 ? [asked.rate] : [20, 50, 200];
-const all = asked.runs * rates.reduce((sum, rate) => sum + rate * asked.seconds, 0);
-await using field = await aField({ workers: 1, triggerers: 1, waiting: asked.waiting + all });
-const { target, installation, api, done } = field;
+const flags = benchFlags({ waiting: 10_000, seconds: 8, rate: 0 });
+const rates = flags.rate > 0 ? [flags.rate] : [20, 50, 200];
+const all = flags.runs * rates.reduce((sum, rate) => sum + rate * flags.seconds, 0);
+await using fixture = await startFixture({ workers: 1, triggerers: 1, waiting: flags.waiting + all });
+const { target, installation, api, done } = fixture;
 using report = reportOf('latency', targetName());
 
 const podsPath = `/api/v1/namespaces/${installation.namespace}/pods`;
@@ -24,7 +24,7 @@ const podEventSchema = z.looseObject({
 });
 const podListSchema = z.looseObject({ metadata: z.looseObject({ resourceVersion: z.string() }) });
 
-// The reference: a stream and a consumer of its own on the same server.
+// The reference: its own stream and consumer on the same server.
 const jsm = await installation.connection.nc.jetstreamManager();
 await jsm.streams.add({ name: 'BENCH', subjects: ['bench.>'] });
 await jsm.consumers.add('BENCH', { durable_name: 'bench', ack_policy: AckPolicy.Explicit });
@@ -50,7 +50,7 @@ const watching = (async () => {
       labelSelector: selectorOf(installation),
     });
     for await (const line of api.lines(`${podsPath}?${query.toString()}`, over.signal)) {
-      // Only what ends is parsed: a reference that does more than it must would flatter us.
+      // Only ended pods are parsed: a slow reference would flatter reentry.
       if (!line.includes('"Succeeded"')) continue;
       const { name, resourceVersion } = podEventSchema.parse(JSON.parse(line)).object.metadata;
       version = resourceVersion;
@@ -74,9 +74,9 @@ const record = (samplesOf: Samples, values: readonly number[]): void => {
 };
 for (const rate of rates) {
   const [seen, seenReference, whole, wholeReference] = [samples(), samples(), samples(), samples()];
-  for (let round = 0; round < asked.runs; round += 1) {
-    const chosen = field.take(rate * asked.seconds);
-    const askedAt = await endAll(installation, api, chosen, rate);
+  for (let round = 0; round < flags.runs; round += 1) {
+    const chosen = fixture.take(rate * flags.seconds);
+    const requestedAt = await endAll(installation, api, chosen, rate);
     await until(
       'the end of the round',
       () => chosen.every(({ runId, pod }) => done.has(runId) && consumedAt.has(pod)),
@@ -88,7 +88,7 @@ for (const rate of rates) {
       },
     );
     const times = chosen.map(({ runId, pod }) => ({
-      askedAt: askedAt.get(runId) ?? Number.NaN,
+      requestedAt: requestedAt.get(runId) ?? Number.NaN,
       seenAt: seenAt.get(pod) ?? Number.NaN,
       resumedAt: Date.parse(done.get(runId)?.timings['resumedAt'] ?? ''),
       consumedAt: consumedAt.get(pod) ?? Number.NaN,
@@ -103,29 +103,29 @@ for (const rate of rates) {
     );
     record(
       whole,
-      times.map((time) => time.resumedAt - time.askedAt),
+      times.map((time) => time.resumedAt - time.requestedAt),
     );
     record(
       wholeReference,
-      times.map((time) => time.consumedAt - time.askedAt),
+      times.map((time) => time.consumedAt - time.requestedAt),
     );
   }
-  const more = { waiting: asked.waiting, seconds: asked.seconds };
-  const say = (figure: string, values: readonly number[], bar?: number): void => {
+  const more = { waiting: flags.waiting, seconds: flags.seconds };
+  const add = (figure: string, values: readonly number[], bar?: number): void => {
     const name = `${figure}, ${String(rate)} ends/s`;
-    report.say({ figure: name, unit: 'ms', values, more, ...(bar === undefined || rate !== 50 ? {} : { bar }) });
+    report.add({ figure: name, unit: 'ms', values, more, ...(bar === undefined || rate !== 50 ? {} : { bar }) });
   };
-  say('end seen → resumed, p50', seen.p50, 10);
-  say('end seen → resumed, p99', seen.p99, 50);
-  say('reference: seen → published → consumed, p50', seenReference.p50);
-  say('reference: seen → published → consumed, p99', seenReference.p99);
-  say('end asked → resumed, p50', whole.p50);
-  say('end asked → resumed, p99', whole.p99);
-  say('reference: asked → watched → published → consumed, p50', wholeReference.p50);
-  say('reference: asked → watched → published → consumed, p99', wholeReference.p99);
+  add('pod end seen → resumed, p50', seen.p50, 10);
+  add('pod end seen → resumed, p99', seen.p99, 50);
+  add('reference: seen → published → consumed, p50', seenReference.p50);
+  add('reference: seen → published → consumed, p99', seenReference.p99);
+  add('pod end requested → resumed, p50', whole.p50);
+  add('pod end requested → resumed, p99', whole.p99);
+  add('reference: requested → watched → published → consumed, p50', wholeReference.p50);
+  add('reference: requested → watched → published → consumed, p99', wholeReference.p99);
   const ratios = whole.p50.map((value, round) => value / (wholeReference.p50[round] ?? Number.NaN));
-  report.say({
-    figure: `ours to reference, asked → resumed, p50, ${String(rate)} ends/s`,
+  report.add({
+    figure: `ratio to reference, requested → resumed, p50, ${String(rate)} ends/s`,
     unit: 'times',
     values: ratios,
     more,
@@ -135,4 +135,8 @@ for (const rate of rates) {
 over.abort();
 await watching;
 await messages.close();
-report.say({ figure: 'runs seeded', unit: 'per second', values: [(asked.waiting + all) / field.seedSeconds] });
+report.add({
+  figure: 'waiting runs created',
+  unit: 'per second',
+  values: [(flags.waiting + all) / fixture.seedSeconds],
+});

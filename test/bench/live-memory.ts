@@ -1,4 +1,4 @@
-/** What a Node process keeps: its memory after a collection, read through its inspector. */
+/** Live memory of a Node process: what is left after a garbage collection, read through its inspector. */
 import { once } from 'node:events';
 import { z } from 'zod';
 import type { ReentryProcess } from '../support/processes.ts';
@@ -43,7 +43,7 @@ export async function liveMemoryOf(process: ReentryProcess): Promise<LiveMemory>
       await ask('HeapProfiler.collectGarbage');
       const expression = '(({ heapUsed, external }) => (heapUsed + external) / 1e6)(process.memoryUsage())';
       const value = await ask('Runtime.evaluate', { expression, returnByValue: true });
-      if (value === undefined) throw new Error('the inspector gave no number');
+      if (value === undefined) throw new Error('the inspector returned no number');
       return value;
     },
     [Symbol.dispose]() {

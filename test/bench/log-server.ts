@@ -1,12 +1,12 @@
 /**
  * A server that serves one container's log as a kubelet does: `node test/bench/log-server.ts --mb 512 --line-bytes 120`. Prints its port. The log is
- * made while it is sent, in a process of its own, so that its memory is not the reader's.
+ * made while it is sent, in a separate process, so that its memory is not measured as the reader's.
  */
 import { once } from 'node:events';
 import { createServer } from 'node:http';
-import { numbersAsked } from './report.ts';
+import { numberFlags } from './report.ts';
 
-const { mb, 'line-bytes': lineBytes } = numbersAsked({ mb: 512, 'line-bytes': 120 });
+const { mb, 'line-bytes': lineBytes } = numberFlags({ mb: 512, 'line-bytes': 120 });
 const START = Date.parse('2026-01-01T00:00:00Z');
 const MICROS_BETWEEN = 100;
 const lines = Math.floor((mb * 1024 * 1024) / lineBytes);

@@ -1,8 +1,8 @@
 /**
  * One log through one run, from the node's API into the stored stream: `node --expose-gc test/bench/logs.ts [--mb 512 --line-bytes 120]`.
- * Told: lines in and out, MB/s, and the live memory that the stream takes at most (after a collection, every 16 MB) above what is in use once it
- * is closed; beside that of a reader who takes the whole log at once, on an eighth of it. What stays is told as well: code that was compiled
- * meanwhile, and it would be a leak that grows with the log.
+ * Measures lines sent and stored, MB/s, and the peak of live memory while the log is read (after a garbage collection, every 16 MB), above what is
+ * in use afterwards. The reference reads an eighth of the log into memory at once. What is left afterwards is a figure of its own: compiled
+ * code, or a leak, which would grow with the log.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -16,10 +16,10 @@ import { storeContainerLog } from '../../src/operator/logs/reader.ts';
 import type { Clusters } from '../../src/ports/cluster.ts';
 import type { LogStore } from '../../src/ports/stores.ts';
 import { aBroker, aNatsServer } from '../support/nats-server.ts';
-import { numbersAsked, reportOf } from './report.ts';
+import { numberFlags, reportOf } from './report.ts';
 
-const { mb, 'line-bytes': lineBytes } = numbersAsked({ mb: 512, 'line-bytes': 120 });
-/** Share of the log that the reference takes whole: an eighth is enough to see it grow with the log. */
+const { mb, 'line-bytes': lineBytes } = numberFlags({ mb: 512, 'line-bytes': 120 });
+/** The reference reads this part of the log: an eighth is enough to see its memory grow with the log. */
 const REFERENCE_SHARE = 8;
 const SAMPLE_BYTES = 16 * 1024 * 1024;
 const MIB = 1024 * 1024;
@@ -29,7 +29,7 @@ if (collect === undefined) throw new Error('run it with `node --expose-gc`');
 
 /** Memory in use once all garbage is gone, in bytes. */
 function liveBytes(): number {
-  // Twice: what buffers hold outside the heap is given back by the collection after the one that found them unused.
+  // Twice: memory of buffers outside the heap is freed by the collection after the one that found them unused.
   collect?.();
   collect?.();
   const { heapUsed, external } = process.memoryUsage();
@@ -42,8 +42,9 @@ async function aLogServer(megabytes: number) {
   const child = spawn(process.execPath, [script, '--mb', String(megabytes), '--line-bytes', String(lineBytes)], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
-  const said: unknown = JSON.parse(String((await once(createInterface(child.stdout), 'line'))[0]));
-  const { port, lines } = said !== null && typeof said === 'object' && 'port' in said && 'lines' in said ? said : {};
+  const printed: unknown = JSON.parse(String((await once(createInterface(child.stdout), 'line'))[0]));
+  const { port, lines } =
+    printed !== null && typeof printed === 'object' && 'port' in printed && 'lines' in printed ? printed : {};
   return { url: `http://127.0.0.1:${String(port)}`, lines: Number(lines), [Symbol.dispose]: () => void child.kill() };
 }
 
@@ -78,12 +79,12 @@ try {
   let sampledAt = 0;
   const samples: number[] = [];
   let samplingMs = 0;
-  // Counts what is stored and looks at the memory in between; storing is the real store's.
+  // The real store, with a count of stored bytes and a sample of memory in between.
   const store: LogStore = {
     ...broker.logs,
-    async append(...asked) {
-      const outcome = await broker.logs.append(...asked);
-      storedBytes += asked[3].text.length;
+    async append(...args) {
+      const outcome = await broker.logs.append(...args);
+      storedBytes += args[3].text.length;
       if (storedBytes - sampledAt >= SAMPLE_BYTES) {
         sampledAt = storedBytes;
         const begunAt = performance.now();
@@ -93,7 +94,7 @@ try {
       return outcome;
     },
   };
-  // A first, small log: code is compiled and connections are open, which is no stream's own.
+  // First a small log, so that compiled code and open connections are not counted as the stream's.
   using little = await aLogServer(16);
   const kubeconfigOf = (url: string) => writeFile(kubeconfig, configOf(url));
   await kubeconfigOf(little.url);
@@ -126,40 +127,40 @@ try {
   }
   await installation[Symbol.asyncDispose]();
 
-  report.say({ figure: 'lines in', unit: 'lines', values: [node.lines] });
-  report.say({ figure: 'lines stored', unit: 'lines', values: [lines], bar: node.lines, atLeast: true });
-  report.say({
+  report.add({ figure: 'lines sent', unit: 'lines', values: [node.lines] });
+  report.add({ figure: 'lines stored', unit: 'lines', values: [lines], bar: node.lines, atLeast: true });
+  report.add({
     figure: 'lines missing, repeated or out of order',
     unit: 'lines',
     values: [wrong + Math.abs(lines - node.lines)],
     bar: 0,
   });
-  report.say({
-    figure: 'through the run',
+  report.add({
+    figure: 'throughput',
     unit: 'MB/s',
     values: [storedBytes / 1e6 / seconds],
     more: { seconds, gaps: reading.gaps },
   });
-  report.say({
-    figure: 'live memory of the stream, at most',
+  report.add({
+    figure: 'live memory of the stream, peak',
     unit: 'MiB',
     values: [(Math.max(...samples) - closed) / MIB],
     bar: 1,
   });
-  report.say({
-    figure: 'live memory that stays when it is closed',
+  report.add({
+    figure: 'live memory left after the stream',
     unit: 'MiB',
     values: [(closed - baseline) / MIB],
     bar: 0.5,
   });
-  report.say({ figure: 'resident memory, grown', unit: 'MiB', values: [(rssAfter - rssBefore) / MIB] });
+  report.add({ figure: 'growth of resident memory', unit: 'MiB', values: [(rssAfter - rssBefore) / MIB] });
 
   using small = await aLogServer(Math.max(1, mb / REFERENCE_SHARE));
   const before = liveBytes();
   const reply = await fetch(`${small.url}/log`);
   const whole = (await reply.text()).split('\n');
-  report.say({
-    figure: 'reference: read whole, live memory',
+  report.add({
+    figure: 'reference: whole log in memory',
     unit: 'MiB',
     values: [(liveBytes() - before) / MIB],
     more: { megabytes: mb / REFERENCE_SHARE, lines: whole.length - 1 },

@@ -1,4 +1,4 @@
-/** What a bench sees of an installation from outside: ends, steps taken, who owns what, what processes cost. */
+/** What a bench observes of an installation from outside: steps, duplicate completions, heartbeats, shard claims, memory and CPU. */
 import { readdir, readFile } from 'node:fs/promises';
 import { DeliverPolicy } from 'nats';
 import { runStateSchema } from '../../src/wire/run-state.ts';
@@ -11,7 +11,7 @@ import { assets } from './waiting-runs.ts';
 /** Clock ticks per second in /proc, the same on every Linux that Node runs on. */
 const TICKS = 100;
 
-/** User and system time of a process so far. */
+/** User and system time of a process so far, in seconds. */
 export async function cpuSeconds(pid: number): Promise<number> {
   const stat = await readFile(`/proc/${String(pid)}/stat`, 'utf8');
   // The program's name stands in parentheses and may contain spaces; user and system time are fields 14 and 15.
@@ -19,13 +19,13 @@ export async function cpuSeconds(pid: number): Promise<number> {
   return (Number(fields[11]) + Number(fields[12])) / TICKS;
 }
 
-/** Resident memory of a process: now (`VmRSS`), or its most (`VmHWM`). */
+/** Resident memory of a process, in megabytes: now (`VmRSS`), or its peak (`VmHWM`). */
 export async function memoryMb(pid: number, which: 'VmRSS' | 'VmHWM' = 'VmRSS'): Promise<number> {
   const status = await readFile(`/proc/${String(pid)}/status`, 'utf8');
   return (Number(new RegExp(`^${which}:\\s+(\\d+) kB$`, 'm').exec(status)?.[1]) * 1024) / 1e6;
 }
 
-/** What a process has for itself: without the program's text, which all processes of one Node share. */
+/** Private memory of a process, in megabytes: without the program's text, which all Node processes share. */
 export async function privateMb(pid: number): Promise<number> {
   const rollup = await readFile(`/proc/${String(pid)}/smaps_rollup`, 'utf8');
   const kb = (name: string): number => Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(rollup)?.[1]);
@@ -37,9 +37,9 @@ export async function handleCount(pid: number): Promise<number> {
   return (await readdir(`/proc/${String(pid)}/fd`)).length;
 }
 
-/** Each step of each run that a worker took, as the state's own history tells: rejected writes are not in it. */
+/** Each step of each run that a worker took, from the history of the states: rejected writes are not in it. */
 export interface Steps extends AsyncDisposable {
-  /** Steps that two messages took: each is a resumption done twice. */
+  /** Steps that two messages took: each is a run resumed twice. */
   twice(): readonly string[];
   readonly taken: number;
 }
@@ -70,7 +70,7 @@ export async function stepsTaken(installation: RunningInstallation): Promise<Ste
   };
 }
 
-/** Resumption messages that were published more than once under different ids, by run. */
+/** Subjects of runs with more than one stored `completed` event. */
 export async function completedTwice(installation: RunningInstallation): Promise<readonly string[]> {
   const jsm = await installation.connection.nc.jetstreamManager();
   const { state } = await jsm.streams.info(assets.events, { subjects_filter: subjects.event.completedOf('default') });
@@ -78,29 +78,29 @@ export async function completedTwice(installation: RunningInstallation): Promise
 }
 
 /** The newest heartbeat of each triggerer. */
-export interface Beats extends Disposable {
+export interface Heartbeats extends Disposable {
   readonly latest: ReadonlyMap<string, Heartbeat>;
-  /** The longest loop delay told since this was last asked, in milliseconds. */
+  /** The longest event loop delay reported since the last call, in milliseconds. */
   worstLoopDelayMs(): number;
 }
 
-/** Hears the triggerers from now on. */
-export function beatsOf(installation: RunningInstallation): Beats {
+/** Receives the triggerers' heartbeats from now on. */
+export function heartbeatsOf(installation: RunningInstallation): Heartbeats {
   const latest = new Map<string, Heartbeat>();
   let worst = 0;
   const subscription = installation.connection.nc.subscribe(subjects.heartbeat.all, {
     callback: (_, message) => {
-      const beat = heartbeatSchema.parse(message.json());
-      latest.set(beat.replica, beat);
-      worst = Math.max(worst, beat.loopDelayMs ?? 0);
+      const heartbeat = heartbeatSchema.parse(message.json());
+      latest.set(heartbeat.replica, heartbeat);
+      worst = Math.max(worst, heartbeat.loopDelayMs ?? 0);
     },
   });
   return {
     latest,
     worstLoopDelayMs() {
-      const told = worst;
+      const reported = worst;
       worst = 0;
-      return told;
+      return reported;
     },
     [Symbol.dispose]() {
       subscription.unsubscribe();
@@ -108,7 +108,7 @@ export function beatsOf(installation: RunningInstallation): Beats {
   };
 }
 
-/** When the last claim of a shard was stored, epoch milliseconds of the broker; follows from now on. */
+/** Follows claims of shards from now on: their number, and when the last one was stored (epoch milliseconds of the broker). */
 export async function claimsOf(
   installation: RunningInstallation,
 ): Promise<AsyncDisposable & { readonly lastAt: number; readonly count: number }> {

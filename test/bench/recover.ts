@@ -1,15 +1,15 @@
 /**
  * The broker's data deleted under running pods, and `recover`: `KUBECONFIG=… node test/bench/recover.ts [--runs 200]`, on a cluster whose
- * pods cost nothing (kwok). Every pod has to be accounted for, none deleted, none made twice, every run to end once.
+ * pods cost nothing (kwok). Every pod must be found, none deleted, none created twice, and every run must complete once.
  */
 import { installationSelector } from '../../src/core/pod/labels.ts';
 import { connect } from '../../src/client/index.ts';
 import { runReentry } from '../support/processes.ts';
 import { startInstallation } from '../support/running-installation.ts';
-import { aTarget, numbersAsked, reportOf, targetName } from './report.ts';
+import { aTarget, numberFlags, reportOf, targetName } from './report.ts';
 import { completions, onePodRequest, podsLeft, submitAll, until } from './runs.ts';
 
-const { runs, seconds } = numbersAsked({ runs: 200, seconds: 60 });
+const { runs, seconds } = numberFlags({ runs: 200, seconds: 60 });
 await using target = await aTarget();
 await using installation = await startInstallation(target, { workers: 1, triggerers: 2 });
 await using client = await connect({ servers: installation.nats.url });
@@ -32,16 +32,16 @@ const recovered = await runReentry(['recover', '--json'], installation.env);
 const tookSeconds = (performance.now() - startedAt) / 1_000;
 const answer: { counts: Record<string, number> } = JSON.parse(recovered.stdout);
 const after = await uids();
-report.say({ figure: 'time of recover', unit: 's', values: [tookSeconds] });
-report.say({
+report.add({ figure: 'time of recover', unit: 's', values: [tookSeconds] });
+report.add({
   figure: 'pods recovered',
   unit: 'pods',
   values: [answer.counts['recovered'] ?? 0],
   bar: runs,
   atLeast: true,
 });
-report.say({
-  figure: 'pods gone meanwhile',
+report.add({
+  figure: 'pods lost',
   unit: 'pods',
   values: [[...before].filter((uid) => !after.includes(uid)).length],
   bar: 0,
@@ -50,5 +50,5 @@ await until('all ends', () => done.size === runs);
 await until('the end of all pods', async () => (await podsLeft(target, installation)) === 0);
 const succeeded = [...done.values()].filter(({ state }) => state === 'succeeded').length;
 const ownPod = [...done.values()].filter(({ pod }) => pod !== undefined && before.has(pod.uid)).length;
-report.say({ figure: 'runs succeeded', unit: 'runs', values: [succeeded], bar: runs, atLeast: true });
-report.say({ figure: 'runs ended by the pod they had', unit: 'runs', values: [ownPod], bar: runs, atLeast: true });
+report.add({ figure: 'runs succeeded', unit: 'runs', values: [succeeded], bar: runs, atLeast: true });
+report.add({ figure: 'runs completed by their own pod', unit: 'runs', values: [ownPod], bar: runs, atLeast: true });

@@ -1,62 +1,63 @@
-/** How benches are asked and how they answer: flags, figures as JSON lines, a table at the end. */
+/** Flags and output of benches: figures as JSON lines, and a table at the end. */
 import { parseArgs } from 'node:util';
 import Table from 'cli-table3';
 import { type ClusterUnderTest, TARGETS } from '../support/kubernetes.ts';
 
-/** Numbers that the command line says, as `--name N`; `defaults` names the flags there are. */
-export function numbersAsked<K extends string>(defaults: Readonly<Record<K, number>>): Readonly<Record<K, number>> {
-  // Every bench is given --runs by the runner; one that measures once takes no notice.
+/** Numbers from the command line, as `--name N`; `defaults` has the known flags. */
+export function numberFlags<K extends string>(defaults: Readonly<Record<K, number>>): Readonly<Record<K, number>> {
+  // The runner passes --runs to every bench; one that measures once ignores it.
   const options = Object.fromEntries(
     [...Object.keys(defaults), 'runs'].map((name) => [name, { type: 'string' as const }]),
   );
   const { values } = parseArgs({ options });
-  const asked: Record<K, number> = { ...defaults };
+  const numbers: Record<K, number> = { ...defaults };
   for (const name in defaults) {
     const text = values[name];
     if (text === undefined) continue;
     const number = Number(text);
     if (!(number > 0)) throw new RangeError(`--${name} ${text} is not a number above 0`);
-    asked[name] = number;
+    numbers[name] = number;
   }
-  return asked;
+  return numbers;
 }
 
-/** Flags of every bench, and its own; `runs` is how often it measures, of which medians are told. */
+/** Flags of every bench, and its own; `runs` is how often it measures; medians are reported. */
 export function benchFlags<K extends string>(
   defaults: Readonly<Record<K, number>>,
 ): Readonly<Record<K | 'runs', number>> {
-  return numbersAsked({ runs: 1, ...defaults });
+  return numberFlags({ runs: 1, ...defaults });
 }
 
-/** One measured figure: its samples, of which the median is told. */
+/** One measured figure: its samples, of which the median is reported. */
 export interface Figure {
   readonly figure: string;
   readonly unit: string;
   readonly values: readonly number[];
-  /** What it must not be above, or with `atLeast` not below; absent: only told. */
+  /** The largest value allowed, or with `atLeast` the smallest; absent: any. */
   readonly bar?: number;
   readonly atLeast?: boolean;
-  /** More for machines: parts of the figure, counts. */
+  /** Further fields of the JSON line: parts of the figure, counts. */
   readonly more?: object;
 }
 
 /** Prints figures of one bench. */
 export interface Report extends Disposable {
   readonly on: string;
-  say(figure: Figure): void;
+  /** Prints it, and adds it to the table. */
+  add(figure: Figure): void;
 }
 
-/** A report on one cluster; the table comes when it is disposed. */
+/** A report on one cluster; the table is printed when it is disposed. */
 export function reportOf(bench: string, on: string): Report {
   const table = new Table({
     head: [`${bench}, on ${on}`, 'median', 'unit', 'range', 'bar'],
-    // Plain and close: it stands among lines of JSON.
+    // No rules between rows: the table stands among lines of JSON.
     chars: { mid: '', 'left-mid': '', 'mid-mid': '', 'right-mid': '' },
     style: { head: [], border: [] },
   });
   return {
     on,
-    say({ figure, unit, values, bar, atLeast = false, more }) {
+    add({ figure, unit, values, bar, atLeast = false, more }) {
       const value = rounded(median(values));
       const met = bar === undefined ? undefined : atLeast ? value >= bar : value <= bar;
       const line = {
@@ -82,15 +83,15 @@ export function reportOf(bench: string, on: string): Report {
   };
 }
 
-/** The last target is the Kubernetes of KUBECONFIG where one is given, else the local cluster. */
+/** The last target is the Kubernetes of KUBECONFIG if that is set, else the local cluster. */
 const CHOSEN = TARGETS.at(-1);
 
-/** Where is measured. */
+/** Name of the cluster to measure on. */
 export function targetName(): string {
   return CHOSEN?.name ?? 'nothing';
 }
 
-/** Opens the cluster to measure on. */
+/** Starts the cluster to measure on. */
 export async function aTarget(): Promise<ClusterUnderTest> {
   if (CHOSEN === undefined) throw new Error('there is no cluster to measure on');
   return await CHOSEN.start();
@@ -101,7 +102,7 @@ export function median(values: readonly number[]): number {
   return percentile(values, 50);
 }
 
-/** The least sample that `percent` of all samples do not exceed. */
+/** The smallest sample that `percent` of all samples do not exceed. */
 export function percentile(values: readonly number[], percent: number): number {
   const sorted = values.toSorted((a, b) => a - b);
   return sorted[Math.max(0, Math.ceil((sorted.length * percent) / 100) - 1)] ?? Number.NaN;

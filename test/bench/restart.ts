@@ -1,27 +1,27 @@
 /**
  * API server and broker go away while pods end: `node test/bench/restart.ts [--runs 1] [--waiting 10000] [--rate 20]`.
- * On the local cluster by its faults; on a real one by the command in REENTRY_TEST_BREAKER (see test/support/breaker.ts), without it
- * only the broker is restarted. Nothing may be lost; told is how long after the recovery the first event comes.
+ * On the local cluster by injected faults; on a real one by the command in REENTRY_TEST_BREAKER (see test/support/breaker.ts), without it
+ * only the broker is restarted. No run may be lost; measured is the time from recovery to the first event.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { breakerOf } from '../support/breaker.ts';
-import { aField } from './field.ts';
+import { startFixture } from './fixture.ts';
 import { completedTwice, stepsTaken } from './observer.ts';
 import { benchFlags, reportOf, targetName } from './report.ts';
 import { until } from './runs.ts';
 import { endAll } from './waiting-runs.ts';
 
-const asked = benchFlags({ waiting: 10_000, rate: 20 });
+const flags = benchFlags({ waiting: 10_000, rate: 20 });
 const SECONDS = 15;
-const HAPPENINGS = ['API server restarted', 'etcd compacted', 'broker restarted'] as const;
-const needed = asked.runs * HAPPENINGS.length * SECONDS * asked.rate;
-await using field = await aField({ workers: 1, triggerers: 2, waiting: asked.waiting + needed });
-const { target, installation, api, done } = field;
+const DISRUPTIONS = ['API server restarted', 'etcd compacted', 'broker restarted'] as const;
+const needed = flags.runs * DISRUPTIONS.length * SECONDS * flags.rate;
+await using fixture = await startFixture({ workers: 1, triggerers: 2, waiting: flags.waiting + needed });
+const { target, installation, api, done } = fixture;
 using report = reportOf('restart', targetName());
 await using steps = await stepsTaken(installation);
 const breaker = breakerOf(target);
 
-/** Until the API takes reads again. */
+/** Waits until the API takes reads again. */
 const apiIsBack = async (): Promise<void> => {
   await until('the API server', async () => {
     try {
@@ -31,7 +31,7 @@ const apiIsBack = async (): Promise<void> => {
     }
   });
 };
-const happen = async (what: (typeof HAPPENINGS)[number]): Promise<void> => {
+const disrupt = async (what: (typeof DISRUPTIONS)[number]): Promise<void> => {
   switch (what) {
     case 'API server restarted':
       await breaker?.restart();
@@ -48,46 +48,46 @@ const happen = async (what: (typeof HAPPENINGS)[number]): Promise<void> => {
 };
 
 let lost = 0;
-for (const what of HAPPENINGS) {
+for (const what of DISRUPTIONS) {
   if (what !== 'broker restarted' && breaker === undefined) continue;
   const firstEvent: number[] = [];
   const longest: number[] = [];
-  for (let round = 0; round < asked.runs; round += 1) {
-    const chosen = field.take(SECONDS * asked.rate);
-    const ending = endAll(installation, api, chosen, asked.rate);
+  for (let round = 0; round < flags.runs; round += 1) {
+    const chosen = fixture.take(SECONDS * flags.rate);
+    const ending = endAll(installation, api, chosen, flags.rate);
     await delay(2_000);
-    await happen(what);
+    await disrupt(what);
     const backAt = Date.now();
     const before = done.size;
     let firstAt: number | undefined;
     const first = until('the first event', () => {
-      // A server that takes writes before it says that it is ready may have seen all ends told by then.
+      // A server that takes writes before it is ready may have reported all pod ends by then.
       if (done.size > before || chosen.every(({ runId }) => done.has(runId))) firstAt ??= Date.now();
       return firstAt !== undefined;
     });
-    const askedAt = await ending;
+    const requestedAt = await ending;
     await first;
-    lost += await field.untold(chosen);
+    lost += await fixture.unfinished(chosen);
     firstEvent.push((firstAt ?? Number.NaN) - backAt);
     longest.push(
       Math.max(
         ...chosen.flatMap(({ runId }) => {
           const resumedAt = Date.parse(done.get(runId)?.timings['resumedAt'] ?? '');
-          return Number.isNaN(resumedAt) ? [] : [resumedAt - (askedAt.get(runId) ?? Number.NaN)];
+          return Number.isNaN(resumedAt) ? [] : [resumedAt - (requestedAt.get(runId) ?? Number.NaN)];
         }),
       ),
     );
   }
-  const more = { waiting: asked.waiting, rate: asked.rate };
-  report.say({ figure: `${what}: recovery → first event`, unit: 'ms', values: firstEvent, more, bar: 15_000 });
-  report.say({ figure: `${what}: longest wait of an end that the API took`, unit: 'ms', values: longest, more });
+  const more = { waiting: flags.waiting, rate: flags.rate };
+  report.add({ figure: `${what}: recovery → first event`, unit: 'ms', values: firstEvent, more, bar: 15_000 });
+  report.add({ figure: `${what}: pod end → resumed, longest`, unit: 'ms', values: longest, more });
 }
-report.say({ figure: 'ends never told', unit: '', values: [lost], bar: 0 });
-report.say({
+report.add({ figure: 'runs never completed', unit: '', values: [lost], bar: 0 });
+report.add({
   figure: 'steps taken by two messages',
   unit: '',
   values: [steps.twice().length],
   bar: 0,
   more: { steps: steps.taken },
 });
-report.say({ figure: 'runs completed twice', unit: '', values: [(await completedTwice(installation)).length], bar: 0 });
+report.add({ figure: 'runs completed twice', unit: '', values: [(await completedTwice(installation)).length], bar: 0 });

@@ -1,4 +1,4 @@
-/** The file of figures that the README shows and `npm run bench:check` compares. */
+/** The stored figures, which the README shows and `npm run bench:check` compares with the thresholds. */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { arch, cpus, platform, totalmem } from 'node:os';
 import { format, resolveConfig } from 'prettier';
@@ -16,7 +16,7 @@ export const figureLineSchema = z.looseObject({
   unit: z.string(),
   values: z.array(z.number().nullable()),
   bar: z.number().optional(),
-  /** The bar is the least, not the most. */
+  /** The bar is a minimum, not a maximum. */
   atLeast: z.boolean().optional(),
   met: z.boolean().optional(),
 });
@@ -31,12 +31,12 @@ const resultsSchema = z.object({
 /** All figures of one machine. */
 export type Results = z.infer<typeof resultsSchema>;
 
-/** `bar`: a promise. `drift`: the mean of the figure when it was last set, with 20 % on top; `npm run bench:check -- --update` sets it anew. */
+/** `bar`: a promise. `drift`: the mean of the figure when it was last set, plus 20 %; `npm run bench:check -- --update` sets it again. */
 const thresholdSchema = z
   .strictObject({
     bench: z.string(),
     figure: z.string(),
-    /** Only where it was measured on this. */
+    /** Name of the cluster it is for; absent: all. */
     on: z.string().optional(),
     kind: z.enum(['bar', 'drift']),
     atMost: z.number().optional(),
@@ -48,13 +48,13 @@ const thresholdSchema = z
   );
 export type Threshold = z.infer<typeof thresholdSchema>;
 
-/** The figures on file; undefined before the first were taken. */
+/** The stored figures; undefined before the first bench. */
 export function readResults(): Results | undefined {
   return existsSync(RESULTS) ? resultsSchema.parse(JSON.parse(readFileSync(RESULTS, 'utf8'))) : undefined;
 }
 
-/** Puts the figures of whole benches in place of what was on file for them. */
-export async function keepResults(figures: readonly FigureLine[]): Promise<void> {
+/** Stores the figures of whole benches in place of their earlier ones. */
+export async function saveResults(figures: readonly FigureLine[]): Promise<void> {
   const measured = new Set(figures.map(({ bench, on }) => `${bench}/${on}`));
   const others = (readResults()?.figures ?? []).filter(({ bench, on }) => !measured.has(`${bench}/${on}`));
   const { model = 'unknown' } = cpus()[0] ?? {};
@@ -66,13 +66,13 @@ export async function keepResults(figures: readonly FigureLine[]): Promise<void>
   });
 }
 
-/** What must hold. */
+/** The stored thresholds. */
 export function readThresholds(): readonly Threshold[] {
   return z.array(thresholdSchema).parse(JSON.parse(readFileSync(THRESHOLDS, 'utf8')));
 }
 
-/** Writes the thresholds. */
-export async function keepThresholds(thresholds: readonly Threshold[]): Promise<void> {
+/** Stores the thresholds. */
+export async function saveThresholds(thresholds: readonly Threshold[]): Promise<void> {
   await write(THRESHOLDS, thresholds);
 }
 

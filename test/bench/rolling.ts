@@ -1,16 +1,16 @@
 /**
- * Every role restarted, one after the other, while runs go on, half of them pods by workers and half commands by executors: `node test/bench/rolling.ts [--count 1000] [--seconds 20] [--passes 1]`.
- * A restart is SIGTERM and a new process once the old one has drained, as a Deployment does it. Each run has to complete once.
+ * Every role restarted, one after the other, while runs go on, half of them `pod` runs and half `command` runs: `node test/bench/rolling.ts [--count 1000] [--seconds 20] [--passes 1]`.
+ * A restart is SIGTERM and a new process once the old one has drained, as in a Deployment's update. Each run must complete once.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { connect } from '../../src/client/index.ts';
 import { commandOf } from '../support/commands.ts';
 import { startInstallation } from '../support/running-installation.ts';
-import { aTarget, numbersAsked, percentile, reportOf, targetName } from './report.ts';
+import { aTarget, numberFlags, percentile, reportOf, targetName } from './report.ts';
 import { completions, onePodRequest, podsLeft, submitAll, subjects, until, warmUp } from './runs.ts';
 
 const READY_MS = 5_000;
-const { count, seconds, passes } = numbersAsked({ count: 1_000, seconds: 20, passes: 1 });
+const { count, seconds, passes } = numberFlags({ count: 1_000, seconds: 20, passes: 1 });
 await using target = await aTarget();
 await using installation = await startInstallation(target, { workers: 2, triggerers: 2 });
 for (let n = 0; n < 2; n += 1) installation.start('executor', { REENTRY_EXECUTOR_PARALLELISM: '1000' });
@@ -47,24 +47,24 @@ const { state } = await manager.streams.info('REENTRY_EVENTS', {
   subjects_filter: subjects.event.completedOf('default'),
 });
 const twice = Object.values(state.subjects ?? {}).filter((times) => times !== 1).length;
-report.say({ figure: 'restarts', unit: 'restarts', values: [restarts] });
-report.say({
+report.add({ figure: 'restarts', unit: 'restarts', values: [restarts] });
+report.add({
   figure: 'runs succeeded',
   unit: 'runs',
   values: [ends.filter(({ state: end }) => end === 'succeeded').length],
   bar: count,
   atLeast: true,
 });
-report.say({ figure: 'runs not completed exactly once', unit: 'runs', values: [twice], bar: 0 });
-report.say({
+report.add({ figure: 'runs not completed exactly once', unit: 'runs', values: [twice], bar: 0 });
+report.add({
   figure: 'attempts beyond the first',
   unit: 'attempts',
   values: [ends.reduce((sum, { attempt }) => sum + attempt - 1, 0)],
   bar: 0,
 });
-// Kubernetes' times are whole seconds, so up to one of them is not ours.
-report.say({
-  figure: 'resumption, 99 %, whole seconds of the cluster included',
+// Kubernetes' times are whole seconds: up to one second of this is their rounding.
+report.add({
+  figure: 'pod end → resumed, p99 (Kubernetes times are whole seconds)',
   unit: 'ms',
   values: [percentile(resumedMs, 99)],
   bar: 2_000,

@@ -1,4 +1,4 @@
-/** Runs as a bench asks for them, and their ends. */
+/** Submits the runs of a bench and waits for their ends. */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Client } from '../../src/client/index.ts';
 import { installationSelector } from '../../src/core/pod/labels.ts';
@@ -6,11 +6,11 @@ import { completedDataSchema } from '../../src/wire/events.ts';
 import type { CompletedData } from '../../src/wire/events.ts';
 import type { RunRequestInput } from '../../src/wire/run-request.ts';
 import { DEFAULT_SUBJECT_ROOT, subjectsUnder } from '../../src/wire/subjects.ts';
-import type { ClusterUnderTest, PodWish } from '../support/kubernetes.ts';
+import type { ClusterUnderTest, PodOptions } from '../support/kubernetes.ts';
 import type { RunningInstallation } from '../support/running-installation.ts';
 
 const POLL_MS = 100;
-const PATIENCE_MS = 180_000;
+const TIMEOUT_MS = 180_000;
 
 /** Subjects of an installation. */
 export const subjects = subjectsUnder(DEFAULT_SUBJECT_ROOT);
@@ -19,14 +19,14 @@ export const subjects = subjectsUnder(DEFAULT_SUBJECT_ROOT);
 export function onePodRequest(
   target: ClusterUnderTest,
   installation: RunningInstallation,
-  wish: PodWish & { readonly getLogs?: boolean },
+  options: PodOptions & { readonly getLogs?: boolean },
 ): RunRequestInput {
-  const { getLogs = false, ...rest } = wish;
+  const { getLogs = false, ...rest } = options;
   const pod = JSON.parse(JSON.stringify(target.pod(rest)));
   return { params: { image: 'busybox', fullPodSpec: pod, namespace: installation.namespace, getLogs } };
 }
 
-/** Submits `count` runs without a check by a worker, `width` at a time; gives the milliseconds each took. */
+/** Submits `count` runs without a check by a worker, `width` at a time; returns the milliseconds each took. */
 export async function submitAll(
   client: Client,
   request: RunRequestInput,
@@ -37,7 +37,7 @@ export async function submitAll(
   });
 }
 
-/** Does `work` for 0 to `count` - 1, `width` at a time; gives the milliseconds each took. */
+/** Does `work` for 0 to `count` - 1, `width` at a time; returns the milliseconds each took. */
 export async function pipelined(
   count: number,
   width: number,
@@ -56,7 +56,7 @@ export async function pipelined(
   return tookMs;
 }
 
-/** Hears every `completed` event of the tenant `default` from now on. */
+/** Receives every `completed` event of the tenant `default` from now on, by run id. */
 export function completions(installation: RunningInstallation): ReadonlyMap<string, CompletedData> {
   const seen = new Map<string, CompletedData>();
   installation.connection.nc.subscribe(subjects.event.completedOf('default'), {
@@ -69,26 +69,26 @@ export function completions(installation: RunningInstallation): ReadonlyMap<stri
   return seen;
 }
 
-/** Waits until `when` holds. @throws Error naming `what`, and what `missing` tells, after three minutes */
+/** Waits until `when` holds. @throws Error with `what` and the result of `missing`, after three minutes */
 export async function until(
   what: string,
   when: () => boolean | Promise<boolean>,
   missing: () => string = () => '',
 ): Promise<void> {
-  const endsAt = Date.now() + PATIENCE_MS;
+  const endsAt = Date.now() + TIMEOUT_MS;
   while (!(await when())) {
     if (Date.now() > endsAt)
-      throw new Error(`${what} did not happen within ${String(PATIENCE_MS / 1_000)} s ${missing()}`);
+      throw new Error(`${what} did not happen within ${String(TIMEOUT_MS / 1_000)} s ${missing()}`);
     await delay(POLL_MS);
   }
 }
 
-/** How many pods of the installation there are. */
+/** Number of pods of the installation. */
 export async function podsLeft(target: ClusterUnderTest, installation: RunningInstallation): Promise<number> {
   return (await target.cluster.listPods(installation.namespace, installationSelector(installation.namespace))).length;
 }
 
-/** One run from end to end, so that what only a start costs is over. */
+/** Runs one run to its end, so that the costs of starting are not measured. */
 export async function warmUp(
   client: Client,
   target: ClusterUnderTest,

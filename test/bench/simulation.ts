@@ -1,4 +1,4 @@
-/** 2,000 runs under faults: `node test/bench/simulation.ts [runs] [seed]`. Prints one JSON line; exit code 1 where a promise was broken. */
+/** 2,000 runs under faults: `node test/bench/simulation.ts [runs] [seed]`. Prints one JSON line; exit code 1 if a promise was broken. */
 import { simulate } from '../support/simulation.ts';
 
 const [runs = 2_000, seed = 1] = process.argv.slice(2).map(Number);

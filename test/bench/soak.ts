@@ -1,21 +1,21 @@
 /**
- * Hours in small: runs come, wait and end without a pause: `node test/bench/soak.ts [--minutes 10] [--waiting 1000] [--rate 20]`.
- * What worker and triggerer keep, their open handles and timers must not grow. One sample of each: a second soak takes as long again.
+ * A short soak test: runs are created, wait and end without a pause: `node test/bench/soak.ts [--minutes 10] [--waiting 1000] [--rate 20]`.
+ * Live memory, open handles and timers of worker and triggerer must not grow. One sample: a second soak takes as long again.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
-import { aField } from './field.ts';
+import { startFixture } from './fixture.ts';
 import { INSPECTED, liveMemoryOf } from './live-memory.ts';
 import { handleCount, memoryMb } from './observer.ts';
 import { benchFlags, median, reportOf, targetName } from './report.ts';
 import { endAll, seedWaiting, type WaitingRun } from './waiting-runs.ts';
 
-const asked = benchFlags({ minutes: 10, waiting: 1_000, rate: 20 });
+const flags = benchFlags({ minutes: 10, waiting: 1_000, rate: 20 });
 const SAMPLE_MS = 5_000;
-// Resident memory is mostly garbage that no collection was needed for yet: what grows for ever is seen in what is left after one.
+// Resident memory is mostly garbage that was not yet collected: a leak shows in what is left after a collection.
 const env = { NODE_OPTIONS: INSPECTED };
-await using field = await aField({ workers: 1, triggerers: 1, env, waiting: asked.waiting });
-const { target, installation, api } = field;
+await using fixture = await startFixture({ workers: 1, triggerers: 1, env, waiting: flags.waiting });
+const { target, installation, api } = fixture;
 using report = reportOf('soak', targetName());
 
 const portSchema = z.looseObject({ port: z.number() });
@@ -48,15 +48,15 @@ const minutes = (): number => (performance.now() - startedAt) / 60_000;
 const ending: Promise<unknown>[] = [];
 const all: WaitingRun[] = [];
 let serial = 0;
-while (minutes() < asked.minutes) {
+while (minutes() < flags.minutes) {
   serial += 1;
-  const count = Math.round((asked.rate * SAMPLE_MS) / 1_000);
-  // As many come as go.
+  const count = Math.round((flags.rate * SAMPLE_MS) / 1_000);
+  // As many runs are created as end.
   const [, fresh] = await Promise.all([
     delay(SAMPLE_MS),
     seedWaiting(target, installation, api, { prefix: `s${String(serial)}`, count }),
   ]);
-  ending.push(endAll(installation, api, fresh, asked.rate));
+  ending.push(endAll(installation, api, fresh, flags.rate));
   all.push(...fresh);
   for (const { name, process } of installation.roles) {
     const metrics = await metricsOf(process.stderr());
@@ -70,41 +70,41 @@ while (minutes() < asked.minutes) {
   }
   const seen = [...samples].map(([name, of]) => `${name} ${of.at(-1)?.live.toFixed(1) ?? '?'} MB live`);
   process.stderr.write(
-    `${minutes().toFixed(1)} of ${String(asked.minutes)} minutes, ${String(all.length)} runs: ${seen.join(', ')}\n`,
+    `${minutes().toFixed(1)} of ${String(flags.minutes)} minutes, ${String(all.length)} runs: ${seen.join(', ')}\n`,
   );
 }
 
-/** Growth per hour by least squares over the later two thirds: the first one fills caches and heaps. */
+/** Growth per hour by least squares over the last two thirds: in the first third caches and heaps fill. */
 function slope(of: readonly Sample[], value: (sample: Sample) => number): number {
-  const late = of.filter(({ atMinutes }) => atMinutes > asked.minutes / 3);
+  const late = of.filter(({ atMinutes }) => atMinutes > flags.minutes / 3);
   const meanX = late.reduce((sum, { atMinutes }) => sum + atMinutes, 0) / late.length;
   const meanY = late.reduce((sum, sample) => sum + value(sample), 0) / late.length;
   const above = late.reduce((sum, sample) => sum + (sample.atMinutes - meanX) * (value(sample) - meanY), 0);
   return (above / late.reduce((sum, { atMinutes }) => sum + (atMinutes - meanX) ** 2, 0)) * 60;
 }
-const more = { minutes: asked.minutes, waiting: asked.waiting, rate: asked.rate };
+const more = { minutes: flags.minutes, waiting: flags.waiting, rate: flags.rate };
 for (const [name, of] of samples) {
   for (const [what, value] of [
     ['live memory', (sample: Sample) => sample.live],
     ['resident memory', (sample: Sample) => sample.resident],
   ] as const) {
-    report.say({ figure: `${name}: ${what}, median`, unit: 'MB', values: [median(of.map(value))], more });
-    // 200 bytes per run: ten minutes cannot tell less from what caches and compiled code still take.
+    report.add({ figure: `${name}: ${what}, median`, unit: 'MB', values: [median(of.map(value))], more });
+    // 200 bytes per run: in ten minutes, less cannot be separated from growth of caches and compiled code.
     const bar = what === 'live memory' ? { bar: 15 } : {};
-    report.say({ figure: `${name}: growth of ${what}`, unit: 'MB/h', values: [slope(of, value)], ...bar, more });
+    report.add({ figure: `${name}: growth of ${what}`, unit: 'MB/h', values: [slope(of, value)], ...bar, more });
   }
   const half = of.slice(Math.floor(of.length / 2));
   const grown = (value: (sample: Sample) => number): number =>
     median(half.map(value)) - median(of.slice(0, Math.ceil(of.length / 2)).map(value));
-  report.say({
-    figure: `${name}: open handles, second half to first`,
+  report.add({
+    figure: `${name}: open handles, second half minus first`,
     unit: 'more',
     values: [grown(({ handles }) => handles)],
     bar: 5,
     more,
   });
-  report.say({
-    figure: `${name}: timers, second half to first`,
+  report.add({
+    figure: `${name}: timers, second half minus first`,
     unit: 'more',
     values: [grown(({ timers }) => timers)],
     bar: 5,
@@ -112,10 +112,10 @@ for (const [name, of] of samples) {
   });
 }
 await Promise.all(ending);
-report.say({
-  figure: 'ends never told',
+report.add({
+  figure: 'runs never completed',
   unit: '',
-  values: [await field.untold(all)],
+  values: [await fixture.unfinished(all)],
   bar: 0,
   more: { ...more, ends: all.length },
 });

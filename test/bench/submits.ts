@@ -1,20 +1,20 @@
 /**
  * Run requests acknowledged per second, and what a run stores: `node test/bench/submits.ts [--runs 5] [--requests 5000] [--count 100]`.
- * As many as can be, 64 at a time, and at a steady 5,000 per second (open loop). Beside it, in the same run: the same bytes published to a stream
- * of its own by the NATS library alone.
+ * At full rate, 64 at a time, and at a steady 5,000 per second (open loop). The reference, in the same run: the NATS library alone publishes the
+ * same bytes to its own stream.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { connect } from '../../src/client/index.ts';
 import { assetsUnder, DEFAULT_ASSET_PREFIX } from '../../src/wire/streams.ts';
 import { startInstallation } from '../support/running-installation.ts';
-import { aTarget, numbersAsked, percentile, reportOf, targetName } from './report.ts';
+import { aTarget, numberFlags, percentile, reportOf, targetName } from './report.ts';
 import { completions, onePodRequest, pipelined, podsLeft, submitAll, until, warmUp } from './runs.ts';
 
 const WIDTH = 64;
-/** Requests per second of the steady part, and how often some are asked for. */
+/** Requests per second of the steady part, and the interval in which they are sent, in milliseconds. */
 const STEADY = 5_000;
 const TICK_MS = 5;
-const { runs: rounds, requests, count } = numbersAsked({ runs: 5, requests: 5_000, count: 100 });
+const { runs: rounds, requests, count } = numberFlags({ runs: 5, requests: 5_000, count: 100 });
 const name = targetName();
 await using target = await aTarget();
 await using installation = await startInstallation(target, { workers: 0, triggerers: 0 });
@@ -37,21 +37,21 @@ const measured = async (work: () => Promise<readonly number[]>, rates: number[],
   rates.push((requests / (performance.now() - startedAt)) * 1_000);
   tails.push(percentile(tookMs, 99));
 };
-/** Asks at a steady rate, whatever comes of it; gives the milliseconds each took. */
+/** Sends requests at a steady rate without waiting for answers; returns the milliseconds each took. */
 async function steadily(ask: (n: number) => Promise<unknown>): Promise<readonly number[]> {
-  const asked: Promise<number>[] = [];
+  const sent: Promise<number>[] = [];
   const timed = async (n: number): Promise<number> => {
-    const askedAt = performance.now();
+    const sentAt = performance.now();
     await ask(n);
-    return performance.now() - askedAt;
+    return performance.now() - sentAt;
   };
   const begunAt = performance.now();
-  while (asked.length < requests) {
+  while (sent.length < requests) {
     const due = Math.min(requests, Math.ceil(((performance.now() - begunAt) / 1_000) * STEADY));
-    while (asked.length < due) asked.push(timed(asked.length));
+    while (sent.length < due) sent.push(timed(sent.length));
     await delay(TICK_MS);
   }
-  return await Promise.all(asked);
+  return await Promise.all(sent);
 }
 const steady: number[] = [];
 const rawSteady: number[] = [];
@@ -78,14 +78,14 @@ for (let round = 0; round < rounds; round += 1) {
 const stored = (await jsm.streams.info(assets.runs)).state.messages;
 if (stored !== 2 * rounds * requests + 500) throw new Error(`${String(stored)} requests are stored`);
 await jsm.streams.purge(assets.runs);
-report.say({ figure: 'requests acknowledged', unit: 'per second', values: ours, bar: 5_000, atLeast: true });
-report.say({ figure: 'acknowledgement at 5000 per second, p99', unit: 'ms', values: steady, bar: 10 });
-report.say({ figure: '  the library alone (reference), p99', unit: 'ms', values: rawSteady });
-report.say({ figure: 'acknowledgement of as many as can be, p99', unit: 'ms', values: p99 });
-report.say({ figure: 'published by the library alone (reference)', unit: 'per second', values: raw });
-report.say({ figure: 'published by the library alone (reference), p99', unit: 'ms', values: rawP99 });
+report.add({ figure: 'requests acknowledged', unit: 'per second', values: ours, bar: 5_000, atLeast: true });
+report.add({ figure: 'acknowledgement at 5000 per second, p99', unit: 'ms', values: steady, bar: 10 });
+report.add({ figure: 'reference: acknowledgement to the NATS library, p99', unit: 'ms', values: rawSteady });
+report.add({ figure: 'acknowledgement at full rate, p99', unit: 'ms', values: p99 });
+report.add({ figure: 'reference: NATS library at full rate', unit: 'per second', values: raw });
+report.add({ figure: 'reference: NATS library at full rate, p99', unit: 'ms', values: rawP99 });
 const ratios = ours.map((value, round) => value / (raw[round] ?? Number.NaN));
-report.say({ figure: 'ours to reference', unit: 'times', values: ratios });
+report.add({ figure: 'ratio to reference', unit: 'times', values: ratios });
 
 installation.start('worker');
 installation.start('triggerer');
@@ -94,8 +94,8 @@ await warmUp(client, target, installation, done);
 
 const sequences = async (): Promise<Map<string, number>> => {
   const streams = await jsm.streams.list(`>`).next();
-  const ours_ = streams.filter(({ config }) => config.name.includes(DEFAULT_ASSET_PREFIX));
-  return new Map(ours_.map(({ config, state }) => [config.name, state.last_seq]));
+  const own = streams.filter(({ config }) => config.name.includes(DEFAULT_ASSET_PREFIX));
+  return new Map(own.map(({ config, state }) => [config.name, state.last_seq]));
 };
 const writes: number[] = [];
 let parts: Record<string, number> = {};
@@ -109,4 +109,4 @@ for (let round = 0; round < Math.min(rounds, 3); round += 1) {
   parts = Object.fromEntries([...after].map(([stream, last]) => [stream, (last - (before.get(stream) ?? 0)) / count]));
   writes.push(Object.values(parts).reduce((sum, part) => sum + part, 0));
 }
-report.say({ figure: 'stored writes per run', unit: 'messages', values: writes, more: { parts, count } });
+report.add({ figure: 'stored writes per run', unit: 'messages', values: writes, more: { parts, count } });

@@ -1,4 +1,4 @@
-/** Runs that wait, put there as a worker would have left them: a pod in the API, state, request and subscription in the broker. */
+/** Waiting runs, stored as a worker would have: a pod in the API; state, request and subscription in the broker. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { installationSelector, LABELS, podAnnotations, podLabels } from '../../src/core/pod/labels.ts';
 import { shardOf } from '../../src/core/shard.ts';
@@ -14,7 +14,7 @@ import type { RunningInstallation } from '../support/running-installation.ts';
 import type { Api } from './api.ts';
 import { pipelined } from './runs.ts';
 
-/** The installation's names of streams and buckets. */
+/** Names of an installation's streams and buckets. */
 export const { assets } = layoutOf(DEFAULT_SUBJECT_ROOT, DEFAULT_ASSET_PREFIX);
 
 /** A run of tenant `default` that waits for its pod's end. */
@@ -27,7 +27,7 @@ export interface WaitingRun {
 const jsonType = { 'content-type': 'application/json' };
 const started = (): string => new Date().toISOString().replace(/\.\d+/, '');
 
-/** No node runs it and no scheduler looks for one: what it does, the bench writes. */
+/** A pod that no node runs and no scheduler places: the bench writes its status. */
 function manifestOf(
   target: ClusterUnderTest,
   installation: RunningInstallation,
@@ -41,13 +41,13 @@ function manifestOf(
     spec: {
       restartPolicy: 'Never',
       terminationGracePeriodSeconds: 0,
-      ...(target.faults === undefined ? { schedulerName: 'nobody' } : { nodeName: 'nowhere' }),
+      ...(target.faults === undefined ? { schedulerName: 'none' } : { nodeName: 'no-node' }),
       containers: [{ name: 'base', image: 'busybox', command: ['sleep', '100000'] }],
     },
   };
 }
 
-/** Makes `count` runs that wait, `width` at a time. Nothing of them is left with the workers: all are Deferred. */
+/** Creates `count` waiting runs, `width` at a time, all Deferred: workers have nothing to do with them. */
 export async function seedWaiting(
   target: ClusterUnderTest,
   installation: RunningInstallation,
@@ -137,7 +137,7 @@ export async function endPod(installation: RunningInstallation, api: Api, pod: s
   if (statusCode !== 200) throw new Error(`ending ${pod}: ${String(statusCode)} ${text}`);
 }
 
-/** Ends pods at a steady rate, whatever becomes of them (open loop), and through outages of the API; gives when each was asked for. */
+/** Ends pods at a steady rate (open loop), with retries through outages of the API; returns when each end was requested. */
 export async function endAll(
   installation: RunningInstallation,
   api: Api,
@@ -145,7 +145,7 @@ export async function endAll(
   perSecond: number,
   onEnd: (run: WaitingRun, at: number) => void = () => undefined,
 ): Promise<ReadonlyMap<string, number>> {
-  const askedAt = new Map<string, number>();
+  const requestedAt = new Map<string, number>();
   const begunAt = performance.now();
   const ends: Promise<void>[] = [];
   const endOne = async (run: WaitingRun): Promise<void> => {
@@ -153,11 +153,11 @@ export async function endAll(
       const at = Date.now();
       try {
         await endPod(installation, api, run.pod);
-        askedAt.set(run.runId, at);
+        requestedAt.set(run.runId, at);
         onEnd(run, at);
         return;
       } catch (error) {
-        // An API server that restarts takes nothing; the end is what the API has stored.
+        // An API server that restarts refuses the write: repeated until it is stored.
         if (performance.now() - begunAt > 120_000) throw error;
         await delay(200);
       }
@@ -168,7 +168,7 @@ export async function endAll(
     ends.push(endOne(run));
   }
   await Promise.all(ends);
-  return askedAt;
+  return requestedAt;
 }
 
 /** The selector of the installation's pods. */

@@ -1,13 +1,13 @@
 import { recordIn } from '../../src/core/json.ts';
 import type { RunRequestInput } from '../../src/wire/run-request.ts';
-import type { ClusterUnderTest, PodWish } from './kubernetes.ts';
+import type { ClusterUnderTest, PodOptions } from './kubernetes.ts';
 import type { RunningInstallation } from './running-installation.ts';
 
 /** A `command` run whose pod lives as given; `beside`: further containers. */
 export function commandOf(
   target: ClusterUnderTest,
   installation: Pick<RunningInstallation, 'namespace'>,
-  wish: PodWish,
+  wish: PodOptions,
   more: Readonly<Record<string, unknown>> = {},
   beside: readonly Readonly<Record<string, unknown>>[] = [],
 ): RunRequestInput {

@@ -39,7 +39,7 @@ export interface ClusterUnderTest extends AsyncDisposable {
   /** A new namespace, deleted with the cluster under test. */
   namespace(): Promise<string>;
   /** A pod that lives as told. Without `script` it runs no process: it succeeds after `runForSeconds`. */
-  pod(options?: PodWish): Manifest;
+  pod(options?: PodOptions): Manifest;
   /** Waits until the pod is as `when` says, and gives it. */
   until(pod: PodProjection, when: (pod: PodProjection) => boolean): Promise<PodProjection>;
 }
@@ -51,7 +51,7 @@ export interface PodCreation {
 }
 
 /** What a test needs of a pod. */
-export interface PodWish {
+export interface PodOptions {
   readonly name?: string;
   readonly labels?: Readonly<Record<string, string>>;
   /** Shell script of container `base`. */
@@ -63,7 +63,7 @@ export interface PodWish {
 }
 
 /** What a test needs of a cluster, where it can be told. */
-interface TargetWish {
+interface TargetOptions {
   /** Size at which the local cluster's node puts a log aside, which nobody can read after that; default 10 MiB. */
   readonly logMaxBytes?: number;
 }
@@ -71,7 +71,7 @@ interface TargetWish {
 /** Where the contracts are tried: always on the local cluster, and on the Kubernetes of `KUBECONFIG` where one is given. */
 export const TARGETS: readonly {
   readonly name: string;
-  readonly start: (wish?: TargetWish) => Promise<ClusterUnderTest>;
+  readonly start: (wish?: TargetOptions) => Promise<ClusterUnderTest>;
 }[] = [
   { name: 'the local cluster', start: startLocal },
   ...(process.env['KUBECONFIG'] === undefined || process.env['KUBECONFIG'] === ''
@@ -79,7 +79,7 @@ export const TARGETS: readonly {
     : [{ name: 'the Kubernetes of KUBECONFIG', start: startGiven(process.env['KUBECONFIG']) }]),
 ];
 
-async function startLocal(wish: TargetWish = {}): Promise<ClusterUnderTest> {
+async function startLocal(wish: TargetOptions = {}): Promise<ClusterUnderTest> {
   const directory = await mkdtemp(join(tmpdir(), 'reentry-contract-'));
   const faults = new Faults();
   const local = await startLocalCluster({ directory, ...wish, interference: faults.attach });
@@ -213,7 +213,7 @@ function auditedBy(file: string | undefined): ClusterUnderTest['podCreations'] {
   };
 }
 
-function aPod(kind: 'local' | 'given', wish: PodWish): Manifest {
+function aPod(kind: 'local' | 'given', wish: PodOptions): Manifest {
   const { script, runForSeconds = 3600, exitCode = 0 } = wish;
   const fake =
     kind === 'local'

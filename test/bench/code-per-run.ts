@@ -1,5 +1,5 @@
 /**
- * How much code one plain successful run wakes beyond an idle installation: `node test/bench/way.ts [--list] [--by-room]`.
+ * How much code one plain successful run executes beyond an idle installation: `node test/bench/code-per-run.ts [--list] [--by-room]`.
  * Runs `reentry dev` twice in an empty directory under V8 coverage, once idle and once with one `submit --wait`, and subtracts. The local cluster
  * (`src/local/`) is left out: production has a real one. Prints files and functions as figures; `--list` names each function.
  */
@@ -51,9 +51,9 @@ function functionsIn(folder: string): ReadonlySet<string> {
   return ran;
 }
 
-/** What a `reentry dev` ran in its life: `work` is done once it is ready. */
+/** The functions that one `reentry dev` ran, with `work` done once it is ready. */
 async function covered(work: (directory: string) => Promise<void>): Promise<ReadonlySet<string>> {
-  const directory = mkdtempSync(join(tmpdir(), 'reentry-way-'));
+  const directory = mkdtempSync(join(tmpdir(), 'reentry-code-'));
   const coverage = join(directory, 'coverage');
   try {
     {
@@ -81,18 +81,18 @@ const pause = (ms: number): Promise<void> => new Promise((resolve) => void setTi
 const { values } = parseArgs({
   options: { list: { type: 'boolean', default: false }, 'by-room': { type: 'boolean', default: false } },
 });
-using report = reportOf('way', 'the local cluster');
+using report = reportOf('code-per-run', 'the local cluster');
 const idle = await covered(() => Promise.resolve());
 const one = await covered(async (directory) => {
   const args = ['submit', '--image', 'alpine', '--wait', '--', 'sh', '-c', 'echo hi'];
   const { code, stderr } = await runReentry(args, {}, directory);
   if (code !== 0) throw new Error(`the run did not succeed (exit status ${String(code)}):\n${stderr}`);
 });
-const woken = [...one].filter((name) => !idle.has(name)).toSorted();
-const files = Map.groupBy(woken, (name) => name.slice(0, name.indexOf(':')));
+const executed = [...one].filter((name) => !idle.has(name)).toSorted();
+const files = Map.groupBy(executed, (name) => name.slice(0, name.indexOf(':')));
 
-report.say({ figure: 'files that one run wakes', unit: 'files', values: [files.size], bar: 60 });
-report.say({ figure: 'functions that one run wakes', unit: 'functions', values: [woken.length], bar: 300 });
+report.add({ figure: 'files that one run executes', unit: 'files', values: [files.size], bar: 60 });
+report.add({ figure: 'functions that one run executes', unit: 'functions', values: [executed.length], bar: 300 });
 if (values['by-room']) {
   const rooms = Map.groupBy(files, ([file]) => file.split('/')[0] ?? file);
   for (const [room, inRoom] of rooms)
