@@ -1,7 +1,7 @@
 /** Which triggerers are alive and which shards they own, from their heartbeats. */
 import { catchError, lastValueFrom, scan, takeUntil, throwError, timer } from 'rxjs';
 import type { Observable } from 'rxjs';
-import { SHARDS, shardsOf } from '../core/shard.ts';
+import { SHARDS, shardsOf } from '../core/identity.ts';
 import { ReentryError } from '../errors.ts';
 import type { Heartbeat } from '../wire/presence.ts';
 

@@ -3,7 +3,7 @@
  * receives; the compare-and-set of a claim decides between two that received different ones. A wrong view therefore gives
  * a duplicate (harmless: events carry ids) or a short gap, never a loss. `src/wire/README.md`, "Ownership", has the protocol.
  */
-import { SHARDS } from './shard.ts';
+import { SHARDS } from './identity.ts';
 
 /** How often a replica publishes a heartbeat. */
 export const HEARTBEAT_MS = 500;

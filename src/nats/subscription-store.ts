@@ -1,7 +1,7 @@
 /** The bucket of subscriptions: what runs wait for, and beside it the gates of queues and concurrency keys, so that one watch shows both in order. */
 import { EMPTY, concatMap, of } from 'rxjs';
 import type { z } from 'zod';
-import { shardOf } from '../core/shard.ts';
+import { shardOf } from '../core/identity.ts';
 import type { GateChange, SubscriptionChange, SubscriptionStore, GateStore, Versioned } from '../ports/stores.ts';
 import { queueRecordSchema, concurrencySlotsSchema } from '../wire/queues.ts';
 import { keys } from '../wire/subjects.ts';

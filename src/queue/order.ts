@@ -5,7 +5,7 @@
  * Tenants take turns: the first waiting run of each comes before the second of any. Priority orders a tenant's own runs, so no tenant gets
  * ahead of another by calling its runs urgent; between tenants it decides only within a turn. Then age decides.
  */
-import { tenantKey } from '../core/tenant-key.ts';
+import { tenantKey } from '../core/identity.ts';
 import type { ConcurrencySlots, QueuePosition } from '../wire/queues.ts';
 import type { Priority } from '../wire/run-request.ts';
 

@@ -1,4 +1,4 @@
-import { tenantKey } from '../core/tenant-key.ts';
+import { tenantKey } from '../core/identity.ts';
 import type { GateChange } from '../ports/stores.ts';
 import type { ConcurrencySlots, QueuePosition, QueueRecord } from '../wire/queues.ts';
 import type { Subscription } from '../wire/triggers.ts';

@@ -1,6 +1,6 @@
 import { concat, defer, filter, map, NEVER, type Observable, of, take } from 'rxjs';
 import type { PodProjection } from '../core/pod/projection.ts';
-import { shardOf } from '../core/shard.ts';
+import { shardOf } from '../core/identity.ts';
 import type { Subscription, TriggerEvent } from '../wire/triggers.ts';
 import type { RunKey } from '../wire/subjects.ts';
 import { type TriggerDeps, triggerEvents$ } from './trigger-events.ts';

@@ -1,6 +1,6 @@
 /** The health of a triggerer: alive is not yet ready. */
 import { isFenced } from '../core/ownership.ts';
-import { shardBits } from '../core/shard.ts';
+import { shardBits } from '../core/identity.ts';
 import type { LoopDelay } from './loop-delay.ts';
 import type { HeartbeatFacts, Ownership } from './ownership.ts';
 import type { TriggerState } from './trigger-state.ts';

@@ -2,7 +2,7 @@
 import { interval, map, merge, mergeMap, type Observable, tap } from 'rxjs';
 import type { PodProjection } from '../core/pod/projection.ts';
 import type { Log, Meter } from '../ports/ambient.ts';
-import { shardOf } from '../core/shard.ts';
+import { shardOf } from '../core/identity.ts';
 import { SLOT_MS, TimingWheel } from '../core/timing-wheel.ts';
 import { queueOfPod, runOfPod } from '../wire/pods.ts';
 import type { RunKey } from '../wire/subjects.ts';

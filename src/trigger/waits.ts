@@ -1,6 +1,6 @@
 /** The waiting runs of the installation, by run, by pod and by shard. */
 import { type Observable, Subject } from 'rxjs';
-import { tenantKey } from '../core/tenant-key.ts';
+import { tenantKey } from '../core/identity.ts';
 import type { SubscriptionChange } from '../ports/stores.ts';
 import type { Subscription } from '../wire/triggers.ts';
 import type { RunKey } from '../wire/subjects.ts';

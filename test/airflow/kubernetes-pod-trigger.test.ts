@@ -1,6 +1,6 @@
 import { map } from 'rxjs';
 import { expect, suite, test } from 'vitest';
-import { shardOf } from '../../src/core/shard.ts';
+import { shardOf } from '../../src/core/identity.ts';
 import type { PodSignal } from '../../src/ports/cluster.ts';
 import { KubernetesPodTrigger } from '../../src/airflow/kubernetes-pod-trigger.ts';
 import type { Subscription } from '../../src/wire/triggers.ts';

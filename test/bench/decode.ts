@@ -6,7 +6,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { filter, map, share, type Observable, type Subscription as Running } from 'rxjs';
-import { SHARDS } from '../../src/core/shard.ts';
+import { SHARDS } from '../../src/core/identity.ts';
 import { openClusters } from '../../src/kubernetes/clusters.ts';
 import type { PodSignal } from '../../src/ports/cluster.ts';
 import { orphanReports$, Orphans } from '../../src/trigger/orphans.ts';

@@ -7,7 +7,7 @@ import { runInNewContext } from 'node:vm';
 import { filter, Subject } from 'rxjs';
 import { z } from 'zod';
 import type { PodProjection } from '../../src/core/pod/projection.ts';
-import { SHARDS } from '../../src/core/shard.ts';
+import { SHARDS } from '../../src/core/identity.ts';
 import type { PodSignal } from '../../src/ports/cluster.ts';
 import { Ownership } from '../../src/trigger/ownership.ts';
 import { TriggerState } from '../../src/trigger/trigger-state.ts';

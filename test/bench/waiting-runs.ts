@@ -1,7 +1,7 @@
 /** Waiting runs, stored as a worker would have: a pod in the API; state, request and subscription in the broker. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { installationSelector, LABELS, podAnnotations, podLabels } from '../../src/core/pod/labels.ts';
-import { shardOf } from '../../src/core/shard.ts';
+import { shardOf } from '../../src/core/identity.ts';
 import type { Manifest } from '../../src/ports/cluster.ts';
 import { projectPod } from '../../src/core/pod/projection.ts';
 import { WIRE_VERSION } from '../../src/core/wire-version.ts';

@@ -15,7 +15,7 @@ import {
   type View,
   wantedClaims,
 } from '../../src/core/ownership.ts';
-import { SHARDS } from '../../src/core/shard.ts';
+import { SHARDS } from '../../src/core/identity.ts';
 
 const NOW = 100_000;
 

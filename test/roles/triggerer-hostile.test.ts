@@ -3,7 +3,7 @@ import { Subject } from 'rxjs';
 import { expect, test } from 'vitest';
 import { recordIn } from '../../src/core/json.ts';
 import { ANNOTATIONS, LABELS } from '../../src/core/pod/labels.ts';
-import { SHARD_COUNT } from '../../src/core/shard.ts';
+import { SHARD_COUNT } from '../../src/core/identity.ts';
 import { openClusters } from '../../src/kubernetes/clusters.ts';
 import { connectNats } from '../../src/nats/connection.ts';
 import { layoutFrom } from '../../src/nats/link.ts';

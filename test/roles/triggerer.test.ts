@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, suite, test } from 'vitest';
 import { z } from 'zod';
 import { ANNOTATIONS, LABELS } from '../../src/core/pod/labels.ts';
 import type { PodProjection } from '../../src/core/pod/projection.ts';
-import { SHARD_COUNT } from '../../src/core/shard.ts';
+import { SHARD_COUNT } from '../../src/core/identity.ts';
 import { startNatsServer, type NatsServer, findNatsServer } from '../../src/local/nats-server.ts';
 import { openBroker } from '../../src/nats/broker.ts';
 import { connectNats } from '../../src/nats/connection.ts';

@@ -1,5 +1,5 @@
 import type { ContainerProjection, PodProjection } from '../../src/core/pod/projection.ts';
-import { shardOf } from '../../src/core/shard.ts';
+import { shardOf } from '../../src/core/identity.ts';
 import type { SubscriptionChange } from '../../src/ports/stores.ts';
 import type { Subscription } from '../../src/wire/triggers.ts';
 

@@ -1,5 +1,5 @@
 import { expect, suite, test } from 'vitest';
-import { shardBits, SHARDS, shardsOf } from '../../src/core/shard.ts';
+import { shardBits, SHARDS, shardsOf } from '../../src/core/identity.ts';
 import { summarize } from '../../src/client/triggerers.ts';
 import type { PodSignal } from '../../src/ports/cluster.ts';
 import { heartbeatFacts, type HealthInputs, triggererHealth } from '../../src/trigger/health.ts';

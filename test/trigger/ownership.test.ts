@@ -1,7 +1,7 @@
 import { concat, NEVER, of, Subject } from 'rxjs';
 import { afterEach, beforeEach, expect, suite, test, vi } from 'vitest';
 import { DEAD_AFTER_MS, FENCED_AFTER_MS, GRACE_MS, HEARTBEAT_MS } from '../../src/core/ownership.ts';
-import { SHARD_COUNT, SHARDS } from '../../src/core/shard.ts';
+import { SHARD_COUNT, SHARDS } from '../../src/core/identity.ts';
 import type { Log, Meter } from '../../src/ports/ambient.ts';
 import type { ClaimChange, Membership } from '../../src/ports/broker.ts';
 import { HAND_OVER_MS, Ownership, takenOverShards$ } from '../../src/trigger/ownership.ts';

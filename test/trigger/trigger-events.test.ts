@@ -1,7 +1,7 @@
 import { delay, map, merge, type Observable, type ObservableInput, of, share, tap, throwError } from 'rxjs';
 import { expect, suite, test } from 'vitest';
 import type { PodProjection } from '../../src/core/pod/projection.ts';
-import { SHARDS } from '../../src/core/shard.ts';
+import { SHARDS } from '../../src/core/identity.ts';
 import type { Log, Meter } from '../../src/ports/ambient.ts';
 import type { PodSignal } from '../../src/ports/cluster.ts';
 import type { SubscriptionChange } from '../../src/ports/stores.ts';

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import type { RunContext } from '../../wire/run-request.ts';
 import type { RunKey } from '../../wire/subjects.ts';
 import type { JsonRecord } from '../json.ts';
-import { runDigest, shardOf } from '../shard.ts';
+import { runDigest, shardOf } from '../identity.ts';
 
 /** Label keys. Selectors use those of `reentry.dev/`; the others are Airflow's and serve people and their tools. */
 export const LABELS = {

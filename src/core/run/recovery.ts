@@ -2,7 +2,7 @@
  * Runs found again from their pods, after the broker's data is lost. A pod's labels and annotations name its run, its attempt and its queue;
  * everything else the run asked for went with the broker, so a recovered run is followed to the end of this pod and never repeated.
  */
-import { tenantKey } from '../tenant-key.ts';
+import { tenantKey } from '../identity.ts';
 import { recordIn, recordsIn, textIn } from '../json.ts';
 import type { JsonRecord } from '../json.ts';
 import type { PodProjection } from '../pod/projection.ts';

@@ -4,7 +4,7 @@
  */
 import { EMPTY, catchError, exhaustMap, from, ignoreElements, timer } from 'rxjs';
 import type { Observable } from 'rxjs';
-import { tenantKey } from '../../core/tenant-key.ts';
+import { tenantKey } from '../../core/identity.ts';
 import { WIRE_VERSION } from '../../core/wire-version.ts';
 import type { RunState } from '../../wire/run-state.ts';
 import { keys } from '../../wire/subjects.ts';

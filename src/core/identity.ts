@@ -1,10 +1,14 @@
+/** What identifies a run besides its subject: digest, shard, and a key inside this process. See "Identity" in `src/wire/README.md`. */
 import { createHash } from 'node:crypto';
 import type { RunKey } from '../wire/subjects.ts';
+
+/** A key for something of a tenant (run, concurrency key) inside this process. The tenant's length keeps `a/b` + `c` and `a` + `b/c` apart. */
+export const tenantKey = (tenant: string, name: string): string => `${tenant.length}:${tenant}/${name}`;
 
 /** Number of shards that runs are divided into. */
 export const SHARD_COUNT = 256;
 
-/** SHA-256 of `tenant/runId`, of which shard, run label and pod name are made. `src/wire/README.md`, "Identity". */
+/** SHA-256 of `tenant/runId`, of which shard, run label and pod name are made. */
 export function runDigest({ tenant, runId }: RunKey): Buffer {
   return createHash('sha256').update(`${tenant}/${runId}`).digest();
 }
