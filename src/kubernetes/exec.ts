@@ -8,7 +8,7 @@ import type { PodRef } from '../core/pod/projection.ts';
 import type { ExecOptions, ExecOutcome } from '../ports/cluster.ts';
 import { type Attempted, brokenConnection, streamRefusal } from './errors.ts';
 import type { Call, Http } from './http.ts';
-import { podPath } from './paths.ts';
+import { podPath } from './pods.ts';
 
 /** In order of preference. v5 lets the client close stdin. */
 const PROTOCOLS = ['v5.channel.k8s.io', 'v4.channel.k8s.io'] as const;

@@ -4,7 +4,7 @@ import { recordIn, recordsIn, textIn } from '../core/json.ts';
 import { type PodProjection, projectPod } from '../core/pod/projection.ts';
 import { KubernetesError } from '../errors.ts';
 import type { Http } from './http.ts';
-import { podsPath } from './paths.ts';
+import { podsPath } from './pods.ts';
 
 /** Which pods. `namespace` undefined: all namespaces. */
 export interface PodScope {

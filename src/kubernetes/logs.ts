@@ -11,8 +11,7 @@ import { brokenConnection, isLogNotThereYet } from './errors.ts';
 import { type Call, chunksOf, type Http, pause } from './http.ts';
 import { LineSplitter } from './line-splitter.ts';
 import { LogOrder, sinceTime } from './log-order.ts';
-import { podPath } from './paths.ts';
-import { getPod } from './pods.ts';
+import { getPod, podPath } from './pods.ts';
 import type { Tuning } from './settings.ts';
 
 /** A reading without follow that receives nothing for this long has lost its node. */

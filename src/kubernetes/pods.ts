@@ -7,7 +7,23 @@ import { KubernetesError, type KubernetesFault } from '../errors.ts';
 import type { CreateOutcome, Manifest } from '../ports/cluster.ts';
 import type { Call, Http } from './http.ts';
 import { isOtherUid } from './errors.ts';
-import { podPath, podsPath } from './paths.ts';
+
+/** A name as one segment of an API path: names come from requests. A name of dots only would lead to another path, however it is encoded. */
+function segment(name: string): string {
+  if (name !== '.' && name !== '..') return encodeURIComponent(name);
+  throw new KubernetesError('invalid', `"${name}" is not a valid name`, { status: 0, reason: 'Invalid' });
+}
+
+/** The pods of a namespace, or of all. */
+export function podsPath(namespace: string | undefined): string {
+  return namespace === undefined ? '/api/v1/pods' : `/api/v1/namespaces/${segment(namespace)}/pods`;
+}
+
+/** One pod, or one of its subresources. */
+export function podPath(namespace: string, name: string, subresource?: 'log' | 'exec'): string {
+  const path = `${podsPath(namespace)}/${segment(name)}`;
+  return subresource === undefined ? path : `${path}/${subresource}`;
+}
 
 /** How often a creation is retried when it conflicts over the namespace's quota object. */
 const QUOTA_RACES = 10;

@@ -12,8 +12,7 @@ import { type Attempted, brokenConnection, isWatchListRefused, streamRefusal } f
 import { chunksOf, type Http, pause } from './http.ts';
 import { LineSplitter } from './line-splitter.ts';
 import { listPods, type PodScope } from './list-pods.ts';
-import { podsPath } from './paths.ts';
-import { getPod } from './pods.ts';
+import { getPod, podsPath } from './pods.ts';
 import type { Tuning } from './settings.ts';
 
 /** Shared by all watches of a cluster: until when WatchList is not tried, by the monotonic clock. */

@@ -4,8 +4,7 @@ import { EMPTY, Observable, concatMap, of } from 'rxjs';
 import type { z } from 'zod';
 import { ReentryError } from '../errors.ts';
 import type { Log } from '../ports/ambient.ts';
-import type { RunKey } from '../wire/subjects.ts';
-import { dec } from '../wire/tokens.ts';
+import { type RunKey, runOfTokens } from '../wire/subjects.ts';
 
 const text = new TextDecoder();
 
@@ -42,13 +41,6 @@ export function runOfRawTokens(tenantToken: string, runIdToken: string): RunKey 
       tokens: `${tenantToken}.${runIdToken}`,
     }
   );
-}
-
-/** The run of two canonical tokens; `undefined` where one is not. */
-export function runOfTokens(tenantToken: string | undefined, runIdToken: string | undefined): RunKey | undefined {
-  const tenant = dec(tenantToken ?? '');
-  const runId = dec(runIdToken ?? '');
-  return tenant === undefined || runId === undefined ? undefined : { tenant, runId };
 }
 
 /** Header of messages that only probe a permission. Roles ignore them. */

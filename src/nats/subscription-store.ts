@@ -4,7 +4,7 @@ import type { z } from 'zod';
 import { shardOf } from '../core/identity.ts';
 import type { GateChange, SubscriptionChange, SubscriptionStore, GateStore, Versioned } from '../ports/stores.ts';
 import { queueRecordSchema, concurrencySlotsSchema } from '../wire/queues.ts';
-import { keys } from '../wire/subjects.ts';
+import { keys, runOfTokens } from '../wire/subjects.ts';
 import { dec } from '../wire/tokens.ts';
 import { subscriptionSchema } from '../wire/triggers.ts';
 import { keyValues } from './buckets.ts';
@@ -12,7 +12,7 @@ import type { BucketEntry } from './buckets.ts';
 import type { Link } from './link.ts';
 import { liveWatch$ } from './live-watch.ts';
 import type { BucketSignal } from './live-watch.ts';
-import { parseMessage, runOfTokens } from './messages.ts';
+import { parseMessage } from './messages.ts';
 
 /** Trigger subscriptions: one key per run. Only the watch of a triggerer writes heartbeat keys. */
 export function subscriptionStore(link: Link): SubscriptionStore {

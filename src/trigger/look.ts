@@ -165,8 +165,10 @@ function deadlineOf(
   if (ref === undefined || wanted.terminal !== true || wanted.gone === true) return undefined;
   // A start's deadline depends on what is known of the pod.
   const { startBy, scheduleBy } = pod === undefined ? wanted : startDeadlines(wanted, pod);
-  const passed = [wanted.timeoutAt, startBy, scheduleBy].filter((at) => at !== undefined && at <= now);
-  return Math.max(...passed.map((at) => at ?? 0));
+  let last = 0;
+  for (const at of [wanted.timeoutAt, startBy, scheduleBy])
+    if (at !== undefined && at <= now) last = Math.max(last, at);
+  return last;
 }
 
 /** Whether a watch was complete and received anything after `instant`: then what it shows is not older. */

@@ -64,7 +64,7 @@ export class Orphans {
   /** A pod was changed, or its run stopped waiting for it: from now on a run has to wait for it, or it has to end. */
   seen(pod: PodProjection, now: number): void {
     const known = this.#candidates.get(pod.uid);
-    const run = pod.alreadyChecked || this.#isWaitedFor(pod.uid) ? undefined : this.#runOf(pod);
+    const run = pod.alreadyChecked || this.#waits.ofPod(pod.uid) !== undefined ? undefined : this.#runOf(pod);
     if (run === undefined) {
       if (known !== undefined) this.#forget(pod.uid);
       return;
@@ -83,7 +83,7 @@ export class Orphans {
     return this.#wheel.turn(now).flatMap((uid) => {
       const candidate = this.#candidates.get(uid);
       if (candidate === undefined) return [];
-      if (isComplete && this.#isWaitedFor(uid)) {
+      if (isComplete && this.#waits.ofPod(uid) !== undefined) {
         this.#forget(uid);
         return [];
       }
@@ -94,10 +94,6 @@ export class Orphans {
       const id = `orphan:${uid}:${String(reports)}`;
       return [{ kind: 'orphan', run, queue: queueOfPod(pod, this.#defaultQueue), id, pod } as const];
     });
-  }
-
-  #isWaitedFor(uid: string): boolean {
-    return this.#waits.ofPod(uid) !== undefined;
   }
 
   #runOf(pod: PodProjection): RunKey | undefined {

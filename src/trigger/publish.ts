@@ -1,4 +1,4 @@
-import { catchError, defer, EMPTY, expand, ignoreElements, map, mergeMap, type Observable, of, tap } from 'rxjs';
+import { catchError, defer, EMPTY, expand, ignoreElements, mergeMap, type Observable, of, tap } from 'rxjs';
 import { podInMessage } from '../core/pod/judge.ts';
 import type { Log, Meter } from '../ports/ambient.ts';
 import type { Publisher } from '../ports/broker.ts';
@@ -8,8 +8,6 @@ import { keyOf } from './waits.ts';
 
 /** Publishes under way at a time. */
 export const PUBLISH_CREDITS = 64;
-
-const slotOf = (message: TriggerMessage): string => (message.kind === 'fire' ? keyOf(message.run) : message.id);
 
 /** What a triggerer may publish. */
 export type TriggerPublisher = Pick<Publisher, 'start' | 'resume' | 'ctl'>;
@@ -67,7 +65,6 @@ export function published$(
         meter.count('events_fired_total', { kind: message.event.kind });
         meter.observeSeconds('fire_delay_seconds', Math.max(0, now() - message.event.at) / 1000);
       }),
-      map(() => undefined),
       catchError((error: unknown) => {
         meter.count('fire_failures_total');
         log.warn({ ...message.run, id: message.id, err: error }, 'publishing a trigger event failed; it is retried');
@@ -90,7 +87,7 @@ export function published$(
     };
     return messages$.pipe(
       mergeMap((message) => {
-        unsent.set(slotOf(message), message);
+        unsent.set(message.kind === 'fire' ? keyOf(message.run) : message.id, message);
         if (lanes >= credits) return EMPTY;
         lanes += 1;
         // A lane takes the next message as soon as its last one is out, and ends when there is none. There are never more than `credits` lanes.

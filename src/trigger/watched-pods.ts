@@ -96,11 +96,7 @@ export class WatchedPods implements KnownPods {
     return this.#departed.get(uid);
   }
 
-  watchOf(of: Pick<PodRef, 'connection' | 'namespace'>): Readonly<WatchState> | undefined {
-    return this.#watchOf(of.connection, of.namespace);
-  }
-
-  #watchOf(connection: string, namespace: string): WatchState | undefined {
+  watchOf({ connection, namespace }: WatchScope): WatchState | undefined {
     for (const watch of this.#watches) {
       const { scope } = watch;
       if (scope.connection === connection && (scope.namespace === undefined || scope.namespace === namespace))
@@ -111,7 +107,7 @@ export class WatchedPods implements KnownPods {
 
   /** Takes in a signal. One watch shows the changes of a pod in order, so nothing older comes after a departure. */
   apply({ scope, signal }: WatchSignal, now: number): void {
-    const watch = this.#watchOf(scope.connection, scope.namespace ?? '');
+    const watch = this.watchOf(scope);
     switch (signal.kind) {
       case 'pod': {
         const before = this.#pods.get(signal.pod.uid);

@@ -1,6 +1,5 @@
 /** The run request: what a client publishes. Strict: an unknown field is refused with its path. */
 import { z } from 'zod';
-import { TRACEPARENT } from '../core/trace-context.ts';
 import { seconds } from './fields.ts';
 import { isTokenText } from './tokens.ts';
 
@@ -11,6 +10,9 @@ const positiveSeconds = z
   .number()
   .positive()
   .max(366 * 24 * 3600);
+
+/** Trace context of a run, version 00: trace id, parent span id, flags. @see https://www.w3.org/TR/trace-context/#traceparent-header */
+export const TRACEPARENT = /^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/;
 
 /** What the run belongs to in the client's system, for example an Airflow task. Used in labels and templates. */
 export const runContextSchema = z.strictObject({

@@ -1,4 +1,4 @@
-import { enc } from './tokens.ts';
+import { dec, enc } from './tokens.ts';
 
 /** What identifies a run everywhere. */
 export interface RunKey {
@@ -19,6 +19,13 @@ export type EventType = (typeof EVENT_TYPES)[number];
 /** Verbs of the request/reply service. */
 export const VERBS = ['submit', 'retry', 'status', 'list', 'cancel', 'logs', 'result', 'explain', 'render'] as const;
 export type Verb = (typeof VERBS)[number];
+
+/** The run of two canonical tokens; `undefined` where one is not. */
+export function runOfTokens(tenantToken: string | undefined, runIdToken: string | undefined): RunKey | undefined {
+  const tenant = dec(tenantToken ?? '');
+  const runId = dec(runIdToken ?? '');
+  return tenant === undefined || runId === undefined ? undefined : { tenant, runId };
+}
 
 const key = ({ tenant, runId, tokens }: RunKey): string => tokens ?? `${enc(tenant)}.${enc(runId)}`;
 

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { CommandOperator } from '../../src/operator/command-operator.ts';
 import { podOperator } from '../../src/operator/define-operator.ts';
-import { checkAnyRequest } from '../../src/worker/services/validate.ts';
+import { checkRequest } from '../../src/worker/services/validate.ts';
 import { DEFAULTS } from '../support/defaults.ts';
 
 const pod = new Map([['pod', podOperator.with(DEFAULTS.pod)]]);
@@ -14,6 +14,6 @@ test.each([
   ['a template', { podTemplateFile: 'big' }],
 ])('an executor that answers a submit cannot know %s of the workers', (_, params) => {
   const request = { operator: 'pod', params: { image: 'alpine', ...params } };
-  expect(checkAnyRequest({ operators: command, foreign: pod }, request, run).kind).toBe('valid');
-  expect(checkAnyRequest({ operators: pod, foreign: command }, request, run).kind).toBe('refused');
+  expect(checkRequest({ operators: command, foreign: pod }, request, run).kind).toBe('valid');
+  expect(checkRequest({ operators: pod, foreign: command }, request, run).kind).toBe('refused');
 });

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { CommandOperator } from '../../src/operator/command-operator.ts';
 import { podOperator } from '../../src/operator/define-operator.ts';
 import type { Operator } from '../../src/operator/operator.ts';
-import { checkAnyRequest } from '../../src/worker/services/validate.ts';
+import { checkRequest } from '../../src/worker/services/validate.ts';
 import { DEFAULTS } from '../support/defaults.ts';
 
 const byName = (operator: Operator<unknown>) => new Map([[operator.name, operator]]);
@@ -18,9 +18,9 @@ describe('an executor says of a pod run', () => {
     ['with an unknown field', { image: 'alpine', imge: 'alpine' }, 'params.imge'],
     ['with a name that no pod can have', { image: 'alpine', name: 'a b' }, 'params.name'],
   ])('%s what a worker says', (_, params, path) => {
-    const said = checkAnyRequest(EXECUTOR, { params }, run);
+    const said = checkRequest(EXECUTOR, { params }, run);
     expect(said).toMatchObject({ kind: 'refused', problems: [{ path }] });
-    expect(said).toEqual(checkAnyRequest(WORKER, { params }, run));
+    expect(said).toEqual(checkRequest(WORKER, { params }, run));
   });
 
   test.each([
@@ -28,7 +28,7 @@ describe('an executor says of a pod run', () => {
     ['a formatter', { image: 'alpine', logFormatter: 'short' }],
     ['a template, which may name the image', { podTemplateFile: 'big' }],
   ])('nothing against %s: only workers are configured with them', (_, params) => {
-    expect(checkAnyRequest(EXECUTOR, { params }, run)).toMatchObject({ kind: 'valid' });
-    expect(checkAnyRequest(WORKER, { params }, run)).toMatchObject({ kind: 'refused' });
+    expect(checkRequest(EXECUTOR, { params }, run)).toMatchObject({ kind: 'valid' });
+    expect(checkRequest(WORKER, { params }, run)).toMatchObject({ kind: 'refused' });
   });
 });

@@ -3,11 +3,10 @@ import { createHash } from 'node:crypto';
 import { diagnosisOf } from '../../core/run/diagnosis.ts';
 import { accepted, refused } from '../../core/run/state-changes.ts';
 import type { Draft } from '../../core/run/state-changes.ts';
-import { traceparentIn } from '../../core/trace-context.ts';
 import type { Delivery, DeliveryHandler } from '../../ports/broker.ts';
-import { storedRequestSchema } from '../../wire/run-request.ts';
+import { storedRequestSchema, TRACEPARENT } from '../../wire/run-request.ts';
 import type { Diagnosis } from '../../wire/outcome.ts';
-import type { RunKey } from '../../wire/subjects.ts';
+import { type RunKey, runOfTokens } from '../../wire/subjects.ts';
 import { dec } from '../../wire/tokens.ts';
 import { audit } from '../services/audit.ts';
 import { hashOf, readRequest } from '../services/validate.ts';
@@ -56,8 +55,10 @@ async function newRun(parts: IntakeParts, intake: Intake): Promise<Proposal> {
   const { run, queue, delivery } = intake;
   const startedAtMs = parts.broker.now();
   const { draft, traceparent } = await firstState(parts, intake);
+  // An invalid header must not fail the run.
+  const given = TRACEPARENT.test(delivery.traceparent ?? '') ? delivery.traceparent : undefined;
   const span = parts.tracer.start(SPANS.intake, {
-    parent: traceparentIn(delivery.traceparent) ?? traceparent,
+    parent: given ?? traceparent,
     attributes: attributesOf(run, draft),
     startedAtMs,
   });
@@ -111,10 +112,9 @@ function addressed({ tenantToken, runIdToken }: Delivery): {
   readonly run: RunKey;
   readonly badSubject: string | undefined;
 } {
-  const tenant = dec(tenantToken);
-  const runId = dec(runIdToken);
-  if (tenant !== undefined && runId !== undefined) return { run: { tenant, runId }, badSubject: undefined };
-  const badSubject = `${tenant === undefined ? 'the tenant' : 'the run id'} in the subject is not a canonical token: [A-Za-z0-9_-] as it is, every other UTF-8 byte as =HH (upper case), at most 128 characters`;
+  const run = runOfTokens(tenantToken, runIdToken);
+  if (run !== undefined) return { run, badSubject: undefined };
+  const badSubject = `${dec(tenantToken) === undefined ? 'the tenant' : 'the run id'} in the subject is not a canonical token: [A-Za-z0-9_-] as it is, every other UTF-8 byte as =HH (upper case), at most 128 characters`;
   return {
     run: { tenant: tenantToken, runId: runIdToken, tokens: `${keyToken(tenantToken)}.${keyToken(runIdToken)}` },
     badSubject,

@@ -77,7 +77,7 @@ export function requestContext(
     queue,
     request,
     params,
-    now: () => broker.now(),
+    now: broker.now,
     cluster: (connection) => clusters.get(connection ?? clusters.names[0] ?? 'default'),
     namespaces,
     logs: countedLogs(broker.logs, meter),

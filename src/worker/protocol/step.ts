@@ -1,4 +1,5 @@
 /** Step messages of the lanes `start`, `resume` and `ctl`: what each of them proposes to do with its run. */
+import { baseContainerOf } from '../../core/pod/projection.ts';
 import { diagnosisOf } from '../../core/run/diagnosis.ts';
 import { cancelMarked, gated, resumed, taken, unlaunched } from '../../core/run/state-changes.ts';
 import type { StepMessage } from '../../core/run/transitions.ts';
@@ -6,8 +7,7 @@ import type { Delivery, DeliveryHandler } from '../../ports/broker.ts';
 import { ctlMessageSchema, resumeMessageSchema, startMessageSchema } from '../../wire/steps.ts';
 import type { RunState } from '../../wire/run-state.ts';
 import type { CtlMessage, ResumeMessage, StartMessage } from '../../wire/steps.ts';
-import type { Lane, RunKey } from '../../wire/subjects.ts';
-import { dec } from '../../wire/tokens.ts';
+import { type Lane, type RunKey, runOfTokens } from '../../wire/subjects.ts';
 import { audit } from '../services/audit.ts';
 import { onOrphan } from '../upkeep/orphans.ts';
 import { advance, deadLetter } from './advance.ts';
@@ -23,40 +23,36 @@ import { runSpan, SPANS } from './tracing.ts';
 /** What steps take. */
 export type StepParts = AdvanceParts & GateParts & SettleParts;
 
-type Parsed =
-  | { readonly on: 'start'; readonly message: StartMessage }
-  | { readonly on: 'resume'; readonly message: ResumeMessage }
-  | { readonly on: 'ctl'; readonly message: CtlMessage };
-
 /** The handler of one lane's messages. */
 export function laneHandler(parts: StepParts, lane: Lane): DeliveryHandler {
   return async (delivery) => {
-    const run = runOf(delivery);
+    const run = runOfTokens(delivery.tenantToken, delivery.runIdToken);
     await settle(parts, { lane, run, delivery }, async (giveUp) => {
-      const parsed = parse(lane, delivery.data);
-      if (run === undefined || parsed === undefined) return unreadable(parts, run, delivery);
-      if (parsed.on === 'ctl' && parsed.message.kind === 'orphan') return onOrphan(parts, run, parsed.message);
-      return advance(parts, messageOf(parts, run, delivery, parsed), giveUp);
+      const message = run === undefined ? undefined : messageOf(parts, lane, run, delivery);
+      if (run === undefined || message === undefined) return unreadable(parts, run, delivery);
+      return 'orphan' in message ? onOrphan(parts, run, message.orphan) : advance(parts, message, giveUp);
     });
   };
 }
 
-function runOf({ tenantToken, runIdToken }: Delivery): RunKey | undefined {
-  const tenant = dec(tenantToken);
-  const runId = dec(runIdToken);
-  return tenant === undefined || runId === undefined ? undefined : { tenant, runId };
-}
-
-function parse(lane: Lane, data: Uint8Array): Parsed | undefined {
+/** The message of a delivery; `undefined` where it cannot be read. */
+function messageOf(
+  parts: StepParts,
+  lane: Lane,
+  run: RunKey,
+  delivery: Delivery,
+): LaneMessage | { readonly orphan: CtlMessage } | undefined {
   try {
-    const json: unknown = JSON.parse(new TextDecoder().decode(data));
+    const json: unknown = JSON.parse(new TextDecoder().decode(delivery.data));
     switch (lane) {
       case 'start':
-        return { on: lane, message: startMessageSchema.parse(json) };
+        return startMessage(parts, run, delivery, startMessageSchema.parse(json));
       case 'resume':
-        return { on: lane, message: resumeMessageSchema.parse(json) };
-      case 'ctl':
-        return { on: lane, message: ctlMessageSchema.parse(json) };
+        return resumeMessage(parts, run, delivery, resumeMessageSchema.parse(json));
+      case 'ctl': {
+        const message = ctlMessageSchema.parse(json);
+        return message.kind === 'orphan' ? { orphan: message } : cancelMessage(parts, run, delivery, message);
+      }
     }
   } catch {
     return undefined;
@@ -68,17 +64,6 @@ async function unreadable(parts: StepParts, run: RunKey | undefined, delivery: D
   parts.log.error({ subject: delivery.subject }, message);
   if (run !== undefined) await deadLetter(parts, 'step', run, delivery, diagnosisOf('DEAD_LETTERED', { message }));
   return ACK;
-}
-
-function messageOf(parts: StepParts, run: RunKey, delivery: Delivery, parsed: Parsed): LaneMessage {
-  switch (parsed.on) {
-    case 'start':
-      return startMessage(parts, run, delivery, parsed.message);
-    case 'resume':
-      return resumeMessage(parts, run, delivery, parsed.message);
-    case 'ctl':
-      return cancelMessage(parts, run, delivery, parsed.message);
-  }
 }
 
 /** A direct read may be stale: it must be as new as what the sender saw. A redelivery may own the run, which only the leader knows for certain. */
@@ -134,7 +119,7 @@ function resumeMessage(parts: StepParts, run: RunKey, delivery: Delivery, messag
 
 /** How long after its pod's base container had ended the run was resumed. */
 function observeDelay({ meter }: StepParts, { event: { pod } }: ResumeMessage, now: number): void {
-  const finishedAt = pod?.containers.find(({ name }) => name === pod.baseContainer)?.finishedAt;
+  const finishedAt = pod === undefined ? undefined : baseContainerOf(pod)?.finishedAt;
   if (finishedAt !== undefined) meter.observeSeconds('resume_delay_seconds', Math.max(0, now - finishedAt) / 1000);
 }
 

@@ -85,23 +85,19 @@ export class OwnedRun {
   readonly run: RunKey;
   readonly #parts: StoreParts;
   readonly #fence: Fence;
-  #seen: Versioned<RunState>;
+  /** State and revision as last seen. */
+  seen: Versioned<RunState>;
 
   constructor(parts: StoreParts, run: RunKey, seen: Versioned<RunState>) {
     this.run = run;
     this.#parts = parts;
     this.#fence = seen.value.fence;
-    this.#seen = seen;
+    this.seen = seen;
   }
 
   /** The state as last seen. */
   get state(): RunState {
-    return this.#seen.value;
-  }
-
-  /** State and revision as last seen. */
-  get seen(): Versioned<RunState> {
-    return this.#seen;
+    return this.seen.value;
   }
 
   /**
@@ -111,8 +107,8 @@ export class OwnedRun {
   async write({ on, next, yieldsToCancel }: OwnedChange): Promise<'stored' | 'cancelled'> {
     for (;;) {
       if (yieldsToCancel && this.state.cancel !== undefined) return 'cancelled';
-      const stored = await store(this.#parts, this.run, this.#seen, { on, draft: next(this.state) });
-      this.#seen = stored.kind === 'stored' ? stored.seen : this.#owned(stored.seen);
+      const stored = await store(this.#parts, this.run, this.seen, { on, draft: next(this.state) });
+      this.seen = stored.kind === 'stored' ? stored.seen : this.#owned(stored.seen);
       if (stored.kind === 'stored') return 'stored';
     }
   }
@@ -122,18 +118,17 @@ export class OwnedRun {
    * @throws ReentryError FENCED when another worker owns the run
    */
   async checkOwner(): Promise<{ readonly cancelRequested: boolean }> {
-    this.#seen = this.#owned(await this.#parts.broker.runs.read(this.run, { leader: true }));
+    this.seen = this.#owned(await this.#parts.broker.runs.read(this.run, { leader: true }));
     return { cancelRequested: this.state.cancel !== undefined };
   }
 
   #owned(seen: Versioned<RunState> | undefined): Versioned<RunState> {
     const { tenant, runId } = this.run;
-    if (seen === undefined || !isSame(seen.value.fence, this.#fence))
+    const { stream, seq, epoch, by } = this.#fence;
+    const fence = seen?.value.fence;
+    const isOurs = fence?.stream === stream && fence.seq === seq && fence.epoch === epoch && fence.by === by;
+    if (seen === undefined || !isOurs)
       throw new ReentryError('FENCED', `another worker owns run ${tenant}/${runId}`, { transient: false });
     return seen;
   }
-}
-
-function isSame(a: Fence, b: Fence): boolean {
-  return a.stream === b.stream && a.seq === b.seq && a.epoch === b.epoch && a.by === b.by;
 }

@@ -32,7 +32,8 @@ export function audit(log: Log, { run, problems, ...entry }: AuditEntry): void {
   const { reason, queue, ...rest } = entry;
   // The texts of a refused request may have any length.
   const texts = { queue: queue && shortText(queue), ...rest, reason: reason && shortText(reason, MAX_REASON_LENGTH) };
-  const fields = Object.fromEntries(Object.entries(texts).filter(([, value]) => value !== undefined));
+  const fields: Record<string, unknown> = {};
+  for (const [name, value] of Object.entries(texts)) if (value !== undefined) fields[name] = value;
   const paths =
     problems === undefined || problems.length === 0 ? {} : { problems: problems.map((path) => shortText(path)) };
   log.info({ tenant, runId: shortText(runId), ...fields, ...paths }, 'audit');
@@ -52,10 +53,11 @@ export function auditService(
 ): void {
   const { input, ok, outcome, problems } = asked;
   if (isRecord(ok) && ok['dryRun'] === true) return;
-  const named = (field: string) => textIn(ok, field) ?? textIn(input, field);
+  const runId = textIn(ok, 'runId') ?? textIn(input, 'runId') ?? '';
+  const queue = textIn(ok, 'queue') ?? textIn(input, 'queue');
   const duplicate = isRecord(ok) && ok['duplicate'] === true;
   audit(log, {
-    ...{ audit: verb, via: 'service', run: { tenant, runId: named('runId') ?? '' }, queue: named('queue') },
+    ...{ audit: verb, via: 'service', run: { tenant, runId }, queue },
     outcome: outcome === 'ok' ? (duplicate ? 'duplicate' : 'asked') : outcome,
     reason: textIn(input, 'reason'),
     problems: problems?.map(({ path }) => path),

@@ -26,7 +26,7 @@ import { auditService } from './audit.ts';
 import { explain, requireRun, status, summary } from './status.ts';
 import { submit } from './submit.ts';
 import type { SubmitParts } from './submit.ts';
-import { checkAnyRequest, invalidRequestError, problemsIn, structureProblem } from './validate.ts';
+import { checkRequest, invalidRequestError, problemsIn, structureProblem } from './validate.ts';
 
 /** Bytes of a result object per answer. */
 const RESULT_CHUNK_BYTES = 128 * 1024;
@@ -194,7 +194,7 @@ async function result(parts: BrokerParts<'runs' | 'results'>, tenant: string, in
 
 async function render(parts: OperatorParts, tenant: string, input: unknown): Promise<unknown> {
   const asked = renderRequestSchema.parse(input);
-  const read = checkAnyRequest(parts, asked.request, { tenant, runId: 'render' });
+  const read = checkRequest(parts, asked.request, { tenant, runId: 'render' });
   if (read.kind === 'refused') throw invalidRequestError(read.problems);
   const name = read.request.operator;
   const operator = parts.operators.get(name) ?? parts.foreign.get(name);

@@ -14,7 +14,7 @@ import { FULL_AT } from '../protocol/deliveries.ts';
 import type { BrokerParts, Engine } from '../protocol/engine.ts';
 import { attributesOf, SPANS, within } from '../protocol/tracing.ts';
 import { dropUnclaimed } from '../upkeep/unclaimed-requests.ts';
-import { checkAnyRequest, hashOf, invalidRequestError } from './validate.ts';
+import { checkRequest, hashOf, invalidRequestError } from './validate.ts';
 
 /** What submitting takes. */
 export type SubmitParts = BrokerParts<'runs' | 'requests' | 'publish' | 'fill'> &
@@ -28,7 +28,7 @@ export async function submit(parts: SubmitParts, tenant: string, input: unknown)
   const { broker } = parts;
   const asked = submitRequestSchema.parse(input);
   const run: RunKey = { tenant, runId: asked.runId ?? uuid() };
-  const read = checkAnyRequest(parts, asked.request, run);
+  const read = checkRequest(parts, asked.request, run);
   if (read.kind === 'refused') throw invalidRequestError(read.problems);
   if (!isTokenText(run.runId))
     throw invalidRequestError([{ path: 'runId', message: 'is empty, or longer than 128 characters once encoded' }]);

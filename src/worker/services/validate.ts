@@ -25,8 +25,10 @@ const refused = (...problems: readonly Problem[]): CheckedRequest => ({
   problems: problems.slice(0, MAX_PROBLEMS).map(shortProblem),
 });
 
+const NONE: Engine['foreign'] = new Map();
+
 /** Parses and checks the bytes of a run request. Never throws: hostile input is refused like any other. */
-export function readRequest(engine: Pick<Engine, 'operators'>, data: Uint8Array, run?: RunKey): CheckedRequest {
+export function readRequest({ operators }: Pick<Engine, 'operators'>, data: Uint8Array, run?: RunKey): CheckedRequest {
   if (data.byteLength > MAX_REQUEST_BYTES)
     return refused({ path: '$', message: `is ${data.byteLength} bytes; at most ${MAX_REQUEST_BYTES} are allowed` });
   let json: unknown;
@@ -35,12 +37,7 @@ export function readRequest(engine: Pick<Engine, 'operators'>, data: Uint8Array,
   } catch (error) {
     return refused({ path: '$', message: `is not JSON: ${error instanceof Error ? error.message.slice(0, 200) : ''}` });
   }
-  return checkRequest(engine, json, run);
-}
-
-/** Checks a request: envelope, operator, its parameters by schema and by its own rules. Never throws. */
-export function checkRequest(engine: Pick<Engine, 'operators'>, json: unknown, run?: RunKey): CheckedRequest {
-  return checkedBy(engine.operators, new Map(), json, run);
+  return checkRequest({ operators, foreign: NONE }, json, run);
 }
 
 /** Fields that depend on the configuration of processes of the other kind, which this one may lack. */
@@ -57,24 +54,17 @@ function holdsElsewhere({ path }: Problem, operator: string, params: unknown): b
 }
 
 /**
- * Checks a request for a service, which takes requests for every queue. Of an operator of the other kind of queue it checks everything except what
- * depends on the configuration of its processes (templates, images, callbacks).
+ * Checks a request: envelope, operator, its parameters by schema and by the operator's own rules. A service takes requests for every queue: of an
+ * operator of the other kind (`foreign`) it checks everything except what depends on the configuration of its processes (templates, images,
+ * callbacks). Never throws.
  */
-export function checkAnyRequest(
+export function checkRequest(
   { operators, foreign }: Pick<Engine, 'operators' | 'foreign'>,
-  json: unknown,
-  run: RunKey,
-): CheckedRequest {
-  return checkedBy(operators, foreign, json, run);
-}
-
-function checkedBy(
-  operators: Engine['operators'],
-  foreign: Engine['foreign'],
   json: unknown,
   run: RunKey | undefined,
 ): CheckedRequest {
-  const shape = shapeProblem(json);
+  if (!isRecord(json)) return refused({ path: '$', message: 'is not an object' });
+  const shape = structureProblem(json, RESERVED);
   if (shape !== undefined) return refused(shape);
   try {
     const size = Buffer.byteLength(JSON.stringify(json));
@@ -111,16 +101,10 @@ export function hashOf(request: RunRequest): string {
 function canonical(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map(canonical).join(',')}]`;
   if (!isRecord(value)) return JSON.stringify(value);
-  const fields = Object.keys(value)
-    .filter((key) => value[key] !== undefined)
-    .sort()
-    .map((key) => `${JSON.stringify(key)}:${canonical(value[key])}`);
+  const fields: string[] = [];
+  for (const key of Object.keys(value).sort())
+    if (value[key] !== undefined) fields.push(`${JSON.stringify(key)}:${canonical(value[key])}`);
   return `{${fields.join(',')}}`;
-}
-
-/** Whether the request is an object with allowed depth and names. */
-function shapeProblem(json: unknown): Problem | undefined {
-  return isRecord(json) ? structureProblem(json, RESERVED) : { path: '$', message: 'is not an object' };
 }
 
 /** A problem to be found before any schema, since schemas recurse: nesting deeper than `MAX_DEPTH`, and `reserved` names. */
