@@ -47,14 +47,14 @@ test('a custom operator runs its pod, waits for a time, and says its own result'
 
 test('an operator without a pod waits, fails by its own judgement, repeats, and skips', async () => {
   const { runId } = await client.submit({
-    operator: 'patience',
+    operator: 'wait-then-fail',
     params: { seconds: 0.2, succeedsAt: 2 },
     retries: 1,
     retryDelaySeconds: 0.1,
   });
   const done = await client.waitFor(runId, { timeoutMs: 30_000 });
   expect(done).toMatchObject({ state: 'skipped', attempt: 2, diagnosis: { code: 'OPERATOR_SKIPPED' } });
-  const once = await client.submit({ operator: 'patience', params: { seconds: 0.1, succeedsAt: 9 } });
+  const once = await client.submit({ operator: 'wait-then-fail', params: { seconds: 0.1, succeedsAt: 9 } });
   expect(await client.waitFor(once.runId, { timeoutMs: 30_000 })).toMatchObject({
     state: 'failed',
     diagnosis: { code: 'OPERATOR_FAILED', category: 'user', summary: expect.stringContaining('attempt 1') },
@@ -62,7 +62,7 @@ test('an operator without a pod waits, fails by its own judgement, repeats, and 
 });
 
 test('a wait for a time can be cancelled, and times out', async () => {
-  const long = { operator: 'patience', params: { seconds: 600 } };
+  const long = { operator: 'wait-then-fail', params: { seconds: 600 } };
   const { runId } = await client.submit(long);
   await expect.poll(async () => (await client.status(runId)).phase, { timeout: 10_000 }).toBe('Deferred');
   await client.cancel(runId);

@@ -1,4 +1,4 @@
-/** Where the executor differs from Airflow's on purpose: the table of `src/airflow/README.md`, and the reason for what tests expect. */
+/** Deliberate differences of the executor from Airflow's: the table of `src/airflow/README.md`, and the reasons that tests refer to. */
 import type { Difference } from './airflow-operator-differences.ts';
 
 /** In the order of a task's life. */

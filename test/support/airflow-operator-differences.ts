@@ -1,5 +1,5 @@
 /**
- * Where the pod operator differs from Airflow on purpose: the table of `src/airflow/README.md`. The parity tests allow a default to differ
+ * Deliberate differences of the pod operator from Airflow: the table of `src/airflow/README.md`. The parity tests allow a default to differ
  * only where a row of it states the value.
  */
 

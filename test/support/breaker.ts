@@ -2,20 +2,20 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { type ClusterUnderTest, TARGETS } from './kubernetes.ts';
 
-/** How a server is made to misbehave. */
+/** Causes outages of an API server. */
 export interface Breaker {
-  /** Watches end; the API answers nothing or 503 for a while. */
+  /** Watches end; for a while the API does not respond, or responds 503. */
   restart(): Promise<void>;
-  /** Connections stay open and say nothing until `resume`. */
+  /** Connections stay open and send nothing until `resume`. */
   pause(): Promise<void>;
   resume(): Promise<void>;
-  /** Old versions and old `continue` tokens are gone, and watches end: the next ones meet that. */
+  /** Old resource versions and `continue` tokens expire, and watches end: the next ones get 410. */
   compact(): Promise<void>;
 }
 
 /**
- * A command that breaks the server of KUBECONFIG, which must be nobody else's: it is called with `restart kube-apiserver`,
- * `pause kube-apiserver`, `resume kube-apiserver` or `compact`. Without it the outages of a whole server are tried on the local cluster.
+ * A command that causes outages of the server of KUBECONFIG, which only these tests may use: it is called with `restart kube-apiserver`,
+ * `pause kube-apiserver`, `resume kube-apiserver` or `compact`. Without it outages of a whole server are tested on the local cluster only.
  */
 const COMMAND = process.env['REENTRY_TEST_BREAKER'];
 
@@ -58,7 +58,7 @@ function byCommand(command: string): Breaker {
   };
 }
 
-/** The clusters that may be broken, each with how. */
+/** The clusters whose outages can be caused, each with its breaker. */
 export const BROKEN = TARGETS.flatMap(({ name, start }, n) =>
   n === 0
     ? [{ name, start, breaker: byFaults }]
@@ -67,7 +67,7 @@ export const BROKEN = TARGETS.flatMap(({ name, start }, n) =>
       : [{ name, start, breaker: () => byCommand(COMMAND) }],
 );
 
-/** How the cluster under test is broken, where it may be. */
+/** The breaker of the cluster under test, if its outages can be caused. */
 export function breakerOf(target: ClusterUnderTest): Breaker | undefined {
   if (target.faults !== undefined) return byFaults(target);
   return COMMAND === undefined ? undefined : byCommand(COMMAND);

@@ -56,7 +56,7 @@ export function aSubscription(facts: Partial<Subscription> = {}): Subscription {
   };
 }
 
-/** A subscription as the store tells it. */
+/** A stored subscription as the store's watch reports it. */
 export function aPut(
   facts: Partial<Subscription> = {},
   { tenant = 'default', runId = 'r1', revision = 1 } = {},

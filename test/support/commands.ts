@@ -3,15 +3,15 @@ import type { RunRequestInput } from '../../src/wire/run-request.ts';
 import type { ClusterUnderTest, PodOptions } from './kubernetes.ts';
 import type { RunningInstallation } from './running-installation.ts';
 
-/** A `command` run whose pod lives as given; `beside`: further containers. */
+/** A request of a `command` run whose pod behaves as `options` describe; `beside`: further containers. */
 export function commandOf(
   target: ClusterUnderTest,
   installation: Pick<RunningInstallation, 'namespace'>,
-  wish: PodOptions,
+  options: PodOptions,
   more: Readonly<Record<string, unknown>> = {},
   beside: readonly Readonly<Record<string, unknown>>[] = [],
 ): RunRequestInput {
-  const pod: Readonly<Record<string, unknown>> = target.pod(wish);
+  const pod: Readonly<Record<string, unknown>> = target.pod(options);
   const override = {
     metadata: { annotations: recordIn(pod['metadata'], 'annotations') },
     spec: {
@@ -20,7 +20,7 @@ export function commandOf(
       ...(beside.length === 0 ? {} : { containers: [{}, ...beside] }),
     },
   };
-  const command = wish.script === undefined ? ['true'] : ['sh', '-c', wish.script];
+  const command = options.script === undefined ? ['true'] : ['sh', '-c', options.script];
   return {
     operator: 'command',
     params: JSON.parse(

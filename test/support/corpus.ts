@@ -47,13 +47,13 @@ export interface Recorded {
 
 const isKind = (text: string): text is Recorded['kind'] => Object.hasOwn(CORPUS_SCHEMAS, text);
 
-/** What was recorded, of all versions. An example is never changed once its version was released: a new version gets a folder of its own. */
+/** The recorded messages of all versions. An example is never changed once its version was released: a new version gets a new folder. */
 export function corpus(): readonly Recorded[] {
   const root = new URL('../corpus/', import.meta.url);
   return readdirSync(root).flatMap((version) =>
     readdirSync(new URL(`${version}/`, root)).map((file): Recorded => {
       const kind = file.split('.')[0] ?? '';
-      if (!isKind(kind)) throw new Error(`${version}/${file} is of no known kind`);
+      if (!isKind(kind)) throw new Error(`${version}/${file} has an unknown kind`);
       const json: unknown = JSON.parse(readFileSync(new URL(`${version}/${file}`, root), 'utf8'));
       return { name: `${version}/${file.replace(/\.json$/, '')}`, kind, json };
     }),

@@ -7,7 +7,7 @@ import {
   triggererSettings,
 } from '../../src/process/settings.ts';
 
-/** What each room is configured with where no setting is given. */
+/** The configuration of each part of `src/` without any setting. */
 export const DEFAULTS = {
   engine: engineSettings(DEFAULT_CONFIG),
   triggerer: triggererSettings(DEFAULT_CONFIG),

@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { defineOperator } from '../../src/index.ts';
 
-/** Runs a pod that counts, then waits for a while, then says what it counted. */
+/** Runs a pod that counts, waits for a while, and returns the count as result. */
 export const countAndSettle = defineOperator({
   name: 'count-and-settle',
   params: z.strictObject({ to: z.number().int().min(1), settleSeconds: z.number().default(0.2) }),
@@ -26,8 +26,8 @@ export const countAndSettle = defineOperator({
 });
 
 /** Has no pod: waits, and fails until its last attempt. */
-export const patience = defineOperator({
-  name: 'patience',
+export const waitThenFail = defineOperator({
+  name: 'wait-then-fail',
   params: z.strictObject({ seconds: z.number(), succeedsAt: z.number().int().default(1) }),
   execute: (task) => task.waitFor(task.params.seconds),
   methods: {

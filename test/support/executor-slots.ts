@@ -1,11 +1,11 @@
 import type { ReentryProcess } from './processes.ts';
 
-/** What an executor says of its slots on its own `/metrics`. */
+/** An executor's slots, from its own `/metrics`. */
 export async function slotsOf(
   executor: ReentryProcess,
 ): Promise<{ readonly open: number; readonly running: number; readonly executors: number }> {
   const port = /"port":(\d+)/.exec(executor.stderr())?.[1] ?? '0';
-  // Before it serves, it has none to tell.
+  // Until it serves, it has no metrics.
   const text = await fetch(`http://127.0.0.1:${port}/metrics`).then(
     (reply) => reply.text(),
     () => '',

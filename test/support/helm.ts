@@ -47,7 +47,7 @@ export async function rendered(values: object, namespace = 'reentry'): Promise<r
   });
 }
 
-/** Values that together use everything in the chart. `taskNamespaces` must exist where the objects are tried on a server. */
+/** Values that together use everything in the chart. `taskNamespaces` must exist where the objects are applied to a server. */
 export function matrix(taskNamespaces: readonly string[]): Readonly<Record<string, JsonRecord>> {
   return {
     defaults: {},

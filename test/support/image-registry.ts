@@ -1,4 +1,4 @@
-/** The image that `.ci/image` made, as nodes of a cluster on this machine can pull it. */
+/** Serves the image that `.ci/image` made, so that nodes of a cluster on this machine can pull it. */
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
@@ -10,9 +10,9 @@ const descriptorSchema = z.looseObject({ digest: z.string(), mediaType: z.string
 const indexSchema = z.looseObject({ manifests: z.array(descriptorSchema).length(1) });
 const manifestSchema = z.looseObject({ config: descriptorSchema, layers: z.array(descriptorSchema) });
 
-/** An image in a registry of its own on loopback, gone when it is disposed. */
+/** An image in its own registry on loopback, which ends when this is disposed. */
 export interface ServedImage extends AsyncDisposable {
-  /** What chart values say of it. */
+  /** The chart's values for it. */
   readonly values: { readonly repository: string; readonly tag: string };
   /** The layers' archives (tar, gzip), lowest first. */
   readonly layers: readonly string[];
@@ -48,7 +48,7 @@ export async function servedImage(layout: string, hosts: string): Promise<Served
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   const port = portOf(server);
-  // Its folder's name for 127.0.0.1:PORT; plain HTTP must be said.
+  // Folders are named after HOST:PORT; plain HTTP must be stated.
   const host = join(hosts, `127.0.0.1_${String(port)}_`);
   await mkdir(host, { recursive: true });
   await writeFile(join(host, 'hosts.toml'), `server = 'http://127.0.0.1:${String(port)}'\n`);

@@ -13,23 +13,23 @@ import { startLocalCluster } from '../../src/local/cluster.ts';
 import { type Fault, Faults } from './local-faults.ts';
 import type { Cluster, Manifest } from '../../src/ports/cluster.ts';
 
-/** A reply of the API as it came. */
+/** A response of the API, unchanged. */
 export interface RawReply {
   readonly status: number;
   readonly body: unknown;
 }
 
-/** A Kubernetes that a contract is tried on. */
+/** A Kubernetes that tests run against. */
 export interface ClusterUnderTest extends AsyncDisposable {
   readonly cluster: Cluster;
   readonly kubeconfig: string;
-  /** Orders misbehaviour; only the local cluster can. */
+  /** Injects faults; only on the local cluster. */
   readonly faults: { order(fault: Fault): void } | undefined;
-  /** Every answer that the API server gave to the creation of a pod in a namespace, from its audit log (`REENTRY_TEST_AUDIT_LOG`: that file). */
+  /** Every response of the API server to a creation of a pod in a namespace, from its audit log (`REENTRY_TEST_AUDIT_LOG`: that file). */
   readonly podCreations: ((namespace: string) => Promise<readonly PodCreation[]>) | undefined;
-  /** Another adapter to the same cluster, with its own times and sizes. */
+  /** Another adapter to the same cluster, with its own time-outs and limits. */
   open(tuning: Partial<Tuning>): Cluster;
-  /** Asks the API itself, without the adapter's interpretation. */
+  /** Calls the API directly, without the adapter. */
   raw(
     method: 'GET' | 'POST' | 'PATCH' | 'PUT' | 'DELETE',
     path: string,
@@ -38,19 +38,19 @@ export interface ClusterUnderTest extends AsyncDisposable {
   ): Promise<RawReply>;
   /** A new namespace, deleted with the cluster under test. */
   namespace(): Promise<string>;
-  /** A pod that lives as told. Without `script` it runs no process: it succeeds after `runForSeconds`. */
+  /** Manifest of a pod. Without `script` it runs no process and succeeds after `runForSeconds`. */
   pod(options?: PodOptions): Manifest;
-  /** Waits until the pod is as `when` says, and gives it. */
+  /** Waits until `when` holds for the pod; returns it. */
   until(pod: PodProjection, when: (pod: PodProjection) => boolean): Promise<PodProjection>;
 }
 
-/** One answer to a creation. 504: the asker was gone before it; the pod may exist all the same. */
+/** One response to a creation. 504: the client had disconnected before; the pod may exist all the same. */
 export interface PodCreation {
   readonly name: string;
   readonly status: number;
 }
 
-/** What a test needs of a pod. */
+/** How a test's pod behaves. */
 export interface PodOptions {
   readonly name?: string;
   readonly labels?: Readonly<Record<string, string>>;
@@ -62,16 +62,16 @@ export interface PodOptions {
   readonly spec?: Manifest;
 }
 
-/** What a test needs of a cluster, where it can be told. */
+/** How the cluster behaves; only for the local one. */
 interface TargetOptions {
-  /** Size at which the local cluster's node puts a log aside, which nobody can read after that; default 10 MiB. */
+  /** Size at which the local cluster's node rotates a log; rotated parts cannot be read; default 10 MiB. */
   readonly logMaxBytes?: number;
 }
 
-/** Where the contracts are tried: always on the local cluster, and on the Kubernetes of `KUBECONFIG` where one is given. */
+/** Where contracts are tested: always on the local cluster, and on the Kubernetes of `KUBECONFIG` if that is set. */
 export const TARGETS: readonly {
   readonly name: string;
-  readonly start: (wish?: TargetOptions) => Promise<ClusterUnderTest>;
+  readonly start: (options?: TargetOptions) => Promise<ClusterUnderTest>;
 }[] = [
   { name: 'the local cluster', start: startLocal },
   ...(process.env['KUBECONFIG'] === undefined || process.env['KUBECONFIG'] === ''
@@ -79,10 +79,10 @@ export const TARGETS: readonly {
     : [{ name: 'the Kubernetes of KUBECONFIG', start: startGiven(process.env['KUBECONFIG']) }]),
 ];
 
-async function startLocal(wish: TargetOptions = {}): Promise<ClusterUnderTest> {
+async function startLocal(options: TargetOptions = {}): Promise<ClusterUnderTest> {
   const directory = await mkdtemp(join(tmpdir(), 'reentry-contract-'));
   const faults = new Faults();
-  const local = await startLocalCluster({ directory, ...wish, interference: faults.attach });
+  const local = await startLocalCluster({ directory, ...options, interference: faults.attach });
   return underTest(local.kubeconfigPath, 'local', faults, async () => {
     await local[Symbol.asyncDispose]();
     await rm(directory, { recursive: true, force: true });
@@ -93,7 +93,7 @@ function startGiven(kubeconfig: string): () => Promise<ClusterUnderTest> {
   return () => Promise.resolve(underTest(kubeconfig, 'given', undefined, () => Promise.resolve()));
 }
 
-/** Between two looks at a condition. */
+/** Interval between two checks of a condition, in milliseconds. */
 const POLL_MS = 50;
 let serial = 0;
 
@@ -157,27 +157,28 @@ function underTest(
       const made = await raw('POST', '/api/v1/namespaces', { apiVersion: 'v1', kind: 'Namespace', metadata: { name } });
       if (made.status !== 201) throw new Error(`namespace ${name} could not be made: ${JSON.stringify(made)}`);
       namespaces.push(name);
-      // Pods are refused until the controller has made the account.
+      // Pods are refused until the controller has created the account.
       for (;;) {
         const account = await raw('GET', `/api/v1/namespaces/${name}/serviceaccounts/default`);
         if (account.status === 200 || kind === 'local') return name;
         await delay(POLL_MS);
       }
     },
-    pod: (wish = {}) => aPod(kind, wish),
+    pod: (options = {}) => aPod(kind, options),
     async until(pod, when) {
       const endsAt = Date.now() + 45_000;
       for (;;) {
         const present = await cluster.getPod(pod.namespace, pod.name);
         const seen = present === undefined ? undefined : cluster.project(present);
         if (seen !== undefined && when(seen)) return seen;
-        if (Date.now() > endsAt) throw new Error(`pod ${pod.name} did not come so far: ${JSON.stringify(seen)}`);
+        if (Date.now() > endsAt)
+          throw new Error(`pod ${pod.name} did not reach the expected state: ${JSON.stringify(seen)}`);
         await delay(POLL_MS);
       }
     },
     async [Symbol.asyncDispose]() {
       for (const name of namespaces) {
-        // Nothing of ours needs its grace.
+        // No pod of the tests needs its grace period.
         await raw('DELETE', `/api/v1/namespaces/${name}/pods?gracePeriodSeconds=0`);
         await raw('DELETE', `/api/v1/namespaces/${name}`);
       }
@@ -213,8 +214,8 @@ function auditedBy(file: string | undefined): ClusterUnderTest['podCreations'] {
   };
 }
 
-function aPod(kind: 'local' | 'given', wish: PodOptions): Manifest {
-  const { script, runForSeconds = 3600, exitCode = 0 } = wish;
+function aPod(kind: 'local' | 'given', options: PodOptions): Manifest {
+  const { script, runForSeconds = 3600, exitCode = 0 } = options;
   const fake =
     kind === 'local'
       ? { 'local.reentry.dev/run-for': String(runForSeconds), 'local.reentry.dev/exit-code': String(exitCode) }
@@ -223,8 +224,8 @@ function aPod(kind: 'local' | 'given', wish: PodOptions): Manifest {
     apiVersion: 'v1',
     kind: 'Pod',
     metadata: {
-      name: wish.name ?? freshName('pod'),
-      labels: wish.labels ?? {},
+      name: options.name ?? freshName('pod'),
+      labels: options.labels ?? {},
       annotations: script === undefined ? fake : {},
     },
     spec: {
@@ -234,7 +235,7 @@ function aPod(kind: 'local' | 'given', wish: PodOptions): Manifest {
         ? {}
         : { nodeSelector: { 'node.reentry.dev/kind': script === undefined ? 'kwok' : 'real' } }),
       containers: [{ name: 'base', image: 'busybox', command: ['sh', '-c', script ?? 'true'] }],
-      ...wish.spec,
+      ...options.spec,
     },
   };
 }

@@ -1,4 +1,4 @@
-/** A program that disposes its client in the middle of all its waits, and prints what is still open then. */
+/** A program that disposes its client during all its waits, and prints what is still open then. */
 import { connect } from '../../src/client/index.ts';
 
 const client = await connect({ servers: process.argv[2] ?? '' });
@@ -10,7 +10,7 @@ await client.status('never').catch(() => undefined);
 await client[Symbol.asyncDispose]();
 const error = await waiting;
 await follow;
-// The socket's end, which the library does not wait for.
+// The socket closes a moment later; the library does not wait for it.
 await new Promise((resolve) => setImmediate(resolve));
 const code = error instanceof Error && 'code' in error ? String(error.code) : 'none';
 process.stdout.write([code, ...process.getActiveResourcesInfo()].join(','));

@@ -5,7 +5,7 @@ import { keys, type RunKey } from '../../src/wire/subjects.ts';
 import { Queues } from '../../src/queue/queues.ts';
 import type { PodWorld } from './pod-world.ts';
 
-/** Fires what is true of the simulated pods, again and again: a triggerer without watch, ownership or back-off. */
+/** Publishes the trigger events that the simulated pods imply, repeatedly: a triggerer without watch, ownership or back-off. */
 export function levelTriggers(
   broker: Broker,
   world: PodWorld,
@@ -79,7 +79,7 @@ export function levelTriggers(
         then === 'start' && !expired
           ? broker.publish.start(run, queue, { v: 1, attempt, stateRev }, id)
           : broker.publish.resume(run, queue, { v: 1, attempt, step, stateRev, subRev: revision, event }, id);
-      // The broker is down: what is true stays true.
+      // The broker is down: the event is published in the next round.
       sent.catch(() => (entry.firedAt = 0));
     }
   };

@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { ApiFailure } from '../../src/local/cluster/failure.ts';
 import type { Disturbable, Interference, ApiVerb } from '../../src/local/cluster/interference.ts';
 
-/** Which requests a fault is for; absent: any. Verbs as in access reviews (`create`, `list`, …); `pods/log` is a resource. */
+/** Which requests a fault applies to; absent: any. Verbs as in access reviews (`create`, `list`, …); `pods/log` is a resource. */
 interface Aim {
   readonly verb?: string;
   readonly resource?: string;
@@ -19,7 +19,7 @@ interface Failing extends Counted {
   readonly retryAfterSeconds?: number;
 }
 
-/** A fault to order. */
+/** A fault to inject. */
 export type Fault =
   /** Closes every open watch. Default `end`. */
   | { readonly fault: 'closeWatches'; readonly how?: 'end' | 'reset' | 'cutLine' }
@@ -34,7 +34,7 @@ export type Fault =
   | ({ readonly fault: 'loseReply' } & Counted)
   /** Refuses matching requests (403, and in access reviews) until `clear`. */
   | ({ readonly fault: 'deny' } & Aim)
-  /** Forgets all faults that are left. */
+  /** Removes all faults that are left. */
   | { readonly fault: 'clear' };
 
 interface Pending<F extends Counted> {
@@ -42,7 +42,7 @@ interface Pending<F extends Counted> {
   left: number;
 }
 
-/** Faults ordered from a local cluster and not yet used up. Pass `attach` to the cluster as its `interference`. */
+/** Faults injected into a local cluster and not yet used up. Pass `attach` to the cluster as its `interference`. */
 export class Faults implements Interference {
   #fail: Pending<Failing>[] = [];
   #slow: Pending<Counted & { readonly ms: number }>[] = [];

@@ -3,7 +3,7 @@ import { connect, type Client } from '../../src/client/index.ts';
 import { type ClusterUnderTest, TARGETS } from './kubernetes.ts';
 import { startInstallation, type RunningInstallation } from './running-installation.ts';
 
-/** Roles on a local cluster and a client, once the roles answer. For the tests of one file. */
+/** Roles on a local cluster, ready for requests, and a client. For the tests of one file. */
 export function localInstallation(counts: { readonly workers: number; readonly triggerers: number }) {
   const [local] = TARGETS;
   let target: ClusterUnderTest;

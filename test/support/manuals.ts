@@ -1,4 +1,4 @@
-/** The manuals (every README.md of the repository) taken apart: fences, links, headings, tables. For the tests of them. */
+/** Parses the manuals (every README.md of the repository): fences, links, headings, tables. For their tests. */
 import { globSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
@@ -49,7 +49,7 @@ export function fencesOf(manual: string): readonly Fence[] {
   return fences;
 }
 
-/** A manual without its fences and code spans: what is prose. */
+/** The prose of a manual: without fences and code spans. */
 export const proseOf = (manual: string): string =>
   manualText(manual)
     .replace(/^(\s*)```[^]*?^\1```$/gm, '')
@@ -59,7 +59,7 @@ export const proseOf = (manual: string): string =>
 export const linksOf = (manual: string): readonly string[] =>
   [...proseOf(manual).matchAll(/\]\(([^)\s]+)\)/g)].map(([, target = '']) => target);
 
-/** The anchors that GitHub gives to a manual's headings. */
+/** GitHub's anchors of a manual's headings. */
 export function anchorsOf(manual: string): ReadonlySet<string> {
   const anchors = new Set<string>();
   const text = manualText(manual).replace(/^(\s*)```[^]*?^\1```$/gm, '');

@@ -1,7 +1,7 @@
 import { TestScheduler, type RunHelpers } from 'rxjs/testing';
 import { expect } from 'vitest';
 
-/** What a drawing is made with; `hot$` and `cold$` are the scheduler's own. */
+/** The helpers of a marble test; `hot$` and `cold$` are the scheduler's own. */
 export interface Drawing extends Pick<RunHelpers, 'expectObservable' | 'expectSubscriptions' | 'flush' | 'time'> {
   readonly hot$: RunHelpers['hot'];
   readonly cold$: RunHelpers['cold'];

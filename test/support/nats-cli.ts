@@ -1,4 +1,4 @@
-/** Stands in for the `nats` command line in the manuals' examples: `pub SUBJECT BODY`, `req SUBJECT BODY` and `sub SUBJECT`, on $NATS_URL. */
+/** Replaces the `nats` command line in the manuals' examples: `pub SUBJECT BODY`, `req SUBJECT BODY` and `sub SUBJECT`, on $NATS_URL. */
 import { connect } from 'nats';
 
 const [verb, subject = '', body = ''] = process.argv.slice(2);
@@ -14,6 +14,6 @@ if (verb === 'pub') {
 } else if (verb === 'sub') {
   for await (const message of connection.subscribe(subject)) console.log(`${message.subject}\n${message.string()}\n`);
 } else {
-  console.error(`this stand-in knows pub, req and sub, not ${String(verb)}`);
+  console.error(`only pub, req and sub are supported, not ${String(verb)}`);
   process.exit(2);
 }

@@ -1,7 +1,7 @@
 import { aNatsServer, type TestServer } from './nats-server.ts';
 import { freePorts } from './ports.ts';
 
-/** Several nats-servers that hold their streams together. */
+/** A cluster of nats-servers with replicated streams. */
 export interface TestNatsCluster extends AsyncDisposable {
   /** All servers' addresses, separated by commas. */
   readonly url: string;

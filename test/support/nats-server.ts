@@ -16,7 +16,7 @@ import type { ClientBroker } from '../../src/ports/client.ts';
 import type { StreamSettings } from '../../src/wire/streams.ts';
 import { DEFAULTS } from './defaults.ts';
 
-/** The nats-server of this machine, by the same search that `reentry dev` makes; brought into the user's cache once. */
+/** Path of the nats-server program, found as `reentry dev` finds it; downloaded into the user's cache once. */
 export async function natsServerProgram(): Promise<string> {
   const found = await findNatsServer({
     explicitPath: process.env['REENTRY_NATS_SERVER'],
@@ -40,7 +40,7 @@ export interface TestServer extends AsyncDisposable {
   start(): Promise<void>;
 }
 
-/** A nats-server with a directory of its own; both are gone when it is disposed. */
+/** A nats-server with its own directory; both are removed when it is disposed. */
 export async function aNatsServer(options: Partial<NatsServerOptions> = {}): Promise<TestServer> {
   const directory = await mkdtemp(join(tmpdir(), 'reentry-nats-'));
   const program = await natsServerProgram();
@@ -86,14 +86,14 @@ export function sharedNatsServer(options: Partial<NatsServerOptions> = {}): {
 
 let installations = 0;
 
-/** An installation of its own on a server: subjects, streams and buckets under a prefix of its own. */
+/** An installation on a shared server: subjects, streams and buckets under its own prefix. */
 export interface Installation extends AsyncDisposable {
   readonly options: Pick<BrokerOptions, 'servers' | 'root' | 'assetPrefix'>;
   broker(role?: Exclude<NatsRole, 'client' | 'setup'>, name?: string): Promise<Broker>;
   client(tenant?: string): Promise<ClientBroker>;
 }
 
-/** Sets a new installation up. What it opened is closed when it is disposed. */
+/** Sets up a new installation. Its connections are closed when it is disposed. */
 export async function anInstallation(servers: string, settings: Partial<StreamSettings> = {}): Promise<Installation> {
   installations += 1;
   const id = `t${process.pid}x${installations}`;
@@ -118,7 +118,7 @@ export async function anInstallation(servers: string, settings: Partial<StreamSe
   };
 }
 
-/** Runs `setup` once, on a connection of its own. Small limits, so that many installations fit on one server. */
+/** Runs `setup` once, on its own connection. Small limits, so that many installations fit on one server. */
 export async function setUp(
   options: Pick<BrokerOptions, 'servers' | 'root' | 'assetPrefix'>,
   settings: Partial<StreamSettings> = {},
@@ -131,7 +131,7 @@ export async function setUp(
   });
 }
 
-/** A broker alone on an installation of its own: the shortest way to one. */
+/** A broker of a new installation. */
 export async function aBroker(
   servers: string,
   settings: Partial<StreamSettings> = {},

@@ -1,4 +1,4 @@
-/** What each parameter of the `pod` operator means and where it stands in the pod: the table of `src/operator/README.md`, read by the parity tests too. Types and defaults are in the schema. */
+/** Meaning of each parameter of the `pod` operator and the field of the pod that it sets: the table of `src/operator/README.md`, read by the parity tests too. Types and defaults are in the schema. */
 import type { PodParams } from '../../src/operator/pod-params.ts';
 
 /** One parameter. */

@@ -146,7 +146,7 @@ export async function podApi(): Promise<PodApi> {
 
 let tasks = 0;
 
-/** A key that no other test uses. */
+/** A task key that no other test uses. */
 export function aKey(fields: Partial<TaskKey> = {}): TaskKey {
   tasks += 1;
   return { dagId: 'dag', taskId: `task-${tasks}`, runId: 'run', tryNumber: 1, mapIndex: -1, ...fields };

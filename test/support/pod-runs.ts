@@ -16,10 +16,10 @@ import { operatorStage } from './operator-stage.ts';
 import { DEFAULTS } from './defaults.ts';
 
 export type Context = StepContext<PodParams>;
-/** A deferral that waits for a pod. */
+/** The outcome of a step that waits for a pod. */
 export type Deferred = StepOutcome & { readonly kind: 'defer' } & { readonly pod: PodRef };
 
-/** A state as the engine keeps it when a step begins. */
+/** A state as the engine stores it when a step begins. */
 export function aState(facts: Partial<RunState> = {}): RunState {
   const fence = { stream: 'STEPS', seq: 1, epoch: 0, by: 'w' };
   const counts = { attempt: 1, step: 0, userFailures: 0, infraFailures: 0, faults: 0 };
@@ -44,14 +44,14 @@ export function over(outcome: StepOutcome) {
   return outcome.outcome;
 }
 
-/** The state after a deferral, as the engine keeps it. */
+/** The state after a deferral, as the engine stores it. */
 export function after(context: Context, { pod, await: wait, facts }: Deferred): Context {
   const { cursors, logGaps, memo } = facts ?? {};
-  const kept = { ...(cursors && { cursors }), ...(logGaps !== undefined && { logGaps }), ...(memo && { memo }) };
-  return { ...context, state: { ...context.state, phase: 'Resuming', pod: { ...pod }, await: wait, ...kept } };
+  const stored = { ...(cursors && { cursors }), ...(logGaps !== undefined && { logGaps }), ...(memo && { memo }) };
+  return { ...context, state: { ...context.state, phase: 'Resuming', pod: { ...pod }, await: wait, ...stored } };
 }
 
-/** The pod operator over a real cluster and broker, without the engine: a step at a time. For one test file. */
+/** The pod operator on a real cluster and broker, without the engine, one step at a time. For the tests of one file. */
 export function podRuns(options: Partial<PodManifestOptions> = {}) {
   const stage = operatorStage();
   const operator = podOperator.with({ ...DEFAULTS.pod, ...options });
@@ -86,7 +86,7 @@ export function podRuns(options: Partial<PodManifestOptions> = {}) {
     return projectPod('test', found);
   }
 
-  /** What a triggerer would send once it has something to say. */
+  /** The event that a triggerer would publish, once the pod's state fires one. */
   async function event(context: Context): Promise<TriggerEvent> {
     const { pod, attempt, step } = context.state;
     const subscription = {

@@ -9,7 +9,7 @@ import type { Operator, StepContext } from '../../src/operator/operator.ts';
 import type { Outcome } from '../../src/wire/outcome.ts';
 import type { TriggerEvent } from '../../src/wire/triggers.ts';
 
-/** How a scripted pod behaves; part of the run's request, so that a retry can behave otherwise. */
+/** How a scripted pod behaves; part of the run's request, so that a retry can behave differently. */
 export const scriptSchema = z.strictObject({
   /** Exit code of each attempt; the last one counts for all further ones. `null`: never ends by itself. */
   exits: z.array(z.number().int().nullable()).default([0]),
@@ -17,16 +17,16 @@ export const scriptSchema = z.strictObject({
   evicted: z.array(z.number().int()).default([]),
   runMs: z.number().default(200),
   goneMs: z.number().default(100),
-  /** How long before the DELETE its `deletionTimestamp` lies: a pod that should have gone long ago. */
+  /** How long before the DELETE its `deletionTimestamp` is: a pod that should have been gone long ago. */
   deletedAgoMs: z.number().default(0),
   loggingEveryMs: z.number().optional(),
   /** Whether the run is blocking. */
   blocking: z.boolean().default(false),
-  /** The first creations that the API refuses for now. */
+  /** Number of first creations that the API refuses temporarily. */
   refusals: z.number().int().default(0),
-  /** How often the reply to a creation that happened gets lost. */
+  /** How often the response to a successful creation is lost. */
   lostReplies: z.number().int().default(0),
-  /** How often the operator throws before it does anything, and whether it knows what it throws. */
+  /** How often the operator throws before it does anything, and whether the error is a known one. */
   throws: z.number().int().default(0),
   throwsTransient: z.boolean().default(false),
 });
@@ -39,13 +39,13 @@ interface Pod {
   readonly goneAt?: number;
 }
 
-/** Pods in memory, with the API's rules: one per name, DELETE takes its grace, the uid tells two of a name apart. */
+/** Pods in memory, with the API's rules: one per name, DELETE waits for the grace period, the uid distinguishes pods of one name. */
 export class PodWorld {
   /** Every creation, by `tenant/run/attempt`. */
   readonly creations = new Map<string, number>();
   /** Clean-ups, as `run/attempt: state`. */
   readonly cleanUps: string[] = [];
-  /** Pods that were made while another run's pod of the same concurrency key lived. */
+  /** Pods that were created while another run's pod of the same concurrency key was live. */
   readonly keyShared: string[] = [];
   readonly #keys = new Map<string, string>();
   readonly #pods = new Map<string, Pod>();
@@ -53,7 +53,7 @@ export class PodWorld {
   readonly #refused = new Map<string, number>();
   #count = 0;
 
-  /** Pods that are there. */
+  /** Pods that exist. */
   alive(now: number): readonly PodProjection[] {
     return [...this.#pods.keys()].flatMap((name) => this.byName(name, now) ?? []);
   }
@@ -91,7 +91,7 @@ export class PodWorld {
     return seen;
   }
 
-  /** The pod of this uid: as it is, or as it was last seen. */
+  /** The pod with this uid as it is, or as it was before its deletion. */
   look(uid: string, name: string, now: number): { readonly there: boolean; readonly pod: PodProjection | undefined } {
     const present = this.byName(name, now);
     return present?.uid === uid ? { there: true, pod: present } : { there: false, pod: this.#last.get(uid) };
@@ -114,7 +114,7 @@ export class PodWorld {
     throw new KubernetesError('unknownOutcome', 'no answer', { status: 0, reason: 'Timeout' });
   }
 
-  /** `undefined`: refused for now. */
+  /** `undefined`: refused temporarily. */
   create(context: StepContext<unknown>, script: Script): PodRef | undefined {
     const name = podNameOf(context);
     const now = context.now();
@@ -157,7 +157,7 @@ export class PodWorld {
     this.#keys.set(name, concurrencyKey);
   }
 
-  /** Asks for the pod's end; `false`: it is not there. */
+  /** Deletes the pod; `false`: it does not exist. */
   remove(ref: PodRef, now: number): boolean {
     const pod = this.#pods.get(ref.name);
     if (pod?.projection.uid !== ref.uid || this.byName(ref.name, now) === undefined) return false;
@@ -173,7 +173,7 @@ function exitOf({ exits }: Script, attempt: number): number | null {
 
 const podNameOf = ({ run, state }: StepContext<unknown>): string => `${run.tenant}.${run.runId}.${state.attempt}`;
 
-/** An operator over the world of pods. `around` encloses its one write that cannot be repeated. */
+/** An operator that creates simulated pods. `around` wraps its one write that cannot be repeated. */
 export function scriptedOperator(
   world: PodWorld,
   around: <T>(write: () => Promise<T>) => Promise<T> = (write) => write(),
@@ -230,9 +230,9 @@ export function scriptedOperator(
   };
 }
 
-/** The world of pods as a cluster: what runs that keep their slot see of it. */
+/** The simulated pods as a cluster, for blocking runs. */
 export function worldCluster(world: PodWorld, now: () => number): Cluster {
-  const nowhere = () => Promise.reject(new Error('the world of pods has no such call'));
+  const nowhere = () => Promise.reject(new Error('simulated pods have no such call'));
   return {
     connection: 'sim',
     namespace: 'sim',
@@ -266,7 +266,7 @@ export function worldCluster(world: PodWorld, now: () => number): Cluster {
     deletePod: (pod) => Promise.resolve(world.remove(pod, now()) ? 'asked' : 'gone'),
     patchPod: nowhere,
     logs: () => {
-      throw new Error('the world of pods keeps no logs');
+      throw new Error('simulated pods have no logs');
     },
     exec: nowhere,
     podEvents: () => Promise.resolve([]),

@@ -2,15 +2,15 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 
-/** As the image and the scripts of package.json start it. */
+/** Node's flags, as in the image and the scripts of package.json. */
 const FLAGS = ['--max-semi-space-size=2'];
 const CLI = fileURLToPath(new URL('../../src/cli.ts', import.meta.url));
 
-/** One `reentry …` process of a test: its output is kept, and it is gone when the test is. */
+/** One `reentry …` process of a test: its output is recorded, and it is killed at the end of the test. */
 export interface ReentryProcess extends AsyncDisposable {
   readonly pid: number;
   readonly child: ChildProcess;
-  /** What it has written so far. */
+  /** Its output so far. */
   stdout(): string;
   stderr(): string;
   /** Resolves with the exit code, or the signal's name. */
@@ -27,7 +27,7 @@ export function startReentry(
   return startNode([...FLAGS, CLI, ...args], env, cwd);
 }
 
-/** Starts another program of the tests' own, in the same way. */
+/** Starts another program of the tests in the same way. */
 export function startScript(script: URL, args: readonly string[]): ReentryProcess {
   return startNode([fileURLToPath(script), ...args], {});
 }

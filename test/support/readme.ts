@@ -20,7 +20,7 @@ import { DEFAULT_ASSET_PREFIX, layoutOf, streamTable } from '../../src/wire/stre
 import { DEFAULT_SUBJECT_ROOT } from '../../src/wire/subjects.ts';
 import { DEFAULTS } from './defaults.ts';
 
-/** A Markdown table, in the form that Prettier leaves alone. */
+/** A Markdown table, formatted as Prettier does. */
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const cells = [head, ...rows].map((row) => row.map((cell) => cell.replaceAll('|', '\\|')));
   const widths = head.map((_, n) => Math.max(3, ...cells.map((row) => row[n]?.length ?? 0)));
@@ -96,7 +96,7 @@ const parameterRows = (): readonly (readonly string[])[] => {
 /** The figures that have a bar, as they were last measured. */
 function figures(): string {
   const results = readResults();
-  if (results === undefined) return 'None are on file yet: `npm run bench`.';
+  if (results === undefined) return 'None are stored yet: `npm run bench`.';
   const rows = results.figures.flatMap(({ bench, on, figure, value, unit, bar, atLeast }) => {
     if (bar === undefined && !figure.startsWith('reference')) return [];
     const wanted = bar === undefined ? '' : `${atLeast === true ? '≥' : '≤'} ${String(bar)}`;
@@ -125,7 +125,7 @@ function entriesOf<K extends string, V>(table: Readonly<Record<K, V>>): readonly
   return entries;
 }
 
-/** All commands, those below `queue` and `dlq` as well, by what their help begins with. */
+/** All commands, those below `queue` and `dlq` as well, with the first sentence of their help. */
 function commandRows(): readonly (readonly string[])[] {
   const nowhere: Shell = {
     ...{ out: () => undefined, err: () => undefined, stderr: { write: () => undefined } },

@@ -1,4 +1,4 @@
-/** A release of the chart on a node that runs containers, with a nats-server that knows its users. */
+/** A release of the chart on a node that runs containers, with a nats-server that has its users. */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,7 +11,7 @@ import { aNatsServer } from './nats-server.ts';
 import { freePorts } from './ports.ts';
 import { runReentry } from './processes.ts';
 
-/** What a release is made of: its processes, and the chart's values for them on ports of their own. */
+/** A release's processes, and the chart's values for them, on distinct ports. */
 export interface Shape {
   readonly processes: readonly string[];
   values(ports: readonly number[]): object;
@@ -34,7 +34,7 @@ const TENANT = 'sales';
 /**
  * Installs the chart with an image, waits until it is ready.
  *
- * The node has no network but its machine's, so the release's pods are given that one on their way in; nothing else of the chart is changed.
+ * The node has only its machine's network, so an admission policy puts the release's pods on it; nothing else of the chart is changed.
  */
 export async function aRelease(api: ClusterUnderTest, image: ServedImage, shape: Shape): Promise<Release> {
   const stack = new AsyncDisposableStack();
@@ -74,7 +74,7 @@ export async function aRelease(api: ClusterUnderTest, image: ServedImage, shape:
   await writeFile(client.REENTRY_NATS_PASS_FILE, `pw-CLIENT_${TENANT.toUpperCase()}`);
 
   const kube = (...args: readonly string[]) => helm(...args, '--kubeconfig', api.kubeconfig, '--namespace', namespace);
-  // On one network each process needs a port of its own, and another one than its predecessor's.
+  // On one network each process needs its own port, different from its predecessor's.
   const chartArgs = async (): Promise<readonly string[]> => {
     const values = {
       image: image.values,
@@ -102,7 +102,7 @@ export async function aRelease(api: ClusterUnderTest, image: ServedImage, shape:
   };
 }
 
-/** Pods of the release get their node's network, and the API server's address on it. */
+/** Puts the release's pods on their node's network, with the API server's address on it. */
 function onNodesNetwork(release: string, name: string, server: URL): readonly JsonRecord[] {
   const env = Object.entries({ KUBERNETES_SERVICE_HOST: server.hostname, KUBERNETES_SERVICE_PORT: server.port })
     .map(([key, value]) => `Object.spec.containers.env{name: "${key}", value: "${value}"}`)

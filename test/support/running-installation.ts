@@ -7,10 +7,10 @@ import { natsServerProgram } from './nats-server.ts';
 import type { ClusterUnderTest } from './kubernetes.ts';
 import { type ReentryProcess, runReentry, startReentry } from './processes.ts';
 
-/** The commands that an installation may run; `serve` is worker and triggerer in one process. */
+/** The roles of an installation's processes; `serve` is worker and triggerer in one process. */
 export type RoleName = 'worker' | 'triggerer' | 'executor' | 'serve';
 
-/** Broker, cluster and roles, each in a process of its own. */
+/** Broker, cluster and roles, each in its own process. */
 export interface RunningInstallation extends AsyncDisposable {
   readonly nats: { readonly url: string };
   /** The test's own connection to the broker: with no user configured it may do everything. */
@@ -18,25 +18,25 @@ export interface RunningInstallation extends AsyncDisposable {
   readonly namespace: string;
   readonly env: Readonly<Record<string, string>>;
   readonly roles: readonly { readonly name: RoleName; readonly process: ReentryProcess }[];
-  /** `env`: settings of this process beside the installation's. `args`: of the command. */
+  /** `env`: further settings of this process. `args`: of the command. */
   start(name: RoleName, env?: Readonly<Record<string, string>>, args?: readonly string[]): ReentryProcess;
   /** Kills the broker with -9 and starts it again on the same port, with the same streams; resolves when it answers. */
   restartBroker(): Promise<void>;
   /** Kills the broker, deletes all that it had stored, and starts it again on the same port. */
   loseBrokerData(): Promise<void>;
-  /** Asks one role's process to stop, waits until it has drained, and starts another in its place. Answers its exit code. */
+  /** Asks one role's process to stop, waits until it has drained, and starts another in its place. Returns its exit code. */
   restart(index: number): Promise<number | string>;
   /** Kills one role's process with -9 and starts another in its place. */
   replace(index: number): void;
 }
 
-/** Starts `workers` and `triggerers` on a server of their own, or on `broker`, in a namespace of their own. */
+/** Starts `workers` and `triggerers` on a new server, or on `broker`, in a new namespace. */
 export async function startInstallation(
   target: ClusterUnderTest,
   counts: {
     readonly workers: number;
     readonly triggerers: number;
-    /** Of these roles, beside the installation's own. */
+    /** Further settings of these roles. */
     readonly env?: Readonly<Record<string, string>>;
   },
   broker?: { readonly url: string; readonly replicas: number },
@@ -68,9 +68,9 @@ export async function startInstallation(
   for (let n = 0; n < counts.workers; n += 1) start('worker', counts.env);
   for (let n = 0; n < counts.triggerers; n += 1) start('triggerer', counts.env);
 
-  /** The broker killed with -9, and started again on its port. */
+  /** Kills the broker with -9, and starts it again on its port. */
   const again = async (meanwhile: () => Promise<void>): Promise<void> => {
-    if (nats === undefined) throw new TypeError('the broker is not the installation’s own');
+    if (nats === undefined) throw new TypeError('the broker was not started by this installation');
     const { port } = nats;
     await nats.kill();
     await meanwhile();

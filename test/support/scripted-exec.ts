@@ -6,14 +6,14 @@ import { type WebSocket, WebSocketServer } from 'ws';
 import { openClusters } from '../../src/kubernetes/clusters.ts';
 import type { Clusters } from '../../src/ports/cluster.ts';
 
-/** A pod of it. */
+/** A pod of the scripted server. */
 export const POD = { connection: 'scripted', namespace: 'ns', name: 'pod', uid: 'uid' };
-/** What the status channel says of exit code 0. */
+/** The message on the status channel for exit code 0. */
 export const SUCCESS = JSON.stringify({ metadata: {}, status: 'Success' });
 /** A message on a channel. */
 export const frame = (channel: number, text: string): Buffer => Buffer.concat([Buffer.of(channel), Buffer.from(text)]);
 
-/** A server that speaks as a test says, for what no real one does on demand. */
+/** An exec server scripted by the test, for what no real one does on demand. */
 export async function scriptedExec(
   speak: (client: WebSocket) => void,
 ): Promise<{ readonly clusters: Clusters; readonly asked: string[] } & AsyncDisposable> {

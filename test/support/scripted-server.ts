@@ -5,18 +5,18 @@ import { join } from 'node:path';
 import { openClusters, type Tuning } from '../../src/kubernetes/clusters.ts';
 import type { Cluster, Manifest } from '../../src/ports/cluster.ts';
 
-/** A request as the server got it. */
+/** A request as the server received it. */
 export interface Asked {
   readonly method: string;
   readonly path: string;
   readonly query: URLSearchParams;
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
   readonly body: unknown;
-  /** How many requests came before it. */
+  /** Number of requests before it. */
   readonly index: number;
 }
 
-/** A real HTTP server that answers as a test says: for what no real API server does on demand. */
+/** An HTTP server scripted by the test, for what no real API server does on demand. */
 export interface ScriptedServer extends AsyncDisposable {
   readonly url: string;
   readonly asked: readonly Asked[];

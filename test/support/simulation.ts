@@ -8,19 +8,19 @@ import { layoutFrom } from '../../src/nats/link.ts';
 import { openBroker } from '../../src/nats/broker.ts';
 import { consumers } from '../../src/wire/streams.ts';
 import { LANES } from '../../src/wire/subjects.ts';
-import { faultLine } from './fault-line.ts';
-import type { FaultLine, Injected, Odds } from './fault-line.ts';
+import { faultyBroker } from './faulty-broker.ts';
+import type { FaultyBroker, Injected, Odds } from './faulty-broker.ts';
 import { levelTriggers } from './level-triggers.ts';
 import { aNatsServer, setUp } from './nats-server.ts';
 import { PodWorld, scriptedOperator } from './pod-world.ts';
 import { DEFAULTS } from './defaults.ts';
 
-/** How much of what. */
+/** Size of a simulation, and its faults. */
 export interface SimulationSettings {
   readonly runs: number;
   readonly workers: number;
   readonly odds: Odds;
-  /** Share of runs that someone cancels at a random moment. */
+  /** Share of runs that are cancelled at a random moment. */
   readonly cancels: number;
   /** Share of requests published a second time, outside the window of message ids. */
   readonly duplicateRequests: number;
@@ -30,7 +30,7 @@ export interface SimulationSettings {
   readonly deadlineMs: number;
 }
 
-/** What was done to the runs, and what became of them. */
+/** The injected faults, and the outcome of the runs. */
 export interface SimulationReport {
   readonly runs: number;
   readonly injected: Injected;
@@ -46,16 +46,16 @@ export interface SimulationReport {
   readonly podsTwice: readonly string[];
   /** Runs with the same concurrency key whose pods lived at the same time. */
   readonly keyShared: readonly string[];
-  /** Slots that nobody gave back. */
+  /** Concurrency slots that were not released. */
   readonly slotsLeft: readonly string[];
   readonly podsLeft: readonly string[];
   readonly subscriptionsLeft: readonly string[];
   readonly messagesLeft: number;
-  /** Errors that workers logged as faults of their own. */
+  /** Errors that workers logged as faults. */
   readonly errors: readonly string[];
 }
 
-/** A small generator, so that a seed names a simulation. @see https://github.com/bryc/code/blob/master/jshash/PRNGs.md mulberry32 */
+/** A small random generator, so that a seed determines a simulation. @see https://github.com/bryc/code/blob/master/jshash/PRNGs.md mulberry32 */
 function mulberry32(seed: number): () => number {
   let a = seed;
   return () => {
@@ -66,7 +66,7 @@ function mulberry32(seed: number): () => number {
   };
 }
 
-/** Keys for so many runs: a key lets one run at a time go, so too few would make the whole a queue of crash delays. */
+/** Concurrency keys for so many runs: one run per key goes at a time, so with too few keys every run waits for the delays of earlier crashes. */
 const keysOf = (runs: number) => Array.from({ length: Math.max(3, Math.ceil(runs / 100)) }, (_, n) => `key-${n}`);
 
 /** Redelivery after this long instead of 10 s, so that a crash costs little time; still above the heartbeat of `working()`. */
@@ -80,7 +80,7 @@ const until = async (deadline: number, condition: () => Promise<boolean>): Promi
   }
 };
 
-/** Runs on a real server, with workers that die, stand still and do things twice. */
+/** Runs on a real server, with workers that crash, stall and repeat writes. */
 export async function simulate(settings: SimulationSettings): Promise<SimulationReport> {
   const begunAt = performance.now();
   const deadline = begunAt + settings.deadlineMs;
@@ -115,11 +115,11 @@ export async function simulate(settings: SimulationSettings): Promise<Simulation
   };
   await using open = new AsyncDisposableStack();
   const stop$ = new Subject<void>();
-  const lines: FaultLine[] = [];
+  const lines: FaultyBroker[] = [];
   const works: Observable<never>[] = [];
   for (let n = 0; n < settings.workers; n += 1) {
     const broker = open.use(await openBroker({ ...options, role: 'worker', name: `worker-${n}`, waitForServer: true }));
-    const line = faultLine(broker, settings.odds, STALL_MS, random);
+    const line = faultyBroker(broker, settings.odds, STALL_MS, random);
     lines.push(line);
     const operators = [scriptedOperator(world, (write) => line.around(write))];
     const retryPolicy = { ...RETRY_POLICY, infrastructureBaseMs: 100, infrastructureMaxMs: 500 };
@@ -185,7 +185,7 @@ export async function simulate(settings: SimulationSettings): Promise<Simulation
     await count();
     return Object.keys(states).every((phase) => terminal.has(phase));
   });
-  for (const line of lines) line.calm();
+  for (const line of lines) line.stopFaults();
   await until(deadline, async () => (await pending()) === 0 && first.waiting() === 0 && second.waiting() === 0);
   await until(Math.min(deadline, performance.now() + 2_000), () =>
     Promise.resolve(world.alive(outside.now()).length === 0),
@@ -193,9 +193,9 @@ export async function simulate(settings: SimulationSettings): Promise<Simulation
   await count();
 
   const notOnce: string[] = [];
-  const said = await jsm.streams.info(layout.assets.events, { subjects_filter: 'sim.v1.ev.sim.*.completed' });
+  const info = await jsm.streams.info(layout.assets.events, { subjects_filter: 'sim.v1.ev.sim.*.completed' });
   for (const runId of ids) {
-    const times = said.state.subjects?.[`sim.v1.ev.sim.${runId}.completed`] ?? 0;
+    const times = info.state.subjects?.[`sim.v1.ev.sim.${runId}.completed`] ?? 0;
     if (times !== 1) notOnce.push(`${runId}: ${times}`);
   }
   const messagesLeft = await pending();
@@ -239,7 +239,7 @@ export async function simulate(settings: SimulationSettings): Promise<Simulation
   };
 }
 
-/** A mixture of all ways that a run can go. */
+/** A mixture of all kinds of runs. */
 function requestOf(random: () => number, keys: readonly string[]): object {
   const kind = random();
   const runMs = Math.round(50 + random() * 800);

@@ -16,7 +16,7 @@ import { SILENT_LOG } from '../../src/airflow/defaults.ts';
 export const run = { tenant: 't', runId: 'r1' };
 export const pod = { connection: 'sim', namespace: 'sim', name: 'p', uid: 'u' };
 
-/** What a worker's parts need, on an installation of its own, with states to begin with; nothing of it runs by itself. */
+/** The engine that parts of a worker need, on a new installation, with initial states. Nothing runs by itself. */
 export async function anEngine(servers: string, id = 'w1') {
   const installation = await anInstallation(servers, { workerQueues: ['default'] });
   onTestFinished(() => installation[Symbol.asyncDispose]());

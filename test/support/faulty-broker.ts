@@ -4,17 +4,17 @@ import type { Broker, Delivery } from '../../src/ports/broker.ts';
 import type { CompletedData, LifecycleData } from '../../src/wire/events.ts';
 import type { EventType, RunKey } from '../../src/wire/subjects.ts';
 
-/** How often, of 1, a write meets each fault. */
+/** Probability of each fault at a write, 0 to 1. */
 export interface Odds {
-  /** The holder dies before the write, or right after it. */
+  /** The process crashes before the write, or right after it. */
   readonly crash: number;
-  /** The holder stands still until its message was given to another, then goes on as if nothing had been. */
+  /** The process stalls until its message was delivered to another, then continues. */
   readonly stall: number;
   /** A message is published a second time under another id. */
   readonly duplicate: number;
 }
 
-/** What was injected. */
+/** Numbers of injected faults. */
 export interface Injected {
   writes: number;
   crashes: number;
@@ -22,60 +22,60 @@ export interface Injected {
   duplicates: number;
 }
 
-interface Holder {
+interface Handler {
   dead: boolean;
   stalled: boolean;
   readonly delivery: Delivery;
 }
 
-/** A broker whose writes, made while a message is handled, may crash, stall or happen twice. Reads of the dead fail as well: nobody is there any more. */
-export interface FaultLine {
+/** A broker with injected faults: writes during the handling of a message may crash, stall or happen twice. After a crash the handler's reads fail, too. */
+export interface FaultyBroker {
   readonly broker: Broker;
   readonly injected: Injected;
-  /** Faults at a write that is not the broker's (a pod created): `crash` only, before or after. */
+  /** Injects faults at a write outside the broker (the creation of a pod): `crash` only, before or after. */
   around<T>(write: () => Promise<T>): Promise<T>;
-  /** Injects nothing from now on. */
-  calm(): void;
+  /** Injects no more faults. */
+  stopFaults(): void;
 }
 
-/** Draws a fault line through `broker`. `random`: 0 to 1. `stallMs`: longer than the consumers' `ack_wait`. */
-export function faultLine(broker: Broker, odds: Odds, stallMs: number, random: () => number): FaultLine {
-  const holders = new AsyncLocalStorage<Holder>();
+/** Injects faults into `broker`. `random`: 0 to 1. `stallMs`: longer than the consumers' `ack_wait`. */
+export function faultyBroker(broker: Broker, odds: Odds, stallMs: number, random: () => number): FaultyBroker {
+  const handlers = new AsyncLocalStorage<Handler>();
   const injected: Injected = { writes: 0, crashes: 0, stalls: 0, duplicates: 0 };
-  let calm = false;
+  let faultsAreOff = false;
 
   const died = () => new ReentryError('INTERNAL', 'crashed by the test', { transient: true });
-  const crash = (holder: Holder) => {
+  const crash = (handler: Handler) => {
     injected.crashes += 1;
-    holder.dead = true;
-    holder.delivery.abandon();
+    handler.dead = true;
+    handler.delivery.abandon();
     throw died();
   };
   const alive = () => {
-    if (holders.getStore()?.dead === true) throw died();
+    if (handlers.getStore()?.dead === true) throw died();
   };
   const around = async <T>(write: () => Promise<T>, mayStall: boolean): Promise<T> => {
-    const holder = holders.getStore();
-    if (holder === undefined) return write();
+    const handler = handlers.getStore();
+    if (handler === undefined) return write();
     alive();
     injected.writes += 1;
-    const dice = calm ? 1 : random();
-    if (dice < odds.crash / 2) crash(holder);
-    if (mayStall && dice > 1 - odds.stall && !calm && !holder.stalled) {
+    const dice = faultsAreOff ? 1 : random();
+    if (dice < odds.crash / 2) crash(handler);
+    if (mayStall && dice > 1 - odds.stall && !faultsAreOff && !handler.stalled) {
       injected.stalls += 1;
-      holder.stalled = true;
-      holder.delivery.abandon();
+      handler.stalled = true;
+      handler.delivery.abandon();
       await new Promise((resolve) => setTimeout(resolve, stallMs));
     }
     const answer = await write();
-    if (dice < odds.crash && dice >= odds.crash / 2) crash(holder);
+    if (dice < odds.crash && dice >= odds.crash / 2) crash(handler);
     return answer;
   };
   const write = <T>(act: () => Promise<T>) => around(act, true);
   /** A message that may be published twice. */
   const publish = async (send: (id: string) => Promise<void>, id: string) => {
     await write(() => send(id));
-    if (calm || holders.getStore() === undefined || random() >= odds.duplicate) return;
+    if (faultsAreOff || handlers.getStore() === undefined || random() >= odds.duplicate) return;
     injected.duplicates += 1;
     await write(() => send(`${id}:again:${random()}`));
   };
@@ -84,28 +84,28 @@ export function faultLine(broker: Broker, odds: Odds, stallMs: number, random: (
     return act();
   };
   const guarded = (handle: (delivery: Delivery) => Promise<void>) => async (delivery: Delivery) => {
-    const holder: Holder = { dead: false, stalled: false, delivery };
-    // An answer of the dead is none; between the last write and the ack is a place to die, too.
+    const handler: Handler = { dead: false, stalled: false, delivery };
+    // A crashed handler does not ack; it may crash between its last write and the ack, too.
     const answered = async (act: () => Promise<void>) => {
-      if (!holder.dead) await write(act);
+      if (!handler.dead) await write(act);
     };
     const watched: Delivery = {
       ...delivery,
       ack: () => answered(() => delivery.ack()),
       nak: (delayMs) => answered(() => delivery.nak(delayMs)),
     };
-    await holders.run(holder, async () => {
+    await handlers.run(handler, async () => {
       try {
         await handle(watched);
       } catch (error) {
-        if (!holder.dead) throw error;
+        if (!handler.dead) throw error;
       }
     });
   };
 
   const { runs, requests, subscriptions, queues, results, membership } = broker;
-  const said = broker.publish;
-  // The port's overloads tie the data to the type of the event; what comes in one way goes out the same.
+  const publisher = broker.publish;
+  // The port's overloads tie the data to the type of the event; the arguments are passed on unchanged.
   async function event(run: RunKey, type: 'completed', step: number, data: CompletedData): Promise<void>;
   async function event(
     run: RunKey,
@@ -119,13 +119,15 @@ export function faultLine(broker: Broker, odds: Odds, stallMs: number, random: (
       | [run: RunKey, type: Exclude<EventType, 'completed'>, step: number, data: LifecycleData]
   ): Promise<void> {
     const [run, type, step, data] = args;
-    await write(() => (type === 'completed' ? said.event(run, type, step, data) : said.event(run, type, step, data)));
+    await write(() =>
+      type === 'completed' ? publisher.event(run, type, step, data) : publisher.event(run, type, step, data),
+    );
   }
   return {
     injected,
     around: (act) => around(act, false),
-    calm: () => {
-      calm = true;
+    stopFaults: () => {
+      faultsAreOff = true;
     },
     broker: {
       ...broker,
@@ -135,7 +137,7 @@ export function faultLine(broker: Broker, odds: Odds, stallMs: number, random: (
         intake$: (queue, credits, handle, stop$) => queues.intake$(queue, credits, guarded(handle), stop$),
         steps$: (queue, lane, credits, handle, stop$) => queues.steps$(queue, lane, credits, guarded(handle), stop$),
       },
-      // The dead take back no count of deaths.
+      // A crashed handler does not correct the delivery count.
       membership: {
         ...membership,
         claim: (key, claim, revision) => read(() => membership.claim(key, claim, revision)),
@@ -168,12 +170,12 @@ export function faultLine(broker: Broker, odds: Odds, stallMs: number, random: (
       },
       results: { ...results, put: (run, attempt, name, data) => write(() => results.put(run, attempt, name, data)) },
       publish: {
-        ...said,
+        ...publisher,
         event,
-        start: (run, queue, message, id) => publish((key) => said.start(run, queue, message, key), id),
-        resume: (run, queue, message, id) => publish((key) => said.resume(run, queue, message, key), id),
-        ctl: (run, queue, message, id) => publish((key) => said.ctl(run, queue, message, key), id),
-        deadLetter: (kind, run, data, why, of) => write(() => said.deadLetter(kind, run, data, why, of)),
+        start: (run, queue, message, id) => publish((key) => publisher.start(run, queue, message, key), id),
+        resume: (run, queue, message, id) => publish((key) => publisher.resume(run, queue, message, key), id),
+        ctl: (run, queue, message, id) => publish((key) => publisher.ctl(run, queue, message, key), id),
+        deadLetter: (kind, run, data, why, of) => write(() => publisher.deadLetter(kind, run, data, why, of)),
       },
     },
   };
