@@ -6,7 +6,7 @@ import { KubernetesPodOperator } from '../../src/airflow/kubernetes-pod-operator
 import { PodManager } from '../../src/airflow/pod-manager.ts';
 import type { PodLoggingStatus } from '../../src/airflow/pod-logs.ts';
 import { compareWithOracle, type OracleCase } from './harness.ts';
-import { apiError, failureOf, SimulatedClock, stubCluster, withUid } from './stub-world.ts';
+import { apiError, failureOf, SimulatedClock, stubCluster, withUid } from './stub-cluster.ts';
 
 const POD = withUid({ metadata: { name: 'pod', namespace: 'ns' } });
 

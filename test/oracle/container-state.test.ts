@@ -26,7 +26,7 @@ import type { PodLoggingStatus } from '../../src/airflow/pod-logs.ts';
 import type { KubernetesPodOperatorParams } from '../../src/airflow/kubernetes-pod-operator-params.ts';
 import { podParamsSchema } from '../../src/operator/pod-params.ts';
 import { compareWithOracle, type OracleCase } from './harness.ts';
-import { apiError, nameIn, SimulatedClock, stubCluster, withUid } from './stub-world.ts';
+import { apiError, nameIn, SimulatedClock, stubCluster, withUid } from './stub-cluster.ts';
 
 type Calls = unknown[][];
 const textOf = (value: unknown): string => (typeof value === 'string' ? value : '');

@@ -90,11 +90,11 @@ async function answer({ input }: OracleCase): Promise<unknown> {
     return method === 'PATCH' ? [['patch_done', 'pod']] : [];
   });
   const left = executor.podLaunchAttempts.get(keyText(key));
-  const said = executor.eventOf(key);
+  const event = executor.eventOf(key);
   return {
     // Writes come first in Airflow, too.
     calls: [...written, ...calls, ...(executor.taskQueue.size > 0 ? [['requeue']] : [])],
-    event: said === undefined ? null : { has_info: said.info !== undefined, state: said.state },
+    event: event === undefined ? null : { has_info: event.info !== undefined, state: event.state },
     launch_attempt:
       left === undefined
         ? null

@@ -18,7 +18,7 @@ import { z } from 'zod';
 import { isRecord, type JsonRecord, recordIn, recordsIn } from '../../src/core/json.ts';
 
 /** One side's answer to a case. */
-export type Answer = { readonly output: unknown } | { readonly error: ErrorKind; readonly says?: string };
+export type Answer = { readonly output: unknown } | { readonly error: ErrorKind; readonly message?: string };
 
 /**
  * The kinds of error that are compared. `refused`: the input is invalid (validation or configuration; ours is checked in one place). `crash`: an
@@ -169,7 +169,7 @@ async function answered({ answer, ours }: OracleComparison, theCase: OracleCase)
       return {
         output: `crashed: ${error instanceof Error ? (error.stack?.split('\n').slice(0, 2).join(' ') ?? error.message) : String(error)}`,
       };
-    return { error: kind, says: error instanceof Error ? error.message : String(error) };
+    return { error: kind, message: error instanceof Error ? error.message : String(error) };
   }
 }
 

@@ -7,11 +7,11 @@ import { PodManager } from '../../src/airflow/pod-manager.ts';
 import { fetchContainerLogs } from '../../src/airflow/pod-logs.ts';
 import { SILENT_LOG } from '../../src/airflow/defaults.ts';
 import { compareWithOracle, type OracleCase } from './harness.ts';
-import { apiError, failureOf, SimulatedClock, stubCluster, withUid } from './stub-world.ts';
+import { apiError, failureOf, SimulatedClock, stubCluster, withUid } from './stub-cluster.ts';
 
 const POD = withUid({ metadata: { name: 'pod', namespace: 'ns' } });
 
-/** The results of successive reads of the pod: recorded pods with counts, the last one repeated for ever. */
+/** The results of successive reads of the pod: recorded pods with counts, the last one repeated. */
 function reading({ input }: OracleCase) {
   const reads = recordsIn(input, 'reads');
   const state = { reads: 0 };
@@ -147,12 +147,12 @@ function killed(attempt: unknown): Promise<ExecOutcome> {
     return Promise.reject(
       new KubernetesError('unknownOutcome', 'the connection was closed', { status: 0, reason: attempt }),
     );
-  const said = (text: string, on: unknown): Uint8Array => new TextEncoder().encode(attempt === on ? text : '');
+  const outputOn = (text: string, on: unknown): Uint8Array => new TextEncoder().encode(attempt === on ? text : '');
   const failed = attempt === 'stderr' || attempt === 'stderr-twice';
   return Promise.resolve({
     kind: 'ended',
     exitCode: failed ? 1 : 0,
-    stdout: said('done', 'stdout'),
+    stdout: outputOn('done', 'stdout'),
     stderr: failed ? 'kill: no such process' : '',
   });
 }
@@ -267,7 +267,7 @@ compareWithOracle('pod-wait', {
       when: (theCase) => isReadAs(theCase, (pod) => /deadline exceeded|no such host|timed out/i.test(reasons(pod))),
     },
     {
-      reason: 'what waits for ever in Airflow does so here while the pod lives; the caller has the time-out',
+      reason: 'what waits without limit in Airflow does so here while the pod exists; the caller has the time-out',
       when: ({ theirs }) => 'output' in theirs && isRecord(theirs.output) && theirs.output['result'] === 'endless',
     },
   ],

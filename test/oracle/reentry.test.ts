@@ -8,7 +8,7 @@ import type { FetchLogOptions, PodLoggingStatus } from '../../src/airflow/pod-lo
 import { PodManager, type StartLimits } from '../../src/airflow/pod-manager.ts';
 import { podEventSchema } from '../../src/airflow/kubernetes-pod-operator-params.ts';
 import { camelCase, camelKeys, compareWithOracle, type OracleCase } from './harness.ts';
-import { failureOf, nameIn, SimulatedClock, stubCluster, withUid } from './stub-world.ts';
+import { failureOf, nameIn, SimulatedClock, stubCluster, withUid } from './stub-cluster.ts';
 
 const NOON_MS = Date.parse('2024-01-02T12:00:00Z');
 const REQUEST = { metadata: { name: 'request', namespace: 'ns' }, spec: { containers: [{ name: 'base' }] } };
@@ -159,11 +159,11 @@ function ours({ input }: OracleCase) {
     logFormatter: undefined,
     progressCallback: undefined,
   };
-  const tell = (hook: string, pod: unknown) => calls.push(['callback', hook, isRecord(pod) ? nameIn(pod) : null]);
+  const recordCall = (hook: string, pod: unknown) => calls.push(['callback', hook, isRecord(pod) ? nameIn(pod) : null]);
   const recording: PodCallbacks = Object.fromEntries(
     HOOKS.map((hook) => [
       hook,
-      (scene: JsonRecord) => void tell(hook, hook === 'onPodManifestCreated' ? REQUEST : scene['pod']),
+      (args: JsonRecord) => void recordCall(hook, hook === 'onPodManifestCreated' ? REQUEST : args['pod']),
     ]),
   );
   const callbacks = given['callbacks'] === true ? [recording] : [];

@@ -6,7 +6,7 @@ import { KubernetesPodOperator } from '../../src/airflow/kubernetes-pod-operator
 import { podParamsSchema } from '../../src/operator/pod-params.ts';
 import { aSubscription } from '../support/builders.ts';
 import { camelCase, compareWithOracle, type OracleCase } from './harness.ts';
-import { BEGIN_MS, SimulatedClock, stubCluster, withUid } from './stub-world.ts';
+import { BEGIN_MS, SimulatedClock, stubCluster, withUid } from './stub-cluster.ts';
 
 const POD = withUid({ metadata: { name: 'pod', namespace: 'ns' } });
 const ref = { connection: 'oracle', namespace: 'ns', name: 'pod', uid: 'uid-pod' };

@@ -1,4 +1,4 @@
-/** Every accepted field is read somewhere, or documented as having no effect. A coarse check: it searches for identifiers, so common words always pass. */
+/** Every accepted field is read somewhere, or documented as having no effect. A coarse check: it searches for identifiers, so common names always pass. */
 import { globSync, readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { SETTINGS } from '../../src/config.ts';
@@ -23,7 +23,7 @@ test('each parameter of a pod run', () => {
   const unread = Object.entries<ParamFacts>(PARAM_FACTS)
     .filter(([name, { inert }]) => inert !== true && !REFUSED.includes(name) && !words.has(name))
     .map(([name]) => name);
-  // The schema itself makes `onFinishAction` of it.
+  // The schema itself converts it to `onFinishAction`.
   expect(unread).toEqual(['isDeleteOperatorPod']);
 });
 

@@ -70,7 +70,7 @@ test('the attributes exist with Airflow’s values', async () => {
   expect(operator.callbacks).toEqual([]);
 });
 
-test('a subclass’s own base container is the one whose logs are read (E64)', async () => {
+test('logs are read from the base container that a subclass names (E64)', async () => {
   await using hook = await openHook({ configFile });
   class Mine extends KubernetesPodOperator {
     static override readonly BASE_CONTAINER_NAME = 'mine';
@@ -79,7 +79,7 @@ test('a subclass’s own base container is the one whose logs are read (E64)', a
   expect([operator.baseContainerName, operator.containerLogs]).toEqual(['mine', 'mine']);
 });
 
-test('the hook reads the kubeconfig and context that it is given', async () => {
+test('the hook reads the given kubeconfig and context', async () => {
   await using first = await openHook({ configFile });
   await using second = await openHook({ configFile, clusterContext: 'two' });
   await using third = await openHook({ configFile, namespace: 'mine' });
@@ -89,7 +89,7 @@ test('the hook reads the kubeconfig and context that it is given', async () => {
   await expect(openHook({ configFile, inCluster: true })).rejects.toThrow('exclude');
 });
 
-test('a task builds its pod, and the dry run shows it without values', async () => {
+test('a task builds its pod, and the dry run prints it without values', async () => {
   await using hook = await openHook({ configFile });
   const operator = new KubernetesPodOperator({
     image: 'i',

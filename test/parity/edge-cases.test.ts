@@ -1,13 +1,13 @@
 /**
- * The edge cases of Airflow's operator are numbered E1–E114, and a test's title starts with the numbers that it shows. Each number has such a test, a
- * test under another name, or the reason why it does not apply.
+ * Airflow's operator has edge cases E1–E114. The title of a test starts with the numbers of those that it tests. Each number has such a test, a
+ * test without a number, or a reason why it does not apply.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 
 const TESTS = new URL('..', import.meta.url).pathname;
 
-/** Edge cases shown by tests without a number. */
+/** Edge cases tested by tests without a number. */
 const BY_NAME: Readonly<Record<number, readonly [file: string, title: string]>> = {
   77: ['kubernetes/line-splitter.test.ts', 'lines do not depend on how their bytes arrived'],
   86: ['operator/result.test.ts', 'that is not there or empty leaves a success without result'],
@@ -16,7 +16,7 @@ const BY_NAME: Readonly<Record<number, readonly [file: string, title: string]>> 
 };
 
 /** Edge cases that do not apply, and why. */
-const NOT_OURS: Readonly<Record<number, string>> = {
+const NOT_APPLICABLE: Readonly<Record<number, string>> = {
   78: 'a stream is not read for two minutes after its end: it ends with its container, and a silent one is reconnected (kubernetes/logs.test.ts)',
   79: 'there is no cached pod beside a log stream: the API is not called while lines arrive',
   89: 'a log is read to its end with a nanosecond cursor; reading need not stop before the current second',
@@ -44,9 +44,9 @@ function titles(): ReadonlySet<number> {
 test('every edge case has a test or a reason', () => {
   const shown = titles();
   const all = Array.from({ length: 114 }, (_, n) => n + 1);
-  const missing = all.filter((number) => !shown.has(number) && !(number in BY_NAME) && !(number in NOT_OURS));
+  const missing = all.filter((number) => !shown.has(number) && !(number in BY_NAME) && !(number in NOT_APPLICABLE));
   expect(missing).toEqual([]);
-  expect(Object.keys(NOT_OURS).filter((number) => shown.has(Number(number)))).toEqual([]);
+  expect(Object.keys(NOT_APPLICABLE).filter((number) => shown.has(Number(number)))).toEqual([]);
 });
 
 test.each(Object.entries(BY_NAME))('E%s has its test', (_, [file, title]) => {

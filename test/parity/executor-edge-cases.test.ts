@@ -4,7 +4,7 @@ import { NOT_APPLICABLE } from './executor-not-applicable.ts';
 
 const TESTS = new URL('..', import.meta.url).pathname;
 
-/** The edge cases of Airflow's executor are numbered X1–X100; a test's title starts with the number that it shows. */
+/** Airflow's executor has edge cases X1–X100; the title of a test starts with the number of the one that it tests. */
 const EDGE_CASES = 100;
 
 test('every edge case of the executor has a test of its number, or a reason', () => {

@@ -13,7 +13,7 @@ export function exportedNames(): ReadonlyMap<string, Exported> {
   const root = new URL('../../', import.meta.url).pathname;
   const read = (path: string) => ts.sys.readFile(path);
   const config: unknown = ts.readConfigFile(`${root}tsconfig.json`, read).config;
-  // The types of a package cost more than all of ours. Only zod's are needed: parameters are inferred from schemas.
+  // Loading the types of packages takes longer than all of these. Only zod's are needed: parameters are inferred from schemas.
   const { options } = ts.parseJsonConfigFileContent(config, { ...ts.sys, readDirectory: () => [] }, root, {
     types: [],
   });
@@ -48,7 +48,7 @@ export function exportedNames(): ReadonlyMap<string, Exported> {
         symbol.name,
         {
           isDocumented: isDocumented(symbol) || isDocumented(original),
-          // Asked for few of the names only, and some types take long.
+          // Lazy: only some names need them, and some types take long.
           get members() {
             return (members ??= membersOf(original));
           },

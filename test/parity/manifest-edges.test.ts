@@ -1,4 +1,4 @@
-/** Edge cases of building a pod, E1–E45 (see edge-cases.test.ts): the parameters, and the fields of the pod they give. */
+/** Edge cases of building a pod, E1–E45 (see edge-cases.test.ts): the parameters, and the fields of the pod that they set. */
 import { describe, expect, test } from 'vitest';
 import { isRecord, type JsonRecord, recordIn, recordsIn, textIn } from '../../src/core/json.ts';
 import { findPodSelector, LABELS, makeSafeLabelValue, normalizeLabels } from '../../src/core/pod/labels.ts';
@@ -25,7 +25,7 @@ interface Given {
   readonly defaultNamespace?: string;
 }
 
-/** From a request to its pod, as in a worker: parsed, rendered, checked, built. */
+/** Builds the pod of a request as a worker does: parses, renders, checks, builds. */
 function built(params: unknown, { context = task, podTemplates = {}, ...more }: Given = {}): JsonRecord {
   const requests = new PodManifests({ podSecurity: 'privileged', podTemplates });
   const request = runRequestSchema.parse({ context });
@@ -56,7 +56,7 @@ describe('conversion and rendering', () => {
       { name: 'TWO', value: 'one' },
     ]);
   });
-  test('E2 a list of variables is rendered in names and values, and nowhere else', () => {
+  test('E2 a list of variables is rendered in names and values only', () => {
     const secret = { secretKeyRef: { name: '{{ params.foo }}', key: 'k' } };
     const envVars = [
       { name: '{{ params.bar }}', value: 'x-{{ params.foo }}' },
@@ -68,7 +68,7 @@ describe('conversion and rendering', () => {
     ]);
   });
   test.each(['{{ params.map }}', '{{ params.map | json }}', '{"A": "1", "B": "{{ params.map.B }}"}'])(
-    'E3 a text that gives a map of variables is one: %s',
+    'E3 a text that renders to a map of variables counts as one: %s',
     (envVars) => {
       expect(base({ envVars }, { context: variables })['env']).toEqual([
         { name: 'A', value: '1' },
@@ -77,12 +77,12 @@ describe('conversion and rendering', () => {
     },
   );
   test.each(['bad env', 123, '{{ params.foo }}'])(
-    'E4 anything else is refused, naming what is wanted: %s',
+    'E4 anything else is refused, with the expected type: %s',
     (envVars) => {
       expect(() => built({ image: 'i', envVars }, { context: variables })).toThrow(/map of names to values, a list/);
     },
   );
-  test('E5 variables of the running pod alone are the only ones, however often the pod is built', () => {
+  test('E5 variables from pod fields alone are the only ones, however often the pod is built', () => {
     const podRuntimeInfoEnvs = [{ name: 'IP', valueFrom: { fieldRef: { fieldPath: 'status.podIP' } } }];
     expect(base({ podRuntimeInfoEnvs })['env']).toEqual(podRuntimeInfoEnvs);
     expect(base({ podRuntimeInfoEnvs, envVars: { A: '1' } })['env']).toEqual([
@@ -105,7 +105,7 @@ describe('conversion and rendering', () => {
       [{ name: 'a' }, { name: 'b' }],
       [{ name: 'a' }, { name: 'b' }],
     ],
-  ])('E7 pull secrets %j', (imagePullSecrets, expected) => {
+  ])('E7 pull secrets %j are accepted', (imagePullSecrets, expected) => {
     expect(spec({ imagePullSecrets })['imagePullSecrets']).toEqual(expected);
   });
   test.each([
@@ -115,11 +115,11 @@ describe('conversion and rendering', () => {
     { volumeMounts: [1] },
     { affinity: 'x' },
     { tolerations: ['x'] },
-  ])('E8 what is no Kubernetes object is refused: %j', (wrong) => {
+  ])('E8 a value that is no Kubernetes object is refused: %j', (wrong) => {
     const parsed = podParamsSchema.safeParse({ image: 'i', ...wrong });
     expect(parsed.error?.issues[0]?.path[0]).toBe(Object.keys(wrong)[0]);
   });
-  test('E9 affinity and tolerations are Kubernetes JSON and land as given', () => {
+  test('E9 affinity and tolerations are Kubernetes JSON and set unchanged', () => {
     const affinity = {
       nodeAffinity: {
         requiredDuringSchedulingIgnoredDuringExecution: {
@@ -130,7 +130,7 @@ describe('conversion and rendering', () => {
     const tolerations = [{ key: 'k', operator: 'Exists', effect: 'NoSchedule', tolerationSeconds: 0 }];
     expect(spec({ affinity, tolerations })).toMatchObject({ affinity, tolerations });
   });
-  test('E10 every template field is rendered, and only the parts that are names', () => {
+  test('E10 every template field is rendered, of objects only their names', () => {
     const context: RunContext = { ...task, params: { x: 'px', claim: 'c' } };
     const manifest = built(
       {
@@ -182,7 +182,7 @@ describe('conversion and rendering', () => {
     });
     expect(textIn(recordIn(manifest, 'metadata'), 'name')).toMatch(/^n-px-/);
   });
-  test('E11 security contexts, host aliases, DNS, host name and node selector land as given', () => {
+  test('E11 security contexts, host aliases, DNS, host name and node selector are set unchanged', () => {
     const given = {
       hostAliases: [{ ip: '1.1.1.1', hostnames: ['h'] }],
       dnsConfig: { nameservers: ['1.1.1.1'] },
@@ -192,7 +192,7 @@ describe('conversion and rendering', () => {
     expect(spec(given)).toMatchObject(given);
     expect(base({ containerSecurityContext: { runAsUser: 7 } })['securityContext']).toEqual({ runAsUser: 7 });
   });
-  test('E12 pull policy, termination message policy, grace period and service account token', () => {
+  test('E12 pull policy, termination message policy, grace period and service account token are set', () => {
     expect(base({ imagePullPolicy: 'Always' })).toMatchObject({
       imagePullPolicy: 'Always',
       terminationMessagePolicy: 'File',
@@ -210,13 +210,13 @@ describe('conversion and rendering', () => {
 
 describe('secrets', () => {
   const secret = 'airflow-secrets';
-  test('E13 without target and key all of it becomes variables', () => {
+  test('E13 without target and key all entries become variables', () => {
     expect(base({ secrets: [{ deployType: 'env', secret }] })).toMatchObject({
       envFrom: [{ secretRef: { name: secret } }],
     });
     expect(base({ secrets: [{ deployType: 'env', secret }] })).not.toHaveProperty('env');
   });
-  test('E14 a key becomes one variable, its name in upper case', () => {
+  test('E14 a key becomes one variable with its name in upper case', () => {
     const container = base({ secrets: [{ deployType: 'env', deployTarget: 'sql_conn', secret, key: 'conn' }] });
     expect(container['env']).toEqual([
       { name: 'SQL_CONN', valueFrom: { secretKeyRef: { name: secret, key: 'conn' } } },
@@ -226,7 +226,7 @@ describe('secrets', () => {
   test.each([
     ['E15', '/etc/foo', []],
     ['E18', '/etc/Foo_Bar', [{ key: 'k', path: 'p' }]],
-  ])('%s a volume is mounted read-only at its target, whose case stays', (_, deployTarget, items) => {
+  ])('%s a volume is mounted read-only at its target, in its case', (_, deployTarget, items) => {
     const pod = spec({ secrets: [{ deployType: 'volume', deployTarget, secret, items }] });
     const [volume] = recordsIn(pod, 'volumes');
     expect(volume).toEqual({
@@ -240,14 +240,14 @@ describe('secrets', () => {
   test.each([
     ['E16', { deployType: 'configmap', deployTarget: 'X', secret }, 'deployType'],
     ['E17', { deployType: 'env', secret, key: 'k' }, 'deployTarget'],
-  ])('%s is refused at its place', (_, wrong, field) => {
+  ])('%s is refused with its path', (_, wrong, field) => {
     expect(podParamsSchema.safeParse({ image: 'i', secrets: [wrong] }).error?.issues[0]?.path).toEqual([
       'secrets',
       0,
       field,
     ]);
   });
-  test('E19 all three kinds at once stand after what was there', () => {
+  test('E19 all three kinds are added after the existing entries', () => {
     const container = base({
       envVars: { A: '1' },
       envFrom: [{ configMapRef: { name: 'cm' } }],
@@ -274,7 +274,7 @@ describe('names, labels, namespace', () => {
   test('E23 the DAG’s id is not in the name', () => {
     expect(name({}, { context: { ...task, dagId: 'sales' } })).not.toContain('sales');
   });
-  test('E24 a given name keeps its beginning, and is all without the suffix, wherever it comes from', () => {
+  test('E24 a given name keeps its beginning, and is unchanged without the suffix, from any source', () => {
     const pod = { metadata: { name: 'given.name' } };
     const podTemplates = { 'pod.yaml': pod };
     for (const from of [{ fullPodSpec: pod }, { podTemplateDict: pod }, { podTemplateFile: 'pod.yaml' }]) {
@@ -286,7 +286,7 @@ describe('names, labels, namespace', () => {
   test('E25 underscores become dashes', () => {
     expect(name({ name: 'test_extra-123' })).toMatch(/^test-extra-123-/);
   });
-  test.each(['name@extra', 'a'.repeat(300)])('E26 refuses the name %s', (wrong) => {
+  test.each(['name@extra', 'a'.repeat(300)])('E26 the name %s is refused', (wrong) => {
     expect(() => built({ image: 'i', name: wrong })).toThrow('params.name');
   });
   test.each(['ab-', 'ab--', 'ab.', 'ab..', 'ab-.', `${'a'.repeat(54)}-b`])(
@@ -297,7 +297,7 @@ describe('names, labels, namespace', () => {
       expect(isPodName(suffixed) && suffixed.length <= MAX_POD_NAME).toBe(true);
     },
   );
-  test('E28 labels of a run: the user’s, the task’s, and whose it is', () => {
+  test('E28 a run’s pod has the user’s, the task’s and the owner’s labels', () => {
     expect(recordIn(metadata({ labels: { foo: 'bar', none: null } }), 'labels')).toMatchObject({
       ...{ foo: 'bar', none: '', dag_id: 'dag', task_id: 'task', run_id: 'test', try_number: '1' },
       ...{ kubernetes_pod_operator: 'True', [LABELS.installation]: 'i' },
@@ -310,7 +310,7 @@ describe('names, labels, namespace', () => {
   ])('E29 map index %s', (mapIndex, expected) => {
     expect(recordIn(metadata({}, { context: { ...task, mapIndex } }), 'labels')['map_index']).toBe(expected);
   });
-  test('E30 only null changes', () => {
+  test('E30 only null is changed', () => {
     expect(normalizeLabels({ empty: '', zero: 0, false: false, none: null })).toEqual({
       empty: '',
       zero: 0,
@@ -318,16 +318,16 @@ describe('names, labels, namespace', () => {
       none: '',
     });
   });
-  test('E31 a null label is searched as empty', () => {
+  test('E31 a null label is selected as empty', () => {
     const selector = findPodSelector({ a: null, zero: 0, no: false }, undefined);
     expect(selector).toBe('a=,no=false,zero=0,already_checked!=True,!airflow-worker');
   });
-  test('E32 the search of a task’s pods, whole', () => {
+  test('E32 a task’s pods are selected by all their labels', () => {
     expect(findPodSelector({ foo: 'bar' }, task)).toBe(
       'dag_id=dag,foo=bar,kubernetes_pod_operator=True,run_id=test,task_id=task,already_checked!=True,!airflow-worker',
     );
   });
-  test('E33 ids that no label can carry are hashed, and fit', () => {
+  test('E33 ids that are no valid label values are hashed, and fit', () => {
     expect([makeSafeLabelValue('dag*'), makeSafeLabelValue('task*')]).toEqual(['dag-6b24921d4', 'task-b6aca8991']);
     const labels = recordIn(
       metadata({}, { context: { dagId: 'd'.repeat(250), taskId: 't'.repeat(250), runId: 'r'.repeat(250) } }),
@@ -335,7 +335,7 @@ describe('names, labels, namespace', () => {
     );
     for (const value of Object.values(labels)) expect(String(value).length).toBeLessThanOrEqual(63);
   });
-  test('E34 the namespace is the parameter’s, the pod’s, the connection’s, the account’s, or default', () => {
+  test('E34 the namespace is the parameter’s, else the pod’s, the connection’s, the service account’s, or default', () => {
     const fullPodSpec = { metadata: { namespace: 'full' } };
     const podTemplateDict = { metadata: { namespace: 'template' } };
     const connection = { defaultNamespace: defaultNamespace('connection', 'account') };
@@ -360,7 +360,7 @@ describe('merging', () => {
       containers: [{ name: 'x', image: 'template', command: ['template'], imagePullPolicy: 'Never' }],
     },
   };
-  test('E35 a full pod alone keeps what it says; parameters override and add', () => {
+  test('E35 a full pod alone is unchanged; parameters override and add', () => {
     const pod = built({ fullPodSpec: template });
     expect(pod).toMatchObject({
       metadata: { namespace: 'template', labels: { a: 'template' } },
@@ -380,7 +380,7 @@ describe('merging', () => {
       },
     });
   });
-  test('E37 a template dict with init containers only: they are kept and rendered, labels united', () => {
+  test('E37 init containers of a template dict are kept and rendered, labels merged', () => {
     const podTemplateDict = {
       metadata: { labels: { a: 'dict' } },
       spec: { initContainers: [{ name: 'init', image: 'i', args: ['{{ params.foo }}'] }] },
@@ -390,22 +390,22 @@ describe('merging', () => {
       spec: { initContainers: [{ name: 'init', args: ['one'] }], containers: [{ name: 'base', image: 'i' }] },
     });
   });
-  test('E38 an empty side gives the other', () => {
+  test('E38 merging with an empty side gives the other', () => {
     const pod = { a: 1 };
     for (const empty of [undefined, {}])
       expect([mergeObjects(pod, empty), mergeObjects(empty, pod)]).toEqual([pod, pod]);
   });
-  test('E39 only lists can be extended', () => {
+  test('E39 only lists are extended', () => {
     expect(() => extendField({ env: 'x' }, { env: [] }, 'env')).toThrow(TypeError);
   });
-  test('E40 lists are the base’s, then the client’s; an empty side gives the other', () => {
+  test('E40 lists are concatenated, the base’s first; an empty side gives the other', () => {
     expect(extendField({ env: [1] }, { env: [2] }, 'env')['env']).toEqual([1, 2]);
     expect([extendField({ env: [1] }, {}, 'env')['env'], extendField({}, { env: [2] }, 'env')['env']]).toEqual([
       [1],
       [2],
     ]);
   });
-  test('E41 containers pair by position', () => {
+  test('E41 containers are paired by position', () => {
     const merged = reconcileContainers(
       [{ name: 'b1', image: 'b1', ports: [{ containerPort: 1 }] }, { name: 'b2' }],
       [{ name: 'c1', ports: [{ containerPort: 2 }] }],
@@ -415,27 +415,27 @@ describe('merging', () => {
       { name: 'b2' },
     ]);
   });
-  test('E42 of specs the client’s value wins and the base fills in', () => {
+  test('E42 the client’s values of a spec win over the base’s', () => {
     expect(reconcileSpecs({ priority: 1, activeDeadlineSeconds: 100 }, { priority: 2 })).toMatchObject({
       priority: 2,
       activeDeadlineSeconds: 100,
     });
   });
-  test('E43 init containers of different names follow each other; those of one name are one', () => {
+  test('E43 init containers of different names are concatenated, those of one name merged', () => {
     const names = (list: readonly JsonRecord[]): readonly unknown[] => list.map((one) => one['name']);
     expect(names(reconcileInitContainers([{ name: 'a' }], [{ name: 'b' }]))).toEqual(['a', 'b']);
     expect(reconcileInitContainers([{ name: 'a', image: 'x' }], [{ name: 'a', image: 'y' }])).toEqual([
       { name: 'a', image: 'y' },
     ]);
   });
-  test('E44 a template that is not there is refused, naming those that are', () => {
+  test('E44 an unknown template is refused, with the known names', () => {
     expect(() => built({ image: 'i', podTemplateFile: 'none.yaml' }, { podTemplates: { 'pod.yaml': {} } })).toThrow(
       'no such template (pod.yaml)',
     );
   });
 });
 
-test('whatever was given is left as it was', () => {
+test('the given objects are not modified', () => {
   const freeze = <Value>(value: Value): Value => {
     if (isRecord(value) || Array.isArray(value)) Object.values(value).forEach(freeze);
     return Object.freeze(value);

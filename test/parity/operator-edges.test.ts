@@ -18,10 +18,10 @@ import { KubernetesPodOperator } from '../../src/airflow/kubernetes-pod-operator
 import { fetchContainerLogs, parseLogLine } from '../../src/airflow/pod-logs.ts';
 import { PodManager } from '../../src/airflow/pod-manager.ts';
 import type { KubernetesPodOperatorParams } from '../../src/airflow/kubernetes-pod-operator-params.ts';
-import { apiError, failureOf, SimulatedClock, stubCluster } from '../oracle/stub-world.ts';
+import { apiError, failureOf, SimulatedClock, stubCluster } from '../oracle/stub-cluster.ts';
 import { aPod, aSubscription } from '../support/builders.ts';
 
-interface Wish {
+interface PodFacts {
   readonly phase?: string;
   readonly exit?: number;
   readonly message?: string;
@@ -36,7 +36,7 @@ function aPodObject({
   istio = false,
   waiting,
   statuses = true,
-}: Wish = {}): Manifest {
+}: PodFacts = {}): Manifest {
   const state =
     waiting !== undefined
       ? { waiting: { reason: waiting } }
@@ -103,13 +103,13 @@ test('E45 a generator takes a pod or a template, and exactly one of them', () =>
 });
 
 describe('ends', () => {
-  test('E52 the mark is exactly one label', async () => {
+  test('E52 the pod is marked by exactly one label', async () => {
     const { operator, patches } = aTask(aPodObject());
     await operator.patchAlreadyChecked(aPodObject());
     expect(patches).toEqual([{ metadata: { labels: { already_checked: 'True' } } }]);
   });
 
-  test('E53 E54 E104 the pod’s name is told in any case; without doXcomPush the sidecar is not asked; the log is read once', async () => {
+  test('E53 E54 E104 the pod’s name is always pushed; without doXcomPush the sidecar is not called; the log is read once', async () => {
     const { operator, done, pushed, context } = aTask(aPodObject({ exit: 0 }));
     expect(await operator.execute(context)).toEqual({ kind: 'returned', result: undefined });
     expect(pushed).toEqual([
@@ -127,9 +127,9 @@ describe('ends', () => {
     ['delete_succeeded_pod', ['patch']],
     ['keep_pod', ['patch']],
   ] as const)(
-    'E56 E58 an error while waiting: %s, once, and the text is the pod’s own',
+    'E56 E58 an error while waiting: %s, once, and the error has the pod’s message',
     async (onFinishAction, expected) => {
-      const pod = aPodObject({ phase: 'Failed', exit: 1, message: 'last words' });
+      const pod = aPodObject({ phase: 'Failed', exit: 1, message: 'out of disk' });
       const { operator, done, context } = aTask(
         pod,
         { onFinishAction, getLogs: false },
@@ -139,7 +139,7 @@ describe('ends', () => {
       operator.awaitPodCompletion = () => Promise.reject(new RangeError('while waiting'));
       const error = await failure(operator.executeSync(context));
       expect(error).toBeInstanceOf(TaskFailed);
-      expect(String(error)).toContain('last words');
+      expect(String(error)).toContain('out of disk');
       expect(String(error)).not.toContain('while waiting');
       expect(done).toEqual(expected);
     },
@@ -163,12 +163,12 @@ describe('ends', () => {
     [0, 'delete_succeeded_pod', true],
     [1, 'delete_pod', true],
     [1, 'delete_succeeded_pod', false],
-  ] as const)('E59 a mesh’s pod that goes on, base exit %d, %s', async (exit, onFinishAction, deleted) => {
-    const pod = aPodObject({ phase: 'Running', exit, istio: true, message: 'said' });
+  ] as const)('E59 an istio pod that still runs, base exit %d, %s', async (exit, onFinishAction, deleted) => {
+    const pod = aPodObject({ phase: 'Running', exit, istio: true, message: 'message' });
     const { operator, done } = aTask(pod, { onFinishAction });
     const error = await failure(operator.cleanup(pod, pod));
     expect(done.includes('delete')).toBe(deleted);
-    expect(exit === 0 ? error : String(error)).toEqual(exit === 0 ? undefined : expect.stringContaining('said'));
+    expect(exit === 0 ? error : String(error)).toEqual(exit === 0 ? undefined : expect.stringContaining('message'));
   });
 
   test.each([
@@ -189,7 +189,7 @@ describe('ends', () => {
     expect(error === undefined ? 'returned' : error instanceof TaskSkipped ? 'skipped' : 'failed').toBe(expected);
   });
 
-  test('E61 E103 E108 a result is told of a failed pod, once, and returned by a success', async () => {
+  test('E61 E103 E108 the result of a failed pod is pushed once, and that of a success returned', async () => {
     const bad = aTask(aPodObject({ phase: 'Failed', exit: 1 }), { doXcomPush: true });
     await failure(bad.operator.triggerReentry(bad.context, { status: 'failed', name: 'pod', namespace: 'ns' }));
     expect(bad.pushed).toEqual([['return_value', { a: 1 }]]);
@@ -202,7 +202,7 @@ describe('ends', () => {
     expect(off.done).not.toContain('exec');
   });
 
-  test('E63 E64 containerLogs follow the base name of a subclass; another container’s log does not end the wait for the base', async () => {
+  test('E63 E64 containerLogs follow the base name of a subclass; the end of another container’s log does not end the wait for the base', async () => {
     class Own extends KubernetesPodOperator {
       static override readonly BASE_CONTAINER_NAME: string = 'main';
     }
@@ -215,7 +215,7 @@ describe('ends', () => {
     expect(done).toContain('delete');
   });
 
-  test('E100 onKill deletes with the pod’s grace or the run’s, or keeps, whatever onFinishAction says; it never throws', async () => {
+  test('E100 onKill deletes with the pod’s grace period or the run’s, or keeps, regardless of onFinishAction; it never throws', async () => {
     const kept = aTask(aPodObject(), { onKillAction: 'keep_pod', onFinishAction: 'delete_pod' });
     kept.operator.pod = aPodObject();
     await kept.operator.onKill();
@@ -234,7 +234,7 @@ describe('ends', () => {
 });
 
 describe('pod manager', () => {
-  test('E65 expired credentials: read anew, then the wait begins again; refused again or another error, not', async () => {
+  test('E65 expired credentials are read again and the wait starts again; a second refusal or another error is thrown', async () => {
     const pod = aPodObject({ exit: 0 });
     let turn = 0;
     const { operator } = aTask(
@@ -266,7 +266,7 @@ describe('pod manager', () => {
     expect(await failure(other.operator.awaitPodCompletion(pod))).toMatchObject({ status: 403 });
   });
 
-  test('E67 what may be suppressed is logged and passed over, unless it is to be raised', async () => {
+  test('E67 a suppressed error is logged, unless it is to be raised', async () => {
     const { operator } = aTask(
       aPodObject(),
       {},
@@ -277,17 +277,17 @@ describe('pod manager', () => {
     await expect(operator.processPodDeletion(aPodObject())).rejects.toThrow('no');
   });
 
-  test('`progressCallback` is told each line after the callbacks', async () => {
-    const told: string[] = [];
+  test('`progressCallback` gets each line after the callbacks', async () => {
+    const calls: string[] = [];
     const { operator } = aTask(aPodObject({ exit: 0 }), {
-      callbacks: { progressCallback: ({ line }) => void told.push(`callbacks ${line}`) },
-      progressCallback: ({ line }) => void told.push(`own ${line}`),
+      callbacks: { progressCallback: ({ line }) => void calls.push(`callbacks ${line}`) },
+      progressCallback: ({ line }) => void calls.push(`own ${line}`),
     });
     await operator.podManager.fetchContainerLogs(aPodObject({ exit: 0 }), 'base');
-    expect(told).toEqual(['callbacks line', 'own line']);
+    expect(calls).toEqual(['callbacks line', 'own line']);
   });
 
-  test('`triggerKwargs` travel with the deferral and its event, and replace nothing of it', async () => {
+  test('`triggerKwargs` are added to the deferral and its event, and replace none of its fields', async () => {
     const triggerKwargs = { team: 'a', status: 'success', message: 'all is well', redeferCount: 'x' };
     const seen: unknown[] = [];
     class Seen extends KubernetesPodOperator {
@@ -343,7 +343,7 @@ describe('pod manager', () => {
     );
     return { status, lines, opened };
   };
-  test('E69 E70 E71 records with continuation lines are one each; the last time is the timed one; nothing is told of an empty stream', async () => {
+  test('E69 E70 E71 records with continuation lines are one each; the last timed record gives the last time; an empty stream has no record', async () => {
     const { status, lines } = await followed(
       [['2024-01-02T11:59:50Z a\n', 'more\n', '2024-01-02T11:59:51Z b\n', '2024-01-02T11:59:52Z c\n', 'end\n']],
       [false],
@@ -353,7 +353,7 @@ describe('pod manager', () => {
     expect((await followed([[]], [false])).lines).toEqual([]);
   });
 
-  test('E72 goes on after the connection broke, from where it was', async () => {
+  test('E72 continues after a broken connection, at the same position', async () => {
     const { status, lines, opened } = await followed(
       [['2024-01-02T11:59:50Z a\n', 'broken'], ['2024-01-02T11:59:58Z b\n']],
       [true, false],
@@ -363,12 +363,12 @@ describe('pod manager', () => {
     expect(status.lastLogTime).toEqual(new Date('2024-01-02T11:59:58Z'));
   });
 
-  test('E74 follows until the container is done', async () => {
+  test('E74 follows until the container has ended', async () => {
     const { status, opened } = await followed([[], [], []], [true, true, false]);
     expect([status.running, opened.length]).toEqual([false, 3]);
   });
 
-  test('E75 since 5 s ago asks for 5 seconds', async () => {
+  test('E75 a start 5 s ago requests 5 seconds', async () => {
     const clock = new SimulatedClock();
     expect((await followed([[]], [false], { sinceTime: new Date(clock.now() - 5_000) })).opened).toEqual([5]);
   });
@@ -381,11 +381,11 @@ describe('pod manager', () => {
     ['base', ['base']],
     [true, ['base', 'side']],
     [['side', 'nope'], ['side']],
-  ])('E76 wanted containers %j', (wanted, expected) => {
+  ])('E76 the containers %j are selected', (wanted, expected) => {
     expect(reconcileRequestedLogContainers(wanted, ['base', 'side'])).toEqual(expected);
   });
 
-  test('E80 E81 patience: 409 or 429 again, 401 never, five calls in all; a broken connection again', () => {
+  test('E80 E81 409, 429 and a broken connection are retried, five calls in all; 401 is not', () => {
     expect(retryAfterSeconds(apiError(409), 1)).toBe(1);
     expect(retryAfterSeconds(apiError(429), 2)).toBe(2);
     expect(retryAfterSeconds(apiError(401), 1)).toBeUndefined();
@@ -393,7 +393,7 @@ describe('pod manager', () => {
     expect(retryAfterSeconds({ status: 0, fault: 'unavailable' }, 4)).toBe(8);
   });
 
-  test('E83 waits through Pending and being scheduled, and stops watching events', async () => {
+  test('E83 waits while Pending and scheduled, and stops watching events', async () => {
     const clock = new SimulatedClock();
     const reads = ['Pending', 'Pending', 'Pending', 'Succeeded'].map((phase) => aPodObject({ phase, statuses: false }));
     const manager = new PodManager(stubCluster({ getPod: () => Promise.resolve(reads.shift()) }), { clock });
@@ -416,10 +416,10 @@ describe('pod manager', () => {
     expect(detectPodTerminateEarlyIssues(pod) !== undefined).toBe(hopeless);
   });
 
-  test('E85 each event is told once', async () => {
-    const told: string[] = [];
+  test('E85 each event is logged once', async () => {
+    const calls: string[] = [];
     const event = { type: 'Normal', reason: 'R', message: 'm', count: 1, lastSeenAt: 1 };
-    const log = { ...SILENT_LOG, info: (_: object, message: string) => void told.push(message) };
+    const log = { ...SILENT_LOG, info: (_: object, message: string) => void calls.push(message) };
     let looks = 0;
     const manager = new PodManager(
       stubCluster({
@@ -431,13 +431,13 @@ describe('pod manager', () => {
       { log, clock: new SimulatedClock() },
     );
     await manager.watchPodEvents(aPodObject());
-    expect([told, looks]).toEqual([['m'], 3]);
+    expect([calls, looks]).toEqual([['m'], 3]);
   });
 
   test.each([
     [true, 1],
     [false, 0],
-  ])('E85 the events of the start are watched where they are wanted: %s', async (logEventsOnStartup, looks) => {
+  ])('E85 the events of the start are watched if requested: %s', async (logEventsOnStartup, looks) => {
     let looked = 0;
     const podEvents = () => Promise.resolve((looked += 1)).then(() => []);
     const { operator } = aTask(aPodObject({ phase: 'Running' }), { logEventsOnStartup }, { podEvents });
@@ -466,14 +466,14 @@ describe('pod manager', () => {
     expect((await failure(manager.awaitXcomSidecarContainerStart(pod))) === undefined ? 'ok' : 'failed').toBe(expected);
   });
 
-  test.each<[Wish, object, boolean]>([
+  test.each<[PodFacts, object, boolean]>([
     [{ phase: 'Succeeded', exit: 0 }, {}, true],
     [{ phase: 'Running', exit: 0 }, { doXcomPush: true }, true],
     [{ phase: 'Running', exit: 0 }, { istioEnabled: true }, true],
     [{ phase: 'Running', exit: 0 }, {}, false],
     [{ phase: 'Pending', waiting: 'ImagePullBackOff' }, {}, true],
-  ])('E88 awaitPodCompletion of %j with %j', async (wish, options, ends) => {
-    const manager = new PodManager(stubCluster({ getPod: () => Promise.resolve(aPodObject(wish)) }), {
+  ])('E88 awaitPodCompletion of %j with %j', async (facts, options, ends) => {
+    const manager = new PodManager(stubCluster({ getPod: () => Promise.resolve(aPodObject(facts)) }), {
       clock: new SimulatedClock(),
     });
     expect((await failure(manager.awaitPodCompletion(aPodObject(), options))) === undefined).toBe(ends);
@@ -481,21 +481,21 @@ describe('pod manager', () => {
 });
 
 describe('trigger and re-entry', () => {
-  test('E90 a trigger can be made again from what it serializes to', () => {
+  test('E90 a trigger can be created from its serialized form', () => {
     const trigger = new KubernetesPodTrigger({ tenant: 't', runId: 'r' }, aSubscription());
     const { run, subscription } = trigger.serialize();
     expect(new KubernetesPodTrigger(run, subscription).serialize()).toEqual({ run, subscription });
   });
 
-  test.each<[string, Wish, string | undefined]>([
+  test.each<[string, PodFacts, string | undefined]>([
     ['E91 ended at the start', { exit: 0 }, 'success'],
     ['E92 waiting', { phase: 'Pending', waiting: 'ContainerCreating' }, undefined],
     ['E92 running', { phase: 'Running' }, undefined],
     ['E93 failed', { phase: 'Failed', exit: 1 }, 'failed'],
     ['E95 already succeeded past the limit', { exit: 0 }, 'success'],
     ['E95 pending past the limit', { phase: 'Pending', statuses: false }, 'timeout'],
-  ])('%s', (name, wish, kind) => {
-    const pod = projectPod('default', aPodObject(wish));
+  ])('%s', (name, facts, kind) => {
+    const pod = projectPod('default', aPodObject(facts));
     const startBy = name.includes('past') ? 1 : 1e15;
     const judged = judge(
       aSubscription({
@@ -508,17 +508,17 @@ describe('trigger and re-entry', () => {
     expect(judged.kind === 'fire' ? judged.event.kind : undefined).toBe(kind);
   });
 
-  test.each<[Wish, string]>([
+  test.each<[PodFacts, string]>([
     [{ phase: 'Running' }, 'running'],
     [{ phase: 'Running', exit: 0 }, 'terminated'],
     [{ phase: 'Pending', waiting: 'x' }, 'waiting'],
     [{ phase: 'Failed', waiting: 'x' }, 'failed'],
     [{ phase: 'Succeeded', statuses: false }, 'terminated'],
-  ])('E98 E99 state of %j', (wish, state) => {
-    expect(definePodContainerState(aPodObject(wish), 'base')).toBe(state);
+  ])('E98 E99 state of %j', (facts, state) => {
+    expect(definePodContainerState(aPodObject(facts), 'base')).toBe(state);
   });
 
-  test('E101 deferred: the trigger’s arguments, and two pushes', async () => {
+  test('E101 a deferral has the trigger’s arguments and two pushes', async () => {
     const { operator, pushed, context } = aTask(aPodObject({ phase: 'Pending', statuses: false }), {
       deferrable: true,
     });
@@ -539,7 +539,7 @@ describe('trigger and re-entry', () => {
     expect(done).toEqual(['log base', 'patch', 'delete']);
   });
 
-  test('E105 a pod that goes while its log is read: no clean-up, no crash', async () => {
+  test('E105 a pod deleted while its log is read: no clean-up, no crash', async () => {
     let reads = 0;
     const pod = aPodObject({ exit: 0 });
     const { operator, context, done } = aTask(

@@ -120,9 +120,9 @@ const placed = Object.entries<ParamFacts>(PARAM_FACTS).flatMap(([name, { lands }
   lands === undefined || lands.startsWith('the ') ? [] : [{ name, lands: lands.split(',')[0] ?? '' }],
 );
 
-test.each(placed)('$name lands in $lands', ({ name, lands }) => {
+test.each(placed)('$name sets $lands', ({ name, lands }) => {
   const sample = SAMPLES[name];
-  expect(sample, 'every parameter with a place has a sample').toBeDefined();
+  expect(sample, 'every parameter that sets a field has a sample').toBeDefined();
   const settings = {
     ...{ installation: 'i', run: { tenant: 't', runId: 'r' }, attempt: 1, queue: 'q', context: { taskId: 'task' } },
     ...{ defaultNamespace: 'default', podSecurity: 'privileged' as const, xcomSidecar: {} },

@@ -1,4 +1,4 @@
-/** The public names of Airflow's modules, from `symbols.tsv`, and what each is called here. */
+/** The public names of Airflow's modules, from `symbols.tsv`, and their names here. */
 import { readFileSync } from 'node:fs';
 
 /** One row of `symbols.tsv`. */
@@ -21,7 +21,7 @@ export function airflowSymbols(): readonly AirflowSymbol[] {
     });
 }
 
-/** A name in our spelling: classes and constants unchanged, everything else in camelCase without a leading underscore. */
+/** The name here: classes and constants unchanged, all others in camelCase without a leading underscore. */
 export function ourName(name: string): string {
   if (name === '__repr__') return 'toString';
   const bare = name.replace(/^_+/, '');
@@ -29,7 +29,7 @@ export function ourName(name: string): string {
   return bare.replace(/_+([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
 }
 
-/** `Class.member` in our spelling, split. */
+/** `Class.member` as named here, split. */
 export function ourNames({ name }: AirflowSymbol): { readonly owner: string; readonly member: string | undefined } {
   const [owner = '', member] = name.split('.');
   return { owner: ourName(owner), member: member === undefined ? undefined : ourName(member) };

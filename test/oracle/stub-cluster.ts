@@ -9,7 +9,7 @@ import { projectPod } from '../../src/core/pod/projection.ts';
 /** The start of the recordings' clocks. */
 export const BEGIN_MS = Date.parse('2024-01-02T12:00:00.250Z');
 
-/** A clock that moves by sleeping only. `endless` after 10,000 sleeps. */
+/** A clock that only moves when code sleeps. `endless` after 10,000 sleeps. */
 export class SimulatedClock implements Clock {
   readonly sleeps: [number, number][] = [];
   #now: number;
@@ -51,9 +51,9 @@ export function failureOf(what: unknown): Error {
   return new RangeError(String(what));
 }
 
-const nowhere = (): Promise<never> => Promise.reject(new RangeError('the recorded world has no such call'));
+const nowhere = (): Promise<never> => Promise.reject(new RangeError('the recording has no such call'));
 
-/** A cluster of which only `parts` respond. */
+/** A cluster that supports only the calls in `parts`. */
 export function stubCluster(parts: Partial<Cluster>): Cluster {
   const cluster: Cluster = {
     connection: 'oracle',
