@@ -92,7 +92,7 @@ describe('launched pods', () => {
 });
 
 describe('finished pods of dead schedulers', () => {
-  test('X85: are adopted and reported; one that could not be relabelled is left for the next time', async () => {
+  test('X85: are adopted and reported; one that could not be relabelled is retried at the next time', async () => {
     const executor = api.executor();
     const [one, two] = [aKey(), aKey()];
     api.items = [podOf(one, 'Succeeded'), podOf(two, 'Succeeded'), podOf(aKey(), 'Running')];
@@ -264,7 +264,7 @@ test('X93: teams have their own options, slots and queues', () => {
   expect([one?.running.size, other?.running.size, one?.taskQueue.size, other?.taskQueue.size]).toEqual([1, 0, 1, 0]);
 });
 
-test('a pod that no executor made names no task', () => {
+test('a pod that no executor created names no task', () => {
   expect(keyOfPod(api.cluster.project(podOf(aKey(), 'Running', { labels: {} })))).toBeUndefined();
 });
 
@@ -313,7 +313,7 @@ describe('checks of older releases of Airflow', () => {
     expect((await cleared([{ key, queuedByJobId: '5' }], [])).rescheduled).toEqual([key]);
   });
 
-  test('X96: one with a pod is left alone, also where the pod names its date only; one list for all', async () => {
+  test('X96: a task with a pod is unchanged, also if the pod names its date only; one list for all', async () => {
     const [key, dated] = [aKey(), aKey()];
     const { rescheduled } = await cleared(
       [
@@ -325,14 +325,14 @@ describe('checks of older releases of Airflow', () => {
     expect([rescheduled, lists()]).toEqual([[], ['airflow-worker=5,airflow_executor_done!=True']]);
   });
 
-  test('X97: of mapped tasks only those without a pod', async () => {
+  test('X97: of mapped tasks only those without a pod are scheduled again', async () => {
     const key = aKey({ mapIndex: 0 });
     const next = { ...key, mapIndex: 1 };
     const tasks = [key, next].map((one) => ({ key: one, queuedByJobId: '5' }));
     expect((await cleared(tasks, [podOf(key)])).rescheduled).toEqual([next]);
   });
 
-  test('X98: tasks of other queues and owners, and those handled lately, are not looked for at all', async () => {
+  test('X98: tasks of other queues and owners, and those handled recently, are not searched for', async () => {
     const key = aKey();
     expect(
       (

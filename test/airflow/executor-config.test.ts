@@ -53,7 +53,7 @@ test.each([
   expect(executor.eventOf(key)?.state).toBe('failed');
 });
 
-test('X24: template, task and override make the pod', async () => {
+test('X24: the pod is merged from template, task and override', async () => {
   const { executor, job } = queued({ pod_template_file: '/t.yaml', pod_override: override }, undefined, {
     files: (path) => (path === '/t.yaml' ? TEMPLATE : undefined),
   });
@@ -96,7 +96,7 @@ describe('the coordinator of a queue', () => {
       return answer;
     };
 
-  test('X25: its template beats the task’s; without one, the task’s is used', () => {
+  test('X25: its template wins over the task’s; without one, the task’s is used', () => {
     const of = (answer: Coordinator) =>
       queued({ podTemplateFile: 'own' }, 'gpu', { coordinator: coordinator(answer) }).job;
     expect(of({ podTemplateFile: 'gpu' })?.podTemplateFile).toBe('gpu');
@@ -110,13 +110,13 @@ describe('the coordinator of a queue', () => {
     expect(of({ workerContainerTag: 't' })).toBeUndefined();
   });
 
-  test('X27: without a queue it is not asked', () => {
+  test('X27: without a queue it is not called', () => {
     asked.splice(0);
     queued({}, undefined, { coordinator: coordinator({ podTemplateFile: 'gpu' }) });
     expect(asked).toEqual([]);
   });
 
-  test('X28: what cannot be used is ignored', () => {
+  test('X28: unusable values are ignored', () => {
     const { executor, key, job } = queued({ podTemplateFile: 'own' }, 'gpu', {
       coordinator: coordinator(new Error('old')),
     });
@@ -124,7 +124,7 @@ describe('the coordinator of a queue', () => {
   });
 });
 
-test('X29: the job’s image beats the configured one, which is used where the job has none', () => {
+test('X29: the job’s image wins over the configured one', () => {
   const executor = api.executor({ kubeConfig: { worker_container_repository: 'config', worker_container_tag: '1' } });
   const job = {
     key: aKey(),
@@ -138,7 +138,7 @@ test('X29: the job’s image beats the configured one, which is used where the j
   expect(imageOf(executor.kubeScheduler!.buildPod(job))).toBe('config:1');
 });
 
-test('X30: the job is kept, in case it must be launched again', () => {
+test('X30: the job is stored, in case it must be launched again', () => {
   const { job, key } = queued({ podOverride: override });
   expect(job).toMatchObject({ key, kubeExecutorConfig: override, command: ['airflow', 'tasks', 'run'] });
 });
@@ -158,7 +158,7 @@ describe('the form of Airflow 1.10', () => {
     },
   };
 
-  test('is turned into an override, limits without requests included', () => {
+  test('is converted to an override, limits without requests included', () => {
     expect(podOverrideIn(dictionary)).toEqual({
       metadata: { labels: { team: 'a' }, annotations: { 'iam.cloud.google.com/service-account': 'account' } },
       spec: {
@@ -176,7 +176,7 @@ describe('the form of Airflow 1.10', () => {
     });
   });
 
-  test('has fifteen fields, given back as they came, and as text in their order', () => {
+  test('has fifteen fields, returned unchanged, and as text in their order', () => {
     const config = KubernetesExecutorConfig.fromDict(dictionary);
     expect(Object.keys(config.asDict())).toHaveLength(15);
     expect(config.asDict()).toMatchObject({ image: 'legacy:1', limit_gpu: 1, annotations: {}, affinity: null });
@@ -190,7 +190,7 @@ describe('the form of Airflow 1.10', () => {
     });
   });
 
-  test('refuses what is no dictionary, and fields it does not have', () => {
+  test('refuses a value that is no dictionary, and unknown fields', () => {
     expect(() => KubernetesExecutorConfig.fromDict('x')).toThrow(/dictionary/);
     expect(() => KubernetesExecutorConfig.fromDict({ KubernetesExecutor: { imgae: 'x' } })).toThrow(/no field "imgae"/);
   });

@@ -21,7 +21,7 @@ const signals: Readonly<Record<string, PodSignal>> = {
 };
 
 suite('KubernetesPodTrigger', () => {
-  test("gives one event at the pod's end and completes; another pod counts for nothing", () => {
+  test("emits one event at the pod's end and completes; other pods are ignored", () => {
     marbles(({ hot$, expectObservable, now }) => {
       const signals$ = hot$('p-r-o-e', signals);
       const expected = '     ------(a|)';
@@ -55,7 +55,7 @@ suite('KubernetesPodTrigger', () => {
     });
   });
 
-  test('believes an absence only when it is confirmed', () => {
+  test('accepts an absence only when it is confirmed', () => {
     marbles(({ hot$, expectObservable, now }) => {
       const out$ = aTrigger().events$(hot$('r-u-g', signals), now);
       expectObservable(out$.pipe(map(({ kind }) => kind))).toBe('----(a|)', { a: 'gone' });
@@ -73,7 +73,7 @@ suite('KubernetesPodTrigger', () => {
     expect(trigger.shouldWait('Running', 'running')).toBe(true);
   });
 
-  test('is made again from what it serializes', () => {
+  test('can be created from its serialized form', () => {
     const { run, subscription } = aTrigger().serialize();
     expect(new KubernetesPodTrigger(run, subscription)).toEqual(aTrigger());
   });

@@ -14,9 +14,9 @@ import { type ClusterUnderTest, TARGETS } from '../support/kubernetes.ts';
 import { aKey } from '../support/pod-api.ts';
 
 /** Time-out of tests against a real cluster, in milliseconds. */
-const PATIENCE = { timeout: 30_000 };
+const POLL = { timeout: 30_000 };
 
-/** An embedding program: the library and a cluster, nothing else. */
+/** A program that uses only the library and a cluster. */
 describe.each(TARGETS)('the executor as a library, on $name', ({ start }) => {
   let under: ClusterUnderTest;
   let namespace: string;
@@ -47,9 +47,9 @@ describe.each(TARGETS)('the executor as a library, on $name', ({ start }) => {
     return executor;
   }
   const job = (): string => `job-${aKey().taskId}`;
-  /** An override that makes the pod behave. */
-  const like = (wish: Parameters<ClusterUnderTest['pod']>[0]) => {
-    const { metadata } = under.pod(wish);
+  /** An override that sets how the pod behaves. */
+  const like = (options: Parameters<ClusterUnderTest['pod']>[0]) => {
+    const { metadata } = under.pod(options);
     return { podOverride: { metadata: { annotations: recordIn({ metadata }, 'metadata')['annotations'] } } };
   };
 
@@ -71,7 +71,7 @@ describe.each(TARGETS)('the executor as a library, on $name', ({ start }) => {
   }
   const pods = () => under.cluster.listPods(namespace, 'kubernetes_executor=True');
 
-  test('20 tasks run in 8 slots, failures carry what failed, and no pod of a success is left', async () => {
+  test('20 tasks run in 8 slots, failures have details, and no pod of a success is left', async () => {
     const executor = embed(job(), { parallelism: '8', async_pod_creation: 'True' });
     const keys = Array.from({ length: 20 }, () => aKey());
     let most = 0;
@@ -98,16 +98,16 @@ describe.each(TARGETS)('the executor as a library, on $name', ({ start }) => {
     expect(events[0]?.info).toContain('container base ended with exit code 3');
     expect(most).toBeLessThanOrEqual(8);
     expect([executor.running.size, executor.slotsAvailable]).toEqual([0, 8]);
-    // Failed pods are kept for inspection.
+    // Failed pods are retained for inspection.
     await expect
       .poll(
         async () => (await pods()).filter(({ deletedAt }) => deletedAt === undefined).map(({ phase }) => phase),
-        PATIENCE,
+        POLL,
       )
       .toEqual(['Failed', 'Failed']);
   });
 
-  test('a successor continues running tasks, learns which have ended, and gets back those never launched', async () => {
+  test('a successor adopts running tasks, is notified of ended ones, and gets back those never launched', async () => {
     const [first, second] = [job(), job()];
     const before = embed(first);
     const [long, short, never] = [aKey(), aKey(), aKey()];
@@ -117,7 +117,7 @@ describe.each(TARGETS)('the executor as a library, on $name', ({ start }) => {
     const shortPod = before.launchedPods.get(keyText(short))!;
     expect(await before.end()).toEqual({ notLaunched: [] });
     await expect
-      .poll(async () => (await pods()).find(({ name }) => name === shortPod.podName)?.phase, PATIENCE)
+      .poll(async () => (await pods()).find(({ name }) => name === shortPod.podName)?.phase, POLL)
       .toBe('Succeeded');
 
     const executor = embed(second);
@@ -137,12 +137,10 @@ describe.each(TARGETS)('the executor as a library, on $name', ({ start }) => {
     before.executeAsync(key, ['run']);
     await before.sync();
     await before.end();
-    await expect.poll(async () => (await pods()).map(({ phase }) => phase), PATIENCE).toEqual(['Succeeded']);
+    await expect.poll(async () => (await pods()).map(({ phase }) => phase), POLL).toEqual(['Succeeded']);
     const executor = embed(job());
     await executor.sync();
-    await expect
-      .poll(async () => (await pods()).filter(({ deletedAt }) => deletedAt === undefined), PATIENCE)
-      .toEqual([]);
+    await expect.poll(async () => (await pods()).filter(({ deletedAt }) => deletedAt === undefined), POLL).toEqual([]);
     expect(executor.getEventBuffer()).toEqual([]);
   });
 
@@ -156,7 +154,7 @@ describe.each(TARGETS)('the executor as a library, on $name', ({ start }) => {
     expect(pod?.executor).toMatchObject({ done: true, owner: id });
     await before.end();
     const executor = embed(id);
-    await expect.poll(() => executor.kubeScheduler?.kubeWatchers.get(namespace)?.synced, PATIENCE).toBe(true);
+    await expect.poll(() => executor.kubeScheduler?.kubeWatchers.get(namespace)?.synced, POLL).toBe(true);
     await executor.sync();
     expect([executor.getEventBuffer(), (await pods()).length]).toEqual([[], 1]);
   });
@@ -168,14 +166,12 @@ describe.each(TARGETS)('the executor as a library, on $name', ({ start }) => {
     await executor.sync();
     executor.getEventBuffer();
     await executor.revokeTask(key);
-    await expect
-      .poll(async () => (await pods()).filter(({ deletedAt }) => deletedAt === undefined), PATIENCE)
-      .toEqual([]);
+    await expect.poll(async () => (await pods()).filter(({ deletedAt }) => deletedAt === undefined), POLL).toEqual([]);
     await executor.sync();
     expect([executor.getEventBuffer(), executor.running.size]).toEqual([[], 0]);
   });
 
-  test('X90: the log of a running task comes as its last lines; an unreadable log gives a message', async () => {
+  test('X90: the log of a running task is its last lines; an unreadable log gives a message', async () => {
     const executor = embed(job());
     const key = aKey();
     const script = "printf 'a_\\n\\033[31mb_\\033[0m\\nc_\\n'; exec sleep 300";
@@ -206,7 +202,7 @@ describe.each(TARGETS)('the executor as a library, on $name', ({ start }) => {
   });
 });
 
-test('a creation whose answer is lost makes one pod', async () => {
+test('a creation whose response is lost makes one pod', async () => {
   await using under = await TARGETS[0]!.start();
   const namespace = await under.namespace();
   const executor = new KubernetesExecutor({

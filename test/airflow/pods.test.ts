@@ -42,7 +42,7 @@ test('X62: deleting a pod that is gone succeeds silently; any other failure is t
   await scheduler.deletePod('pod', 'default');
 });
 
-test('X63: an executor that is not started makes no request and watches nothing', async () => {
+test('X63: an executor that is not started makes no request and watches no namespace', async () => {
   const asked = api.server.asked.length;
   const executor = new KubernetesExecutor({ cluster: api.cluster, jobId: 'x63' });
   expect(executor.kubeScheduler).toBeUndefined();
@@ -64,7 +64,7 @@ test.each([
   await executor.end();
 });
 
-test('a pod in a namespace that is not watched is refused: its end would go unnoticed', async () => {
+test('a pod in a namespace that is not watched is refused: its end would not be observed', async () => {
   const executor = api.executor({ jobId: 'elsewhere' });
   const task = aKey();
   executor.executeAsync(task, ['x'], undefined, { podOverride: { metadata: { namespace: 'elsewhere' } } });
@@ -86,7 +86,7 @@ test.each([
   '***',
   '-',
   ...Array.from({ length: 100 }, (_, seed) => random(seed)),
-])('X65: %j is made a name that Kubernetes takes', (id) => {
+])('X65: %j becomes a valid name', (id) => {
   for (const name of [executorPodName({ dagId: id, taskId: id }), executorPodName({ taskId: id }), createPodId(id, id)])
     expect(isPodName(name), name).toBe(true);
 });
@@ -117,7 +117,7 @@ test.each([undefined, null, {}])('X69: an override of %j changes nothing', (podO
   expect(pod({ podOverride, baseWorkerPod: template })).toEqual(pod({ baseWorkerPod: template }));
 });
 
-test('X70: an empty image is none; name, command and volumes of an override count', () => {
+test('X70: an empty image is none; name, command and volumes of an override are used', () => {
   const made = pod({
     kubeImage: undefined,
     baseWorkerPod: { ...template, spec: { ...template.spec, volumes: [{ name: 'a' }] } },
@@ -151,7 +151,7 @@ test.each(['text', { spec: { containers: [{ name: 'base', env: 'x' }] } }, { met
   },
 );
 
-test('X74: what is no list cannot be added to', () => {
+test('X74: only lists can be extended', () => {
   expect(() => extendField({ volumes: 'x' }, { volumes: [] }, 'volumes')).toThrow(TypeError);
 });
 
@@ -167,14 +167,14 @@ test('X75: containers are paired by position; lists of a pair are joined', () =>
   expect(two).toMatchObject({ name: 'c2', image: 'i2' });
 });
 
-test('X76: of a spec the override’s fields count, and the base’s where it has none', () => {
+test('X76: the override’s fields of a spec win over the base’s', () => {
   expect(PodGenerator.reconcileSpecs({ priority: 1, activeDeadlineSeconds: 100 }, { priority: 2 })).toMatchObject({
     priority: 2,
     activeDeadlineSeconds: 100,
   });
 });
 
-test('X77: labels are safe forms; a selector has no version, and without an owner any', () => {
+test('X77: labels are safe forms; a selector has no version, and without an owner matches any', () => {
   const identity = { ...key, dagId: 'dag*', taskId: 'task*', version: '1+2' };
   expect(buildLabelsForK8sExecutorPod(identity)).toMatchObject({
     dag_id: 'dag-6b24921d4',
@@ -201,7 +201,7 @@ test('X86: live siblings are left alone', () => {
 });
 
 describe('identity that must not be lost', () => {
-  test('stays whatever an override says, where the caller puts it last', () => {
+  test('wins over every override when the caller puts it last', () => {
     const made = pod({
       podOverride: { metadata: { labels: { mine: 'no' }, annotations: { id: 'no' } } },
       labels: { mine: 'yes' },
@@ -210,7 +210,7 @@ describe('identity that must not be lost', () => {
     expect([labels(made)['mine'], annotations(made)['id']]).toEqual(['yes', 'yes']);
   });
 
-  test('inputs are not changed', () => {
+  test('inputs are not modified', () => {
     const before = JSON.stringify(template);
     pod({ baseWorkerPod: template, podOverride: { spec: { containers: [{ name: 'base', env: [{ name: 'A' }] }] } } });
     expect(JSON.stringify(template)).toBe(before);
@@ -218,7 +218,7 @@ describe('identity that must not be lost', () => {
 });
 
 describe('pod names of Airflow 1.10', () => {
-  test('are ids run together and a UUID, 253 characters at most', () => {
+  test('are the joined ids and a UUID, 253 characters at most', () => {
     expect(stripUnsafeKubernetesSpecialChars('My_dag.id')).toBe('mydagid');
     expect(createPodId('my_dag_id', 'my-task-id')).toMatch(/^mydagidmytaskid-[0-9a-f]{32}$/);
     expect(createPodId('d'.repeat(300), 't')).toHaveLength(253);

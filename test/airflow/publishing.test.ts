@@ -35,7 +35,7 @@ function launch(options: ExecutorOptions = {}, more: Partial<KubernetesExecutorO
   return { executor, key, clock, state: () => executor.eventOf(key)?.state };
 }
 
-describe('refusals for good', () => {
+describe('permanent refusals', () => {
   test.each([400, 404, 422, 418].flatMap((status) => [0, 1].map((retries) => ({ status, retries }))))(
     'X1: $status with $retries retries: one creation, nothing queued, the task failed',
     async ({ status, retries }) => {
@@ -54,7 +54,7 @@ describe('refusals for good', () => {
     expect([creations(), state(), executor.taskPublishRetries.size]).toEqual([1, 'failed', 0]);
   });
 
-  test('X13: a change to the pod that throws fails the task, with what it threw; nothing is created', async () => {
+  test('X13: a change to the pod that throws fails the task with that error; no pod is created', async () => {
     const thrown = new Error('no such sidecar');
     let calls = 0;
     const { executor, key, state } = launch(
@@ -73,7 +73,7 @@ describe('refusals for good', () => {
     expect(event?.cause instanceof Error ? event.cause.cause : undefined).toBe(thrown);
   });
 
-  test('X14: parts that do not make one pod fail the task, with the reason', async () => {
+  test('X14: parts that cannot be merged fail the task, with the reason', async () => {
     const executor = api.executor({
       files: () => 'spec: {containers: [{name: base, env: oops}]}',
       kubeConfig: { pod_template_file: 't' },
@@ -88,7 +88,7 @@ describe('refusals for good', () => {
   });
 });
 
-describe('refusals for now', () => {
+describe('temporary refusals', () => {
   const QUOTA = 'pods "x" is forbidden: exceeded quota: q';
   const MODIFIED = 'Operation cannot be fulfilled on resourcequotas "q": the object has been modified';
 
@@ -118,7 +118,7 @@ describe('refusals for now', () => {
     ['X8', 500, 'failed calling webhook "w"'],
     ['X9', 502, 'bad gateway'],
     ['X9', 504, 'gateway timeout'],
-  ])('%s: %i that may pass is tried again at the next sync, under the same name', async (_number, status, message) => {
+  ])('%s: a temporary %i is retried at the next sync, under the same name', async (_number, status, message) => {
     const { executor, state } = launch({ task_publish_max_retries: '1' });
     // The adapter checks whether a write without response happened, and repeats it once; together one attempt.
     api.replies.push(
@@ -131,7 +131,7 @@ describe('refusals for now', () => {
     expect(new Set(api.asked('POST').slice(before).map(createdName)).size).toBe(1);
   });
 
-  test('X8: a second refusal spends the last retry', async () => {
+  test('X8: a second refusal uses the last retry', async () => {
     const { executor, state } = launch({ task_publish_max_retries: '1' });
     api.replies.push(refusal(500, 'webhook'), refusal(500, 'webhook'));
     await executor.sync();
@@ -158,7 +158,7 @@ describe('refusals for now', () => {
     expect([creations(), state()]).toEqual([1, 'failed']);
   });
 
-  test('X10: 503 with Retry-After 1 waits; once the retries are spent it fails', async () => {
+  test('X10: 503 with Retry-After 1 waits; once the retries are used up it fails', async () => {
     const { executor, clock, state } = launch({ task_publish_max_retries: '1' });
     api.replies.push(refusal(503, 'busy', { retryAfter: '1' }), refusal(503, 'busy', { retryAfter: '1' }));
     await executor.sync();
@@ -168,7 +168,7 @@ describe('refusals for now', () => {
     expect([state(), creations()]).toEqual(['failed', 2]);
   });
 
-  test('X11: a long Retry-After holds every sync, until the instant is moved', async () => {
+  test('X11: a long Retry-After delays every sync, until its instant is reset', async () => {
     const { executor, clock, state } = launch({ task_publish_max_retries: '1' });
     api.replies.push({ status: 429, retryAfter: '999999' });
     for (let sync = 0; sync < 4; sync += 1) await executor.sync();
@@ -178,7 +178,7 @@ describe('refusals for now', () => {
     expect([creations(), state()]).toEqual([2, 'queued']);
   });
 
-  test('X12: a broken connection is tried again, and fails without retries', async () => {
+  test('X12: a broken connection is retried, and without retries fails the task', async () => {
     const cut: CreateReply = { status: 0, cut: true };
     const { executor, state } = launch({ task_publish_max_retries: '1' });
     api.replies.push(cut, cut);
@@ -239,7 +239,7 @@ describe('batches', () => {
         { status: 0, cut: true },
       ],
     ],
-  ])('X17: in a batch, %s is tried again, too', async (_what, replies) => {
+  ])('X17: in a batch, %s is retried, too', async (_what, replies) => {
     const { executor } = batch({ worker_pods_creation_batch_size: '4', task_publish_max_retries: '1' }, 1);
     api.replies.push(...replies);
     await executor.sync();
@@ -248,7 +248,7 @@ describe('batches', () => {
     expect(executor.launchedPods.size).toBe(1);
   });
 
-  test.each([429, 503])('X18: %i with Retry-After in a batch puts the task back and off', async (status) => {
+  test.each([429, 503])('X18: %i with Retry-After in a batch requeues and delays the task', async (status) => {
     const { executor } = batch({ worker_pods_creation_batch_size: '4', task_publish_max_retries: '1' }, 1);
     api.replies.push(refusal(status, 'busy', { retryAfter: '30' }));
     await executor.sync();
@@ -257,7 +257,7 @@ describe('batches', () => {
     expect(executor.createPodsAfterMs).toBeGreaterThan(performance.now() + 20_000);
   });
 
-  test('X18: once the server asked for a pause, the rest of a batch is not tried, and spends no retry', async () => {
+  test('X18: after a Retry-After the rest of a batch is not tried, and uses no retry', async () => {
     const { executor, keys } = batch(
       { worker_pods_creation_batch_size: '8', pod_creation_max_concurrency: '1', task_publish_max_retries: '1' },
       4,
@@ -280,13 +280,13 @@ describe('batches', () => {
   });
 });
 
-test('X20: a task that no longer needs its pod gets none, and leaves nothing behind', async () => {
+test('X20: a task that no longer needs its pod gets none, and leaves no entry', async () => {
   const { executor, key } = launch({}, { tasks: { isCurrent: () => Promise.resolve(false) } });
   await executor.sync();
   expect([creations(), executor.running.size, executor.eventOf(key)]).toEqual([0, 0, undefined]);
 });
 
-test('X21: creations, deletions and patches are counted by status; a refused patch is swallowed, a refused deletion is not', async () => {
+test('X21: creations, deletions and patches are counted by status; a refused patch is ignored, a refused deletion is thrown', async () => {
   const counted: string[] = [];
   const meter = {
     count: (name: string, labels: Readonly<Record<string, string>> = {}) => {

@@ -68,29 +68,29 @@ test('X34: a success whose pod is not deleted is marked as done', async () => {
   expect(api.asked('PATCH').at(-1)?.body).toMatchObject({ metadata: { labels: { airflow_executor_done: 'True' } } });
 });
 
-test('X35: a failure is deleted where that is wanted, and not marked', async () => {
+test('X35: the pod of a failure is deleted if configured, and not marked', async () => {
   const { executor, result, state, deleted, patched } = await launched({ delete_worker_pods_on_failure: 'True' });
   await executor.changeState(result({ state: 'failed' }));
   expect([state(), deleted(), patched()]).toEqual(['failed', 1, 0]);
 });
 
-test('a failed pod is kept by default, as it is', async () => {
+test('a failed pod is retained by default, unchanged', async () => {
   const { executor, result, deleted, patched } = await launched();
   await executor.changeState(result({ state: 'failed', failureDetails: evicted }));
   expect([deleted(), patched()]).toEqual([0, 0]);
   expect(executor.getEventBuffer()[0]).toMatchObject({ info: 'the pod failed: Evicted', failureDetails: evicted });
 });
 
-test('a pod that fails without having ended is deleted even where failures are kept: it could still start', async () => {
+test('a pod that fails without having ended is deleted even if failed pods are retained: it could still start', async () => {
   const { executor, result, deleted } = await launched({ pod_launch_failure_retries: '0' });
   await executor.changeState(result({ state: 'failed', mayStillStart: true }));
   expect(deleted()).toBe(1);
 });
 
-test.each(['success', 'failed', 'deferred'] as const)('X36: the task’s own state counts: %s', async (said) => {
-  const { executor, result, state, deleted } = await launched({}, said);
+test.each(['success', 'failed', 'deferred'] as const)('X36: the task’s own state counts: %s', async (own) => {
+  const { executor, result, state, deleted } = await launched({}, own);
   await executor.changeState(result({ state: null }));
-  expect([state(), deleted()]).toEqual([said, 1]);
+  expect([state(), deleted()]).toEqual([own, 1]);
 });
 
 test('X37: a pod that left the watch only frees the slot', async () => {
@@ -107,7 +107,7 @@ test('X38: a task that is not running gets no event', async () => {
 });
 
 describe('a pod that died before its task began', () => {
-  test('X39: the task gets another, no retry of its own is spent', async () => {
+  test('X39: the task gets another, and uses none of its retries', async () => {
     const { executor, result, running, state, relaunch, key } = await launched({}, 'queued');
     const first = executor.launchedPods.get(keyText(key));
     await executor.changeState(result({ state: 'failed', failureDetails: evicted }));
@@ -116,7 +116,7 @@ describe('a pod that died before its task began', () => {
     expect(executor.launchedPods.get(keyText(key))?.podName).not.toBe(first?.podName);
   });
 
-  test('X40: with the budget spent it fails, and the attempt is forgotten', async () => {
+  test('X40: with the limit reached it fails, and its count is removed', async () => {
     const { executor, result, state, relaunch, key } = await launched({}, 'queued');
     await executor.changeState(result({ state: 'failed', failureDetails: evicted }));
     await relaunch();
@@ -128,7 +128,7 @@ describe('a pod that died before its task began', () => {
     ]);
   });
 
-  test('X41: a reason that is excluded is the task’s own', async () => {
+  test('X41: an excluded reason is a failure of the task', async () => {
     const { executor, result, state } = await launched({}, 'queued');
     await executor.changeState(result({ state: 'failed', failureDetails: { containerReason: 'Error' } }));
     expect(state()).toBe('failed');
@@ -141,13 +141,13 @@ describe('a pod that died before its task began', () => {
     expect(state()).toBe('failed');
   });
 
-  test('X43: with 0 retries it fails, and nobody is asked how the task is', async () => {
+  test('X43: with 0 retries it fails, and the task’s state is not looked up', async () => {
     const { executor, result, state, lookups } = await launched({ pod_launch_failure_retries: '0' }, 'queued');
     await executor.changeState(result({ state: 'failed', failureDetails: evicted }));
     expect([state(), lookups()]).toEqual(['failed', 0]);
   });
 
-  test('X44: heard three times it counts once; the next pod counts anew', async () => {
+  test('X44: a failure received three times counts once; the next pod’s counts again', async () => {
     const { executor, result, relaunch } = await launched({ pod_launch_failure_retries: '2' }, 'queued');
     const first = result({ state: 'failed', failureDetails: evicted });
     for (let times = 0; times < 3; times += 1) await executor.changeState(first);
@@ -159,7 +159,7 @@ describe('a pod that died before its task began', () => {
     expect(executor.taskQueue.size).toBe(1);
   });
 
-  test('without a keeper of tasks, the pod tells: a container that never ran is launched again, one that ran is not', async () => {
+  test('without task states the pod decides: a container that never ran is launched again, one that ran is not', async () => {
     const never = await launched();
     await never.executor.changeState(never.result({ state: 'failed', failureDetails: evicted, began: false }));
     expect([never.state(), never.executor.taskQueue.size]).toEqual([undefined, 1]);
@@ -169,7 +169,7 @@ describe('a pod that died before its task began', () => {
   });
 });
 
-test('an earlier pod of the same try says nothing about the one that runs now', async () => {
+test('a result of an earlier pod of the same try does not end the present one', async () => {
   const { executor, key, result, running, state } = await launched();
   const older = result({ state: 'failed', podName: 'older', podUid: 'older', failureDetails: evicted });
   await executor.changeState(older);
@@ -180,11 +180,11 @@ test('an earlier pod of the same try says nothing about the one that runs now', 
 
   // The same key again: a result applied before does not end it, neither before nor after it has its pod.
   executor.getEventBuffer();
-  const kept = aResult(executor, key, { state: 'failed', podName: 'kept', podUid: 'kept' });
+  const applied = aResult(executor, key, { state: 'failed', podName: 'applied', podUid: 'applied' });
   executor.executeAsync(key, ['true']);
-  await executor.changeState(kept);
+  await executor.changeState(applied);
   await executor.sync();
-  await executor.changeState(kept);
+  await executor.changeState(applied);
   expect([running(), state()]).toEqual([true, 'queued']);
 });
 
@@ -205,7 +205,7 @@ test.each([
   },
 );
 
-test('a result that fails is tried once a sync, and does not hold up the others', async () => {
+test('a result that fails is retried once a sync, and does not block the others', async () => {
   const { executor, result, state, deleted } = await launched();
   const other = aKey();
   executor.running.set(keyText(other), other);
@@ -225,7 +225,7 @@ test('a result that fails is tried once a sync, and does not hold up the others'
 });
 
 describe('slots and priority', () => {
-  test('the most important tasks go first, ties in the order they came, no more than there are slots', async () => {
+  test('tasks start by priority, ties in order of arrival, no more than there are slots', async () => {
     const executor = api.executor({ kubeConfig: { parallelism: '3', worker_pods_creation_batch_size: '8' } });
     const keys = [1, 5, 5, 9].map((priorityWeight) => {
       const key = aKey();
@@ -243,7 +243,7 @@ describe('slots and priority', () => {
     expect([executor.running.size, executor.queuedTasks.size]).toEqual([3, 0]);
   });
 
-  test('events are given out once, those of some dags only where asked for', () => {
+  test('events are returned once, and of some dags only if requested', () => {
     const executor = api.executor();
     const [one, other] = [aKey({ dagId: 'a' }), aKey({ dagId: 'b' })];
     executor.success(one);

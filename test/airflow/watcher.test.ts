@@ -41,8 +41,8 @@ function drained(queue: TaskQueue<KubernetesWatch>): KubernetesWatch[] {
   return queue.remove(() => true).slice();
 }
 
-/** The records that one event puts on the queue. */
-async function said(type: string, object: Manifest): Promise<readonly unknown[]> {
+/** The states that one event puts on the queue. */
+async function statesOf(type: string, object: Manifest): Promise<readonly unknown[]> {
   const queue = new TaskQueue<KubernetesWatch>();
   const watcher = new KubernetesJobWatcher('ns', queue, '0', '123', {
     workerPodPendingFatalContainerStateReasons: FATAL,
@@ -54,55 +54,55 @@ async function said(type: string, object: Manifest): Promise<readonly unknown[]>
 test.each(FATAL.map((reason) => ({ reason })))(
   'X46: a pending pod that waits for $reason failed',
   async ({ reason }) => {
-    expect(await said('MODIFIED', pod(waiting(reason, 'not found')))).toEqual(['failed']);
+    expect(await statesOf('MODIFIED', pod(waiting(reason, 'not found')))).toEqual(['failed']);
   },
 );
-test('X47: a pull that was only put off is no failure', async () => {
-  expect(await said('MODIFIED', pod(waiting('ErrImagePull', 'pull QPS exceeded')))).toEqual([]);
+test('X47: a throttled pull is no failure', async () => {
+  expect(await statesOf('MODIFIED', pod(waiting('ErrImagePull', 'pull QPS exceeded')))).toEqual([]);
 });
 test.each([{ reason: 'ContainerCreating' }, { reason: undefined }])(
   'X48: waiting for $reason is no failure',
   async ({ reason }) => {
-    expect(await said('MODIFIED', pod(waiting(reason)))).toEqual([]);
+    expect(await statesOf('MODIFIED', pod(waiting(reason)))).toEqual([]);
   },
 );
-test('X49: a pending pod that is deleted says nothing; the lost pod is found otherwise', async () => {
-  expect(await said('DELETED', pod(phase('Pending'), dying))).toEqual([]);
+test('X49: a deleted pending pod has no result; a separate search finds the lost pod', async () => {
+  expect(await statesOf('DELETED', pod(phase('Pending'), dying))).toEqual([]);
 });
 test('X50: a failed pod failed', async () => {
-  expect(await said('MODIFIED', pod(phase('Failed')))).toEqual(['failed']);
+  expect(await statesOf('MODIFIED', pod(phase('Failed')))).toEqual(['failed']);
 });
 test.each(['Pending', 'Running', 'Succeeded'])('X51: what a provider failed is failed, also when %s', async (name) => {
-  expect(await said('MODIFIED', pod({ phase: name, reason: 'ProviderFailed' }))).toEqual(['failed']);
+  expect(await statesOf('MODIFIED', pod({ phase: name, reason: 'ProviderFailed' }))).toEqual(['failed']);
 });
-test('X52: a pod that succeeded lets the task say how it went', async () => {
-  expect(await said('MODIFIED', pod(phase('Succeeded')))).toEqual([null]);
+test('X52: a succeeded pod leaves the result to the task’s own state', async () => {
+  expect(await statesOf('MODIFIED', pod(phase('Succeeded')))).toEqual([null]);
 });
 test.each(['Pending', 'Running', 'Succeeded', 'Failed', 'Unknown'])(
-  'X53: a pod (%s) that left the watch undeleted was taken over',
+  'X53: a pod (%s) that left the watch undeleted was adopted by another',
   async (name) => {
-    expect(await said('DELETED', pod(phase(name)))).toEqual(['adopted']);
+    expect(await statesOf('DELETED', pod(phase(name)))).toEqual(['adopted']);
   },
 );
 test('X54: a running pod that was deleted failed', async () => {
-  expect(await said('DELETED', pod(phase('Running'), dying))).toEqual(['failed']);
+  expect(await statesOf('DELETED', pod(phase('Running'), dying))).toEqual(['failed']);
 });
-test('X55: a running pod says nothing', async () => {
-  expect(await said('MODIFIED', pod(phase('Running')))).toEqual([]);
+test('X55: a running pod has no result', async () => {
+  expect(await statesOf('MODIFIED', pod(phase('Running')))).toEqual([]);
 });
-test('X56: nor does one whose node is lost', async () => {
-  expect(await said('MODIFIED', pod(phase('Unknown')))).toEqual([]);
+test('X56: a pod whose node is lost has no result', async () => {
+  expect(await statesOf('MODIFIED', pod(phase('Unknown')))).toEqual([]);
 });
 
 describe('errors of a watch', () => {
   const watcher = (): KubernetesJobWatcher =>
     new KubernetesJobWatcher('ns', new TaskQueue(), '7', '123', { workerPodPendingFatalContainerStateReasons: [] });
-  test('X57: 410 gives the place to begin anew', async () => {
+  test('X57: 410 returns the version to start again from', async () => {
     expect(await watcher().runOnce([{ type: 'ERROR', object: { code: 410, reason: 'Expired', message: 'm' } }])).toBe(
       '0',
     );
   });
-  test('X58: any other error ends the watch with what the server said', async () => {
+  test('X58: any other error ends the watch with the server’s message', async () => {
     const error = { type: 'ERROR', object: { code: 422, reason: 'Invalid', message: 'the selector' } };
     await expect(watcher().runOnce([error])).rejects.toThrow(/422 Invalid: the selector/);
   });
@@ -115,7 +115,7 @@ test('X60: reasons are trimmed', () => {
   expect(reasons).toEqual(['e1', 'e2', 'e3']);
 });
 
-test('X61: the places of the watches are one thing in a process', () => {
+test('X61: all watches of a process share their resource versions', () => {
   const [one, other] = [new ResourceVersion(), new ResourceVersion()];
   one.resourceVersion['x61'] = '9';
   expect(other).toBe(one);
@@ -129,7 +129,7 @@ describe('over a real connection', () => {
   });
   afterAll(() => api[Symbol.asyncDispose]());
 
-  test('X59: a watch that ended is begun anew from a list, and results keep their place', async () => {
+  test('X59: a watch that ended starts again from a list, and results keep their order', async () => {
     const executor = api.executor({ jobId: 'x59' });
     const scheduler = executor.kubeScheduler!;
     const first = scheduler.kubeWatchers.get('default')!;
@@ -142,7 +142,7 @@ describe('over a real connection', () => {
     await expect.poll(() => [second.alive, second.synced]).toEqual([true, true]);
   });
 
-  test('asks for its owner’s pods that are not accounted for, in one watch', async () => {
+  test('selects its owner’s unfinished pods, in one watch', async () => {
     const executor = api.executor({ jobId: '123' });
     await expect.poll(() => executor.kubeScheduler?.kubeWatchers.get('default')?.synced).toBe(true);
     const watches = api.server.asked.filter(
@@ -151,7 +151,7 @@ describe('over a real connection', () => {
     expect(watches.map(({ path }) => path)).toEqual(['/api/v1/namespaces/default/pods']);
   });
 
-  test('a pod without names is counted and skipped, and the watch goes on', async () => {
+  test('a pod without names is counted and skipped, and the watch continues', async () => {
     const queue = new TaskQueue<KubernetesWatch>();
     const watcher = new KubernetesJobWatcher(
       ALL_NAMESPACES,
