@@ -1,4 +1,4 @@
-/** Production's broker: three servers, every stream three times, one server after another killed with -9 while runs go on. */
+/** A broker as in production: three servers, three replicas of every stream, one server after another killed with -9 while runs go on. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
 import { connect } from '../../src/client/index.ts';
@@ -34,19 +34,19 @@ test('runs complete once while one broker after another is killed', async () => 
     expect((await jsm.streams.info(stream)).config.num_replicas).toBe(3);
 
   await using client = await connect({ servers: nats.url });
-  const wish = target.pod({ runForSeconds: 2 });
+  const pod = target.pod({ runForSeconds: 2 });
   const request = {
     params: {
       image: 'busybox',
-      fullPodSpec: z.record(z.string(), z.json()).parse(wish),
+      fullPodSpec: z.record(z.string(), z.json()).parse(pod),
       namespace: installation.namespace,
       getLogs: false,
     },
   };
-  const asked: string[] = [];
+  const submitted: string[] = [];
   const wave = async (name: string): Promise<void> => {
     const runIds = Array.from({ length: RUNS_PER_WAVE }, (_, n) => `${name}-${String(n)}`);
-    // Without an answer nobody knows what became of the request: asking again with the same id is what the contract allows.
+    // Without an answer the outcome of the request is unknown: the contract allows to repeat it under the same id.
     await Promise.all(
       runIds.map((runId) =>
         expect
@@ -54,12 +54,12 @@ test('runs complete once while one broker after another is killed', async () => 
           .toBe(runId),
       ),
     );
-    asked.push(...runIds);
+    submitted.push(...runIds);
   };
   for (const [n, server] of nats.servers.entries()) {
     await wave(`wave-${String(n)}`);
     await server.crash();
-    // The next one goes when this one has caught up: more than one lost of three is no quorum.
+    // The next one is killed when this one has caught up: with two of three lost there is no quorum.
     await expect
       .poll(
         async () => {
@@ -70,13 +70,13 @@ test('runs complete once while one broker after another is killed', async () => 
       )
       .toBe(2);
   }
-  const done = await Promise.all(asked.map((runId) => client.waitFor(runId, { timeoutMs: 90_000 })));
+  const done = await Promise.all(submitted.map((runId) => client.waitFor(runId, { timeoutMs: 90_000 })));
   expect(done.filter(({ state }) => state !== 'succeeded')).toEqual([]);
-  // An event is heard as soon as it is sent; that it is stored may come a moment later.
+  // An event is received as soon as it is sent; it may be stored a moment later.
   const stored = async (): Promise<readonly number[]> => {
     const info = await jsm.streams.info(assets.events, { subjects_filter: subjects.event.completedOf('default') });
     return Object.values(info.state.subjects ?? {});
   };
-  await expect.poll(stored, { timeout: 30_000 }).toEqual(asked.map(() => 1));
+  await expect.poll(stored, { timeout: 30_000 }).toEqual(submitted.map(() => 1));
   await expect.poll(async () => (await jsm.streams.info(assets.steps)).state.messages, { timeout: 60_000 }).toBe(0);
 });

@@ -32,7 +32,7 @@ afterAll(async () => {
   await rm(directory, { recursive: true, force: true });
 });
 
-test('a custom operator runs its pod, waits for a time, and says its own result', async () => {
+test('a custom operator runs its pod, waits for a time, and returns its own result', async () => {
   const { runId } = await client.submit({ operator: 'count-and-settle', params: { to: 5 } });
   const types: string[] = [];
   const watched = client.events$(runId).forEach(({ type }) => types.push(type));
@@ -45,7 +45,7 @@ test('a custom operator runs its pod, waits for a time, and says its own result'
   expect(lines).toEqual(['1', '2', '3', '4', '5']);
 });
 
-test('an operator without a pod waits, fails by its own judgement, repeats, and skips', async () => {
+test('an operator without a pod waits, fails, is retried, and skips', async () => {
   const { runId } = await client.submit({
     operator: 'wait-then-fail',
     params: { seconds: 0.2, succeedsAt: 2 },
@@ -74,7 +74,7 @@ test('a wait for a time can be cancelled, and times out', async () => {
   });
 });
 
-test('what is wrong with a request is said with its path, and what is wrong with a file with its name', async () => {
+test('a problem of a request is reported with its path, that of a file with its name', async () => {
   await expect(client.submit({ operator: 'count-and-settle', params: { to: 0, two: 1 } })).rejects.toMatchObject({
     code: 'INVALID_REQUEST',
     problems: expect.arrayContaining([

@@ -1,4 +1,4 @@
-/** The showcase, as a newcomer runs it: it must end well, and leave nothing behind, however it ends. */
+/** The demo, as a new user runs it: it must succeed, and leave nothing, however it ends. */
 import { mkdtemp, readFile, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -36,7 +36,7 @@ async function processesOf(folder: string): Promise<readonly string[]> {
   return found;
 }
 
-test('ends with 0 and every run as it must be, and leaves no process', async () => {
+test('ends with 0 and every run as expected, and leaves no process', async () => {
   const { demo, folder } = await aDemo();
   expect(await demo.ended, demo.stderr()).toBe(0);
   const { ok, runs } = answerSchema.parse(JSON.parse(demo.stdout()));
@@ -47,7 +47,7 @@ test('ends with 0 and every run as it must be, and leaves no process', async () 
   expect(await readdir(folder)).toEqual([]);
 });
 
-test('killed with -9 in the middle, it takes its processes with it', async () => {
+test('killed with -9 while it runs, it leaves no process', async () => {
   const { demo, folder } = await aDemo();
   // Broker, two workers, two triggerers: all are there.
   const roles = async () => (await processesOf(folder)).filter((line) => / (?:worker|triggerer) /.test(line)).length;
@@ -57,7 +57,7 @@ test('killed with -9 in the middle, it takes its processes with it', async () =>
   await expect.poll(() => processesOf(folder), { timeout: 10_000 }).toEqual([]);
 });
 
-test('stopped as Ctrl-C stops it, with all its roles while they start, it ends with 130 and leaves nothing', async () => {
+test('stopped by Ctrl-C while its roles start, it ends with 130 and leaves nothing', async () => {
   const { demo, folder } = await aDemo();
   const roles = async () => (await processesOf(folder)).filter((line) => / (?:worker|triggerer) /.test(line));
   await vi.waitUntil(async () => (await roles()).length > 0, { timeout: 60_000, interval: 5 });

@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { z } from 'zod';
 import { type ReentryProcess, runReentry, startReentry } from '../support/processes.ts';
 
-/** Everything here knows only the public contract: subjects and JSON, a plain NATS connection. */
+/** Tests through the public contract only: subjects and JSON on a plain NATS connection. */
 const readySchema = z.strictObject({ natsUrl: z.string(), kubeconfig: z.string(), ready: z.literal(true) });
 const eventSchema = z.looseObject({
   specversion: z.literal('1.0'),
@@ -73,7 +73,7 @@ afterAll(async () => {
 const publish = (runId: string, body: string): void => {
   nats.publish(`reentry.v1.run.default.default.${runId}`, body);
 };
-/** The one completed event of a run, once the broker has nothing left to do with it. */
+/** The completed event of a run, once the broker has no message of it left. */
 async function endOf(runId: string): Promise<Completed> {
   await expect
     .poll(() => completed.filter(({ subject }) => subject === runId).length, { timeout: 60_000 })
@@ -117,7 +117,7 @@ describe('a run submitted by a plain publish', () => {
     ['unknown-operator', JSON.stringify({ operator: 'pud', params: {} }), 'operator'],
     ['unknown-param', JSON.stringify({ params: { image: 'alpine', comands: [] } }), 'params.comands'],
     ['too-large', JSON.stringify({ params: { image: 'alpine', arguments: ['x'.repeat(900 * 1024)] } }), '$'],
-  ])('%s: ends as a failed run that names the place', async (runId, body, path) => {
+  ])('%s: ends as a failed run with the path of the problem', async (runId, body, path) => {
     publish(runId, body);
     const { data } = await endOf(runId);
     expect(data.state).toBe('failed');
@@ -203,13 +203,13 @@ describe('the command line, in the directory where dev runs', () => {
     expect(listed.runs.map((run) => run.runId)).toContain(runId);
   });
 
-  test('a wrong field is named with its path before anything runs', async () => {
+  test('a wrong field is reported with its path before anything runs', async () => {
     const refused = await cli('submit', '--image', 'alpine', '--param', 'imagePulPolicy=Always');
     expect(refused.code).toBe(2);
     expect(refused.stderr).toContain('params.imagePulPolicy');
   });
 
-  test('a run that does not exist, a taken run id', async () => {
+  test('a run that does not exist and a used run id are errors', async () => {
     expect(await cli('status', 'unknown')).toMatchObject({ code: 2, stdout: '' });
     await cli('submit', '--image', 'alpine', '--run-id', 'taken', '--', 'true');
     const other = await cli('submit', '--image', 'busybox', '--run-id', 'taken', '--', 'true');
@@ -217,7 +217,7 @@ describe('the command line, in the directory where dev runs', () => {
     expect(other.stderr).toContain('taken');
   });
 
-  test('doctor finds the cluster of dev, and nothing broken', async () => {
+  test('doctor checks the cluster of dev, and reports no problem', async () => {
     const { code, stdout } = await cli('doctor', '--json');
     expect(stdout).not.toContain('broken');
     expect(code).toBe(0);
@@ -234,7 +234,7 @@ describe('the command line, in the directory where dev runs', () => {
     expect(found.get('nats-server')).toMatch(/^ok \d+\.\d+/);
   });
 
-  test('render shows the pod that the same flags would make, env values redacted', async () => {
+  test('render prints the pod that the same flags would create, env values redacted', async () => {
     const { code, stdout } = await cli('render', '--image', 'alpine', '--env', 'DAY=monday', '--json', '--', 'true');
     expect(code).toBe(0);
     expect(JSON.parse(stdout)).toMatchObject({ kind: 'Pod', spec: { containers: [{ image: 'alpine' }] } });
@@ -242,7 +242,7 @@ describe('the command line, in the directory where dev runs', () => {
     expect(stdout).not.toContain('monday');
   });
 
-  test('a template is named by its file in the template folder', async () => {
+  test('a template is referred to by its file name in the template folder', async () => {
     const run = await cli('submit', '--wait', '--logs', '--param', 'podTemplateFile=small');
     expect(run).toMatchObject({ code: 0, stdout: 'templated\n' });
   });
@@ -259,7 +259,7 @@ describe('the command line, in the directory where dev runs', () => {
   test.each([
     ['SIGINT', 130],
     ['SIGTERM', 143],
-  ] as const)('%s ends every command that waits, the first time', async (signal, code) => {
+  ] as const)('the first %s ends every command that waits', async (signal, code) => {
     const runId = `long-${signal}`;
     const script = ['--', 'sh', '-c', 'echo begun; sleep 300'];
     const waiting = (...args: readonly string[]) => startReentry(args, cliEnvironment(), directory);
@@ -289,7 +289,7 @@ describe('the command line, in the directory where dev runs', () => {
     taken.destroy();
   });
 
-  test('a dev of another directory runs beside it, and has its port again when it is started again', async () => {
+  test('a dev of another directory runs at the same time, and has the same port when it is restarted', async () => {
     const other = join(directory, 'other');
     await mkdir(other);
     const startAgain = async (): Promise<string> => {

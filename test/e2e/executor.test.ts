@@ -1,4 +1,4 @@
-/** Executors as processes on a cluster: what becomes of commands, of slots, and of both when an executor is killed. */
+/** Executors as processes on a cluster: commands, slots, and both when an executor is killed. */
 import { Subject, takeUntil } from 'rxjs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { connect } from '../../src/client/index.ts';
@@ -28,7 +28,7 @@ describe.each(TARGETS)('on $name', ({ start }) => {
     target.cluster.listPods(installation.namespace, executorSelector(installation.namespace));
   const isLive = ({ phase }: PodProjection): boolean => phase !== 'Succeeded' && phase !== 'Failed';
 
-  test('a command succeeds, fails, is cancelled; its pod goes or stays as the policy says', async () => {
+  test('a command succeeds, fails, is cancelled; its pod is deleted or retained as configured', async () => {
     await using installation = await startInstallation(target, { workers: 0, triggerers: 1 });
     installation.start('executor');
     await using client = await connect({ servers: installation.nats.url });
@@ -54,7 +54,7 @@ describe.each(TARGETS)('on $name', ({ start }) => {
       exitCode: 3,
       diagnosis: { code: 'CONTAINER_FAILED' },
     });
-    // Kept by default, and marked: nobody reports it as left over.
+    // Retained by default, and marked, so that no triggerer reports it as an orphan.
     await expect
       .poll(
         async () =>
@@ -75,7 +75,7 @@ describe.each(TARGETS)('on $name', ({ start }) => {
     expect(await client.explain(third.runId)).toMatchObject({ operator: 'command', queue: 'executor' });
   });
 
-  test('a failed pod that a proxy keeps alive is not kept: it would keep its slot', async () => {
+  test('a failed pod with a proxy that still runs is not retained: it would occupy its slot', async () => {
     await using installation = await startInstallation(target, { workers: 0, triggerers: 1 });
     const executor = installation.start('executor');
     await using client = await connect({ servers: installation.nats.url });
@@ -86,7 +86,7 @@ describe.each(TARGETS)('on $name', ({ start }) => {
     await expect.poll(() => slotsOf(executor), SOON).toMatchObject({ open: 32, running: 0 });
   });
 
-  test('a request of the other kind is refused, by name of the right queue', async () => {
+  test('a request of the other kind is refused, with the name of the right queue', async () => {
     await using installation = await startInstallation(target, { workers: 1, triggerers: 1 });
     installation.start('executor');
     await using client = await connect({ servers: installation.nats.url });
@@ -102,11 +102,11 @@ describe.each(TARGETS)('on $name', ({ start }) => {
       expect(JSON.stringify(diagnosis?.problems)).toContain(`default queue: ${right}`);
       await expect(client.submit(request, { queue })).rejects.toMatchObject({ code: 'INVALID_REQUEST' });
     }
-    // Whoever answers, a request for its own kind of queue goes there.
+    // Whichever process answers, a command without a queue goes to the executor's.
     expect((await client.submit(command)).queue).toBe('executor');
   });
 
-  test('no more pods live than there are slots, over two executors', async () => {
+  test('two executors together run no more pods than there are slots', async () => {
     await using installation = await startInstallation(target, { workers: 0, triggerers: 1 });
     const slots = { REENTRY_EXECUTOR_PARALLELISM: '4' };
     installation.start('executor', slots);
@@ -156,11 +156,11 @@ describe.each(TARGETS)('on $name', ({ start }) => {
       steps: (await jsm.streams.info(assets.steps)).state.messages,
     });
     await expect.poll(left, { timeout: 60_000, interval: 500 }).toEqual({ pods: 0, requests: 0, steps: 0 });
-    // The survivor knows that it is alone, and all slots are free again.
+    // The survivor is the only executor, and all slots are free again.
     await expect.poll(() => slotsOf(survivor), { timeout: 20_000 }).toEqual({ open: 20, running: 0, executors: 1 });
   });
 
-  test('pods that ended while no executor ran are accounted, those that live are adopted', async () => {
+  test('pods that ended while no executor ran are settled, live ones are adopted', async () => {
     await using installation = await startInstallation(target, { workers: 0, triggerers: 1 });
     const before = installation.start('executor');
     await using client = await connect({ servers: installation.nats.url });

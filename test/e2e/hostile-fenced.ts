@@ -1,7 +1,7 @@
-/** What a tenant with rules of its own tries. */
+/** Hostile requests of a tenant with its own policy rules. */
 import { container, type End, type HostileRun, json, table } from './hostile-rows.ts';
 
-/** The rules of tenant `fenced`; everybody else may do what `baseline` allows. */
+/** The rules of tenant `fenced`; all others may do what `baseline` allows. */
 export const POLICY = {
   default: {},
   tenants: {

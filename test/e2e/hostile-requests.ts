@@ -1,4 +1,4 @@
-/** Hostile requests, as a table: what is tried, with which bytes, and how it must end. */
+/** Hostile requests, as a table: a description, the bytes, and how the run must end. */
 
 import { FENCED_RUNS } from './hostile-fenced.ts';
 import { container, type End, type HostileRun, json, row, table } from './hostile-rows.ts';
@@ -240,7 +240,7 @@ const rendered = [
   ),
   row(
     'a rendered connection',
-    json({ kubernetesConnId: '{{ params.c }}' }, { context: { params: { c: 'nobody' } } }),
+    json({ kubernetesConnId: '{{ params.c }}' }, { context: { params: { c: 'missing' } } }),
     'harmless',
   ),
   row(
@@ -252,7 +252,7 @@ const rendered = [
 
 const labels = table<readonly [string, object]>(
   [
-    ['a label of ours', { labels: { 'reentry.dev/run': 'other', 'reentry.dev/installation': 'other' } }],
+    ['a label of reentry’s', { labels: { 'reentry.dev/run': 'other', 'reentry.dev/installation': 'other' } }],
     ['our shard', { labels: { 'reentry.dev/shard': 'ff' } }],
     ['our annotations', { annotations: { 'reentry.dev/tenant': 'other', 'reentry.dev/run-id': 'other' } }],
     ['our mark', { labels: { already_checked: 'True' } }],
@@ -271,7 +271,7 @@ const labels = table<readonly [string, object]>(
     ],
     ['another name for the base container', { baseContainerName: '../base' }],
     [
-      'variables that look like ours',
+      'variables that look like reentry’s',
       { envVars: { REENTRY_NATS_URL: 'nats://evil', KUBECONFIG: '/x', LD_PRELOAD: '/x.so' } },
     ],
   ],

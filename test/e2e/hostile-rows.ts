@@ -1,6 +1,6 @@
 /** How the rows of the tables of hostile requests are written. */
 
-/** `refused`: no pod is made, and the run ends with this code. `harmless`: it ends somehow, as one run of its own. */
+/** `refused`: no pod is created, and the run ends with this code. `harmless`: the run ends, and affects no other. */
 export type End = 'INVALID_REQUEST' | 'POLICY_REFUSED' | 'harmless';
 /** One run request, published as it is. */
 export interface HostileRun {

@@ -31,7 +31,7 @@ let memoryBefore = 0;
 const events = new Map<string, string[]>();
 const ends = new Map<string, z.infer<typeof eventSchema>['data']>();
 
-/** The most memory that the process has had, in MiB. */
+/** Peak memory of the process, in MiB. */
 const peakMebibytes = () =>
   Number(/VmHWM:\s+(\d+) kB/.exec(readFileSync(`/proc/${String(dev.pid)}/status`, 'utf8'))?.[1] ?? 0) / 1024;
 
@@ -69,7 +69,7 @@ afterAll(async () => {
   await rm(directory, { recursive: true, force: true });
 });
 
-test('there are enough of them, and each is another one', () => {
+test('the table has enough rows, all different', () => {
   const bodies = HOSTILE_RUNS.map(({ tenant, body }) => `${tenant} ${Buffer.from(body).toString('base64')}`);
   expect(HOSTILE_RUNS.length + HOSTILE_ASKS.length).toBeGreaterThanOrEqual(200);
   expect(new Set(bodies).size).toBe(HOSTILE_RUNS.length);
@@ -105,7 +105,7 @@ describe('a hostile run request', () => {
     ['a tenant that is cut', 'reentry.v1.run.default.a=2.x'],
     ['a run id that is too long', `reentry.v1.run.default.default.${'x'.repeat(129)}`],
     ['bytes that are no UTF-8', 'reentry.v1.run.default.default.=FF'],
-  ])('with %s in its subject ends as that raw token, refused', async (_, subject) => {
+  ])('with %s in its subject is refused under that raw token', async (_, subject) => {
     nats.publish(subject, JSON.stringify({ params: { image: 'alpine' } }));
     const key = subject.split('.').slice(-2).join('.');
     const isOfIt = (ended: string) => ended === key || ended.includes('raw-');
@@ -123,7 +123,7 @@ describe('a hostile request to a service', () => {
     expect(reply.error.message).not.toMatch(/\n\s+at |node_modules/);
   });
 
-  test('is not answered into anything but an inbox', async () => {
+  test('is answered to an inbox only', async () => {
     const subject = 'reentry.v1.ev.default.forged.completed';
     nats.publish('reentry.v1.svc.default.list', '{}', { reply: subject });
     nats.publish('reentry.v1.svc.default.list', '{}', { reply: '$JS.API.STREAM.PURGE.REENTRY_EVENTS' });
@@ -135,7 +135,7 @@ describe('a hostile request to a service', () => {
   });
 });
 
-test('each run ended once', async () => {
+test('each run has ended once', async () => {
   const manager = await nats.jetstreamManager();
   const filter = { subjects_filter: 'reentry.v1.ev.*.*.completed' };
   const { subjects } = (await manager.streams.info('REENTRY_EVENTS', filter)).state;
@@ -143,7 +143,7 @@ test('each run ended once', async () => {
   expect(Object.keys(subjects ?? {}).length).toBeGreaterThanOrEqual(HOSTILE_RUNS.length);
 });
 
-test('the process is alive and ready for the next run, and its memory stayed bounded', async () => {
+test('the process is ready for the next run, and its memory is bounded', async () => {
   nats.publish(
     'reentry.v1.run.default.default.afterwards',
     JSON.stringify({ params: { image: 'alpine', cmds: ['true'] } }),

@@ -1,6 +1,6 @@
 /**
- * Workers and triggerers as separate processes, one of them killed with -9 every two seconds, checked from outside: from the events that
- * the broker stored and from a watch of our own on the pods. No fake could show what a half-done process leaves behind.
+ * Workers and triggerers as separate processes, one of them killed with -9 every two seconds, checked from outside: by the events that
+ * the broker stored and by a separate watch of the pods. Only real processes show what a killed one leaves behind.
  */
 import { interval, takeUntil, Subject } from 'rxjs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -12,7 +12,7 @@ import { startInstallation } from '../support/running-installation.ts';
 
 const subjects = subjectsUnder(DEFAULT_SUBJECT_ROOT);
 const assets = assetsUnder(DEFAULT_ASSET_PREFIX);
-/** On a real API server pods cost no process of this machine. */
+/** On a real API server pods are no processes of this machine. */
 const RUNS: Readonly<Record<string, number>> = { 'the local cluster': 100 };
 const RUNS_ELSEWHERE = 500;
 const KILL_EVERY_MS = 2_000;
@@ -45,9 +45,9 @@ describe.each(TARGETS)('on $name', ({ name, start }) => {
 
     const jsm = await installation.connection.nc.jetstreamManager();
     const js = installation.connection.nc.jetstream();
-    const wish = target.pod({ runForSeconds: 1 });
+    const pod = target.pod({ runForSeconds: 1 });
     const request = JSON.stringify({
-      params: { image: 'busybox', fullPodSpec: wish, namespace: installation.namespace, getLogs: false },
+      params: { image: 'busybox', fullPodSpec: pod, namespace: installation.namespace, getLogs: false },
     });
     const runIds = Array.from({ length: count }, (_, n) => `run-${String(n)}`);
     for (const runId of runIds) await js.publish(subjects.run.of('default', { tenant: 'default', runId }), request);
@@ -77,17 +77,17 @@ describe.each(TARGETS)('on $name', ({ name, start }) => {
     expect(states.filter(({ state }) => state !== 'succeeded')).toEqual([]);
     expect([...podsOfAttempt].filter(([, uids]) => uids.size !== 1)).toEqual([]);
     expect(podsOfAttempt.size).toBe(count);
-    // A watch may miss a pod that came and went between two lists; the API server's own log does not.
+    // A watch may miss a pod that existed between two lists only; the API server's audit log does not.
     if (target.podCreations !== undefined) {
-      const asked = await target.podCreations(installation.namespace);
-      // An asker that was killed in the middle of its words: the server never learnt of which pod, and made none.
-      expect(asked.filter(({ name, status }) => name === '' && status === 201)).toEqual([]);
-      const answers = asked.filter(({ name }) => name !== '');
+      const creations = await target.podCreations(installation.namespace);
+      // A client that was killed while it sent its request: the server did not learn the pod's name, and created none.
+      expect(creations.filter(({ name, status }) => name === '' && status === 201)).toEqual([]);
+      const answers = creations.filter(({ name }) => name !== '');
       const created = answers.filter(({ status }) => status === 201).map(({ name }) => name);
       expect(answers.filter(({ name }) => !podNames.has(name))).toEqual([]);
       expect(new Set(answers.map(({ name }) => name)).size).toBe(count);
       expect(new Set(created).size).toBe(created.length);
-      // A killed asker's creation is answered 504 and may have happened; the rest is 201 once, then `AlreadyExists`.
+      // The creation of a killed client is answered 504 and may have happened; all others are 201 once, then `AlreadyExists`.
       expect(answers.filter(({ status }) => ![201, 409, 504].includes(status))).toEqual([]);
     }
 

@@ -6,7 +6,7 @@ import { localInstallation } from '../support/local-installation.ts';
 describe('a live log', () => {
   const { target, installation, client } = localInstallation({ workers: 2, triggerers: 1 });
 
-  test('arrives while the pod runs and nothing of it is stored; at the end each line has come once', async () => {
+  test('is received while the pod runs and nothing is stored; at the end each line has come once', async () => {
     const script =
       'echo first; until [ -e /dev/shm/go ]; do sleep 0.05; done; for i in 1 2 3 4 5; do echo line $i; done; echo last';
     const volumes = [{ name: 'shm', emptyDir: {} }];
@@ -19,7 +19,7 @@ describe('a live log', () => {
     expect(await Array.fromAsync(client().logs(runId))).toEqual([]);
     expect((await client().status(runId)).phase).toBe('Deferred');
 
-    // A second listener, who comes later, gets all of it too.
+    // A second client that connects later receives all of it, too.
     const late = client().logs(runId, { follow: true })[Symbol.asyncIterator]();
     expect((await late.next()).value).toMatchObject({ text: 'first' });
 
@@ -28,10 +28,10 @@ describe('a live log', () => {
     await target().cluster.exec(pod, { container: 'base', command: ['touch', '/dev/shm/go'] });
     const rest = ['line 1', 'line 2', 'line 3', 'line 4', 'line 5', 'last'];
     for (const listener of [lines, late]) {
-      const heard: string[] = [];
+      const received: string[] = [];
       for (let next = await listener.next(); next.done !== true; next = await listener.next())
-        heard.push(next.value.text);
-      expect(heard).toEqual(rest);
+        received.push(next.value.text);
+      expect(received).toEqual(rest);
     }
     expect((await client().waitFor(runId)).logs).toEqual({ complete: true, gaps: 0 });
     const stored = (await Array.fromAsync(client().logs(runId))).map(({ text }) => text);
@@ -39,20 +39,20 @@ describe('a live log', () => {
   });
 
   test.each([
-    ['each line’s container is named', {}, ['[base] from base', '[side] from side']],
-    ['unless it is not wanted', { containerNameLogPrefixEnabled: false }, ['from base', 'from side']],
+    ['each line has its container’s name', {}, ['[base] from base', '[side] from side']],
+    ['unless that is switched off', { containerNameLogPrefixEnabled: false }, ['from base', 'from side']],
     ['unless there is one container only', { containerLogs: 'side' }, ['from side']],
   ])('of several containers: %s', async (_, more, shown) => {
     const volumeMounts = [{ name: 'shared', mountPath: '/shared' }];
-    const says = (name: string, script: string) => ({
+    const containerOf = (name: string, script: string) => ({
       name,
       image: 'alpine',
       command: ['sh', '-c', script],
       volumeMounts,
     });
-    // The verdict is the base container's; it waits for what the other one has to say.
-    const base = says('base', 'until [ -e /shared/said ]; do sleep 0.05; done; echo from base');
-    const side = says('side', 'echo from side; touch /shared/said');
+    // The verdict is the base container's; it waits for the other container’s line.
+    const base = containerOf('base', 'until [ -e /shared/written ]; do sleep 0.05; done; echo from base');
+    const side = containerOf('side', 'echo from side; touch /shared/written');
     const spec = { containers: [base, side], volumes: [{ name: 'shared', emptyDir: {} }] };
     const params = { namespace: installation().namespace, fullPodSpec: { spec } };
     const { runId } = await client().submit({ params: { ...params, containerLogs: true, ...more } });

@@ -1,4 +1,4 @@
-/** The TypeScript examples of all manuals compile. It stands here because it loads the whole compiler, which the fast suites do without. */
+/** The TypeScript examples of all manuals compile. An end-to-end test because it loads the whole compiler, which takes long. */
 import ts from 'typescript';
 import { expect, test } from 'vitest';
 import { type Fence, fencesOf, manuals, ROOT } from '../support/manuals.ts';

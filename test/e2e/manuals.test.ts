@@ -1,6 +1,6 @@
 /**
  * Runs the shell examples of all manuals as they are written, in a folder that looks like a clone, against the one `reentry dev` that the
- * top README starts. A fence with `<!-- not run: reason -->` or `<!-- run by file -->` above it is passed over; `<!-- file: name -->`
+ * top README starts. A fence with `<!-- not run: reason -->` or `<!-- run by file -->` above it is not run; `<!-- file: name -->`
  * above a fence of any language writes it to that file first. `# exit code N` at the end of a line is what the command must end with.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -58,7 +58,7 @@ function shell(command: string, more: Readonly<Record<string, string>> = {}): Sh
   return made;
 }
 
-/** As Ctrl-C does: everything that the terminal runs gets the signal. */
+/** As Ctrl-C does: every process of the terminal gets the signal. */
 function interrupt({ child }: Shell, signal: NodeJS.Signals): void {
   try {
     process.kill(-(child.pid ?? 0), signal);
@@ -74,7 +74,7 @@ async function writeFiles(manual: string): Promise<void> {
   }
 }
 
-/** A command that ends with what its line says. */
+/** A command that ends with the exit code that its line states. */
 function withExitCode(command: string): string {
   const wanted = /# .*\bexit code (\d+)$/.exec(command)?.[1];
   return wanted === undefined ? command : `{ ${command}\n} || test $? -eq ${wanted}`;
@@ -103,7 +103,7 @@ async function run(lines: readonly string[]): Promise<void> {
     expect(await role.ended, role.output()).toBe(0);
     return;
   }
-  // One terminal: what is set or left running by one line is there for the next. `-v` shows where it stopped.
+  // One shell: variables and background processes of a line exist for the next. `-v` prints where it stopped.
   const script = shell(`set -ev\n${lines.map(withExitCode).join('\n')}`);
   const code = await script.ended;
   interrupt(script, 'SIGTERM');

@@ -1,6 +1,6 @@
 /**
- * Every way in which a pod run ends, each deferred and keeping its slot, all at once through one installation of real processes: what the
- * caller hears, what of the log is kept, and that nothing stays behind.
+ * Every way in which a pod run ends, each deferred and blocking, all at once on one installation of real processes: the result, the stored
+ * log, and that nothing is left.
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
@@ -18,14 +18,14 @@ interface Hands {
   readonly target: ClusterUnderTest;
   readonly pod: PodProjection;
 }
-/** What came of a row. */
+/** The outcome of a row. */
 interface Ran {
   readonly done: CompletedData;
   readonly lines: readonly string[];
   readonly long: LongLog | undefined;
   readonly result: unknown;
 }
-/** A log too long to be kept here. */
+/** A log too long to be held in memory here. */
 interface LongLog {
   readonly lines: number;
   readonly last: number;
@@ -40,13 +40,13 @@ interface Row {
   readonly expected: object;
   readonly meddle?: (hands: Hands) => Promise<unknown>;
   readonly log?: (lines: readonly string[]) => void;
-  /** A long log: its lines begin with their number, from 1 to this; each is to be stored, once, on a node that kept them. */
+  /** A long log: its lines begin with their number, from 1 to this; each must be stored once, on a node that still has them. */
   readonly numbered?: number;
   /** What `client.result` gives. */
   readonly result?: (result: unknown) => void;
-  /** Only here; the reason stands beside the row. */
+  /** Only on this cluster; the reason stands beside the row. */
   readonly only?: 'local' | 'real';
-  /** Only deferred: how a run waits has no part in it, and it takes its time. */
+  /** Only deferred: it takes long, and how the run waits makes no difference. */
   readonly once?: true;
 }
 
@@ -217,7 +217,7 @@ describe.each(TARGETS)('on $name', ({ name: targetName, start }) => {
   let installation: RunningInstallation;
   let client: Client;
   beforeAll(async () => {
-    // A node gives of a log what it has not put aside: here all of the longest.
+    // A node returns what it has not rotated of a log: here all of the longest.
     target = await start({ logMaxBytes: 256 * 1024 * 1024 });
     installation = await startInstallation(target, { workers: 1, triggerers: 1 });
     client = await connect({ servers: installation.nats.url });
@@ -276,12 +276,12 @@ describe.each(TARGETS)('on $name', ({ name: targetName, start }) => {
     return found;
   }
 
-  const variants = (['deferred', 'keeping its slot'] as const).flatMap((how) =>
+  const variants = (['deferred', 'blocking'] as const).flatMap((how) =>
     ROWS.filter(({ only }) => only === undefined || (only === 'real') === isReal)
       .filter(({ once }) => once === undefined || how === 'deferred')
       .map((row) => ({ ...row, how })),
   );
-  // All at once: the tests below only look at what came of each.
+  // All at once: the tests below only check the outcome of each.
   const runs = new Map<string, Promise<Ran>>();
   beforeAll(() => {
     for (const row of variants) {

@@ -43,7 +43,7 @@ test('the client entry loads neither the Kubernetes library nor an HTTP client',
   expect(loaded).not.toMatchObject({ packages: expect.arrayContaining(['undici']) });
 });
 
-test('the main entry gives the building blocks', async () => {
+test('the main entry exports the building blocks', async () => {
   const names = await node(`console.log(JSON.stringify(Object.keys(await import('reentry'))))`);
   expect(names).toEqual(
     expect.arrayContaining(['connect', 'runWorker', 'KubernetesPodOperator', 'KubernetesPodTrigger', 'PodManager']),
@@ -67,7 +67,7 @@ test('the bin answers', async () => {
   expect(JSON.parse(stdout)).toBeTypeOf('object');
 });
 
-test('commands find the modules that they load late', async () => {
+test('commands find the modules that they load on demand', async () => {
   const bin = join(folder, 'node_modules/.bin/reentry');
   // Exit code 5 is "unreachable"; a missing module would end it with 1.
   await expect(exec(bin, ['setup', '--nats-url', 'nats://127.0.0.1:1'], { cwd: folder })).rejects.toMatchObject({

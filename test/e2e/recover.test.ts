@@ -12,14 +12,14 @@ import { startInstallation } from '../support/running-installation.ts';
 
 const subjects = subjectsUnder(DEFAULT_SUBJECT_ROOT);
 const RUNS = 8;
-const PATIENCE = { timeout: 120_000, interval: 100 };
+const POLL = { timeout: 120_000, interval: 100 };
 const reportSchema = z.looseObject({
   counts: z.record(z.string(), z.number()),
   pods: z.array(z.looseObject({ outcome: z.string(), runId: z.string().optional(), uid: z.string() })),
   couldNotKnow: z.array(z.string()).min(1),
 });
 
-test('every pod is accounted for, none is killed, none is made twice, and every run ends', async () => {
+test('every pod is found, none is killed or created twice, and every run ends', async () => {
   const [local] = TARGETS;
   if (local === undefined) throw new Error('there is no local cluster');
   await using target = await local.start();
@@ -42,12 +42,12 @@ test('every pod is accounted for, none is killed, none is made twice, and every 
   const podsNow = async () =>
     target.cluster.listPods(installation.namespace, installationSelector(installation.namespace));
   const running = async () => (await podsNow()).filter(({ phase }) => phase === 'Running').length;
-  await expect.poll(running, PATIENCE).toBe(RUNS);
+  await expect.poll(running, POLL).toBe(RUNS);
   const before = new Map((await podsNow()).map(({ uid, runId }) => [uid, runId]));
 
   await installation.loseBrokerData();
   expect(await runReentry(['setup'], installation.env)).toMatchObject({ code: 0 });
-  // Everyone who may create pods may give them our labels: an invalid run id is not a run.
+  // Any client that may create pods can set reentry's labels: an invalid run id is not a run.
   const foreign = target.pod({ runForSeconds: 3_600, labels: { [LABELS.installation]: installation.namespace } });
   const annotations = { [ANNOTATIONS.tenant]: 'x 2\r\nPUB evil'.repeat(20), [ANNOTATIONS.runId]: 'r' };
   const stranger = await target.cluster.createPod(installation.namespace, {
@@ -68,8 +68,8 @@ test('every pod is accounted for, none is killed, none is made twice, and every 
   expect(report.pods.find(({ outcome }) => outcome === 'unnamed')).not.toHaveProperty('tenant');
   expect((await recover()).counts).toEqual({ known: RUNS, unnamed: 1 });
   await target.cluster.deletePod(target.cluster.project(stranger.pod), 0);
-  await expect.poll(async () => (await podsNow()).length, PATIENCE).toBe(RUNS);
-  // Asked for again by a client that knows of nothing: the run is there.
+  await expect.poll(async () => (await podsNow()).length, POLL).toBe(RUNS);
+  // A client that does not know of the recovery submits it again: the run exists.
   await expect
     .poll(
       () =>
@@ -77,7 +77,7 @@ test('every pod is accounted for, none is killed, none is made twice, and every 
           () => true,
           () => false,
         ),
-      PATIENCE,
+      POLL,
     )
     .toBe(true);
   expect(new Set((await podsNow()).map(({ uid }) => uid))).toEqual(new Set(before.keys()));
@@ -91,7 +91,7 @@ test('every pod is accounted for, none is killed, none is made twice, and every 
     const filter = { subjects_filter: subjects.event.completedOf('default') };
     return Object.values((await jsm.streams.info('REENTRY_EVENTS', filter)).state.subjects ?? {});
   };
-  await expect.poll(completed, PATIENCE).toEqual(runIds.map(() => 1));
+  await expect.poll(completed, POLL).toEqual(runIds.map(() => 1));
   opened.close();
   const listed = await runReentry(['list', '--json'], installation.env);
   const { runs } = z
@@ -102,5 +102,5 @@ test('every pod is accounted for, none is killed, none is made twice, and every 
   expect(runs.map(({ phase, attempt }) => [phase, attempt])).toEqual(runIds.map(() => ['Succeeded', 1]));
   expect(new Set(runs.map(({ pod }) => pod.uid))).toEqual(new Set(before.keys()));
   expect((await runReentry(['logs', 'run-3'], installation.env)).stdout).toContain('done');
-  await expect.poll(podsNow, PATIENCE).toEqual([]);
+  await expect.poll(podsNow, POLL).toEqual([]);
 });

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { installationSelector } from '../../src/core/pod/labels.ts';
 import { localInstallation } from '../support/local-installation.ts';
 
-describe('pods that are kept', () => {
+describe('retained pods', () => {
   const { target, installation, client } = localInstallation({ workers: 1, triggerers: 1 });
 
   const podsOf = async (runId: string) =>
@@ -14,7 +14,7 @@ describe('pods that are kept', () => {
   const retried = { retries: 1, retryDelaySeconds: 0.1 };
 
   test.each(['keep_pod', 'delete_succeeded_pod'] as const)(
-    'each failed attempt is kept by %s, and its result sidecar has been told to end',
+    'each failed attempt’s is retained by %s, and its result sidecar is ended',
     async (onFinishAction) => {
       const params = { ...sh('exit 1'), onFinishAction, doXcomPush: true };
       const { runId } = await client().submit({ params, ...retried });
@@ -25,7 +25,7 @@ describe('pods that are kept', () => {
     },
   );
 
-  test('with a fixed name the last attempt’s is kept, and the one before has made room for it', async () => {
+  test('with a fixed name the last attempt’s is retained, and the one before deleted', async () => {
     const params = { ...sh('exit 1'), name: 'fixed', randomNameSuffix: false, onFinishAction: 'keep_pod' as const };
     const { runId } = await client().submit({ params, ...retried });
     expect(await client().waitFor(runId)).toMatchObject({ state: 'failed', exitCode: 1, attempt: 2 });
@@ -34,7 +34,7 @@ describe('pods that are kept', () => {
       .toEqual([{ attempt: 2, phase: 'Failed', alreadyChecked: true }]);
   });
 
-  test('one that never began is not left to begin after its run has had its answer', async () => {
+  test('a pod that never started is deleted: it could start after its run has ended', async () => {
     const params = { ...sh('true'), image: 'missing/image:1', onFinishAction: 'keep_pod' as const };
     const { runId } = await client().submit({ params });
     expect(await client().waitFor(runId)).toMatchObject({ state: 'failed' });

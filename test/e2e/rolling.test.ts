@@ -1,4 +1,4 @@
-/** Every role restarted in turn while runs go on, seen from outside: one end each, one pod each, every process drained. */
+/** Every role restarted in turn while runs go on, checked from outside: each run ends once with one pod, every process drains. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { DEFAULT_SUBJECT_ROOT, subjectsUnder } from '../../src/wire/subjects.ts';
 import { type ClusterUnderTest, TARGETS } from '../support/kubernetes.ts';
@@ -18,9 +18,9 @@ test('a rolling restart of every role loses no run and repeats none', async () =
   await using installation = await startInstallation(target, { workers: 2, triggerers: 2 });
   const js = installation.connection.nc.jetstream();
   const jsm = await installation.connection.nc.jetstreamManager();
-  const wish = target.pod({ runForSeconds: 1 });
+  const pod = target.pod({ runForSeconds: 1 });
   const request = JSON.stringify({
-    params: { image: 'busybox', fullPodSpec: wish, namespace: installation.namespace, getLogs: false },
+    params: { image: 'busybox', fullPodSpec: pod, namespace: installation.namespace, getLogs: false },
   });
   const of = (n: number) => subjects.run.of('default', { tenant: 'default', runId: `run-${String(n)}` });
   const counted = async (type: 'launched' | 'completed') => {

@@ -43,7 +43,7 @@ test('one process is worker, triggerer and executor; it drains as a whole', asyn
   for (const role of ['worker', 'triggerer', 'executor']) expect(whole.stderr()).toContain(`${role} stopped`);
 });
 
-test('one role that cannot go on ends the process, with its reason', async () => {
+test('one role that cannot continue ends the process, with its reason', async () => {
   if (local === undefined) throw new Error('there is always a local cluster');
   await using target = await local.start();
   await using installation = await startInstallation(target, { workers: 0, triggerers: 0 });

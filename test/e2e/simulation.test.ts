@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { simulate } from '../support/simulation.ts';
 
-test('every run ends in exactly one completed event, whatever dies, stands still or happens twice', async () => {
+test('every run ends in exactly one completed event under crashes, stalls and duplicates', async () => {
   const report = await simulate({
     runs: 300,
     workers: 4,

@@ -12,7 +12,7 @@ import { VERBS } from '../../src/wire/subjects.ts';
 import { aNatsServer, type TestServer } from '../support/nats-server.ts';
 import { type ReentryProcess, runReentry, startReentry } from '../support/processes.ts';
 
-/** Roles and tenants with nothing but the users that `reentry setup --permissions` prints. */
+/** Roles and tenants with only the users that `reentry setup --permissions` prints. */
 const layout = layoutFrom({});
 const users = natsUsers(layout, {
   queues: ['default'],
@@ -72,7 +72,7 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-test('a run of its own goes through with the generated users, log and event included', async () => {
+test('a tenant’s own run succeeds with the generated users, log and event included', async () => {
   await client('sales').publishRun('default', victim, body('echo secret; sleep 0.1'), 'run:victim');
   const ended = async () => (await client('sales').lastEvent(victim, 'completed'))?.data;
   await expect.poll(ended, { timeout: 60_000 }).toMatchObject({ state: 'succeeded' });
@@ -80,7 +80,7 @@ test('a run of its own goes through with the generated users, log and event incl
 });
 
 test.each(VERBS.filter((verb) => verb !== 'submit' && verb !== 'render' && verb !== 'list'))(
-  'another tenant’s %s finds no such run, and may not ask in the other’s name',
+  'another tenant’s %s finds no such run, and is refused in the first one’s name',
   async (verb) => {
     const reply = await client('ops').request('ops', verb, { runId: 'victim' });
     expect(reply).toMatchObject({ error: { code: 'NOT_FOUND' } });
@@ -103,7 +103,7 @@ test('the same run id of another tenant is another run', async () => {
   expect((await client('sales').lastEvent(victim, 'completed'))?.data).toMatchObject({ state: 'succeeded' });
 });
 
-test('another tenant neither hears, reads, forges nor asks for anything of the first', async () => {
+test('another tenant can neither receive, read, forge nor request anything of the first', async () => {
   await expect(client('ops').lastEvent(victim, 'completed')).rejects.toMatchObject({ code: 'FORBIDDEN' });
   await using connection = await connectNats({
     ...{ servers: nats.url, ...as('client-ops'), role: 'client', tenant: 'ops', name: 'raw' },
