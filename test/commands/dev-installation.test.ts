@@ -41,7 +41,7 @@ async function leftBy(holder: { readonly pid: number; readonly start?: string })
   await writeFile(join(folder, 'state.json'), JSON.stringify(state));
 }
 const isStale = async (): Promise<void> => {
-  // Nobody is sent to a broker that is gone, and the folder is to be had.
+  // No client gets the address of a stopped broker, and the folder is free.
   expect(await readDevState(folder)).toBeUndefined();
   await using installation = await takeInstallation(folder, false);
   expect(existsSync(join(folder, 'lock'))).toBe(true);

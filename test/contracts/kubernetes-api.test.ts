@@ -7,7 +7,7 @@ const someText: unknown = expect.any(String);
 const expired: unknown = expect.stringMatching(/Expired|Gone/);
 const waiting: unknown = expect.stringContaining('is waiting to start');
 
-/** What reentry relies on of any API server, requested without its adapter. */
+/** The behaviour of an API server that reentry relies on, tested without its adapter. */
 describe.each(TARGETS)('the API of $name', ({ start }) => {
   let k: ClusterUnderTest;
   let pods: string;
@@ -46,7 +46,7 @@ describe.each(TARGETS)('the API of $name', ({ start }) => {
     expect(recordIn(made.body, 'status')['phase']).toBe('Pending');
   });
 
-  test('answers a name that is taken with 409 AlreadyExists', async () => {
+  test('answers a used name with 409 AlreadyExists', async () => {
     const pod = k.pod();
     await k.raw('POST', pods, pod);
     const again = await k.raw('POST', pods, pod);
@@ -68,7 +68,7 @@ describe.each(TARGETS)('the API of $name', ({ start }) => {
     expect(recordIn(made.body, 'spec')['futureField']).toBeUndefined();
   });
 
-  test('refuses a change of what cannot change with 422', async () => {
+  test('refuses a change of an immutable field with 422', async () => {
     const name = nameOf(k.pod());
     await k.raw('POST', pods, k.pod({ name }));
     const patch = { spec: { restartPolicy: 'Always' } };
@@ -100,10 +100,10 @@ describe.each(TARGETS)('the API of $name', ({ start }) => {
     const other = { preconditions: { uid: '00000000-0000-0000-0000-000000000000' } };
     const path = `${pods}/${String(metadata(made)['name'])}`;
     expect(await k.raw('DELETE', path, other)).toMatchObject({ status: 409, body: { reason: 'Conflict' } });
-    expect(await k.raw('DELETE', `${pods}/nobody`)).toMatchObject({ status: 404, body: { reason: 'NotFound' } });
+    expect(await k.raw('DELETE', `${pods}/missing`)).toMatchObject({ status: 404, body: { reason: 'NotFound' } });
   });
 
-  test('lists in pages, of one moment, each with a token for the next', async () => {
+  test('lists in pages of one snapshot, each with a token for the next', async () => {
     const set = freshName('set');
     for (let index = 0; index < 5; index += 1) await k.raw('POST', pods, k.pod({ labels: { set } }));
     const first = await k.raw('GET', `${pods}?labelSelector=set%3D${set}&limit=2`);
@@ -121,7 +121,7 @@ describe.each(TARGETS)('the API of $name', ({ start }) => {
     expect((await k.raw('GET', `${pods}?limit=2&continue=nonsense`)).status).toBe(400);
   });
 
-  test('watches from a version on: what came after it, in order, and nothing before', async () => {
+  test('watches from a version on: later changes in order, and none before', async () => {
     const set = freshName('set');
     await k.raw('POST', pods, k.pod({ labels: { set } }));
     const from = String(metadata(await k.raw('GET', `${pods}?labelSelector=set%3D${set}`))['resourceVersion']);
@@ -133,9 +133,9 @@ describe.each(TARGETS)('the API of $name', ({ start }) => {
     expect(types(own)[0]).toBe('ADDED');
   });
 
-  test('answers a watch from a version long gone with 410 in the stream or as status, else with all since; never with a gap', async () => {
+  test('answers a watch from an expired version with 410 in the stream or as status, or with all changes since; never with a gap', async () => {
     const made = metadata(await k.raw('POST', pods, k.pod()));
-    // A young server remembers everything; the local one can be made to forget.
+    // A server just started has its whole history; that of the local one can be expired.
     k.faults?.order({ fault: 'expireHistory' });
     const query = `watch=1&timeoutSeconds=2&resourceVersion=1&fieldSelector=metadata.name%3D${String(made['name'])}`;
     const { status, body } = await k.raw('GET', `${pods}?${query}`);

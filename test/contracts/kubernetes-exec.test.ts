@@ -49,7 +49,7 @@ describe.each(TARGETS)('commands in containers on $name', ({ start }) => {
     expect(new Set(outcome.stdout)).toEqual(new Set(['x']));
   });
 
-  test('are left when they write more than was asked for', async () => {
+  test('are abandoned when they write more than the limit', async () => {
     const command = ['head', '-c', '1000001', '/dev/zero'];
     const outcome = await k.cluster.exec(pod, { container: 'base', command, maxBytes: 1_000_000 });
     expect(outcome).toEqual({ kind: 'tooLarge', maxBytes: 1_000_000 });
@@ -59,15 +59,15 @@ describe.each(TARGETS)('commands in containers on $name', ({ start }) => {
     expect(await run('cat; echo .', { stdin: 'one\ntwo' })).toMatchObject({ stdout: 'one\ntwo.\n', exitCode: 0 });
   });
 
-  test('that do not exist are an error which names them', async () => {
+  test('that do not exist are an error with their name', async () => {
     const asked = k.cluster.exec(pod, { container: 'base', command: ['no-such-program'] });
     await expect(asked).rejects.toThrow(/no-such-program/);
   });
 
-  test('in a container or pod that is not there are an error', async () => {
+  test('in a missing container or pod are an error', async () => {
     const command = ['true'];
     await expect(k.cluster.exec(pod, { container: 'other', command })).rejects.toMatchObject({ fault: 'invalid' });
-    const gone = { ...pod, name: 'nobody' };
+    const gone = { ...pod, name: 'missing' };
     await expect(k.cluster.exec(gone, { container: 'base', command })).rejects.toMatchObject({ fault: 'notFound' });
   });
 
@@ -78,7 +78,7 @@ describe.each(TARGETS)('commands in containers on $name', ({ start }) => {
     await expect(asked).rejects.toMatchObject({ code: 'KUBERNETES' });
   });
 
-  test('that do not end are given up at their deadline', async () => {
+  test('that do not end are abandoned at their deadline', async () => {
     const asked = run('sleep 600', { timeoutMs: 1_000 });
     await expect(asked).rejects.toMatchObject({ fault: 'unknownOutcome', reason: 'Timeout' });
   });

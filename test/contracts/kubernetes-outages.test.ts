@@ -49,7 +49,7 @@ describe.each(BROKEN)('outages of $name', ({ start, breaker }) => {
     signals.findLast((signal) => 'pod' in signal && signal.pod.uid === uid);
   const LONG = { timeout: 90_000 };
 
-  test('a restart loses no pod, lists nothing, and takes nothing back', async () => {
+  test('a restart loses no pod, causes no list, and reports no pod as gone', async () => {
     const set = freshName('set');
     const cluster = k.open(QUICK);
     const signals = await watching(cluster, set);

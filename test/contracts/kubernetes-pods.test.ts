@@ -21,7 +21,7 @@ describe.each(TARGETS)('pods on $name', ({ start }) => {
     throw new Error(`expected a KubernetesError, got ${String(error)}`);
   };
 
-  test('createPod creates the pod, and finds it when asked again', async () => {
+  test('createPod creates the pod, and finds it when called again', async () => {
     const manifest = k.pod({ labels: { app: 'one' } });
     const first = await k.cluster.createPod(ns, manifest);
     const second = await k.cluster.createPod(ns, manifest);
@@ -36,7 +36,7 @@ describe.each(TARGETS)('pods on $name', ({ start }) => {
     expect(error.problems.map(({ path }) => path)).toEqual(['spec.futureField']);
   });
 
-  test('createPod refuses an invalid pod with the path of what is wrong', async () => {
+  test('createPod refuses an invalid pod with the path of the problem', async () => {
     const error = await refusal(k.cluster.createPod(ns, k.pod({ name: 'No_Such-Name' })));
     expect(error).toMatchObject({ fault: 'invalid', status: 422, reason: 'Invalid' });
     expect(error.problems.map(({ path }) => path)).toContain('metadata.name');
@@ -48,7 +48,7 @@ describe.each(TARGETS)('pods on $name', ({ start }) => {
     expect(error.problems.map(({ path }) => path)).toContain('spec.containers');
   });
 
-  test('createPod in a missing namespace is notFound, and the message names what was attempted where', async () => {
+  test('createPod in a missing namespace is notFound, and the message names operation and namespace', async () => {
     const error = await refusal(k.cluster.createPod('no-such-namespace', k.pod({ name: 'lost' })));
     expect(error).toMatchObject({ fault: 'notFound', status: 404 });
     expect(error.message).toContain('create pod no-such-namespace/lost on cluster "test"');
@@ -61,7 +61,7 @@ describe.each(TARGETS)('pods on $name', ({ start }) => {
   });
 
   test('getPod of an unused name is undefined', async () => {
-    expect(await k.cluster.getPod(ns, 'nobody')).toBeUndefined();
+    expect(await k.cluster.getPod(ns, 'missing')).toBeUndefined();
   });
 
   test('patchPod merges labels and removes those that are null', async () => {
@@ -71,7 +71,7 @@ describe.each(TARGETS)('pods on $name', ({ start }) => {
     expect(await k.cluster.listPods(ns, 'a=1')).toHaveLength(0);
   });
 
-  test('patchPod and deletePod leave a pod alone that has the name but another uid', async () => {
+  test('patchPod and deletePod do not change a pod with the same name and another uid', async () => {
     const pod = k.cluster.project((await k.cluster.createPod(ns, k.pod())).pod);
     const stranger = { ...pod, uid: '00000000-0000-0000-0000-000000000000' };
     expect(await k.cluster.patchPod(stranger, { metadata: { labels: { touched: 'yes' } } })).toBe('gone');
@@ -110,7 +110,7 @@ describe.each(TARGETS)('pods on $name', ({ start }) => {
     expect(ended.containers).toMatchObject([{ state: 'terminated', exitCode: 4, message: '{"rows": 3}\n' }]);
   });
 
-  test('listPods pages through all that the selector takes', async () => {
+  test('listPods pages through all selected pods', async () => {
     const labels = { batch: 'paged' };
     await Promise.all(Array.from({ length: 7 }, () => k.cluster.createPod(ns, k.pod({ labels }))));
     const paged = k.open({ pageSize: 3 });
@@ -128,7 +128,7 @@ describe.each(TARGETS)('pods on $name', ({ start }) => {
     await expect.poll(async () => (await k.cluster.podEvents(one!)).map(({ reason }) => reason)).toContain('Started');
     const lines = await k.cluster.podEvents(one!);
     expect(lines.every(({ lastSeenAt, count }) => lastSeenAt > 0 && count >= 1)).toBe(true);
-    expect(await k.cluster.podEvents({ ...other!, uid: 'nobody' })).toEqual([]);
+    expect(await k.cluster.podEvents({ ...other!, uid: 'missing' })).toEqual([]);
   });
 
   test('missingPermissions is empty for an administrator', async () => {

@@ -19,7 +19,7 @@ describe.each(TARGETS)('watchPods$ on $name', ({ start }) => {
     await k[Symbol.asyncDispose]();
   });
 
-  /** Watches one label of its own; collects the signals. */
+  /** Watches the pods of one label and collects the signals. */
   const watching = async (cluster: Cluster, set: string): Promise<PodSignal[]> => {
     const signals: PodSignal[] = [];
     running.push(
@@ -30,9 +30,9 @@ describe.each(TARGETS)('watchPods$ on $name', ({ start }) => {
   };
   const create = async (
     set: string,
-    wish: { readonly name?: string; readonly runForSeconds?: number } = {},
+    options: { readonly name?: string; readonly runForSeconds?: number } = {},
   ): Promise<PodProjection> =>
-    k.cluster.project((await k.cluster.createPod(ns, k.pod({ labels: { set }, ...wish }))).pod);
+    k.cluster.project((await k.cluster.createPod(ns, k.pod({ labels: { set }, ...options }))).pod);
   const seen = (signals: readonly PodSignal[], uid: string): readonly PodProjection[] =>
     signals.flatMap((signal) => (signal.kind === 'pod' && signal.pod.uid === uid ? [signal.pod] : []));
   const gone = (signals: readonly PodSignal[], uid: string): PodSignal | undefined =>
@@ -46,10 +46,10 @@ describe.each(TARGETS)('watchPods$ on $name', ({ start }) => {
     for (const { uid } of pods) expect(seen(signals.slice(0, synced), uid)).not.toEqual([]);
   });
 
-  test('does the same where WatchList is not asked for, in pages', async () => {
+  test('does the same without WatchList, in pages', async () => {
     const set = freshName('set');
     const pods = await Promise.all([create(set), create(set), create(set)]);
-    // An end mark that must come within no time never does.
+    // With a time-out of 0 the end mark never comes in time.
     const cluster = k.open({ endMarkMs: 0, pageSize: 2 });
     const signals = await watching(cluster, set);
     for (const { uid } of pods) expect(seen(signals, uid)).not.toEqual([]);

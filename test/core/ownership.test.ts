@@ -28,7 +28,7 @@ const claimed = (owner: string, shards: readonly string[] = SHARDS): Map<string,
   new Map(shards.map((shard) => [shard, { owner, epoch: 3, revision: 9 }]));
 
 suite('ownership', () => {
-  test('places the shards evenly, and moves only the share of who joins or leaves', () => {
+  test('places the shards evenly, and moves only the share of a replica that joins or leaves', () => {
     const three = ['a', 'b', 'c'];
     const counts = new Map<string, number>();
     let moved = 0;
@@ -50,7 +50,7 @@ suite('ownership', () => {
     for (const shard of SHARDS) expect(ownerOf(shard, ['a', 'b', 'c'])).toBe(ownerOf(shard, ['c', 'a', 'b']));
   });
 
-  test('counts a replica dead after two seconds of silence, and out at its goodbye', () => {
+  test('counts a replica as dead after two seconds of silence, and as gone at its goodbye', () => {
     const view = aView({ heartbeats: heartbeatsOf('a', 'b') });
     expect(liveReplicas(view, NOW + DEAD_AFTER_MS)).toEqual(['a', 'b']);
     expect(liveReplicas(view, NOW + DEAD_AFTER_MS + 1)).toEqual([]);
@@ -65,7 +65,7 @@ suite('ownership', () => {
       'b',
     ]);
     expect(liveReplicas(aView({ me: 'c', heartbeats: new Map([['c', joining]]) }), NOW)).toEqual(['c']);
-    // The ready one dies: better one that sees little than none.
+    // The ready one dies: a replica that is not ready is better than none.
     const after = aView({
       me: 'c',
       heartbeats: new Map(heartbeatsOf('a')).set('c', { ...joining, at: NOW + DEAD_AFTER_MS }),
@@ -73,7 +73,7 @@ suite('ownership', () => {
     expect(liveReplicas(after, NOW + DEAD_AFTER_MS + 1)).toEqual(['c']);
   });
 
-  test('a replica that does not see yet takes nothing from one that has just fallen silent', () => {
+  test('a replica whose watches are not ready takes no shard of one that has just fallen silent', () => {
     const blind = (now: number) => new Map(heartbeatsOf('a')).set('b', { at: now, draining: false, ready: false });
     const wantedAt = (now: number) =>
       wantedClaims(aView({ me: 'b', heartbeats: blind(now), claims: claimed('a') }), now);
@@ -90,12 +90,12 @@ suite('ownership', () => {
     expect(liveReplicas({ ...view, connectedAt: NOW - GRACE_MS }, NOW)).toEqual(['a']);
   });
 
-  test('waits for no death where the last one left in order', () => {
+  test('does not wait when the last replica left in order', () => {
     const view = aView({ heartbeats: heartbeatsOf('a'), claims: claimed(NO_OWNER), connectedAt: NOW });
     expect(wantedClaims(view, NOW)).toHaveLength(256);
   });
 
-  test('claims what is placed on it and held by another, with the next epoch', () => {
+  test('claims shards that are placed on it and owned by another, with the next epoch', () => {
     const wanted = wantedClaims(aView({ heartbeats: heartbeatsOf('a', 'b'), claims: claimed('b') }), NOW);
     expect(wanted.length).toBeGreaterThan(90);
     expect(wanted.length).toBeLessThan(166);
@@ -103,7 +103,7 @@ suite('ownership', () => {
     for (const { shard } of wanted) expect(ownerOf(shard, ['a', 'b'])).toBe('a');
   });
 
-  test('two replicas with the same view never want the same shard', () => {
+  test('two replicas with the same view never claim the same shard', () => {
     const both = heartbeatsOf('a', 'b');
     const mine = new Set(wantedClaims(aView({ heartbeats: both }), NOW).map(({ shard }) => shard));
     const theirs = new Set(wantedClaims(aView({ me: 'b', heartbeats: both }), NOW).map(({ shard }) => shard));
@@ -111,24 +111,24 @@ suite('ownership', () => {
     expect(mine.size + theirs.size).toBe(256);
   });
 
-  test('claims nothing while disconnected, unheard or leaving', () => {
+  test('claims nothing while disconnected, without own heartbeat or leaving', () => {
     expect(wantedClaims(aView({ heartbeats: heartbeatsOf('a'), connectedAt: undefined }), NOW)).toEqual([]);
     expect(wantedClaims(aView({ heartbeats: heartbeatsOf('b') }), NOW)).toEqual([]);
     expect(wantedClaims(aView({ heartbeats: heartbeatsOf('a'), draining: true }), NOW)).toEqual([]);
   });
 
-  test('holds a shard until another claim is seen, wherever it is placed', () => {
+  test('owns a shard until another claim is seen, wherever it is placed', () => {
     expect(heldShards(aView({ heartbeats: heartbeatsOf('b'), claims: claimed('a') })).size).toBe(256);
   });
 
-  test('fences itself earlier than the others take over', () => {
+  test('stops acting before the others take over', () => {
     expect(FENCED_AFTER_MS).toBeLessThan(DEAD_AFTER_MS);
     expect(isFenced(undefined, NOW)).toBe(true);
     expect(isFenced(NOW - FENCED_AFTER_MS, NOW)).toBe(false);
     expect(isFenced(NOW - FENCED_AFTER_MS - 1, NOW)).toBe(true);
   });
 
-  test('knows when to look again: at the next death or the end of the grace time', () => {
+  test('returns when to evaluate again: at the next death or the end of the grace time', () => {
     expect(nextChangeAt(aView({ heartbeats: heartbeatsOf('a', 'b') }), NOW)).toBe(NOW + DEAD_AFTER_MS + 1);
     expect(nextChangeAt(aView({ heartbeats: heartbeatsOf('a'), connectedAt: NOW - GRACE_MS + 5 }), NOW)).toBe(NOW + 5);
     expect(nextChangeAt(aView(), NOW)).toBeUndefined();

@@ -40,7 +40,7 @@ suite('TimingWheel', () => {
     expect(wheel.turn(2 * DAY_MS)).toEqual([]);
   });
 
-  test('believes a clock that was set back, and forward', () => {
+  test('follows a clock that is set back or forward', () => {
     const wheel = new TimingWheel<string>(DAY_MS);
     wheel.turn(DAY_MS);
     wheel.turn(DAY_MS / 2);
@@ -83,7 +83,7 @@ suite('TimingWheel', () => {
             expect(model.get(key)).toBeLessThanOrEqual(now);
             model.delete(key);
           }
-          // What is a slot overdue must have come, unless it was scheduled into the past just now.
+          // A key that is one slot overdue must have been returned, unless it was just scheduled into the past.
           for (const [, at] of model) if (at > now - step.turn) expect(at).toBeGreaterThan(now - SLOT_MS);
         }
         wheel.turn(now + SLOT_MS);

@@ -27,7 +27,7 @@ describe.each(manuals())('%s', (manual) => {
     expect(broken).toEqual([]);
   });
 
-  test('every shell fence is run by a test, or says why not', () => {
+  test('every shell fence is run by a test, or has a reason why not', () => {
     const unknown = fencesOf(manual)
       .filter(({ language }) => ['sh', 'bash', 'shell', 'console'].includes(language))
       .filter(({ language, marker = '' }) => {
@@ -106,7 +106,7 @@ test.each(manuals().filter((manual) => manual.startsWith('src/')))(
 );
 
 describe('the map of src', () => {
-  test('every room and every file at the top of src has its line, and no line is of something else', () => {
+  test('every room and every file at the top of src has its row, and there are no other rows', () => {
     const listed = tableRowsOf(MAP).flatMap((row) => codeIn(row.get('room')));
     const files = globSync('**/*.ts', { cwd: join(ROOT, 'src') });
     const standing = new Set(files.map((file) => file.replace(/\/.*/, '/')));

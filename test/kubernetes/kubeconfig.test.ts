@@ -165,8 +165,8 @@ describe('impersonation', () => {
 
 describe('a kubeconfig', () => {
   test('with nulls is one without those fields', async () => {
-    const nobody = await written('null-user', null);
-    expect((await asked({ kubeconfig: nobody })).map(({ headers }) => headers)).toEqual([[], []]);
+    const anonymous = await written('null-user', null);
+    expect((await asked({ kubeconfig: anonymous })).map(({ headers }) => headers)).toEqual([[], []]);
     const none = { token: null, username: null, exec: null, 'auth-provider': null, as: null, 'as-groups': null };
     const user = { ...none, 'as-uid': null, 'as-user-extra': null, tokenFile: null, 'client-certificate': null };
     const contexts = [null, { name: 'c', context: { cluster: 'c', user: 'u', namespace: null } }];
@@ -190,7 +190,7 @@ describe('a kubeconfig', () => {
     expect(refused({ kubeconfig: await written('no-user', {}, { users: null }) })).toContain('user "u"');
   });
 
-  test('of the variable may be missing, a named one may not', async () => {
+  test('named by the variable may be missing, one named in the settings may not', async () => {
     const [there, missing] = [await written('there', { token: 't' }), join(directory, 'missing')];
     const env = { KUBECONFIG: [missing, there].join(delimiter) };
     expect(targetOf('c', {}, env).user.token).toBe('t');
@@ -238,7 +238,7 @@ describe('a credential plugin', () => {
     ['what there is', { 'insecure-skip-tls-verify': true }, undefined],
   ])('that asks for cluster information receives %s', async (name, fields, config) => {
     const received = join(directory, `received-${name}`);
-    const command = await script('tells', `printf %s "$KUBERNETES_EXEC_INFO" > "$RECEIVED"; WHO=x; ${grant}`);
+    const command = await script('prints-info', `printf %s "$KUBERNETES_EXEC_INFO" > "$RECEIVED"; WHO=x; ${grant}`);
     const exec = { apiVersion, command, provideClusterInfo: true, env: [{ name: 'RECEIVED', value: received }] };
     await writeFile(join(directory, 'ca.crt'), ca);
     const cluster = {

@@ -30,7 +30,7 @@ describe('access', () => {
     expect((await fetch(`${server}/api/v1/pods`)).status).toBe(200);
   });
 
-  test('can be asked for, and denied by a fault', async () => {
+  test('can be reviewed, and denied by a fault', async () => {
     const review = async (verb: string) => {
       const spec = { resourceAttributes: { verb, resource: 'pods', namespace: 'default' } };
       return (await bed.object('POST', '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews', { spec }))['status'];
@@ -50,7 +50,7 @@ describe('create', () => {
     ['a bad name', podOf('Bad_Name', ''), ['metadata.name']],
     ['no name', { ...podOf('x', ''), metadata: {} }, ['metadata.name']],
     ['a bad label', podOf('x', '', {}, { labels: { team: 'not valid' } }), ['metadata.labels']],
-    ['a policy nobody knows', podOf('x', '', { restartPolicy: 'Sometimes' }), ['spec.restartPolicy']],
+    ['an unknown policy', podOf('x', '', { restartPolicy: 'Sometimes' }), ['spec.restartPolicy']],
     [
       'two containers of one name and a volume that is not there',
       podOf('x', '', {
@@ -67,7 +67,7 @@ describe('create', () => {
     expect(status.details?.causes?.map(({ field }) => field)).toEqual(fields);
   });
 
-  test('refuses what is no pod', async () => {
+  test('refuses an object that is no pod', async () => {
     expect(await create([])).toMatchObject({ code: 400, reason: 'BadRequest' });
     expect(await create(podOf('x', '', { containers: 'none' }))).toMatchObject({ code: 400, reason: 'BadRequest' });
     expect(await create({ ...podOf('x', ''), kind: 'Deployment' })).toMatchObject({ code: 400 });
@@ -85,7 +85,7 @@ describe('create', () => {
     expect(await warned.json()).not.toHaveProperty('spec.frobnicate');
   });
 
-  test('stores nothing in a dry run, and knows what it cannot store', async () => {
+  test('stores nothing in a dry run, and reports what it could not store', async () => {
     expect((await create(podOf('dry', 'true'), 'dryRun=All')).kind).toBe('Pod');
     expect((await bed.request('GET', `${PODS}/dry`)).status).toBe(404);
     expect(await bed.object('POST', '/api/v1/namespaces/none/pods', podOf('x', ''))).toMatchObject({
@@ -97,7 +97,7 @@ describe('create', () => {
     expect((await create({ ...podOf('', '', still), metadata: { generateName: 'made-' } })).metadata.name).toMatch(
       /^made-[a-z0-9]{5}$/,
     );
-    expect(await create(podOf('x', '', { serviceAccountName: 'nobody' }))).toMatchObject({ code: 403 });
+    expect(await create(podOf('x', '', { serviceAccountName: 'missing' }))).toMatchObject({ code: 403 });
   });
 });
 
@@ -187,7 +187,7 @@ describe('list', () => {
     expect(await list(`continue=${token}`)).toMatchObject({ code: 410, reason: 'Expired' });
   });
 
-  test('is a table for clients that ask for one', async () => {
+  test('is a table for clients that request one', async () => {
     const headers = { accept: 'application/json;as=Table;v=v1;g=meta.k8s.io,application/json' };
     const table = await bed.object('GET', `${PODS}?fieldSelector=metadata.name=taken`, undefined, headers);
     expect(table['rows']).toMatchObject([
@@ -227,7 +227,7 @@ describe('logs', () => {
     expect(await bed.log('long', 'timestamps=true')).toMatch(/^(\S+ x+\n)?\S+ end\n$/);
   });
 
-  test('need a container where there are several, and a run before for the previous one', async () => {
+  test('need a container name if there are several, and an earlier run for the previous one', async () => {
     const containers = ['a', 'b'].map((name) => ({ name, image: 'x', command: ['echo', name] }));
     await bed.run('several', '', { containers });
     await phase('several').toBe('Succeeded');
@@ -242,9 +242,9 @@ describe('logs', () => {
 });
 
 test('events report what scheduler and kubelet did', async () => {
-  await bed.run('told', 'true');
-  await phase('told').toBe('Succeeded');
-  const { metadata } = await bed.pod('told');
+  await bed.run('reported', 'true');
+  await phase('reported').toBe('Succeeded');
+  const { metadata } = await bed.pod('reported');
   const events = await bed.object(
     'GET',
     `/api/v1/namespaces/default/events?fieldSelector=involvedObject.uid=${metadata.uid}`,

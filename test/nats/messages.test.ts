@@ -245,7 +245,7 @@ describe('requests that wait', () => {
       .toBeGreaterThan(0);
     fill(64);
     await expect.poll(() => hanging.length).toBe(64);
-    const patient = nc.request(subjects.service.of('fine', 'cancel'), '{}', { timeout: 20_000 });
+    const waiting = nc.request(subjects.service.of('fine', 'cancel'), '{}', { timeout: 20_000 });
     const answer = (await installation.client()).request('fine', 'cancel', {});
     await expect.poll(() => asked.length).toBe(2);
     const lateAt = performance.now() + ANSWER_WITHIN_MS;
@@ -253,7 +253,7 @@ describe('requests that wait', () => {
     await expect.poll(() => asked.length === 3 && performance.now() > lateAt, { timeout: 10_000 }).toBe(true);
     for (const release of hanging) release();
     expect(await answer).toEqual({ ok: 'fine' });
-    expect((await patient).json()).toMatchObject({ error: { code: 'BUSY' } });
+    expect((await waiting).json()).toMatchObject({ error: { code: 'BUSY' } });
     expect(carriedOut).toHaveBeenCalledTimes(1);
     serving.unsubscribe();
   });
@@ -323,7 +323,7 @@ describe('core messages', () => {
     const follow = worker.live.onFollowRequest(run, receive('follow'));
     const ALL = new Set(['nudge', 'heartbeat', 'beat', 'event', 'live', 'follow', 'log']);
     let step = 0;
-    const sayAll = async () => {
+    const publishAll = async () => {
       step += 1;
       await worker.publish.nudge('w.1', run);
       triggerer.membership.publishHeartbeat({ v: 1, replica: 'r1', draining: false, at: 0, shards: 0 });
@@ -338,7 +338,7 @@ describe('core messages', () => {
       await worker.logs.append(run, 1, 'base', { text: 'l', to: { nanos: BigInt(step), lines: 1 } }, sequence);
       return new Set(received);
     };
-    await expect.poll(sayAll).toEqual(ALL);
+    await expect.poll(publishAll).toEqual(ALL);
     const odd = ['', '{', '17', 'null', '[]', '{"tenant":1}', '{"v":99}', new Uint8Array([0xff, 0xfe])];
     for (const subject of [
       subjects.nudge.of('w.1'),
@@ -362,7 +362,7 @@ describe('core messages', () => {
     await nc.flush();
     // What is right comes through after it, on the same subscriptions.
     received.length = 0;
-    await sayAll();
+    await publishAll();
     await expect.poll(() => new Set(received)).toEqual(ALL);
     expect(await worker.queries.queuePosition(run)).toMatchObject({ position: 1 });
     expect(await worker.queries.queues()).toEqual([]);

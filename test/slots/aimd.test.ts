@@ -50,7 +50,7 @@ test('a server that becomes slow is asked for less', () => {
   expect(state.limit).toBe(5);
   state = afterAnswer(state, { kind: 'answered' }, { sentAt: 10, now: 1_000, inFlight: 5 }, SETTINGS);
   expect(state.limit).toBe(4);
-  // Sent before the cut: it says nothing new.
+  // Sent before the cut: no new information.
   state = afterAnswer(state, { kind: 'answered' }, { sentAt: 11, now: 1_001, inFlight: 5 }, SETTINGS);
   expect(state.limit).toBe(4);
 });

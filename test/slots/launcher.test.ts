@@ -55,7 +55,7 @@ test('a refusal with Retry-After is its caller’s error, and holds up those who
   expect(launcher.state).toMatchObject({ inFlight: 0, waiting: 0 });
 });
 
-test('a refusal of one request says nothing about the server', async () => {
+test('a refusal of one request does not reduce the rate', async () => {
   const launcher = new Launcher({ maxInFlight: 4 });
   const invalid = new KubernetesError('invalid', 'no', { status: 422, reason: 'Invalid' });
   await expect(launcher.run(() => Promise.reject(invalid))).rejects.toBe(invalid);

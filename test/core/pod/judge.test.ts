@@ -53,7 +53,7 @@ describe('what a pod’s state means', () => {
       { kind: 'success' },
     ],
     ['Succeeded without container statuses', { phase: 'Succeeded', containers: [] }, { kind: 'success' }],
-    ['phase Unknown says nothing', { phase: 'Unknown' }, { kind: 'open' }],
+    ['phase Unknown decides nothing', { phase: 'Unknown' }, { kind: 'open' }],
     ['exit code', { containers: [ended(3)] }, { kind: 'failed', code: 'CONTAINER_FAILED' }],
     ['out of memory', { containers: [ended(137, { reason: 'OOMKilled' })] }, { kind: 'failed', code: 'OOM_KILLED' }],
     [
@@ -98,7 +98,7 @@ describe('what a pod’s state means', () => {
       { kind: 'failed', code: 'POD_REJECTED' },
     ],
     [
-      'Failed and nobody knows why',
+      'Failed without a known reason',
       { phase: 'Failed', containers: [] },
       { kind: 'failed', code: 'TERMINATED_UNKNOWN' },
     ],
@@ -187,13 +187,7 @@ describe('judge', () => {
       NOW + 99,
       { kind: 'success' },
     ],
-    [
-      'nobody scheduled it',
-      subscription(terminal),
-      unscheduled,
-      NOW + 10,
-      { kind: 'timeout', reason: 'SCHEDULE_TIMEOUT' },
-    ],
+    ['not scheduled', subscription(terminal), unscheduled, NOW + 10, { kind: 'timeout', reason: 'SCHEDULE_TIMEOUT' }],
     ['it did not start', subscription(terminal), pending, NOW + 20, { kind: 'timeout', reason: 'STARTUP_TIMEOUT' }],
     [
       'the pull was held back to the end',
@@ -316,7 +310,7 @@ const anyAwait = fc.record({
   ...{ notBefore: instant, scheduleBy: instant, startBy: instant, timeoutAt: instant, expireAt: instant },
 });
 
-test('never a success without an observed one, never a wait for a moment that is over', () => {
+test('success only where one was observed, and no wait until a past moment', () => {
   fc.assert(
     fc.property(anyPod, anyAwait, fc.boolean(), fc.boolean(), (facts, wanted, absent, known) => {
       const seen = known ? pod(facts) : undefined;
@@ -334,10 +328,10 @@ test('never a success without an observed one, never a wait for a moment that is
 });
 
 describe('diagnosis', () => {
-  test('every code answers as the wire wants it, with and without facts', () => {
+  test('every code gives a valid diagnosis, with and without facts', () => {
     for (const code of Object.keys(DIAGNOSES)) {
       if (!isDiagnosisCode(code)) throw new Error(code);
-      const full = { pod: pod(), container: ended(1, { message: 'boom' }), message: 'said', subject: 'x' };
+      const full = { pod: pod(), container: ended(1, { message: 'boom' }), message: 'text', subject: 'x' };
       for (const facts of [{}, full]) {
         const diagnosis = diagnosisSchema.parse(diagnosisOf(code, facts));
         expect(diagnosis.summary).toMatch(/^[A-Z].{10,}/);
@@ -346,7 +340,7 @@ describe('diagnosis', () => {
     }
   });
 
-  test('tells the exit code, the signal and the last words of the container that decided', () => {
+  test('names exit code, signal and termination message of the deciding container', () => {
     const failed = pod({
       phase: 'Failed',
       containers: [ended(137, { message: 'no more' }), base({ name: 'b', state: 'waiting', reason: 'x' })],
@@ -365,7 +359,7 @@ describe('diagnosis', () => {
     expect(diagnosis?.evidence[0]).toEqual({ kind: 'container', text: 'base terminated exit code 137: no more' });
   });
 
-  test('has nothing to say of success and of waiting', () => {
+  test('has no diagnosis of success and of waiting', () => {
     for (const kind of ['success', 'running', 'timer'] as const) expect(diagnose({ kind, at: NOW })).toBeUndefined();
   });
 
@@ -375,19 +369,19 @@ describe('diagnosis', () => {
   });
 });
 
-test('a killed container’s verdict waits a little for who killed it, and no longer', () => {
+test('the verdict of a killed container waits a limited time for the pod’s reason', () => {
   const base = aContainer({ state: 'terminated', exitCode: 143, reason: 'Error', finishedAt: NOW });
   const running = aPod({ phase: 'Running', containers: [base] });
   const waits = aSubscription({ await: { terminal: true } });
   expect(judge(waits, running, NOW + 1_000)).toEqual({ kind: 'wait', until: NOW + 10_000 });
   expect(judge(waits, running, NOW + 10_000)).toMatchObject({ kind: 'fire', event: { reason: 'CONTAINER_FAILED' } });
-  const told = { ...running, phase: 'Failed', reason: 'DeadlineExceeded' } as const;
-  expect(judge(waits, told, NOW + 1_000)).toMatchObject({ kind: 'fire', event: { reason: 'DEADLINE_EXCEEDED' } });
+  const withReason = { ...running, phase: 'Failed', reason: 'DeadlineExceeded' } as const;
+  expect(judge(waits, withReason, NOW + 1_000)).toMatchObject({ kind: 'fire', event: { reason: 'DEADLINE_EXCEEDED' } });
   const own = { ...running, containers: [{ ...base, exitCode: 1 }] };
   expect(judge(waits, own, NOW)).toMatchObject({ kind: 'fire', event: { reason: 'CONTAINER_FAILED' } });
 });
 
-test('E82 starting has its own time from the scheduling on', () => {
+test('E82 the start time-out begins at the scheduling', () => {
   const pod = aPod({
     phase: 'Pending',
     createdAt: 5_000_000,

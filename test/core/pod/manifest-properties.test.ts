@@ -1,4 +1,4 @@
-/** What holds for every input: the merge algebra, names, labels, whole manifests. */
+/** Properties for every input: merging, names, labels, whole manifests. */
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { isRecord, type JsonRecord, recordIn, recordsIn, textIn } from '../../../src/core/json.ts';
@@ -30,7 +30,7 @@ import {
 import { podParamsSchema } from '../../../src/operator/pod-params.ts';
 
 const RUNS = { numRuns: 100 };
-/** Any text: all of Unicode, long ones, and the characters that names and labels trip over. */
+/** Any text: all of Unicode, long ones, and the characters that are invalid in names and labels. */
 const anyText = fc.oneof(
   fc.string({ unit: 'binary', maxLength: 300 }),
   fc.string({ unit: 'grapheme', maxLength: 80 }),
@@ -166,7 +166,7 @@ describe('merging', () => {
 
 describe('names', () => {
   const run = { tenant: 't', runId: 'r' };
-  test('whatever is given, Kubernetes takes the pod’s name, and it is the same twice', () => {
+  test('any given name results in a valid pod name, the same each time', () => {
     fc.assert(
       fc.property(
         fc.option(anyText, { nil: undefined }),
@@ -183,7 +183,7 @@ describe('names', () => {
       RUNS,
     );
   });
-  test('two attempts never meet', () => {
+  test('two attempts have different names', () => {
     fc.assert(
       fc.property(anyText, fc.nat(1000), fc.nat(1000), (name, one, other) => {
         fc.pre(one !== other);
@@ -193,7 +193,7 @@ describe('names', () => {
       RUNS,
     );
   });
-  test('a given name without a problem becomes one that Kubernetes takes', () => {
+  test('a valid given name results in a valid pod name', () => {
     fc.assert(
       fc.property(fc.oneof(anyText, fc.stringMatching(/^[A-Za-z0-9_.-]{1,220}$/)), (name) => {
         if (nameProblem(name) === undefined) expect(isPodName(normalizeName(name)), name).toBe(true);
@@ -201,7 +201,7 @@ describe('names', () => {
       RUNS,
     );
   });
-  test('ids joined are ASCII, and with a suffix fit their length', () => {
+  test('joined ids are ASCII, and with a suffix within the length', () => {
     fc.assert(
       fc.property(fc.array(anyText, { minLength: 1, maxLength: 3 }), fc.integer({ min: 12, max: 63 }), (ids, most) => {
         const id = createUniqueId(ids, most);
@@ -215,7 +215,7 @@ describe('names', () => {
 });
 
 describe('labels', () => {
-  test('whatever is given, the value is one, the same twice, and another for another text', () => {
+  test('any text results in a valid value, the same each time, and different for different texts', () => {
     fc.assert(
       fc.property(anyText, anyText, (one, other) => {
         const value = makeSafeLabelValue(one);
@@ -227,7 +227,7 @@ describe('labels', () => {
       RUNS,
     );
   });
-  test('of a run are all what Kubernetes takes', () => {
+  test('of a run are all valid', () => {
     fc.assert(
       fc.property(
         anyText,
@@ -250,7 +250,7 @@ describe('labels', () => {
   });
 });
 
-test('a manifest is deterministic, has reentry’s labels whatever the user sets, and shows no value of a variable', () => {
+test('a manifest is deterministic, always has reentry’s labels, and prints no value of a variable', () => {
   const settings = {
     ...{ installation: 'i', run: { tenant: 't', runId: 'r' }, attempt: 1, queue: 'q', context: {} },
     ...{ defaultNamespace: 'default', podSecurity: 'baseline' as const, xcomSidecar: {} },

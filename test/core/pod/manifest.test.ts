@@ -51,7 +51,7 @@ describe('a pod’s name', () => {
 });
 
 describe('a base without a value', () => {
-  test('keeps the value that the client set, however empty that is', () => {
+  test('leaves the client’s value, even an empty one', () => {
     const base = { spec: { automountServiceAccountToken: null, enableServiceLinks: undefined, nodeSelector: null } };
     const client = { spec: { automountServiceAccountToken: false, enableServiceLinks: false, nodeSelector: {} } };
     expect(reconcilePods(base, client)['spec']).toMatchObject(client.spec);
@@ -69,7 +69,7 @@ describe('labels', () => {
   ])('%s is %s', (text, value) => {
     expect(makeSafeLabelValue(text)).toBe(value);
   });
-  test('are valid whatever the ids are', () => {
+  test('are valid for any ids', () => {
     for (const text of ['***', '', 'é', 'x'.repeat(512), '-a-']) {
       expect(makeSafeLabelValue(text)).toMatch(/^([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?$/);
     }
@@ -91,7 +91,7 @@ describe('labels', () => {
 });
 
 describe('a manifest', () => {
-  test('of the least there is', () => {
+  test('of an image only', () => {
     const manifest = build({ image: 'alpine' });
     expect(manifest).toEqual({
       ...{ apiVersion: 'v1', kind: 'Pod', status: undefined },
@@ -115,7 +115,7 @@ describe('a manifest', () => {
     expect(projectPod('c', manifest)).toMatchObject({ ...run, attempt: 2, baseContainer: 'base', phase: 'Pending' });
   });
 
-  test('carries parameters to their places', () => {
+  test('has each parameter in its field', () => {
     const [base] = recordsIn(
       spec({
         image: 'i',
@@ -194,7 +194,7 @@ describe('a manifest', () => {
     });
   });
 
-  test('hides environment values from eyes', () => {
+  test('hides environment values when printed', () => {
     const shown = redactedManifest(build({ image: 'i', envVars: { TOKEN: 'secret' } }));
     expect(JSON.stringify(shown)).not.toContain('secret"');
     expect(recordsIn(recordIn(shown, 'spec'), 'containers')[0]?.['env']).toEqual([{ name: 'TOKEN', value: '***' }]);
@@ -215,7 +215,7 @@ test.each<[PodParamsInput, string]>([
     { podTemplateDict: { spec: { containers: [{ name: 'x', securityContext: { privileged: true } }] } } },
     'params.podTemplateDict.spec.containers[0].securityContext.privileged',
   ],
-])('refuses what endangers a node, with its path: %#', (params, path) => {
+])('refuses fields that endanger a node, with their path: %#', (params, path) => {
   expect(refusedInParams(podParamsSchema.parse({ image: 'i', ...params })).map((problem) => problem.path)).toEqual([
     path,
   ]);

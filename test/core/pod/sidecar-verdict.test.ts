@@ -27,7 +27,7 @@ const at = (now: number, seen: PodProjection, timeoutAt?: number) => {
 
 describe('a pod with a container beside its own', () => {
   test.each(['istio-proxy', XCOM.container, 'logger'])(
-    'has ended with the base container, though %s runs on',
+    'has ended with the base container, although %s still runs',
     (name) => {
       expect(podVerdict(pod([ended, beside(name, { state: 'running' })]))).toEqual({ kind: 'success' });
       const failed = base({ state: 'terminated', exitCode: 2, finishedAt: 10_000 });
@@ -38,7 +38,7 @@ describe('a pod with a container beside its own', () => {
     },
   );
 
-  test('works on though that one’s image cannot be pulled', () => {
+  test('still runs although the other’s image cannot be pulled', () => {
     const stuck = beside('logger', { state: 'waiting', reason: 'ImagePullBackOff', message: 'not found' });
     expect(podVerdict(pod([base({}), stuck]))).toEqual({ kind: 'open' });
     expect(podVerdict(pod([base({ state: 'waiting' }), stuck], { phase: 'Pending' })).kind).toBe('failed');
@@ -48,7 +48,7 @@ describe('a pod with a container beside its own', () => {
 describe('a result sidecar that has yet to start', () => {
   const late = beside(XCOM.container, { state: 'waiting', reason: 'ContainerCreating' });
 
-  test('is waited for, a while', () => {
+  test('is waited for, for a limited time', () => {
     expect(at(11_000, pod([ended, late]))).toEqual({ kind: 'wait', until: 10_000 + SIDECAR_START_MS });
     expect(at(10_000 + SIDECAR_START_MS, pod([ended, late]))).toMatchObject({
       kind: 'fire',
@@ -60,7 +60,7 @@ describe('a result sidecar that has yet to start', () => {
     expect(at(11_000, pod([failed, { ...late, state: 'running' }]))).toMatchObject({ event: { kind: 'failed' } });
   });
 
-  test('is not waited for beyond the execution time-out, nor without hope', () => {
+  test('is not waited for beyond the execution time-out, nor when it cannot start', () => {
     expect(at(11_000, pod([ended, late]), 12_000)).toEqual({ kind: 'wait', until: 12_000 });
     expect(at(12_000, pod([ended, late]), 12_000)).toMatchObject({ kind: 'fire', event: { kind: 'success' } });
     const hopeless = { ...late, reason: 'ErrImagePull', message: 'manifest unknown' };

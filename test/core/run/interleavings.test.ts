@@ -32,8 +32,8 @@ interface Worker {
   phase: 'read' | 'work' | 'gone';
 }
 
-/** The state of one run's environment: its state by compare-and-set, its pods, its messages, and workers at any point of their step. */
-class World {
+/** A model of one run: its state with compare-and-set, its pods, its messages, and workers at any point of their step. */
+class Model {
   state: RunState | undefined;
   revision = 0;
   old: { readonly state: RunState | undefined; readonly revision: number } = { state: undefined, revision: 0 };
@@ -52,7 +52,7 @@ class World {
   read(n: number, stale: boolean): void {
     const message = this.messages[n % Math.max(1, this.messages.length)];
     if (message === undefined) return;
-    // A direct read may be old only for who does not know better; a redelivery asks the leader.
+    // Only a first delivery may read an old state; a redelivery reads from the leader.
     const again = this.workers.some((worker) => worker.message === message);
     const seen = stale && !again ? this.old : { state: this.state, revision: this.revision };
     this.workers.push({ message, ...seen, epoch: undefined, phase: 'read' });
@@ -61,7 +61,7 @@ class World {
   write(on: MessageKind | OwnerChange, draft: Draft, expected: number): boolean {
     if (expected !== this.revision) return false;
     const before = this.state;
-    // What the writer of a worker asks before it writes.
+    // The check of a worker's store before it writes.
     expect(isAllowed(before?.phase ?? 'none', on, draft.phase)).toBe(true);
     if (before !== undefined) {
       expect(isTerminal(before.phase)).toBe(false);
@@ -75,7 +75,7 @@ class World {
     return true;
   }
 
-  /** One worker goes one move on. */
+  /** One worker makes its next move. */
   move(n: number, work: number): void {
     const alive = this.workers.filter(({ phase }) => phase !== 'gone');
     const worker = alive[n % Math.max(1, alive.length)];
@@ -172,46 +172,46 @@ const body: fc.Arbitrary<StepMessage> = fc.oneof(
   }),
   fc.constant({ on: 'cancel' as const }),
 );
-const happening = fc.oneof(
+const anyMove = fc.oneof(
   {
     weight: 3,
-    arbitrary: body.map((message) => (world: World) => {
-      world.deliver(message);
+    arbitrary: body.map((message) => (model: Model) => {
+      model.deliver(message);
     }),
   },
   {
     weight: 4,
-    arbitrary: fc.tuple(fc.nat(40), fc.boolean()).map(([n, stale]) => (world: World) => {
-      world.read(n, stale);
+    arbitrary: fc.tuple(fc.nat(40), fc.boolean()).map(([n, stale]) => (model: Model) => {
+      model.read(n, stale);
     }),
   },
   {
     weight: 6,
-    arbitrary: fc.tuple(fc.nat(20), fc.nat(11)).map(([n, work]) => (world: World) => {
-      world.move(n, work);
+    arbitrary: fc.tuple(fc.nat(20), fc.nat(11)).map(([n, work]) => (model: Model) => {
+      model.move(n, work);
     }),
   },
 );
 
-test('any interleaving of messages, redeliveries, stale reads and half-done steps keeps a run whole', () => {
+test('any interleaving of messages, redeliveries, stale reads and unfinished steps leaves a run consistent', () => {
   let endings = 0;
   fc.assert(
-    fc.property(fc.array(happening, { minLength: 20, maxLength: 150 }), (happenings) => {
-      const world = new World();
-      world.deliver({ on: 'request' });
-      world.read(0, false);
-      world.move(0, 0);
-      world.deliver({ on: 'start', attempt: 1 });
-      for (const happen of happenings) happen(world);
-      const ends = world.phases.filter(isTerminal);
+    fc.property(fc.array(anyMove, { minLength: 20, maxLength: 150 }), (moves) => {
+      const model = new Model();
+      model.deliver({ on: 'request' });
+      model.read(0, false);
+      model.move(0, 0);
+      model.deliver({ on: 'start', attempt: 1 });
+      for (const move of moves) move(model);
+      const ends = model.phases.filter(isTerminal);
       expect(ends.length).toBeLessThanOrEqual(1);
       if (ends.length === 1) {
         endings += 1;
-        expect(world.phases.at(-1)).toBe(ends[0]);
+        expect(model.phases.at(-1)).toBe(ends[0]);
       }
     }),
     { numRuns: 2_000 },
   );
-  // The property would hold of a run that never moves.
+  // The property would hold for a run that never changes.
   expect(endings).toBeGreaterThan(200);
 });

@@ -155,7 +155,7 @@ describe('the table', () => {
     expect([...reached].sort()).toEqual([...PHASES].sort());
   });
 
-  test('draws itself', () => {
+  test('is drawn as a diagram', () => {
     expect(stateDiagram()).toMatchInlineSnapshot(`
       "stateDiagram-v2
           [*] --> Queued: request
@@ -232,7 +232,7 @@ describe('states', () => {
     expect(again.timings).toEqual({ acceptedAt: NOW });
   });
 
-  test('a subscription names what is waited for and stays small', () => {
+  test('a subscription names its wait and is small', () => {
     const subscription = subscriptionOf(waiting, 42);
     expect(subscription).toEqual({
       v: 1,
