@@ -89,7 +89,6 @@ function deliveryOf(
 async function handled({ log }: Link, message: ReturnType<typeof deliveryOf>, handle: DeliveryHandler): Promise<void> {
   const { delivery, isSettled } = message;
   const { subject, seq, deliveries } = delivery;
-  const delayMs = nakDelayMs(deliveries);
   try {
     await handle(delivery);
     if (isSettled()) return;
@@ -97,11 +96,11 @@ async function handled({ log }: Link, message: ReturnType<typeof deliveryOf>, ha
   } catch (error) {
     const code = error instanceof ReentryError ? error.code : undefined;
     log?.warn(
-      { subject, seq, deliveries, delayMs, code, error: String(error) },
+      { subject, seq, deliveries, delayMs: nakDelayMs(deliveries), code, error: String(error) },
       'a handler failed; its message will be redelivered',
     );
   }
-  await delivery.nak(delayMs);
+  await delivery.nak(nakDelayMs(deliveries));
 }
 
 /** Pulls and handles messages of one consumer, `credits` at a time. Completes once `stop$` has emitted and all begun is settled. */

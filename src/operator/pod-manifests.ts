@@ -1,7 +1,7 @@
 /** From a `pod` request to the manifest of its pod: renders templates, checks parameters, builds the manifest. Pure. */
 import { podManifest, refusedInParams } from '../core/pod/manifest.ts';
 import { labelKeyProblem, labelValueProblem } from '../core/pod/labels.ts';
-import { containerNameProblem, nameProblem, namespaceProblem } from '../core/pod/names.ts';
+import { dnsLabelProblem, nameProblem } from '../core/pod/names.ts';
 import { type JsonRecord, recordIn, textIn } from '../core/json.ts';
 import { allowsHost, tenantPolicy } from '../policy/policy.ts';
 import type { XcomSidecarSettings } from '../core/pod/xcom-sidecar.ts';
@@ -15,7 +15,7 @@ import type { LineFormat } from './logs/reader.ts';
 import type { RenderContext } from './operator.ts';
 import { type PodParams, podParamsSchema } from './pod-params.ts';
 import type { PodRun } from './pod-step.ts';
-import { hasTemplates, renderTemplates, templateVariables } from './templates.ts';
+import { isTemplate, renderTemplates, templateVariables } from './templates.ts';
 
 /** Airflow's default of `kubernetes_conn_id`. Here it stands for the installation's default connection, by any name. */
 export const DEFAULT_CONNECTION = 'kubernetes_default';
@@ -100,7 +100,7 @@ export class PodManifests {
     params: PodParams,
     attempt: number,
   ): { readonly params: PodParams | undefined; readonly problems: readonly Problem[] } {
-    if (!hasTemplates(params)) return { params, problems: [] };
+    if (!isTemplate(JSON.stringify(params))) return { params, problems: [] };
     const { rendered, problems } = renderTemplates(params, templateVariables(run, request, attempt), {
       native: this.#native,
     });
@@ -199,17 +199,18 @@ const progressOnly = (callbacks: PodCallbacks): PodCallbacks => ({
 
 /** Names and labels that Kubernetes would refuse, by path. */
 function misnamed({ name, namespace, baseContainerName, labels, annotations }: PodParams): readonly Problem[] {
-  const at = (path: string, message: string | undefined): readonly Problem[] =>
-    message === undefined ? [] : [{ path: `params.${path}`, message }];
-  return [
-    ...(typeof name === 'string' ? at('name', nameProblem(name)) : []),
-    ...(typeof namespace === 'string' && namespace !== '' ? at('namespace', namespaceProblem(namespace)) : []),
-    ...at('baseContainerName', containerNameProblem(baseContainerName)),
-    ...Object.entries(labels).flatMap(([key, value]) =>
-      at(`labels.${key}`, labelKeyProblem(key) ?? labelValueProblem(value ?? '')),
-    ),
-    ...Object.keys(annotations).flatMap((key) => at(`annotations.${key}`, labelKeyProblem(key))),
-  ];
+  const problems: Record<string, string | undefined> = {
+    name: typeof name === 'string' ? nameProblem(name) : undefined,
+    namespace: typeof namespace === 'string' && namespace !== '' ? dnsLabelProblem(namespace, 'namespace') : undefined,
+    baseContainerName: dnsLabelProblem(baseContainerName, 'container name'),
+  };
+  for (const [key, value] of Object.entries(labels))
+    problems[`labels.${key}`] = labelKeyProblem(key) ?? labelValueProblem(value ?? '');
+  for (const key of Object.keys(annotations)) problems[`annotations.${key}`] = labelKeyProblem(key);
+  const found: Problem[] = [];
+  for (const [path, message] of Object.entries(problems))
+    if (message !== undefined) found.push({ path: `params.${path}`, message });
+  return found;
 }
 
 /** The `logFormatter` methods of callbacks, by the callbacks' names. */

@@ -159,12 +159,8 @@ function insides(text: string): readonly string[] {
 const LIQUID =
   'templates are Liquid: filters take their arguments after a colon, there are no methods, and elif is elsif';
 
-const isTemplate = (text: string): boolean => text.includes('{{') || text.includes('{%');
-
-/** Whether rendering can change `params`. Environment variables as one text are read as a map or list even without a template. */
-export function hasTemplates(params: JsonRecord): boolean {
-  return typeof params['envVars'] === 'string' || isTemplate(JSON.stringify(params));
-}
+/** Whether a text, or the JSON of a value, has a template in it. */
+export const isTemplate = (text: string): boolean => text.includes('{{') || text.includes('{%');
 
 /** Renders values. Problems are collected with their paths; the text of a template that fails stays as it was. */
 class Renderer {

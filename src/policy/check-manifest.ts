@@ -3,7 +3,7 @@
  * and overrides cannot bypass it. Operators call `checkManifest`; the rest of this room is behind it.
  */
 import { type JsonRecord, recordIn, textIn } from '../core/json.ts';
-import { namespaceProblem } from '../core/pod/names.ts';
+import { dnsLabelProblem } from '../core/pod/names.ts';
 import { type PodSecurity, refusedInMetadata, refusedInSpec } from '../core/pod/pod-security.ts';
 import type { XcomSidecarSettings } from '../core/pod/xcom-sidecar.ts';
 import { shortProblem, shortText } from '../core/short-text.ts';
@@ -68,7 +68,7 @@ export function checkManifest(
   if (problems.length > 0) return invalid(problems.slice(0, MAX_PROBLEMS).map(shortProblem));
   const metadata = recordIn(manifest, 'metadata');
   const named = textIn(metadata, 'namespace');
-  const misnamed = named === undefined ? undefined : namespaceProblem(named);
+  const misnamed = named === undefined ? undefined : dnsLabelProblem(named, 'namespace');
   if (misnamed !== undefined) return invalid([{ path: 'pod.metadata.namespace', message: misnamed }]);
   const current = policy?.();
   const own = current === undefined ? undefined : tenantPolicy(current, tenant);

@@ -49,6 +49,18 @@ test('names the template that does not render', () => {
   expect(check({ image: '{{ params.image }}' }, { params: { image: 'alpine' } })).toEqual([]);
 });
 
+test.each([
+  ['a text with a template', '{"DAY": "{{ params.day }}"}', [{ name: 'DAY', value: 'friday' }]],
+  ['a map without a template', { DAY: 'monday' }, [{ name: 'DAY', value: 'monday' }]],
+])('environment variables are read from %s', (_, envVars, env) => {
+  const request = runRequestSchema.parse({ context: { params: { day: 'friday' } } });
+  const context = { run: { tenant: 't', runId: 'r' }, installation: 'i', queue: 'q', request };
+  const manifests = new PodManifests(DEFAULTS.pod);
+  const { params } = manifests.rendered(context.run, request, podParamsSchema.parse({ image: 'x', envVars }), 1);
+  const manifest = manifests.manifest(context, podParamsSchema.parse(params), 1, { namespace: 'n' });
+  expect(recordsIn(recordIn(manifest, 'spec'), 'containers')[0]?.['env']).toEqual(env);
+});
+
 test('the connection says how a pod carries its result', () => {
   const context = {
     ...{ run: { tenant: 't', runId: 'r' }, installation: 'i', queue: 'q' },

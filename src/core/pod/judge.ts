@@ -358,6 +358,7 @@ export function judgeAbsence(subscription: Subscription, last: PodProjection | u
   const verdict = podVerdict(last);
   // A pod that had not started when it was last seen has not failed: its removal is what happened to it.
   const ended = verdict.kind === 'success' || hasStarted(last) ? verdictEvent(last, now) : undefined;
-  const gone = { kind: 'gone', reason: podCause(last) ?? 'POD_DELETED', at: now, pod: podInMessage(last) } as const;
-  return { kind: 'fire', event: ended ?? gone };
+  if (ended !== undefined) return { kind: 'fire', event: ended };
+  const reason = podCause(last) ?? 'POD_DELETED';
+  return { kind: 'fire', event: { kind: 'gone', reason, at: now, pod: podInMessage(last) } };
 }

@@ -56,21 +56,15 @@ export function nameProblem(name: string): string | undefined {
 
 const DNS_LABEL = /^(?=.{1,63}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?$/;
 
-/** What is wrong with a namespace name (a DNS-1123 label, part of API paths); `undefined` if valid. */
-export function namespaceProblem(name: string): string | undefined {
+/** What is wrong with the name of a namespace or container (a DNS-1123 label); `undefined` if valid. */
+export function dnsLabelProblem(name: string, what: 'namespace' | 'container name'): string | undefined {
   if (DNS_LABEL.test(name)) return undefined;
-  return 'is no namespace: up to 63 lower-case letters, digits and "-", a letter or digit at both ends';
+  return `is no ${what}: up to 63 lower-case letters, digits and "-", a letter or digit at both ends`;
 }
 
 /** The namespace of pods for which neither parameters nor template name one: the first of `candidates` that is not empty, else `default`. */
 export function defaultNamespace(...candidates: readonly (string | null | undefined)[]): string {
   return candidates.map((name) => name?.trim()).find((name) => name !== undefined && name !== '') ?? 'default';
-}
-
-/** What is wrong with a container name (a DNS-1123 label); `undefined` if valid. */
-export function containerNameProblem(name: string): string | undefined {
-  if (DNS_LABEL.test(name)) return undefined;
-  return 'is no container name: up to 63 lower-case letters, digits and "-", a letter or digit at both ends';
 }
 
 /** A given name in Kubernetes' alphabet: lower case, any other characters replaced by one dash, none at the ends (where Airflow leaves them). */
