@@ -1,11 +1,12 @@
 import { randomBytes } from 'node:crypto';
 import { chmod, mkdir, writeFile } from 'node:fs/promises';
+import type { Socket } from 'node:net';
 import { isAbsolute, join, resolve } from 'node:path';
+import { certificateForLoopback } from './cluster/certificate.ts';
 import type { Disturbable, Interference } from './cluster/interference.ts';
 import { Kubelet } from './cluster/kubelet.ts';
 import { sendPodLog } from './cluster/pod-log.ts';
 import { Sandboxes } from './cluster/sandbox.ts';
-import { accessPath } from './cluster/routing.ts';
 import { apiServer } from './cluster/server.ts';
 import { Store } from './cluster/store.ts';
 import { Watches } from './cluster/watches.ts';
@@ -33,16 +34,18 @@ export interface LocalClusterOptions {
 
 /** A running local cluster. Disposing it ends its containers. */
 export interface LocalCluster extends AsyncDisposable {
-  /** URL of its Kubernetes API, e.g. `http://127.0.0.1:40123`. */
+  /** URL of its Kubernetes API, e.g. `https://127.0.0.1:40123`. */
   readonly url: string;
   /** The bearer token; it grants everything. */
   readonly token: string;
-  /** Path of a kubeconfig with URL and token. */
+  /** Its certificate, which is its own authority. PEM. */
+  readonly ca: string;
+  /** Path of a kubeconfig with URL, certificate and token. */
   readonly kubeconfigPath: string;
 }
 
 /**
- * Starts a small Kubernetes on this machine: an API server over HTTP on loopback, and one node that runs containers as processes, each in
+ * Starts a small Kubernetes on this machine: an API server over HTTPS on loopback, and one node that runs containers as processes, each in
  * its own namespaces with the programs of this machine. Linux only; needs no root.
  *
  * Images are names only: nothing is pulled, and `missing/*` cannot be pulled. There are no resource limits, no probes, no lifecycle hooks,
@@ -60,6 +63,7 @@ export async function startLocalCluster(options: LocalClusterOptions): Promise<L
   const sandboxes = await Sandboxes.open(directory);
 
   const token = randomBytes(24).toString('base64url');
+  const certificate = await certificateForLoopback();
   const store = new Store(options.historyEvents ?? 10_000);
   for (const name of ['default', 'kube-system', 'kube-public', 'kube-node-lease']) createNamespace(store, name);
   const rotation = { maxBytes: options.logMaxBytes ?? 10 * 1024 * 1024, maxFiles: 5 };
@@ -74,7 +78,7 @@ export async function startLocalCluster(options: LocalClusterOptions): Promise<L
   await kubelet.start();
   const watches = new Watches(store, options.bookmarkMs ?? 60_000);
   const server = apiServer({
-    ...{ store, watches, token },
+    ...{ store, watches, token, certificate },
     interference: options.interference?.({
       closeWatches: (how) => {
         watches.close(how);
@@ -96,6 +100,11 @@ export async function startLocalCluster(options: LocalClusterOptions): Promise<L
     },
   });
 
+  const connections = new Set<Socket>();
+  server.on('connection', (socket: Socket) => {
+    connections.add(socket);
+    socket.once('close', () => connections.delete(socket));
+  });
   const port = await new Promise<number>((resolvePort, reject) => {
     server.once('error', reject);
     server.listen(options.port ?? 0, '127.0.0.1', () => {
@@ -103,15 +112,15 @@ export async function startLocalCluster(options: LocalClusterOptions): Promise<L
       resolvePort(typeof address === 'object' && address !== null ? address.port : 0);
     });
   });
-  const url = `http://127.0.0.1:${String(port)}`;
+  const url = `https://127.0.0.1:${String(port)}`;
   const kubeconfigPath = join(directory, 'kubeconfig');
-  await writeFile(kubeconfigPath, kubeconfig(url + accessPath(token), token), { mode: 0o600 });
+  await writeFile(kubeconfigPath, kubeconfig(url, certificate.cert, token), { mode: 0o600 });
   // `mode` applies to new files only.
   await chmod(kubeconfigPath, 0o600);
   options.log?.(`local cluster at ${url}, kubeconfig ${kubeconfigPath}`);
 
   return {
-    ...{ url, token, kubeconfigPath },
+    ...{ url, token, ca: certificate.cert, kubeconfigPath },
     async [Symbol.asyncDispose]() {
       watches.close('end');
       const closed = new Promise<void>((resolveClosed) =>
@@ -120,19 +129,19 @@ export async function startLocalCluster(options: LocalClusterOptions): Promise<L
         }),
       );
       await kubelet.stop();
-      server.closeAllConnections();
+      for (const socket of connections) socket.destroy();
       await closed;
     },
   };
 }
 
-function kubeconfig(server: string, token: string): string {
+function kubeconfig(server: string, ca: string, token: string): string {
   const name = 'reentry-local';
   return `${JSON.stringify(
     {
       apiVersion: 'v1',
       kind: 'Config',
-      clusters: [{ name, cluster: { server } }],
+      clusters: [{ name, cluster: { server, 'certificate-authority-data': Buffer.from(ca).toString('base64') } }],
       users: [{ name, user: { token } }],
       contexts: [{ name, context: { cluster: name, user: name, namespace: 'default' } }],
       'current-context': name,

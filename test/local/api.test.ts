@@ -1,4 +1,7 @@
+import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
+import { connect } from 'node:tls';
+import { fetch } from 'undici';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { PODS, podOf, startTestbed, type Testbed } from './testbed.ts';
 
@@ -19,15 +22,26 @@ const names = async (query: string) =>
   ((await bed.object('GET', `${PODS}?${query}`)).items ?? []).map(({ metadata }) => metadata.name);
 
 describe('access', () => {
-  test('needs the token, in the header or in the path', async () => {
+  test('needs the token', async () => {
     const get = async (path: string, headers: Readonly<Record<string, string>> = {}) =>
-      (await fetch(bed.cluster.url + path, { headers })).status;
+      (await fetch(bed.cluster.url + path, { headers, dispatcher: bed.dispatcher })).status;
     expect(await get('/api/v1/pods')).toBe(401);
     expect(await get('/api/v1/pods', { authorization: 'Bearer wrong' })).toBe(401);
     expect(await get('/healthz')).toBe(200);
+    expect(await get('/api/v1/pods', { authorization: `Bearer ${bed.cluster.token}` })).toBe(200);
+  });
+
+  test.each(['h2', 'http/1.1'])('is over TLS, by the certificate in the kubeconfig, with %s', async (protocol) => {
     const kubeconfig = await readFile(bed.cluster.kubeconfigPath, 'utf8');
-    const server = /"server": "(?<server>[^"]+)"/.exec(kubeconfig)?.groups?.['server'] ?? '';
-    expect((await fetch(`${server}/api/v1/pods`)).status).toBe(200);
+    const data = /"certificate-authority-data": "(?<data>[^"]+)"/.exec(kubeconfig)?.groups?.['data'] ?? '';
+    const { hostname, port } = new URL(bed.cluster.url);
+    const socket = connect({
+      ...{ host: hostname, port: Number(port), ca: Buffer.from(data, 'base64') },
+      ALPNProtocols: [protocol],
+    });
+    await once(socket, 'secureConnect');
+    expect([socket.authorized, socket.alpnProtocol]).toEqual([true, protocol]);
+    socket.destroy();
   });
 
   test('can be reviewed, and denied by a fault', async () => {

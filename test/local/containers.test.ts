@@ -331,10 +331,12 @@ async function startElsewhere(directory: string): Promise<ChildProcess> {
   const source = new URL('../../src/local/cluster.ts', import.meta.url).href;
   const pod = JSON.stringify(podOf('orphan', 'while :; do sleep 1; done'));
   const script = `
+    import { Agent, fetch } from '${import.meta.resolve('undici')}';
     import { startLocalCluster } from '${source}';
     const cluster = await startLocalCluster({ directory: ${JSON.stringify(directory)} });
+    const dispatcher = new Agent({ connect: { ca: cluster.ca } });
     const authorization = 'Bearer ' + cluster.token;
-    await fetch(cluster.url + '${PODS}', { method: 'POST', headers: { authorization }, body: ${JSON.stringify(pod)} });
+    await fetch(cluster.url + '${PODS}', { dispatcher, method: 'POST', headers: { authorization }, body: ${JSON.stringify(pod)} });
   `;
   const child = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: 'inherit' });
   await expect

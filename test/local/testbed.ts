@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Agent, fetch, type Response } from 'undici';
 import { startLocalCluster, type LocalCluster, type LocalClusterOptions } from '../../src/local/cluster.ts';
 import { z } from 'zod';
 import { Faults } from '../support/local-faults.ts';
@@ -70,6 +71,8 @@ export interface Testbed extends AsyncDisposable {
   readonly cluster: LocalCluster;
   readonly faults: Faults;
   readonly directory: string;
+  /** Connects to the cluster. */
+  readonly dispatcher: Agent;
   request(method: string, path: string, body?: unknown, headers?: Readonly<Record<string, string>>): Promise<Response>;
   /** The answer as an object, whatever its code. */
   object(
@@ -115,15 +118,17 @@ export async function startTestbed(options: Partial<LocalClusterOptions> = {}): 
   const directory = await mkdtemp(join(tmpdir(), 'reentry-local-'));
   const faults = new Faults();
   const cluster = await startLocalCluster({ directory, interference: faults.attach, ...options });
+  const dispatcher = new Agent({ connect: { ca: cluster.ca } });
   const request: Testbed['request'] = (method, path, body, headers = {}) =>
     fetch(cluster.url + path, {
+      dispatcher,
       method,
       headers: { authorization: `Bearer ${cluster.token}`, 'content-type': 'application/json', ...headers },
       ...(body !== undefined && { body: JSON.stringify(body) }),
     });
   const object: Testbed['object'] = async (...args) => objectSchema.parse(await (await request(...args)).json());
   return {
-    ...{ cluster, faults, directory, request, object },
+    ...{ cluster, faults, directory, dispatcher, request, object },
     async run(name, script, more, metadata) {
       const created = await request('POST', PODS, podOf(name, script, more, metadata));
       if (created.status !== 201) throw new Error(await created.text());
@@ -137,6 +142,7 @@ export async function startTestbed(options: Partial<LocalClusterOptions> = {}): 
     async watch(query) {
       const ended = new AbortController();
       const response = await fetch(`${cluster.url}${PODS}?watch=1&${query}`, {
+        dispatcher,
         headers: { authorization: `Bearer ${cluster.token}` },
         signal: ended.signal,
       });
@@ -152,6 +158,7 @@ export async function startTestbed(options: Partial<LocalClusterOptions> = {}): 
       };
     },
     async [Symbol.asyncDispose]() {
+      await dispatcher.destroy();
       await cluster[Symbol.asyncDispose]();
       await rm(directory, { recursive: true, force: true });
     },

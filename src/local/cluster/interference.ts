@@ -7,7 +7,7 @@ export type ApiVerb = 'get' | 'list' | 'watch' | 'create' | 'update' | 'patch' |
 export interface Interference {
   /** Called before a request is carried out: delays it, or rejects with an `ApiFailure` that is sent as the reply. */
   before(verb: ApiVerb, target: string, name: string | undefined): Promise<void>;
-  /** Whether the connection is cut in place of the reply, after the request was carried out. */
+  /** Whether the reply is cut off (a reset stream, or over HTTP/1.1 a closed connection) after the request was carried out. */
   losesReply(verb: ApiVerb, target: string): boolean;
   /** Whether access reviews deny this. */
   isDenied(verb: string, target: string): boolean;
@@ -15,7 +15,7 @@ export interface Interference {
 
 /** What a test can do to a whole cluster. */
 export interface Disturbable {
-  /** Closes all open watches: properly, by a connection reset, or in the middle of a line. */
+  /** Closes all open watches: properly, as a broken connection does, or in the middle of a line. */
   closeWatches(how: 'end' | 'reset' | 'cutLine'): void;
   /** Keeps all watches, also new ones, open and silent for `ms`; 0 ends the silence. */
   freezeWatches(ms: number): void;

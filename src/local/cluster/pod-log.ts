@@ -1,6 +1,5 @@
-import { once } from 'node:events';
-import type { ServerResponse } from 'node:http';
 import { badRequest } from './failure.ts';
+import { type ApiResponse, breakOff, sendHead } from './http.ts';
 import { at, listAt, textAt, type KubeObject } from './objects.ts';
 import { LogReader, PREFIX_BYTES, STAMP_BYTES, type LogFile } from './log-file.ts';
 
@@ -24,7 +23,7 @@ interface LogOptions {
 export function sendPodLog(
   pod: KubeObject,
   query: URLSearchParams,
-  response: ServerResponse,
+  response: ApiResponse,
   find: (container: string, previous: boolean) => LogFile | undefined,
 ): void {
   const container = containerOf(pod, query.get('container') ?? '');
@@ -32,8 +31,7 @@ export function sendPodLog(
   const options = optionsOf(query);
   const log = find(container, previous);
   if (log === undefined) requireStarted(pod, container, previous);
-  response.writeHead(200, { 'content-type': 'text/plain' });
-  response.flushHeaders();
+  sendHead(response, { 'content-type': 'text/plain' });
   if (log === undefined) response.end();
   else void stream(log, options, response);
 }
@@ -94,21 +92,31 @@ function optionsOf(query: URLSearchParams): LogOptions {
   };
 }
 
-async function stream(log: LogFile, options: LogOptions, response: ServerResponse): Promise<void> {
+async function stream(log: LogFile, options: LogOptions, response: ApiResponse): Promise<void> {
   const reader = new LogReader(log);
+  let isClosed = false;
   const closed = new Promise<void>((resolve) =>
     response.once('close', () => {
+      isClosed = true;
       resolve();
     }),
   );
+  const drained = (): Promise<void> =>
+    new Promise((resolve) =>
+      response.once('drain', () => {
+        resolve();
+      }),
+    );
+  // A function, because it changes during every wait and TypeScript would narrow the variable.
+  const isOpen = (): boolean => !isClosed;
   const renderer = new Renderer(options);
   let left = options.limitBytes ?? Infinity;
   try {
     let text = renderer.render(renderer.last(reader.read()));
-    while (!response.destroyed) {
+    while (isOpen()) {
       const cut = text.length > left ? text.subarray(0, left) : text;
       left -= cut.length;
-      if (cut.length > 0 && !response.write(cut)) await Promise.race([once(response, 'drain'), closed]);
+      if (cut.length > 0 && !response.write(cut)) await Promise.race([drained(), closed]);
       if (left <= 0 || !options.follow) break;
       const over = log.ended;
       text = renderer.render(reader.read());
@@ -119,7 +127,7 @@ async function stream(log: LogFile, options: LogOptions, response: ServerRespons
     response.end();
   } catch {
     // The pod's files were removed while they were read: the client can only be given the end of the log.
-    response.destroy();
+    breakOff(response);
   } finally {
     reader.close();
   }

@@ -1,6 +1,6 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
 import { z } from 'zod';
 import { ApiFailure, badRequest, invalidObject, notFound } from './failure.ts';
+import type { ApiRequest, ApiResponse } from './http.ts';
 import { jsonOf, type KubeObject } from './objects.ts';
 import type { Resource } from './resources.ts';
 import { fieldSelector, labelSelector, type Selector } from './selectors.ts';
@@ -149,7 +149,7 @@ export function watchRequest(store: Store, request: ObjectRequest): WatchRequest
 }
 
 /** Reads the body of a request. @throws ApiFailure 413 beyond the real server's limit */
-export async function readBody(request: IncomingMessage): Promise<Buffer> {
+export async function readBody(request: ApiRequest): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let bytes = 0;
   for await (const chunk of request) {
@@ -165,7 +165,7 @@ export async function readBody(request: IncomingMessage): Promise<Buffer> {
 
 /** Replies with JSON. */
 export function sendJson(
-  response: ServerResponse,
+  response: ApiResponse,
   code: number,
   text: string,
   headers: Readonly<Record<string, string | readonly string[]>> = {},

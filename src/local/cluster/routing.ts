@@ -1,5 +1,5 @@
-import type { IncomingMessage } from 'node:http';
 import { badRequest, noSuchPath } from './failure.ts';
+import type { ApiRequest } from './http.ts';
 import { resourceOf, type Resource } from './resources.ts';
 
 /** What a path identifies. */
@@ -10,13 +10,8 @@ export interface Routed {
   readonly subresource: string;
 }
 
-/** Path prefix that grants access like the token itself. */
-export function accessPath(token: string): string {
-  return `/access/${token}`;
-}
-
 /** The URL of a request. @throws ApiFailure 400 when path or query are malformed */
-export function urlOf(request: IncomingMessage): URL {
+export function urlOf(request: ApiRequest): URL {
   try {
     const url = new URL(`http://local${request.url ?? '/'}`);
     decodeURIComponent(url.pathname);
@@ -26,17 +21,9 @@ export function urlOf(request: IncomingMessage): URL {
   }
 }
 
-/** The path without the access prefix, and whether the request carries the token, there or in its header. */
-export function accessOf(
-  token: string,
-  url: URL,
-  request: IncomingMessage,
-): { readonly path: string; readonly trusted: boolean } {
-  // kubectl sends no token over plain HTTP, but keeps the path of the server's URL, so the token can be part of that.
-  const prefix = accessPath(token);
-  const inPath = url.pathname.startsWith(`${prefix}/`);
-  const path = (inPath ? url.pathname.slice(prefix.length) : url.pathname).replace(/(?<=.)\/+$/u, '');
-  return { path, trusted: inPath || request.headers.authorization === `Bearer ${token}` };
+/** The path without slashes at its end. */
+export function pathOf(url: URL): string {
+  return url.pathname.replace(/(?<=.)\/+$/u, '');
 }
 
 /** The object, collection or subresource at a path; undefined for other paths. @throws ApiFailure 404 */

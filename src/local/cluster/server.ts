@@ -1,17 +1,20 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from 'node:http';
+import { type IncomingMessage, STATUS_CODES } from 'node:http';
+import { createSecureServer, type Http2SecureServer } from 'node:http2';
 import type { Duplex } from 'node:stream';
 import { parse as parseYaml } from 'yaml';
+import type { Certificate } from './certificate.ts';
 import { discovery, review } from './discovery.ts';
 import { acceptExec, execRequestOf, type ExecRequest } from './exec.ts';
 import type { ExecProcess } from './exec-process.ts';
 import { ApiFailure, badRequest, noSuchPath, notFound, statusOf } from './failure.ts';
+import { type ApiRequest, type ApiResponse, breakOff } from './http.ts';
 import type { Interference, ApiVerb } from './interference.ts';
 import { RequestMetrics } from './metrics.ts';
 import { isJsonObject, jsonOf, type KubeObject } from './objects.ts';
 import { parseProtobuf } from './protobuf.ts';
 import { getObject, listObjects, readBody, sendJson, watchRequest, type ObjectRequest } from './reading.ts';
 import type { Resource } from './resources.ts';
-import { accessOf, routeOf, urlOf, type Routed } from './routing.ts';
+import { pathOf, routeOf, urlOf, type Routed } from './routing.ts';
 import type { Store } from './store.ts';
 import type { Watches } from './watches.ts';
 import { createObject, patchObject, updateObject } from './writing.ts';
@@ -23,8 +26,9 @@ export interface ServerParts {
   readonly watches: Watches;
   readonly interference: Interference | undefined;
   readonly token: string;
+  readonly certificate: Certificate;
   /** Answers a request for a pod's log. */
-  readonly sendLog: (pod: KubeObject, query: URLSearchParams, response: ServerResponse) => void;
+  readonly sendLog: (pod: KubeObject, query: URLSearchParams, response: ApiResponse) => void;
   /** Starts a command in a pod's container; undefined when the container is not running. */
   readonly exec: (pod: KubeObject, asked: ExecRequest) => ExecProcess | undefined;
 }
@@ -40,37 +44,52 @@ const METRIC_VERB: Readonly<Record<ApiVerb, string>> = {
   deletecollection: 'DELETECOLLECTION',
 };
 
-/** The HTTP server of the local cluster, not yet listening. */
-export function apiServer(parts: ServerParts): Server {
+/** As in the real server. */
+const MAX_STREAMS_PER_CONNECTION = 100;
+
+/** The HTTPS server of the local cluster, not yet listening: HTTP/2 as a real one, and HTTP/1.1 for WebSocket and old clients. */
+export function apiServer(parts: ServerParts): Http2SecureServer {
   const metrics = new RequestMetrics();
-  const server = createServer((request, response) => {
-    void answer(parts, metrics, request, response);
-  });
-  server.on('upgrade', (request, socket, head) => {
+  const server = createSecureServer(
+    {
+      ...parts.certificate,
+      allowHTTP1: true,
+      settings: { maxConcurrentStreams: MAX_STREAMS_PER_CONNECTION },
+      // No idle time-out: a client may send a request just as the server closes an idle connection.
+      http1Options: { keepAliveTimeout: 0 },
+    },
+    (request, response) => {
+      void answer(parts, metrics, request, response);
+    },
+  );
+  server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     void upgrade(parts, metrics, { request, socket, head });
   });
-  // No idle time-out: a client may send a request just as the server closes an idle connection.
-  server.keepAliveTimeout = 0;
-  server.requestTimeout = 0;
   return server;
 }
 
 async function answer(
   parts: ServerParts,
   metrics: RequestMetrics,
-  request: IncomingMessage,
-  response: ServerResponse,
+  request: ApiRequest,
+  response: ApiResponse,
 ): Promise<void> {
   try {
     await route(parts, metrics, urlOf(request), request, response);
   } catch (error) {
     const failure = failureOf(error);
-    if (response.headersSent || response.destroyed) {
-      response.destroy();
-      return;
-    }
-    sendFailure(response, failure);
+    if (response.headersSent) breakOff(response);
+    else sendFailure(response, failure);
   }
+}
+
+function isTrusted({ token }: ServerParts, { headers }: ApiRequest): boolean {
+  return headers.authorization === `Bearer ${token}`;
+}
+
+function sendText(response: ApiResponse, contentType: string, text: string): void {
+  response.writeHead(200, { 'content-type': contentType });
+  response.end(text);
 }
 
 function failureOf(error: unknown): ApiFailure {
@@ -91,9 +110,8 @@ async function upgrade(
   };
   try {
     const url = urlOf(request);
-    const { path, trusted } = accessOf(parts.token, url, request);
-    if (!trusted) throw new ApiFailure(401, 'Unauthorized', 'Unauthorized');
-    const routed = routeOf(path);
+    if (!isTrusted(parts, request)) throw new ApiFailure(401, 'Unauthorized', 'Unauthorized');
+    const routed = routeOf(pathOf(url));
     if (routed?.subresource !== 'exec') throw noSuchPath();
     const { namespace = '', name = '' } = routed;
     // In access reviews the verb of an exec is `create`.
@@ -114,7 +132,7 @@ async function upgrade(
   }
 }
 
-function sendFailure(response: ServerResponse, failure: ApiFailure): void {
+function sendFailure(response: ApiResponse, failure: ApiFailure): void {
   const retry = failure.retryAfterSeconds === undefined ? {} : { 'retry-after': String(failure.retryAfterSeconds) };
   if (failure.code === 429) {
     // API priority and fairness replies in plain text, not with a `Status`.
@@ -129,21 +147,21 @@ async function route(
   parts: ServerParts,
   metrics: RequestMetrics,
   url: URL,
-  request: IncomingMessage,
-  response: ServerResponse,
+  request: ApiRequest,
+  response: ApiResponse,
 ): Promise<void> {
-  const { path, trusted } = accessOf(parts.token, url, request);
+  const path = pathOf(url);
   if (['/healthz', '/livez', '/readyz'].includes(path)) {
-    response.writeHead(200, { 'content-type': 'text/plain' }).end('ok');
+    sendText(response, 'text/plain', 'ok');
     return;
   }
-  if (path !== '/version' && !trusted) throw new ApiFailure(401, 'Unauthorized', 'Unauthorized');
+  if (path !== '/version' && !isTrusted(parts, request)) throw new ApiFailure(401, 'Unauthorized', 'Unauthorized');
   if (path === '/metrics') {
     const gauges = {
       apiserver_longrunning_requests: parts.watches.size,
       'apiserver_storage_objects{resource="pods"}': parts.store.count('pods'),
     };
-    response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4' }).end(metrics.text(gauges));
+    sendText(response, 'text/plain; version=0.0.4', metrics.text(gauges));
     return;
   }
   const routed = routeOf(path);
@@ -191,8 +209,8 @@ async function objectRequest(
   metrics: RequestMetrics,
   routed: Routed,
   query: URLSearchParams,
-  request: IncomingMessage,
-  response: ServerResponse,
+  request: ApiRequest,
+  response: ApiResponse,
 ): Promise<void> {
   const { interference } = parts;
   const { resource, namespace, name, subresource } = routed;
@@ -209,7 +227,7 @@ async function objectRequest(
     count(answered?.code ?? 200);
     if (answered === undefined) return;
     if (interference?.losesReply(verb, target) === true) {
-      request.socket.destroy();
+      breakOff(response);
       return;
     }
     sendJson(response, answered.code, answered.text, answered.headers);
@@ -231,8 +249,8 @@ function perform(
   verb: ApiVerb,
   routed: Routed,
   query: URLSearchParams,
-  incoming: IncomingMessage,
-  response: ServerResponse,
+  incoming: ApiRequest,
+  response: ApiResponse,
   body: Buffer | undefined,
 ): Answer | undefined {
   const { store } = parts;
@@ -307,7 +325,7 @@ function warningHeaders(warnings: readonly string[]): Readonly<Record<string, re
   return warnings.length === 0 ? {} : { warning: warnings.map((text) => `299 - ${JSON.stringify(text)}`) };
 }
 
-function contentTypeOf(request: IncomingMessage): string {
+function contentTypeOf(request: ApiRequest): string {
   return request.headers['content-type'] ?? 'application/json';
 }
 

@@ -1,5 +1,5 @@
-import type { ServerResponse } from 'node:http';
 import { ApiFailure, statusOf } from './failure.ts';
+import { type ApiResponse, breakOff, sendHead } from './http.ts';
 import { jsonOf, type JsonObject, type KubeObject } from './objects.ts';
 import type { Selector } from './selectors.ts';
 import type { Store, StoreEvent } from './store.ts';
@@ -43,7 +43,7 @@ export class Watches {
   }
 
   /** Streams events to `response` until it is closed or the time-out has elapsed. */
-  start(request: WatchRequest, response: ServerResponse): void {
+  start(request: WatchRequest, response: ApiResponse): void {
     const watch = new Watch(this.#store, request, response, this.#bookmarkMs);
     this.#open.add(watch);
     response.once('close', () => {
@@ -80,14 +80,14 @@ export class Watches {
 class Watch {
   readonly #store: Store;
   readonly #request: WatchRequest;
-  readonly #response: ServerResponse;
+  readonly #response: ApiResponse;
   readonly #bookmarkMs: number;
   #timers: NodeJS.Timeout[] = [];
   #unlisten = (): void => undefined;
   #held: string[] | undefined;
   #first = true;
 
-  constructor(store: Store, request: WatchRequest, response: ServerResponse, bookmarkMs: number) {
+  constructor(store: Store, request: WatchRequest, response: ApiResponse, bookmarkMs: number) {
     this.#store = store;
     this.#request = request;
     this.#response = response;
@@ -96,9 +96,7 @@ class Watch {
 
   start(): void {
     const { resource, namespace, since, selects, initialEventsEnd, timeoutMs, bookmarks } = this.#request;
-    this.#response.writeHead(200, { 'content-type': 'application/json', 'transfer-encoding': 'chunked' });
-    // The client must see that it is connected even if nothing happens for long.
-    this.#response.flushHeaders();
+    sendHead(this.#response, { 'content-type': 'application/json' });
     if (since === undefined) {
       for (const object of this.#store.list(resource, namespace)) if (selects(object)) this.#send('ADDED', object);
       if (initialEventsEnd) this.#bookmark({ 'k8s.io/initial-events-end': 'true' });
@@ -203,7 +201,7 @@ class Watch {
         this.#response.end();
         break;
       case 'reset':
-        this.#response.socket?.resetAndDestroy();
+        breakOff(this.#response);
         break;
       case 'cutLine':
         this.#response.end('{"type":"MODIFIED","object":{"kind":"Po');
