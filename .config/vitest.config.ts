@@ -82,6 +82,7 @@ export default defineConfig({
       ...chart,
       project('contracts', whole),
       project('e2e', whole),
+      project('faults', whole),
     ],
   },
 });

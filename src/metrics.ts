@@ -184,6 +184,11 @@ export const METRICS = {
     help: 'Pod changes by an executor, by HTTP status (`error`: no answer).',
     labels: { status: 'text' },
   },
+  connection_ready: {
+    type: 'gauge',
+    help: '1 while a connection works in a namespace (`*`: all of them): its API server answers and grants what the role needs; else 0.',
+    labels: { role: ['worker', 'triggerer', 'executor'], connection: 'text', pod_namespace: 'text' },
+  },
   broker_connected: { type: 'gauge', help: '1 while connected to NATS, else 0.', labels: {} },
   bucket_fill_ratio: { type: 'gauge', help: 'Fill of the fullest bucket, from 0 to 1.', labels: {} },
 } as const satisfies Readonly<Record<string, Metric>>;

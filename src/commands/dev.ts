@@ -112,7 +112,7 @@ async function readiness(config: Invocation['config'], { condition, stopping }: 
   });
   await using client = await openClient({ config });
   while (!over.signal.aborted) {
-    if (condition().problems.length === 0) {
+    if (condition().ready) {
       const answers = await client.list({ limit: 1 }).then(
         () => true,
         () => false, // not listening yet

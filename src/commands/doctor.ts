@@ -2,7 +2,9 @@ import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
 import { lastValueFrom, takeUntil, timer, toArray } from 'rxjs';
 import { z } from 'zod';
+import { whereText } from '../core/connection-state.ts';
 import { accessOf, accessText } from '../core/rbac.ts';
+import type { Cluster } from '../ports/cluster.ts';
 import { ReentryError } from '../errors.ts';
 import type { Config } from '../config.ts';
 import { PERMISSION_ROLES } from '../wire/permissions.ts';
@@ -202,29 +204,35 @@ export async function clusterFindings(
   const findings: Finding[] = [];
   const opened = await checked('connections', async () => {
     await using clusters = openClusters({ connections: await connectionsOf(config), env });
-    for (const connection of clusters.names) {
-      const what = `cluster ${connection}`;
-      const found = await checked(what, async () => clusters.get(connection).version());
-      findings.push(found);
-      if (found.state !== 'ok') continue;
-      for (const namespace of config.namespaces ?? [undefined]) {
-        const where = namespace === undefined ? 'in all namespaces' : `in namespace ${namespace}`;
-        const wanted = accessOf(roles);
-        const asked = wanted.map((access) => ({ ...access, ...(namespace === undefined ? {} : { namespace }) }));
-        findings.push(
-          await checked(`permissions as ${roles.join(' and ')} ${where} of ${connection}`, async () => {
-            const missing = await clusters.get(connection).missingPermissions(asked);
-            if (missing.length === 0) return 'all granted';
-            const lacking = wanted.filter((access) => missing.includes(accessText(access)));
-            return {
-              state: lacking.every(({ onlyFor }) => onlyFor === 'results') ? 'warning' : 'broken',
-              detail: `missing: ${lacking.map((access) => `${accessText(access)} (${access.why})`).join(', ')}`,
-            };
-          }),
-        );
-      }
-    }
+    // Side by side: one that does not answer is waited for only once.
+    const each = clusters.names.map((name) => connectionFindings(clusters.get(name), config.namespaces, roles));
+    findings.push(...(await Promise.all(each)).flat());
     return clusters.names.join(', ');
   });
   return [opened, ...findings];
+}
+
+/** Whether one cluster answers, and in which namespace which permission is missing. */
+async function connectionFindings(
+  cluster: Cluster,
+  namespaces: Config['namespaces'],
+  roles: readonly ProcessRole[],
+): Promise<readonly Finding[]> {
+  const { connection } = cluster;
+  const found = await checked(`cluster ${connection}`, async () => cluster.version());
+  if (found.state !== 'ok') return [found];
+  const wanted = accessOf(roles);
+  const ofNamespace = (namespace: string | undefined) => {
+    const asked = wanted.map((access) => ({ ...access, ...(namespace === undefined ? {} : { namespace }) }));
+    return checked(`permissions as ${roles.join(' and ')} ${whereText(namespace)} of ${connection}`, async () => {
+      const missing = await cluster.missingPermissions(asked);
+      if (missing.length === 0) return 'all granted';
+      const lacking = wanted.filter((access) => missing.includes(accessText(access)));
+      return {
+        state: lacking.every(({ onlyFor }) => onlyFor === 'results') ? 'warning' : 'broken',
+        detail: `missing: ${lacking.map((access) => `${accessText(access)} (${access.why})`).join(', ')}`,
+      };
+    });
+  };
+  return [found, ...(await Promise.all((namespaces ?? [undefined]).map(ofNamespace)))];
 }

@@ -31,9 +31,7 @@ const MEANINGS: Readonly<Record<Exclude<KubernetesFault, 'unknownOutcome'>, Mean
  */
 export function launchRefused(error: unknown, namespace: string, now: number): StepOutcome | undefined {
   if (!(error instanceof KubernetesError) || error.fault === 'unknownOutcome') return undefined;
-  const terminating =
-    error.fault === 'forbidden' && /being terminated|NamespaceTerminating/i.test(`${error.reason} ${error.message}`);
-  const meaning: Meaning = terminating ? { code: 'NAMESPACE_NOT_FOUND', over: true } : MEANINGS[error.fault];
+  const meaning: Meaning = isNamespaceAway(error) ? { code: 'NAMESPACE_NOT_FOUND', over: true } : MEANINGS[error.fault];
   const why = diagnosisOf(meaning.code, {
     message: error.message,
     subject: namespace,
@@ -42,6 +40,14 @@ export function launchRefused(error: unknown, namespace: string, now: number): S
   if (meaning.over) return { kind: 'over', outcome: { state: 'failed', diagnosis: why } };
   const delayMs = Math.max(meaning.delayMs, error.retryAfterMs ?? 0);
   return { kind: 'later', notBefore: now + delayMs, why, infrastructure: false };
+}
+
+/** Whether a creation was refused because the namespace does not exist or is being deleted. */
+export function isNamespaceAway(error: unknown): boolean {
+  if (!(error instanceof KubernetesError)) return false;
+  const { fault, reason, message } = error;
+  if (fault === 'notFound') return true;
+  return fault === 'forbidden' && /being terminated|NamespaceTerminating/i.test(`${reason} ${message}`);
 }
 
 /** Why no pod was created, as Airflow's KubernetesExecutor distinguishes it. */

@@ -1,12 +1,15 @@
 /** Lane `start`: creates the attempt's pod, or finds the one that exists, and defines the first wait. */
+import { backOffMs } from '../core/back-off.ts';
 import { textIn } from '../core/json.ts';
 import { podVerdict } from '../core/pod/judge.ts';
 import { runSelector } from '../core/pod/labels.ts';
 import { type PodProjection, podRef, type PodRef } from '../core/pod/projection.ts';
 import { diagnosisOf } from '../core/run/diagnosis.ts';
+import { KubernetesError, type KubernetesFault } from '../errors.ts';
 import type { Cluster, Manifest } from '../ports/cluster.ts';
+import type { Diagnosis } from '../wire/outcome.ts';
 import type { Await } from '../wire/triggers.ts';
-import { launchRefused } from './creation-failure.ts';
+import { isNamespaceAway, launchRefused } from './creation-failure.ts';
 import { failed, type StepContext, type StepOutcome } from './operator.ts';
 import { markChecked, type PodStep } from './pod-step.ts';
 
@@ -38,15 +41,47 @@ export function namespaceOf(manifest: Manifest, cluster: Cluster): string {
 /** The attempt's pod: the one that the run has already, or a new one. Safe to repeat. */
 export async function launchPod(step: PodStep, manifest: Manifest, options: LaunchOptions): Promise<StepOutcome> {
   const { reattaches = false, refusal = launchRefused } = options;
-  const namespace = namespaceOf(manifest, step.cluster);
+  const { context, cluster } = step;
+  const { availability, isFresh = false } = context;
+  const namespace = namespaceOf(manifest, cluster);
+  // A redelivered launch goes on: its pod may exist, and a run must not wait without it.
+  const before = isFresh ? await availability?.problem(cluster.connection, namespace) : undefined;
+  if (before !== undefined) return untilAvailable(context, before);
   try {
     const existing = reattaches ? await existingPod(step, namespace) : undefined;
     return existing ?? (await createPod(step, namespace, manifest, options));
   } catch (error) {
-    const outcome = refusal(error, namespace, step.context.now());
+    const outcome = refusal(error, namespace, context.now());
+    const isAway = mayBeAway(error) ? await availability?.recheck(cluster.connection, namespace) : undefined;
     if (outcome === undefined) throw error;
-    return outcome;
+    const why = isAway ?? (isNamespaceAway(error) ? namespaceAway(context, namespace) : undefined);
+    return why === undefined ? outcome : untilAvailable(context, why);
   }
+}
+
+/** Bounds of the pause after which a run looks again whether its connection and namespace can be used. */
+const AWAY_MIN_MS = 1_000;
+const AWAY_MAX_MS = 30_000;
+
+/** The launch is put off until the connection and the namespace can be used. Charged to no budget. */
+function untilAvailable({ state, now }: StepContext<unknown>, why: Diagnosis): StepOutcome {
+  const known = state.memo?.['awayTries'];
+  const awayTries = (typeof known === 'number' ? known : 0) + 1;
+  // Half of it is random, so that the runs of a connection that is back do not start all at once.
+  const pauseMs = backOffMs(awayTries, AWAY_MIN_MS, AWAY_MAX_MS) * (0.5 + Math.random() / 2);
+  const notBefore = Math.round(now() + pauseMs);
+  return { kind: 'later', notBefore, why, infrastructure: false, memo: { ...state.memo, awayTries } };
+}
+
+/** Refusals that a connection or namespace that is away causes, among other things. */
+const AWAY_FAULTS: readonly KubernetesFault[] = ['forbidden', 'unauthorized', 'unavailable', 'unknownOutcome'];
+const mayBeAway = (error: unknown): boolean => error instanceof KubernetesError && AWAY_FAULTS.includes(error.fault);
+
+/** A namespace that the installation names and that is missing is not the run's mistake: the run waits for it. */
+function namespaceAway({ namespaces }: StepContext<unknown>, namespace: string): Diagnosis | undefined {
+  return namespaces?.includes(namespace) === true
+    ? diagnosisOf('PERMISSIONS_MISSING', { subject: namespace, message: 'it does not exist or is being deleted' })
+    : undefined;
 }
 
 /** Creates the attempt's pod, or adopts the one that a repeated step finds under its name. */

@@ -8,7 +8,7 @@ import type { PodRef } from '../core/pod/projection.ts';
 import type { StepFacts } from '../core/run/state-changes.ts';
 import type { Log } from '../ports/ambient.ts';
 import type { LiveChunk } from '../ports/broker.ts';
-import type { Cluster, Manifest } from '../ports/cluster.ts';
+import type { Availability, Cluster, Manifest } from '../ports/cluster.ts';
 import type { LogStore, ResultStore } from '../ports/stores.ts';
 import type { Diagnosis, Outcome } from '../wire/outcome.ts';
 import type { RunRequest } from '../wire/run-request.ts';
@@ -30,6 +30,10 @@ export interface StepContext<Params> {
   cluster(connection: string | undefined): Cluster;
   /** Namespaces the installation watches; `undefined`: all. A pod elsewhere is refused. */
   readonly namespaces: readonly string[] | undefined;
+  /** Which connections and namespaces can be used now. Absent: taken to be all. */
+  readonly availability?: Availability | undefined;
+  /** This message is the first to carry the step out: no pod of the attempt can exist yet, so that its launch may be put off. Absent: false. */
+  readonly isFresh?: boolean | undefined;
   readonly logs: LogStore;
   readonly results: ResultStore;
   readonly log: Log;

@@ -3,6 +3,7 @@ import type { Observable } from 'rxjs';
 import type { LogCursor } from '../core/log/cursor.ts';
 import type { PodProjection, PodRef } from '../core/pod/projection.ts';
 import type { XcomSidecarSettings } from '../core/pod/xcom-sidecar.ts';
+import type { Diagnosis } from '../wire/outcome.ts';
 
 /** A manifest or object as JSON. Unchecked: the API server validates it. */
 export type Manifest = Readonly<Record<string, unknown>>;
@@ -127,6 +128,17 @@ export interface SecretWriter {
     name: string,
     data: Readonly<Record<string, Uint8Array>>,
   ): Promise<'created' | 'replaced'>;
+}
+
+/** Which connections and namespaces can be used now. */
+export interface Availability {
+  /**
+   * Why no pod can be created there now; `undefined`: it can. Answers from memory; where the first check is still under way, after it, or after 2 s as
+   * if it had failed. A connection or namespace that the installation does not have is no problem here.
+   */
+  problem(connection: string, namespace: string): Promise<Diagnosis | undefined>;
+  /** The same, checked anew: to be called where a request was refused or not answered. At most one check a second. */
+  recheck(connection: string, namespace: string): Promise<Diagnosis | undefined>;
 }
 
 /** Named connections from configuration. @throws ReentryError CONFIG_INVALID for an unknown name, naming the known ones. */

@@ -8,7 +8,9 @@ import type { Telemetry } from '../telemetry.ts';
 export interface Condition {
   /** `false`: a restart would help. */
   readonly alive: boolean;
-  /** Why it is not ready; empty: it is. */
+  /** It does its work, if not for every connection. */
+  readonly ready: boolean;
+  /** What is wrong, one sentence a line of `/readyz`; where it is ready too. */
   readonly problems: readonly string[];
 }
 
@@ -28,7 +30,7 @@ export async function openHealth(options: {
   readonly port: number;
   readonly telemetry: Telemetry;
 }): Promise<Health> {
-  let condition = (): Condition => ({ alive: true, problems: ['starting'] });
+  let condition = (): Condition => ({ alive: true, ready: false, problems: ['starting'] });
   const server = createServer((request, response) => {
     const reply = (status: number, type: string, body: string): void => {
       response.writeHead(status, { 'content-type': type, 'content-length': Buffer.byteLength(body) });
@@ -39,12 +41,8 @@ export async function openHealth(options: {
     else if (path === '/healthz')
       reply(condition().alive ? 200 : 503, 'text/plain', condition().alive ? 'ok\n' : 'not alive\n');
     else if (path === '/readyz') {
-      const { problems } = condition();
-      reply(
-        problems.length === 0 ? 200 : 503,
-        'text/plain',
-        `${problems.length === 0 ? 'ready' : problems.join('\n')}\n`,
-      );
+      const { ready, problems } = condition();
+      reply(ready ? 200 : 503, 'text/plain', `${[...(ready ? ['ready'] : []), ...problems].join('\n')}\n`);
     } else if (path === '/metrics') {
       options.telemetry.text().then(
         (text) => {

@@ -7,6 +7,7 @@ import type { Broker } from '../ports/broker.ts';
 import type { Clusters } from '../ports/cluster.ts';
 import type { Work } from '../run.ts';
 import { DEFAULT_QUEUE } from '../wire/tokens.ts';
+import type { ConnectionStates } from './connection-states.ts';
 import type { Condition } from './health.ts';
 import { boundOperators } from './operators.ts';
 import { engineSettings, slotSettings, triggererSettings } from './settings.ts';
@@ -25,6 +26,7 @@ export interface RoleParts {
   readonly config: Config;
   readonly broker: Broker;
   readonly clusters: Clusters;
+  readonly states: ConnectionStates;
   readonly log: Log;
   readonly meter: Meter;
   /** Absent: no spans. */
@@ -55,10 +57,11 @@ async function loadWorker(): Promise<Start> {
     import('../roles/worker.ts'),
     boundOperators(),
   ]);
-  return async ({ id, config, broker, clusters, log, meter, operators, callbacks, tracer, version }) => {
+  return async ({ id, config, broker, clusters, states, log, meter, operators, callbacks, tracer, version }) => {
     const registered = { ...(await callbacksFrom(config.callbacks, process.cwd())), ...callbacks };
     const work$ = worker({
-      ...{ broker, clusters, log, meter, tracer },
+      ...{ broker, clusters, availability: states, log, meter, tracer },
+      problems: () => states.problems,
       operators: podOperators(config, operators, log, registered),
       foreign: [commandOperator(config, log)],
       settings: {
@@ -66,7 +69,7 @@ async function loadWorker(): Promise<Start> {
         ...{ id, version, queues: config.queues, foreignQueues: config.executorQueues },
       },
     });
-    return { work$, condition: () => ({ alive: true, problems: work$.problems() }) };
+    return { work$, condition: () => conditionOf(work$.problems()) };
   };
 }
 
@@ -87,13 +90,14 @@ async function loadExecutor(): Promise<Start> {
     import('../slots/executor-slots.ts'),
     boundOperators(),
   ]);
-  return ({ id, config, broker, clusters, log, meter, operators, tracer, version }) => {
+  return ({ id, config, broker, clusters, states, log, meter, operators, tracer, version }) => {
     const { parallelism, maxInFlight } = slotSettings(config);
     const { executorQueues: queues, startCredits } = config;
     const slots = new ExecutorSlots({ id, queues, parallelism, startCredits, meter });
     const launcher = new Launcher({ maxInFlight, meter });
     const work$ = executor({
-      ...{ broker, clusters, log, meter, tracer, slots },
+      ...{ broker, clusters, availability: states, log, meter, tracer, slots },
+      problems: () => states.problems,
       operators: [
         commandOperator(config, log, {
           launcher,
@@ -108,6 +112,10 @@ async function loadExecutor(): Promise<Start> {
         ...{ id, version, role: 'executor' as const, queues, foreignQueues: config.queues },
       },
     });
-    return { work$, condition: () => ({ alive: true, problems: work$.problems() }) };
+    return { work$, condition: () => conditionOf(work$.problems()) };
   };
+}
+
+function conditionOf(problems: readonly string[]): Condition {
+  return { alive: true, ready: problems.length === 0, problems };
 }

@@ -1,13 +1,14 @@
 /** One role, from settings to its end: connect, check, start, run, drain. */
 import { randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
-import { firstValueFrom, take } from 'rxjs';
+import { firstValueFrom, merge, take, takeUntil } from 'rxjs';
 import type { Observable } from 'rxjs';
 import type { Config } from '../config.ts';
 import { ReentryError } from '../errors.ts';
 import type { CallbackRegistry } from '../operator/callbacks.ts';
 import type { DefinedOperator } from '../operator/define-operator.ts';
 import type { Log, Meter } from '../ports/ambient.ts';
+import { ConnectionStates } from './connection-states.ts';
 import { connectionsOf, natsOptions } from './connections.ts';
 import type { Condition } from './health.ts';
 import { ROLE_STARTERS } from './roles.ts';
@@ -34,7 +35,7 @@ export interface RoleHost {
 
 /**
  * Runs a role until `stop$` emits and its work is drained.
- * @throws ReentryError CONFIG_INVALID, NATS_MISMATCH (run `reentry setup`), FORBIDDEN naming missing permissions, DRAIN_OVERDUE
+ * @throws ReentryError CONFIG_INVALID, NATS_MISMATCH (run `reentry setup`), DRAIN_OVERDUE
  */
 export async function runRole(role: Role, host: RoleHost): Promise<void> {
   const { config, env, stop$, log, meter, callbacks = {}, version = '' } = host;
@@ -72,16 +73,17 @@ export async function runRole(role: Role, host: RoleHost): Promise<void> {
         })
       : error;
   });
-  await checkStart(role, { broker, clusters }, config.namespaces, { log, stop$ });
+  await checkStart(broker, { log, stop$ });
   if (stopping.signal.aborted) return;
   // The tracing library costs memory: it is loaded only where spans are made and sent. A triggerer makes none.
   await using tracer =
     config.otelEndpoint === undefined || role === 'triggerer'
       ? undefined
       : (await import('../tracing.ts')).openTracer({ endpoint: config.otelEndpoint, role, id });
-  const parts = { id, version, config, broker, clusters, log, meter, operators, callbacks, tracer };
+  const states = new ConnectionStates({ role, clusters, namespaces: config.namespaces, log, meter });
+  const parts = { id, version, config, broker, clusters, states, log, meter, operators, callbacks, tracer };
   const { work$, condition } = await start(parts);
-  host.onStarted(condition);
+  host.onStarted(() => withConnections(condition(), states));
   log.info(
     {
       id,
@@ -91,7 +93,13 @@ export async function runRole(role: Role, host: RoleHost): Promise<void> {
     },
     `${role} started`,
   );
-  await run(work$, stop$, config.drainSeconds * 1_000);
+  const checked$ = (stopped$: typeof stop$) => merge(work$(stopped$), states.checks$.pipe(takeUntil(stopped$)));
+  await run(checked$, stop$, config.drainSeconds * 1_000);
   await stopped;
   log.info({ id }, `${role} stopped`);
+}
+
+/** Ready as long as one connection works; what is wrong with the others is shown. */
+function withConnections({ alive, ready, problems }: Condition, states: ConnectionStates): Condition {
+  return { alive, ready: ready && states.isUsable, problems: [...problems, ...states.problems] };
 }

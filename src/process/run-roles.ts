@@ -39,7 +39,8 @@ export function runRoles(roles: readonly Role[], host: RolesHost): RunningRoles 
     const missing = conditions.length < roles.length ? ['starting'] : [];
     return {
       alive: all.every(({ alive }) => alive),
-      problems: [...missing, ...all.flatMap(({ problems }) => problems)],
+      ready: missing.length === 0 && all.every(({ ready }) => ready),
+      problems: [...new Set([...missing, ...all.flatMap(({ problems }) => problems)])],
     };
   };
   health.watch(condition);

@@ -26,7 +26,7 @@ export interface RunWorkerOptions {
 
 /**
  * Runs a worker until `signal` aborts and its work is drained.
- * @throws ReentryError CONFIG_INVALID, NATS_MISMATCH (run `reentry setup`), FORBIDDEN naming missing permissions, DRAIN_OVERDUE
+ * @throws ReentryError CONFIG_INVALID, NATS_MISMATCH (run `reentry setup`), DRAIN_OVERDUE
  */
 export async function runWorker(options: RunWorkerOptions = {}): Promise<void> {
   const { env = {}, operators = [], callbacks = {}, signal } = options;

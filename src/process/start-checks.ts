@@ -1,30 +1,23 @@
-/** What a role verifies before it starts: streams and permissions. A missing one ends the process with what to do. */
+/** What a role verifies before it starts: streams and buckets. Missing ones end the process with what to do. */
 import { firstValueFrom, merge, timer } from 'rxjs';
 import type { Observable } from 'rxjs';
 import { backOffMs } from '../core/back-off.ts';
-import { accessText, CLUSTER_ACCESS } from '../core/rbac.ts';
 import { ReentryError } from '../errors.ts';
 import type { Log } from '../ports/ambient.ts';
 import type { Broker } from '../ports/broker.ts';
-import type { Cluster, Clusters } from '../ports/cluster.ts';
-import type { Role } from './roles.ts';
 
 const RETRY_MIN_MS = 250;
 const RETRY_MAX_MS = 5_000;
 
 /**
- * Checks the broker and every cluster, each until it answers or `stop$` emits.
- * @throws ReentryError NATS_MISMATCH when `reentry setup` is needed; FORBIDDEN naming every missing permission
+ * Checks the streams and buckets, until the broker answers or `stop$` emits.
+ * @throws ReentryError NATS_MISMATCH when `reentry setup` is needed
  */
 export async function checkStart(
-  role: Role,
-  { broker, clusters }: { readonly broker: Broker; readonly clusters: Clusters },
-  namespaces: readonly string[] | undefined,
+  broker: Broker,
   { log, stop$ }: { readonly log: Log; readonly stop$: Observable<unknown> },
 ): Promise<void> {
   await withRetry(() => checkStreams(broker), log, stop$);
-  for (const connection of clusters.names)
-    await withRetry(() => checkPermissions(role, clusters.get(connection), namespaces, log), log, stop$);
 }
 
 async function checkStreams(broker: Broker): Promise<void> {
@@ -37,33 +30,6 @@ async function checkStreams(broker: Broker): Promise<void> {
       cause,
     });
   }
-}
-
-async function checkPermissions(
-  role: Role,
-  cluster: Cluster,
-  namespaces: readonly string[] | undefined,
-  log: Log,
-): Promise<void> {
-  const { connection } = cluster;
-  const wanted = (namespaces ?? [undefined]).flatMap((namespace) =>
-    CLUSTER_ACCESS[role].map((access) => ({ ...access, ...(namespace === undefined ? {} : { namespace }) })),
-  );
-  const lacking = new Set(await cluster.missingPermissions(wanted));
-  const optional = wanted.filter((access) => access.onlyFor === 'results').map(accessText);
-  const missing = [...lacking].filter((text) => !optional.includes(text));
-  if (missing.length < lacking.size)
-    log.warn(
-      { connection, missing: [...lacking] },
-      'no permission to read results from sidecars; only xcomMode message works',
-    );
-  if (missing.length === 0) return;
-  const where = namespaces === undefined ? 'in all namespaces' : `in ${namespaces.join(', ')}`;
-  throw new ReentryError(
-    'FORBIDDEN',
-    `connection ${connection} lacks permissions ${where} that a ${role} needs: ${missing.join(', ')}; grant them by a Role or ClusterRole, or list fewer namespaces in REENTRY_NAMESPACES`,
-    { transient: false },
-  );
 }
 
 /** Retries transient failures, such as a broker that is electing a leader: exiting would only cause a crash loop. */

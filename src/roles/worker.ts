@@ -13,7 +13,7 @@ export type Worker = Work & { readonly problems: () => readonly string[] };
 
 /** A worker: requests and steps of its queues, services, janitor. Ends, after `stop$`, when the last step it had begun is settled. */
 export function worker(deps: WorkerDeps): Worker {
-  const { broker, permitsOf, settings, meter } = deps;
+  const { broker, permitsOf, settings, meter, problems = () => [] } = deps;
   let isConnected = false;
   const connection$ = broker.connected$.pipe(
     tap((up) => {
@@ -34,7 +34,7 @@ export function worker(deps: WorkerDeps): Worker {
     );
     const untilStop$ = merge(
       // A request that arrives after the stop is answered by another worker.
-      services$(engine, { role, version }),
+      services$(engine, { role, version, problems }),
       connection$,
       janitor$(engine, settings),
       queueGauges$(engine, queues, queueGaugesEveryMs),

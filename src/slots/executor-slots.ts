@@ -11,6 +11,9 @@ import { SlotPermits } from './start-permits.ts';
 /** Shortest time between two extra heartbeats that announce launches, in milliseconds. */
 const LAUNCHING_EVERY_MS = 25;
 
+/** How long starts wait for a watch that fails, in milliseconds. */
+const FIRST_LIST_WITHIN_MS = 15_000;
+
 /** Settings of an executor's slots. */
 export interface ExecutorSlotsOptions {
   /** This executor, unique among the live ones. */
@@ -56,19 +59,34 @@ export class ExecutorSlots {
     return this.#all.flatMap(({ problems }) => problems);
   }
 
-  /** Counts the live pods that `watches` show. Nothing starts before each of them has delivered its first list. Never completes. */
+  /**
+   * Counts the live pods that `watches` show. Nothing starts before each of them has delivered its first list; one that only fails is not waited for
+   * longer than `FIRST_LIST_WITHIN_MS`, as long as another works: its pods are counted when it does. Never completes.
+   */
   count$(watches: readonly Observable<PodSignal>[]): Observable<never> {
     return defer(() => {
       const unsynced = new Set(watches);
+      const failing = new Set<Observable<PodSignal>>();
+      let isLate = false;
+      const isSynced = () =>
+        unsynced.size === 0 || (isLate && unsynced.size < watches.length && unsynced.isSubsetOf(failing));
       const counted = watches.map((watch$) =>
         watch$.pipe(
           tap((signal) => {
             if (signal.kind === 'synced') unsynced.delete(watch$);
-            for (const permits of this.#all) permits.observe(signal, unsynced.size === 0);
+            if (signal.kind === 'lagging') failing.add(watch$);
+            else failing.delete(watch$);
+            for (const permits of this.#all) permits.observe(signal, isSynced());
           }),
         ),
       );
-      return merge(...counted).pipe(ignoreElements());
+      const late$ = timer(FIRST_LIST_WITHIN_MS).pipe(
+        tap(() => {
+          isLate = true;
+          for (const permits of this.#all) permits.synced(isSynced());
+        }),
+      );
+      return merge(...counted, late$).pipe(ignoreElements());
     });
   }
 

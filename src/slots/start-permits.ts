@@ -76,7 +76,13 @@ export class SlotPermits {
     this.#slots.created(run, pod.uid, this.#options.now());
   }
 
-  /** A watch has emitted. `isSynced`: whether all watches have delivered their first list. */
+  /** Whether the live pods are known well enough to start others. */
+  synced(isSynced: boolean): void {
+    this.#isSynced = isSynced;
+    this.#changes$.next();
+  }
+
+  /** A watch has emitted. `isSynced` as for `synced`. */
   observe(signal: PodSignal, isSynced: boolean): void {
     this.#isSynced = isSynced;
     switch (signal.kind) {

@@ -21,7 +21,7 @@ const MANY_UNSENT = 1_000;
 export interface TriggererHealth {
   /** The process is worth keeping: at least its own heartbeat comes back, or it has not started yet. */
   readonly alive: boolean;
-  /** It does its work: every watch has its first list and is not silent, subscriptions are read and up to date, and it is a member. */
+  /** It does its work: a watch has its first list and is not silent, subscriptions are read and up to date, and it is a member. */
   readonly ready: boolean;
   /** It sees all pods and knows all subscriptions: it may be given shards, which others act on meanwhile. */
   readonly sees: boolean;
@@ -71,13 +71,15 @@ export function triggererHealth({ pods, ownership, state, loopDelay, unsent, now
     pods: count,
   }));
   const isStale = state.isComplete && now - state.upToDateAt > STALE_SUBSCRIPTIONS_AFTER_MS;
-  const problems = problemsOf({ watches, ownership, state, isStale, loopDelay, unsent, now });
+  const own = problemsOf({ ownership, state, isStale, loopDelay, unsent, now });
+  const ofWatches = watches.map(watchProblem).filter((problem) => problem !== undefined);
+  const problems = [...own, ...ofWatches];
   const ages = watches.flatMap(({ ageMs }) => (ageMs === undefined ? [] : [ageMs]));
   const { rate, floor } = state.logging.stretched;
   return {
     // Fencing for minutes is a broken process or a broken broker; a restart costs nothing, its state is elsewhere.
     alive: ownership.lastEchoAt === undefined || now - ownership.lastEchoAt < SILENT_AFTER_MS,
-    ready: problems.length === 0,
+    ready: own.length === 0 && (watches.length === 0 || ofWatches.length < watches.length),
     sees:
       state.isComplete &&
       !isStale &&
@@ -96,29 +98,34 @@ export function triggererHealth({ pods, ownership, state, loopDelay, unsent, now
   };
 }
 
+/** What is wrong with a watch; `undefined` where nothing is. */
+function watchProblem({
+  connection,
+  namespace,
+  isSynced,
+  lagging,
+  ageMs,
+}: TriggererHealth['watches'][number]): string | undefined {
+  const name = `watch ${connection}/${namespace ?? '*'}`;
+  if (!isSynced) return `${name} has no first list yet${lagging === undefined ? '' : `: ${lagging}`}`;
+  if (lagging !== undefined) return `${name} is behind: ${lagging}`;
+  return ageMs !== undefined && ageMs > SILENT_AFTER_MS ? `${name} has been silent for ${ageMs} ms` : undefined;
+}
+
+/** What is wrong with the process itself. */
 function problemsOf({
-  watches,
   ownership,
   state,
   isStale,
   loopDelay,
   unsent,
   now,
-}: Omit<HealthInputs, 'pods'> & {
-  readonly watches: TriggererHealth['watches'];
-  readonly isStale: boolean;
-}): readonly string[] {
+}: Omit<HealthInputs, 'pods'> & { readonly isStale: boolean }): readonly string[] {
   const fenced = isFenced(ownership.lastEchoAt, now);
   return [
     ...(fenced ? ['does not receive its own heartbeats, so it acts on nothing'] : []),
     ...(state.isComplete ? [] : ['has not read all subscriptions yet']),
     ...(isStale && !fenced ? [`has received nothing about subscriptions for ${now - state.upToDateAt} ms`] : []),
-    ...watches.flatMap(({ connection, namespace, isSynced, lagging, ageMs }) => {
-      const name = `watch ${connection}/${namespace ?? '*'}`;
-      if (!isSynced) return [`${name} has no first list yet${lagging === undefined ? '' : `: ${lagging}`}`];
-      if (lagging !== undefined) return [`${name} is behind: ${lagging}`];
-      return ageMs !== undefined && ageMs > SILENT_AFTER_MS ? [`${name} has been silent for ${ageMs} ms`] : [];
-    }),
     ...(loopDelay.p99 > SLOW_LOOP_MS ? [`its event loop is ${loopDelay.p99} ms late`] : []),
     ...(unsent > MANY_UNSENT ? [`${unsent} messages wait to be published`] : []),
   ];

@@ -6,7 +6,7 @@ import type { RetryPolicy } from '../core/run/retry.ts';
 import type { Operator } from '../operator/operator.ts';
 import type { Log, Meter, Tracer } from '../ports/ambient.ts';
 import type { WorkerBroker } from '../ports/broker.ts';
-import type { Clusters } from '../ports/cluster.ts';
+import type { Availability, Clusters } from '../ports/cluster.ts';
 import type { ConcurrencyLimits } from '../queue/concurrency.ts';
 import { LiveFollows } from './live-logs.ts';
 import { BlockingRuns } from './protocol/blocking.ts';
@@ -20,6 +20,10 @@ import { NO_TRACER } from './protocol/tracing.ts';
 export interface WorkerDeps {
   readonly broker: WorkerBroker;
   readonly clusters: Clusters;
+  /** Which connections and namespaces can be used now. Default: taken to be all. */
+  readonly availability?: Availability | undefined;
+  /** What is wrong with this process, for `doctor`. Default: nothing. */
+  readonly problems?: () => readonly string[];
   readonly operators: readonly Operator<unknown>[];
   /** Operators of the other kind of queue, for services and repairs. Default: none. */
   readonly foreign?: readonly Operator<unknown>[];
@@ -62,11 +66,24 @@ export interface WorkerSettings {
 
 /** The engine of one worker. `stopped$` must replay: a blocking run may begin to wait after the stop. */
 export function workerEngine(deps: WorkerDeps, stopped$: Observable<unknown>): Engine {
-  const { broker, clusters, operators, foreign = [], settings, log, meter, tracer = NO_TRACER } = deps;
+  const { broker, clusters, availability, operators, foreign = [], settings, log, meter, tracer = NO_TRACER } = deps;
   const { id, queues, foreignQueues = [], installation, namespaces, concurrencyLimits } = settings;
   const byName = (ones: readonly Operator<unknown>[]) => new Map(ones.map((operator) => [operator.name, operator]));
   const engine: Engine = {
-    ...{ broker, clusters, queues, foreignQueues, id, installation, namespaces, concurrencyLimits, log, meter, tracer },
+    ...{
+      broker,
+      clusters,
+      availability,
+      queues,
+      foreignQueues,
+      id,
+      installation,
+      namespaces,
+      concurrencyLimits,
+      log,
+      meter,
+      tracer,
+    },
     operators: byName(operators),
     foreign: byName(foreign),
     policy: settings.retryPolicy ?? RETRY_POLICY,

@@ -53,11 +53,6 @@ suite('triggererHealth', () => {
 
   test.each([
     [
-      'a watch that is behind',
-      working([[B, { kind: 'lagging', why: 'HTTP 403' }]]),
-      'watch b/jobs is behind: HTTP 403',
-    ],
-    [
       'subscriptions not read',
       working([], { state: aState({ isComplete: false }) }),
       'has not read all subscriptions yet',
@@ -72,6 +67,18 @@ suite('triggererHealth', () => {
     ['no echo', working([], { now: 3_000 }), 'does not receive its own heartbeats, so it acts on nothing'],
   ])('lists what is wrong, while the process lives: %s', (_, inputs, problem) => {
     expect(triggererHealth(inputs)).toMatchObject({ alive: true, ready: false, problems: [problem] });
+  });
+
+  test('is ready as long as one watch works, and lists what is wrong with the others', () => {
+    const behind: PodSignal = { kind: 'lagging', why: 'HTTP 403' };
+    const problem = 'watch b/jobs is behind: HTTP 403';
+    expect(triggererHealth(working([[B, behind]]))).toMatchObject({ alive: true, ready: true, problems: [problem] });
+    const none = working([
+      [A, behind],
+      [B, behind],
+    ]);
+    const problems = ['watch a/* is behind: HTTP 403', problem];
+    expect(triggererHealth(none)).toMatchObject({ alive: true, ready: false, problems });
   });
 
   test('gives its shards away where its subscriptions may be out of date', () => {

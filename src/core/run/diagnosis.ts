@@ -265,6 +265,20 @@ export const DIAGNOSES = {
     summary: (f) => `The API server refused the connection’s credentials${reported(f)}`,
     hint: 'Renew the connection’s token or certificate; the launch is retried automatically.',
   },
+  CONNECTION_UNREACHABLE: {
+    category: 'infrastructure',
+    budget: 'none',
+    meaning: 'The run waits: its connection’s API server cannot be reached. No pod is created meanwhile.',
+    summary: (f) => `The run waits for connection${about(f)}${detail(f.message)}`,
+    hint: 'The run goes on when the connection works again; it uses none of its retries. `reentry doctor` checks the connection.',
+  },
+  PERMISSIONS_MISSING: {
+    category: 'infrastructure',
+    budget: 'none',
+    meaning: 'The run waits: the connection lacks permissions in the run’s namespace, or the namespace is missing.',
+    summary: (f) => `The run waits for namespace${about(f)}${detail(f.message)}`,
+    hint: 'Grant the permissions by a Role or ClusterRole, create the namespace, or remove it from REENTRY_NAMESPACES. The run then goes on; it uses none of its retries.',
+  },
   UNKNOWN_CONNECTION: {
     category: 'request',
     budget: 'none',

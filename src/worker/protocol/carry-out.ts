@@ -28,9 +28,9 @@ import type { OwnedChange, OwnedRun } from './store.ts';
 /** What carrying a step out takes. */
 export type CarryOutParts = BrokerParts<'publish'> & OperatorParts & Pick<Engine, 'policy' | 'blocking'>;
 
-/** A step to be carried out. `first`: the attempt was not resumed before. `pod`: what a cancel stops; default: the state's pod. */
+/** A step to be carried out. `isFresh`: no message has carried it out before, so no pod of it exists. `first`: the attempt was not resumed before. `pod`: what a cancel stops; default: the state's pod. */
 export type StepWork =
-  | { readonly on: 'start' }
+  | { readonly on: 'start'; readonly isFresh: boolean }
   | { readonly on: 'resume'; readonly event: TriggerEvent; readonly first: boolean }
   | { readonly on: 'cancel'; readonly pod?: PodRef | undefined };
 
@@ -53,7 +53,7 @@ export type StepResult = StepChange | Requeue;
 export function carryOut(step: Step, work: StepWork): Promise<StepResult> {
   switch (work.on) {
     case 'start':
-      return start(step);
+      return start(step, work.isFresh);
     case 'resume':
       return resume(step, work.event, work.first);
     case 'cancel':
@@ -62,7 +62,7 @@ export function carryOut(step: Step, work: StepWork): Promise<StepResult> {
 }
 
 /** Creates or adopts the attempt's pod. */
-async function start(step: Step): Promise<StepResult> {
+async function start(step: Step, isFresh: boolean): Promise<StepResult> {
   const { owned, operator, context, parts } = step;
   const { cancel, expireAt } = owned.state;
   if (cancel !== undefined) return stop(step, undefined, cancelOf(owned.state));
@@ -70,7 +70,7 @@ async function start(step: Step): Promise<StepResult> {
   // A run whose pod exists cannot expire: a worker may have died, or lost the reply, after creating it.
   if (isExpired && (await operator.find?.(context)) === undefined)
     return end(step, { state: 'failed', diagnosis: diagnosisOf('EXPIRED') }, undefined, true);
-  return outcomeOf(step, await operator.execute(context), undefined);
+  return outcomeOf(step, await operator.execute({ ...context, isFresh }), undefined);
 }
 
 /** Re-enters the operator with the trigger event, or goes on with a stop. */

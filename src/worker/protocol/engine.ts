@@ -3,7 +3,7 @@ import type { RetryPolicy } from '../../core/run/retry.ts';
 import type { Operator } from '../../operator/operator.ts';
 import type { Log, Meter, Tracer } from '../../ports/ambient.ts';
 import type { WorkerBroker } from '../../ports/broker.ts';
-import type { Clusters } from '../../ports/cluster.ts';
+import type { Availability, Clusters } from '../../ports/cluster.ts';
 import type { ConcurrencyLimits } from '../../queue/concurrency.ts';
 import type { LiveFollows } from '../live-logs.ts';
 import type { BlockingRuns } from './blocking.ts';
@@ -13,6 +13,8 @@ import type { KnownRequests } from './known-requests.ts';
 export interface Engine {
   readonly broker: WorkerBroker;
   readonly clusters: Clusters;
+  /** Which connections and namespaces can be used now; absent: taken to be all. */
+  readonly availability?: Availability | undefined;
   /** By name: operators of the queues that this process serves. */
   readonly operators: ReadonlyMap<string, Operator<unknown>>;
   /** By name: operators of the other kind of queue, for services and repairs only. */

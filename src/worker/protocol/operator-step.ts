@@ -13,7 +13,10 @@ import type { KnownRequest } from './known-requests.ts';
 
 /** What a step of an operator is made with. */
 export type OperatorParts = BrokerParts<'requests' | 'logs' | 'results' | 'now'> &
-  Pick<Engine, 'operators' | 'foreign' | 'known' | 'clusters' | 'installation' | 'namespaces' | 'log' | 'meter'>;
+  Pick<
+    Engine,
+    'operators' | 'foreign' | 'known' | 'clusters' | 'availability' | 'installation' | 'namespaces' | 'log' | 'meter'
+  >;
 
 /** An operator and its context. */
 export interface OperatorStep {
@@ -65,7 +68,7 @@ async function readRequest(
 
 /** The part of a step's context that is the same for every step of a run. */
 export function requestContext(
-  { broker, clusters, installation, namespaces, log, meter }: OperatorParts,
+  { broker, clusters, availability, installation, namespaces, log, meter }: OperatorParts,
   run: RunKey,
   queue: string,
   request: RunRequest,
@@ -80,6 +83,7 @@ export function requestContext(
     now: broker.now,
     cluster: (connection) => clusters.get(connection ?? clusters.names[0] ?? 'default'),
     namespaces,
+    availability,
     logs: countedLogs(broker.logs, meter),
     results: broker.results,
     log: log.child({ tenant: run.tenant, runId: run.runId }),

@@ -79,9 +79,10 @@ function startMessage(parts: StepParts, run: RunKey, delivery: Delivery, message
     ...{ run, delivery, origin: 'start', asks, read: readFor(delivery, message.stateRev) },
     propose: async (_, state): Promise<Proposal> => {
       // A redelivery in phase Starting has passed the gates.
-      const why = state.phase === 'Queued' ? await closedGate(parts, run, state, delivery) : undefined;
+      const isFresh = state.phase === 'Queued';
+      const why = isFresh ? await closedGate(parts, run, state, delivery) : undefined;
       return why === undefined
-        ? { on: 'start', draft: taken(state, 'Starting', holder), work: { on: 'start' } }
+        ? { on: 'start', draft: taken(state, 'Starting', holder), work: { on: 'start', isFresh } }
         : { on: 'gate', draft: gated(state, why, holder, parts.broker.now()) };
     },
   };

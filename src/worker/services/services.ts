@@ -50,11 +50,18 @@ const SERVICES: Readonly<Record<Verb, Service>> = {
 };
 
 /** Answers every verb, and what `doctor` asks of all roles. Never completes. */
-export function services$(engine: Engine, as: { readonly role: string; readonly version: string }): Observable<never> {
+export function services$(
+  engine: Engine,
+  as: { readonly role: string; readonly version: string; readonly problems: () => readonly string[] },
+): Observable<never> {
   const { broker, id, queues } = engine;
   return merge(
     ...VERBS.map((verb) => broker.services.serve$(verb, (tenant, data) => answer(engine, verb, tenant, data))),
-    broker.queries.answer$('roles', () => ({ ...as, id, queues, clockOffsetMs: broker.clockOffsetMs() })),
+    broker.queries.answer$('roles', () => ({
+      ...{ role: as.role, version: as.version, id, queues },
+      clockOffsetMs: broker.clockOffsetMs(),
+      problems: as.problems(),
+    })),
   );
 }
 
