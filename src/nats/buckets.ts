@@ -18,6 +18,9 @@ export interface StoredMessage {
   readonly time: Date;
 }
 
+/** Which message to read: the last of a subject, or the first of a subject (wildcards allowed) at or after a sequence. */
+export type MessageQuery = { readonly lastOf: string } | { readonly nextOf: string; readonly from: number };
+
 /**
  * Reads a message from any replica, so possibly stale on a cluster. `undefined`: no such message. The library's own direct get is not part of
  * its types.
@@ -27,7 +30,7 @@ export interface StoredMessage {
 export async function directGet(
   { nc }: Pick<Link, 'nc'>,
   stream: string,
-  query: { readonly lastOf: string } | { readonly nextOf: string; readonly from: number },
+  query: MessageQuery,
 ): Promise<StoredMessage | undefined> {
   // `lastOf` stands in the API subject, so that permissions can narrow it.
   const message =
@@ -76,21 +79,22 @@ const leaderReplySchema = z.looseObject({
 });
 
 /**
- * The last message of a subject, from the stream's leader: never stale. `undefined`: no such message. The library's own call creates an error
+ * Reads a message from the stream's leader: never stale. `undefined`: no such message. The library's own call creates an error
  * with a stack for each absence, and most first reads of a key find none.
  */
 export async function leaderGet(
   { nc, jsm }: Pick<Link, 'nc' | 'jsm'>,
   stream: string,
-  subject: string,
+  query: MessageQuery,
 ): Promise<StoredMessage | undefined> {
-  const reply = await nc.request(`$JS.API.STREAM.MSG.GET.${stream}`, JSON.stringify({ last_by_subj: subject }), {
+  const request = 'lastOf' in query ? { last_by_subj: query.lastOf } : { seq: query.from, next_by_subj: query.nextOf };
+  const reply = await nc.request(`$JS.API.STREAM.MSG.GET.${stream}`, JSON.stringify(request), {
     timeout: CALL_TIMEOUT_MS,
   });
   const { error, message } = leaderReplySchema.parse(reply.json());
   if (error?.code === 404 && (error.err_code === undefined || error.err_code === NO_MESSAGE)) return undefined;
   // Every other refusal goes through the library, for its messages and error classes.
-  if (message === undefined) return await jsm.streams.getMessage(stream, { last_by_subj: subject });
+  if (message === undefined) return await jsm.streams.getMessage(stream, request);
   return {
     subject: message.subject,
     seq: message.seq,
@@ -142,7 +146,9 @@ export function keyValues(link: Pick<Link, 'nc' | 'js' | 'jsm'>, bucket: Bucket)
   const read = async (key: string, from: 'leader' | 'any' = 'any'): Promise<BucketEntry | undefined> => {
     const subject = bucket.subject(key);
     const message = await withRetry(`reading ${key} of ${bucket.bucket}`, () =>
-      from === 'leader' ? leaderGet(link, bucket.stream, subject) : directGet(link, bucket.stream, { lastOf: subject }),
+      from === 'leader'
+        ? leaderGet(link, bucket.stream, { lastOf: subject })
+        : directGet(link, bucket.stream, { lastOf: subject }),
     );
     return message === undefined ? undefined : entryOf(message);
   };

@@ -34,7 +34,9 @@ export function logStore(link: Link): LogStore {
     async end(run, attempt, container) {
       const subject = subjects.log.of(run, attempt, container);
       // From the leader: the append would fail on a stale end.
-      const last = await withRetry(`reading the end of ${subject}`, () => leaderGet(link, assets.logs, subject));
+      const last = await withRetry(`reading the end of ${subject}`, () =>
+        leaderGet(link, assets.logs, { lastOf: subject }),
+      );
       if (last === undefined) return { cursor: undefined, sequence: 0 };
       return { cursor: parseCursor(last.header.get(CURSOR_HEADER)), sequence: last.seq };
     },

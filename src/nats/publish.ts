@@ -2,7 +2,7 @@
 import { headers } from 'nats';
 import type { MsgHdrs, PubAck } from 'nats';
 import { ReentryError } from '../errors.ts';
-import type { Publisher } from '../ports/broker.ts';
+import type { PublishedRequest, Publisher } from '../ports/broker.ts';
 import { CLOUD_EVENT_CONTENT_TYPE, cloudEvent } from '../wire/events.ts';
 import type { CompletedData, LifecycleData } from '../wire/events.ts';
 import { keys } from '../wire/subjects.ts';
@@ -94,7 +94,7 @@ export async function publishRun(
     readonly retryUnknownQueueForMs: number;
     readonly traceparent?: string | undefined;
   },
-): Promise<{ readonly duplicate: boolean }> {
+): Promise<PublishedRequest> {
   const header = headers();
   if (traceparent !== undefined) header.set('traceparent', traceparent);
   try {
@@ -103,7 +103,8 @@ export async function publishRun(
       ...(msgID === undefined ? {} : { msgID }),
       ...(traceparent === undefined ? {} : { headers: header }),
     });
-    return { duplicate: outcome.kind === 'stored' && outcome.ack.duplicate };
+    if (outcome.kind === 'wrongSequence') throw natsError('publishing a request', new Error('unexpected sequence'));
+    return { seq: outcome.ack.seq, duplicate: outcome.ack.duplicate };
   } catch (error) {
     if (error instanceof ReentryError && faultOf(error.cause) === 'noResponders')
       throw new ReentryError(
@@ -144,9 +145,8 @@ export function publisher(link: Link, now: () => number): Publisher {
 
   return {
     event,
-    async run(run, queue, data, id, traceparent) {
-      await publishRun(link, queue, run, data, { msgID: id, retryUnknownQueueForMs: UNKNOWN_QUEUE_MS, traceparent });
-    },
+    run: (run, queue, data, id, traceparent) =>
+      publishRun(link, queue, run, data, { msgID: id, retryUnknownQueueForMs: UNKNOWN_QUEUE_MS, traceparent }),
     start: (run, queue, message, id) => send(subjects.step.of(queue, 'start', run), message, id),
     resume: (run, queue, message, id) => send(subjects.step.of(queue, 'resume', run), message, id),
     ctl: (run, queue, message, id) => send(subjects.step.of(queue, 'ctl', run), message, id),

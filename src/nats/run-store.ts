@@ -11,25 +11,15 @@ import type { BucketEntry } from './buckets.ts';
 import type { Link } from './link.ts';
 import { parseMessage, runOfRawTokens, operationOf } from './messages.ts';
 
-/** Validated requests. Creating the same content twice is `created` both times, which settles a lost acknowledgement. */
+/** Validated requests. Claiming with the same content twice is `created` both times, which settles a lost acknowledgement. */
 export function requestStore(link: Link): RequestStore {
   const requests = keyValues(link, link.assets.requestBucket);
   const text = new TextDecoder();
   return {
-    async create(run, request) {
-      const key = keys.run(run);
-      const json = JSON.stringify(request);
-      // Set where a read after a refusal finds the same content: this write with a lost acknowledgement, or another process's.
-      const before = { same: false };
-      const outcome = await requests.compareAndSet(key, json, 0, (data) => (before.same = text.decode(data) === json));
-      if (outcome.kind === 'written') return { kind: 'created', revision: before.same ? undefined : outcome.revision };
-      // Deleted between the write and the read: try again.
-      if (outcome.current === undefined) return this.create(run, request);
-      return { kind: 'exists', request: parseMessage(z.json(), outcome.current.data, `request of ${key}`) };
-    },
     async claim(run, request) {
       const key = keys.run(run);
       const json = JSON.stringify(request);
+      // Set where a read after a refusal finds the same content: this write with a lost acknowledgement, or another process's.
       const before = { same: false };
       const made = await requests.compareAndSet(key, json, 0, (data) => (before.same = text.decode(data) === json));
       if (made.kind === 'written' && !before.same) return { kind: 'created' };

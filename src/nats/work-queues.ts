@@ -5,9 +5,12 @@ import { backOffMs } from '../core/back-off.ts';
 import { ReentryError } from '../errors.ts';
 import type { Credits, Delivery, DeliveryHandler, WorkQueues } from '../ports/broker.ts';
 import { WORKING_EVERY_MS, consumers } from '../wire/streams.ts';
+import { keys } from '../wire/subjects.ts';
+import { leaderGet } from './buckets.ts';
 import { undelivered } from './inspection.ts';
 import { CALL_TIMEOUT_MS } from './link.ts';
 import type { Link } from './link.ts';
+import { withRetry } from './publish.ts';
 import { pullFrom } from './pulls.ts';
 
 /** Delay of the next delivery after a handler failed: 1 s, doubled with each delivery, at most 60 s. */
@@ -20,6 +23,14 @@ export function workQueues(link: Link): WorkQueues {
   const { runs, steps } = link.assets;
   return {
     undelivered: (queue) => undelivered(link, queue),
+    async firstRequest(run) {
+      const query = { nextOf: link.subjects.run.anyQueue(run), from: 1 };
+      const message = await withRetry(`reading the first request of ${keys.run(run)}`, () =>
+        leaderGet(link, runs, query),
+      );
+      if (message === undefined) return undefined;
+      return { queue: message.subject.split('.').at(-3) ?? '', seq: message.seq, data: message.data };
+    },
     intake$: (queue, credits, handle, stop$) => consume$(link, runs, consumers.intake(queue), credits, handle, stop$),
     steps$: (queue, lane, credits, handle, stop$) =>
       consume$(link, steps, consumers.step(lane, queue), credits, handle, stop$),

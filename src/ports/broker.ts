@@ -56,10 +56,23 @@ export type Credits =
 /** Handles one delivery and settles it: ack, nak or abandon. A rejection is a nak with back-off. */
 export type DeliveryHandler = (delivery: Delivery) => Promise<void>;
 
+/** A run request in its stream, not yet taken in. */
+export interface WaitingRequest {
+  readonly queue: string;
+  /** The message's sequence in its stream. */
+  readonly seq: number;
+  readonly data: Uint8Array;
+}
+
 /** Work queues. Both streams complete when `stop$` has emitted and every message already begun is settled. */
 export interface WorkQueues {
   /** Messages of a queue that no process has received yet, requests and steps. @throws ReentryError NOT_FOUND for a queue that was not set up */
   undelivered(queue: string): Promise<number>;
+  /**
+   * The earliest message in the stream of requests under this run id, whatever its queue; `undefined` where the stream's leader has none. The
+   * leader's view is never ahead of the stream: where it shows one message, every earlier one was there and has been taken in.
+   */
+  firstRequest(run: RunKey): Promise<WaitingRequest | undefined>;
   /** Takes the run requests of a queue, `credits` at a time. */
   intake$(queue: string, credits: number, handle: DeliveryHandler, stop$: Observable<unknown>): Observable<never>;
   /** Takes the step messages of one lane of a queue. */
@@ -84,13 +97,19 @@ export interface RoleQueries {
   answer$(query: RoleQuery, handle: (data: unknown) => unknown): Observable<never>;
 }
 
+/** A run request in its stream. `duplicate`: a message with the same id was there already, and `seq` is that one's. */
+export interface PublishedRequest {
+  readonly seq: number;
+  readonly duplicate: boolean;
+}
+
 /** What roles publish. Every call but `nudge` is repeated for 15 s with the same message id. */
 export interface Publisher {
   /** Publishes a lifecycle event. `accepted` and `completed` are stored at most once per run, the others once per message id. */
   event(run: RunKey, type: 'completed', step: number, data: CompletedData): Promise<void>;
   event(run: RunKey, type: Exclude<EventType, 'completed'>, step: number, data: LifecycleData): Promise<void>;
   /** Publishes a run request as a client would (services `submit` and `retry`). */
-  run(run: RunKey, queue: string, data: Uint8Array, id: string, traceparent?: string): Promise<void>;
+  run(run: RunKey, queue: string, data: Uint8Array, id: string, traceparent?: string): Promise<PublishedRequest>;
   /** Publishes to lane `start`, and below to `resume` and `ctl`. `id`: message id. */
   start(run: RunKey, queue: string, message: StartMessage, id: string): Promise<void>;
   resume(run: RunKey, queue: string, message: ResumeMessage, id: string): Promise<void>;

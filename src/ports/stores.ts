@@ -54,19 +54,9 @@ export interface StoredRequest {
 /** Validated requests. Their content never changes once written. */
 export interface RequestStore {
   /**
-   * Stores a request, or returns the one that exists. The same content twice is `created` both times. `revision`: only where this call
-   * certainly wrote it.
-   */
-  create(
-    run: RunKey,
-    request: unknown,
-  ): Promise<
-    | { readonly kind: 'created'; readonly revision: number | undefined }
-    | { readonly kind: 'exists'; readonly request: unknown }
-  >;
-  /**
-   * `create` for a worker that is about to make the run. An existing request is written again, unchanged, under a new revision: a janitor that
-   * found the old revision without a run can then no longer delete it.
+   * Stores the request of a run that is about to be made, or returns the one that exists. The same content twice is `created` both times. An
+   * existing request is written again, unchanged, under a new revision: a janitor that found the old revision without a run can then no longer
+   * delete it.
    */
   claim(
     run: RunKey,

@@ -124,6 +124,12 @@ export const PERMISSIONS: readonly PermissionRow[] = [
     subscribe: [],
   },
   {
+    what: 'the first request under a run id',
+    subjects: ({ assets }) => [`$JS.API.STREAM.MSG.GET.${assets.runs}`],
+    publish: WORKERS,
+    subscribe: [],
+  },
+  {
     what: 'number of waiting messages in the queues it serves',
     subjects: ({ assets }, { queues }) =>
       queues.flatMap((queue) => [

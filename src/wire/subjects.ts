@@ -41,6 +41,8 @@ export function subjectsUnder(root: string) {
     run: {
       of: (queue: string, run: RunKey) => `${root}.run.${queue}.${key(run)}`,
       queue: (queue: string) => `${root}.run.${queue}.*.*`,
+      /** Under one run id, on every queue. */
+      anyQueue: (run: RunKey) => `${root}.run.*.${key(run)}`,
       tenant: (tenant: string) => `${root}.run.*.${enc(tenant)}.>`,
     },
     /** Steps: a worker continues a run. */

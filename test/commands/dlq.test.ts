@@ -63,7 +63,7 @@ describe('reentry dlq', () => {
     broker = await installation.broker();
     for (const runId of ['first', 'second', 'going']) {
       const run = { tenant: 'sales', runId };
-      await broker.requests.create(run, request);
+      await broker.requests.claim(run, request);
       await broker.runs.write(run, { ...(runId === 'going' ? queued : over), op: runId }, 0);
       await broker.publish.deadLetter('step', run, new TextEncoder().encode('{"v":1}'), why, {
         stream: 'STEPS',
@@ -74,7 +74,7 @@ describe('reentry dlq', () => {
     await broker.publish.deadLetter('run', { tenant: 'other', runId: 'x' }, nonsense, why, { stream: 'RUNS', seq: 1 });
     // Its end was not written: a cancel came first, or another owner.
     const went = { tenant: 'late', runId: 'went-on' };
-    await broker.requests.create(went, request);
+    await broker.requests.claim(went, request);
     await broker.runs.write(went, { ...ended(queued, { state: 'succeeded' }, 2), op: 'went' }, 0);
     await broker.publish.deadLetter('step', went, new TextEncoder().encode('{"v":1}'), why, {
       stream: 'STEPS',

@@ -57,8 +57,8 @@ describe('run requests', () => {
     await using installation = await anInstallation(url());
     const client = await installation.client();
     const data = new TextEncoder().encode('{}');
-    expect(await client.publishRun('default', run, data, 'run:1')).toEqual({ duplicate: false });
-    expect(await client.publishRun('default', run, data, 'run:1')).toEqual({ duplicate: true });
+    expect(await client.publishRun('default', run, data, 'run:1')).toEqual({ seq: 1, duplicate: false });
+    expect(await client.publishRun('default', run, data, 'run:1')).toEqual({ seq: 1, duplicate: true });
   });
 
   test('an unknown queue is named, with the remedy', async () => {

@@ -237,7 +237,7 @@ describe('roles with nothing but their permissions', () => {
     stop$.next();
     await drained;
 
-    await worker.requests.create(run, {});
+    await worker.requests.claim(run, {});
     const written = await worker.runs.write(run, state, 0);
     expect(written.kind).toBe('written');
     expect((await worker.runs.list({ limit: 10 })).runs).toHaveLength(1);

@@ -142,13 +142,13 @@ describe('requests', () => {
   test('are written once; the same content is no conflict', async () => {
     await using installation = await anInstallation(url());
     const { requests } = await installation.broker();
-    expect(await requests.create(run, { a: 1 })).toEqual({ kind: 'created', revision: 1 });
-    expect(await requests.create(run, { a: 1 })).toEqual({ kind: 'created', revision: undefined });
-    expect(await requests.create(run, { a: 2 })).toEqual({ kind: 'exists', request: { a: 1 } });
+    expect(await requests.claim(run, { a: 1 })).toEqual({ kind: 'created' });
+    expect(await requests.claim(run, { a: 1 })).toEqual({ kind: 'created' });
+    expect(await requests.claim(run, { a: 2 })).toEqual({ kind: 'exists', request: { a: 1 } });
     expect(await requests.read(run)).toEqual({ a: 1 });
     await requests.delete(run, 2);
     expect(await requests.read(run)).toEqual({ a: 1 });
-    await requests.delete(run, 1);
+    await requests.delete(run, 3);
     expect(await requests.read(run)).toBeUndefined();
   });
 });
@@ -157,7 +157,7 @@ describe('requests in their order', () => {
   test('are listed one by one with age and size, without content; deleted and unreadable ones too', async () => {
     await using installation = await anInstallation(url());
     const { requests, now } = await installation.broker();
-    for (let n = 0; n < 3; n += 1) await requests.create({ tenant: 'b.c', runId: `r${n}` }, { n });
+    for (let n = 0; n < 3; n += 1) await requests.claim({ tenant: 'b.c', runId: `r${n}` }, { n });
     expect(await requests.delete({ tenant: 'b.c', runId: 'r1' }, 3)).toBe(false);
     expect(await requests.delete({ tenant: 'b.c', runId: 'r1' }, 2)).toBe(true);
     await using connection = await connectNats({ ...installation.options, role: 'setup', name: 'raw' });
@@ -186,7 +186,7 @@ describe('a request that a run is made of', () => {
     async (own) => {
       await using installation = await anInstallation(url());
       const { requests } = await installation.broker();
-      await requests.create(run, { a: 1 });
+      await requests.claim(run, { a: 1 });
       const same = own.a === 1;
       expect(await requests.claim(run, own)).toEqual(
         same ? { kind: 'created' } : { kind: 'exists', request: { a: 1 } },
@@ -209,7 +209,7 @@ describe('a request that a run is made of', () => {
   test('has one revision in the end, however many claim it while others delete it', async () => {
     await using installation = await anInstallation(url());
     const { requests } = await installation.broker();
-    await requests.create(run, { a: 1 });
+    await requests.claim(run, { a: 1 });
     const deletes = Array.from({ length: 40 }, (_, n) => requests.delete(run, n + 1));
     await Promise.all([...Array.from({ length: 8 }, () => requests.claim(run, { a: 1 })), ...deletes]);
     // Whatever came between: the last claim is after every delete of what was there before it.

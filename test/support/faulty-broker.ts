@@ -151,7 +151,6 @@ export function faultyBroker(broker: Broker, odds: Odds, stallMs: number, random
       },
       requests: {
         ...requests,
-        create: (run, request) => write(() => requests.create(run, request)),
         claim: (run, request) => write(() => requests.claim(run, request)),
         read: (run) => read(() => requests.read(run)),
       },

@@ -51,7 +51,7 @@ export async function anEngine(servers: string, id = 'w1') {
   const starting = taken(queued, 'Starting', { stream: 'STEPS', seq: 1, by: 'gone' });
   const waiting = deferred(starting, { pod, await: { terminal: true } }, { now: broker.now() });
   const store = async (state: RunState) => {
-    await broker.requests.create(run, { operator: 'pod', params: {} });
+    await broker.requests.claim(run, { operator: 'pod', params: {} });
     const outcome = await broker.runs.write(run, { ...state, op: 'test' }, 0);
     if (outcome.kind !== 'written') throw new Error('not stored');
     return outcome.revision;

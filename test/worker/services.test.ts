@@ -6,6 +6,7 @@ import { ended, refused, retrying } from '../../src/core/run/state-changes.ts';
 import { runRequestSchema } from '../../src/wire/run-request.ts';
 import { VERBS } from '../../src/wire/subjects.ts';
 import type { Verb } from '../../src/wire/subjects.ts';
+import type { Engine } from '../../src/worker/protocol/engine.ts';
 import { answer } from '../../src/worker/services/services.ts';
 import { hashOf } from '../../src/worker/services/validate.ts';
 import { sharedNatsServer } from '../support/nats-server.ts';
@@ -82,28 +83,43 @@ describe('submit', () => {
   const run = { tenant: 't', runId: 'r1' };
   const asked = (retries: number, queue = 'default') => ({ runId: 'r1', queue, request: { params: {}, retries } });
   const taken = { error: { code: 'RUN_ID_TAKEN' } };
+  /** The request that waits for its intake. */
+  const waiting = async (broker: Engine['broker']): Promise<unknown> => {
+    const first = await broker.queues.firstRequest(run);
+    return first === undefined ? undefined : JSON.parse(new TextDecoder().decode(first.data));
+  };
 
   test('to a queue that nobody made leaves nothing behind, and the id free for the right one', async () => {
     using service = await aService();
     const { broker, ask } = service;
     expect(await ask('submit', asked(0, 'nobody'))).toMatchObject({ error: { code: 'NOT_FOUND' } });
     expect(await broker.requests.read(run)).toBeUndefined();
+    expect(await waiting(broker)).toBeUndefined();
     expect(await ask('submit', asked(3))).toEqual({ ok: { runId: 'r1', queue: 'default', duplicate: false } });
-    expect(await broker.requests.read(run)).toMatchObject({ retries: 3 });
+    expect(await waiting(broker)).toMatchObject({ retries: 3 });
     // Waiting for its intake, it has its id already.
     expect(await ask('submit', asked(4))).toMatchObject(taken);
     expect(await ask('submit', asked(4, 'nobody'))).toMatchObject(taken);
-    expect(await broker.requests.read(run)).toMatchObject({ retries: 3 });
+    expect(await waiting(broker)).toMatchObject({ retries: 3 });
   });
 
   test('to a queue that nobody made takes nothing from a run that was made meanwhile', async () => {
     using service = await aService();
-    const { broker, ask, queued } = service;
-    const failing = ask('submit', asked(0, 'nobody'));
-    await expect.poll(() => broker.requests.read(run)).toBeDefined();
-    await broker.runs.write(run, { ...queued, op: 'made by an intake' }, 0);
-    expect(await failing).toMatchObject({ error: { code: 'NOT_FOUND' } });
-    expect(await broker.requests.read(run)).toMatchObject({ retries: 0 });
+    const { engine, broker, queued } = service;
+    // Right before it publishes.
+    const publish: Engine['broker']['publish'] = {
+      ...broker.publish,
+      run: async (...args) => {
+        await broker.requests.claim(run, { params: {}, retries: 7 });
+        await broker.runs.write(run, { ...queued, op: 'made by an intake' }, 0);
+        return broker.publish.run(...args);
+      },
+    };
+    const data = new TextEncoder().encode(JSON.stringify(asked(0, 'nobody')));
+    const reply = await answer({ ...engine, broker: { ...broker, publish } }, 'submit', 't', data);
+    expect(reply).toMatchObject({ error: { code: 'NOT_FOUND' } });
+    expect(await broker.requests.read(run)).toMatchObject({ retries: 7 });
+    expect(await broker.runs.read(run)).toMatchObject({ value: { phase: 'Queued', op: 'made by an intake' } });
   });
 
   test('under the id of a request that was refused is no duplicate of it', async () => {
@@ -120,7 +136,9 @@ describe('submit', () => {
     using service = await aService();
     const { broker, ask, queued } = service;
     await ask('submit', asked(2));
-    const requestHash = hashOf(runRequestSchema.parse(await broker.requests.read(run)));
+    const request = runRequestSchema.parse(await waiting(broker));
+    await broker.requests.claim(run, request);
+    const requestHash = hashOf(request);
     await broker.runs.write(run, { ...queued, requestHash, op: 'taken in' }, 0);
     const duplicate = { ok: { runId: 'r1', queue: 'default', duplicate: true } };
     expect(await ask('submit', asked(2))).toEqual(duplicate);

@@ -37,8 +37,9 @@ test('every dead letter is counted, of requests and of steps, from a 0 that an a
   const data = new TextEncoder().encode('nonsense');
   await laneHandler(counting, 'start')({ ...delivery(1), data });
   expect(await letterCounts(telemetry)).toEqual(['run 0', 'step 1']);
-  await broker.membership.claim(keys.crashes('RUNS', 7), { owner: 'dead', epoch: MAX_CRASHES }, 0);
-  await intakeHandler(counting, 'default')({ ...delivery(100), stream: 'RUNS', data, runIdToken: 'killer' });
+  const { seq } = await broker.publish.run({ tenant: 't', runId: 'killer' }, 'default', data, 'killer');
+  await broker.membership.claim(keys.crashes('RUNS', seq), { owner: 'dead', epoch: MAX_CRASHES }, 0);
+  await intakeHandler(counting, 'default')({ ...delivery(100), stream: 'RUNS', seq, data, runIdToken: 'killer' });
   expect(await letterCounts(telemetry)).toEqual(['run 1', 'step 1']);
   expect((await operations.deadLetters.list({ limit: 10 })).letters).toHaveLength(2);
 });

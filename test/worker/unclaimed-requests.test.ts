@@ -62,6 +62,7 @@ async function takeIn({ engine, broker }: Awaited<ReturnType<typeof anEngine>>, 
     done = true;
     return broker.runs.write(of, state, revision);
   };
+  await broker.publish.run(run, 'default', asked().data, 'r1');
   const stalled: Engine = { ...engine, broker: { ...broker, runs: { ...broker.runs, write } } };
   await intakeHandler(stalled, 'default')(asked());
   expect(await broker.runs.read(run, { leader: true })).toMatchObject({ value: { phase: 'Queued' } });
@@ -70,7 +71,7 @@ async function takeIn({ engine, broker }: Awaited<ReturnType<typeof anEngine>>, 
 test('goes after an hour, when it is seen without a run twice; that of a run stays', async () => {
   const { broker, waiting, store, sweepAfter } = await aJanitor();
   await store(waiting);
-  await broker.requests.create(lost(0), request);
+  await broker.requests.claim(lost(0), request);
   await sweepAfter(HOUR_MS - 60_000);
   await sweepAfter(60_000 + 5_000);
   expect(await broker.requests.read(lost(0))).toEqual(request);
@@ -88,7 +89,7 @@ test('is looked for piece by piece, from where the last sweep stopped, and from 
   const large = { ...request, annotations: { filler: 'x'.repeat(250 * 1024) } };
   const over = ended(waiting, { state: 'succeeded' }, broker.now());
   for (let n = 0; n < 152; n += 1) {
-    await broker.requests.create(lost(n), n < 2 ? request : large);
+    await broker.requests.claim(lost(n), n < 2 ? request : large);
     await broker.runs.write(lost(n), { ...over, op: String(n) }, 0);
   }
   const first = await sweepAfter(2 * HOUR_MS);
@@ -110,7 +111,7 @@ test('is looked for piece by piece, from where the last sweep stopped, and from 
 test('is not deleted while a run is being made of it: the janitor looks before, between and after', async () => {
   const parts = await aJanitor();
   const { broker, sweepAfter } = parts;
-  await broker.requests.create(run, request);
+  await broker.requests.claim(run, request);
   await sweepAfter(2 * HOUR_MS);
   await takeIn(parts, () => sweepAfter(10 * 60_000));
   await sweepAfter(10 * 60_000);
@@ -120,7 +121,7 @@ test('is not deleted while a run is being made of it: the janitor looks before, 
 test('that is deleted right before a run is made of it is stored again', async () => {
   const parts = await aJanitor();
   const { broker, sweepAfter } = parts;
-  await broker.requests.create(run, request);
+  await broker.requests.claim(run, request);
   await sweepAfter(2 * HOUR_MS);
   await sweepAfter(10 * 60_000);
   expect(await broker.requests.read(run)).toBeUndefined();
@@ -128,11 +129,11 @@ test('that is deleted right before a run is made of it is stored again', async (
   expect(await broker.requests.read(run)).toEqual(request);
 });
 
-test('that its submit takes back stays where an intake has met it meanwhile', async () => {
+test('that is being deleted stays where an intake has met it meanwhile', async () => {
   const parts = await anEngine(server.url());
   const { engine, broker } = parts;
-  const stored = await broker.requests.create(run, request);
-  const revision = stored.kind === 'created' ? (stored.revision ?? 0) : 0;
+  await broker.requests.claim(run, request);
+  const revision = (await broker.requests.next(0))?.revision ?? 0;
   await takeIn(parts, () => dropUnclaimed(engine, run, { request, revision }));
   expect(await broker.requests.read(run)).toEqual(request);
 });

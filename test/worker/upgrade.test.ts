@@ -81,7 +81,7 @@ test.each(states)('$name goes on to its one end', async ({ json }) => {
   const { broker, begin, completions, layout } = await anUpgrade();
   const run = { tenant: 't', runId: 'r' };
   const before = runStateSchema.parse(json);
-  await broker.requests.create(run, { operator: 'pod', params: {}, retries: 2, retryDelaySeconds: 0 });
+  await broker.requests.claim(run, { operator: 'pod', params: {}, retries: 2, retryDelaySeconds: 0 });
   // The owning message is the first of its stream; whoever held it is gone.
   const owned = before.fence.stream === 'REENTRY_STEPS';
   const fence = { ...before.fence, stream: owned ? layout.assets.steps : layout.assets.runs };

@@ -41,7 +41,8 @@ interface AnyMessage {
 /** A delivered request: begins a run. */
 export interface RequestMessage extends AnyMessage {
   readonly origin: 'request';
-  create(): Promise<Proposal>;
+  /** The run's first state; `undefined` where another request makes the run. */
+  create(): Promise<Proposal | undefined>;
 }
 
 /** A delivered step message of an existing run. */
@@ -90,6 +91,10 @@ export async function advance(
     const change = mustEnd
       ? await givenUp(parts, message, seen.value, giveUp)
       : await proposal(message, action, seen?.value);
+    if (change === undefined) {
+      message.ignored?.(undefined);
+      return ACK;
+    }
     const stored = await store(parts, run, seen, change);
     next = stored.seen;
     if (stored.kind === 'lost') {
@@ -106,7 +111,7 @@ export async function advance(
   }
 }
 
-function proposal(message: RunMessage, action: Action, state: RunState | undefined): Promise<Proposal> {
+function proposal(message: RunMessage, action: Action, state: RunState | undefined): Promise<Proposal | undefined> {
   if (message.origin === 'request') return message.create();
   if (state !== undefined && (action === 'take' || action === 'mark' || action === 'end'))
     return message.propose(action, state);

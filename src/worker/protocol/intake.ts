@@ -3,7 +3,8 @@ import { createHash } from 'node:crypto';
 import { diagnosisOf } from '../../core/run/diagnosis.ts';
 import { accepted, refused } from '../../core/run/state-changes.ts';
 import type { Draft } from '../../core/run/state-changes.ts';
-import type { Delivery, DeliveryHandler } from '../../ports/broker.ts';
+import { ReentryError } from '../../errors.ts';
+import type { Delivery, DeliveryHandler, WaitingRequest } from '../../ports/broker.ts';
 import { storedRequestSchema, TRACEPARENT } from '../../wire/run-request.ts';
 import type { Diagnosis } from '../../wire/outcome.ts';
 import { type RunKey, runOfTokens } from '../../wire/subjects.ts';
@@ -12,12 +13,13 @@ import { audit } from '../services/audit.ts';
 import { hashOf, readRequest } from '../services/validate.ts';
 import { advance, deadLetter } from './advance.ts';
 import type { AdvanceParts, Proposal } from './advance.ts';
+import type { BrokerParts } from './engine.ts';
 import { settle } from './settle.ts';
 import type { SettleParts } from './settle.ts';
 import { attributesOf, SPANS } from './tracing.ts';
 
 /** What intake takes. */
-export type IntakeParts = AdvanceParts & SettleParts;
+export type IntakeParts = AdvanceParts & SettleParts & BrokerParts<'queues'>;
 
 /** A request as it was delivered. */
 interface Intake {
@@ -30,25 +32,44 @@ interface Intake {
   readonly giveUp: string | undefined;
 }
 
-/** The handler of a queue's run requests. The state is read before the request is parsed: an invalid duplicate changes nothing. */
+/**
+ * The handler of a queue's run requests. The first one in the stream makes the run; it is looked up before the state is read, so that an earlier one
+ * is either found there or has a state by then. Both come before the request is parsed: a later one changes nothing, whatever it contains.
+ */
 export function intakeHandler(parts: IntakeParts, queue: string): DeliveryHandler {
   return async (delivery) => {
     const { run, badSubject } = addressed(delivery);
-    await settle(parts, { lane: 'intake', run, delivery }, (giveUp) =>
-      advance(
+    await settle(parts, { lane: 'intake', run, delivery }, async (giveUp) => {
+      const { tenantToken, runIdToken } = delivery;
+      const first = await parts.broker.queues.firstRequest({ ...run, tokens: `${tenantToken}.${runIdToken}` });
+      return await advance(
         parts,
         {
           ...{ run, delivery, origin: 'request', asks: { on: 'request' } },
-          read: { leader: delivery.deliveries > 1 },
-          create: () => newRun(parts, { queue, delivery, run, badSubject, giveUp }),
+          read: { leader: true },
+          create: async () =>
+            isFirst(delivery, first) ? newRun(parts, { queue, delivery, run, badSubject, giveUp }) : undefined,
           ignored: () => {
             audit(parts.log, { audit: 'submit', via: 'subject', run, queue, outcome: 'duplicate' });
           },
         },
         giveUp,
-      ),
-    );
+      );
+    });
   };
+}
+
+/**
+ * Whether the delivered request is the first under its run id. Where an earlier one is in the stream, that one makes the run, now or when it is
+ * delivered again.
+ * @throws ReentryError transient where the stream does not show the delivered request: its leader has just changed, or it was acknowledged
+ */
+function isFirst({ seq }: Delivery, first: WaitingRequest | undefined): boolean {
+  if (first === undefined || first.seq > seq)
+    throw new ReentryError('NATS_UNAVAILABLE', `the stream of requests does not show message ${String(seq)}`, {
+      transient: true,
+    });
+  return first.seq === seq;
 }
 
 async function newRun(parts: IntakeParts, intake: Intake): Promise<Proposal> {
@@ -97,7 +118,7 @@ async function firstState(
   if (read.kind === 'refused') return refusal(diagnosisOf('INVALID_REQUEST', { problems: read.problems }));
   // From now on, no process that saw the request without a run deletes it.
   const stored = await broker.requests.claim(run, read.request);
-  // A request stored before, by `submit` or by an intake whose worker died before it wrote the state, is the run's.
+  // One stored before is the run's: an intake of this message whose worker died before it wrote the state, or `submit` of an earlier release.
   const request = stored.kind === 'exists' ? storedRequestSchema.parse(stored.request) : read.request;
   const requestHash = hashOf(request);
   if (stored.kind === 'created') known.put(run, { requestHash }, { request, params: read.params });

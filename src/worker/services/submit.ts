@@ -13,15 +13,15 @@ import { isTokenText, queueOf } from '../../wire/tokens.ts';
 import { FULL_AT } from '../protocol/deliveries.ts';
 import type { BrokerParts, Engine } from '../protocol/engine.ts';
 import { attributesOf, SPANS, within } from '../protocol/tracing.ts';
-import { dropUnclaimed } from '../upkeep/unclaimed-requests.ts';
-import { checkRequest, hashOf, invalidRequestError } from './validate.ts';
+import { checkRequest, hashOf, invalidRequestError, readAnyRequest } from './validate.ts';
 
 /** What submitting takes. */
-export type SubmitParts = BrokerParts<'runs' | 'requests' | 'publish' | 'fill'> &
-  Pick<Engine, 'operators' | 'foreign' | 'queues' | 'foreignQueues' | 'tracer' | 'log'>;
+export type SubmitParts = BrokerParts<'runs' | 'requests' | 'queues' | 'publish' | 'fill'> &
+  Pick<Engine, 'operators' | 'foreign' | 'queues' | 'foreignQueues' | 'tracer'>;
 
 /**
- * Checks a request, stores it and publishes it, once; the same again is a duplicate.
+ * Checks a request and publishes it. The first request in the stream makes the run, so what was published is compared with that one: the same is a
+ * duplicate.
  * @throws ReentryError INVALID_REQUEST, RUN_ID_TAKEN, BUSY, NOT_FOUND (queue)
  */
 export async function submit(parts: SubmitParts, tenant: string, input: unknown): Promise<unknown> {
@@ -44,51 +44,57 @@ export async function submit(parts: SubmitParts, tenant: string, input: unknown)
   if (forbidden.length > 0) throw invalidRequestError(forbidden);
   if (asked.dryRun === true) return { runId: run.runId, queue, dryRun: true };
   const hash = hashOf(read.request);
-  const taken = () =>
-    new ReentryError('RUN_ID_TAKEN', `run ${run.runId} exists with another request`, { transient: false });
-  const seen = await broker.runs.read(run, { leader: true });
-  if (seen !== undefined) {
-    if (!(await isSame(parts, run, seen.value, hash))) throw taken();
-    return { runId: run.runId, queue: seen.value.queue, duplicate: true };
-  }
+  const before = await standing(parts, run, hash);
+  if (before !== undefined) return { runId: run.runId, queue: before.queue, duplicate: true };
   if ((await broker.fill()) >= FULL_AT)
     throw new ReentryError('BUSY', 'storage is nearly full: new runs are refused so that those begun can end', {
       transient: true,
     });
-  const stored = await broker.requests.create(run, read.request);
-  if (stored.kind === 'exists' && hashOf(storedRequestSchema.parse(stored.request)) !== hash) throw taken();
   const data = new TextEncoder().encode(JSON.stringify(read.request));
   const span = parts.tracer.start(SPANS.submit, { parent: read.request.traceparent, attributes: attributesOf(run) });
-  try {
-    await within(span, () => broker.publish.run(run, queue, data, `run:${keys.run(run)}`, span.traceparent));
-  } catch (error) {
-    const isFinal = error instanceof ReentryError && !error.transient;
-    if (isFinal && stored.kind === 'created' && stored.revision !== undefined)
-      await takeBack(parts, run, { request: read.request, revision: stored.revision });
-    throw error;
+  const published = await within(span, () =>
+    broker.publish.run(run, queue, data, `run:${keys.run(run)}`, span.traceparent),
+  );
+  const made = await standing(parts, run, hash);
+  if (made === undefined)
+    throw new ReentryError('BUSY', 'the stream of requests has just changed its leader', { transient: true });
+  const isOurs = !published.duplicate && (made.seq === undefined || made.seq === published.seq);
+  return { runId: run.runId, queue: made.queue, duplicate: !isOurs };
+}
+
+/**
+ * What stands under the run id: the run, or the first request for it, which has the sequence `seq`. The first request is read before the state: one
+ * that is no longer there has a state by then.
+ * @throws ReentryError RUN_ID_TAKEN where it is of another request than the one with this hash
+ */
+async function standing(
+  parts: SubmitParts,
+  run: RunKey,
+  hash: string,
+): Promise<{ readonly queue: string; readonly seq?: number } | undefined> {
+  const { queues, runs } = parts.broker;
+  const first = await queues.firstRequest(run);
+  const state = (await runs.read(run, { leader: true }))?.value;
+  const taken = () =>
+    new ReentryError('RUN_ID_TAKEN', `run ${run.runId} exists with another request`, { transient: false });
+  if (state !== undefined) {
+    if (!(await isSame(parts, run, state, hash))) throw taken();
+    return { queue: state.queue };
   }
-  return { runId: run.runId, queue, duplicate: false };
+  if (first === undefined) return undefined;
+  const read = readAnyRequest(parts, first.data, run);
+  if (read.kind === 'refused' || hashOf(read.request) !== hash) throw taken();
+  return first;
 }
 
 /** Whether a run that exists was made of the request with this hash. */
 async function isSame({ broker }: SubmitParts, run: RunKey, { requestHash }: RunState, hash: string): Promise<boolean> {
   if (requestHash === hash) return true;
-  // It may have been hashed by a worker of another version, with other defaults: hash what is stored again. Of a refused request nothing is.
+  // A refused request has no hash.
+  if (requestHash === '') return false;
+  // It may have been hashed by a worker of another version, with other defaults: hash what is stored again.
   const stored = storedRequestSchema.safeParse(await broker.requests.read(run));
   return stored.success && hashOf(stored.data) === hash;
-}
-
-/** Deletes the request of a run that could not be published. Where that fails, the janitor does it. */
-async function takeBack(
-  parts: SubmitParts,
-  run: RunKey,
-  stored: { readonly request: unknown; readonly revision: number },
-): Promise<void> {
-  try {
-    await dropUnclaimed(parts, run, stored);
-  } catch (error) {
-    parts.log.warn({ ...run, error: String(error) }, 'deleting the request of a run that was not published failed');
-  }
 }
 
 /** The operator that knows what the tenant's policy would refuse; none where the pod is made from a template that only the other kind of process has. */

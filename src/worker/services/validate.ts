@@ -29,6 +29,15 @@ const NONE: Engine['foreign'] = new Map();
 
 /** Parses and checks the bytes of a run request. Never throws: hostile input is refused like any other. */
 export function readRequest({ operators }: Pick<Engine, 'operators'>, data: Uint8Array, run?: RunKey): CheckedRequest {
+  return readAnyRequest({ operators, foreign: NONE }, data, run);
+}
+
+/** `readRequest` for a service, which meets requests for every queue: as `checkRequest`. */
+export function readAnyRequest(
+  { operators, foreign }: Pick<Engine, 'operators' | 'foreign'>,
+  data: Uint8Array,
+  run?: RunKey,
+): CheckedRequest {
   if (data.byteLength > MAX_REQUEST_BYTES)
     return refused({ path: '$', message: `is ${data.byteLength} bytes; at most ${MAX_REQUEST_BYTES} are allowed` });
   let json: unknown;
@@ -37,7 +46,7 @@ export function readRequest({ operators }: Pick<Engine, 'operators'>, data: Uint
   } catch (error) {
     return refused({ path: '$', message: `is not JSON: ${error instanceof Error ? error.message.slice(0, 200) : ''}` });
   }
-  return checkRequest({ operators, foreign: NONE }, json, run);
+  return checkRequest({ operators, foreign }, json, run);
 }
 
 /** Fields that depend on the configuration of processes of the other kind, which this one may lack. */

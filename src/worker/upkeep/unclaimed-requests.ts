@@ -1,6 +1,6 @@
 /**
- * Stored requests without a run: `submit` stores a request before it publishes it. They add to the fill of their bucket, which stops intake for all
- * tenants.
+ * Stored requests without a run: of a run that was forgotten, of an intake that never finished, of `submit` of an earlier release. They add to the fill
+ * of their bucket, which stops intake for all tenants.
  */
 import type { StoredRequest } from '../../ports/stores.ts';
 import { keys } from '../../wire/subjects.ts';
@@ -34,7 +34,7 @@ export async function dropUnclaimed(
   const deleted = await requests.delete(run, revision);
   // Whatever the delete returned: its acknowledgement may have been lost.
   if ((await runs.read(run, { leader: true })) === undefined) return deleted;
-  await requests.create(run, request);
+  await requests.claim(run, request);
   return false;
 }
 
