@@ -87,6 +87,22 @@ export class KubernetesError extends ReentryError {
   }
 }
 
+/** What an ended pod still has (log, result) cannot be read now: the step is repeated, and the pod retained until then. */
+export class UnreadError extends ReentryError {
+  /** When reading it failed first, epoch milliseconds. */
+  readonly since: number;
+  /** Gaps in the attempt's logs so far; `undefined`: none. */
+  readonly logGaps: number | undefined;
+  readonly retryAfterMs: number | undefined;
+
+  constructor(cause: KubernetesError, facts: { readonly since: number; readonly logGaps?: number | undefined }) {
+    super('KUBERNETES', cause.message, { transient: true, cause });
+    this.since = facts.since;
+    this.logGaps = facts.logGaps;
+    this.retryAfterMs = cause.retryAfterMs;
+  }
+}
+
 /** The message of anything thrown: an error's `message`, else the value as text. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

@@ -2,6 +2,7 @@
 import { deletesPod } from '../core/pod/finish-action.ts';
 import type { PodPhase, PodProjection, PodRef } from '../core/pod/projection.ts';
 import { XCOM } from '../core/pod/xcom-sidecar.ts';
+import { READ_PERIOD_MS } from '../core/run/retry.ts';
 import type { Outcome } from '../wire/outcome.ts';
 import { storeLogs } from './logs/step.ts';
 import type { PodParams } from './pod-params.ts';
@@ -21,7 +22,8 @@ export async function stopPod(step: PodStep, pod: PodRef): Promise<'gone' | 'sto
   if (isTerminating && context.state.stopping !== undefined) return 'stopping';
   // A run stopped between two attempts still has the previous one's pod, whose log is stored under that attempt.
   const { attempt, timings } = context.state;
-  if (timings.launchedAt !== undefined || present.attempt === attempt) await storeLogs(step, present);
+  if (timings.launchedAt !== undefined || present.attempt === attempt)
+    await storeLogs(step, present, READ_PERIOD_MS.leaving);
   // Deleted by another client.
   if (isTerminating) return 'stopping';
   if (params.onKillAction === 'keep_pod') {

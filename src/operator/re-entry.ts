@@ -8,6 +8,7 @@ import { storeFailure, storeLogs } from './logs/step.ts';
 import { failed, type StepContext, type StepFacts, type StepOutcome } from './operator.ts';
 import { eventsOf, type PodStep } from './pod-step.ts';
 import { salvageResult, takeResult } from './result.ts';
+import { readPeriodMs } from './unread.ts';
 
 /** How often an `error` event may find the pod alive before the run fails. */
 const MAX_REDEFER_ATTEMPTS = 3;
@@ -61,7 +62,7 @@ async function stillRunning(step: PodStep, event: TriggerEvent): Promise<StepOut
   const pod = event.pod ?? (await cluster.findPod(state.pod));
   if (pod === undefined) return waitAgain(context, undefined);
   const started = await startedNow(step, pod);
-  const { cursors, gaps } = await storeLogs(step, pod);
+  const { cursors, gaps } = await storeLogs(step, pod, 0);
   return waitAgain(context, pod, { cursors, logGaps: gaps + (state.logGaps ?? 0), ...started });
 }
 
@@ -100,8 +101,9 @@ async function ended(step: PodStep, event: TriggerEvent): Promise<StepOutcome> {
     return { kind: 'over', outcome: { state: 'failed', diagnosis: diagnosed(event), logs } };
   }
   await startedNow(step, pod);
-  const { cursors, gaps, complete } = await storeLogs(step, pod);
+  const { cursors, gaps, complete } = await storeLogs(step, pod, readPeriodMs(pod));
   const logGaps = gaps + (state.logGaps ?? 0);
+  const read: PodStep = { ...step, context: { ...context, state: { ...state, logGaps } } };
   await callbacks?.pod(pod, 'onPodCompletion', 'onPodTeardown');
   const base = baseContainerOf(pod);
   const exitCode = base?.state === 'terminated' ? base.exitCode : undefined;
@@ -113,17 +115,17 @@ async function ended(step: PodStep, event: TriggerEvent): Promise<StepOutcome> {
   const over = (outcome: Outcome): StepOutcome => ({ kind: 'over', outcome: { ...common, ...outcome }, facts });
   // Skip codes apply before failure, and to 0 as well; a time-out has no exit code of its own.
   if (event.kind !== 'timeout' && exitCode !== undefined && [params.skipOnExitCode ?? []].flat().includes(exitCode))
-    return over({ ...(await salvageResult(step, pod)), state: 'skipped' });
+    return over({ ...(await salvageResult(read, pod)), state: 'skipped' });
   if (event.kind === 'success') {
     if (!params.doXcomPush) return over({ state: 'succeeded' });
-    const { kind, fields } = await takeResult(step, pod);
+    const { kind, fields } = await takeResult(read, pod);
     return over({ ...fields, state: kind === 'failed' ? 'failed' : 'succeeded' });
   }
   // An exit code needs no explanation; what kept a container from running is in the pod's events.
   const events = params.logEventsOnFailure || exitCode === undefined ? await eventsOf(step, pod) : undefined;
   await storeFailure(step, pod, events);
   const diagnosis = diagnose(event, { events }) ?? diagnosisOf('TERMINATED_UNKNOWN', { pod });
-  return over({ ...(await salvageResult(step, pod)), state: 'failed', diagnosis });
+  return over({ ...(await salvageResult(read, pod)), state: 'failed', diagnosis });
 }
 
 /** The triggerer could not watch the pod. A pod that has ended decides; a live one is waited for again, a few times. */

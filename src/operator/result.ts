@@ -9,12 +9,11 @@ import type { ResultStore } from '../ports/stores.ts';
 import { MAX_INLINE_RESULT_BYTES, type Outcome, type ResultRef } from '../wire/outcome.ts';
 import type { RunKey } from '../wire/subjects.ts';
 import type { PodStep } from './pod-step.ts';
+import { readPeriodMs, repeatRead } from './unread.ts';
 import { extractXcomJson, type XComProblem, XComRetrievalError, xcomSidecarOf } from './xcom.ts';
 
 /** The kubelet truncates termination messages to this length, in bytes. */
 const MAX_TERMINATION_MESSAGE_BYTES = 4096;
-/** How often a step is requeued because the sidecar could not be read; after that its result counts as unreadable. */
-const MAX_REQUEUES = 5;
 
 /** The result of a container that ended with 0. */
 export type ResultOutcome =
@@ -33,10 +32,10 @@ const CODES: Readonly<Record<XComProblem, DiagnosisCode>> = {
 /**
  * The result of a run with `doXcomPush` whose base container ended with 0. JSON in the termination message is the result, and the file is not read, except
  * with `xcomMode: sidecar`. The sidecar keeps running: until the result is stored, a repeated step must find it.
- * @throws KubernetesError for transient errors: the step is requeued
+ * @throws UnreadError while the API server cannot answer, for a limited time; KubernetesError for expired credentials, without limit
  */
 export async function takeResult({ context, params, cluster }: PodStep, pod: PodProjection): Promise<ResultOutcome> {
-  const { state, log } = context;
+  const { log } = context;
   const container = baseContainerOf(pod);
   const sidecar = xcomSidecarOf(pod.containers);
   if (params.xcomMode !== 'sidecar') {
@@ -60,14 +59,14 @@ export async function takeResult({ context, params, cluster }: PodStep, pod: Pod
     if (error instanceof XComRetrievalError) return failed(CODES[error.problem], error.message);
     // Expired credentials are not the run's failure: the step waits for new ones without limit.
     if (!(error instanceof KubernetesError) || error.fault === 'unauthorized') throw error;
-    if ((state.naks ?? 0) < MAX_REQUEUES) throw error;
+    repeatRead(context, error, readPeriodMs(pod));
     return failed('RESULT_UNREADABLE', error.message);
   }
 }
 
 /**
  * The result that a run wrote although it did not succeed; empty where it cannot be read.
- * @throws KubernetesError only for expired credentials: the step waits for new ones
+ * @throws UnreadError while the API server cannot answer, for a limited time; KubernetesError for expired credentials, without limit
  */
 export async function salvageResult(
   { context, params, cluster }: PodStep,
@@ -81,6 +80,7 @@ export async function salvageResult(
   } catch (error) {
     if (error instanceof KubernetesError ? error.fault === 'unauthorized' : !(error instanceof XComRetrievalError))
       throw error;
+    repeatRead(context, error, readPeriodMs(pod));
     context.log.info({ pod: pod.name, err: error }, 'no result could be read of a run that did not succeed');
     return {};
   }

@@ -44,6 +44,10 @@ export const runStateSchema = z.looseObject({
   faults: count,
   /** How often the owning message was requeued on purpose. Its other redeliveries are crashes. */
   naks: count.optional(),
+  /** Since when the owning message has failed to read what the ended pod still has (logs, result). */
+  unreadSince: instant.optional(),
+  /** The step whose event `resumed` may not have been published yet. */
+  resumedStep: count.optional(),
   fence: fenceSchema,
   /** Id of the write that stored this state; settles a lost acknowledgement. */
   op: z.string(),

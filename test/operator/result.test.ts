@@ -229,19 +229,44 @@ describe('a sidecar', () => {
     const context = await launched(write('[3]'));
     const fired = await event(context);
     stage.kube.faults?.order({ fault: 'failNext', verb: 'create', resource: 'pods/exec', status: 401, count: 10 });
-    const late = { ...context, state: { ...context.state, naks: 50 } };
+    const late = { ...context, state: { ...context.state, naks: 50, unreadSince: 0 } };
     await expect(operator.triggerReentry(late, fired)).rejects.toMatchObject({ code: 'UNAUTHORIZED', transient: true });
     stage.kube.faults?.order({ fault: 'clear' });
     expect(await operator.triggerReentry(late, fired)).toMatchObject({ outcome: { state: 'succeeded', result: [3] } });
   });
 
-  test('that can never be asked ends the patience of its run', async () => {
+  test('is asked for 15 minutes after the first failure, however often, and is unreadable then', async () => {
     const context = await launched(write('[2]'));
     const fired = await event(context);
-    stage.kube.faults?.order({ fault: 'failNext', verb: 'create', resource: 'pods/exec', status: 502, count: 2 });
-    const outcome = await operator.triggerReentry({ ...context, state: { ...context.state, naks: 5 } }, fired);
+    const minutesAgo = (minutes: number) => {
+      const unreadSince = Math.round(context.now() - minutes * 60_000);
+      return { ...context, state: { ...context.state, naks: 1_000, unreadSince } };
+    };
+    stage.kube.faults?.order({ fault: 'failNext', verb: 'create', resource: 'pods/exec', status: 502, count: 4 });
+    const early = minutesAgo(14);
+    const since = early.state.unreadSince;
+    await expect(operator.triggerReentry(early, fired)).rejects.toMatchObject({ transient: true, since });
+    const outcome = await operator.triggerReentry(minutesAgo(16), fired);
     stage.kube.faults?.order({ fault: 'clear' });
     expect(outcome).toMatchObject({ outcome: { state: 'failed', diagnosis: { code: 'RESULT_UNREADABLE' } } });
+  });
+
+  test('that the API server refuses to read is unreadable at once', async () => {
+    const context = await launched(write('[2]'));
+    const fired = await event(context);
+    stage.kube.faults?.order({ fault: 'deny', verb: 'create', resource: 'pods/exec' });
+    const outcome = await operator.triggerReentry(context, fired);
+    stage.kube.faults?.order({ fault: 'clear' });
+    expect(outcome).toMatchObject({ outcome: { state: 'failed', diagnosis: { code: 'RESULT_UNREADABLE' } } });
+  });
+
+  test('of a run that was skipped survives a moment without the API server, too', async () => {
+    const context = await launched(`${write('[4]')}; exit 7`, { skipOnExitCode: 7 });
+    const fired = await event(context);
+    stage.kube.faults?.order({ fault: 'failNext', verb: 'create', resource: 'pods/exec', status: 503 });
+    await expect(operator.triggerReentry(context, fired)).rejects.toMatchObject({ transient: true });
+    const again = await operator.triggerReentry(context, fired);
+    expect(again).toMatchObject({ outcome: { state: 'skipped', result: [4] } });
   });
 });
 

@@ -42,6 +42,17 @@ export function budgetFor(diagnosis: Diagnosis | undefined): Budget {
   return isDiagnosisCode(diagnosis.code) ? budgetOf(diagnosis.code) : BUDGET_OF_CATEGORY[diagnosis.category];
 }
 
+/**
+ * How long a read of what an ended pod still has (logs, result) is repeated while the API server cannot answer, in milliseconds from its first failure.
+ * The pod is retained until then. `ended`: the usual case. `leaving`: a stop that waits for its pod to be deleted, or a node that is going away.
+ */
+export const READ_PERIOD_MS = { ended: 15 * 60_000, leaving: 60_000 } as const;
+
+/** Whether a read that has failed since `failingSince` (epoch milliseconds; `undefined`: for the first time now) is repeated. */
+export function isReadRepeated(failingSince: number | undefined, now: number, periodMs: number): boolean {
+  return now - (failingSince ?? now) < periodMs;
+}
+
 /** What happens to a run whose attempt failed. */
 export type RetryDecision =
   | { readonly kind: 'end' }

@@ -105,7 +105,7 @@ export function taken(
 ): Draft {
   const again = state.fence.stream === fence.stream && state.fence.seq === fence.seq;
   const next = {
-    ...(again ? state : without(state, 'naks')),
+    ...(again ? state : without(state, 'naks', 'unreadSince', 'resumedStep')),
     phase,
     fence: { ...fence, epoch: state.fence.epoch + 1 },
   };
@@ -115,7 +115,7 @@ export function taken(
 
 /** The attempt is resumed for the first time by anything but its logging interval. */
 export function resumed(state: Draft, now: number): Draft {
-  return { ...state, timings: { ...state.timings, resumedAt: now } };
+  return { ...state, resumedStep: state.step, timings: { ...state.timings, resumedAt: now } };
 }
 
 /** A cancel was requested. */
@@ -157,7 +157,7 @@ export function deferred(
   const launched = pod !== undefined && pod.uid !== state.pod?.uid;
   return {
     // With a pod the run can no longer expire, and the previous attempt's outcome does not matter any more.
-    ...without(known, 'outcome', 'blocked', 'expireAt', 'stopping'),
+    ...without(known, 'outcome', 'blocked', 'expireAt', 'stopping', 'unreadSince', 'resumedStep'),
     phase: 'Deferred',
     step: state.step + 1,
     ...(launched ? { launchStep: state.step + 1 } : {}),
@@ -174,7 +174,8 @@ export function blocking(
   wait: RunWait,
   limits: { readonly executionTimeoutSeconds?: number | undefined; readonly now: number },
 ): Draft {
-  return { ...deferred(state, wait, limits), phase: state.phase, step: state.step };
+  const { phase, step, unreadSince } = state;
+  return { ...deferred(state, wait, limits), ...given({ unreadSince }), phase, step };
 }
 
 /** Cannot start now: the same attempt again at `notBefore`. */
@@ -249,7 +250,10 @@ export function retrying(
     readonly untilGone: boolean;
   },
 ): Draft {
-  const known = without(withFacts(state, facts), 'stopping', 'timeoutAt', 'cursors', 'logGaps', 'memo', 'expireAt');
+  const known = without(
+    withFacts(state, facts),
+    ...(['stopping', 'timeoutAt', 'cursors', 'logGaps', 'memo', 'expireAt', 'unreadSince', 'resumedStep'] as const),
+  );
   const { acceptedAt } = known.timings;
   return {
     ...known,
@@ -269,7 +273,10 @@ export function retrying(
 
 /** The end. */
 export function ended(state: Draft, outcome: Outcome, now: number, facts?: StepFacts): Draft {
-  const known = without(withFacts(state, facts), 'await', 'blocked', 'stopping', 'memo', 'expireAt', 'timeoutAt');
+  const known = without(
+    withFacts(state, facts),
+    ...(['await', 'blocked', 'stopping', 'memo', 'expireAt', 'timeoutAt', 'unreadSince', 'resumedStep'] as const),
+  );
   return {
     ...known,
     phase: PHASE_OF[outcome.state],
@@ -311,6 +318,18 @@ function boundedDiagnosis(diagnosis: Diagnosis): Diagnosis {
 /** One more unclassified exception. */
 export function faulted(state: Draft): Draft {
   return { ...state, faults: state.faults + 1 };
+}
+
+/** The step is repeated: since when what an ended pod has could not be read, and whether its event `resumed` has been published. */
+export function toBeRepeated(
+  state: Draft,
+  known: {
+    readonly unread?: { readonly since: number; readonly logGaps?: number | undefined } | undefined;
+    readonly resumed: boolean;
+  },
+): Draft {
+  const next = known.resumed ? without(state, 'resumedStep') : state;
+  return { ...next, ...given({ unreadSince: known.unread?.since, logGaps: known.unread?.logGaps }) };
 }
 
 /** The message was requeued. */

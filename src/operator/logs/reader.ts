@@ -42,8 +42,8 @@ export interface LogReading {
   readonly cursor: string | undefined;
   /** Gaps found in this reading, where the node has rotated lines away. */
   readonly gaps: number;
-  /** False when the log could not be read to its end. */
-  readonly complete: boolean;
+  /** Why the log could not be read to its end. */
+  readonly failure?: unknown;
 }
 
 /** How many conflicts with another writer are retried before the step is requeued. */
@@ -132,7 +132,7 @@ class Appender {
 
 /**
  * Reads a container's log from where the stored log ends to where it ends now, and stores it in chunks of at most 64 KiB. An error of the node does not
- * fail it, but makes the reading incomplete.
+ * fail it, but is part of the reading.
  * @throws ReentryError when the broker cannot store (transient): the repeated step continues where this one stopped
  */
 export async function storeContainerLog(source: LogSource): Promise<LogReading> {
@@ -140,7 +140,7 @@ export async function storeContainerLog(source: LogSource): Promise<LogReading> 
   const appender = new Appender(source);
   await appender.open();
   let gaps = 0;
-  let complete = true;
+  let failure: unknown;
   const lines = cluster
     .logs(pod, container, {
       from: appender.cursor,
@@ -153,9 +153,8 @@ export async function storeContainerLog(source: LogSource): Promise<LogReading> 
     try {
       next = await lines.next();
     } catch (error) {
-      // An error of the node or the API: logs never fail a run.
       log.warn({ container, pod: pod.name, err: error }, 'the log could not be read to its end');
-      complete = false;
+      failure = error ?? new Error('unknown');
       break;
     }
     if (next.done === true) break;
@@ -163,5 +162,5 @@ export async function storeContainerLog(source: LogSource): Promise<LogReading> 
     await appender.push(next.value);
   }
   await appender.flush();
-  return { cursor: appender.cursor === undefined ? undefined : formatCursor(appender.cursor), gaps, complete };
+  return { cursor: appender.cursor === undefined ? undefined : formatCursor(appender.cursor), gaps, failure };
 }

@@ -10,6 +10,7 @@ import type { Manifest, PodEventLine } from '../../ports/cluster.ts';
 import { MAX_LOG_CHUNK_BYTES } from '../../wire/streams.ts';
 import type { PodParams } from '../pod-params.ts';
 import type { PodStep } from '../pod-step.ts';
+import { repeatRead } from '../unread.ts';
 import { followContainers } from './live.ts';
 import { storeContainerLog } from './reader.ts';
 import { storeStartupEvents } from './startup-events.ts';
@@ -22,7 +23,7 @@ const SPEC_LOG = 'pod.spec';
 /** `containerLogs` and `initContainerLogs`: `true` for all, or names. */
 type RequestedContainers = boolean | string | readonly string[] | null | undefined;
 
-/** Logs stored by one step. `cursors`: where each container's log has been read to. `complete`: false when a node could not be read to the end. */
+/** Logs stored by one step. `cursors`: where each container's log has been read to. `complete`: false when a log could not be read to its end. */
 export interface LogsRead {
   readonly cursors: Readonly<Record<string, string>>;
   readonly gaps: number;
@@ -73,8 +74,12 @@ export function namesContainers(params: PodParams): boolean {
   return containerNameLogPrefixEnabled && isPlain && count(containerLogs, 1) + count(initContainerLogs, 0) > 1;
 }
 
-/** Stores what the requested containers have written since the last step, and the events of a slow or failed start. */
-export async function storeLogs(step: PodStep, pod: PodProjection): Promise<LogsRead> {
+/**
+ * Stores what the requested containers have written since the last step, and the events of a slow or failed start. `repeatMs`: how long a read that fails
+ * for now is repeated; 0: it is left to a later step.
+ * @throws UnreadError for a read that is repeated
+ */
+export async function storeLogs(step: PodStep, pod: PodProjection, repeatMs: number): Promise<LogsRead> {
   const { context, params, cluster, callbacks, format } = step;
   const { run, logs: store, log } = context;
   const { cursors: before = {}, attempt } = context.state;
@@ -92,7 +97,10 @@ export async function storeLogs(step: PodStep, pod: PodProjection): Promise<Logs
     });
     if (reading.cursor !== undefined) cursors[name] = reading.cursor;
     gaps += reading.gaps;
-    complete &&= reading.complete;
+    if (reading.failure === undefined) continue;
+    const logGaps = gaps + (context.state.logGaps ?? 0);
+    repeatRead({ ...context, state: { ...context.state, logGaps } }, reading.failure, repeatMs);
+    complete = false;
   }
   return { cursors, gaps, complete };
 }

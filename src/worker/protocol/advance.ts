@@ -150,7 +150,8 @@ async function givenUp(
   const { pod, fence } = state;
   if (pod !== undefined) {
     try {
-      const { operator, context } = await operatorStep(parts, run, state);
+      // No read is repeated: the message does not come again.
+      const { operator, context } = await operatorStep(parts, run, { ...state, unreadSince: 0 });
       await operator.stop(context, pod);
     } catch (error) {
       parts.log.error(

@@ -1,6 +1,6 @@
 /**
  * Carries one step of an owned run out and returns what it came to, as a value: a change to be stored, or that the message comes again. Writes
- * nothing itself, except for blocking runs, whose step goes on while their state changes.
+ * nothing itself, except for blocking runs, whose step goes on while their state changes, and for what a repeated step has to know.
  */
 import { podFacts } from '../../core/pod/projection.ts';
 import type { PodRef } from '../../core/pod/projection.ts';
@@ -14,8 +14,10 @@ import {
   postponed,
   retrying,
   stoppingBegun,
+  toBeRepeated,
 } from '../../core/run/state-changes.ts';
 import type { Stopping } from '../../core/run/state-changes.ts';
+import { ReentryError, UnreadError } from '../../errors.ts';
 import type { Outcome } from '../../wire/outcome.ts';
 import type { StepFacts, StepOutcome } from '../../operator/operator.ts';
 import type { RunState } from '../../wire/run-state.ts';
@@ -53,11 +55,33 @@ export type StepResult = StepChange | Requeue;
 export function carryOut(step: Step, work: StepWork): Promise<StepResult> {
   switch (work.on) {
     case 'start':
-      return start(step, work.isFresh);
+      return repeatable(step, start(step, work.isFresh));
     case 'resume':
       return resume(step, work.event, work.first);
     case 'cancel':
-      return stop(step, work.pod, cancelOf(step.owned.state));
+      return repeatable(step, stop(step, work.pod, cancelOf(step.owned.state)));
+  }
+}
+
+/**
+ * Work that, where it is to be repeated, first stores what the next try has to know: since when the ended pod could not be read, and, with `resumed`, that
+ * the event `resumed` has been published.
+ */
+async function repeatable({ owned }: Step, work: Promise<StepResult>, resumed = false): Promise<StepResult> {
+  const store = async (unread?: UnreadError): Promise<void> => {
+    const { unreadSince, logGaps, resumedStep } = owned.state;
+    const isNews = unread !== undefined && (unread.since !== unreadSince || unread.logGaps !== logGaps);
+    const next = (state: RunState) => toBeRepeated(state, { unread, resumed });
+    if (isNews || (resumed && resumedStep !== undefined))
+      await owned.write({ on: 'requeue', next, yieldsToCancel: false });
+  };
+  try {
+    const result = await work;
+    if (result.kind === 'requeue') await store();
+    return result;
+  } catch (error) {
+    if (error instanceof ReentryError && error.transient) await store(error instanceof UnreadError ? error : undefined);
+    throw error;
   }
 }
 
@@ -75,16 +99,22 @@ async function start(step: Step, isFresh: boolean): Promise<StepResult> {
 
 /** Re-enters the operator with the trigger event, or goes on with a stop. */
 async function resume(step: Step, event: TriggerEvent, first: boolean): Promise<StepResult> {
-  const { owned, operator, context, parts } = step;
+  const { owned, parts } = step;
   const { state, run } = owned;
   if (state.stopping !== undefined || state.cancel !== undefined) {
     const why = state.cancel === undefined && state.stopping !== undefined ? state.stopping : cancelOf(state);
-    return event.kind === 'gone' ? stopped(step, why, factsOf(event, state)) : stop(step, undefined, why);
+    return event.kind === 'gone'
+      ? stopped(step, why, factsOf(event, state))
+      : repeatable(step, stop(step, undefined, why));
   }
-  if (isExecutionTimeout(event)) return stop(step, undefined, EXECUTION_TIMED_OUT);
+  if (isExecutionTimeout(event)) return repeatable(step, stop(step, undefined, EXECUTION_TIMED_OUT));
   if (first && event.kind !== 'running')
     await parts.broker.publish.event(run, 'resumed', state.step, lifecycleData(run, state, parts.broker.now()));
-  return outcomeOf(step, await operator.triggerReentry(context, event), event);
+  return repeatable(step, reentered(step, event), event.kind !== 'running');
+}
+
+async function reentered(step: Step, event: TriggerEvent): Promise<StepResult> {
+  return outcomeOf(step, await step.operator.triggerReentry(step.context, event), event);
 }
 
 const isExecutionTimeout = ({ kind, reason }: TriggerEvent): boolean =>

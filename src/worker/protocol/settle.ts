@@ -2,7 +2,7 @@
 import { backOffMs } from '../../core/back-off.ts';
 import { faulted, requeued } from '../../core/run/state-changes.ts';
 import { isTerminal, owns } from '../../core/run/transitions.ts';
-import { KubernetesError, ReentryError } from '../../errors.ts';
+import { KubernetesError, ReentryError, UnreadError } from '../../errors.ts';
 import type { Log } from '../../ports/ambient.ts';
 import type { Delivery } from '../../ports/broker.ts';
 import type { RunState } from '../../wire/run-state.ts';
@@ -94,7 +94,7 @@ export async function settle(parts: SettleParts, delivered: Delivered, handle: H
 
 /** What the server asked for, else exponential back-off; at most `faultMaxMs`. */
 function pauseAfter({ policy: { faultBaseMs, faultMaxMs } }: SettleParts, delivery: Delivery, error: unknown): number {
-  const askedMs = error instanceof KubernetesError ? error.retryAfterMs : undefined;
+  const askedMs = error instanceof KubernetesError || error instanceof UnreadError ? error.retryAfterMs : undefined;
   return Math.min(faultMaxMs, askedMs ?? backOffMs(delivery.deliveries, faultBaseMs, faultMaxMs));
 }
 

@@ -104,15 +104,16 @@ function resumeMessage(parts: StepParts, run: RunKey, delivery: Delivery, messag
       // Neither its logging interval nor a pod that is being stopped re-enters the attempt.
       const reenters = event.kind !== 'running' && state.stopping === undefined;
       const fresh = reenters && state.timings.resumedAt === undefined;
+      const next = taken(state, 'Resuming', holder);
       return {
         on: 'resume',
-        draft: taken(fresh ? resumed(state, now) : state, 'Resuming', holder),
+        draft: fresh ? resumed(next, now) : next,
         stored: () => {
           if (fresh) observeDelay(parts, message, now);
           const { launchedAt, acceptedAt } = state.timings;
           if (reenters) runSpan(parts.tracer, SPANS.wait, run, state, launchedAt ?? acceptedAt).end();
         },
-        work: { on: 'resume', event, first: fresh || (reenters && delivery.deliveries > 1) },
+        work: { on: 'resume', event, first: fresh || (reenters && state.resumedStep === state.step) },
       };
     },
   };

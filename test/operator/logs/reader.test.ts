@@ -50,7 +50,7 @@ test('goes on from the state’s cursor when the stored log was evicted, and kee
     return { reading, texts: lines.map((line) => line.slice(line.indexOf(' ') + 1)) };
   };
   const whole = await read(freshName('whole'));
-  expect(whole.reading).toMatchObject({ gaps: 0, complete: true });
+  expect(whole.reading).toMatchObject({ gaps: 0, failure: undefined });
   expect(whole.texts[0]).toBe('first');
   expect(whole.texts.slice(-3)).toEqual(['\uFFFDbad', 'ünïcode', 'no newline']);
   expect(whole.texts.slice(1, -3).join('').length).toBe(200_000);
@@ -78,7 +78,7 @@ test('stores what the formatter that a run names makes of a line; one that throw
   };
   const log = pino({ level: 'silent' });
   const source = { cluster: kube.cluster, pod, container: 'base', run, attempt: 1, store: broker.logs, log, format };
-  expect(await storeContainerLog(source)).toMatchObject({ complete: true, gaps: 0 });
+  expect(await storeContainerLog(source)).toMatchObject({ failure: undefined, gaps: 0 });
   const { chunks } = await broker.logs.read(run, { limit: 10 });
   const lines = chunks
     .flatMap(({ text }) => text.trimEnd().split('\n'))
@@ -106,7 +106,7 @@ test('stores each line once where another reader stores the whole log meanwhile'
     seen += 1;
     if (seen === 1) await storeContainerLog(source);
   };
-  expect(await storeContainerLog({ ...source, onLine })).toMatchObject({ complete: true, gaps: 0 });
+  expect(await storeContainerLog({ ...source, onLine })).toMatchObject({ failure: undefined, gaps: 0 });
   const { chunks } = await store.read(run, { limit: 100 });
   const lines = chunks.flatMap(({ text }) => text.trimEnd().split('\n'));
   const numbers = lines.map((line) => Number(line.split(' ')[1]));
