@@ -4,6 +4,7 @@ import { textIn } from '../core/json.ts';
 import { type PodProjection, type PodRef, projectPod } from '../core/pod/projection.ts';
 import type {
   Cluster,
+  CreateOptions,
   CreateOutcome,
   ExecOptions,
   ExecOutcome,
@@ -63,11 +64,7 @@ export class HttpCluster implements Cluster, SecretWriter {
     return watchPods$(this.#http, scope, this.#tuning, this.#watchList);
   }
 
-  async createPod(
-    namespace: string,
-    manifest: Manifest,
-    options?: { readonly dryRun?: boolean },
-  ): Promise<CreateOutcome> {
+  async createPod(namespace: string, manifest: Manifest, options?: CreateOptions): Promise<CreateOutcome> {
     const outcome = await createPod(this.#http, namespace, manifest, options);
     if (options?.dryRun !== true) this.#onPod(outcome.kind === 'created' ? 'created' : 'adopted');
     return outcome;

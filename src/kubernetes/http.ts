@@ -30,6 +30,8 @@ export interface Call {
   readonly signal?: AbortSignal | undefined;
   /** Changes nothing, although its method suggests it. */
   readonly readOnly?: boolean;
+  /** Called before each request, once there are credentials. Where it rejects, nothing is sent, and the call rejects with its error. */
+  readonly before?: (() => Promise<void>) | undefined;
 }
 
 type Agents = Readonly<Record<Traffic, Dispatcher>>;
@@ -96,7 +98,7 @@ export class Http {
       const reply = await this.#send(call, 'unary', signal, this.#tuning.unaryMs);
       return await reply.body.json();
     } catch (error) {
-      if (error instanceof KubernetesError || call.signal?.aborted === true) throw error;
+      if (error instanceof ReentryError || call.signal?.aborted === true) throw error;
       throw brokenConnection(this.attempted(call), signal.aborted ? signal.reason : error);
     } finally {
       clearTimeout(timer);
@@ -156,6 +158,7 @@ export class Http {
     const attempted = this.attempted(call);
     for (let attempt = 1; ; attempt += 1) {
       const credentials = await this.#credentials(call, attempted, signal);
+      await call.before?.();
       let reply: Dispatcher.ResponseData;
       try {
         this.#counts.set(call.count, (this.#counts.get(call.count) ?? 0) + 1);

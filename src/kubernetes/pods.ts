@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { isRecord, recordIn, textIn } from '../core/json.ts';
 import type { PodRef } from '../core/pod/projection.ts';
 import { KubernetesError, type KubernetesFault } from '../errors.ts';
-import type { CreateOutcome, Manifest } from '../ports/cluster.ts';
+import type { CreateOptions, CreateOutcome, Manifest } from '../ports/cluster.ts';
 import type { Call, Http } from './http.ts';
 import { isOtherUid } from './errors.ts';
 
@@ -55,7 +55,7 @@ export async function createPod(
   http: Http,
   namespace: string,
   manifest: Manifest,
-  options: { readonly dryRun?: boolean } = {},
+  options: CreateOptions = {},
 ): Promise<CreateOutcome> {
   const name = textIn(recordIn(manifest, 'metadata'), 'name') ?? '';
   const what = `create pod ${namespace}/${name}`;
@@ -67,6 +67,7 @@ export async function createPod(
     what,
     count: 'create',
     readOnly: options.dryRun === true,
+    before: options.before,
   };
   let unknown: KubernetesError | undefined;
   for (let races = 0; ;) {

@@ -5,8 +5,8 @@ import { podVerdict } from '../core/pod/judge.ts';
 import { runSelector } from '../core/pod/labels.ts';
 import { type PodProjection, podRef, type PodRef } from '../core/pod/projection.ts';
 import { diagnosisOf } from '../core/run/diagnosis.ts';
-import { KubernetesError, type KubernetesFault } from '../errors.ts';
-import type { Cluster, Manifest } from '../ports/cluster.ts';
+import { KubernetesError, type KubernetesFault, ReentryError } from '../errors.ts';
+import type { Cluster, CreateOutcome, Manifest } from '../ports/cluster.ts';
 import type { Diagnosis } from '../wire/outcome.ts';
 import type { Await } from '../wire/triggers.ts';
 import { isNamespaceAway, launchRefused } from './creation-failure.ts';
@@ -17,6 +17,14 @@ import { markChecked, type PodStep } from './pod-step.ts';
 const MIN_LOGGING_INTERVAL_MS = 5_000;
 /** Longest, in milliseconds: a year. A larger number given by a client means "never", and the wire carries safe integers only. */
 const MAX_LOGGING_INTERVAL_MS = 366 * 24 * 3_600_000;
+
+/**
+ * Longest time between the check that the worker still owns its run and the request that creates the pod, in milliseconds of a steady clock. A process that
+ * was suspended in between checks again: meanwhile another worker may have ended the run.
+ */
+const MAX_CHECK_AGE_MS = 3_000;
+/** Checks that may each take longer than that before the launch is requeued. */
+const MAX_CHECKS = 3;
 
 /** How soon a launch is retried whose pod name still belongs to an older attempt, in milliseconds. */
 const OLDER_ATTEMPT_DELAY_MS = 5_000;
@@ -31,6 +39,8 @@ export interface LaunchOptions {
   readonly refusal?: (error: unknown, namespace: string, now: number) => StepOutcome | undefined;
   /** Called with the attempt's pod, created or adopted by its name. */
   readonly created?: (pod: PodProjection) => void;
+  /** A monotonic clock in milliseconds, which goes on while the process is suspended. Default `performance.now`. */
+  readonly steadyNow?: () => number;
 }
 
 /** The namespace of a final manifest. */
@@ -89,13 +99,13 @@ async function createPod(
   step: PodStep,
   namespace: string,
   manifest: Manifest,
-  { inTurn, created }: LaunchOptions,
+  { inTurn, created, steadyNow = () => performance.now() }: LaunchOptions,
 ): Promise<StepOutcome> {
   const { context } = step;
   const { attempt } = context.state;
   const result = await (inTurn === undefined
-    ? send(step, namespace, manifest)
-    : inTurn(() => send(step, namespace, manifest)));
+    ? send(step, namespace, manifest, steadyNow)
+    : inTurn(() => send(step, namespace, manifest, steadyNow)));
   if (result === 'cancelled')
     return { kind: 'over', outcome: { state: 'cancelled', diagnosis: diagnosisOf('CANCELLED') } };
   const { kind, pod } = result;
@@ -121,16 +131,53 @@ async function createPod(
 
 type Created = 'created' | 'adopted' | 'terminating' | 'olderAttempt' | 'taken';
 
+/** The check that the worker still owns its run, valid for `MAX_CHECK_AGE_MS`. */
+class OwnerCheck {
+  readonly #context: StepContext<unknown>;
+  readonly #steadyNow: () => number;
+  #checkedAt = -Infinity;
+  cancelRequested = false;
+
+  constructor(context: StepContext<unknown>, steadyNow: () => number) {
+    this.#context = context;
+    this.#steadyNow = steadyNow;
+  }
+
+  /**
+   * Checks again unless the last check is recent.
+   * @throws ReentryError FENCED where another worker owns the run; BUSY, transient, where a cancel was requested or checks take too long
+   */
+  async check(): Promise<void> {
+    for (let checks = 0; this.#steadyNow() - this.#checkedAt > MAX_CHECK_AGE_MS; checks += 1) {
+      if (checks === MAX_CHECKS)
+        throw new ReentryError('BUSY', 'checking the owner of the run takes too long', { transient: true });
+      const at = this.#steadyNow();
+      ({ cancelRequested: this.cancelRequested } = await this.#context.checkOwner());
+      if (this.cancelRequested) throw new ReentryError('BUSY', 'a cancel was requested', { transient: true });
+      this.#checkedAt = at;
+    }
+  }
+}
+
 /** Sends the creation unless a cancel was requested. `kind`: its outcome, or whose pod has the name already. */
 async function send(
   { context, cluster }: PodStep,
   namespace: string,
   manifest: Manifest,
+  steadyNow: () => number,
 ): Promise<'cancelled' | { readonly kind: Created; readonly pod: PodProjection }> {
   const { run, state } = context;
-  // Right before the creation: the wait for the turn may have been long.
-  if ((await context.checkOwner()).cancelRequested) return 'cancelled';
-  const outcome = await cluster.createPod(namespace, manifest);
+  const owner = new OwnerCheck(context, steadyNow);
+  let outcome: CreateOutcome;
+  try {
+    const before = () => owner.check();
+    // The wait for the turn may have been long; the adapter asks again before each request.
+    await before();
+    outcome = await cluster.createPod(namespace, manifest, { before });
+  } catch (error) {
+    if (owner.cancelRequested) return 'cancelled';
+    throw error;
+  }
   const pod = cluster.project(outcome.pod);
   if (outcome.kind === 'created') return { kind: 'created', pod };
   if (pod.tenant !== run.tenant || pod.runId !== run.runId) return { kind: 'taken', pod };

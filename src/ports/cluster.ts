@@ -19,6 +19,14 @@ export type PodSignal =
   /** Bytes arrived: the watch is alive. */
   | { readonly kind: 'alive' };
 
+/** Options of `createPod`. */
+export interface CreateOptions {
+  /** Nothing is created: the server only answers what it would do. */
+  readonly dryRun?: boolean;
+  /** Called right before each request that may create the pod. Where it rejects, none is sent, and `createPod` rejects with its error. */
+  readonly before?: () => Promise<void>;
+}
+
 /** Outcome of `createPod`. */
 export type CreateOutcome = { readonly kind: 'created' | 'exists'; readonly pod: Manifest };
 
@@ -88,7 +96,7 @@ export interface Cluster extends AsyncDisposable {
     readonly confirms?: boolean;
   }): Observable<PodSignal>;
   /** `exists`: a pod of that name is there; `pod` is from a GET. A lost answer is settled by a GET. */
-  createPod(namespace: string, manifest: Manifest, options?: { readonly dryRun?: boolean }): Promise<CreateOutcome>;
+  createPod(namespace: string, manifest: Manifest, options?: CreateOptions): Promise<CreateOutcome>;
   getPod(namespace: string, name: string): Promise<Manifest | undefined>;
   /** The pod with this uid as the API server has it now; `undefined` where it is gone or another pod has its name. One GET. */
   findPod(pod: PodRef): Promise<PodProjection | undefined>;

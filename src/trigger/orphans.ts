@@ -15,6 +15,8 @@ import type { KnownPods, WatchSignal } from './watched-pods.ts';
 export interface OrphanOptions {
   /** How long a pod must be without a subscription, milliseconds; doubled with each report up to ten times. Default 60,000. */
   readonly orphanAfterMs?: number;
+  /** The same for a pod younger than that, once: its creator may have been suspended until its run was over. Default 8,000. */
+  readonly youngOrphanAfterMs?: number;
   /** Queue to report to where the pod does not name one. */
   readonly defaultQueue: string;
   /** A pod whose annotations name an impossible run is logged and counted once, and never reported. */
@@ -26,6 +28,8 @@ interface Candidate {
   readonly pod: PodProjection;
   readonly run: RunKey;
   readonly shard: string;
+  /** Since when it has no subscription, epoch milliseconds. */
+  readonly since: number;
   reports: number;
 }
 
@@ -37,6 +41,7 @@ export class Orphans {
   readonly #acting: Acting;
   readonly #waits: Pick<Waits, 'ofPod'>;
   readonly #afterMs: number;
+  readonly #youngAfterMs: number;
   readonly #defaultQueue: string;
   readonly #log: Log;
   readonly #meter: Meter;
@@ -48,6 +53,7 @@ export class Orphans {
     this.#acting = acting;
     this.#waits = waits;
     this.#afterMs = options.orphanAfterMs ?? 60_000;
+    this.#youngAfterMs = Math.min(this.#afterMs, options.youngOrphanAfterMs ?? 8_000);
     this.#defaultQueue = options.defaultQueue;
     this.#log = options.log;
     this.#meter = options.meter;
@@ -73,9 +79,11 @@ export class Orphans {
       pod,
       run: known?.run ?? run,
       shard: known?.shard ?? shardOf(run),
+      since: known?.since ?? now,
       reports: known?.reports ?? 0,
     });
-    if (known === undefined) this.#wheel.schedule(pod.uid, now + this.#afterMs);
+    const isYoung = now - pod.createdAt < this.#afterMs;
+    if (known === undefined) this.#wheel.schedule(pod.uid, now + (isYoung ? this.#youngAfterMs : this.#afterMs));
   }
 
   /** Reports that are due. `isComplete`: all subscriptions are known; before that, a pod without one is not reported. */
@@ -87,7 +95,12 @@ export class Orphans {
         this.#forget(uid);
         return [];
       }
-      const { pod, run, shard, reports } = candidate;
+      const { pod, run, shard, since, reports } = candidate;
+      // The usual end of a run: its pod is being deleted, which may take its grace period.
+      if (pod.deletedAt !== undefined && now < since + this.#afterMs) {
+        this.#wheel.schedule(uid, since + this.#afterMs);
+        return [];
+      }
       this.#wheel.schedule(uid, now + (isComplete ? Math.min(2 ** (reports + 1), 10) : 1) * this.#afterMs);
       if (!isComplete || !this.#acting.mayAct(shard, now)) return [];
       candidate.reports += 1;
@@ -120,7 +133,7 @@ export class Orphans {
  * ```
  * pods$       ──p1────────────────────────p1(gone)──
  * released$   ────────p2────────────────────────────   its run waits no longer
- * out         ──────────────p1────p2────────────────   60 s after each
+ * out         ──────────────p1────p2────────────────   60 s after each; 8 s where the pod is younger than that
  * ```
  */
 export function orphanReports$(

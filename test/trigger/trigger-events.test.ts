@@ -369,9 +369,12 @@ suite('triggerEvents$', () => {
     });
   });
 
+  /** Of a pod that was created long ago. */
+  const OLD = { createdAt: -3_600_000 };
+
   test('a pod that no run waits for is reported after 60 s, and with growing pauses; a waited-for one never', () => {
     marbles(({ hot$, cold$, expectObservable, now }) => {
-      const other = pod(aPod({ uid: 'u2', name: 'lost', runId: 'r2', queue: 'big' }));
+      const other = pod(aPod({ uid: 'u2', name: 'lost', runId: 'r2', queue: 'big', ...OLD }));
       const retained = pod(aPod({ uid: 'u3', runId: 'r3', alreadyChecked: true }));
       const subscriptions$ = hot$<SubscriptionChange>('(ps)', { p: aPut(), s: { kind: 'synced' } });
       const pods$ = hot$('         (rok)', { ...signals, o: other, k: retained });
@@ -389,14 +392,33 @@ suite('triggerEvents$', () => {
       marbles(({ hot$, cold$, expectObservable, now }) => {
         const subscriptions$ = hot$<SubscriptionChange>('(ps) 96ms c', { p: aPut(), s: { kind: 'synced' }, c: change });
         const expected = '60100ms o';
-        const out$ = drawn$(now, { subscriptions$, pods$: hot$('r', signals), never$: cold$('-') }).pipe(map(short));
+        const pods$ = hot$('r', { r: pod(aPod(OLD)) });
+        const out$ = drawn$(now, { subscriptions$, pods$, never$: cold$('-') }).pipe(map(short));
         expectObservable(out$, '61s !').toBe(expected, { o: 'orphan r1-pod to default' });
       });
   });
 
+  test('a young pod that no run waits for is reported after 8 s, and then as any other', () => {
+    marbles(({ hot$, cold$, expectObservable, now }) => {
+      const subscriptions$ = hot$<SubscriptionChange>('s', { s: { kind: 'synced' } });
+      const expected = '8000ms o 119999ms o';
+      const out$ = drawn$(now, { subscriptions$, pods$: hot$('r', signals), never$: cold$('-') }).pipe(map(short));
+      expectObservable(out$, '200s !').toBe(expected, { o: 'orphan r1-pod to default' });
+    });
+  });
+
+  test('a young pod that is being deleted has its grace period: it is reported after 60 s', () => {
+    marbles(({ hot$, cold$, expectObservable, now }) => {
+      const subscriptions$ = hot$<SubscriptionChange>('s', { s: { kind: 'synced' } });
+      const pods$ = hot$('r 99ms d', { ...signals, d: pod(aPod({ deletedAt: 100 })) });
+      const out$ = drawn$(now, { subscriptions$, pods$, never$: cold$('-') }).pipe(map(short));
+      expectObservable(out$, '61s !').toBe('60000ms o', { o: 'orphan r1-pod to default' });
+    });
+  });
+
   test('a pod whose subscription comes late is not reported', () => {
     marbles(({ hot$, cold$, expectObservable, now }) => {
-      const subscriptions$ = hot$<SubscriptionChange>('s 30s p', { p: aPut(), s: { kind: 'synced' } });
+      const subscriptions$ = hot$<SubscriptionChange>('s 7s p', { p: aPut(), s: { kind: 'synced' } });
       const out$ = drawn$(now, { subscriptions$, pods$: hot$('r', signals), never$: cold$('-') }).pipe(map(short));
       expectObservable(out$, '300s !').toBe('');
     });

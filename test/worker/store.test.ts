@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import { cancelMarked, deferred, ended, retrying, taken } from '../../src/core/run/state-changes.ts';
+import { cancelMarked, deferred, ended, resumed, retrying, taken } from '../../src/core/run/state-changes.ts';
+import { KubernetesError, UnreadError } from '../../src/errors.ts';
 import type { Operator, StepOutcome } from '../../src/operator/operator.ts';
 import type { Delivery } from '../../src/ports/broker.ts';
 import type { RunState } from '../../src/wire/run-state.ts';
@@ -147,6 +148,62 @@ test('a re-entry that cannot go on now is requeued for as long as it asks: no fa
   expect(await state()).toMatchObject({ phase: 'Resuming', naks: 1, faults: 0, infraFailures: 0, step: 1 });
   expect(counts).not.toContain('step_faults_total');
   expect(await broker.subscriptions.read(run)).toBeUndefined();
+});
+
+test('a read that fails for now keeps since when, and the event resumed is published once', async () => {
+  const published: string[] = [];
+  const fault = new KubernetesError('unavailable', 'away', { status: 503, reason: 'x', retryAfterMs: 7_000 });
+  const { engine, waiting, store, state, broker } = await aWorker({
+    triggerReentry: ({ state: { unreadSince = 5 } }) =>
+      Promise.reject(new UnreadError(fault, { since: unreadSince, logGaps: 2 })),
+  });
+  await store(waiting);
+  const event: Engine['broker']['publish']['event'] = (_, type) => {
+    published.push(type);
+    return Promise.resolve();
+  };
+  const publishing = { ...engine, broker: { ...broker, publish: { ...broker.publish, event } } };
+  for (const deliveries of [1, 2, 3]) {
+    const { delivery, requeued } = aDelivery(success, deliveries);
+    await laneHandler(publishing, 'resume')(delivery);
+    expect(requeued).toEqual([7_000]);
+    expect(await state()).toMatchObject({ phase: 'Resuming', unreadSince: 5, logGaps: 2, naks: deliveries, faults: 0 });
+  }
+  expect(published).toEqual(['resumed']);
+});
+
+test('a worker that died right after it took a re-entry leaves the event resumed to the next', async () => {
+  const published: string[] = [];
+  const { engine, waiting, store, broker } = await aWorker({
+    triggerReentry: () => Promise.resolve({ kind: 'over', outcome: { state: 'succeeded' } }),
+  });
+  await store(resumed(taken(waiting, 'Resuming', { ...OURS, by: 'gone' }), 1));
+  const event: Engine['broker']['publish']['event'] = (_, type) => {
+    published.push(type);
+    return Promise.resolve();
+  };
+  const publishing = { ...engine, broker: { ...broker, publish: { ...broker.publish, event } } };
+  await laneHandler(publishing, 'resume')(aDelivery(success, 2).delivery);
+  expect(published).toEqual(['resumed', 'completed']);
+});
+
+test.each([
+  ['is over', 'r1/1: cancelled'],
+  ['still wants it', undefined],
+])('a worker that lost its run while it created a pod cleans it up where the run %s', async (what, cleanUp) => {
+  const { engine, broker, queued, store, world } = await aWorker({
+    execute: async () => {
+      const seen = await broker.runs.read(run, { leader: true });
+      if (seen === undefined) throw new Error('the run is stored');
+      const elsewhere = taken(seen.value, 'Starting', { stream: 'STEPS', seq: 8, by: 'w2' });
+      const next = what === 'is over' ? ended(elsewhere, { state: 'succeeded' }, 1) : elsewhere;
+      await broker.runs.write(run, { ...next, op: 'w2' }, seen.revision);
+      return { kind: 'defer', pod, await: { terminal: true } } satisfies StepOutcome;
+    },
+  });
+  await store(queued);
+  await laneHandler(engine, 'start')(aDelivery({ attempt: 1 }).delivery);
+  expect(world.cleanUps).toEqual(cleanUp === undefined ? [] : [cleanUp]);
 });
 
 test('an end counts once, though its announcement fails and a redelivery repeats it', async () => {

@@ -7,6 +7,7 @@ import { ended } from '../../core/run/state-changes.ts';
 import { decide, isTerminal } from '../../core/run/transitions.ts';
 import type { Action, StepMessage } from '../../core/run/transitions.ts';
 import { ReentryError } from '../../errors.ts';
+import type { PodRef } from '../../core/pod/projection.ts';
 import type { Delivery } from '../../ports/broker.ts';
 import type { Diagnosis } from '../../wire/outcome.ts';
 import type { RunState } from '../../wire/run-state.ts';
@@ -20,6 +21,7 @@ import { releaseConcurrencySlot } from './gates.ts';
 import { operatorStep } from './operator-step.ts';
 import { ACK } from './settle.ts';
 import type { Requeue, Settlement } from './settle.ts';
+import { onOrphan } from '../upkeep/orphans.ts';
 import { OwnedRun, store } from './store.ts';
 import type { Change, StoreParts } from './store.ts';
 import { runSpan, SPANS, within } from './tracing.ts';
@@ -124,13 +126,39 @@ const SPAN_OF = { start: SPANS.launch, resume: SPANS.resume, cancel: SPANS.cance
 function finish(parts: AdvanceParts, owned: OwnedRun, work: StepWork): Promise<Requeue | undefined> {
   return within(runSpan(parts.tracer, SPAN_OF[work.on], owned.run, owned.state), async () => {
     const step = { parts, owned, ...(await operatorStep(parts, owned.run, owned.state, owned)) };
+    const { attempt } = owned.state;
     let result = await carryOut(step, work);
     while (result.kind === 'change') {
-      if ((await owned.write(result)) === 'stored') return undefined;
-      result = await carryOut(step, { on: 'cancel', pod: result.pod });
+      const { pod } = result;
+      try {
+        if ((await owned.write(result)) === 'stored') return undefined;
+      } catch (error) {
+        const isFenced = error instanceof ReentryError && error.code === 'FENCED';
+        if (isFenced && pod !== undefined && work.on === 'start')
+          await cleanUpLate(parts, owned.run, { ...pod, attempt });
+        throw error;
+      }
+      result = await carryOut(step, { on: 'cancel', pod });
     }
     return result;
   });
+}
+
+/** Another worker took the run over while this one created its pod: where the run is over or at another pod by now, this one is cleaned up. */
+async function cleanUpLate(
+  parts: AdvanceParts,
+  run: RunKey,
+  pod: PodRef & { readonly attempt: number },
+): Promise<void> {
+  try {
+    await onOrphan(parts, run, pod);
+  } catch (error) {
+    // The triggerer reports the pod as an orphan.
+    parts.log.warn(
+      { ...run, pod: pod.name, error: String(error) },
+      'cleaning up a pod that was created too late failed',
+    );
+  }
 }
 
 /** The run is over, or forgotten: what is left of its wait goes. Its slot too: this message may have taken it right before the run was cancelled. */

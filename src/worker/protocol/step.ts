@@ -30,7 +30,9 @@ export function laneHandler(parts: StepParts, lane: Lane): DeliveryHandler {
     await settle(parts, { lane, run, delivery }, async (giveUp) => {
       const message = run === undefined ? undefined : messageOf(parts, lane, run, delivery);
       if (run === undefined || message === undefined) return unreadable(parts, run, delivery);
-      return 'orphan' in message ? onOrphan(parts, run, message.orphan) : advance(parts, message, giveUp);
+      if (!('orphan' in message)) return advance(parts, message, giveUp);
+      const { pod } = message.orphan;
+      return pod === undefined ? ACK : onOrphan(parts, run, pod);
     });
   };
 }
