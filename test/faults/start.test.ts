@@ -9,7 +9,7 @@ import { connect } from '../../src/client/index.ts';
 import { type ClusterUnderTest, freshName, TARGETS } from '../support/kubernetes.ts';
 import type { ReentryProcess } from '../support/processes.ts';
 import { runReentry } from '../support/processes.ts';
-import { aStage, type Stage } from '../support/stage.ts';
+import { type RunningInstallation, startInstallation } from '../support/running-installation.ts';
 
 const [local] = TARGETS;
 let target: ClusterUnderTest;
@@ -99,41 +99,41 @@ const paramsIn = (namespace: string, kubernetesConnId?: string) => ({
   ...(kubernetesConnId === undefined ? {} : { kubernetesConnId }),
 });
 
-async function explained(stage: Stage, runId: string): Promise<unknown> {
-  const { stdout } = await runReentry(['explain', runId, '--json'], stage.env);
+async function explained(installation: RunningInstallation, runId: string): Promise<unknown> {
+  const { stdout } = await runReentry(['explain', runId, '--json'], installation.env);
   return JSON.parse(stdout);
 }
 
 test('two clusters that are away stop neither the start nor the runs of a third; theirs wait and go on', async () => {
   await using closed = await aDoor('closed', await apiPort());
   await using silent = await aDoor('silent', await apiPort());
-  await using stage = await aStage(target, { workers: 0, triggerers: 0 });
+  await using installation = await startInstallation(target, { workers: 0, triggerers: 0 });
   const connections = { REENTRY_CONNECTIONS: await connectionsFile({ closed, silent }), REENTRY_START_CREDITS: '4' };
-  const worker = stage.start('worker', connections);
-  const triggerer = stage.start('triggerer', connections);
-  await using client = await connect({ servers: stage.nats.url });
+  const worker = installation.start('worker', connections);
+  const triggerer = installation.start('triggerer', connections);
+  await using client = await connect({ servers: installation.nats.url });
 
   for (const role of [worker, triggerer])
     await expect.poll(async () => (await page(role, '/readyz')).status, { timeout: 20_000 }).toBe(200);
-  const here = await client.submit({ params: paramsIn(stage.namespace) });
+  const here = await client.submit({ params: paramsIn(installation.namespace) });
   expect(await client.waitFor(here.runId)).toMatchObject({ state: 'succeeded' });
 
   // More than the credits of a worker: none of them may hold one.
   const away = [];
   for (const name of ['closed', 'silent'])
-    for (let n = 0; n < 6; n += 1) away.push(await client.submit({ params: paramsIn(stage.namespace, name) }));
+    for (let n = 0; n < 6; n += 1) away.push(await client.submit({ params: paramsIn(installation.namespace, name) }));
   const [first, last] = [away[0]?.runId ?? '', away.at(-1)?.runId ?? ''];
   for (const [runId, name] of [
     [first, 'closed'],
     [last, 'silent'],
   ] as const)
     await expect
-      .poll(() => explained(stage, runId), { timeout: 30_000 })
+      .poll(() => explained(installation, runId), { timeout: 30_000 })
       .toMatchObject({
         ...{ phase: 'Queued', attempt: 1, userFailures: 0, infraFailures: 0 },
         blocked: { code: 'CONNECTION_UNREACHABLE', summary: expect.stringContaining(`connection ${name}`) },
       });
-  const again = await client.submit({ params: paramsIn(stage.namespace) });
+  const again = await client.submit({ params: paramsIn(installation.namespace) });
   expect(await client.waitFor(again.runId)).toMatchObject({ state: 'succeeded' });
 
   await expect
@@ -142,11 +142,11 @@ test('two clusters that are away stop neither the start nor the runs of a third;
   const { text: metrics } = await page(worker, '/metrics');
   const gauge = (name: string) =>
     new RegExp(
-      `^reentry_connection_ready{role="worker",connection="${name}",pod_namespace="${stage.namespace}"} (\\d)$`,
+      `^reentry_connection_ready{role="worker",connection="${name}",pod_namespace="${installation.namespace}"} (\\d)$`,
       'm',
     ).exec(metrics)?.[1];
   expect(['default', 'closed', 'silent'].map(gauge)).toEqual(['1', '0', '0']);
-  const doctor = await runReentry(['doctor'], { ...stage.env, ...connections });
+  const doctor = await runReentry(['doctor'], { ...installation.env, ...connections });
   expect(doctor.stdout).toMatch(/warning workers: .*connection closed is unreachable/);
 
   await closed.open();
@@ -157,58 +157,58 @@ test('two clusters that are away stop neither the start nor the runs of a third;
 
 test('an executor starts commands on the cluster that is there', async () => {
   await using closed = await aDoor('closed', await apiPort());
-  await using stage = await aStage(target, { workers: 0, triggerers: 0 });
+  await using installation = await startInstallation(target, { workers: 0, triggerers: 0 });
   const connections = { REENTRY_CONNECTIONS: await connectionsFile({ closed }) };
-  stage.start('serve', connections, ['triggerer', 'executor']);
-  await using client = await connect({ servers: stage.nats.url });
-  const params = { image: 'alpine', namespace: stage.namespace, command: ['true'] };
+  installation.start('serve', connections, ['triggerer', 'executor']);
+  await using client = await connect({ servers: installation.nats.url });
+  const params = { image: 'alpine', namespace: installation.namespace, command: ['true'] };
   const away = await client.submit({ operator: 'command', params: { ...params, kubernetesConnId: 'closed' } });
   const here = await client.submit({ operator: 'command', params });
   expect(await client.waitFor(here.runId)).toMatchObject({ state: 'succeeded' });
   await expect
-    .poll(() => explained(stage, away.runId), { timeout: 30_000 })
+    .poll(() => explained(installation, away.runId), { timeout: 30_000 })
     .toMatchObject({ attempt: 1, infraFailures: 0, blocked: { code: 'CONNECTION_UNREACHABLE' } });
   await closed.open();
   expect(await client.waitFor(away.runId)).toMatchObject({ state: 'succeeded' });
 }, 120_000);
 
 test('a permission that is missing is named with its namespace; runs wait for it, also when it is taken away later', async () => {
-  await using stage = await aStage(target, { workers: 0, triggerers: 0 });
+  await using installation = await startInstallation(target, { workers: 0, triggerers: 0 });
   const denied = { fault: 'deny', verb: 'create', resource: 'pods' } as const;
   target.faults?.order(denied);
-  const worker = stage.start('worker');
-  stage.start('triggerer');
-  await using client = await connect({ servers: stage.nats.url });
-  const first = await client.submit({ params: paramsIn(stage.namespace) });
+  const worker = installation.start('worker');
+  installation.start('triggerer');
+  await using client = await connect({ servers: installation.nats.url });
+  const first = await client.submit({ params: paramsIn(installation.namespace) });
   await expect
-    .poll(() => explained(stage, first.runId), { timeout: 30_000 })
+    .poll(() => explained(installation, first.runId), { timeout: 30_000 })
     .toMatchObject({ phase: 'Queued', infraFailures: 0, blocked: { code: 'PERMISSIONS_MISSING' } });
   expect(await page(worker, '/readyz')).toEqual({
     status: 503,
-    text: `connection default lacks permissions in namespace ${stage.namespace}: create pods\n`,
+    text: `connection default lacks permissions in namespace ${installation.namespace}: create pods\n`,
   });
   target.faults?.order({ fault: 'clear' });
   expect(await client.waitFor(first.runId)).toMatchObject({ state: 'succeeded' });
 
   target.faults?.order(denied);
-  const second = await client.submit({ params: paramsIn(stage.namespace) });
+  const second = await client.submit({ params: paramsIn(installation.namespace) });
   await expect
-    .poll(() => explained(stage, second.runId), { timeout: 30_000 })
+    .poll(() => explained(installation, second.runId), { timeout: 30_000 })
     .toMatchObject({ phase: 'Queued', infraFailures: 0, blocked: { code: 'PERMISSIONS_MISSING' } });
   target.faults?.order({ fault: 'clear' });
   expect(await client.waitFor(second.runId)).toMatchObject({ state: 'succeeded' });
 }, 120_000);
 
 test('a run in a namespace that is listed and missing waits until it is there', async () => {
-  await using stage = await aStage(target, { workers: 0, triggerers: 0 });
+  await using installation = await startInstallation(target, { workers: 0, triggerers: 0 });
   const late = freshName('late');
-  const env = { REENTRY_NAMESPACES: `${stage.namespace},${late}` };
-  stage.start('worker', env);
-  stage.start('triggerer', env);
-  await using client = await connect({ servers: stage.nats.url });
+  const env = { REENTRY_NAMESPACES: `${installation.namespace},${late}` };
+  installation.start('worker', env);
+  installation.start('triggerer', env);
+  await using client = await connect({ servers: installation.nats.url });
   const run = await client.submit({ params: paramsIn(late) });
   await expect
-    .poll(() => explained(stage, run.runId), { timeout: 30_000 })
+    .poll(() => explained(installation, run.runId), { timeout: 30_000 })
     .toMatchObject({
       phase: 'Queued',
       blocked: { code: 'PERMISSIONS_MISSING', summary: expect.stringContaining(late) },
@@ -218,9 +218,9 @@ test('a run in a namespace that is listed and missing waits until it is there', 
 }, 120_000);
 
 test('a connection that is not configured is refused at once', async () => {
-  await using stage = await aStage(target, { workers: 1, triggerers: 1 });
-  await using client = await connect({ servers: stage.nats.url });
-  const run = await client.submit({ params: paramsIn(stage.namespace, 'nowhere') });
+  await using installation = await startInstallation(target, { workers: 1, triggerers: 1 });
+  await using client = await connect({ servers: installation.nats.url });
+  const run = await client.submit({ params: paramsIn(installation.namespace, 'nowhere') });
   expect(await client.waitFor(run.runId)).toMatchObject({
     state: 'failed',
     diagnosis: { code: 'UNKNOWN_CONNECTION' },

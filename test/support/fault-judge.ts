@@ -3,7 +3,7 @@ import { installationSelector } from '../../src/core/pod/labels.ts';
 import { assetsUnder, DEFAULT_ASSET_PREFIX } from '../../src/wire/streams.ts';
 import { DEFAULT_SUBJECT_ROOT, subjectsUnder } from '../../src/wire/subjects.ts';
 import type { ClusterUnderTest } from './kubernetes.ts';
-import type { Stage } from './stage.ts';
+import type { RunningInstallation } from './running-installation.ts';
 
 const subjects = subjectsUnder(DEFAULT_SUBJECT_ROOT);
 const assets = assetsUnder(DEFAULT_ASSET_PREFIX);
@@ -35,11 +35,15 @@ export interface Verdict {
 
 /** Judges runs by what is stored: events, logs, and the cluster's pods. Prints the verdict as one line of JSON. */
 export async function judged(
-  { stage, target, client }: { readonly stage: Stage; readonly target: ClusterUnderTest; readonly client: Client },
+  {
+    installation,
+    target,
+    client,
+  }: { readonly installation: RunningInstallation; readonly target: ClusterUnderTest; readonly client: Client },
   facts: Pick<Verdict, 'case' | 'faults' | 'recoverySeconds'>,
   runs: readonly KnownRun[],
 ): Promise<Verdict> {
-  const jsm = await stage.eyes.nc.jetstreamManager();
+  const jsm = await installation.connection.nc.jetstreamManager();
   const info = await jsm.streams.info(assets.events, { subjects_filter: subjects.event.completedOf('default') });
   const ends = info.state.subjects ?? {};
   const wrong: string[] = [];
@@ -63,7 +67,7 @@ export async function judged(
     if (JSON.stringify(stored) !== JSON.stringify(lines) || JSON.stringify(data.logs) !== '{"complete":true,"gaps":0}')
       wrong.push(`${runId}: ${String(stored.length)} of ${String(lines.length)} lines, ${JSON.stringify(data.logs)}`);
   }
-  const left = await target.cluster.listPods(stage.namespace, installationSelector(stage.namespace));
+  const left = await target.cluster.listPods(installation.namespace, installationSelector(installation.namespace));
   const verdict = { ...facts, runs: runs.length, lost, twice, false: wrong, stuck: left.length };
   process.stdout.write(`${JSON.stringify(verdict)}\n`);
   return verdict;
