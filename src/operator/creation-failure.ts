@@ -31,7 +31,7 @@ const MEANINGS: Readonly<Record<Exclude<KubernetesFault, 'unknownOutcome'>, Mean
  */
 export function launchRefused(error: unknown, namespace: string, now: number): StepOutcome | undefined {
   if (!(error instanceof KubernetesError) || error.fault === 'unknownOutcome') return undefined;
-  const meaning: Meaning = isNamespaceAway(error) ? { code: 'NAMESPACE_NOT_FOUND', over: true } : MEANINGS[error.fault];
+  const meaning = meaningOf(error, error.fault);
   const why = diagnosisOf(meaning.code, {
     message: error.message,
     subject: namespace,
@@ -41,6 +41,15 @@ export function launchRefused(error: unknown, namespace: string, now: number): S
   const delayMs = Math.max(meaning.delayMs, error.retryAfterMs ?? 0);
   return { kind: 'later', notBefore: now + delayMs, why, infrastructure: false };
 }
+
+function meaningOf(error: KubernetesError, fault: keyof typeof MEANINGS): Meaning {
+  if (isNamespaceAway(error)) return { code: 'NAMESPACE_NOT_FOUND', over: true };
+  if (fault === 'forbidden' && ADMISSION.test(error.message)) return { code: 'ADMISSION_REFUSED', over: true };
+  return MEANINGS[fault];
+}
+
+/** What admission plugins answer: RBAC names the user in the same place. */
+const ADMISSION = /is forbidden: (?!User )/;
 
 /** Whether a creation was refused because the namespace does not exist or is being deleted. */
 export function isNamespaceAway(error: unknown): boolean {

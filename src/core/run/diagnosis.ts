@@ -233,9 +233,17 @@ export const DIAGNOSES = {
   PERMISSION_DENIED: {
     category: 'request',
     budget: 'none',
-    meaning: 'The credentials of the connection lack a permission, or the cluster’s policy refuses the pod.',
+    meaning: 'The credentials of the connection lack a permission.',
     summary: (f) => `The cluster refused the request${reported(f)}`,
-    hint: 'Grant the permission in the message to the worker’s service account, or change what the policy refuses.',
+    hint: 'Grant the permission in the message to the worker’s service account.',
+  },
+  ADMISSION_REFUSED: {
+    category: 'request',
+    budget: 'none',
+    meaning:
+      'An admission rule of the cluster refuses the pod: its priority class, Pod Security, a limit range, its service account.',
+    summary: (f) => `The cluster refused the pod${reported(f)}`,
+    hint: 'Change what the message names in the request, or the rule in the cluster.',
   },
   QUOTA_EXCEEDED: {
     category: 'infrastructure',
