@@ -39,6 +39,7 @@ export async function stopPod(step: PodStep, pod: PodRef): Promise<'gone' | 'sto
  */
 export async function cleanUpPod(step: PodStep, outcome: Outcome, pod: PodRef): Promise<void> {
   const { callbacks, params, context, cluster } = step;
+  const cleaned = outcome.state === 'succeeded' ? await callbacks?.cleanedUp(pod) : undefined;
   switch (await cleanUpAction(step, outcome, pod)) {
     case 'delete':
       await cluster.deletePod(pod, params.terminationGracePeriod);
@@ -51,7 +52,7 @@ export async function cleanUpPod(step: PodStep, outcome: Outcome, pod: PodRef): 
     case 'none':
       break;
   }
-  if (outcome.state === 'succeeded') await callbacks?.pod(pod, 'onPodCleanup');
+  await cleaned?.();
 }
 
 /** What to do with the pod now. `none`: it is gone or terminating. */
@@ -67,7 +68,7 @@ async function cleanUpAction(
   const present = needsRead ? await cluster.findPod(pod) : undefined;
   if (needsRead && (present === undefined || present.deletedAt !== undefined)) return 'none';
   const succeeded = outcome.state === 'succeeded' || outcome.exitCode === 0;
-  const phase = present === undefined ? undefined : phaseWithoutSidecar(present, params);
+  const phase = present === undefined ? undefined : phaseOf(present);
   if (deletesPod(action, { phase, baseSucceeded: succeeded })) return 'delete';
   if (neverStarted(outcome, phase) && params.onKillAction === 'delete_pod') return 'delete';
   // With a fixed name, the next attempt's pod cannot exist beside this one: only the last attempt's pod is kept.
@@ -79,9 +80,12 @@ function neverStarted({ state, exitCode }: Outcome, phase: PodPhase | undefined)
   return state === 'failed' && exitCode === undefined && (phase === 'Pending' || phase === 'Running');
 }
 
-/** The phase that the pod would have without the result's sidecar, which runs until it is ended. */
-function phaseWithoutSidecar(pod: PodProjection, params: PodParams): PodPhase | undefined {
-  if (!hasResultSidecar(params) || pod.phase !== 'Running') return pod.phase;
+/**
+ * The phase by the pod's main containers. A kubelet reports `Running` for a moment after they have ended, and for as long as the result's sidecar runs, which is
+ * ended last.
+ */
+function phaseOf(pod: PodProjection): PodPhase | undefined {
+  if (pod.phase !== 'Running') return pod.phase;
   const others = pod.containers.filter(({ name, kind }) => kind === 'main' && name !== XCOM.container);
   if (others.some(({ state }) => state !== 'terminated')) return pod.phase;
   return others.every(({ exitCode }) => exitCode === 0) ? 'Succeeded' : 'Failed';

@@ -92,7 +92,7 @@ function withIdentityOf(sent: Manifest, changed: Manifest): Manifest {
 }
 
 /** Hooks that need nothing but a pod. */
-type PodHook = 'onPodCreation' | 'onPodStarting' | 'onPodCompletion' | 'onPodTeardown' | 'onPodCleanup';
+type PodHook = 'onPodCreation' | 'onPodStarting' | 'onPodCompletion' | 'onPodTeardown';
 
 /** What a step's callbacks are called with. */
 export interface StepCallbackOptions extends CallbackArgs {
@@ -129,6 +129,12 @@ export class StepCallbacks {
   async pod(ref: PodRef, ...hooks: readonly PodHook[]): Promise<void> {
     const pod = await this.#read(ref);
     for (const hook of hooks) await this.calls.fire(hook, { ...this.#args, pod });
+  }
+
+  /** Reads the pod before it may be deleted, and returns what calls `onPodCleanup` with it afterwards. */
+  async cleanedUp(ref: PodRef): Promise<() => Promise<void>> {
+    const pod = await this.#read(ref);
+    return () => this.calls.fire('onPodCleanup', { ...this.#args, pod });
   }
 
   /** The run re-enters with `event`, which carries its `triggerKwargs`. */

@@ -36,8 +36,9 @@ class Recording extends KubernetesPodOperatorCallback {
   static override onPodTeardown(): void {
     calls.push('teardown');
   }
-  static override onPodCleanup(): void {
+  static override onPodCleanup({ pod }: PodArgs): void {
     calls.push('cleanup');
+    seen['cleaned'] = pod;
   }
   static override onOperatorResuming({ event }: CallbackArgsByHook['onOperatorResuming']): void {
     calls.push(`resuming ${event.kind}`);
@@ -76,6 +77,8 @@ describe('callbacks', () => {
       'teardown',
       'cleanup',
     ]);
+    // Deleted by then: the hook is given the pod as it was.
+    expect(textIn(recordIn(seen['cleaned'], 'metadata'), 'name')).toBe(context.state.pod?.name);
     const { labels, name } = {
       labels: recordIn(recordIn(seen['created'], 'metadata'), 'labels'),
       name: textIn(recordIn(seen['created'], 'metadata'), 'name'),

@@ -30,33 +30,33 @@ export interface LogsRead {
   readonly complete: boolean;
 }
 
-/** The containers whose logs the run requests, in the order requested; warns of names that the pod does not have. */
+/** As Airflow: no container requested is the base container. */
+const isNone = (requested: RequestedContainers): boolean =>
+  requested === undefined ||
+  requested === null ||
+  requested === '' ||
+  (Array.isArray(requested) && requested.length === 0);
+
+/** The containers whose logs the run requests, in the order of the pod; warns of names that the pod does not have. */
 function requestedContainers(
   { initContainerLogs, containerLogs }: PodParams,
   pod: PodProjection,
   log: Log,
-): ReadonlySet<ContainerProjection> {
-  const found = new Set<ContainerProjection>();
-  const absent: string[] = [];
-  const byName = new Map<string, ContainerProjection>();
-  for (const container of pod.containers) byName.set(container.name, container);
-  for (const [kind, requested] of [
-    ['init', initContainerLogs],
-    ['main', containerLogs ?? pod.baseContainer],
-  ] as const) {
-    const names = typeof requested === 'boolean' ? (requested ? byName.keys() : []) : [requested ?? []].flat();
-    for (const name of names) {
-      const one = byName.get(name);
-      if (one === undefined) absent.push(name);
-      // `true` leaves the result sidecar out.
-      else if (requested === true && name === XCOM.container) continue;
-      else if (one.kind === kind || one.kind === 'sidecar') found.add(one);
-    }
-  }
+): readonly ContainerProjection[] {
+  const inits = namesOf(initContainerLogs);
+  const mains = namesOf(isNone(containerLogs) ? pod.baseContainer : containerLogs);
+  const absent = [...inits, ...mains].filter((name) => pod.containers.every((one) => one.name !== name));
   if (absent.length > 0)
     log.warn({ pod: pod.name, containers: absent }, 'logs were requested of containers that the pod does not have');
-  return found;
+  return pod.containers.filter(({ name, kind }) => {
+    const isInit = (initContainerLogs === true && name !== XCOM.container) || inits.includes(name);
+    const isMain = (containerLogs === true && name !== XCOM.container) || mains.includes(name);
+    return (isInit && kind !== 'main') || (isMain && kind !== 'init');
+  });
 }
+
+const namesOf = (requested: RequestedContainers): readonly string[] =>
+  typeof requested === 'boolean' ? [] : [requested ?? []].flat().filter((name) => name !== '');
 
 /**
  * Whether readers see `[container]` before each line: Airflow's `container_name_log_prefix_enabled`, where the log is of several containers and no
@@ -65,10 +65,8 @@ function requestedContainers(
 export function namesContainers(params: PodParams): boolean {
   const { containerNameLogPrefixEnabled, logFormatter, containerLogs, initContainerLogs } = params;
   const count = (requested: RequestedContainers, byDefault: number): number => {
-    if (requested === true) return Infinity;
-    if (typeof requested === 'string') return requested === '' ? 0 : 1;
-    if (requested === undefined || requested === null) return byDefault;
-    return requested === false ? 0 : new Set(requested).size;
+    if (isNone(requested)) return byDefault;
+    return requested === true ? Infinity : new Set(namesOf(requested)).size;
   };
   const isPlain = typeof logFormatter !== 'string';
   return containerNameLogPrefixEnabled && isPlain && count(containerLogs, 1) + count(initContainerLogs, 0) > 1;
