@@ -16,6 +16,7 @@ import { roleQueries } from './queries.ts';
 import { resultStore } from './result-store.ts';
 import { requestStore, runStore } from './run-store.ts';
 import { serviceHost } from './services.ts';
+import { slotStore } from './slot-store.ts';
 import { gateStore, subscriptionStore } from './subscription-store.ts';
 import { bucketSweep } from './sweep.ts';
 import { workQueues } from './work-queues.ts';
@@ -52,6 +53,7 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
     results: resultStore(link),
     membership: membership(link),
     executors: executorMembers(link),
+    slots: slotStore(link),
     services: serviceHost(link),
     now: time.now,
     clockOffsetMs: time.offsetMs,

@@ -11,10 +11,12 @@ import type { Link } from './link.ts';
  * message. Ages are by the broker's clock (`now`), as those of the watches are. Removal by sequence is fast on every server; purge by subject is not.
  */
 export function bucketSweep(link: Link, now: () => number): Broker['sweep'] {
-  const { requestBucket, stateBucket, subscriptionBucket, ownershipBucket } = link.assets;
-  const buckets = [subscriptionBucket, stateBucket, requestBucket, ownershipBucket].map((bucket) => ({
+  const { requestBucket, stateBucket, subscriptionBucket, ownershipBucket, slotBucket } = link.assets;
+  const buckets = [subscriptionBucket, stateBucket, requestBucket, ownershipBucket, slotBucket].map((bucket) => ({
     stream: bucket.stream,
     entries: keyValues(link, bucket),
+    // A worker may not read the stream info of the buckets of claims and slots. They are small, and never at their end while they are watched.
+    isRestartedAtItsEnd: bucket === ownershipBucket || bucket === slotBucket,
     /** All before this sequence has been read. */
     from: 1,
     created: '',
@@ -22,7 +24,7 @@ export function bucketSweep(link: Link, now: () => number): Broker['sweep'] {
   return async ({ olderThanMs, limit }) => {
     let removed = 0;
     for (const bucket of buckets) {
-      if (bucket.stream !== ownershipBucket.stream) {
+      if (!bucket.isRestartedAtItsEnd) {
         const { created, lastSequence } = await streamInfo(link, bucket.stream);
         // The stream was recreated or restored: sequences begin again.
         if (created !== bucket.created || lastSequence + 1 < bucket.from) bucket.from = 1;
@@ -30,8 +32,7 @@ export function bucketSweep(link: Link, now: () => number): Broker['sweep'] {
       }
       for (let looked = 0; looked < limit; looked += 1) {
         const entry = await bucket.entries.next('>', bucket.from);
-        // A worker may not read the stream info of the bucket of claims. It is small, and never at its end while triggerers live.
-        if (entry === undefined && bucket.stream === ownershipBucket.stream) bucket.from = 1;
+        if (entry === undefined && bucket.isRestartedAtItsEnd) bucket.from = 1;
         // All entries after one that is too young are younger still.
         if (entry === undefined || Math.max(0, now() - entry.at.getTime()) < olderThanMs) break;
         if (entry.deleted || entry.key.startsWith(watchHeartbeatKeys.prefix)) {

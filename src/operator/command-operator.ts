@@ -36,7 +36,9 @@ export interface CommandOperatorOptions extends CommandManifestOptions {
   /** Rations creations. Absent: every pod is created at once. */
   readonly launcher?: Launcher;
   /** Called with each pod that was created or adopted. */
-  readonly created?: (queue: string, run: RunKey, pod: Pick<PodProjection, 'uid'>) => void;
+  readonly created?: (queue: string, attempt: RunKey & { attempt: number }, pod: Pick<PodProjection, 'uid'>) => void;
+  /** Called where an error leaves unknown whether the attempt's pod was created. */
+  readonly uncertain?: (queue: string, attempt: RunKey & { attempt: number }) => void;
 }
 
 const DEFAULTS = podParamsSchema.parse({});
@@ -99,11 +101,16 @@ export class CommandOperator extends PodRunOperator<CommandParams> {
   }
 
   protected launchOptions({ run, queue, state }: StepContext<CommandParams>): LaunchOptions {
-    const { launcher, created } = this.#options;
+    const { launcher, created, uncertain } = this.#options;
+    const attempt = { ...run, attempt: state.attempt };
     return {
       ...(launcher === undefined ? {} : { inTurn: (create) => launcher.run(create) }),
-      refusal: (error, namespace, now) => this.#refusal(state.memo, error, namespace, now),
-      created: (pod) => created?.(queue, run, pod),
+      refusal: (error, namespace, now) => {
+        const outcome = this.#refusal(state.memo, error, namespace, now);
+        if (outcome === undefined) uncertain?.(queue, attempt);
+        return outcome;
+      },
+      created: (pod) => created?.(queue, attempt, pod),
     };
   }
 

@@ -14,6 +14,7 @@ import type {
   RequestStore,
   ResultStore,
   RunStore,
+  SlotStore,
   SubscriptionStore,
   Versioned,
 } from './stores.ts';
@@ -233,6 +234,7 @@ export interface WorkerBroker extends BrokerConnection, BucketUpkeep {
 /** All that an executor needs of NATS. */
 export interface ExecutorBroker extends WorkerBroker {
   readonly executors: ExecutorMembers;
+  readonly slots: SlotStore;
 }
 
 /** All that a triggerer needs of NATS. */

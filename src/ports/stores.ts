@@ -3,6 +3,7 @@ import type { Observable } from 'rxjs';
 import type { LogCursor } from '../core/log/cursor.ts';
 import type { ResultRef } from '../wire/outcome.ts';
 import type { ConcurrencySlots, QueueRecord } from '../wire/queues.ts';
+import type { SlotHolder } from '../wire/presence.ts';
 import type { RunState } from '../wire/run-state.ts';
 import type { RunKey } from '../wire/subjects.ts';
 import type { Subscription } from '../wire/triggers.ts';
@@ -94,6 +95,34 @@ export interface GateStore {
     expectedRevision: number,
   ): Promise<boolean>;
 }
+
+/** Slots of executor queues, one key each: a slot has one holder, whichever executor asks for it. */
+export interface SlotStore {
+  /** All slots of all queues that were ever held, then each change; never completes. `synced` after each complete read. `replica`: unique per watch. */
+  changes$(replica: string): Observable<SlotChange>;
+  /**
+   * Writes a slot's holder, or none, over `expectedRevision` (0: never held). The new revision; `undefined` where another process wrote first.
+   * @throws ReentryError transient, after 15 s without an answer: whether it was written is unknown
+   */
+  write(
+    queue: string,
+    slot: number,
+    holder: SlotHolder | undefined,
+    expectedRevision: number,
+  ): Promise<number | undefined>;
+}
+
+/** A slot changed. `lost`: its bucket was created anew, without it. */
+export type SlotChange =
+  | {
+      readonly kind: 'slot';
+      readonly queue: string;
+      readonly slot: number;
+      readonly holder: SlotHolder | undefined;
+      readonly revision: number;
+    }
+  | { readonly kind: 'lost'; readonly queue: string; readonly slot: number }
+  | { readonly kind: 'synced' };
 
 /** A gate changed. Without a value it is open. */
 export type GateChange =

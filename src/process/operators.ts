@@ -33,7 +33,11 @@ export async function boundOperators() {
       return [podOperator, ...operators].map((operator) => operator.with(options));
     },
     /** The operator of executor queues. */
-    commandOperator(config: Config, log: Log, parts: Pick<CommandOperatorOptions, 'launcher' | 'created'> = {}) {
+    commandOperator(
+      config: Config,
+      log: Log,
+      parts: Pick<CommandOperatorOptions, 'launcher' | 'created' | 'uncertain'> = {},
+    ) {
       const template = config.executorPodTemplateFile;
       return new CommandOperator({
         ...commandSettings(config),

@@ -93,7 +93,7 @@ async function loadExecutor(): Promise<Start> {
   return ({ id, config, broker, clusters, states, log, meter, operators, tracer, version }) => {
     const { parallelism, maxInFlight } = slotSettings(config);
     const { executorQueues: queues, startCredits } = config;
-    const slots = new ExecutorSlots({ id, queues, parallelism, startCredits, meter });
+    const slots = new ExecutorSlots({ id, queues, parallelism, startCredits, broker, clusters, log, meter });
     const launcher = new Launcher({ maxInFlight, meter });
     const work$ = executor({
       ...{ broker, clusters, availability: states, log, meter, tracer, slots },
@@ -101,8 +101,11 @@ async function loadExecutor(): Promise<Start> {
       operators: [
         commandOperator(config, log, {
           launcher,
-          created: (queue, run, pod) => {
-            slots.podCreated(queue, run, pod);
+          created: (queue, attempt, pod) => {
+            slots.podCreated(queue, attempt, pod);
+          },
+          uncertain: (queue, attempt) => {
+            slots.creationUncertain(queue, attempt);
           },
         }),
       ],

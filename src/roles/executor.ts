@@ -11,7 +11,7 @@ import { worker } from './worker.ts';
 /** What an executor is given besides what every worker is. */
 export interface ExecutorDeps extends Omit<WorkerDeps, 'broker' | 'permitsOf'> {
   readonly broker: ExecutorBroker;
-  /** The slots of its queues; its `command` operator must report created pods to them. */
+  /** The slots of its queues; its `command` operator must report to them what became of each launch. */
   readonly slots: ExecutorSlots;
 }
 
@@ -19,8 +19,8 @@ export interface ExecutorDeps extends Omit<WorkerDeps, 'broker' | 'permitsOf'> {
 export type Executor = Work & { readonly problems: () => readonly string[] };
 
 /**
- * A worker over executor queues, with a watch that counts live pods and heartbeats by which the executors of a queue share its slots. Executors own no
- * pod: when one dies, another continues its runs.
+ * A worker over executor queues whose launches wait for slots, with a watch that frees a slot when its pod has ended. Executors own no pod: when one
+ * dies, another continues its runs, and frees what it held.
  */
 export function executor({ slots, ...deps }: ExecutorDeps): Executor {
   const { broker, clusters, settings } = deps;
@@ -36,8 +36,8 @@ export function executor({ slots, ...deps }: ExecutorDeps): Executor {
         over$.next();
       }),
     );
-    // Continues after the stop until all launches are settled: until then they occupy slots that the other executors must not take.
-    const sharing$ = merge(slots.count$(watches), slots.exchange$(broker)).pipe(takeUntil(over$));
+    // Continues after the stop until all launches are settled: a slot is freed by the executor that took it.
+    const sharing$ = merge(slots.count$(watches), slots.hold$(), slots.exchange$(broker)).pipe(takeUntil(over$));
     const leaving$ = stop$.pipe(
       take(1),
       tap(() => {

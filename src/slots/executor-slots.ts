@@ -1,15 +1,29 @@
-/** The slots of all queues that one executor serves: counted from its watches, shared with the other executors by heartbeats. */
-import { defer, distinctUntilChanged, ignoreElements, merge, type Observable, tap, throttleTime, timer } from 'rxjs';
+/** The slots of all queues that one executor serves: held in NATS, freed as its watches show pods to end. */
+import {
+  catchError,
+  defer,
+  distinctUntilChanged,
+  EMPTY,
+  exhaustMap,
+  from,
+  ignoreElements,
+  merge,
+  type Observable,
+  tap,
+  timer,
+} from 'rxjs';
 import { HEARTBEAT_MS } from '../core/ownership.ts';
 import type { PodRef } from '../core/pod/projection.ts';
-import type { Meter } from '../ports/ambient.ts';
+import type { Log, Meter } from '../ports/ambient.ts';
 import type { ExecutorMembers } from '../ports/broker.ts';
-import type { PodSignal } from '../ports/cluster.ts';
-import type { RunKey } from '../wire/subjects.ts';
+import type { Clusters, PodSignal } from '../ports/cluster.ts';
+import type { RunStore, SlotStore } from '../ports/stores.ts';
+import { isOver } from './over.ts';
+import type { RunAttempt } from './slots.ts';
 import { SlotPermits } from './start-permits.ts';
 
-/** Shortest time between two extra heartbeats that announce launches, in milliseconds. */
-const LAUNCHING_EVERY_MS = 25;
+/** How often left-over slots are searched for, in milliseconds. */
+const REPAIR_EVERY_MS = 500;
 
 /** How long starts wait for a watch that fails, in milliseconds. */
 const FIRST_LIST_WITHIN_MS = 15_000;
@@ -23,6 +37,9 @@ export interface ExecutorSlotsOptions {
   readonly parallelism: number;
   /** Start messages of a queue held here at a time. */
   readonly startCredits: number;
+  readonly broker: { readonly slots: SlotStore; readonly runs: Pick<RunStore, 'read'> };
+  readonly clusters: Pick<Clusters, 'get'>;
+  readonly log: Log;
   readonly meter: Meter;
   /** Monotonic milliseconds. Default `performance.now`. */
   readonly now?: () => number;
@@ -36,12 +53,14 @@ export interface SlotsBroker {
 
 /** The slots of one executor process. */
 export class ExecutorSlots {
+  readonly #options: ExecutorSlotsOptions;
   readonly #permits: ReadonlyMap<string, SlotPermits>;
 
-  constructor({ id, queues, parallelism, startCredits, meter, now = () => performance.now() }: ExecutorSlotsOptions) {
-    this.#permits = new Map(
-      queues.map((queue) => [queue, new SlotPermits({ id, queue, parallelism, startCredits, meter, now })]),
-    );
+  constructor(options: ExecutorSlotsOptions) {
+    const { queues, broker, now = () => performance.now() } = options;
+    const shared = { ...options, now, store: broker.slots, isOver: isOver(options) };
+    this.#options = options;
+    this.#permits = new Map(queues.map((queue) => [queue, new SlotPermits({ ...shared, queue })]));
   }
 
   /** Permits of one queue; `undefined` for a queue of workers. */
@@ -50,8 +69,13 @@ export class ExecutorSlots {
   }
 
   /** To be called with each pod that the operator has created or adopted. */
-  podCreated(queue: string, run: RunKey, pod: Pick<PodRef, 'uid'>): void {
-    this.#permits.get(queue)?.created(run, pod);
+  podCreated(queue: string, attempt: RunAttempt, pod: Pick<PodRef, 'uid'>): void {
+    this.#permits.get(queue)?.created(attempt, pod);
+  }
+
+  /** To be called where the operator cannot know whether it created the attempt's pod. */
+  creationUncertain(queue: string, attempt: RunAttempt): void {
+    this.#permits.get(queue)?.uncertain(attempt);
   }
 
   /** Why nothing can start; empty: it can. */
@@ -90,6 +114,31 @@ export class ExecutorSlots {
     });
   }
 
+  /** Follows the slots in NATS, and repairs what crashes leave over. Never completes. */
+  hold$(): Observable<never> {
+    const { id, broker, log } = this.#options;
+    const changes$ = broker.slots.changes$(id).pipe(
+      tap((change) => {
+        if (change.kind !== 'synced') this.#permits.get(change.queue)?.change(change);
+        else for (const permits of this.#all) permits.change(change);
+      }),
+    );
+    const repairs$ = this.#all.map((permits) =>
+      timer(0, REPAIR_EVERY_MS).pipe(
+        // A repair may take longer than the interval between two.
+        exhaustMap(() =>
+          from(permits.repair()).pipe(
+            catchError((error: unknown) => {
+              log.warn({ queue: permits.queue, error: String(error) }, 'repairing slots failed; trying again');
+              return EMPTY;
+            }),
+          ),
+        ),
+      ),
+    );
+    return merge(changes$, ...repairs$).pipe(ignoreElements());
+  }
+
   /** Publishes this executor's heartbeats and receives the others'. Never completes. */
   exchange$({ connected$, executors }: SlotsBroker): Observable<never> {
     const connection$ = connected$.pipe(
@@ -108,16 +157,7 @@ export class ExecutorSlots {
         for (const permits of this.#all) executors.publishHeartbeat(permits.tick());
       }),
     );
-    // The others should count a launch before their watches show its pod.
-    const launching$ = this.#all.map((permits) =>
-      permits.launching$.pipe(
-        throttleTime(LAUNCHING_EVERY_MS, undefined, { leading: true, trailing: true }),
-        tap(() => {
-          executors.publishHeartbeat(permits.heartbeat());
-        }),
-      ),
-    );
-    return merge(connection$, received$, regular$, ...launching$).pipe(ignoreElements());
+    return merge(connection$, received$, regular$).pipe(ignoreElements());
   }
 
   /** Starts nothing any more, and announces it: the other executors need not wait until this one counts as dead. */

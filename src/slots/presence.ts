@@ -1,26 +1,14 @@
-/** The live executors of a queue and the launches they have under way, from their heartbeats. Pure: times are arguments. */
+/** The live executors of a queue, from their heartbeats: start messages are divided among them. Pure: times are arguments. */
 import { DEAD_AFTER_MS, GRACE_MS, HEARTBEAT_MS } from '../core/ownership.ts';
 
 /** After listening this long, a heartbeat of every live executor has arrived, in milliseconds. */
 export const LISTEN_MS = 2 * HEARTBEAT_MS + 100;
 
-/** An executor's latest heartbeat. */
-interface Latest {
-  readonly at: number;
-  readonly launching: number;
-  readonly draining: boolean;
-}
-
-/** The live executors of a queue, this one included, and the launches under way at the others. */
-export interface Siblings {
-  readonly executors: number;
-  readonly launching: number;
-}
-
 /** The executors of one queue. All times are monotonic milliseconds. */
 export class Presence {
   readonly #self: string;
-  readonly #latest = new Map<string, Latest>();
+  /** When the latest heartbeat of each other executor arrived. */
+  readonly #latest = new Map<string, number>();
   #connectedAt: number | undefined;
 
   constructor(self: string) {
@@ -32,27 +20,19 @@ export class Presence {
     this.#connectedAt = isConnected ? (this.#connectedAt ?? now) : undefined;
   }
 
-  /** A heartbeat has arrived. */
-  receive(executor: string, { draining, launching }: { draining: boolean; launching: number }, now: number): void {
-    // A draining executor takes no share of the slots, but finishes its launches.
-    if (draining && launching === 0) this.#latest.delete(executor);
-    else this.#latest.set(executor, { at: now, launching, draining });
-    for (const [id, { at }] of this.#latest) if (now - at > 10 * DEAD_AFTER_MS) this.#latest.delete(id);
+  /** A heartbeat has arrived. A draining executor starts nothing more. */
+  receive(executor: string, { draining }: { readonly draining: boolean }, now: number): void {
+    if (draining || executor === this.#self) this.#latest.delete(executor);
+    else this.#latest.set(executor, now);
+    for (const [id, at] of this.#latest) if (now - at > 10 * DEAD_AFTER_MS) this.#latest.delete(id);
   }
 
-  /** `undefined` while disconnected, and until heartbeats of all siblings can have arrived. */
-  siblings(now: number): Siblings | undefined {
+  /** How many live executors the queue has, this one included. `undefined` while disconnected, and until heartbeats of all can have arrived. */
+  executors(now: number): number | undefined {
     const since = this.#connectedAt;
     if (since === undefined || now - since < LISTEN_MS) return undefined;
-    let executors = 1;
-    let launching = 0;
-    for (const [id, latest] of this.#latest) {
-      if (id === this.#self) continue;
-      // After a reconnection, silent siblings get a grace period: they reconnect at different times.
-      if (now - latest.at > DEAD_AFTER_MS && !(now - since < GRACE_MS && latest.at < since)) continue;
-      if (!latest.draining) executors += 1;
-      launching += latest.launching;
-    }
-    return { executors, launching };
+    // After a reconnection, silent executors get a grace period: they reconnect at different times.
+    const isLive = (at: number) => now - at <= DEAD_AFTER_MS || (now - since < GRACE_MS && at < since);
+    return 1 + [...this.#latest.values()].filter(isLive).length;
   }
 }

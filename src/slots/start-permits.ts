@@ -1,14 +1,15 @@
-/** Start permits of one executor queue, one per free slot: launches wait for a permit, and the queue is pulled for as many runs as may start here. */
+/** Start permits of one executor queue: a launch waits until its attempt holds a slot, and the queue is pulled for as many runs as may start here. */
 import { firstValueFrom, merge, type Observable, Subject } from 'rxjs';
 import type { PodRef } from '../core/pod/projection.ts';
 import { WIRE_VERSION } from '../core/wire-version.ts';
-import type { Meter } from '../ports/ambient.ts';
+import type { Log, Meter } from '../ports/ambient.ts';
 import type { Credits } from '../ports/broker.ts';
 import type { PodSignal } from '../ports/cluster.ts';
+import type { SlotChange, SlotStore } from '../ports/stores.ts';
 import type { ExecutorHeartbeat } from '../wire/presence.ts';
-import type { RunKey } from '../wire/subjects.ts';
-import { Presence, type Siblings } from './presence.ts';
+import { Presence } from './presence.ts';
 import { Slots } from './slots.ts';
+import type { HeldSlot, RunAttempt, SlotWrite } from './slots.ts';
 
 /** Settings of one queue's permits. */
 export interface SlotPermitOptions {
@@ -19,12 +20,16 @@ export interface SlotPermitOptions {
   readonly parallelism: number;
   /** Start messages held here at a time. */
   readonly startCredits: number;
+  readonly store: Pick<SlotStore, 'write'>;
+  /** Whether the run of a held slot certainly has no live pod any more, and starts none. */
+  readonly isOver: (held: HeldSlot) => Promise<boolean>;
+  readonly log: Log;
   readonly meter: Meter;
   /** Monotonic milliseconds. */
   readonly now: () => number;
 }
 
-/** Permits of one queue, whose slots this executor shares with its siblings: the other executors of the queue. */
+/** Permits of one queue, whose slots this executor shares with the other executors of the queue. */
 export class SlotPermits {
   readonly queue: string;
   readonly credits: Credits;
@@ -32,65 +37,75 @@ export class SlotPermits {
   readonly #slots: Slots;
   readonly #presence: Presence;
   readonly #changes$ = new Subject<void>();
-  readonly #launching$ = new Subject<void>();
-  /** Whether all watches have delivered their first list; before that the number of live pods is unknown. */
-  #isSynced = false;
+  /** Launches that wait for a slot. */
+  #waiting = 0;
+  /** Whether the live pods are known well enough to start others, and whether the watch of slots has emitted all. */
+  #hasPods = false;
+  #hasSlots = false;
+  /** Whether pods that lived when this executor began, without a slot, have been given one. */
+  #hasAdopted = false;
   #stopped = false;
 
   constructor(options: SlotPermitOptions) {
+    const { id, queue, startCredits, parallelism } = options;
     this.#options = options;
-    this.queue = options.queue;
-    this.#slots = new Slots(options.queue, options.parallelism);
-    this.#presence = new Presence(options.id);
-    this.credits = { max: options.startCredits, room: () => this.#room(), changes$: this.#changes$ };
-  }
-
-  /** Emits when a launch takes a slot. */
-  get launching$(): Observable<void> {
-    return this.#launching$;
+    this.queue = queue;
+    this.#slots = new Slots({ id, queue, parallelism });
+    this.#presence = new Presence(id);
+    this.credits = { max: startCredits, room: () => this.#room(), changes$: this.#changes$ };
   }
 
   /** Why nothing can start here; empty: it can. */
   get problems(): readonly string[] {
-    return this.#isSynced ? [] : [`the pods of queue ${this.queue} are not known yet`];
+    if (!this.#hasPods) return [`the pods of queue ${this.queue} are not known yet`];
+    return this.#hasSlots ? [] : [`the slots of queue ${this.queue} are not known yet`];
   }
 
-  /** Waits for a free slot and resolves with the function that returns it; `undefined` once the process stops. */
-  async acquire(run: RunKey, stop$: Observable<unknown>): Promise<(() => void) | undefined> {
-    while (!this.#stopped) {
-      const siblings = this.#siblings();
-      if (siblings !== undefined && this.#slots.begin(run, siblings.executors, siblings.launching)) {
-        this.#launching$.next();
-        return () => {
-          this.#slots.end(run);
-          this.#changes$.next();
-        };
+  /**
+   * Waits until the attempt holds a slot and resolves with the function to be called when its launch is settled; `undefined` once the process stops.
+   * @throws ReentryError transient, where the broker does not answer: the message must be handled again
+   */
+  async acquire(attempt: RunAttempt, stop$: Observable<unknown>): Promise<(() => void) | undefined> {
+    this.#waiting += 1;
+    try {
+      while (!this.#stopped) {
+        const choice = this.#hasAdopted ? this.#slots.choose(attempt, this.#options.now()) : undefined;
+        if (choice === undefined) await firstValueFrom(merge(this.#changes$, stop$), { defaultValue: undefined });
+        else if (choice.kind === 'has' || (await this.#write(choice.write)))
+          return this.#begun(attempt, choice.kind === 'take');
       }
-      await firstValueFrom(merge(this.#changes$, stop$), { defaultValue: undefined });
+      return undefined;
+    } finally {
+      this.#waiting -= 1;
     }
-    return undefined;
   }
 
   /** A launch has created or adopted its pod. */
-  created(run: RunKey, pod: Pick<PodRef, 'uid'>): void {
-    this.#slots.created(run, pod.uid, this.#options.now());
+  created(attempt: RunAttempt, pod: Pick<PodRef, 'uid'>): void {
+    this.#slots.created(attempt, pod.uid);
+  }
+
+  /** Whether a launch created a pod is unknown. */
+  uncertain(attempt: RunAttempt): void {
+    this.#slots.uncertain(attempt);
   }
 
   /** Whether the live pods are known well enough to start others. */
   synced(isSynced: boolean): void {
-    this.#isSynced = isSynced;
+    this.#hasPods = isSynced;
     this.#changes$.next();
   }
 
-  /** A watch has emitted. `isSynced` as for `synced`. */
+  /** A watch of pods has emitted. `isSynced` as for `synced`. */
   observe(signal: PodSignal, isSynced: boolean): void {
-    this.#isSynced = isSynced;
+    this.#hasPods = isSynced;
+    const now = this.#options.now();
     switch (signal.kind) {
       case 'pod':
-        this.#slots.see(signal.pod);
+        this.#free(this.#slots.see(signal.pod, now));
         break;
       case 'gone':
-        this.#slots.gone(signal.pod);
+        this.#free(this.#slots.gone(signal.pod, now));
         break;
       case 'synced':
         break;
@@ -101,12 +116,18 @@ export class SlotPermits {
     this.#changes$.next();
   }
 
-  /** A heartbeat of the queue has arrived, of this executor or a sibling. */
+  /** The watch of slots has emitted a change of this queue, or has emitted all. */
+  change(change: SlotChange): void {
+    if (change.kind === 'synced') this.#hasSlots = true;
+    else this.#slots.change(change, this.#options.now());
+    this.#changes$.next();
+  }
+
+  /** A heartbeat of the queue has arrived, of this executor or another. */
   receive(heartbeat: ExecutorHeartbeat): void {
-    const before = this.#siblings();
+    const before = this.#executors();
     this.#presence.receive(heartbeat.executor, heartbeat, this.#options.now());
-    const after = this.#siblings();
-    if (before?.executors !== after?.executors || before?.launching !== after?.launching) this.#changes$.next();
+    if (before !== this.#executors()) this.#changes$.next();
   }
 
   /** The connection to NATS was made or lost. */
@@ -122,14 +143,38 @@ export class SlotPermits {
 
   /** To be called every `HEARTBEAT_MS`: reports metrics, applies what changes with time alone, and gives the next heartbeat. */
   tick(): ExecutorHeartbeat {
-    const { queue, meter, now } = this.#options;
-    this.#slots.forgetUnseen(now());
+    const { queue, meter } = this.#options;
     const labels = { queue };
     meter.gauge('executor_open_slots', this.#slots.free, labels);
     meter.gauge('executor_running_tasks', this.#slots.live, labels);
-    meter.gauge('executor_live_executors', this.#presence.siblings(now())?.executors ?? 0, labels);
+    meter.gauge('executor_live_executors', this.#executors() ?? 0, labels);
     this.#changes$.next();
     return this.heartbeat();
+  }
+
+  /**
+   * Gives slots to live pods that have none, and frees slots that a dead executor or a lost write left over. To be called about once a second, and
+   * again when it has resolved. Safe to repeat; at several executors at once too.
+   */
+  async repair(): Promise<void> {
+    if (!this.#hasPods || !this.#hasSlots) return;
+    const { now, isOver, log } = this.#options;
+    for (const attempt of this.#slots.unslotted(now(), !this.#hasAdopted)) {
+      const choice = this.#slots.choose(attempt, now());
+      if (choice?.kind === 'take') await this.#write(choice.write);
+    }
+    this.#hasAdopted = true;
+    const checks = this.#slots.idle(now()).map(async (held) => {
+      // One whose cluster is away must not hold up the others.
+      const isFree = await isOver(held).catch((error: unknown) => {
+        log.debug({ queue: this.queue, slot: held.slot, error: String(error) }, 'checking a slot failed; trying again');
+        return false;
+      });
+      const write = isFree ? this.#slots.release(held) : undefined;
+      if (write !== undefined) await this.#write(write);
+    });
+    await Promise.all(checks);
+    this.#changes$.next();
   }
 
   /** This executor's present state. */
@@ -146,13 +191,45 @@ export class SlotPermits {
     };
   }
 
-  /** `undefined`: nothing may start. */
-  #siblings(): Siblings | undefined {
-    return this.#stopped || !this.#isSynced ? undefined : this.#presence.siblings(this.#options.now());
+  #begun(attempt: RunAttempt, isNew: boolean): () => void {
+    this.#slots.begin(attempt, isNew);
+    return () => {
+      this.#free(this.#slots.end(attempt));
+      this.#changes$.next();
+    };
   }
 
+  /** Frees slots meanwhile. Where that fails, `repair` frees them. */
+  #free(writes: readonly SlotWrite[]): void {
+    for (const write of writes)
+      this.#write(write).catch((error: unknown) => {
+        this.#options.log.warn({ queue: this.queue, slot: write.slot, error: String(error) }, 'freeing a slot failed');
+      });
+  }
+
+  /** Whether it was stored. */
+  async #write(write: SlotWrite): Promise<boolean> {
+    const { store, now } = this.#options;
+    try {
+      const revision = await store.write(this.queue, write.slot, write.holder, write.revision);
+      if (revision !== undefined) return this.#slots.written(write, revision, now());
+      this.#slots.lost(write, now());
+      return false;
+    } catch (error) {
+      this.#slots.failed(write);
+      throw error;
+    } finally {
+      this.#changes$.next();
+    }
+  }
+
+  #executors(): number | undefined {
+    return this.#presence.executors(this.#options.now());
+  }
+
+  /** How many more start messages may come: this executor's part of the free slots, rounded up, less those that wait here already. */
   #room(): number {
-    const siblings = this.#siblings();
-    return siblings === undefined ? 0 : this.#slots.share(siblings.executors, siblings.launching);
+    const executors = this.#stopped || !this.#hasAdopted ? undefined : this.#executors();
+    return executors === undefined ? 0 : Math.max(0, Math.ceil(this.#slots.free / executors) - this.#waiting);
   }
 }

@@ -176,11 +176,12 @@ export const PERMISSIONS: readonly PermissionRow[] = [
     subscribe: WORKERS,
   },
   {
-    what: "requests, states, subscriptions and the janitor's lease",
-    subjects: ({ assets }) =>
-      [assets.requestBucket, assets.stateBucket, assets.subscriptionBucket, assets.ownershipBucket].flatMap(
-        (bucket) => [...keyed(bucket), `$JS.API.STREAM.MSG.DELETE.${bucket.stream}`],
-      ),
+    what: "requests, states, subscriptions, slots of executor queues and the janitor's lease",
+    subjects: ({ assets: { requestBucket, stateBucket, subscriptionBucket, ownershipBucket, slotBucket } }) =>
+      [requestBucket, stateBucket, subscriptionBucket, ownershipBucket, slotBucket].flatMap((bucket) => [
+        ...keyed(bucket),
+        `$JS.API.STREAM.MSG.DELETE.${bucket.stream}`,
+      ]),
     publish: WORKERS,
     subscribe: [],
   },
@@ -266,6 +267,12 @@ export const PERMISSIONS: readonly PermissionRow[] = [
     what: 'claims of shards',
     subjects: ({ assets: { ownershipBucket } }) => [...watched(ownershipBucket), ...keyed(ownershipBucket)],
     publish: ['triggerer'],
+    subscribe: [],
+  },
+  {
+    what: 'the watch of slots',
+    subjects: ({ assets: { slotBucket } }) => watched(slotBucket),
+    publish: ['executor'],
     subscribe: [],
   },
   {

@@ -60,6 +60,19 @@ export const heartbeatSchema = z.looseObject({
 });
 export type Heartbeat = z.infer<typeof heartbeatSchema>;
 
+/**
+ * One slot of an executor queue, in bucket `slots`. Without a holder it is free, as it is without a record. `attempt`: a run's attempts have a pod, and so
+ * a slot, each. `by`: the executor that took it.
+ */
+export const slotSchema = z.looseObject({
+  v: version,
+  holder: z
+    .looseObject({ tenant: z.string(), runId: z.string(), attempt: z.number().int().min(1), by: z.string() })
+    .optional(),
+});
+export type SlotRecord = z.infer<typeof slotSchema>;
+export type SlotHolder = NonNullable<SlotRecord['holder']>;
+
 /** Heartbeat of an executor, by which the executors of a queue share its slots. */
 export const executorHeartbeatSchema = z.looseObject({
   v: version,

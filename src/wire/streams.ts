@@ -40,6 +40,7 @@ export function assetsUnder(prefix: string) {
     stateBucket: bucket('runs'),
     subscriptionBucket: bucket('subs'),
     ownershipBucket: bucket('own'),
+    slotBucket: bucket('slots'),
     resultBucket: { bucket: results, stream: `OBJ_${results}` },
   } as const;
 }
@@ -197,7 +198,7 @@ function streamSpecs(
       description: 'log chunks; the last message of a subject is the cursor',
       subjects: [subjects.log.all],
       maxAgeSeconds: logRetentionSeconds,
-      maxBytes: share(30),
+      maxBytes: share(29),
     }),
     stream({
       name: assets.deadLetters,
@@ -210,6 +211,7 @@ function streamSpecs(
     keyValue(assets.stateBucket, 'run states, written by compare-and-set', 10),
     keyValue(assets.subscriptionBucket, 'what runs wait for', 3),
     keyValue(assets.ownershipBucket, 'which triggerer owns each shard', 1),
+    keyValue(assets.slotBucket, 'which run holds each slot of an executor queue', 1),
     stream({
       name: assets.resultBucket.stream,
       description: 'results over 4 KiB',

@@ -123,6 +123,8 @@ export const keys = {
   /** In `own`. */
   shard: (shard: string) => `s.${shard}`,
   janitor: 'janitor',
+  /** In `slots`; numbers begin at 0. */
+  slot: (queue: string, slot: number) => `${queue}.${String(slot)}`,
   /** How often holders of a message crashed. */
   crashes: (stream: string, seq: number) => `crash.${stream}.${String(seq)}`,
   /** In `results`. */

@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
 import type { PodProjection } from '../../src/core/pod/projection.ts';
 import { LISTEN_MS, Presence } from '../../src/slots/presence.ts';
-import { Slots } from '../../src/slots/slots.ts';
+import { type RunAttempt, Slots, type SlotWrite } from '../../src/slots/slots.ts';
 
-const run = (runId: string) => ({ tenant: 'default', runId });
+const run = (runId: string, attempt = 1): RunAttempt => ({ tenant: 'default', runId, attempt });
 const pod = (runId: string, phase: PodProjection['phase'], uid = `uid-${runId}`): PodProjection => ({
   connection: 'default',
   namespace: 'jobs',
@@ -21,110 +21,215 @@ const pod = (runId: string, phase: PodProjection['phase'], uid = `uid-${runId}`)
   alreadyChecked: false,
 });
 
-test('a launch keeps its slot until the watch shows its pod, and the pod until it ends', () => {
-  const slots = new Slots('executor', 2);
-  expect(slots.begin(run('a'))).toBe(true);
-  expect(slots.begin(run('b'))).toBe(true);
-  expect(slots.begin(run('c'))).toBe(false);
-  slots.created(run('a'), 'uid-a', 0);
-  slots.end(run('a'));
-  expect(slots.free).toBe(0);
-  slots.see(pod('a', 'Pending'));
+/** The bucket of slots and the executors that watch it. Changes arrive when `deliver` is called. */
+class Bucket {
+  readonly #records = new Map<number, SlotWrite>();
+  readonly #executors: Slots[] = [];
+  #revision = 0;
+  #pending: SlotWrite[] = [];
+
+  executor(id: string, parallelism: number): Slots {
+    const slots = new Slots({ id, queue: 'executor', parallelism });
+    this.#executors.push(slots);
+    return slots;
+  }
+
+  /** Slots with a holder. */
+  get held(): number {
+    return [...this.#records.values()].filter(({ holder }) => holder !== undefined).length;
+  }
+
+  write(by: Slots, write: SlotWrite, now = 0): boolean {
+    if ((this.#records.get(write.slot)?.revision ?? 0) !== write.revision) {
+      by.lost(write, now);
+      return false;
+    }
+    this.#revision += 1;
+    const stored = { ...write, revision: this.#revision };
+    this.#records.set(write.slot, stored);
+    this.#pending.push(stored);
+    return by.written(write, this.#revision, now);
+  }
+
+  deliver(now = 0): void {
+    for (const stored of this.#pending)
+      for (const slots of this.#executors) slots.change({ kind: 'slot', queue: 'executor', ...stored }, now);
+    this.#pending = [];
+  }
+
+  /** Takes a slot for a launch; `false`: none was to be had. */
+  launch(by: Slots, attempt: RunAttempt, now = 0): boolean {
+    const choice = by.choose(attempt, now);
+    if (choice === undefined) return false;
+    if (choice.kind !== 'has' && !this.write(by, choice.write, now)) return false;
+    by.begin(attempt, choice.kind === 'take');
+    return true;
+  }
+
+  writeAll(by: Slots, writes: readonly SlotWrite[]): void {
+    for (const write of writes) this.write(by, write);
+  }
+}
+
+test('an attempt keeps its slot from before its launch until its pod has ended', () => {
+  const bucket = new Bucket();
+  const slots = bucket.executor('a', 2);
+  expect([run('a'), run('b'), run('c')].map((attempt) => bucket.launch(slots, attempt))).toEqual([true, true, false]);
+  slots.created(run('a'), 'uid-a');
+  expect(slots.end(run('a'))).toEqual([]);
+  slots.see(pod('a', 'Pending'), 0);
   expect([slots.live, slots.launching, slots.free]).toEqual([1, 1, 0]);
-  slots.see(pod('a', 'Succeeded'));
-  expect(slots.free).toBe(1);
-  slots.gone(pod('a', 'Succeeded'));
-  expect(slots.free).toBe(1);
+  bucket.writeAll(slots, slots.see(pod('a', 'Succeeded'), 0));
+  expect([slots.free, bucket.held]).toEqual([1, 1]);
+  expect(slots.gone(pod('a', 'Succeeded'), 0)).toEqual([]);
+  expect(bucket.launch(slots, run('c'))).toBe(true);
 });
 
-test('a launch that made no pod gives its slot back', () => {
-  const slots = new Slots('executor', 1);
-  slots.begin(run('a'));
+test('executors that know nothing of each other take no more slots than there are', () => {
+  const bucket = new Bucket();
+  const executors = ['a', 'b', 'c'].map((id) => bucket.executor(id, 8));
+  let launched = 0;
+  for (let n = 0; n < 20; n += 1)
+    for (const [e, slots] of executors.entries())
+      if (bucket.launch(slots, run(`${String(e)}-${String(n)}`))) launched += 1;
+  expect([bucket.held <= 8, launched === bucket.held]).toEqual([true, true]);
+  bucket.deliver();
+  for (const [e, slots] of executors.entries())
+    for (let n = 0; n < 20; n += 1) if (bucket.launch(slots, run(`${String(e)}+${String(n)}`))) launched += 1;
+  expect([bucket.held, launched]).toEqual([8, 8]);
+});
+
+test('a lost race is not tried again before the winner is known, or may have been missed', () => {
+  const bucket = new Bucket();
+  const [a, b] = [bucket.executor('a', 1), bucket.executor('b', 1)];
+  expect([bucket.launch(a, run('x')), bucket.launch(b, run('y'))]).toEqual([true, false]);
+  expect([b.choose(run('y'), 4_999), b.choose(run('y'), 5_000)?.kind]).toEqual([undefined, 'take']);
+});
+
+test('a launch that certainly made no pod frees its slot, one whose outcome is unknown does not', () => {
+  const bucket = new Bucket();
+  const slots = bucket.executor('a', 2);
+  bucket.launch(slots, run('a'));
+  bucket.launch(slots, run('b'));
+  slots.uncertain(run('b'));
+  bucket.writeAll(slots, slots.end(run('a')));
+  expect(slots.end(run('b'))).toEqual([]);
+  expect(slots.free).toBe(1);
+  // Its message comes again, and meets the slot it had.
+  expect(bucket.launch(slots, run('b'))).toBe(true);
+  expect([slots.free, bucket.held]).toEqual([1, 1]);
+  expect(slots.end(run('b'))).toEqual([]);
+});
+
+test('a pod that ended before the reply to its creation came frees its slot when the launch is settled', () => {
+  const bucket = new Bucket();
+  const slots = bucket.executor('a', 2);
+  bucket.launch(slots, run('a'));
+  slots.see(pod('a', 'Running'), 0);
+  expect(slots.gone(pod('a', 'Failed'), 0)).toEqual([]);
+  slots.created(run('a'), 'uid-a');
+  bucket.writeAll(slots, slots.end(run('a')));
+  expect([slots.free, slots.live, slots.launching]).toEqual([2, 0, 0]);
+});
+
+test('another attempt of a run takes another slot while the pod of the first still lives', () => {
+  const bucket = new Bucket();
+  const slots = bucket.executor('a', 1);
+  bucket.launch(slots, run('a'));
+  slots.see(pod('a', 'Running'), 0);
   slots.end(run('a'));
-  expect(slots.free).toBe(1);
+  expect(bucket.launch(slots, run('a', 2))).toBe(false);
 });
 
-test('a pod that the watch showed, even ended, before the reply to its creation came takes one slot', () => {
-  const slots = new Slots('executor', 2);
-  slots.begin(run('a'));
-  slots.see(pod('a', 'Running'));
-  slots.created(run('a'), 'uid-a', 0);
-  expect(slots.free).toBe(1);
-  slots.begin(run('b'));
-  slots.see(pod('b', 'Running'));
-  slots.gone(pod('b', 'Failed'));
-  slots.created(run('b'), 'uid-b', 0);
-  slots.end(run('b'));
-  expect([slots.live, slots.launching]).toEqual([1, 0]);
+test('a launch that another executor took over can no longer be freed by the first', () => {
+  const bucket = new Bucket();
+  const [a, b] = [bucket.executor('a', 1), bucket.executor('b', 1)];
+  bucket.launch(a, run('x'));
+  bucket.deliver();
+  expect(bucket.launch(b, run('x'))).toBe(true);
+  // It was frozen, and has not received the take-over.
+  for (const write of a.end(run('x'))) expect(bucket.write(a, write)).toBe(false);
+  bucket.deliver();
+  expect([a.free, b.free, bucket.held]).toEqual([0, 0, 1]);
+  // Only that it lost its own pod is for the executor that has the slot.
+  b.see(pod('x', 'Running'), 0);
+  a.see(pod('x', 'Running'), 0);
+  b.created(run('x'), 'uid-x');
+  b.end(run('x'));
+  expect(a.gone(pod('x', 'Succeeded'), 0)).toEqual([]);
+  expect(b.gone(pod('x', 'Succeeded'), 0)).toHaveLength(1);
 });
 
-test('pods of siblings take slots, pods of other queues do not', () => {
-  const slots = new Slots('executor', 3);
-  slots.see(pod('x', 'Running'));
-  slots.see({ ...pod('y', 'Running'), queue: 'gpu' });
-  expect(slots.free).toBe(2);
-  expect(slots.share(2)).toBe(1);
-  expect(new Slots('executor', 5).share(2)).toBe(3);
-  expect(new Slots('executor', 5).share(2, 4)).toBe(1);
+test('live pods without a slot count, and are given one once theirs could have arrived', () => {
+  const slots = new Bucket().executor('a', 3);
+  slots.see(pod('x', 'Running'), 1_000);
+  slots.see({ ...pod('y', 'Running'), queue: 'gpu' }, 1_000);
+  expect([slots.free, slots.unslotted(2_999), slots.unslotted(2_999, true)]).toEqual([2, [], [run('x')]]);
+  expect(slots.unslotted(3_000)).toEqual([run('x')]);
+  const choice = slots.choose(run('x'), 3_000);
+  if (choice?.kind !== 'take') throw new Error(`no slot for it: ${String(choice?.kind)}`);
+  slots.written(choice.write, 1, 3_000);
+  expect([slots.free, slots.unslotted(9_000)]).toEqual([2, []]);
 });
 
-test('an executor takes no second share before the watch shows what it launched', () => {
-  const slots = new Slots('executor', 4);
-  expect([slots.begin(run('a'), 2), slots.begin(run('b'), 2), slots.begin(run('c'), 2)]).toEqual([true, true, false]);
-  slots.created(run('a'), 'uid-a', 0);
-  slots.end(run('a'));
-  expect(slots.share(2)).toBe(0);
-  slots.see(pod('a', 'Pending'));
-  slots.see(pod('x', 'Pending'));
-  // Two live, b under way: of the two slots left half is a's executor's, and b has it.
-  expect(slots.share(2)).toBe(0);
-  slots.see(pod('b', 'Pending'));
-  slots.created(run('b'), 'uid-b', 0);
-  slots.end(run('b'));
-  expect(slots.share(2)).toBe(1);
+test('a held slot without a live pod is checked after a while, then more and more rarely, and not freed if it changed meanwhile', () => {
+  const bucket = new Bucket();
+  const [a, b] = [bucket.executor('a', 2), bucket.executor('b', 2)];
+  bucket.launch(a, run('x'));
+  bucket.deliver();
+  expect(b.idle(1_499)).toEqual([]);
+  const [held] = b.idle(1_500);
+  if (held === undefined) throw new Error('it is not idle');
+  expect([b.idle(4_499), b.idle(4_500).length, b.idle(10_499)]).toEqual([[], 1, []]);
+  expect(a.idle(10_000)).toEqual([]);
+  bucket.launch(b, run('x'), 11_000);
+  expect(b.release(held)).toBeUndefined();
+  b.end(run('x'));
+  const [again] = b.idle(20_000);
+  if (again === undefined) throw new Error('it is not idle');
+  const write = b.release(again);
+  expect(write !== undefined && bucket.write(b, write)).toBe(true);
+  expect(b.free).toBe(2);
 });
 
-test('a pod that no watch ever shows gives its slot back after a minute', () => {
-  const slots = new Slots('executor', 1);
-  slots.begin(run('a'));
-  slots.created(run('a'), 'uid-a', 1_000);
-  slots.end(run('a'));
-  slots.forgetUnseen(60_000);
-  expect(slots.free).toBe(0);
-  slots.forgetUnseen(61_001);
-  expect(slots.free).toBe(1);
+test('a slot of a bucket that was created anew is free', () => {
+  const bucket = new Bucket();
+  const slots = bucket.executor('a', 1);
+  bucket.launch(slots, run('x'));
+  slots.change({ kind: 'lost', queue: 'executor', slot: 0 }, 0);
+  expect(slots.choose(run('y'), 0)).toMatchObject({ kind: 'take', write: { revision: 0 } });
 });
 
-test('executors are counted once all have had time to speak, and no longer after two silent seconds', () => {
+test('fewer slots than are held leave none free', () => {
+  const bucket = new Bucket();
+  const before = bucket.executor('a', 4);
+  const after = bucket.executor('b', 2);
+  for (const runId of ['w', 'x', 'y']) bucket.launch(before, run(runId));
+  bucket.deliver();
+  expect([after.free, bucket.launch(after, run('z'))]).toEqual([0, false]);
+});
+
+test('executors are counted once all have had time to send a heartbeat, and no longer after two silent seconds', () => {
   const presence = new Presence('me');
-  expect(presence.siblings(0)).toBeUndefined();
+  expect(presence.executors(0)).toBeUndefined();
   presence.connected(true, 0);
-  presence.receive('other', { draining: false, launching: 3 }, 400);
-  expect(presence.siblings(400)).toBeUndefined();
-  expect(presence.siblings(LISTEN_MS)).toEqual({ executors: 2, launching: 3 });
-  expect(presence.siblings(2_401)).toEqual({ executors: 1, launching: 0 });
-  presence.receive('other', { draining: false, launching: 0 }, 2_500);
-  presence.receive('other', { draining: true, launching: 0 }, 2_600);
-  expect(presence.siblings(2_601)?.executors).toBe(1);
+  presence.receive('other', { draining: false }, 400);
+  expect(presence.executors(400)).toBeUndefined();
+  expect(presence.executors(LISTEN_MS)).toBe(2);
+  expect(presence.executors(2_401)).toBe(1);
+  presence.receive('other', { draining: false }, 2_500);
+  expect(presence.executors(2_501)).toBe(2);
+  presence.receive('other', { draining: true }, 2_600);
+  expect(presence.executors(2_601)).toBe(1);
 });
 
-test('one that drains takes no share, but the slots of the launches it finishes are not free', () => {
+test('after a reconnection executors known before count for the grace time', () => {
   const presence = new Presence('me');
   presence.connected(true, 0);
-  presence.receive('other', { draining: false, launching: 5 }, 1_000);
-  presence.receive('other', { draining: true, launching: 4 }, 1_100);
-  expect(presence.siblings(LISTEN_MS)).toEqual({ executors: 1, launching: 4 });
-  presence.receive('other', { draining: true, launching: 0 }, 1_600);
-  expect(presence.siblings(1_600)).toEqual({ executors: 1, launching: 0 });
-});
-
-test('after a reconnection siblings known before count for the grace time', () => {
-  const presence = new Presence('me');
-  presence.connected(true, 0);
-  presence.receive('other', { draining: false, launching: 0 }, 5_000);
+  presence.receive('other', { draining: false }, 5_000);
   presence.connected(false, 5_100);
-  expect(presence.siblings(9_000)).toBeUndefined();
+  expect(presence.executors(9_000)).toBeUndefined();
   presence.connected(true, 10_000);
-  expect(presence.siblings(10_000 + LISTEN_MS)?.executors).toBe(2);
-  expect(presence.siblings(14_001)?.executors).toBe(1);
+  expect(presence.executors(10_000 + LISTEN_MS)).toBe(2);
+  expect(presence.executors(14_001)).toBe(1);
 });

@@ -22,7 +22,7 @@ import { dec } from '../../wire/tokens.ts';
 import type { BrokerParts, Engine } from './engine.ts';
 import { intakeHandler } from './intake.ts';
 import type { IntakeParts } from './intake.ts';
-import { laneHandler } from './step.ts';
+import { attemptOf, laneHandler } from './step.ts';
 import type { StepParts } from './step.ts';
 
 /** Fill of the fullest bucket, 0 to 1, from which on no run begins: the rest is for runs that have begun. */
@@ -35,7 +35,10 @@ export interface StartPermits {
   /** How many start messages may be held. */
   readonly credits: Credits;
   /** Waits for a permit and resolves with the function that returns it; `undefined` once this process stops: the message must be requeued. */
-  acquire(run: RunKey, stop$: Observable<unknown>): Promise<(() => void) | undefined>;
+  acquire(
+    attempt: RunKey & { readonly attempt: number },
+    stop$: Observable<unknown>,
+  ): Promise<(() => void) | undefined>;
 }
 
 /** How many messages of a queue are held at a time. */
@@ -68,7 +71,10 @@ function withPermit(permits: StartPermits, handle: DeliveryHandler, stop$: Obser
   return async (delivery) => {
     const { tenantToken, runIdToken } = delivery;
     const run = { tenant: dec(tenantToken) ?? tenantToken, runId: dec(runIdToken) ?? runIdToken };
-    const release = await permits.acquire(run, stop$);
+    const attempt = attemptOf(delivery);
+    // It cannot be read, and will be put aside: it launches nothing.
+    if (attempt === undefined) return handle(delivery);
+    const release = await permits.acquire({ ...run, attempt }, stop$);
     if (release === undefined) return delivery.nak();
     try {
       await handle(delivery);

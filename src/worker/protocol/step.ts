@@ -61,6 +61,16 @@ function messageOf(
   }
 }
 
+/** The attempt that a start message is for; `undefined`: it cannot be read. */
+export function attemptOf({ data }: Delivery): number | undefined {
+  try {
+    const json: unknown = JSON.parse(new TextDecoder().decode(data));
+    return startMessageSchema.parse(json).attempt;
+  } catch {
+    return undefined;
+  }
+}
+
 async function unreadable(parts: StepParts, run: RunKey | undefined, delivery: Delivery): Promise<Settlement> {
   const message = 'the step message cannot be read';
   parts.log.error({ subject: delivery.subject }, message);
