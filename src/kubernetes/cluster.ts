@@ -2,6 +2,7 @@
 import type { Observable } from 'rxjs';
 import { textIn } from '../core/json.ts';
 import { type PodProjection, type PodRef, projectPod } from '../core/pod/projection.ts';
+import type { Log } from '../ports/ambient.ts';
 import type {
   Cluster,
   CreateOptions,
@@ -32,6 +33,13 @@ import { type PodSelection, type WatchListMemory, watchPods$ } from './watch.ts'
 /** What a request did to a pod. `adopted`: it existed already. */
 export type PodWrite = 'created' | 'adopted' | 'deleted';
 
+/** Where a cluster's connection reports to. Default: nowhere. */
+export interface ClusterReports {
+  /** Called for each pod that was created, adopted or deleted. */
+  readonly onPod?: ((write: PodWrite) => void) | undefined;
+  readonly log?: Log | undefined;
+}
+
 /** A cluster reached over HTTP. Construction reads files and sends nothing. */
 export class HttpCluster implements Cluster, SecretWriter {
   readonly connection: string;
@@ -48,7 +56,7 @@ export class HttpCluster implements Cluster, SecretWriter {
     settings: ConnectionSettings,
     tuning: Tuning,
     env: Environment,
-    onPod: (write: PodWrite) => void = () => undefined,
+    { onPod = () => undefined, log }: ClusterReports = {},
   ) {
     this.#onPod = onPod;
     const target = targetOf(connection, settings, env);
@@ -57,7 +65,7 @@ export class HttpCluster implements Cluster, SecretWriter {
     this.namespace = target.namespace;
     this.xcomSidecar = settings.xcomSidecar;
     this.#tuning = tuning;
-    this.#http = new Http(connection, { base: server, proxyUrl }, new Auth(target, env, tuning.pluginMs), tuning);
+    this.#http = new Http(connection, { base: server, proxyUrl }, new Auth(target, env, tuning.pluginMs), tuning, log);
   }
 
   watchPods$(scope: PodSelection): Observable<PodSignal> {
@@ -131,6 +139,10 @@ export class HttpCluster implements Cluster, SecretWriter {
       count: 'version',
     });
     return textIn(version, 'gitVersion') ?? 'unknown';
+  }
+
+  unansweredMs(): number {
+    return this.#http.unansweredMs;
   }
 
   requestCounts(): Readonly<Record<string, number>> {

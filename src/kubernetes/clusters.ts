@@ -28,7 +28,7 @@ export function openClusters(options: {
   const opened = new Map<string, Cluster>(
     Object.entries(options.connections).map(([name, settings]) => {
       const onPod = (write: PodWrite) => options.onPod?.(write, name);
-      return [name, new HttpCluster(name, settings, tuning, env, onPod)];
+      return [name, new HttpCluster(name, settings, tuning, env, { onPod, log: options.log })];
     }),
   );
   options.log?.debug({ connections: [...opened.keys()] }, 'cluster connections are configured');

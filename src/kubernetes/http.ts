@@ -1,21 +1,18 @@
 /** HTTP to one API server: connection pools by kind of traffic, a deadline for every call, one retry after 401. */
 import { setTimeout as delay } from 'node:timers/promises';
-import { Agent, type Dispatcher, ProxyAgent, request, WebSocket } from 'undici';
+import { type Dispatcher, request, WebSocket } from 'undici';
 import { KubernetesError, ReentryError } from '../errors.ts';
-import type { Auth, Credentials, TlsMaterial } from './auth.ts';
+import type { Log } from '../ports/ambient.ts';
+import { type Agents, openAgent, openAgents, type Traffic } from './agents.ts';
+import type { Auth, Credentials } from './auth.ts';
 import { type Attempted, brokenConnection, noCredentials, refusal } from './errors.ts';
+import { Liveness } from './liveness.ts';
 import type { Tuning } from './settings.ts';
 import { capturingRefusals, type UpgradeRefusal } from './upgrade.ts';
-
-/** Calls, watches, logs and commands use separate connections, so that no stream blocks a call. */
-export type Traffic = 'unary' | 'watch' | 'logs' | 'exec';
 
 /** Identifies reentry in the server's audit log and flow schemas. */
 const USER_AGENT = 'reentry';
 const MAX_ERROR_BYTES = 65_536;
-const CONNECT_MS = 5_000;
-const HEADERS_MS = 30_000;
-const HTTP1_ONLY = { allowH2: false } as const;
 
 /** One call. `count`: verb under which it is counted. */
 export interface Call {
@@ -34,8 +31,6 @@ export interface Call {
   readonly before?: (() => Promise<void>) | undefined;
 }
 
-type Agents = Readonly<Record<Traffic, Dispatcher>>;
-
 /** HTTP client of one cluster. All failures are `KubernetesError`; an abort by the caller's own signal rejects with its reason. */
 export class Http {
   readonly connection: string;
@@ -44,6 +39,7 @@ export class Http {
   readonly #auth: Auth;
   readonly #tuning: Tuning;
   readonly #counts = new Map<string, number>();
+  readonly #liveness: Liveness;
   #agents: { readonly version: string; readonly agents: Agents } | undefined;
   readonly #closed = new AbortController();
 
@@ -52,6 +48,7 @@ export class Http {
     server: { readonly base: string; readonly proxyUrl?: string | undefined },
     auth: Auth,
     tuning: Tuning,
+    log?: Log,
   ) {
     if (server.proxyUrl !== undefined && !/^https?:\/\//.test(server.proxyUrl)) {
       throw new ReentryError('CONFIG_INVALID', `connection "${connection}": proxy-url must be http or https`, {
@@ -63,11 +60,18 @@ export class Http {
     this.#proxyUrl = server.proxyUrl;
     this.#auth = auth;
     this.#tuning = tuning;
+    const { silentMs } = tuning;
+    this.#liveness = new Liveness({ connection, log, silentMs, probe: () => this.#probe() });
   }
 
   /** Aborted when the cluster is closed. */
   get closed(): AbortSignal {
     return this.#closed.signal;
+  }
+
+  /** For how long the API server has not answered, in milliseconds; 0: it answered last, or was not asked. */
+  get unansweredMs(): number {
+    return this.#liveness.unansweredMs;
   }
 
   /** Number of requests so far, by verb. */
@@ -126,14 +130,18 @@ export class Http {
       const credentials = await this.#credentials(call, attempted, signal);
       const refused: UpgradeRefusal = {};
       const dispatcher = capturingRefusals(this.#agentsFor(credentials).exec, credentials.headers, refused);
-      this.#counts.set(call.count, (this.#counts.get(call.count) ?? 0) + 1);
+      this.#counted(call.count);
       const socket = new WebSocket(this.#url(call).replace(/^http/, 'ws'), {
         protocols: [...protocols],
         dispatcher,
         headers: { 'user-agent': USER_AGENT },
       });
       socket.binaryType = 'arraybuffer';
+      const replied = this.#liveness.asked();
       const cause = await opened(socket, signal);
+      replied(
+        cause === undefined || refused.status !== undefined ? 'answered' : signal.aborted ? 'abandoned' : 'failed',
+      );
       if (cause === undefined) return socket;
       if (refused.status === undefined)
         throw brokenConnection(attempted, signal.aborted ? signal.reason : (refused.error ?? cause));
@@ -159,9 +167,10 @@ export class Http {
     for (let attempt = 1; ; attempt += 1) {
       const credentials = await this.#credentials(call, attempted, signal);
       await call.before?.();
+      const replied = this.#liveness.asked();
       let reply: Dispatcher.ResponseData;
       try {
-        this.#counts.set(call.count, (this.#counts.get(call.count) ?? 0) + 1);
+        this.#counted(call.count);
         reply = await request(this.#url(call), {
           dispatcher: this.#agentsFor(credentials)[traffic],
           method: call.method,
@@ -176,10 +185,12 @@ export class Http {
           bodyTimeout: bodyTimeoutMs,
           // Logs are read at the reader's pace; what is buffered here takes memory for each stream.
           ...(traffic === 'logs' ? { highWaterMark: 16_384 } : {}),
-          headersTimeout: HEADERS_MS,
         });
+        replied('answered');
       } catch (error) {
-        if (call.signal?.aborted === true) throw error;
+        const isAbandoned = call.signal?.aborted === true;
+        replied(isAbandoned ? 'abandoned' : 'failed');
+        if (isAbandoned) throw error;
         throw brokenConnection(attempted, signal.aborted ? signal.reason : error);
       }
       if (reply.statusCode >= 200 && reply.statusCode < 300) return reply;
@@ -193,6 +204,10 @@ export class Http {
       // The token may have been rotated: retry once with what the file or the plugin returns now.
       this.#auth.drop(credentials);
     }
+  }
+
+  #counted(verb: string): void {
+    this.#counts.set(verb, (this.#counts.get(verb) ?? 0) + 1);
   }
 
   #url(call: Call): string {
@@ -224,48 +239,45 @@ export class Http {
     }
   }
 
-  #agentsFor({ tls, headers }: Credentials): Agents {
+  #agentsFor(credentials: Credentials): Agents {
+    const { tls } = credentials;
     if (this.#closed.signal.aborted) throw new Error('the cluster connection has been closed');
     if (this.#agents?.version === tls.version) return this.#agents.agents;
     const before = this.#agents?.agents;
-    // undici's HTTP/2 joins several headers of one name into one, which the server would read as one group. The impersonated user never
-    // changes.
-    const protocols = Object.values(headers).some((value) => Array.isArray(value)) ? HTTP1_ONLY : {};
-    const agents: Agents = {
-      unary: this.#agent(tls, { ...protocols, connections: 8 }),
-      watch: this.#agent(tls, protocols),
-      logs: this.#agent(tls, protocols),
-      // API servers do not accept WebSocket over HTTP/2.
-      exec: this.#agent(tls, HTTP1_ONLY),
-    };
+    const agents = openAgents(credentials, {
+      proxyUrl: this.#proxyUrl,
+      pingMs: this.#tuning.pingMs,
+      onConnected: this.#liveness.connected,
+    });
     this.#agents = { version: tls.version, agents };
     // Requests in progress finish on the old connections; new ones do not use them.
     if (before !== undefined) void Promise.allSettled(Object.values(before).map((agent) => agent.close()));
     return agents;
   }
 
-  #agent(tls: TlsMaterial, limits: { readonly allowH2?: false; readonly connections?: number }): Dispatcher {
-    const { ca, cert, key, servername, rejectUnauthorized } = tls;
-    const secure = {
-      ...(limits.allowH2 === undefined ? {} : HTTP1_ONLY),
-      rejectUnauthorized,
-      ...(ca === undefined ? {} : { ca }),
-      ...(cert === undefined ? {} : { cert }),
-      ...(key === undefined ? {} : { key }),
-      ...(servername === undefined ? {} : { servername }),
-    };
-    const common = { ...limits, bodyTimeout: 0, headersTimeout: HEADERS_MS };
-    return this.#proxyUrl === undefined
-      ? new Agent({
-          ...common,
-          connect: { ...secure, timeout: CONNECT_MS, keepAlive: true, keepAliveInitialDelay: 15_000 },
-        })
-      : new ProxyAgent({ ...common, uri: this.#proxyUrl, requestTls: { ...secure, timeout: CONNECT_MS } });
+  /** One request over a new connection. Resolves when it is answered, whatever the status. */
+  async #probe(): Promise<void> {
+    const { probeMs, pingMs } = this.#tuning;
+    const signal = AbortSignal.any([this.closed, AbortSignal.timeout(probeMs)]);
+    const { headers, tls } = await unless(signal, this.#auth.credentials());
+    const agent = openAgent(tls, { proxyUrl: this.#proxyUrl, pingMs, onConnected: () => undefined }, {});
+    this.#counted('probe');
+    try {
+      const reply = await request(`${this.#base}/version`, {
+        ...{ dispatcher: agent, signal },
+        headers: { ...headers, 'user-agent': USER_AGENT },
+      });
+      await reply.body.dump();
+    } finally {
+      // Not awaited: it waits for a connection that is still being made.
+      void agent.destroy();
+    }
   }
 
   /** Closes all connections; requests in progress are rejected. */
   async close(): Promise<void> {
     this.#closed.abort();
+    this.#liveness.close();
     this.#auth.close();
     const agents = this.#agents?.agents;
     if (agents === undefined) return;

@@ -24,6 +24,12 @@ export interface Tuning {
   readonly unaryMs: number;
   /** Time limit of a credential plugin, which is then killed. Calls do not wait for it beyond their own deadline. */
   readonly pluginMs: number;
+  /** Milliseconds between two PING frames on each HTTP/2 connection. */
+  readonly pingMs: number;
+  /** An HTTP/2 connection that receives nothing for this long, PING replies included, is probed. At least twice `pingMs`. */
+  readonly silentMs: number;
+  /** Time limit of a probe: a request over a new connection. */
+  readonly probeMs: number;
   /** A watch that receives nothing for this long is dead: bookmarks arrive about once a minute. */
   readonly watchIdleMs: number;
   /** Range of a watch's `timeoutSeconds`. */
@@ -47,7 +53,10 @@ export interface Tuning {
 export const TUNING: Tuning = {
   unaryMs: 30_000,
   pluginMs: 60_000,
-  watchIdleMs: 150_000,
+  pingMs: 5_000,
+  silentMs: 10_000,
+  probeMs: 5_000,
+  watchIdleMs: 75_000,
   watchSeconds: [300, 600],
   backoffMs: [800, 30_000],
   healthyMs: 120_000,

@@ -124,6 +124,8 @@ export interface Cluster extends AsyncDisposable {
     }[],
   ): Promise<readonly string[]>;
   version(): Promise<string>;
+  /** For how long the API server has not answered any request, in milliseconds; 0: it answered last, or was not asked. */
+  unansweredMs(): number;
   /** HTTP requests made so far, by verb. */
   requestCounts(): Readonly<Record<string, number>>;
 }

@@ -61,6 +61,7 @@ export function stubCluster(parts: Partial<Cluster>): Cluster {
     watchPods$: () => {
       throw new RangeError('nothing is watched');
     },
+    unansweredMs: () => 0,
     createPod: nowhere,
     getPod: nowhere,
     findPod: async ({ namespace, name, uid }) => {

@@ -236,6 +236,7 @@ export function worldCluster(world: PodWorld, now: () => number): Cluster {
   return {
     connection: 'sim',
     namespace: 'sim',
+    unansweredMs: () => 0,
     watchPods$: () => {
       const known = new Map<string, PodProjection>();
       const changes$ = interval(20).pipe(
