@@ -66,6 +66,11 @@ export const METRICS = {
     help: 'Pod deletions accepted by the API server.',
     labels: { connection: 'text' },
   },
+  api_server_unanswered_seconds: {
+    type: 'gauge',
+    help: 'Time since the API server was first asked without having answered anything since; 0: it answered last.',
+    labels: { role: ['worker', 'triggerer', 'executor'], connection: 'text' },
+  },
   log_lines_total: { type: 'counter', help: 'Log lines stored.', labels: {} },
   log_gaps_total: { type: 'counter', help: 'Gaps in stored logs, left by log rotation.', labels: {} },
   live_follows: { type: 'gauge', help: 'Runs whose log this worker follows live for a client.', labels: {} },

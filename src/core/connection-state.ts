@@ -48,6 +48,21 @@ export function connectionProblem(scope: ConnectionScope, state: ConnectionState
   }
 }
 
+/** An API server that has not answered for this long is mentioned. Slow replies alone do not come so far, because what is slow is probed. */
+const MENTIONED_MS = 10_000;
+const AWAY_MS = 30_000;
+
+/** That an API server has not answered for `ms`, as one sentence; `undefined` below 10 s. */
+export function unansweredProblem(connection: string, ms: number): string | undefined {
+  if (ms < MENTIONED_MS) return undefined;
+  return `API server of connection ${connection} has not answered for ${String(Math.floor(ms / 1_000))} s`;
+}
+
+/** Whether an API server that has not answered for `ms` counts as away: from 30 s on. */
+export function isAway(ms: number): boolean {
+  return ms >= AWAY_MS;
+}
+
 /** Why a run that needs this scope must wait; `undefined`: it need not. */
 export function connectionDiagnosis(scope: ConnectionScope, state: ConnectionState): Diagnosis | undefined {
   const message = connectionProblem(scope, state);

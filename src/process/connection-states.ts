@@ -2,9 +2,15 @@
  * The state of every connection and namespace of a role: checked from the start, again with back-off until it is good, and probed each minute after that.
  * One that is away stops nothing else.
  */
-import { defer, filter, from, ignoreElements, merge, race, repeat, Subject, timer } from 'rxjs';
+import { defer, filter, from, ignoreElements, interval, merge, race, repeat, Subject, tap, timer } from 'rxjs';
 import type { Observable } from 'rxjs';
-import { checkAgainMs, connectionDiagnosis, connectionProblem } from '../core/connection-state.ts';
+import {
+  checkAgainMs,
+  connectionDiagnosis,
+  connectionProblem,
+  isAway,
+  unansweredProblem,
+} from '../core/connection-state.ts';
 import type { ConnectionScope, ConnectionState } from '../core/connection-state.ts';
 import { accessText, CLUSTER_ACCESS } from '../core/rbac.ts';
 import type { ClusterAccess } from '../core/rbac.ts';
@@ -20,6 +26,7 @@ const ANSWER_WITHIN_MS = 10_000;
 const FIRST_WITHIN_MS = 2_000;
 /** Shortest time between two checks of a scope that launches ask for, in milliseconds. */
 const RECHECK_EVERY_MS = 1_000;
+const GAUGE_EVERY_MS = 1_000;
 
 /** What the states are made from. */
 export interface ConnectionStatesOptions {
@@ -60,20 +67,31 @@ export class ConnectionStates implements Availability {
     for (const scope of this.#scopes) this.#gauge(scope);
   }
 
-  /** Whether any connection works in any namespace. */
+  /** Whether any connection works in any namespace, and its API server answers. */
   get isUsable(): boolean {
-    return this.#scopes.some(({ state }) => state.kind === 'ok');
+    return this.#scopes.some(({ state, connection }) => state.kind === 'ok' && !isAway(this.#unansweredMs(connection)));
   }
 
   /** What is wrong, one sentence for each connection or namespace; empty: nothing. */
   get problems(): readonly string[] {
     // A connection that is unreachable is so in all its namespaces.
-    return [...new Set(this.#scopes.flatMap((scope) => connectionProblem(scope, scope.state) ?? []))];
+    const states = this.#scopes.flatMap((scope) => connectionProblem(scope, scope.state) ?? []);
+    const { names } = this.#options.clusters;
+    const unanswered = names.flatMap((name) => unansweredProblem(name, this.#unansweredMs(name)) ?? []);
+    return [...new Set([...states, ...unanswered])];
   }
 
-  /** Checks every connection, side by side. Never completes, never errors. */
+  /** Checks every connection, side by side, and shows for how long each has not answered. Never completes, never errors. */
   get checks$(): Observable<never> {
-    return merge(...this.#options.clusters.names.map((connection) => this.#checks$(connection)));
+    const { role, clusters, meter } = this.#options;
+    const gauges$ = interval(GAUGE_EVERY_MS).pipe(
+      tap(() => {
+        for (const connection of clusters.names)
+          meter.gauge('api_server_unanswered_seconds', this.#unansweredMs(connection) / 1_000, { role, connection });
+      }),
+      ignoreElements(),
+    );
+    return merge(gauges$, ...clusters.names.map((connection) => this.#checks$(connection)));
   }
 
   async problem(connection: string, namespace: string): Promise<Diagnosis | undefined> {
@@ -89,6 +107,10 @@ export class ConnectionStates implements Availability {
     if (performance.now() - scope.checkedAt >= RECHECK_EVERY_MS) await this.#checked(scope);
     if (scope.state.kind !== 'ok') this.#lost$.next(connection);
     return connectionDiagnosis(scope, scope.state);
+  }
+
+  #unansweredMs(connection: string): number {
+    return this.#options.clusters.get(connection).unansweredMs();
   }
 
   #scopeOf(connection: string, namespace: string): Scope | undefined {

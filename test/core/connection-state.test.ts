@@ -1,5 +1,11 @@
 import { expect, suite, test } from 'vitest';
-import { checkAgainMs, connectionDiagnosis, connectionProblem } from '../../src/core/connection-state.ts';
+import {
+  checkAgainMs,
+  connectionDiagnosis,
+  connectionProblem,
+  isAway,
+  unansweredProblem,
+} from '../../src/core/connection-state.ts';
 
 const EU = { connection: 'eu', namespace: undefined };
 const JOBS = { connection: 'eu', namespace: 'jobs' };
@@ -21,6 +27,12 @@ suite('the state of a connection', () => {
       category: 'infrastructure',
       summary: expect.stringContaining('create pods'),
     });
+  });
+
+  test('mentions an API server that has not answered for 10 s, and counts it as away from 30 s on', () => {
+    expect([0, 9_999].map((ms) => unansweredProblem('eu', ms))).toEqual([undefined, undefined]);
+    expect(unansweredProblem('eu', 10_500)).toBe('API server of connection eu has not answered for 10 s');
+    expect([29_999, 30_000].map(isAway)).toEqual([false, true]);
   });
 
   test('makes runs wait until it is good, with the reason', () => {

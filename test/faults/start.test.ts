@@ -7,9 +7,8 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { connect } from '../../src/client/index.ts';
 import { type ClusterUnderTest, freshName, TARGETS } from '../support/kubernetes.ts';
-import type { ReentryProcess } from '../support/processes.ts';
-import { runReentry } from '../support/processes.ts';
-import { type RunningInstallation, startInstallation } from '../support/running-installation.ts';
+import { healthPage, runReentry } from '../support/processes.ts';
+import { startInstallation, type RunningInstallation } from '../support/running-installation.ts';
 
 const [local] = TARGETS;
 let target: ClusterUnderTest;
@@ -87,13 +86,6 @@ async function apiPort(): Promise<number> {
   return Number(/127\.0\.0\.1:(\d+)/.exec(await readFile(target.kubeconfig, 'utf8'))?.[1]);
 }
 
-async function page(of: ReentryProcess, path: string): Promise<{ readonly status: number; readonly text: string }> {
-  const [, port] = /"port":(\d+),"msg":"serving health and metrics"/.exec(of.stderr()) ?? [];
-  if (port === undefined) return { status: 0, text: '' };
-  const reply = await fetch(`http://127.0.0.1:${port}${path}`);
-  return { status: reply.status, text: await reply.text() };
-}
-
 const paramsIn = (namespace: string, kubernetesConnId?: string) => ({
   ...{ image: 'alpine', namespace, cmds: ['sh', '-c', 'echo hi'] },
   ...(kubernetesConnId === undefined ? {} : { kubernetesConnId }),
@@ -114,7 +106,7 @@ test('two clusters that are away stop neither the start nor the runs of a third;
   await using client = await connect({ servers: installation.nats.url });
 
   for (const role of [worker, triggerer])
-    await expect.poll(async () => (await page(role, '/readyz')).status, { timeout: 20_000 }).toBe(200);
+    await expect.poll(async () => (await healthPage(role, '/readyz')).status, { timeout: 20_000 }).toBe(200);
   const here = await client.submit({ params: paramsIn(installation.namespace) });
   expect(await client.waitFor(here.runId)).toMatchObject({ state: 'succeeded' });
 
@@ -137,9 +129,9 @@ test('two clusters that are away stop neither the start nor the runs of a third;
   expect(await client.waitFor(again.runId)).toMatchObject({ state: 'succeeded' });
 
   await expect
-    .poll(async () => (await page(worker, '/readyz')).text, { timeout: 20_000 })
+    .poll(async () => (await healthPage(worker, '/readyz')).text, { timeout: 20_000 })
     .toMatch(/^ready\nconnection closed is unreachable: .*\nconnection silent is unreachable: /);
-  const { text: metrics } = await page(worker, '/metrics');
+  const { text: metrics } = await healthPage(worker, '/metrics');
   const gauge = (name: string) =>
     new RegExp(
       `^reentry_connection_ready{role="worker",connection="${name}",pod_namespace="${installation.namespace}"} (\\d)$`,
@@ -152,7 +144,7 @@ test('two clusters that are away stop neither the start nor the runs of a third;
   await closed.open();
   await silent.open();
   for (const { runId } of away) expect(await client.waitFor(runId)).toMatchObject({ state: 'succeeded' });
-  await expect.poll(async () => (await page(worker, '/readyz')).text, { timeout: 60_000 }).toBe('ready\n');
+  await expect.poll(async () => (await healthPage(worker, '/readyz')).text, { timeout: 60_000 }).toBe('ready\n');
 }, 240_000);
 
 test('an executor starts commands on the cluster that is there', async () => {
@@ -183,7 +175,7 @@ test('a permission that is missing is named with its namespace; runs wait for it
   await expect
     .poll(() => explained(installation, first.runId), { timeout: 30_000 })
     .toMatchObject({ phase: 'Queued', infraFailures: 0, blocked: { code: 'PERMISSIONS_MISSING' } });
-  expect(await page(worker, '/readyz')).toEqual({
+  expect(await healthPage(worker, '/readyz')).toEqual({
     status: 503,
     text: `connection default lacks permissions in namespace ${installation.namespace}: create pods\n`,
   });

@@ -69,3 +69,14 @@ export async function runReentry(
   const code = await started.ended;
   return { code, stdout: started.stdout(), stderr: started.stderr() };
 }
+
+/** A page of a role's health endpoint; status 0 until the role serves it. */
+export async function healthPage(
+  of: ReentryProcess,
+  path: string,
+): Promise<{ readonly status: number; readonly text: string }> {
+  const [, port] = /"port":(\d+),"msg":"serving health and metrics"/.exec(of.stderr()) ?? [];
+  if (port === undefined) return { status: 0, text: '' };
+  const reply = await fetch(`http://127.0.0.1:${port}${path}`);
+  return { status: reply.status, text: await reply.text() };
+}
