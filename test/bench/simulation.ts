@@ -14,5 +14,9 @@ const report = await simulate({
 });
 console.log(JSON.stringify({ bench: 'simulation', ...report }));
 const broken =
-  report.notOnce.length + report.podsTwice.length + report.podsLeft.length + report.subscriptionsLeft.length;
+  report.notOnce.length +
+  report.secondWon.length +
+  report.podsTwice.length +
+  report.podsLeft.length +
+  report.subscriptionsLeft.length;
 if (broken + report.messagesLeft > 0) process.exitCode = 1;

@@ -15,6 +15,7 @@ test('every run ends in exactly one completed event under crashes, stalls and du
 
   expect(report).toMatchObject({
     notOnce: [],
+    secondWon: [],
     podsTwice: [],
     keyShared: [],
     slotsLeft: [],

@@ -134,6 +134,12 @@ export function faultyBroker(broker: Broker, odds: Odds, stallMs: number, random
       [Symbol.asyncDispose]: () => broker[Symbol.asyncDispose](),
       queues: {
         ...queues,
+        // Between this check and the writes that follow from it the holder may die, or stand still.
+        firstRequest: async (run) => {
+          const first = await read(() => queues.firstRequest(run));
+          await write(() => Promise.resolve());
+          return first;
+        },
         intake$: (queue, credits, handle, stop$) => queues.intake$(queue, credits, guarded(handle), stop$),
         steps$: (queue, lane, credits, handle, stop$) => queues.steps$(queue, lane, credits, guarded(handle), stop$),
       },

@@ -6,6 +6,8 @@ import { worker } from '../../src/roles/worker.ts';
 import { connectNats } from '../../src/nats/connection.ts';
 import { layoutFrom } from '../../src/nats/link.ts';
 import { openBroker } from '../../src/nats/broker.ts';
+import { storedRequestSchema } from '../../src/wire/run-request.ts';
+import type { RunRequestInput } from '../../src/wire/run-request.ts';
 import { consumers } from '../../src/wire/streams.ts';
 import { LANES } from '../../src/wire/subjects.ts';
 import { faultyBroker } from './faulty-broker.ts';
@@ -22,7 +24,7 @@ export interface SimulationSettings {
   readonly odds: Odds;
   /** Share of runs that are cancelled at a random moment. */
   readonly cancels: number;
-  /** Share of requests published a second time, outside the window of message ids. */
+  /** Share of requests published a second time, outside the window of message ids; half of them with another body. */
   readonly duplicateRequests: number;
   /** How often the server is killed and started again. */
   readonly serverKills: number;
@@ -42,6 +44,8 @@ export interface SimulationReport {
   readonly seconds: number;
   /** Runs whose number of `completed` events is not one. */
   readonly notOnce: readonly string[];
+  /** Runs that the second request under their id was made of. */
+  readonly secondWon: readonly string[];
   /** Attempts whose pod was created more than once. */
   readonly podsTwice: readonly string[];
   /** Runs with the same concurrency key whose pods lived at the same time. */
@@ -143,15 +147,21 @@ export async function simulate(settings: SimulationSettings): Promise<Simulation
   const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
   const ids = Array.from({ length: settings.runs }, (_, n) => `run-${n}`);
   const keys = keysOf(settings.runs);
+  const asked = new Map<string, RunRequestInput>();
   let cancels = 0;
   const client = async (runId: string) => {
     const run = { tenant: 'sim', runId };
     await pause(random() * settings.runs * 20);
-    const data = new TextEncoder().encode(JSON.stringify(requestOf(random, keys)));
-    await outside.publish.run(run, 'default', data, `run:${runId}`);
+    const first: RunRequestInput = { ...requestOf(random, keys), annotations: { body: 'first' } };
+    asked.set(runId, first);
+    const publish = (request: RunRequestInput, id: string) =>
+      outside.publish.run(run, 'default', new TextEncoder().encode(JSON.stringify(request)), id);
+    await publish(first, `run:${runId}`);
     if (random() < settings.duplicateRequests) {
-      await pause(random() * 1_000);
-      await outside.publish.run(run, 'default', data, `run:${runId}:again`);
+      // At once, so that both are taken in together, or later.
+      if (random() < 0.5) await pause(random() * 1_000);
+      const other: RunRequestInput = { ...requestOf(random, keys), annotations: { body: 'second' } };
+      await publish(random() < 0.5 ? first : other, `run:${runId}:again`);
     }
     if (random() < settings.cancels) {
       await pause(random() * 2_000);
@@ -198,6 +208,15 @@ export async function simulate(settings: SimulationSettings): Promise<Simulation
     const times = info.state.subjects?.[`sim.v1.ev.sim.${runId}.completed`] ?? 0;
     if (times !== 1) notOnce.push(`${runId}: ${times}`);
   }
+  const secondWon: string[] = [];
+  for (const [runId, first] of asked) {
+    const run = { tenant: 'sim', runId };
+    const refused = (await outside.runs.read(run))?.value.outcome?.diagnosis?.code === 'INVALID_REQUEST';
+    const stored = await outside.requests.read(run);
+    const made = storedRequestSchema.safeParse(stored).data?.annotations['body'];
+    if (refused !== isNonsense(first) || (stored !== undefined && made !== 'first'))
+      secondWon.push(`${runId}: ${JSON.stringify({ first, refused, stored })}`);
+  }
   const messagesLeft = await pending();
   const subscriptionsLeft: string[] = [];
   for (const runId of ids) {
@@ -229,6 +248,7 @@ export async function simulate(settings: SimulationSettings): Promise<Simulation
     states,
     seconds: Math.round((performance.now() - begunAt) / 100) / 10,
     notOnce,
+    secondWon,
     podsTwice: [...world.creations].filter(([, times]) => times > 1).map(([key]) => key),
     keyShared: world.keyShared,
     slotsLeft,
@@ -239,8 +259,10 @@ export async function simulate(settings: SimulationSettings): Promise<Simulation
   };
 }
 
+const isNonsense = ({ params }: RunRequestInput) => 'nonsense' in (params ?? {});
+
 /** A mixture of all kinds of runs. */
-function requestOf(random: () => number, keys: readonly string[]): object {
+function requestOf(random: () => number, keys: readonly string[]): RunRequestInput {
   const kind = random();
   const runMs = Math.round(50 + random() * 800);
   const params = { runMs, goneMs: Math.round(random() * 400) };
