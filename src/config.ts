@@ -441,10 +441,17 @@ function fileSettings(file: ConfigSources['file'], problems: Problem[]): Readonl
   return content.data;
 }
 
-/** Parses YAML or JSON. @throws ReentryError CONFIG_INVALID naming the file and position */
-export function parseYamlFile(name: string, content: string): unknown {
+/**
+ * Parses YAML or JSON. @param options `intAsBigInt`: whole numbers become `bigint`, so that `1.0` differs from `1`; default false
+ * @throws ReentryError CONFIG_INVALID naming the file and position
+ */
+export function parseYamlFile(
+  name: string,
+  content: string,
+  options: { readonly intAsBigInt?: boolean } = {},
+): unknown {
   try {
-    const value: unknown = parseYaml(content);
+    const value: unknown = parseYaml(content, options);
     return value;
   } catch (cause) {
     const why = cause instanceof Error ? (cause.message.split('\n')[0] ?? '') : String(cause);

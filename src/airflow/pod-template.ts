@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { parse } from 'yaml';
 import { isRecord, type JsonRecord } from '../core/json.ts';
+import { typedPod } from '../core/pod/typed-pod.ts';
 import { messageOf, ReentryError } from '../errors.ts';
 import { podProblem } from '../operator/construct-pod.ts';
 import type { Log } from '../ports/ambient.ts';
@@ -38,13 +39,13 @@ export function getBasePodFromTemplate(
   }
   let pod: unknown;
   try {
-    pod = parse(text) ?? {};
+    pod = parse(text, { intAsBigInt: true }) ?? {};
   } catch (error) {
     throw broken(path, messageOf(error), error);
   }
   const problem = podProblem(pod);
   if (problem !== undefined || !isRecord(pod)) throw broken(path, problem ?? 'is not an object');
-  return pod;
+  return typedPod(pod, 'yaml');
 }
 
 function broken(path: string, why: string, cause?: unknown): ReentryError {

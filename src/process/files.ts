@@ -4,6 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { join, parse } from 'node:path';
 import { z } from 'zod';
 import { parseYamlFile } from '../config.ts';
+import { typedPod } from '../core/pod/typed-pod.ts';
 import { messageOf, ReentryError } from '../errors.ts';
 import type { Manifest } from '../ports/cluster.ts';
 
@@ -16,7 +17,7 @@ export async function readText(path: string): Promise<string> {
   }
 }
 
-/** A pod manifest. @throws ReentryError CONFIG_INVALID when it cannot be read or is not YAML */
+/** A pod manifest, its scalars typed. @throws ReentryError CONFIG_INVALID when it cannot be read or is not YAML */
 export function templateIn(path: string): Manifest {
   let content: string;
   try {
@@ -24,8 +25,8 @@ export function templateIn(path: string): Manifest {
   } catch (cause) {
     throw unreadable(path, cause);
   }
-  const manifest = z.record(z.string(), z.unknown()).safeParse(parseYamlFile(path, content));
-  if (manifest.success) return manifest.data;
+  const manifest = z.record(z.string(), z.unknown()).safeParse(parseYamlFile(path, content, { intAsBigInt: true }));
+  if (manifest.success) return typedPod(manifest.data, 'yaml');
   throw new ReentryError('CONFIG_INVALID', `${path} must contain one pod manifest`, { transient: false });
 }
 

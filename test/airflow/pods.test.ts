@@ -290,3 +290,20 @@ describe('configuration', () => {
     expect([KubeConfig.coreSection, KubeConfig.kubernetesSection]).toEqual(['core', 'kubernetes_executor']);
   });
 });
+
+test('bare scalars of a template are typed as Airflow types them', () => {
+  const text = `
+metadata: { labels: { release: 1.0, n: 1, canary: true } }
+spec:
+  containers:
+    - { name: base, image: i, env: [{ name: A, value: 1 }], args: [2.50], ports: [{ containerPort: "80" }] }
+`;
+  expect(getBasePodFromTemplate('t', { podTemplateFile: '' }, { files: () => text })).toEqual({
+    metadata: { labels: { release: '1.0', n: '1', canary: 'True' } },
+    spec: {
+      containers: [
+        { name: 'base', image: 'i', env: [{ name: 'A', value: '1' }], args: ['2.5'], ports: [{ containerPort: 80 }] },
+      ],
+    },
+  });
+});

@@ -126,7 +126,10 @@ compareWithOracle('construct-pod', {
   rules: [
     {
       reason: 'a pod without a restart policy gets Never: Kubernetes would run the task again',
-      when: ({ theirs }) => 'output' in theirs && !('restartPolicy' in recordIn(podOf(theirs.output), 'spec')),
+      when: ({ input, theirs }) =>
+        ['construct_pod', 'build_pod_request'].includes(String(input['function'])) &&
+        'output' in theirs &&
+        !('restartPolicy' in recordIn(podOf(theirs.output), 'spec')),
       instead: (theirs) => {
         if (!('output' in theirs)) return theirs;
         const pod = podOf(normalised(theirs.output));

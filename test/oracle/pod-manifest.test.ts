@@ -97,13 +97,24 @@ function built(theCase: OracleCase): JsonRecord {
   return { ...manifest, metadata: { ...recordIn(manifest, 'metadata'), name } };
 }
 
-/** Maps in the recordings are sorted by key; the original order of a map's variables is lost. */
+/**
+ * Maps in the recordings are sorted by key, so the order of Airflow's variables, the one in which the task gave them, is lost. Ours must be in the order of
+ * the input that we were given: where it is not, they stay as they are, and differ.
+ */
 function withVariablesSorted(pod: JsonRecord, theCase: OracleCase): JsonRecord {
   if (!isRecord(paramsOf(theCase)['env_vars'])) return pod;
   const [first = {}, ...others] = recordsIn(recordIn(pod, 'spec'), 'containers');
   if (!Array.isArray(first['env'])) return pod;
   const env = recordsIn(first, 'env').toSorted((a, b) => String(a['name']).localeCompare(String(b['name'])));
   return withSpec(pod, { containers: [{ ...first, env }, ...others] });
+}
+
+function isInGivenOrder(pod: JsonRecord, theCase: OracleCase): boolean {
+  const given = Object.keys(recordIn(paramsOf(theCase), 'env_vars'));
+  const [base] = recordsIn(recordIn(pod, 'spec'), 'containers');
+  const names = recordsIn(base, 'env').map(({ name }) => name);
+  const last = given.map((name) => names.lastIndexOf(name));
+  return last.every((place, index) => index === 0 || place > (last[index - 1] ?? -1));
 }
 
 /** A pod with its secret volumes renamed to `secretvol#n`, in order: ours are named by a hash of the content, so that an attempt always builds the same manifest. */
@@ -140,16 +151,6 @@ const refuse = (): Answer => ({ error: 'refused' });
 const stemOf = (name: string): string => (name.endsWith(SUFFIX) ? name.slice(0, -SUFFIX.length) : name);
 const isGivenName = (theCase: OracleCase): boolean => Boolean(paramsOf(theCase)['name']);
 
-/** The resources of the first container before the parameters are applied. */
-function resourcesBelow(theCase: OracleCase): JsonRecord {
-  const { full_pod_spec, pod_template_dict } = paramsOf(theCase);
-  const files = Object.values(recordIn(theCase.input, 'files')).map((text): unknown => parseYamlFile('', String(text)));
-  const first = [full_pod_spec, ...files, pod_template_dict]
-    .map((pod) => recordIn(recordsIn(recordIn(pod, 'spec'), 'containers')[0], 'resources'))
-    .find((resources) => Object.keys(resources).length > 0);
-  return first ?? {};
-}
-
 const RULES: readonly OracleRule[] = [
   {
     reason: 'a value without any legal character becomes its hash alone: Kubernetes refuses a leading dash',
@@ -162,20 +163,6 @@ const RULES: readonly OracleRule[] = [
       return withMetadata(pod, {
         labels: Object.fromEntries(labels.map(([key, value]) => [key, String(value).replace(/^-/, '')])),
       });
-    }),
-  },
-  {
-    reason:
-      'an empty map of resources counts as unset, like every empty map: Airflow makes a typed object of it, which counts as set',
-    when: (theCase) => {
-      const resources = paramsOf(theCase)['container_resources'];
-      return (
-        isRecord(resources) && Object.keys(resources).length === 0 && Object.keys(resourcesBelow(theCase)).length > 0
-      );
-    },
-    instead: change((pod, theCase) => {
-      const [first = {}, ...others] = recordsIn(recordIn(pod, 'spec'), 'containers');
-      return withSpec(pod, { containers: [{ ...first, resources: resourcesBelow(theCase) }, ...others] });
     }),
   },
   {
@@ -313,7 +300,8 @@ compareWithOracle('pod-manifest', {
     });
   },
   ours: (output, theCase) => {
-    const pod = withVariablesSorted(withSecretsNamed(normalisedPod(output)), theCase);
+    const named = withSecretsNamed(normalisedPod(output));
+    const pod = isInGivenOrder(named, theCase) ? withVariablesSorted(named, theCase) : named;
     return withMetadata(pod, { name: nameOf(pod).replace(`-${attemptSuffix(run, attemptOf(theCase))}`, SUFFIX) });
   },
   rules: RULES,

@@ -335,8 +335,20 @@ compareWithOracle('reentry', {
       })),
     },
     {
-      reason: 'a pod in phase Succeeded has succeeded, whatever its container statuses are',
-      when: ({ input }) => 'base_container_name' in recordIn(input, 'params'),
+      reason:
+        'a pod in phase Succeeded has succeeded: with a result, Airflow also wants a base container that succeeded, which this pod does not have',
+      when: ({ input }) => {
+        const { base_container_name: base, do_xcom_push: hasResult } = recordIn(input, 'params');
+        const status = recordIn(recordIn(recordIn(input, 'world'), 'final_pod'), 'status');
+        const isKnown = recordsIn(status, 'containerStatuses').some(({ name }) => name === (base ?? 'base'));
+        return hasResult === true && status['phase'] === 'Succeeded' && !isKnown;
+      },
+      instead: instead(({ xcom_pushed: pushed, ...output }) => {
+        const result = Array.isArray(pushed)
+          ? pushed.find((push) => Array.isArray(push) && push[0] === 'return_value')
+          : [];
+        return { ...output, result: 'returned', value: Array.isArray(result) ? result[1] : null, xcom_pushed: [] };
+      }),
     },
     {
       reason: 'a log that cannot be read gives a warning: it is not read again, and fails no task',

@@ -54,6 +54,12 @@ export const OPERATOR_DIFFERENCES: readonly Difference[] = [
     why: 'requests do not read files, and a typo must not start another pod',
   },
   {
+    topic: '`yes`, `no`, `on` and `off` without quotes in a pod template',
+    airflow: 'YAML 1.1: booleans, which become `"True"` and `"False"` where Kubernetes expects text',
+    here: 'YAML 1.2: text as written; `true`, `1` and `1.0` become `"True"`, `"1"` and `"1.0"` as in Airflow',
+    why: 'what is written in a label or variable is what is meant',
+  },
+  {
     topic: '`image_pull_secrets` as text',
     airflow: 'spaces after commas become part of the names',
     here: 'trimmed',

@@ -10,6 +10,7 @@ import {
   withoutMarks,
 } from './labels.ts';
 import { isUnset, reconcilePods } from './merge.ts';
+import { typedPod } from './typed-pod.ts';
 import { normalizeName, podName } from './names.ts';
 import { addXcomSidecar, type XcomSidecarSettings } from './xcom-sidecar.ts';
 import { type PodSecurity, refusedInSpec, securedSpec, type SecurityRefusal } from './pod-security.ts';
@@ -115,6 +116,9 @@ function envOf({ envVars, podRuntimeInfoEnvs }: ManifestParams): readonly JsonRe
   return [...given, ...podRuntimeInfoEnvs];
 }
 
+/** A parameter that is an object; an empty one is unset, as in Airflow, where it is a plain dictionary. */
+const unlessEmpty = (value: unknown): unknown => (isRecord(value) && isUnset(value) ? undefined : value);
+
 /** The parameters as a pod. Fields that they leave out are undefined or null; `podManifest` removes them. */
 function operatorPod(params: ManifestParams): JsonRecord {
   const { imagePullSecrets, automountServiceAccountToken } = params;
@@ -130,13 +134,13 @@ function operatorPod(params: ManifestParams): JsonRecord {
     resources: params.containerResources,
     volumeMounts: params.volumeMounts,
     terminationMessagePolicy: params.terminationMessagePolicy === '' ? undefined : params.terminationMessagePolicy,
-    securityContext: params.containerSecurityContext,
+    securityContext: unlessEmpty(params.containerSecurityContext),
   };
   const spec = {
     containers: [base],
     initContainers: params.initContainers,
     volumes: params.volumes,
-    affinity: params.affinity,
+    affinity: unlessEmpty(params.affinity),
     nodeSelector: params.nodeSelector,
     tolerations: params.tolerations,
     imagePullSecrets:
@@ -150,9 +154,9 @@ function operatorPod(params: ManifestParams): JsonRecord {
     automountServiceAccountToken,
     hostNetwork: params.hostnetwork ? true : undefined,
     hostAliases: params.hostAliases,
-    securityContext: params.securityContext,
+    securityContext: unlessEmpty(params.securityContext),
     dnsPolicy: params.dnspolicy,
-    dnsConfig: params.dnsConfig,
+    dnsConfig: unlessEmpty(params.dnsConfig),
     hostname: params.hostname,
     subdomain: params.subdomain,
     schedulerName: params.schedulername,
@@ -172,8 +176,8 @@ function operatorPod(params: ManifestParams): JsonRecord {
 }
 
 function basePod({ fullPodSpec, podTemplateDict }: ManifestParams, template: JsonRecord | undefined): JsonRecord {
-  const low = template ?? (isRecord(podTemplateDict) ? podTemplateDict : undefined);
-  const high = isRecord(fullPodSpec) ? fullPodSpec : undefined;
+  const low = template ?? (isRecord(podTemplateDict) ? typedPod(podTemplateDict) : undefined);
+  const high = isRecord(fullPodSpec) ? typedPod(fullPodSpec) : undefined;
   return reconcilePods(low, high);
 }
 

@@ -3,6 +3,7 @@
  * @see airflow.providers.cncf.kubernetes.pod_generator.PodGenerator.reconcile_pods
  */
 import { isRecord, type JsonRecord } from '../json.ts';
+import { MAP_FIELDS } from './pod-fields.ts';
 
 /** Whether a value is "unset", that is false in Python: absent, null, false, 0, or an empty string, list or map. */
 export function isUnset(value: unknown): boolean {
@@ -11,19 +12,27 @@ export function isUnset(value: unknown): boolean {
   return isRecord(value) && Object.keys(value).length === 0;
 }
 
+/**
+ * Whether field `name` of a pod is unset. An empty object of fields is set: it resets what has a lower priority, since Airflow makes a typed object of it. An
+ * empty map of the user's own keys is not.
+ */
+function isUnsetField(name: string, value: unknown): boolean {
+  return isUnset(value) && (!isRecord(value) || MAP_FIELDS.has(name));
+}
+
 const listOf = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : []);
 const recordOf = (value: unknown): JsonRecord | undefined => (isRecord(value) ? value : undefined);
 
 /**
  * Merges attribute by attribute, not recursively: the client's value, unless it is unset and the base has one that is not null. So a value
- * that the client unset on purpose loses to the base, and an object of the client replaces the base's whole.
+ * that the client unset on purpose loses to the base, and an object of the client, empty or not, replaces the base's whole.
  */
 export function mergeObjects(base: JsonRecord | undefined, client: JsonRecord | undefined): JsonRecord | undefined {
   if (base === undefined || isUnset(base)) return client;
   if (client === undefined || isUnset(client)) return base;
   const merged: Record<string, unknown> = { ...client };
   for (const [key, value] of Object.entries(base)) {
-    if (value !== undefined && value !== null && isUnset(merged[key])) merged[key] = value;
+    if (value !== undefined && value !== null && isUnsetField(key, merged[key])) merged[key] = value;
   }
   return merged;
 }
