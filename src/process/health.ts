@@ -6,7 +6,7 @@ import type { Telemetry } from '../telemetry.ts';
 
 /** Condition of a process. */
 export interface Condition {
-  /** `false`: a restart would help. */
+  /** `false`: a restart would help; `problems` has why. */
   readonly alive: boolean;
   /** It does its work, if not for every connection. */
   readonly ready: boolean;
@@ -38,9 +38,10 @@ export async function openHealth(options: {
     };
     const path = (request.url ?? '').split('?')[0];
     if (request.method !== 'GET' && request.method !== 'HEAD') reply(405, 'text/plain', 'only GET\n');
-    else if (path === '/healthz')
-      reply(condition().alive ? 200 : 503, 'text/plain', condition().alive ? 'ok\n' : 'not alive\n');
-    else if (path === '/readyz') {
+    else if (path === '/healthz') {
+      const { alive, problems } = condition();
+      reply(alive ? 200 : 503, 'text/plain', `${(alive ? ['ok'] : ['not alive', ...problems]).join('\n')}\n`);
+    } else if (path === '/readyz') {
       const { ready, problems } = condition();
       reply(ready ? 200 : 503, 'text/plain', `${[...(ready ? ['ready'] : []), ...problems].join('\n')}\n`);
     } else if (path === '/metrics') {

@@ -9,6 +9,7 @@ import type { Work } from '../run.ts';
 import { DEFAULT_QUEUE } from '../wire/tokens.ts';
 import type { ConnectionStates } from './connection-states.ts';
 import type { Condition } from './health.ts';
+import type { Worker } from '../roles/worker.ts';
 import { boundOperators } from './operators.ts';
 import { engineSettings, slotSettings, triggererSettings } from './settings.ts';
 import { callbacksFrom } from './user-modules.ts';
@@ -69,7 +70,7 @@ async function loadWorker(): Promise<Start> {
         ...{ id, version, queues: config.queues, foreignQueues: config.executorQueues },
       },
     });
-    return { work$, condition: () => conditionOf(work$.problems()) };
+    return { work$, condition: () => conditionOf(work$) };
   };
 }
 
@@ -115,10 +116,12 @@ async function loadExecutor(): Promise<Start> {
         ...{ id, version, role: 'executor' as const, queues, foreignQueues: config.queues },
       },
     });
-    return { work$, condition: () => conditionOf(work$.problems()) };
+    return { work$, condition: () => conditionOf(work$) };
   };
 }
 
-function conditionOf(problems: readonly string[]): Condition {
-  return { alive: true, ready: problems.length === 0, problems };
+function conditionOf(work$: Worker): Condition {
+  const [stuck, problems] = [work$.stuck(), work$.problems()];
+  const isReady = stuck.length === 0 && problems.length === 0;
+  return { alive: stuck.length === 0, ready: isReady, problems: [...stuck, ...problems] };
 }

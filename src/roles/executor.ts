@@ -2,11 +2,11 @@
 import { finalize, ignoreElements, merge, type Observable, ReplaySubject, take, takeUntil, tap } from 'rxjs';
 import { executorSelector } from '../core/pod/labels.ts';
 import type { ExecutorBroker } from '../ports/broker.ts';
-import type { Work } from '../run.ts';
 import type { ExecutorSlots } from '../slots/executor-slots.ts';
 import { watchScopes } from '../trigger/watched-pods.ts';
+import { Progress } from '../worker/progress.ts';
 import type { WorkerDeps } from '../worker/worker-engine.ts';
-import { worker } from './worker.ts';
+import { worker, type Worker } from './worker.ts';
 
 /** What an executor is given besides what every worker is. */
 export interface ExecutorDeps extends Omit<WorkerDeps, 'broker' | 'permitsOf'> {
@@ -15,8 +15,8 @@ export interface ExecutorDeps extends Omit<WorkerDeps, 'broker' | 'permitsOf'> {
   readonly slots: ExecutorSlots;
 }
 
-/** An executor's work, and why it cannot launch (empty: it can). */
-export type Executor = Work & { readonly problems: () => readonly string[] };
+/** An executor's work, why it cannot launch, and why only a restart helps (empty: it can, none is needed). */
+export type Executor = Worker;
 
 /**
  * A worker over executor queues whose launches wait for slots, with a watch that frees a slot when its pod has ended. Executors own no pod: when one
@@ -29,6 +29,7 @@ export function executor({ slots, ...deps }: ExecutorDeps): Executor {
     clusters.get(connection).watchPods$({ namespace, labelSelector }),
   );
   const engine$ = worker({ ...deps, permitsOf: (queue) => slots.permitsOf(queue) });
+  const progress = new Progress();
   const work$ = (stop$: Observable<unknown>): Observable<never> => {
     const over$ = new ReplaySubject<void>(1);
     const steps$ = engine$(stop$).pipe(
@@ -37,7 +38,11 @@ export function executor({ slots, ...deps }: ExecutorDeps): Executor {
       }),
     );
     // Continues after the stop until all launches are settled: a slot is freed by the executor that took it.
-    const sharing$ = merge(slots.count$(watches), slots.hold$(), slots.exchange$(broker)).pipe(takeUntil(over$));
+    const sharing$ = merge(
+      slots.count$(watches).pipe(progress.endless('the count of pods')),
+      slots.hold$().pipe(progress.endless('the holding of slots')),
+      slots.exchange$(broker).pipe(progress.endless('the heartbeats')),
+    ).pipe(takeUntil(over$));
     const leaving$ = stop$.pipe(
       take(1),
       tap(() => {
@@ -45,7 +50,10 @@ export function executor({ slots, ...deps }: ExecutorDeps): Executor {
       }),
       ignoreElements(),
     );
-    return merge(steps$, sharing$, leaving$);
+    return merge(progress.stopping$(stop$), steps$, sharing$, leaving$);
   };
-  return Object.assign(work$, { problems: () => [...engine$.problems(), ...slots.problems] });
+  return Object.assign(work$, {
+    problems: () => [...engine$.problems(), ...slots.problems],
+    stuck: () => [...engine$.stuck(), ...progress.stuck],
+  });
 }

@@ -1,4 +1,16 @@
-import { defer, delay, endWith, filter, from, ignoreElements, merge, type Observable, share, takeUntil } from 'rxjs';
+import {
+  defer,
+  delay,
+  endWith,
+  filter,
+  from,
+  ignoreElements,
+  merge,
+  type Observable,
+  share,
+  takeUntil,
+  tap,
+} from 'rxjs';
 import type { PodRef } from '../core/pod/projection.ts';
 import type { Log, Meter } from '../ports/ambient.ts';
 import type { TriggererBroker } from '../ports/broker.ts';
@@ -12,6 +24,7 @@ import { Ownership, takenOverShards$ } from '../trigger/ownership.ts';
 import { published$ } from '../trigger/publish.ts';
 import { triggerEvents$ } from '../trigger/trigger-events.ts';
 import { type TriggerSettings, TriggerState } from '../trigger/trigger-state.ts';
+import { Progress } from '../worker/progress.ts';
 import { WatchedPods, watchedPods$, watchScopes } from '../trigger/watched-pods.ts';
 
 /** Settings of one triggerer. */
@@ -55,26 +68,41 @@ export function triggerer({ broker, clusters, settings, log, meter }: TriggererD
   const state = new TriggerState(pods, ownership, since, settings);
   const orphans = new Orphans(ownership, state.waits, since, { ...settings, log, meter });
   const unsent = new Map<string, TriggerMessage>();
+  const progress = new Progress();
   let loopDelay = { p50: 0, p99: 0 };
-  const health = () => triggererHealth({ pods, ownership, state, loopDelay, unsent: unsent.size, now: now() });
+  const health = () =>
+    triggererHealth({ pods, ownership, state, loopDelay, unsent: unsent.size, stuck: progress.stuck, now: now() });
   const findPod$ = (pod: PodRef) => {
     meter.count('absence_checks_total');
     return from(clusters.get(pod.connection).findPod(pod));
   };
+  let echoAt: number | undefined;
   const measured = (measurement: typeof loopDelay): void => {
     loopDelay = measurement;
+    if (ownership.lastEchoAt !== echoAt) progress.turned('its own heartbeat');
+    echoAt = ownership.lastEchoAt;
   };
 
   const work$ = (stop$: Observable<unknown>): Observable<never> =>
     defer(() => {
-      const { membership, connected$ } = broker;
+      const { membership } = broker;
+      const connected$ = broker.connected$.pipe(
+        tap((isConnected) => {
+          progress.connected(isConnected);
+        }),
+      );
       const facts = () => heartbeatFacts(health(), since);
       const inputs = { me: settings.id, membership, connected$, stop$, now, facts, log, meter };
-      const shardsTakenOver$ = takenOverShards$(ownership, inputs).pipe(share());
+      const shardsTakenOver$ = takenOverShards$(ownership, inputs).pipe(progress.endless('the membership'), share());
       const left$ = shardsTakenOver$.pipe(ignoreElements(), endWith(true), share());
       const clusterOf = (connection: string) => clusters.get(connection);
-      const pods$ = watchedPods$(scopes, clusterOf, settings.installation, pods, { now, meter }).pipe(share());
-      const subscriptions$ = broker.subscriptions.changes$(settings.id);
+      const pods$ = watchedPods$(scopes, clusterOf, settings.installation, pods, { now, meter }).pipe(
+        progress.endless('the watch of pods'),
+        share(),
+      );
+      const subscriptions$ = broker.subscriptions
+        .changes$(settings.id)
+        .pipe(progress.endless('the watch of subscriptions'));
       const messages$ = merge(
         orphanReports$(orphans, { pods$, pods, waits: state.waits, isComplete: () => state.isComplete, now }),
         triggerEvents$({ subscriptions$, pods$, shardsTakenOver$ }, state, { now, findPod$ }).pipe(
@@ -83,13 +111,14 @@ export function triggerer({ broker, clusters, settings, log, meter }: TriggererD
       ).pipe(takeUntil(left$));
       const failed = state.unpublished.bind(state);
       return merge(
+        progress.stopping$(stop$),
         published$(messages$, { publish: broker.publish, failed, now, log, meter, unsent }).pipe(
           takeUntil(left$.pipe(delay(LAST_MESSAGES_MS))),
         ),
         merge(
           gauges$({ state, health, meter }, { connections: clusters.names, since, now, measured }),
-          connectionGauge$(connected$, { state, meter }, now),
-          answers$(broker, { state, health }, settings),
+          connectionGauge$(connected$, { state, meter }, now).pipe(progress.endless('the connection to NATS')),
+          answers$(broker, { state, health }, settings).pipe(progress.endless('the answers')),
         ).pipe(takeUntil(left$)),
       );
     });

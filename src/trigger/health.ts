@@ -19,7 +19,7 @@ const MANY_UNSENT = 1_000;
 
 /** The value behind `/healthz` (`alive`), `/readyz` (`ready`) and `status --triggerers`. */
 export interface TriggererHealth {
-  /** The process is worth keeping: at least its own heartbeat comes back, or it has not started yet. */
+  /** The process is worth keeping: a restart would not help. `problems` has why, where it would. */
   readonly alive: boolean;
   /** It does its work: a watch has its first list and is not silent, subscriptions are read and up to date, and it is a member. */
   readonly ready: boolean;
@@ -57,12 +57,22 @@ export interface HealthInputs {
   };
   readonly loopDelay: LoopDelay;
   readonly unsent: number;
+  /** Why only a restart helps; empty: none is needed. */
+  readonly stuck: readonly string[];
   /** Epoch milliseconds. */
   readonly now: number;
 }
 
 /** The health of a triggerer as of `now`. */
-export function triggererHealth({ pods, ownership, state, loopDelay, unsent, now }: HealthInputs): TriggererHealth {
+export function triggererHealth({
+  pods,
+  ownership,
+  state,
+  loopDelay,
+  unsent,
+  stuck,
+  now,
+}: HealthInputs): TriggererHealth {
   const watches = pods.watches.map(({ scope, syncedAt, lagging, receivedAt, pods: count }) => ({
     ...scope,
     isSynced: syncedAt !== undefined,
@@ -73,13 +83,12 @@ export function triggererHealth({ pods, ownership, state, loopDelay, unsent, now
   const isStale = state.isComplete && now - state.upToDateAt > STALE_SUBSCRIPTIONS_AFTER_MS;
   const own = problemsOf({ ownership, state, isStale, loopDelay, unsent, now });
   const ofWatches = watches.map(watchProblem).filter((problem) => problem !== undefined);
-  const problems = [...own, ...ofWatches];
+  const problems = [...stuck, ...own, ...ofWatches];
   const ages = watches.flatMap(({ ageMs }) => (ageMs === undefined ? [] : [ageMs]));
   const { rate, floor } = state.logging.stretched;
   return {
-    // Fencing for minutes is a broken process or a broken broker; a restart costs nothing, its state is elsewhere.
-    alive: ownership.lastEchoAt === undefined || now - ownership.lastEchoAt < SILENT_AFTER_MS,
-    ready: own.length === 0 && (watches.length === 0 || ofWatches.length < watches.length),
+    alive: stuck.length === 0,
+    ready: stuck.length === 0 && own.length === 0 && (watches.length === 0 || ofWatches.length < watches.length),
     sees:
       state.isComplete &&
       !isStale &&
@@ -120,7 +129,7 @@ function problemsOf({
   loopDelay,
   unsent,
   now,
-}: Omit<HealthInputs, 'pods'> & { readonly isStale: boolean }): readonly string[] {
+}: Omit<HealthInputs, 'pods' | 'stuck'> & { readonly isStale: boolean }): readonly string[] {
   const fenced = isFenced(ownership.lastEchoAt, now);
   return [
     ...(fenced ? ['does not receive its own heartbeats, so it acts on nothing'] : []),

@@ -9,6 +9,7 @@ import type { WorkerBroker } from '../ports/broker.ts';
 import type { Availability, Clusters } from '../ports/cluster.ts';
 import type { ConcurrencyLimits } from '../queue/concurrency.ts';
 import { LiveFollows } from './live-logs.ts';
+import { Progress } from './progress.ts';
 import { BlockingRuns } from './protocol/blocking.ts';
 import type { QueueCredits, StartPermits } from './protocol/deliveries.ts';
 import type { Engine } from './protocol/engine.ts';
@@ -24,6 +25,8 @@ export interface WorkerDeps {
   readonly availability?: Availability | undefined;
   /** What is wrong with this process, for `doctor`. Default: nothing. */
   readonly problems?: () => readonly string[];
+  /** What `/healthz` is judged by. Default: one that is not read. */
+  readonly progress?: Progress;
   readonly operators: readonly Operator<unknown>[];
   /** Operators of the other kind of queue, for services and repairs. Default: none. */
   readonly foreign?: readonly Operator<unknown>[];
@@ -66,7 +69,18 @@ export interface WorkerSettings {
 
 /** The engine of one worker. `stopped$` must replay: a blocking run may begin to wait after the stop. */
 export function workerEngine(deps: WorkerDeps, stopped$: Observable<unknown>): Engine {
-  const { broker, clusters, availability, operators, foreign = [], settings, log, meter, tracer = NO_TRACER } = deps;
+  const {
+    broker,
+    clusters,
+    availability,
+    operators,
+    foreign = [],
+    progress = new Progress(),
+    settings,
+    log,
+    meter,
+    tracer = NO_TRACER,
+  } = deps;
   const { id, queues, foreignQueues = [], installation, namespaces, concurrencyLimits } = settings;
   const byName = (ones: readonly Operator<unknown>[]) => new Map(ones.map((operator) => [operator.name, operator]));
   const engine: Engine = {
@@ -86,6 +100,7 @@ export function workerEngine(deps: WorkerDeps, stopped$: Observable<unknown>): E
     },
     operators: byName(operators),
     foreign: byName(foreign),
+    progress,
     policy: settings.retryPolicy ?? RETRY_POLICY,
     known: new KnownRequests(),
     blocking: new BlockingRuns(installation, broker.nudges$(id).pipe(share()), stopped$),

@@ -20,8 +20,8 @@ export interface RunningInstallation extends AsyncDisposable {
   readonly roles: readonly { readonly name: RoleName; readonly process: ReentryProcess }[];
   /** `env`: further settings of this process. `args`: of the command. */
   start(name: RoleName, env?: Readonly<Record<string, string>>, args?: readonly string[]): ReentryProcess;
-  /** Kills the broker with -9 and starts it again on the same port, with the same streams; resolves when it answers. */
-  restartBroker(): Promise<void>;
+  /** Kills the broker with -9 and, after `meanwhile`, starts it again on the same port, with the same streams; resolves when it answers. */
+  restartBroker(meanwhile?: () => Promise<void>): Promise<void>;
   /** Kills the broker, deletes all that it had stored, and starts it again on the same port. */
   loseBrokerData(): Promise<void>;
   /** Asks one role's process to stop, waits until it has drained, and starts another in its place. Returns its exit code. */
@@ -79,7 +79,7 @@ export async function startInstallation(
 
   return {
     nats: { url },
-    restartBroker: () => again(() => Promise.resolve()),
+    restartBroker: (meanwhile = () => Promise.resolve()) => again(meanwhile),
     loseBrokerData: () => again(() => rm(join(directory, 'jetstream'), { recursive: true, force: true })),
     connection,
     namespace,

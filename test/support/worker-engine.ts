@@ -3,6 +3,7 @@ import { onTestFinished } from 'vitest';
 import { RETRY_POLICY } from '../../src/core/run/retry.ts';
 import { accepted, deferred, taken } from '../../src/core/run/state-changes.ts';
 import type { RunState } from '../../src/wire/run-state.ts';
+import { Progress } from '../../src/worker/progress.ts';
 import type { Engine } from '../../src/worker/protocol/engine.ts';
 import { LiveFollows } from '../../src/worker/live-logs.ts';
 import { BlockingRuns } from '../../src/worker/protocol/blocking.ts';
@@ -33,6 +34,7 @@ export async function anEngine(servers: string, id = 'w1') {
     id,
     installation: 'test',
     namespaces: undefined,
+    progress: new Progress(),
     policy: RETRY_POLICY,
     concurrencyLimits: {},
     known: new KnownRequests(),

@@ -28,7 +28,7 @@ function working(
   for (const scope of [A, B]) pods.apply({ scope, signal: { kind: 'synced' } }, 1_000);
   for (const [scope, signal] of signals) pods.apply({ scope, signal }, 1_000);
   const loopDelay = { p50: 0, p99: 1 };
-  return { pods, ownership, state: aState(), loopDelay, unsent: 0, now: 1_000, ...facts };
+  return { pods, ownership, state: aState(), loopDelay, unsent: 0, stuck: [], now: 1_000, ...facts };
 }
 
 suite('triggererHealth', () => {
@@ -86,8 +86,11 @@ suite('triggererHealth', () => {
     expect(triggererHealth(working([], { state: aState({ upToDateAt: -4_500 }) })).sees).toBe(false);
   });
 
-  test('wants a restart after minutes without an echo', () => {
-    expect(triggererHealth(working([], { now: 200_000 })).alive).toBe(false);
+  test('wants a restart where it is stuck, with the reason, and not where the broker is away', () => {
+    const stuck = ['the watch of pods ended by itself'];
+    const { alive, ready, problems } = triggererHealth(working([], { stuck }));
+    expect({ alive, ready, problems }).toEqual({ alive: false, ready: false, problems: stuck });
+    expect(triggererHealth(working([], { now: 24 * 3_600_000 }))).toMatchObject({ alive: true, ready: false });
   });
 });
 

@@ -6,6 +6,7 @@ import {
   distinctUntilChanged,
   exhaustMap,
   filter,
+  finalize,
   from,
   map,
   merge,
@@ -44,7 +45,7 @@ export interface StartPermits {
 /** How many messages of a queue are held at a time. */
 export type QueueCredits = Readonly<Record<Lane | 'intake', number>>;
 
-type DeliveryParts = BrokerParts<'queues' | 'fill'> & IntakeParts & StepParts;
+type DeliveryParts = BrokerParts<'queues' | 'fill'> & IntakeParts & StepParts & Pick<Engine, 'progress'>;
 
 /** Takes and handles what a queue delivers. Completes, after `stop$`, when everything begun is settled. */
 export function deliveries$(
@@ -55,15 +56,27 @@ export function deliveries$(
   stop$: Observable<unknown>,
 ): Observable<never> {
   const { queues } = parts.broker;
+  const { progress } = parts;
   const lane$ = (lane: Lane) => {
-    const handle = laneHandler(parts, lane);
+    const handler = laneHandler(parts, lane);
+    // Starts may hold their messages for hours: blocking runs for their pod, launches of an executor for a slot.
+    const handle =
+      lane === 'start' ? handler : progress.settling(`lane ${lane} of queue ${queue}`, credits[lane], handler);
     return lane === 'start' && permits !== undefined
       ? queues.steps$(queue, lane, permits.credits, withPermit(permits, handle, stop$), stop$)
       : queues.steps$(queue, lane, credits[lane], handle, stop$);
   };
   const intake$ = (full$: Observable<unknown>) =>
-    queues.intake$(queue, credits.intake, intakeHandler(parts, queue), full$);
-  return merge(whileRoom$(parts, stop$, intake$), ...LANES.map(lane$));
+    queues.intake$(
+      queue,
+      credits.intake,
+      progress.settling(`intake of queue ${queue}`, credits.intake, intakeHandler(parts, queue)),
+      full$,
+    );
+  return merge(
+    whileRoom$(parts, stop$, intake$).pipe(progress.endless(`intake of queue ${queue}`)),
+    ...LANES.map((lane) => lane$(lane).pipe(progress.endless(`lane ${lane} of queue ${queue}`))),
+  );
 }
 
 /** Handles a start message once it has a permit; without one, when this process stops, the message is requeued. */
@@ -86,7 +99,7 @@ function withPermit(permits: StartPermits, handle: DeliveryHandler, stop$: Obser
 
 /** Takes requests in while the buckets have room. Steps of runs that have begun go on regardless, so that runs can always end. */
 function whileRoom$(
-  { broker, meter, log }: BrokerParts<'fill'> & Pick<Engine, 'meter' | 'log'>,
+  { broker, meter, log, progress }: BrokerParts<'fill'> & Pick<Engine, 'meter' | 'log' | 'progress'>,
   stop$: Observable<unknown>,
   intake$: (stop$: Observable<unknown>) => Observable<never>,
 ): Observable<never> {
@@ -96,6 +109,9 @@ function whileRoom$(
         catchError((error: unknown) => {
           log.debug({ error: String(error) }, 'reading the fill of the buckets failed; intake stays as it was');
           return EMPTY;
+        }),
+        finalize(() => {
+          progress.turned('the check of the buckets’ fill');
         }),
       ),
     ),

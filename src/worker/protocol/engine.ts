@@ -6,6 +6,7 @@ import type { WorkerBroker } from '../../ports/broker.ts';
 import type { Availability, Clusters } from '../../ports/cluster.ts';
 import type { ConcurrencyLimits } from '../../queue/concurrency.ts';
 import type { LiveFollows } from '../live-logs.ts';
+import type { Progress } from '../progress.ts';
 import type { BlockingRuns } from './blocking.ts';
 import type { KnownRequests } from './known-requests.ts';
 
@@ -37,6 +38,8 @@ export interface Engine {
   readonly blocking: BlockingRuns;
   /** Runs whose log is streamed live. */
   readonly follows: LiveFollows;
+  /** What `/healthz` is judged by. */
+  readonly progress: Progress;
   readonly log: Log;
   readonly meter: Meter;
   readonly tracer: Tracer;
