@@ -476,6 +476,8 @@ const connectionSchema = z.strictObject({
     .optional()
     .describe('sidecar that carries results of pods of this cluster'),
 });
+/** Schema of the connections file: clusters by name. */
+export const connectionsSchema = z.record(z.string().min(1), connectionSchema);
 /** One cluster of the connections file. */
 export type ConfiguredConnection = z.infer<typeof connectionSchema>;
 
@@ -484,7 +486,7 @@ export type ConfiguredConnection = z.infer<typeof connectionSchema>;
  * @throws ReentryError CONFIG_INVALID with every problem
  */
 export function parseConnections(name: string, content: string): Readonly<Record<string, ConfiguredConnection>> {
-  const parsed = z.record(z.string().min(1), connectionSchema).safeParse(parseYamlFile(name, content));
+  const parsed = connectionsSchema.safeParse(parseYamlFile(name, content));
   if (parsed.success) return parsed.data;
   const problems = parsed.error.issues.map((issue) => {
     const path = `${name}: ${issue.path.join('.')}`;

@@ -194,6 +194,11 @@ export const METRICS = {
     help: '1 while a connection works in a namespace (`*`: all of them): its API server answers and grants what the role needs; else 0.',
     labels: { role: ['worker', 'triggerer', 'executor'], connection: 'text', pod_namespace: 'text' },
   },
+  config_file_valid: {
+    type: 'gauge',
+    help: '1 while a configuration file is valid; 0 while it is not, and its last valid version is used.',
+    labels: { file: ['policy', 'connections'] },
+  },
   broker_connected: { type: 'gauge', help: '1 while connected to NATS, else 0.', labels: {} },
   bucket_fill_ratio: { type: 'gauge', help: 'Fill of the fullest bucket, from 0 to 1.', labels: {} },
 } as const satisfies Readonly<Record<string, Metric>>;

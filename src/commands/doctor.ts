@@ -15,6 +15,7 @@ import type { Finding } from './doctor-broker.ts';
 import { EXIT_CODES } from './exit-codes.ts';
 import { paintFor } from './paint.ts';
 import { connectionsOf, natsOptions } from '../process/connections.ts';
+import { readText } from '../process/files.ts';
 import { action, declare, NATS_SETTINGS } from './shell.ts';
 import type { Finish, Shell } from './shell.ts';
 
@@ -42,6 +43,7 @@ export function doctorCommand(shell: Shell, finish: Finish): Command {
       'tenant',
       'queues',
       'executorQueues',
+      'policy',
       'connections',
       'kubeconfig',
       'context',
@@ -71,6 +73,7 @@ export function doctorCommand(shell: Shell, finish: Finish): Command {
     const roles = asked === undefined ? undefined : [...new Set(asked)];
     const findings = [
       ...(await brokerFindings(config, roles, { monitor, version: shell.version })),
+      ...(await policyFindings(config)),
       ...(await clusterFindings(config, shell.env, roles)),
     ];
     if (json) shell.out(JSON.stringify({ findings }));
@@ -190,6 +193,17 @@ async function executors(config: Config): Promise<Omit<Finding, 'what'> | string
       return `queue ${queue}: ${String(members.length)}, ${slots} slots taken`;
     })
     .join('; ');
+}
+
+/** Whether the policy file is valid; none where none is configured. */
+async function policyFindings({ policy: path }: Config): Promise<readonly Finding[]> {
+  if (path === undefined) return [];
+  const { parsePolicy } = await import('../policy/policy-file.ts');
+  const check = async () => {
+    parsePolicy(path, await readText(path));
+    return `${path} is valid`;
+  };
+  return [await checked('policy', check)];
 }
 
 /** Checks each cluster with the credentials of a process that has these roles: whether it answers, and which permissions are missing. */

@@ -73,8 +73,8 @@ export async function launchPod(step: PodStep, manifest: Manifest, options: Laun
 const AWAY_MIN_MS = 1_000;
 const AWAY_MAX_MS = 30_000;
 
-/** The launch is put off until the connection and the namespace can be used. Charged to no budget. */
-function untilAvailable({ state, now }: StepContext<unknown>, why: Diagnosis): StepOutcome {
+/** The launch is put off until what it lacks (connection, namespace, policy) is there. Charged to no budget. */
+export function untilAvailable({ state, now }: StepContext<unknown>, why: Diagnosis): StepOutcome {
   const known = state.memo?.['awayTries'];
   const awayTries = (typeof known === 'number' ? known : 0) + 1;
   // Half of it is random, so that the runs of a connection that is back do not start all at once.

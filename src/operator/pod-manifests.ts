@@ -150,6 +150,8 @@ export class PodManifests {
   #unsafe(params: PodParams, { tenant }: RunKey): readonly Problem[] {
     if (this.#rules.podSecurity === 'privileged') return [];
     const policy = this.#rules.policy?.();
+    // Checked once more before the launch, which waits for the policy.
+    if (policy !== undefined && 'unavailable' in policy) return [];
     const host = policy === undefined ? undefined : tenantPolicy(policy, tenant)?.rules.host;
     return refusedInParams(params)
       .filter(({ thing }) => thing === undefined || !allowsHost(host, thing))

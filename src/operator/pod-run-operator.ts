@@ -1,5 +1,6 @@
 /** What the `pod` and `command` operators have in common: the life of the one pod that each attempt of a run has. */
 import type { z } from 'zod';
+import { diagnosisOf } from '../core/run/diagnosis.ts';
 import { redactedManifest } from '../core/pod/manifest.ts';
 import type { PodRef } from '../core/pod/projection.ts';
 import { KubernetesError, type Problem, ReentryError } from '../errors.ts';
@@ -12,7 +13,7 @@ import type { TriggerEvent } from '../wire/triggers.ts';
 import type { RunKey } from '../wire/subjects.ts';
 import { ExecutionMode } from './callbacks.ts';
 import { cleanUpPod, stopPod } from './finishing.ts';
-import { findPod, type LaunchOptions, launchPod, namespaceOf } from './launch.ts';
+import { findPod, type LaunchOptions, launchPod, namespaceOf, untilAvailable } from './launch.ts';
 import { followPodLogs } from './logs/step.ts';
 import { failed, type Operator, type RenderContext, type StepContext, type StepOutcome } from './operator.ts';
 import { clusterOf } from './pod-manifests.ts';
@@ -87,6 +88,7 @@ export abstract class PodRunOperator<Params> implements Operator<Params> {
     const built = this.manifest(context, params, context.state.attempt, cluster);
     const manifest = (await callbacks?.manifestCreated(built)) ?? built;
     const refusal = checkManifest(manifest, this.#rules, podTargetOf(context, cluster));
+    if (refusal?.code === 'POLICY_UNAVAILABLE') return untilPolicy(context, refusal.message ?? '');
     if (refusal !== undefined) return failed(refusal.code, refusal);
     const outcome = await launchPod(step, manifest, this.launchOptions(context));
     if (outcome.kind === 'defer' && outcome.pod !== undefined) await callbacks?.pod(outcome.pod, 'onPodCreation');
@@ -157,6 +159,12 @@ export abstract class PodRunOperator<Params> implements Operator<Params> {
     this.#used.add(cluster);
     return true;
   }
+}
+
+/** The launch is put off until the policy can be read. A redelivered launch, which may have a pod already, comes again instead. */
+function untilPolicy(context: StepContext<unknown>, message: string): StepOutcome {
+  if (context.isFresh === true) return untilAvailable(context, diagnosisOf('POLICY_UNAVAILABLE', { message }));
+  throw new ReentryError('CONFIG_INVALID', message, { transient: true });
 }
 
 /** Expired credentials are not the run's fault: its message is redelivered until the connection has new ones. */

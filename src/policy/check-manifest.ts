@@ -16,7 +16,13 @@ import { allowsHost, type Policy, refusedByPolicy, tenantPolicy } from './policy
 export interface ManifestRules {
   readonly podSecurity: PodSecurity;
   /** Gives the current policy. Absent: every tenant may do what `podSecurity` allows. */
-  readonly policy?: (() => Policy) | undefined;
+  readonly policy?: (() => Policy | PolicyUnavailable) | undefined;
+}
+
+/** A policy is configured, but its file has not been valid since the process started: no pod may be created. */
+export interface PolicyUnavailable {
+  /** What is wrong with the file. */
+  readonly unavailable: string;
 }
 
 /** For which tenant a pod is to be created, and where. */
@@ -42,9 +48,11 @@ export function podTargetOf(
 
 /** Why a manifest is refused; `code` is the diagnosis of its run. */
 export interface ManifestRefusal {
-  readonly code: 'INVALID_REQUEST' | 'POLICY_REFUSED' | 'NAMESPACE_NOT_WATCHED';
+  readonly code: 'INVALID_REQUEST' | 'POLICY_REFUSED' | 'POLICY_UNAVAILABLE' | 'NAMESPACE_NOT_WATCHED';
   /** The namespace that is not watched. */
   readonly subject?: string;
+  /** What is wrong with the policy file. */
+  readonly message?: string;
   readonly problems: readonly Problem[];
 }
 
@@ -71,6 +79,8 @@ export function checkManifest(
   const misnamed = named === undefined ? undefined : dnsLabelProblem(named, 'namespace');
   if (misnamed !== undefined) return invalid([{ path: 'pod.metadata.namespace', message: misnamed }]);
   const current = policy?.();
+  if (current !== undefined && 'unavailable' in current)
+    return { code: 'POLICY_UNAVAILABLE', message: current.unavailable, problems: [] };
   const own = current === undefined ? undefined : tenantPolicy(current, tenant);
   if (current !== undefined && own === undefined) {
     const message = `the policy has no rules for tenant ${tenant} and no default; add either to the policy file (rule default)`;

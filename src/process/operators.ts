@@ -4,10 +4,12 @@ import type { CommandOperatorOptions } from '../operator/command-operator.ts';
 import type { CallbackRegistry } from '../operator/callbacks.ts';
 import type { DefinedOperator } from '../operator/define-operator.ts';
 import type { Operator } from '../operator/operator.ts';
-import type { Log } from '../ports/ambient.ts';
 import { templateIn, templatesIn } from './files.ts';
-import { openPolicy } from './policy-file.ts';
+import type { Policy } from '../policy/policy.ts';
+import type { WatchedFile } from './watched-file.ts';
 import { commandSettings } from './settings.ts';
+
+type PolicyFile = WatchedFile<Policy> | undefined;
 
 /** Factories of operators; their code is loaded here, so that commands without operators do not wait for it. */
 export async function boundOperators() {
@@ -15,33 +17,33 @@ export async function boundOperators() {
     import('../operator/define-operator.ts'),
     import('../operator/command-operator.ts'),
   ]);
-  const common = (config: Config, log: Log) => ({
+  const common = (config: Config, policy: PolicyFile) => ({
     podSecurity: config.podSecurity,
     podTemplates: templatesIn(config.templateFolder),
-    policy: config.policy === undefined ? undefined : openPolicy(config.policy, log),
+    policy: policy === undefined ? undefined : () => policy.value ?? { unavailable: policy.problem ?? '' },
   });
   return {
     /** Operators of worker queues. */
     podOperators(
       config: Config,
       operators: readonly DefinedOperator[],
-      log: Log,
+      policy: PolicyFile,
       callbacks: CallbackRegistry = {},
     ): readonly Operator<unknown>[] {
-      const options = { ...common(config, log), callbacks };
+      const options = { ...common(config, policy), callbacks };
       // Of two operators with the same name, the later one is used.
       return [podOperator, ...operators].map((operator) => operator.with(options));
     },
     /** The operator of executor queues. */
     commandOperator(
       config: Config,
-      log: Log,
+      policy: PolicyFile,
       parts: Pick<CommandOperatorOptions, 'launcher' | 'created' | 'uncertain'> = {},
     ) {
       const template = config.executorPodTemplateFile;
       return new CommandOperator({
         ...commandSettings(config),
-        ...common(config, log),
+        ...common(config, policy),
         podTemplate: template === undefined ? undefined : templateIn(template),
         ...parts,
       });

@@ -12,6 +12,8 @@ import type { Condition } from './health.ts';
 import type { Worker } from '../roles/worker.ts';
 import { boundOperators } from './operators.ts';
 import { engineSettings, slotSettings, triggererSettings } from './settings.ts';
+import type { Policy } from '../policy/policy.ts';
+import type { WatchedFile } from './watched-file.ts';
 import { callbacksFrom } from './user-modules.ts';
 
 /** Names of the roles. */
@@ -28,6 +30,8 @@ export interface RoleParts {
   readonly broker: Broker;
   readonly clusters: Clusters;
   readonly states: ConnectionStates;
+  /** Absent: no policy is configured. */
+  readonly policy: WatchedFile<Policy> | undefined;
   readonly log: Log;
   readonly meter: Meter;
   /** Absent: no spans. */
@@ -58,13 +62,26 @@ async function loadWorker(): Promise<Start> {
     import('../roles/worker.ts'),
     boundOperators(),
   ]);
-  return async ({ id, config, broker, clusters, states, log, meter, operators, callbacks, tracer, version }) => {
+  return async ({
+    id,
+    config,
+    broker,
+    clusters,
+    states,
+    policy,
+    log,
+    meter,
+    operators,
+    callbacks,
+    tracer,
+    version,
+  }) => {
     const registered = { ...(await callbacksFrom(config.callbacks, process.cwd())), ...callbacks };
     const work$ = worker({
       ...{ broker, clusters, availability: states, log, meter, tracer },
       problems: () => states.problems,
-      operators: podOperators(config, operators, log, registered),
-      foreign: [commandOperator(config, log)],
+      operators: podOperators(config, operators, policy, registered),
+      foreign: [commandOperator(config, policy)],
       settings: {
         ...engineSettings(config),
         ...{ id, version, queues: config.queues, foreignQueues: config.executorQueues },
@@ -91,7 +108,7 @@ async function loadExecutor(): Promise<Start> {
     import('../slots/executor-slots.ts'),
     boundOperators(),
   ]);
-  return ({ id, config, broker, clusters, states, log, meter, operators, tracer, version }) => {
+  return ({ id, config, broker, clusters, states, policy, log, meter, operators, tracer, version }) => {
     const { parallelism, maxInFlight } = slotSettings(config);
     const { executorQueues: queues, startCredits } = config;
     const slots = new ExecutorSlots({ id, queues, parallelism, startCredits, broker, clusters, log, meter });
@@ -100,7 +117,7 @@ async function loadExecutor(): Promise<Start> {
       ...{ broker, clusters, availability: states, log, meter, tracer, slots },
       problems: () => states.problems,
       operators: [
-        commandOperator(config, log, {
+        commandOperator(config, policy, {
           launcher,
           created: (queue, attempt, pod) => {
             slots.podCreated(queue, attempt, pod);
@@ -110,7 +127,7 @@ async function loadExecutor(): Promise<Start> {
           },
         }),
       ],
-      foreign: podOperators(config, operators, log),
+      foreign: podOperators(config, operators, policy),
       settings: {
         ...engineSettings(config),
         ...{ id, version, role: 'executor' as const, queues, foreignQueues: config.queues },

@@ -3,7 +3,10 @@ import { randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
 import { firstValueFrom, merge, take, takeUntil } from 'rxjs';
 import type { Observable } from 'rxjs';
+import { parseConnections } from '../config.ts';
 import type { Config } from '../config.ts';
+import type { Policy } from '../policy/policy.ts';
+import { WatchedFile } from './watched-file.ts';
 import { ReentryError } from '../errors.ts';
 import type { CallbackRegistry } from '../operator/callbacks.ts';
 import type { DefinedOperator } from '../operator/define-operator.ts';
@@ -51,8 +54,11 @@ export async function runRole(role: Role, host: RoleHost): Promise<void> {
   const stopped = firstValueFrom(stop$.pipe(take(1)), { defaultValue: undefined }).then(() => {
     stopping.abort();
   });
+  // Without connections there is nothing to do: an invalid file ends the start, with the reason.
+  const configured = await connectionsOf(config);
+  const connections = connectionsFile(config, { log, meter });
   await using clusters = openClusters({
-    ...{ connections: await connectionsOf(config), env, log },
+    ...{ connections: configured, env, log },
     onPod: (operation, connection) => {
       meter.count(`pods_${operation}_total`, { connection });
     },
@@ -81,9 +87,19 @@ export async function runRole(role: Role, host: RoleHost): Promise<void> {
       ? undefined
       : (await import('../tracing.ts')).openTracer({ endpoint: config.otelEndpoint, role, id });
   const states = new ConnectionStates({ role, clusters, namespaces: config.namespaces, log, meter });
-  const parts = { id, version, config, broker, clusters, states, log, meter, operators, callbacks, tracer };
+  const policy = role === 'triggerer' ? undefined : await policyFile(config, { log, meter });
+  const files = [policy, connections].filter((file) => file !== undefined);
+  const parts = { id, version, config, broker, clusters, states, policy, log, meter, operators, callbacks, tracer };
   const { work$, condition } = await start(parts);
-  host.onStarted(() => withConnections(condition(), states));
+  host.onStarted(() => {
+    const { alive, ready, problems } = condition();
+    return {
+      alive,
+      // As long as one connection works; what is wrong with the others is shown.
+      ready: ready && states.isUsable && files.every(({ value }) => value !== undefined),
+      problems: [...problems, ...states.problems, ...files.flatMap(({ problem }) => problem ?? [])],
+    };
+  });
   log.info(
     {
       id,
@@ -93,13 +109,28 @@ export async function runRole(role: Role, host: RoleHost): Promise<void> {
     },
     `${role} started`,
   );
-  const checked$ = (stopped$: typeof stop$) => merge(work$(stopped$), states.checks$.pipe(takeUntil(stopped$)));
+  const checks$ = merge(states.checks$, ...files.map(({ looks$ }) => looks$));
+  const checked$ = (stopped$: typeof stop$) => merge(work$(stopped$), checks$.pipe(takeUntil(stopped$)));
   await run(checked$, stop$, config.drainSeconds * 1_000);
   await stopped;
   log.info({ id }, `${role} stopped`);
 }
 
-/** Ready as long as one connection works; what is wrong with the others is shown. */
-function withConnections({ alive, ready, problems }: Condition, states: ConnectionStates): Condition {
-  return { alive, ready: ready && states.isUsable, problems: [...problems, ...states.problems] };
+/** The policy file; `undefined` where none is configured. Its parser is loaded only then. */
+async function policyFile(
+  { policy: path }: Config,
+  ambient: Pick<RoleHost, 'log' | 'meter'>,
+): Promise<WatchedFile<Policy> | undefined> {
+  if (path === undefined) return undefined;
+  const { parsePolicy } = await import('../policy/policy-file.ts');
+  return new WatchedFile({ kind: 'policy', path, parse: parsePolicy, ...ambient });
+}
+
+/** The connections file, to report changes that the next start would not survive; `undefined` where there is none. */
+function connectionsFile(
+  { connections: path }: Config,
+  ambient: Pick<RoleHost, 'log' | 'meter'>,
+): WatchedFile<unknown> | undefined {
+  if (path === undefined) return undefined;
+  return new WatchedFile({ kind: 'connections', path, parse: parseConnections, ...ambient });
 }

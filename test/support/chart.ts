@@ -1,11 +1,13 @@
 /** The generated files of the chart, from the tables in code that they describe. */
 import { z } from 'zod';
 import { ROLES } from '../../src/process/roles.ts';
-import { configSchema, DEFAULT_CONFIG, SETTINGS } from '../../src/config.ts';
+import { configSchema, connectionsSchema, DEFAULT_CONFIG, SETTINGS } from '../../src/config.ts';
 import type { SettingName } from '../../src/config.ts';
 import { CLUSTER_ACCESS } from '../../src/core/rbac.ts';
 import type { ClusterAccess } from '../../src/core/rbac.ts';
+import { isRecord } from '../../src/core/json.ts';
 import { natsUserPermissions, PERMISSION_ROLES, permissionsOf } from '../../src/wire/permissions.ts';
+import { policySchema } from '../../src/policy/policy-file.ts';
 import { layoutOf } from '../../src/wire/streams.ts';
 
 /** Settings that the chart derives from the values named here, or that have no use in a pod. */
@@ -60,6 +62,16 @@ const settings = (): JsonSchema =>
       SETTINGS.filter(({ name }) => !(name in NOT_IN_VALUES)).map(({ name }) => [name, settingSchema(name)]),
     ),
   );
+
+/** The JSON Schema of a file that a value becomes. References, which hold in a document of their own only, stand for any JSON. */
+function embedded(schema: z.ZodType): JsonSchema {
+  const whole = z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any', target: 'draft-7' });
+  const anyJson = (_: string, value: unknown): unknown => (isRecord(value) && '$ref' in value ? {} : value);
+  const own: unknown = JSON.parse(JSON.stringify(whole), anyJson);
+  return Object.fromEntries(
+    Object.entries(schemaParts.parse(own)).filter(([key]) => key !== '$schema' && key !== 'definitions'),
+  );
+}
 
 /** JSON Schema of values.yaml: every setting from the table, everything else from here. */
 export function valuesSchema(): JsonSchema {
@@ -137,8 +149,8 @@ export function valuesSchema(): JsonSchema {
           },
         }),
       }),
-      policy: map,
-      connections: map,
+      policy: embedded(policySchema),
+      connections: embedded(connectionsSchema),
       connectionSecrets: strings,
       templates: map,
       setup: object({ enabled: flag, hook: text, config, resources: map }),

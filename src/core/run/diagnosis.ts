@@ -318,6 +318,13 @@ export const DIAGNOSES = {
     },
     hint: 'Change the fields listed in `problems`, or ask the administrator to change the rule named there (REENTRY_POLICY).',
   },
+  POLICY_UNAVAILABLE: {
+    category: 'infrastructure',
+    budget: 'none',
+    meaning: 'The run waits: the policy file has not been valid since this worker started, so no pod may be created.',
+    summary: (f) => `The run waits for a valid policy${detail(f.message)}`,
+    hint: 'Ask the administrator to correct the policy file (REENTRY_POLICY). The run then goes on; it uses none of its retries.',
+  },
   RUN_ID_TAKEN: {
     category: 'request',
     budget: 'none',
