@@ -3,12 +3,12 @@ import type { Broker } from '../../src/ports/broker.ts';
 import type { Subscription } from '../../src/wire/triggers.ts';
 import { keys, type RunKey } from '../../src/wire/subjects.ts';
 import { Queues } from '../../src/queue/queues.ts';
-import type { PodWorld } from './pod-world.ts';
+import type { SimulatedPods } from './simulated-pods.ts';
 
 /** Publishes the trigger events that the simulated pods imply, repeatedly: a triggerer without watch, ownership or back-off. */
 export function levelTriggers(
   broker: Broker,
-  world: PodWorld,
+  simulated: SimulatedPods,
   settings: { readonly everyMs: number; readonly refireMs: number },
 ): Disposable & { readonly fired: () => number; readonly waiting: () => number } {
   interface Waiting {
@@ -55,7 +55,7 @@ export function levelTriggers(
       const { run, subscription, revision } = entry;
       if (now - entry.firedAt < settings.refireMs) continue;
       const { pod: ref, await: wait } = subscription;
-      const seen = ref === undefined ? undefined : world.look(ref.uid, ref.name, now);
+      const seen = ref === undefined ? undefined : simulated.look(ref.uid, ref.name, now);
       let judgement =
         ref !== undefined && seen?.there === false
           ? judgeAbsence(subscription, seen.pod, now)

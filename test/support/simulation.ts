@@ -14,7 +14,7 @@ import { faultyBroker } from './faulty-broker.ts';
 import type { FaultyBroker, Injected, Odds } from './faulty-broker.ts';
 import { levelTriggers } from './level-triggers.ts';
 import { aNatsServer, setUp } from './nats-server.ts';
-import { PodWorld, scriptedOperator } from './pod-world.ts';
+import { SimulatedPods, scriptedOperator } from './simulated-pods.ts';
 import { DEFAULTS } from './defaults.ts';
 
 /** Size of a simulation, and its faults. */
@@ -109,7 +109,7 @@ export async function simulate(settings: SimulationSettings): Promise<Simulation
     child: () => log,
   };
   const meter: Meter = { count: () => undefined, gauge: () => undefined, observeSeconds: () => undefined };
-  const world = new PodWorld();
+  const simulated = new SimulatedPods();
   const clusters = {
     names: ['sim'],
     get: () => {
@@ -125,7 +125,7 @@ export async function simulate(settings: SimulationSettings): Promise<Simulation
     const broker = open.use(await openBroker({ ...options, role: 'worker', name: `worker-${n}`, waitForServer: true }));
     const line = faultyBroker(broker, settings.odds, STALL_MS, random);
     lines.push(line);
-    const operators = [scriptedOperator(world, (write) => line.around(write))];
+    const operators = [scriptedOperator(simulated, (write) => line.around(write))];
     const retryPolicy = { ...RETRY_POLICY, infrastructureBaseMs: 100, infrastructureMaxMs: 500 };
     works.push(
       worker({
@@ -141,8 +141,8 @@ export async function simulate(settings: SimulationSettings): Promise<Simulation
   const work = lastValueFrom(merge(...works), { defaultValue: undefined });
   work.catch((error: unknown) => errors.push(String(error)));
   const outside = open.use(await openBroker({ ...options, role: 'worker', name: 'outside', waitForServer: true }));
-  using first = levelTriggers(outside, world, { everyMs: 40, refireMs: 3_000 });
-  using second = levelTriggers(outside, world, { everyMs: 70, refireMs: 5_000 });
+  using first = levelTriggers(outside, simulated, { everyMs: 40, refireMs: 3_000 });
+  using second = levelTriggers(outside, simulated, { everyMs: 70, refireMs: 5_000 });
 
   const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
   const ids = Array.from({ length: settings.runs }, (_, n) => `run-${n}`);
@@ -198,7 +198,7 @@ export async function simulate(settings: SimulationSettings): Promise<Simulation
   for (const line of lines) line.stopFaults();
   await until(deadline, async () => (await pending()) === 0 && first.waiting() === 0 && second.waiting() === 0);
   await until(Math.min(deadline, performance.now() + 2_000), () =>
-    Promise.resolve(world.alive(outside.now()).length === 0),
+    Promise.resolve(simulated.alive(outside.now()).length === 0),
   );
   await count();
 
@@ -231,7 +231,7 @@ export async function simulate(settings: SimulationSettings): Promise<Simulation
     if (left !== undefined) slotsLeft.push(`${key} ${JSON.stringify(left.value)}`);
   }
   const podsLeft: string[] = [];
-  for (const { name, runId = '' } of world.alive(outside.now())) {
+  for (const { name, runId = '' } of simulated.alive(outside.now())) {
     const seen = await outside.runs.read({ tenant: 'sim', runId }, { leader: true });
     podsLeft.push(`${name} ${JSON.stringify(seen?.value)}`);
   }
@@ -243,14 +243,14 @@ export async function simulate(settings: SimulationSettings): Promise<Simulation
     injected: { writes: sum('writes'), crashes: sum('crashes'), stalls: sum('stalls'), duplicates: sum('duplicates') },
     cancels,
     serverKills: settings.serverKills,
-    podsCreated: [...world.creations.values()].reduce((total, n) => total + n, 0),
+    podsCreated: [...simulated.creations.values()].reduce((total, n) => total + n, 0),
     eventsFired: first.fired() + second.fired(),
     states,
     seconds: Math.round((performance.now() - begunAt) / 100) / 10,
     notOnce,
     secondWon,
-    podsTwice: [...world.creations].filter(([, times]) => times > 1).map(([key]) => key),
-    keyShared: world.keyShared,
+    podsTwice: [...simulated.creations].filter(([, times]) => times > 1).map(([key]) => key),
+    keyShared: simulated.keyShared,
     slotsLeft,
     podsLeft,
     subscriptionsLeft,

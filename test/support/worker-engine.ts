@@ -10,7 +10,7 @@ import { BlockingRuns } from '../../src/worker/protocol/blocking.ts';
 import { KnownRequests } from '../../src/worker/protocol/known-requests.ts';
 import { NO_TRACER } from '../../src/worker/protocol/tracing.ts';
 import { anInstallation } from './nats-server.ts';
-import { PodWorld, scriptedOperator, worldCluster } from './pod-world.ts';
+import { SimulatedPods, scriptedOperator, simulatedCluster } from './simulated-pods.ts';
 import { SILENT_LOG } from '../../src/airflow/defaults.ts';
 
 /** The run that `store` stores a state of, and its pod. */
@@ -22,12 +22,12 @@ export async function anEngine(servers: string, id = 'w1') {
   const installation = await anInstallation(servers, { workerQueues: ['default'] });
   onTestFinished(() => installation[Symbol.asyncDispose]());
   const broker = await installation.broker();
-  const world = new PodWorld();
-  const cluster = worldCluster(world, () => broker.now());
+  const simulated = new SimulatedPods();
+  const cluster = simulatedCluster(simulated, () => broker.now());
   const engine: Engine = {
     broker,
     clusters: { names: ['sim'], get: () => cluster, [Symbol.asyncDispose]: () => Promise.resolve() },
-    operators: new Map([['pod', scriptedOperator(world)]]),
+    operators: new Map([['pod', scriptedOperator(simulated)]]),
     foreign: new Map(),
     queues: ['default'],
     foreignQueues: [],
@@ -58,5 +58,5 @@ export async function anEngine(servers: string, id = 'w1') {
     if (outcome.kind !== 'written') throw new Error('not stored');
     return outcome.revision;
   };
-  return { engine, broker, installation, world, queued, waiting, store };
+  return { engine, broker, installation, simulated, queued, waiting, store };
 }

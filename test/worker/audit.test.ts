@@ -5,31 +5,31 @@ import { worker } from '../../src/roles/worker.ts';
 import { openLog } from '../../src/telemetry.ts';
 import { levelTriggers } from '../support/level-triggers.ts';
 import { anInstallation, sharedNatsServer } from '../support/nats-server.ts';
-import { PodWorld, scriptedOperator, worldCluster } from '../support/pod-world.ts';
+import { SimulatedPods, scriptedOperator, simulatedCluster } from '../support/simulated-pods.ts';
 import { DEFAULTS } from '../support/defaults.ts';
 
 const server = sharedNatsServer();
 const lineSchema = z.looseObject({ msg: z.string(), audit: z.string().optional(), runId: z.string().optional() });
 
-test('every submit, retry and cancel leaves a line: tenant, verb, time and outcome, and no value of the request', async () => {
+test('every submit, retry and cancel is logged with tenant, verb, time and outcome, and without a value of the request', async () => {
   const installation = await anInstallation(server.url(), { workerQueues: ['default'] });
   const broker = await installation.broker();
   const client = await installation.client('sales');
-  const world = new PodWorld();
-  const cluster = worldCluster(world, () => broker.now());
+  const simulated = new SimulatedPods();
+  const cluster = simulatedCluster(simulated, () => broker.now());
   const written: string[] = [];
   const log = openLog({ logLevel: 'info', logFormat: 'json' }, 'worker', { write: (line) => void written.push(line) });
   const stop$ = new Subject<void>();
   const work$ = worker({
     broker,
     clusters: { names: ['sim'], get: () => cluster, [Symbol.asyncDispose]: () => Promise.resolve() },
-    operators: [scriptedOperator(world)],
+    operators: [scriptedOperator(simulated)],
     settings: { ...DEFAULTS.engine, id: 'w1', queues: ['default'], installation: 'test' },
     log,
     meter: { count: () => undefined, gauge: () => undefined, observeSeconds: () => undefined },
   });
   const work = lastValueFrom(work$(stop$), { defaultValue: undefined });
-  const triggers = levelTriggers(broker, world, { everyMs: 20, refireMs: 1_000 });
+  const triggers = levelTriggers(broker, simulated, { everyMs: 20, refireMs: 1_000 });
   onTestFinished(async () => {
     triggers[Symbol.dispose]();
     stop$.next();
@@ -44,22 +44,22 @@ test('every submit, retry and cancel leaves a line: tenant, verb, time and outco
       .map((line) => lineSchema.parse(JSON.parse(line)))
       .filter((line) => line.audit !== undefined && line.runId === runId)
       .map(({ audit, via, outcome, tenant, ...rest }) => ({
-        said: `${String(tenant)} ${audit ?? ''} ${String(via)} ${String(outcome)}`,
+        line: `${String(tenant)} ${audit ?? ''} ${String(via)} ${String(outcome)}`,
         ...rest,
       }));
 
   const forever = { params: { exits: [null] }, annotations: { password: 'hunter2' } };
   await ask('submit', { runId: 'r', request: forever });
   await expect
-    .poll(() => lines('r').map(({ said }) => said))
+    .poll(() => lines('r').map(({ line }) => line))
     .toEqual(['sales submit service asked', 'sales submit subject accepted']);
   await ask('submit', { runId: 'r', request: forever });
   await ask('submit', { runId: 'dry', request: forever, dryRun: true });
   await ask('cancel', { runId: 'r', reason: 'wrong day' });
-  await ask('cancel', { runId: 'nobody' });
+  await ask('cancel', { runId: 'missing' });
   await client.publishRun('default', { tenant: 'sales', runId: 'bad' }, new TextEncoder().encode('{"retrys": 1}'));
   await expect
-    .poll(() => lines('r').map(({ said }) => said))
+    .poll(() => lines('r').map(({ line }) => line))
     .toEqual([
       'sales submit service asked',
       'sales submit subject accepted',
@@ -73,12 +73,12 @@ test('every submit, retry and cancel leaves a line: tenant, verb, time and outco
     role: 'worker',
     time: expect.any(Number),
   });
-  expect(lines('nobody')).toMatchObject([{ said: 'sales cancel service NOT_FOUND' }]);
+  expect(lines('missing')).toMatchObject([{ line: 'sales cancel service NOT_FOUND' }]);
   expect(lines('dry')).toEqual([]);
-  await expect.poll(() => lines('bad')).toMatchObject([{ said: 'sales submit subject refused', problems: ['retrys'] }]);
+  await expect.poll(() => lines('bad')).toMatchObject([{ line: 'sales submit subject refused', problems: ['retrys'] }]);
   expect(written.join('')).not.toContain('hunter2');
 
-  // A line is short, however long what was refused is; so is the answer.
+  // A line is short, however long the refused request is; so is the answer.
   const before = written.length;
   const huge = 'x'.repeat(250_000);
   const answers = [
@@ -88,7 +88,7 @@ test('every submit, retry and cancel leaves a line: tenant, verb, time and outco
     await ask('submit', { request: { [huge]: 1 } }),
   ];
   await client.publishRun('default', { tenant: 'sales', runId: 'long' }, new TextEncoder().encode(`{"${huge}": 1}`));
-  await expect.poll(() => lines('long')).toMatchObject([{ said: 'sales submit subject refused' }]);
+  await expect.poll(() => lines('long')).toMatchObject([{ line: 'sales submit subject refused' }]);
   expect(written.slice(before).filter((line) => line.includes('"audit"')).length).toBeGreaterThanOrEqual(5);
   for (const text of [...written, ...answers.map((one) => JSON.stringify(one))])
     expect(text.length).toBeLessThan(6_000);

@@ -10,7 +10,7 @@ const { aContext, kube, namespace } = podRuns();
 const MERGE = 'application/merge-patch+json';
 const base = (state: object) => ({ name: 'base', image: 'alpine', imageID: '', ready: false, restartCount: 0, state });
 
-/** A pod that no node runs: what it does, the test writes. */
+/** A pod that no node runs: the test writes its status. */
 async function aPod() {
   const name = freshName('held');
   const { pod } = await kube().cluster.createPod(namespace(), {
@@ -27,7 +27,7 @@ async function aPod() {
   return { ref: kube().cluster.project(pod), status };
 }
 
-test('a deadline counts only for a pod that was seen after it: a watch that is behind ends no run', async () => {
+test('a deadline applies only to a pod that was seen after it: a lagging watch ends no run', async () => {
   const { ref, status } = await aPod();
   const { cluster } = kube();
   const looks: (string | undefined)[] = [];

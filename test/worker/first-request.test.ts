@@ -10,7 +10,7 @@ import { completedDataSchema } from '../../src/wire/events.ts';
 import { DEFAULTS } from '../support/defaults.ts';
 import { levelTriggers } from '../support/level-triggers.ts';
 import { anInstallation, sharedNatsServer } from '../support/nats-server.ts';
-import { PodWorld, scriptedOperator, worldCluster } from '../support/pod-world.ts';
+import { scriptedOperator, simulatedCluster, SimulatedPods } from '../support/simulated-pods.ts';
 
 const server = sharedNatsServer();
 const bytes = (request: unknown) => new TextEncoder().encode(JSON.stringify(request));
@@ -25,23 +25,23 @@ async function anInbox() {
   onTestFinished(() => installation[Symbol.asyncDispose]());
   const client = await installation.client('t');
   const brokers: Broker[] = [];
-  const world = new PodWorld();
+  const simulated = new SimulatedPods();
   /** Starts three workers, and what fires their triggers. */
   const startWorkers = async () => {
     const stop$ = new Subject<void>();
     for (let n = 0; n < 3; n += 1) brokers.push(await installation.broker());
     const works = brokers.map((broker, n) => {
-      const cluster = worldCluster(world, () => broker.now());
+      const cluster = simulatedCluster(simulated, () => broker.now());
       const clusters = { names: ['sim'], get: () => cluster, [Symbol.asyncDispose]: () => Promise.resolve() };
       const settings = { ...DEFAULTS.engine, id: `w${String(n)}`, queues, installation: 'test' };
-      const operators = [scriptedOperator(world)];
+      const operators = [scriptedOperator(simulated)];
       const meter = { count: () => undefined, gauge: () => undefined, observeSeconds: () => undefined };
       return worker({ broker, clusters, operators, settings, log: SILENT_LOG, meter })(stop$);
     });
     const work = lastValueFrom(merge(...works), { defaultValue: undefined });
     const triggers = brokers
       .slice(0, 1)
-      .map((broker) => levelTriggers(broker, world, { everyMs: 20, refireMs: 1_000 }));
+      .map((broker) => levelTriggers(broker, simulated, { everyMs: 20, refireMs: 1_000 }));
     onTestFinished(async () => {
       for (const one of triggers) one[Symbol.dispose]();
       stop$.next();
@@ -73,7 +73,7 @@ async function anInbox() {
     const left = async () => (await jsm.streams.info(assets.runs)).state.messages;
     await expect.poll(left, { timeout: 30_000 }).toBe(0);
   };
-  return { installation, client, world, startWorkers, publish, submit, ended, allEnded, settled };
+  return { installation, client, simulated, startWorkers, publish, submit, ended, allEnded, settled };
 }
 
 const ids = (count: number) => Array.from({ length: count }, (_, n) => `r${String(n)}`);
@@ -82,14 +82,14 @@ test.each([
   { second: 'nonsense', body: NONSENSE },
   { second: 'another body', body: OTHER },
 ])('the first wins over $second that was published while workers were away', async ({ body }) => {
-  const { startWorkers, publish, allEnded, settled, world } = await anInbox();
+  const { startWorkers, publish, allEnded, settled, simulated } = await anInbox();
   const runs = ids(60);
   await Promise.all(runs.map((runId) => publish(runId, GOOD)));
   await Promise.all(runs.map((runId) => publish(runId, body)));
   await startWorkers();
   expect(await allEnded(runs)).toEqual(runs.map(() => 'succeeded 0'));
   await settled();
-  expect([...world.creations.values()]).toEqual(runs.map(() => 1));
+  expect([...simulated.creations.values()]).toEqual(runs.map(() => 1));
 });
 
 test('a first request that is invalid wins as well', async () => {
@@ -104,7 +104,7 @@ test('a first request that is invalid wins as well', async () => {
 });
 
 test('of a hundred shuffled requests under one id the first in the stream wins', async () => {
-  const { client, startWorkers, publish, allEnded, settled, world } = await anInbox();
+  const { client, startWorkers, publish, allEnded, settled, simulated } = await anInbox();
   const runs = ids(8);
   const bodies = Array.from({ length: 100 }, (_, n) =>
     n % 7 === 0 ? NONSENSE : { params: { runMs: 20, exits: [n] } },
@@ -116,7 +116,7 @@ test('of a hundred shuffled requests under one id the first in the stream wins',
   await startWorkers();
   expect(await allEnded(runs)).toEqual(runs.map((_, n) => `failed ${String(100 + n)}`));
   await settled();
-  expect([...world.creations.values()]).toEqual(runs.map(() => 1));
+  expect([...simulated.creations.values()]).toEqual(runs.map(() => 1));
   expect(await client.lastEvent({ tenant: 't', runId: 'r0' }, 'accepted')).toBeDefined();
 });
 

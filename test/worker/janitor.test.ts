@@ -9,7 +9,7 @@ import { anEngine, pod, run } from '../support/worker-engine.ts';
 
 const server = sharedNatsServer();
 
-test('a waiting run that stays without subscription gets it back, at the second look', async () => {
+test('the second sweep restores the missing subscription of a waiting run', async () => {
   const { engine, broker, waiting, store } = await anEngine(server.url());
   const stateRev = await store(waiting);
   const janitor = new Janitor(engine, { retentionMs: 1e9 });
@@ -19,7 +19,7 @@ test('a waiting run that stays without subscription gets it back, at the second 
   expect(await broker.subscriptions.read(run)).toMatchObject({ value: { stateRev, step: 1, then: 'resume', pod } });
 });
 
-test('a retry whose owner was lost gets its subscription back as well', async () => {
+test('the subscription of a retry whose owner was lost is restored, too', async () => {
   const { engine, broker, waiting, store } = await anEngine(server.url());
   const again = { userFailures: 1, infraFailures: 0, notBefore: broker.now(), untilGone: false };
   await store(retrying(waiting, { state: 'failed' }, undefined, again));
@@ -46,7 +46,7 @@ test('an overdue start is published again, but not that of a run that waits for 
   expect(await waits('for-a-time', overdue)).toBe(1);
 });
 
-test('ended runs go when their retention is over, and not before', async () => {
+test('ended runs are deleted when their retention is over, and not before', async () => {
   const { engine, broker, waiting, store } = await anEngine(server.url());
   await store(ended(waiting, { state: 'succeeded' }, broker.now() - 1_000));
   await new Janitor(engine, { retentionMs: 60_000 }).sweep();
@@ -55,7 +55,7 @@ test('ended runs go when their retention is over, and not before', async () => {
   expect(await broker.runs.read(run)).toBeUndefined();
 });
 
-test('a sweep meets what was written since the last one, and no ended run again while it is kept', async () => {
+test('a sweep reads what was written since the last one, and no ended run again during its retention', async () => {
   const { engine, broker, waiting } = await anEngine(server.url());
   const put = (runId: string, state: typeof waiting) =>
     broker.runs.write({ tenant: 't', runId }, { ...state, op: runId }, 0);
@@ -79,7 +79,7 @@ test('a sweep meets what was written since the last one, and no ended run again 
   await janitor.sweep();
   expect(await broker.subscriptions.read({ tenant: 't', runId: 'waits' })).toBeDefined();
 
-  // One that waits and one of a clock that runs ahead are passed by.
+  // One that waits, and one of a clock that is ahead, are not deleted.
   const again = await anEngine(server.url());
   const runs = again.broker.runs;
   const order = { waits: waiting, old, ahead: kept, older: old } as const;
@@ -109,7 +109,7 @@ test('one janitor at a time: the lease is free when it was not renewed for 15 s'
   expect(await owner()).toBe('w2');
 });
 
-test('a pod that was kept goes when its time is over, and no sooner', async () => {
+test('a retained pod is deleted when its time is over, and not before', async () => {
   const { engine, broker } = await anEngine(server.url());
   const [long, short] = [broker.now() - 3_000, broker.now() - 1_000];
   const ended = (finishedAt: number, name = 'base') =>
@@ -128,7 +128,7 @@ test('a pod that was kept goes when its time is over, and no sooner', async () =
         aPod({ name: 'runs-after-its-init-container', containers: [prepared, aContainer()] }),
         aPod({ name: 'still-prepares', phase: 'Pending', containers: [prepared, aContainer({ state: 'waiting' })] }),
         aPod({ name: 'only-a-sidecar-ended', containers: [aContainer(), ended(long, 'proxy')] }),
-        aPod({ name: 'nobody-knows', phase: 'Unknown', containers: [prepared, aContainer()] }),
+        aPod({ name: 'unknown', phase: 'Unknown', containers: [prepared, aContainer()] }),
         aPod({ name: 'a-sidecar-lingers', containers: [ended(long), aContainer({ name: 'proxy' })] }),
         aPod({ name: 'a-sidecar-lingers-young', containers: [ended(short), aContainer({ name: 'proxy' })] }),
       ]),
@@ -146,14 +146,14 @@ test('a pod that was kept goes when its time is over, and no sooner', async () =
   expect(deleted).toEqual(['old', 'a-sidecar-lingers']);
 });
 
-test('a kept pod that never began goes when its run has ended long enough ago; one whose base container runs stays', async () => {
+test('a retained pod that never started is deleted by the end of its run; one whose base container runs is not', async () => {
   const { engine, broker, waiting } = await anEngine(server.url());
   const endedAgo = { old: 3_000, young: 1_000, going: undefined };
   for (const [runId, ms] of Object.entries(endedAgo)) {
     const state = ms === undefined ? waiting : ended(waiting, { state: 'cancelled' }, broker.now() - ms);
     await broker.runs.write({ tenant: 't', runId }, { ...state, op: runId }, 0);
   }
-  // Created, and prepared, long before: only the run's end says since when it is kept.
+  // Created, and prepared, long before: its retention begins at the end of the run.
   const prepared = aContainer({ name: 'prepare', kind: 'init', state: 'terminated', exitCode: 0, finishedAt: 1 });
   const waits = aContainer({ state: 'waiting', reason: 'ImagePullBackOff' });
   const pending = (runId: string, name: string, containers = [prepared, waits]) =>

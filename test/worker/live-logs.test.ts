@@ -7,7 +7,7 @@ import { anInstallation, sharedNatsServer } from '../support/nats-server.ts';
 import { SILENT_LOG } from '../../src/airflow/defaults.ts';
 
 const server = sharedNatsServer();
-/** LiveFollows on a real broker whose runs wait, each followed until it is told to end. */
+/** LiveFollows on a real broker with waiting runs, each followed until the test ends it. */
 async function someFollows() {
   const installation = await anInstallation(server.url(), { workerQueues: ['default'] });
   onTestFinished(() => installation[Symbol.asyncDispose]());
@@ -38,7 +38,7 @@ async function someFollows() {
   return { follows, active, aRun };
 }
 
-test('a tenant that follows much makes room for one that follows little, its oldest first, and never the other way round', async () => {
+test('a tenant with many follows loses its oldest one to a tenant with few, never the reverse', async () => {
   const { follows, active, aRun } = await someFollows();
   for (let n = 0; n < MAX_FOLLOWS; n += 1)
     expect(await follows.ask(await aRun('busy', `run-${String(n)}`), true)).toBe(true);
@@ -52,7 +52,7 @@ test('a tenant that follows much makes room for one that follows little, its old
     expect(active.size).toBe(MAX_FOLLOWS);
   });
   expect([...active]).not.toContain('busy/run-0');
-  // The tenant with the most gets nobody else's place.
+  // The tenant with the most follows displaces no other tenant's.
   expect(await follows.ask({ tenant: 'busy', runId: 'run-0' }, true)).toBe(false);
   expect([...active]).toContain('quiet/one');
 });

@@ -12,19 +12,19 @@ import { openTelemetry } from '../../src/telemetry.ts';
 import { natsUserPermissions, permissionsOf } from '../../src/wire/permissions.ts';
 import { queueGauges$ } from '../../src/worker/upkeep/queue-gauges.ts';
 import { aNatsServer, anInstallation, sharedNatsServer } from '../support/nats-server.ts';
-import { PodWorld, scriptedOperator, worldCluster } from '../support/pod-world.ts';
+import { SimulatedPods, scriptedOperator, simulatedCluster } from '../support/simulated-pods.ts';
 import { DEFAULTS } from '../support/defaults.ts';
 
 const server = sharedNatsServer();
-const PATIENCE = { timeout: 30_000, interval: 20 };
+const POLL = { timeout: 30_000, interval: 20 };
 const QUEUES = ['default', 'other'];
 
-/** An installation, and workers that serve its queues and tell what waits there as `/metrics` does. */
+/** An installation, and workers that serve its queues and report their gauges. */
 async function aBench() {
   const installation = await anInstallation(server.url(), { workerQueues: [...QUEUES, 'foreign'] });
   const broker = await installation.broker();
-  const world = new PodWorld();
-  const cluster = worldCluster(world, () => broker.now());
+  const simulated = new SimulatedPods();
+  const cluster = simulatedCluster(simulated, () => broker.now());
   const clusters = { names: ['sim'], get: () => cluster, [Symbol.asyncDispose]: () => Promise.resolve() };
   const ends: (() => Promise<unknown>)[] = [];
   const begin = (work$: Work) => {
@@ -55,14 +55,14 @@ async function aBench() {
       installation: 'test',
       queueGaugesEveryMs: 50,
     };
-    const operators = [scriptedOperator(world)];
+    const operators = [scriptedOperator(simulated)];
     const end = begin(worker({ broker: own, clusters, operators, settings, log: SILENT_LOG, meter: telemetry.meter }));
-    /** What it tells of its queues: `queue why` → number. */
-    const told = async () => {
+    /** The worker's queue gauges: `queue why` → number. */
+    const gauges = async () => {
       const lines = (await telemetry.text()).matchAll(/^reentry_queue_waiting\{queue="(\w+)",why="(\w+)"\} (\d+)$/gm);
       return Object.fromEntries([...lines].map(([, queue, why, count]) => [`${queue} ${why}`, Number(count)]));
     };
-    return { told, end };
+    return { gauges, end };
   };
   const startTriggerer = async () => {
     const id = `t${(started += 1)}`;
@@ -85,7 +85,7 @@ async function aBench() {
   return { startWorker, startTriggerer, submit, pause };
 }
 
-test('a worker whose NATS user may not count works on, and logs that once for each queue', async () => {
+test('a worker whose NATS user may not count continues, and logs that once for each queue', async () => {
   const layout = layoutFrom({});
   const { publish, ...rest } = permissionsOf(['worker'], layout, { queues: QUEUES });
   const older = publish.filter((subject) => !/^\$JS\.API\.CONSUMER\.INFO\.REENTRY_(RUNS|STEPS)\./.test(subject));
@@ -101,8 +101,8 @@ test('a worker whose NATS user may not count works on, and logs that once for ea
     await setup(connection.nc, layout, { ...DEFAULTS.streams, workerQueues: QUEUES, storageBytes: 512 * 1024 ** 2 });
   }
   await using broker = await openBroker(as('old'));
-  const told: string[] = [];
-  const log = { ...SILENT_LOG, warn: (fields: object) => void told.push(JSON.stringify(fields)) };
+  const warned: string[] = [];
+  const log = { ...SILENT_LOG, warn: (fields: object) => void warned.push(JSON.stringify(fields)) };
   const looks$ = new Subject<void>();
   const meter = {
     count: () => undefined,
@@ -115,10 +115,10 @@ test('a worker whose NATS user may not count works on, and logs that once for ea
   const asking = queueGauges$({ broker, log, meter }, QUEUES, 20).subscribe();
   await looked;
   asking.unsubscribe();
-  expect(told.sort()).toEqual(QUEUES.map((queue) => JSON.stringify({ queue })));
+  expect(warned.sort()).toEqual(QUEUES.map((queue) => JSON.stringify({ queue })));
 });
 
-/** All that is told where nothing waits but this. */
+/** The gauges when nothing else waits. */
 const only = (waiting: Readonly<Record<string, number>>, whys = ['worker', 'turn', 'key', 'paused']) => ({
   ...Object.fromEntries(QUEUES.flatMap((queue) => whys.map((why) => [`${queue} ${why}`, 0]))),
   ...waiting,
@@ -130,42 +130,42 @@ test('requests that no worker takes are reported, the same by every worker of th
   const workers = [await startWorker({ intake: 0 }), await startWorker({ intake: 0 })];
   await submit(7, 'default');
   await submit(2, 'other');
-  // Of a queue that they do not serve, they tell nothing.
+  // They report no queue that they do not serve.
   await submit(4, 'foreign');
-  for (const { told } of workers)
-    await expect.poll(told, PATIENCE).toEqual(only({ 'default worker': 7, 'other worker': 2 }));
+  for (const { gauges } of workers)
+    await expect.poll(gauges, POLL).toEqual(only({ 'default worker': 7, 'other worker': 2 }));
   workers.push(await startWorker());
-  for (const { told } of workers) await expect.poll(told, PATIENCE).toEqual(only({}));
+  for (const { gauges } of workers) await expect.poll(gauges, POLL).toEqual(only({}));
 });
 
-test('starts that a busy worker has not taken wait for a worker, and what it holds does not', async () => {
+test('starts that a busy worker has not taken count as waiting, those that it holds do not', async () => {
   const { startWorker, startTriggerer, submit } = await aBench();
   await startTriggerer();
-  const { told } = await startWorker({ start: 1 });
+  const { gauges } = await startWorker({ start: 1 });
   await submit(6, 'default', { params: { blocking: true, exits: [null] } });
-  await expect.poll(told, PATIENCE).toEqual(only({ 'default worker': 5 }));
+  await expect.poll(gauges, POLL).toEqual(only({ 'default worker': 5 }));
 });
 
 test('runs of a paused queue, and of a concurrency key without a slot, are counted apart from what a further worker would take', async () => {
   const { startWorker, startTriggerer, submit, pause } = await aBench();
   await startTriggerer();
-  const { told } = await startWorker();
+  const { gauges } = await startWorker();
   await pause('default', true);
   await submit(5, 'default');
   await submit(4, 'other', { concurrencyKey: 'db', params: { exits: [null] } });
-  await expect.poll(told, PATIENCE).toEqual(only({ 'default paused': 5, 'other key': 3 }));
+  await expect.poll(gauges, POLL).toEqual(only({ 'default paused': 5, 'other key': 3 }));
   await pause('default', false);
-  await expect.poll(told, PATIENCE).toEqual(only({ 'other key': 3 }));
+  await expect.poll(gauges, POLL).toEqual(only({ 'other key': 3 }));
 });
 
 test('what is unknown is left out: gates without a triggerer, everything once the worker stops', async () => {
   const { startWorker, startTriggerer, submit } = await aBench();
   const endTriggerer = await startTriggerer();
-  const { told, end } = await startWorker({ intake: 0 });
+  const { gauges, end } = await startWorker({ intake: 0 });
   await submit(3, 'default');
-  await expect.poll(told, PATIENCE).toEqual(only({ 'default worker': 3 }));
+  await expect.poll(gauges, POLL).toEqual(only({ 'default worker': 3 }));
   await endTriggerer();
-  await expect.poll(told, PATIENCE).toEqual(only({ 'default worker': 3 }, ['worker']));
+  await expect.poll(gauges, POLL).toEqual(only({ 'default worker': 3 }, ['worker']));
   await end();
-  expect(await told()).toEqual({});
+  expect(await gauges()).toEqual({});
 });

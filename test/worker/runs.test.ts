@@ -13,7 +13,7 @@ import type { Verb } from '../../src/wire/subjects.ts';
 import { anInstallation, aNatsServer, sharedNatsServer } from '../support/nats-server.ts';
 import { connectNats } from '../../src/nats/connection.ts';
 import { levelTriggers } from '../support/level-triggers.ts';
-import { PodWorld, scriptedOperator, worldCluster } from '../support/pod-world.ts';
+import { SimulatedPods, scriptedOperator, simulatedCluster } from '../support/simulated-pods.ts';
 import { SILENT_LOG } from '../../src/airflow/defaults.ts';
 import { DEFAULTS } from '../support/defaults.ts';
 
@@ -24,14 +24,14 @@ const encoder = new TextEncoder();
 interface Bench {
   readonly broker: Broker;
   readonly client: ClientBroker;
-  readonly world: PodWorld;
+  readonly simulated: SimulatedPods;
   readonly root: string;
   ask(verb: Verb, payload: unknown): Promise<ServiceReply>;
   publish(runId: string, data: string | Uint8Array, msgID?: string): Promise<void>;
   completed(runId: string, tenant?: string): Promise<CompletedData>;
 }
 
-/** One worker, triggers, and a client of tenant `t` on an installation of their own. */
+/** One worker, triggers, and a client of tenant `t` on a new installation. */
 async function aBench(
   queues: readonly string[] = ['default'],
   before: (parts: Pick<Bench, 'broker' | 'client'>) => Promise<void> = () => Promise.resolve(),
@@ -40,8 +40,8 @@ async function aBench(
   const broker = await installation.broker();
   const client = await installation.client('t');
   await before({ broker, client });
-  const world = new PodWorld();
-  const cluster = worldCluster(world, () => broker.now());
+  const simulated = new SimulatedPods();
+  const cluster = simulatedCluster(simulated, () => broker.now());
   const clusters = {
     names: ['sim'],
     get: () => cluster,
@@ -51,10 +51,10 @@ async function aBench(
   const retryPolicy = { ...RETRY_POLICY, faultBaseMs: 5, faultMaxMs: 20 };
   const settings = { ...DEFAULTS.engine, id: 'w1', queues, installation: 'test', retryPolicy };
   const work = lastValueFrom(
-    worker({ broker, clusters, operators: [scriptedOperator(world)], settings, log: SILENT_LOG, meter })(stop$),
+    worker({ broker, clusters, operators: [scriptedOperator(simulated)], settings, log: SILENT_LOG, meter })(stop$),
     { defaultValue: undefined },
   );
-  const triggers = levelTriggers(broker, world, { everyMs: 20, refireMs: 1_000 });
+  const triggers = levelTriggers(broker, simulated, { everyMs: 20, refireMs: 1_000 });
   onTestFinished(async () => {
     triggers[Symbol.dispose]();
     stop$.next();
@@ -64,7 +64,7 @@ async function aBench(
   const bench: Bench = {
     broker,
     client,
-    world,
+    simulated,
     root: installation.options.root ?? '',
     ask: (verb, payload) => client.request('t', verb, payload, 5_000),
     publish: async (runId, data, msgID) => {
@@ -85,7 +85,7 @@ async function aBench(
           return completedOf(event.data);
         }),
   };
-  // The first answer says that the services are there.
+  // The first answer shows that the services are ready.
   await expect.poll(() => bench.ask('list', {}).catch(() => undefined), { timeout: 10_000 }).toHaveProperty('ok');
   return bench;
 }
@@ -95,8 +95,8 @@ function completedOf(data: unknown): CompletedData {
 }
 
 describe('a worker', () => {
-  test('takes a run from its request to its end, and forgets its wait', async () => {
-    const { publish, completed, broker, world } = await aBench();
+  test('takes a run from its request to its end, and deletes its subscription', async () => {
+    const { publish, completed, broker, simulated } = await aBench();
     await publish('r1', '{}');
     expect(await completed('r1')).toMatchObject({
       state: 'succeeded',
@@ -105,44 +105,44 @@ describe('a worker', () => {
       pod: { namespace: 'sim' },
     });
     await expect.poll(() => broker.subscriptions.read({ tenant: 't', runId: 'r1' })).toBeUndefined();
-    await expect.poll(() => world.alive(broker.now())).toEqual([]);
+    await expect.poll(() => simulated.alive(broker.now())).toEqual([]);
   });
 
   test('repeats a failed attempt by policy, with a new pod', async () => {
-    const { publish, completed, world } = await aBench();
+    const { publish, completed, simulated } = await aBench();
     await publish('r1', JSON.stringify({ params: { exits: [1, 0] }, retries: 1, retryDelaySeconds: 0.05 }));
     expect(await completed('r1')).toMatchObject({ state: 'succeeded', attempt: 2 });
-    expect([...world.creations]).toEqual([
+    expect([...simulated.creations]).toEqual([
       ['t/r1/1', 1],
       ['t/r1/2', 1],
     ]);
   });
 
   test('publishes cancelled only when the pod is gone', async () => {
-    const { publish, completed, ask, broker, world } = await aBench();
+    const { publish, completed, ask, broker, simulated } = await aBench();
     await publish('r1', JSON.stringify({ params: { exits: [null], goneMs: 300 } }));
-    await expect.poll(() => world.creations.size).toBe(1);
+    await expect.poll(() => simulated.creations.size).toBe(1);
     expect(await ask('cancel', { runId: 'r1', reason: 'enough' })).toMatchObject({ ok: { cancelRequested: true } });
     expect(await completed('r1')).toMatchObject({ state: 'cancelled', diagnosis: { code: 'CANCELLED' } });
-    expect(world.alive(broker.now())).toEqual([]);
+    expect(simulated.alive(broker.now())).toEqual([]);
   });
 
-  test('leaves the pod of a failed attempt to that attempt, when the run is cancelled before the next', async () => {
-    const { publish, completed, ask, world } = await aBench();
+  test('cleans up the pod of a failed attempt as failed when the run is cancelled before the next', async () => {
+    const { publish, completed, ask, simulated } = await aBench();
     await publish('r1', JSON.stringify({ params: { exits: [1] }, retries: 1, retryDelaySeconds: 600 }));
     await expect.poll(() => ask('status', { runId: 'r1' })).toMatchObject({ ok: { attempt: 2, phase: 'Queued' } });
     await ask('cancel', { runId: 'r1' });
     const end = await completed('r1');
     expect(end).toMatchObject({ state: 'cancelled', attempt: 2 });
     expect(end).not.toHaveProperty('pod');
-    await expect.poll(() => world.cleanUps.length).toBe(2);
-    expect(new Set(world.cleanUps)).toEqual(new Set(['r1/1: failed']));
+    await expect.poll(() => simulated.cleanUps.length).toBe(2);
+    expect(new Set(simulated.cleanUps)).toEqual(new Set(['r1/1: failed']));
   });
 
-  test('reports when a stopped pod began and ended', async () => {
-    const { publish, completed, ask, world } = await aBench();
+  test('reports when a stopped pod started and ended', async () => {
+    const { publish, completed, ask, simulated } = await aBench();
     await publish('r1', JSON.stringify({ params: { runMs: 400, goneMs: 1_000 } }));
-    await expect.poll(() => world.creations.size).toBe(1);
+    await expect.poll(() => simulated.creations.size).toBe(1);
     await ask('cancel', { runId: 'r1' });
     const { state, timings } = await completed('r1');
     expect(state).toBe('cancelled');
@@ -152,9 +152,9 @@ describe('a worker', () => {
   test('publishes accepted once for clients that listen without a stream', async () => {
     const { publish, completed, ask, root, broker } = await aBench();
     await using connection = await connectNats({ servers: server.url(), role: 'setup', name: 'listener' });
-    const heard: string[] = [];
+    const received: string[] = [];
     connection.nc.subscribe(`${root}.ev.t.*.accepted`, {
-      callback: (_, { subject }) => heard.push(subject.split('.').at(-2) ?? ''),
+      callback: (_, { subject }) => received.push(subject.split('.').at(-2) ?? ''),
     });
     await connection.nc.flush();
     const later = new Date(broker.now() + 600_000).toISOString();
@@ -164,11 +164,11 @@ describe('a worker', () => {
     await expect.poll(() => broker.subscriptions.read({ tenant: 't', runId: 'later' })).toBeDefined();
     await ask('cancel', { runId: 'later' });
     for (const runId of ['held', 'later', 'expired']) await completed(runId);
-    expect(heard.toSorted()).toEqual(['expired', 'held', 'later']);
+    expect(received.toSorted()).toEqual(['expired', 'held', 'later']);
   });
 
-  test('reports why a run cannot go on: a postponed start, a pod that does not go away', async () => {
-    const { publish, ask, world, completed, broker } = await aBench();
+  test('explains why a run waits: a postponed start, a pod that is not gone', async () => {
+    const { publish, ask, simulated, completed, broker } = await aBench();
     await publish('refused', JSON.stringify({ params: { refusals: 1_000 } }));
     const status = (runId: string) => ask('status', { runId });
     await expect
@@ -180,17 +180,17 @@ describe('a worker', () => {
 
     const stuck = { exits: [null], goneMs: 2_000, deletedAgoMs: 600_000 };
     await publish('stuck', JSON.stringify({ params: stuck }));
-    await expect.poll(() => world.creations.get('t/stuck/1')).toBe(1);
+    await expect.poll(() => simulated.creations.get('t/stuck/1')).toBe(1);
     await ask('cancel', { runId: 'stuck' });
     await expect
       .poll(() => status('stuck'))
       .toMatchObject({ ok: { phase: 'Deferred', blocked: { code: 'POD_STUCK_TERMINATING' } } });
     expect(await completed('stuck')).toMatchObject({ state: 'cancelled' });
-    expect(world.alive(broker.now())).toEqual([]);
+    expect(simulated.alive(broker.now())).toEqual([]);
   });
 
   test('starts at startAfter, expires at expireSeconds, and stops at executionTimeoutSeconds', async () => {
-    const { publish, completed, broker, world } = await aBench();
+    const { publish, completed, broker, simulated } = await aBench();
     const startAfter = broker.now() + 700;
     await publish('later', JSON.stringify({ startAfter: new Date(startAfter).toISOString() }));
     await publish('slow', JSON.stringify({ params: { exits: [null] }, executionTimeoutSeconds: 0.3 }));
@@ -198,10 +198,10 @@ describe('a worker', () => {
     expect(Date.parse((await completed('later')).timings['launchedAt'] ?? '')).toBeGreaterThanOrEqual(startAfter);
     expect(await completed('slow')).toMatchObject({ state: 'failed', diagnosis: { code: 'EXECUTION_TIMEOUT' } });
     expect(await completed('never')).toMatchObject({ state: 'failed', diagnosis: { code: 'EXPIRED' } });
-    await expect.poll(() => world.alive(broker.now())).toEqual([]);
+    await expect.poll(() => simulated.alive(broker.now())).toEqual([]);
   });
 
-  test('a duplicate of a request, however bad, changes nothing', async () => {
+  test('a duplicate of a request, even an invalid one, changes nothing', async () => {
     const { publish, completed, ask } = await aBench();
     await publish('r1', '{}', 'one');
     const before = await completed('r1');
@@ -212,18 +212,25 @@ describe('a worker', () => {
   });
 });
 
-test('a worker without its broker is not ready, and is again once it is back', async () => {
+test('a worker without its broker is not ready until the broker is back', async () => {
   await using own = await aNatsServer();
   await using installation = await anInstallation(own.url);
   const broker = await installation.broker();
-  const world = new PodWorld();
+  const simulated = new SimulatedPods();
   const clusters = {
     names: ['sim'],
-    get: () => worldCluster(world, () => broker.now()),
+    get: () => simulatedCluster(simulated, () => broker.now()),
     [Symbol.asyncDispose]: () => Promise.resolve(),
   };
   const settings = { ...DEFAULTS.engine, id: 'w1', queues: ['default'], installation: 'test' };
-  const work$ = worker({ broker, clusters, operators: [scriptedOperator(world)], settings, log: SILENT_LOG, meter });
+  const work$ = worker({
+    broker,
+    clusters,
+    operators: [scriptedOperator(simulated)],
+    settings,
+    log: SILENT_LOG,
+    meter,
+  });
   const stop$ = new Subject<void>();
   const work = lastValueFrom(work$(stop$), { defaultValue: undefined });
   await expect.poll(work$.problems).toEqual([]);
@@ -235,7 +242,7 @@ test('a worker without its broker is not ready, and is again once it is back', a
   await work;
 });
 
-describe('a request that came often', () => {
+describe('a request that was delivered often', () => {
   /** Submits `r1` and requeues it `times` times, as a worker does that cannot accept it now, or crashes. */
   let counted = '';
   const oftenSeen = (times: number, died: number) => async (parts: Pick<Bench, 'broker' | 'client'>) => {
@@ -256,17 +263,17 @@ describe('a request that came often', () => {
     await lastValueFrom(requeue$, { defaultValue: undefined });
   };
 
-  test('is accepted all the same where it was only requeued', async () => {
+  test('is accepted if it was only requeued', async () => {
     const { completed } = await aBench(['default'], oftenSeen(40, 0));
     expect(await completed('r1')).toMatchObject({ state: 'succeeded' });
   });
 
-  test('is given up where its workers crashed', async () => {
+  test('is given up if its workers crashed', async () => {
     const { completed } = await aBench(['default'], oftenSeen(30, 24));
     expect(await completed('r1')).toMatchObject({ state: 'failed', diagnosis: { code: 'DEAD_LETTERED' } });
   });
 
-  test.each([0, 3])('leaves no count behind (%i crashes)', async (died) => {
+  test.each([0, 3])('leaves no count (%i crashes)', async (died) => {
     const { completed, broker } = await aBench(['default'], oftenSeen(10, died));
     expect(await completed('r1')).toMatchObject({ state: 'succeeded' });
     await expect.poll(() => broker.membership.readClaim(counted)).toBeUndefined();
@@ -282,7 +289,7 @@ describe('faults', () => {
     expect(await completed('nine')).toMatchObject({ state: 'succeeded' });
   });
 
-  test('a transient fault never dead-letters: it is no crash, however often', async () => {
+  test('a transient fault is no crash and never dead-letters a run', async () => {
     const { publish, completed } = await aBench();
     await publish('r1', JSON.stringify({ params: { throws: 40, throwsTransient: true } }));
     expect(await completed('r1')).toMatchObject({ state: 'succeeded', attempt: 1 });
@@ -290,7 +297,7 @@ describe('faults', () => {
 });
 
 describe('a blocking run', () => {
-  test('ends without a subscription, by the same judge', async () => {
+  test('ends without a subscription, with the same verdict', async () => {
     const { publish, completed, broker } = await aBench();
     await publish('r1', JSON.stringify({ params: { blocking: true, loggingEveryMs: 50, runMs: 300 } }));
     await expect
@@ -300,8 +307,8 @@ describe('a blocking run', () => {
     expect(await completed('r1')).toMatchObject({ state: 'succeeded', attempt: 1 });
   });
 
-  test('is reached by a cancel, by its execution time-out, and repeats by policy', async () => {
-    const { publish, completed, ask, world, broker } = await aBench();
+  test('is ended by a cancel and by its execution time-out, and repeats by policy', async () => {
+    const { publish, completed, ask, simulated, broker } = await aBench();
     const endless = { blocking: true, exits: [null] };
     await publish('cancelled', JSON.stringify({ params: endless }));
     await publish('slow', JSON.stringify({ params: endless, executionTimeoutSeconds: 0.3 }));
@@ -316,7 +323,7 @@ describe('a blocking run', () => {
     expect(await completed('cancelled')).toMatchObject({ state: 'cancelled' });
     expect(await completed('slow')).toMatchObject({ state: 'failed', diagnosis: { code: 'EXECUTION_TIMEOUT' } });
     expect(await completed('again')).toMatchObject({ state: 'succeeded', attempt: 2 });
-    await expect.poll(() => world.alive(broker.now())).toEqual([]);
+    await expect.poll(() => simulated.alive(broker.now())).toEqual([]);
   });
 });
 
@@ -351,19 +358,19 @@ describe('hostile requests end as INVALID_REQUEST with their paths', () => {
     expect(state).toBe('failed');
     expect(diagnosis).toMatchObject({ code: 'INVALID_REQUEST', category: 'request' });
     expect(diagnosis?.problems).toContainEqual(expect.objectContaining(problem));
-    // The worker that took it takes the next one.
+    // The same worker takes the next one.
     await publish('good', '{}');
     expect(await completed('good')).toMatchObject({ state: 'succeeded' });
   });
 
-  test('a token that is not canonical ends on that raw token', async () => {
+  test('a run with a token that is not canonical ends under that raw token', async () => {
     const { root } = await aBench();
     await using connection = await connectNats({ servers: server.url(), role: 'setup', name: 'raw' });
     const subject = `${root}.ev.t.a=2d.completed`;
-    const heard = connection.nc.subscribe(subject, { max: 1 });
+    const received = connection.nc.subscribe(subject, { max: 1 });
     await connection.nc.flush();
     await connection.nc.jetstream().publish(`${root}.run.default.t.a=2d`, '{}');
-    for await (const message of heard) {
+    for await (const message of received) {
       expect(message.json()).toMatchObject({
         data: { runId: 'a=2d', state: 'failed', diagnosis: { code: 'INVALID_REQUEST' } },
       });
@@ -406,27 +413,27 @@ describe('runs with names of any characters', () => {
   });
 });
 
-describe('a creation whose reply was lost', () => {
+describe('a creation whose response was lost', () => {
   test('counts: the run has its pod and cannot expire any more', async () => {
-    const { publish, completed, world } = await aBench();
-    // So many replies are lost that the time to expire passes meanwhile.
+    const { publish, completed, simulated } = await aBench();
+    // So many responses are lost that the run would expire meanwhile.
     await publish('r1', JSON.stringify({ params: { lostReplies: 40, runMs: 1_500 }, expireSeconds: 0.3 }));
     expect(await completed('r1')).toMatchObject({ state: 'succeeded', attempt: 1 });
-    expect([...world.creations]).toEqual([['t/r1/1', 1]]);
+    expect([...simulated.creations]).toEqual([['t/r1/1', 1]]);
   });
 
   test('is stopped by a cancel, which is published when the pod is gone', async () => {
-    const { publish, completed, ask, broker, world } = await aBench();
+    const { publish, completed, ask, broker, simulated } = await aBench();
     await publish('r1', JSON.stringify({ params: { lostReplies: 1, exits: [null] } }));
-    await expect.poll(() => world.creations.size).toBe(1);
+    await expect.poll(() => simulated.creations.size).toBe(1);
     expect(await ask('cancel', { runId: 'r1' })).toMatchObject({ ok: { cancelRequested: true } });
     expect(await completed('r1')).toMatchObject({ state: 'cancelled' });
-    expect(world.alive(broker.now())).toEqual([]);
+    expect(simulated.alive(broker.now())).toEqual([]);
   });
 });
 
 describe('services', () => {
-  test('submit answers with every problem, or takes the run', async () => {
+  test('submit answers with every problem, or accepts the run', async () => {
     const { ask, completed } = await aBench();
     expect(await ask('submit', { runId: 'r1', request: { retires: 1 } })).toMatchObject({
       error: {
@@ -446,8 +453,8 @@ describe('services', () => {
 
   test('submit reports a queue that does not exist', async () => {
     const { ask } = await aBench();
-    expect(await ask('submit', { runId: 'r1', queue: 'nobody', request: {} })).toMatchObject({
-      error: { code: 'NOT_FOUND', message: expect.stringContaining('queue nobody') },
+    expect(await ask('submit', { runId: 'r1', queue: 'missing', request: {} })).toMatchObject({
+      error: { code: 'NOT_FOUND', message: expect.stringContaining('queue missing') },
     });
   });
 
@@ -464,7 +471,7 @@ describe('services', () => {
     expect(await ask('render', { request: {} })).toMatchObject({ ok: { kind: 'Pod' } });
     expect(await ask('logs', { runId: 'r1' })).toMatchObject({ ok: { chunks: [] } });
     for (const verb of ['status', 'explain', 'result', 'cancel', 'logs'] as const)
-      expect(await ask(verb, { runId: 'nobody' })).toMatchObject({ error: { code: 'NOT_FOUND' } });
+      expect(await ask(verb, { runId: 'missing' })).toMatchObject({ error: { code: 'NOT_FOUND' } });
     expect(await ask('status', { runId: 7 })).toMatchObject({
       error: { code: 'INVALID_REQUEST', problems: [{ path: 'runId' }] },
     });

@@ -1,4 +1,4 @@
-/** What a worker answers its clients, over the broker. */
+/** A worker's answers to clients, over the broker. */
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { diagnosisOf } from '../../src/core/run/diagnosis.ts';
@@ -17,7 +17,7 @@ const pageSchema = z.object({
   ok: z.object({ runs: z.array(z.looseObject({ runId: z.string() })), next: z.number().optional() }),
 });
 
-/** A worker's services alone: no request is taken in, no step done. */
+/** A worker's services only: no request is accepted, no step is done. */
 async function aService() {
   const parts = await anEngine(server.url());
   const { engine, broker, installation } = parts;
@@ -56,7 +56,7 @@ test.each<[Verb, object, string]>([
   ['result', { runId: 'r1', ofset: 1 }, 'ofset'],
   ['explain', { runId: 'r1', verbose: true }, 'verbose'],
   ['submit', { params: {}, request: {} }, 'params'],
-])('%s names a field that it does not know', async (verb, request, path) => {
+])('%s names an unknown field', async (verb, request, path) => {
   using service = await aService();
   expect(await service.ask(verb, request)).toEqual({
     error: expect.objectContaining({ code: 'INVALID_REQUEST', problems: [{ path, message: 'unknown field' }] }),
@@ -64,7 +64,7 @@ test.each<[Verb, object, string]>([
 });
 
 test.each([{ result: 1 }, { resultRef: { name: 'return_value', size: 5_000 } }])(
-  'what a failed attempt left is no result of the run that tries again: %j',
+  'the result of a failed attempt is no result of a run that is retried: %j',
   async (left) => {
     using service = await aService();
     const { store, waiting, broker, ask } = service;
@@ -89,10 +89,10 @@ describe('submit', () => {
     return first === undefined ? undefined : JSON.parse(new TextDecoder().decode(first.data));
   };
 
-  test('to a queue that nobody made leaves nothing behind, and the id free for the right one', async () => {
+  test('to a missing queue stores nothing, and leaves the id free for the right one', async () => {
     using service = await aService();
     const { broker, ask } = service;
-    expect(await ask('submit', asked(0, 'nobody'))).toMatchObject({ error: { code: 'NOT_FOUND' } });
+    expect(await ask('submit', asked(0, 'missing'))).toMatchObject({ error: { code: 'NOT_FOUND' } });
     expect(await broker.requests.read(run)).toBeUndefined();
     expect(await waiting(broker)).toBeUndefined();
     expect(await ask('submit', asked(3))).toEqual({ ok: { runId: 'r1', queue: 'default', duplicate: false } });
@@ -103,7 +103,7 @@ describe('submit', () => {
     expect(await waiting(broker)).toMatchObject({ retries: 3 });
   });
 
-  test('to a queue that nobody made takes nothing from a run that was made meanwhile', async () => {
+  test('to a missing queue deletes nothing of a run that was created meanwhile', async () => {
     using service = await aService();
     const { engine, broker, queued } = service;
     // Right before it publishes.
@@ -132,7 +132,7 @@ describe('submit', () => {
     expect(await broker.requests.read(run)).toBeUndefined();
   });
 
-  test('again is a duplicate by its content, whatever became of the stored request', async () => {
+  test('again with the same content is a duplicate, even without the stored request', async () => {
     using service = await aService();
     const { broker, ask, queued } = service;
     await ask('submit', asked(2));

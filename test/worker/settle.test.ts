@@ -28,7 +28,7 @@ const letterCounts = async (telemetry: Telemetry) =>
     ([, kind = '', count]) => `${kind} ${String(count)}`,
   );
 
-test('every dead letter is counted, of requests and of steps, from a 0 that an alert can see grow', async () => {
+test('dead letters of requests and steps are counted, from 0, so that an alert sees an increase', async () => {
   const { engine, broker, installation } = await anEngine(server.url());
   await using operations = await openOperations({ ...installation.options, name: 'look' });
   const telemetry = openTelemetry(SILENT_LOG);
@@ -44,13 +44,13 @@ test('every dead letter is counted, of requests and of steps, from a 0 that an a
   expect((await operations.deadLetters.list({ limit: 10 })).letters).toHaveLength(2);
 });
 
-test('a worker that dies while it gives a run up leaves the letter, and the next one writes no second', async () => {
+test('a worker that crashes while it gives a run up leaves the dead letter, and the next writes no second one', async () => {
   const { engine, broker, installation, queued, store } = await anEngine(server.url());
   await using operations = await openOperations({ ...installation.options, name: 'look' });
   const letters = async () => (await operations.deadLetters.list({ limit: 10 })).letters.map((letter) => letter.run);
   await store({ ...taken(queued, 'Starting', { stream: 'STEPS', seq: 7, by: 'w1' }), op: 'taken' });
   await broker.membership.claim(keys.crashes('STEPS', 7), { owner: 'dead', epoch: MAX_CRASHES }, 0);
-  // Dead at the moment at which the run's end is written.
+  // It crashes when the run's end is written.
   const dying = { ...broker, runs: { ...broker.runs, write: () => Promise.reject(new Error('killed')) } };
   await laneHandler({ ...engine, broker: dying }, 'start')(delivery(100));
   expect(await letters()).toEqual([run]);
@@ -62,8 +62,8 @@ test('a worker that dies while it gives a run up leaves the letter, and the next
   });
 });
 
-test('a worker that dies right after it ended a run between two attempts leaves no pod of the first', async () => {
-  const { engine, broker, waiting, store, world } = await anEngine(server.url());
+test('a worker that crashes after it ended a run between two attempts leaves no pod of the first', async () => {
+  const { engine, broker, waiting, store, simulated } = await anEngine(server.url());
   const again = { userFailures: 1, infraFailures: 0, notBefore: broker.now() + 600_000, untilGone: false };
   await store(retrying(waiting, { state: 'failed' }, undefined, again));
   const publish = { ...broker.publish, event: () => Promise.reject(new Error('killed')) };
@@ -71,15 +71,15 @@ test('a worker that dies right after it ended a run between two attempts leaves 
   await laneHandler({ ...engine, broker: { ...broker, publish } }, 'ctl')({ ...delivery(1), ...cancel });
   expect(await broker.runs.read(run)).toMatchObject({ value: { phase: 'Cancelled', attempt: 2 } });
   await laneHandler({ ...engine, id: 'w2' }, 'ctl')({ ...delivery(2), ...cancel });
-  expect(world.cleanUps).toEqual(['r1/1: failed']);
+  expect(simulated.cleanUps).toEqual(['r1/1: failed']);
 });
 
-test('an orphaned pod of an attempt that was followed by another one counts as failed, however the run ended', async () => {
-  const { engine, broker, waiting, store, world } = await anEngine(server.url());
+test('an orphaned pod of an earlier attempt counts as failed, regardless of the run’s end', async () => {
+  const { engine, broker, waiting, store, simulated } = await anEngine(server.url());
   const again = { userFailures: 1, infraFailures: 0, notBefore: broker.now(), untilGone: false };
   const second = retrying(waiting, { state: 'failed' }, undefined, again);
   await store(unlaunched(second, { state: 'cancelled' }, broker.now()));
   const data = new TextEncoder().encode(JSON.stringify({ v: 1, kind: 'orphan', pod: aPod({ ...pod, attempt: 1 }) }));
   await laneHandler(engine, 'ctl')({ ...delivery(1), data });
-  expect(world.cleanUps).toEqual(['r1/1: failed']);
+  expect(simulated.cleanUps).toEqual(['r1/1: failed']);
 });

@@ -8,7 +8,7 @@ import type { Engine } from '../../src/worker/protocol/engine.ts';
 import { laneHandler } from '../../src/worker/protocol/step.ts';
 import { OwnedRun, store as storeChange } from '../../src/worker/protocol/store.ts';
 import { sharedNatsServer } from '../support/nats-server.ts';
-import { scriptedOperator } from '../support/pod-world.ts';
+import { scriptedOperator } from '../support/simulated-pods.ts';
 import { anEngine, pod, run } from '../support/worker-engine.ts';
 
 const server = sharedNatsServer();
@@ -32,13 +32,13 @@ function aDelivery(message: object, deliveries = 1) {
 
 const success = { attempt: 1, step: 1, stateRev: 0, subRev: 0, event: { kind: 'success', at: 1 } };
 
-/** An engine whose operator answers as given, and counts what it meters. */
+/** An engine whose operator returns the given outcomes, and whose meter counts. */
 async function aWorker(answers: Partial<Pick<Operator<unknown>, 'execute' | 'triggerReentry'>>) {
   const parts = await anEngine(server.url());
   const counts: string[] = [];
   const engine: Engine = {
     ...parts.engine,
-    operators: new Map([['pod', { ...scriptedOperator(parts.world), ...answers }]]),
+    operators: new Map([['pod', { ...scriptedOperator(parts.simulated), ...answers }]]),
     meter: {
       ...parts.engine.meter,
       count: (name: string) => {
@@ -47,7 +47,7 @@ async function aWorker(answers: Partial<Pick<Operator<unknown>, 'execute' | 'tri
     },
   };
   const state = async () => (await parts.broker.runs.read(run, { leader: true }))?.value;
-  /** Marks the run as cancelled, as a worker does that is given the cancel while the owner is at work. */
+  /** Marks the run as cancelled, as another worker does during the owner's step. */
   const cancelMeanwhile = async () => {
     const seen = await parts.broker.runs.read(run, { leader: true });
     if (seen !== undefined)
@@ -66,7 +66,7 @@ test('a change that the table does not allow is a bug, and is not written', asyn
   expect(await broker.runs.read(run)).toMatchObject({ revision: seen.revision, value: { phase: 'Queued' } });
 });
 
-test('an acknowledgement that got lost is no conflict, and the change counts once', async () => {
+test('a lost acknowledgement is no conflict, and the change counts once', async () => {
   const { engine, broker, counts, queued, store } = await aWorker({});
   const starting = taken(queued, 'Starting', { ...OURS, by: 'w1' });
   const seen = { value: starting, revision: await store(starting) };
@@ -83,7 +83,7 @@ test('an acknowledgement that got lost is no conflict, and the change counts onc
   expect(counts).toEqual(['runs_completed_total']);
 });
 
-test('a change that yields to a cancel is not written once one was requested; any other is written over it', async () => {
+test('a change that yields to a cancel is not written after one was requested; any other is', async () => {
   const { engine, queued, store, state, cancelMeanwhile } = await aWorker({});
   const starting = { ...taken(queued, 'Starting', { ...OURS, by: 'w1' }), op: 'taken' };
   const owned = new OwnedRun(engine, run, { value: starting, revision: await store(starting) });
@@ -116,7 +116,7 @@ test.each<[after: string, outcome: StepOutcome, phase: string, state: object]>([
     const worker = await aWorker({ triggerReentry: answer });
     const { engine, broker, waiting, store, state } = worker;
     await store(waiting);
-    // The pod is there and takes its time to go.
+    // The pod exists and is deleted slowly.
     const operators = new Map(
       [...engine.operators].map(([name, operator]) => [
         name,
@@ -133,7 +133,7 @@ test.each<[after: string, outcome: StepOutcome, phase: string, state: object]>([
   },
 );
 
-test('a re-entry that cannot go on now is requeued for as long as it asks: no fault, and the step stays', async () => {
+test('a re-entry that cannot continue now is requeued with its delay: no fault, and the same step', async () => {
   const why = { code: 'API_THROTTLED', category: 'infrastructure' as const, summary: 'slow down', evidence: [] };
   const { engine, counts, waiting, store, state, broker } = await aWorker({
     triggerReentry: (context) =>
@@ -191,7 +191,7 @@ test.each([
   ['is over', 'r1/1: cancelled'],
   ['still wants it', undefined],
 ])('a worker that lost its run while it created a pod cleans it up where the run %s', async (what, cleanUp) => {
-  const { engine, broker, queued, store, world } = await aWorker({
+  const { engine, broker, queued, store, simulated } = await aWorker({
     execute: async () => {
       const seen = await broker.runs.read(run, { leader: true });
       if (seen === undefined) throw new Error('the run is stored');
@@ -203,7 +203,7 @@ test.each([
   });
   await store(queued);
   await laneHandler(engine, 'start')(aDelivery({ attempt: 1 }).delivery);
-  expect(world.cleanUps).toEqual(cleanUp === undefined ? [] : [cleanUp]);
+  expect(simulated.cleanUps).toEqual(cleanUp === undefined ? [] : [cleanUp]);
 });
 
 test('an end counts once, though its announcement fails and a redelivery repeats it', async () => {
@@ -222,19 +222,19 @@ test('an end counts once, though its announcement fails and a redelivery repeats
   expect(counts.filter((name) => name === 'runs_completed_total')).toHaveLength(1);
 });
 
-test('an attempt that failed while nothing was cancelled is repeated, and its pod cleaned up before the next one waits', async () => {
-  const { engine, broker, queued, world, store, state } = await aWorker({});
+test('a failed attempt is repeated, and its pod is cleaned up before the next one waits', async () => {
+  const { engine, broker, queued, simulated, store, state } = await aWorker({});
   const starting = taken(queued, 'Starting', { stream: 'STEPS', seq: 1, by: 'gone' });
   const again = { userFailures: 1, infraFailures: 0, notBefore: broker.now() + 600_000, untilGone: false };
   const first = deferred(starting, { pod, await: { terminal: true } }, { now: broker.now() });
   const retry = retrying(first, { state: 'failed' }, undefined, again);
-  // Stored by this message before its worker died.
+  // Stored by this message before its worker crashed.
   await store({ ...retry, fence: { ...OURS, epoch: 2, by: 'gone' } });
   const order: string[] = [];
   const subscriptions: Engine['broker']['subscriptions'] = {
     ...broker.subscriptions,
     put: (...args) => {
-      order.push(`subscription after ${String(world.cleanUps.length)} clean-ups`);
+      order.push(`subscription after ${String(simulated.cleanUps.length)} clean-ups`);
       return broker.subscriptions.put(...args);
     },
   };
@@ -246,7 +246,7 @@ test('an attempt that failed while nothing was cancelled is repeated, and its po
 test.each([
   ['stopping', { phase: 'Starting' }],
   ['cancelled', { phase: 'Queued' }],
-])('a cancel leaves one line in the audit log, what it came to: %s', async (outcome, { phase }) => {
+])('a cancel leaves one line in the audit log, with its outcome: %s', async (outcome, { phase }) => {
   const { engine, queued, store } = await aWorker({});
   await store(phase === 'Queued' ? queued : taken(queued, 'Starting', { stream: 'STEPS', seq: 1, by: 'w2' }));
   const lines: object[] = [];

@@ -8,14 +8,14 @@ import { worker } from '../../src/roles/worker.ts';
 import { openTracer } from '../../src/tracing.ts';
 import { levelTriggers } from '../support/level-triggers.ts';
 import { anInstallation, sharedNatsServer } from '../support/nats-server.ts';
-import { PodWorld, scriptedOperator, worldCluster } from '../support/pod-world.ts';
+import { SimulatedPods, scriptedOperator, simulatedCluster } from '../support/simulated-pods.ts';
 import { DEFAULTS } from '../support/defaults.ts';
 
 const server = sharedNatsServer();
 const nothing = (): void => undefined;
 const log: Log = { debug: nothing, info: nothing, warn: nothing, error: nothing, child: () => log };
 const meter: Meter = { count: nothing, gauge: nothing, observeSeconds: nothing };
-const PATIENCE = { timeout: 20_000, interval: 50 };
+const POLL = { timeout: 20_000, interval: 50 };
 
 const attribute = z.object({ key: z.string(), value: z.record(z.string(), z.unknown()) });
 const bodySchema = z.object({
@@ -41,7 +41,7 @@ const bodySchema = z.object({
   ),
 });
 
-/** A collector that speaks OTLP over HTTP, and what it has heard. */
+/** A collector of OTLP over HTTP, and what it has received. */
 async function aCollector() {
   const spans: {
     name: string;
@@ -95,12 +95,12 @@ async function aCollector() {
   return { spans, endpoint: `http://127.0.0.1:${String(port)}` };
 }
 
-test('one trace goes through a run, across processes and a restart, from the traceparent that its client gave', async () => {
+test('a run has one trace across processes and a restart, from its client’s traceparent', async () => {
   const { spans, endpoint } = await aCollector();
   const installation = await anInstallation(server.url(), { workerQueues: ['default'] });
-  const world = new PodWorld();
+  const simulated = new SimulatedPods();
   const broker = await installation.broker();
-  const cluster = worldCluster(world, () => broker.now());
+  const cluster = simulatedCluster(simulated, () => broker.now());
   const clusters = { names: ['sim'], get: () => cluster, [Symbol.asyncDispose]: () => Promise.resolve() };
   const begin = async (id: string) => {
     const stop$ = new Subject<void>();
@@ -109,7 +109,7 @@ test('one trace goes through a run, across processes and a restart, from the tra
       ...{
         broker: await installation.broker('worker', id),
         clusters,
-        operators: [scriptedOperator(world)],
+        operators: [scriptedOperator(simulated)],
         log,
         meter,
         tracer,
@@ -130,14 +130,14 @@ test('one trace goes through a run, across processes and a restart, from the tra
   const traceId = '4bf92f3577b34da6a3ce929d0e0e4736';
   const traceparent = `00-${traceId}-00f067aa0ba902b7-01`;
   const request = { params: { runMs: 300 }, traceparent, annotations: { secret: 'hunter2' } };
-  await expect.poll(() => ask({ runId: 'r', request }).catch(() => undefined), PATIENCE).toHaveProperty('ok');
+  await expect.poll(() => ask({ runId: 'r', request }).catch(() => undefined), POLL).toHaveProperty('ok');
   const state = async () => (await broker.runs.read({ tenant: 't', runId: 'r' }))?.value;
-  await expect.poll(async () => (await state())?.phase, PATIENCE).toBe('Deferred');
+  await expect.poll(async () => (await state())?.phase, POLL).toBe('Deferred');
   await endFirst();
 
   const endSecond = await begin('second');
-  const triggers = levelTriggers(broker, world, { everyMs: 20, refireMs: 1_000 });
-  await expect.poll(async () => (await state())?.phase, PATIENCE).toBe('Succeeded');
+  const triggers = levelTriggers(broker, simulated, { everyMs: 20, refireMs: 1_000 });
+  await expect.poll(async () => (await state())?.phase, POLL).toBe('Succeeded');
   triggers[Symbol.dispose]();
   await endSecond();
 
@@ -162,14 +162,14 @@ test('one trace goes through a run, across processes and a restart, from the tra
   expect(JSON.stringify(spans)).not.toContain('hunter2');
 });
 
-test('a request with a broken traceparent is refused by its path; a broken header is ignored', async () => {
+test('a request with an invalid traceparent is refused with its path; an invalid header is ignored', async () => {
   const installation = await anInstallation(server.url(), { workerQueues: ['default'] });
   const broker = await installation.broker();
-  const world = new PodWorld();
-  const cluster = worldCluster(world, () => broker.now());
+  const simulated = new SimulatedPods();
+  const cluster = simulatedCluster(simulated, () => broker.now());
   const stop$ = new Subject<void>();
   const work$ = worker({
-    ...{ broker, operators: [scriptedOperator(world)], log, meter },
+    ...{ broker, operators: [scriptedOperator(simulated)], log, meter },
     clusters: { names: ['sim'], get: () => cluster, [Symbol.asyncDispose]: () => Promise.resolve() },
     settings: { ...DEFAULTS.engine, id: 'w', queues: ['default'], installation: 'test' },
   });
@@ -185,8 +185,8 @@ test('a request with a broken traceparent is refused by its path; a broken heade
   await broker.publish.run(run('header'), 'default', bytes({}), 'header', '00-xyz');
   const state = async (runId: string) => (await broker.runs.read(run(runId)))?.value;
   await expect
-    .poll(async () => (await state('bad'))?.outcome?.diagnosis?.problems, PATIENCE)
+    .poll(async () => (await state('bad'))?.outcome?.diagnosis?.problems, POLL)
     .toMatchObject([{ path: 'traceparent' }]);
-  await expect.poll(async () => (await state('header'))?.phase, PATIENCE).toBe('Deferred');
+  await expect.poll(async () => (await state('header'))?.phase, POLL).toBe('Deferred');
   expect(await state('header')).not.toHaveProperty('trace');
 });

@@ -1,4 +1,4 @@
-/** Requests that no run was made of: they go, and never one that a run is being made of. */
+/** Requests without a run are deleted, and never one whose run is being created. */
 import { expect, test } from 'vitest';
 import { ended } from '../../src/core/run/state-changes.ts';
 import type { Delivery } from '../../src/ports/broker.ts';
@@ -16,7 +16,7 @@ const HOUR_MS = 3_600_000;
 const request = runRequestSchema.parse({ operator: 'pod', params: {} });
 const lost = (n: number) => ({ tenant: 't', runId: `lost-${String(n)}` });
 
-/** A janitor whose clock is ours, and what it read of the requests. */
+/** A janitor with a clock that the test sets, and what it read of the requests. */
 async function aJanitor() {
   const parts = await anEngine(server.url());
   const { engine, broker } = parts;
@@ -68,7 +68,7 @@ async function takeIn({ engine, broker }: Awaited<ReturnType<typeof anEngine>>, 
   expect(await broker.runs.read(run, { leader: true })).toMatchObject({ value: { phase: 'Queued' } });
 }
 
-test('goes after an hour, when it is seen without a run twice; that of a run stays', async () => {
+test('is deleted after an hour, when two sweeps found no run; that of a run is not', async () => {
   const { broker, waiting, store, sweepAfter } = await aJanitor();
   await store(waiting);
   await broker.requests.claim(lost(0), request);
@@ -77,13 +77,13 @@ test('goes after an hour, when it is seen without a run twice; that of a run sta
   expect(await broker.requests.read(lost(0))).toEqual(request);
   await sweepAfter(60_000);
   expect(await broker.requests.read(lost(0))).toEqual(request);
-  // Only what is deleted is read whole.
+  // Only deleted ones are read with content.
   expect(await sweepAfter(60_000)).toMatchObject({ bodies: 1 });
   expect(await broker.requests.read(lost(0))).toBeUndefined();
   expect(await broker.requests.read(run)).toBeDefined();
 });
 
-test('is looked for piece by piece, from where the last sweep stopped, and from the beginning once an hour', async () => {
+test('is searched in parts, from the end of the last sweep, and from the beginning once an hour', async () => {
   const { broker, waiting, sweepAfter } = await aJanitor();
   // Large ones, of which a sweep reads 32 MiB; all have runs.
   const large = { ...request, annotations: { filler: 'x'.repeat(250 * 1024) } };
@@ -97,7 +97,7 @@ test('is looked for piece by piece, from where the last sweep stopped, and from 
   expect(first.bodies).toBe(0);
   const second = await sweepAfter(60_000);
   expect(second.entries + first.entries).toBe(152 + 1);
-  // Nothing new: one look at what follows.
+  // Nothing new: one read of what follows.
   expect((await sweepAfter(60_000)).entries).toBe(1);
   expect((await sweepAfter(60_000)).entries).toBe(1);
   await broker.runs.delete(lost(0), 1);
@@ -108,7 +108,7 @@ test('is looked for piece by piece, from where the last sweep stopped, and from 
   expect(await broker.requests.read(lost(1))).toEqual(request);
 });
 
-test('is not deleted while a run is being made of it: the janitor looks before, between and after', async () => {
+test('is not deleted while its run is being created: the janitor checks before, between and after', async () => {
   const parts = await aJanitor();
   const { broker, sweepAfter } = parts;
   await broker.requests.claim(run, request);
@@ -118,7 +118,7 @@ test('is not deleted while a run is being made of it: the janitor looks before, 
   expect(await broker.requests.read(run)).toEqual(request);
 });
 
-test('that is deleted right before a run is made of it is stored again', async () => {
+test('that is deleted right before its run is created is stored again', async () => {
   const parts = await aJanitor();
   const { broker, sweepAfter } = parts;
   await broker.requests.claim(run, request);

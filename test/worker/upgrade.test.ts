@@ -12,17 +12,17 @@ import { runStateSchema } from '../../src/wire/run-state.ts';
 import { corpus } from '../support/corpus.ts';
 import { levelTriggers } from '../support/level-triggers.ts';
 import { anInstallation, sharedNatsServer } from '../support/nats-server.ts';
-import { PodWorld, scriptedOperator, worldCluster } from '../support/pod-world.ts';
+import { SimulatedPods, scriptedOperator, simulatedCluster } from '../support/simulated-pods.ts';
 import { DEFAULTS } from '../support/defaults.ts';
 
 const server = sharedNatsServer();
 const nothing = (): void => undefined;
 const log: Log = { debug: nothing, info: nothing, warn: nothing, error: nothing, child: () => log };
 const meter: Meter = { count: nothing, gauge: nothing, observeSeconds: nothing };
-const PATIENCE = { timeout: 30_000, interval: 50 };
+const POLL = { timeout: 30_000, interval: 50 };
 const NEXT = 2;
 
-/** A broker as a worker of the next version uses it: it writes its version, and fields that this one does not know. */
+/** A broker of a worker of the next version, which writes that version and further fields. */
 function ofNextVersion(broker: Broker): Broker {
   const next = <T extends object>(value: T) => ({ ...value, v: NEXT, fromTheNextVersion: { a: [1] } });
   const { runs, subscriptions, publish } = broker;
@@ -41,9 +41,9 @@ function ofNextVersion(broker: Broker): Broker {
 
 async function anUpgrade() {
   const installation = await anInstallation(server.url(), { workerQueues: ['default'] });
-  const world = new PodWorld();
+  const simulated = new SimulatedPods();
   const broker = await installation.broker();
-  const cluster = worldCluster(world, () => broker.now());
+  const cluster = simulatedCluster(simulated, () => broker.now());
   const clusters = { names: ['sim'], get: () => cluster, [Symbol.asyncDispose]: () => Promise.resolve() };
   const stop$ = new Subject<void>();
   const works: Promise<unknown>[] = [];
@@ -51,12 +51,12 @@ async function anUpgrade() {
     const own = seen(await installation.broker('worker', id));
     const retryPolicy = { ...RETRY_POLICY, infrastructureBaseMs: 20, infrastructureMaxMs: 50 };
     const work$ = worker({
-      ...{ broker: own, clusters, operators: [scriptedOperator(world)], log, meter },
+      ...{ broker: own, clusters, operators: [scriptedOperator(simulated)], log, meter },
       settings: { ...DEFAULTS.engine, id, queues: ['default'], installation: 'test', retryPolicy },
     });
     works.push(lastValueFrom(work$(stop$), { defaultValue: undefined }));
   };
-  const triggers = levelTriggers(broker, world, { everyMs: 20, refireMs: 1_000 });
+  const triggers = levelTriggers(broker, simulated, { everyMs: 20, refireMs: 1_000 });
   onTestFinished(async () => {
     triggers[Symbol.dispose]();
     stop$.next();
@@ -64,20 +64,20 @@ async function anUpgrade() {
     await installation[Symbol.asyncDispose]();
   });
   const completions = async (tenant: string) => {
-    await using eyes = await connectNats({ ...installation.options, role: 'setup', name: 'eyes' });
+    await using connection = await connectNats({ ...installation.options, role: 'setup', name: 'connection' });
     const { assets, subjects } = layoutFrom(installation.options);
-    const manager = await eyes.nc.jetstreamManager();
+    const manager = await connection.nc.jetstreamManager();
     const { state } = await manager.streams.info(assets.events, {
       subjects_filter: subjects.event.completedOf(tenant),
     });
     return Object.values(state.subjects ?? {});
   };
-  return { broker, world, begin, completions, layout: layoutFrom(installation.options) };
+  return { broker, simulated, begin, completions, layout: layoutFrom(installation.options) };
 }
 
 const states = corpus().filter(({ kind }) => kind === 'state');
 
-test.each(states)('$name goes on to its one end', async ({ json }) => {
+test.each(states)('$name continues to exactly one end', async ({ json }) => {
   const { broker, begin, completions, layout } = await anUpgrade();
   const run = { tenant: 't', runId: 'r' };
   const before = runStateSchema.parse(json);
@@ -98,28 +98,28 @@ test.each(states)('$name goes on to its one end', async ({ json }) => {
   } else await broker.publish.start(run, 'default', { v: 1, attempt, stateRev }, 'owner');
   await begin('w1');
   const ended = async () => (await broker.runs.read(run))?.value;
-  await expect.poll(async () => isTerminal((await ended())?.phase ?? 'Queued'), PATIENCE).toBe(true);
+  await expect.poll(async () => isTerminal((await ended())?.phase ?? 'Queued'), POLL).toBe(true);
   if (isTerminal(before.phase)) expect((await ended())?.outcome).toEqual(before.outcome);
   else if (before.cancel !== undefined) expect((await ended())?.phase).toBe('Cancelled');
   else {
     expect((await ended())?.phase).toBe('Succeeded');
-    await expect.poll(() => completions('t'), PATIENCE).toEqual([1]);
+    await expect.poll(() => completions('t'), POLL).toEqual([1]);
   }
 });
 
-test('this version and the next work side by side on the same streams', async () => {
-  const { broker, begin, completions, world } = await anUpgrade();
+test('this version and the next work on the same streams at the same time', async () => {
+  const { broker, begin, completions, simulated } = await anUpgrade();
   await begin('now');
   await begin('next', ofNextVersion);
   const runs = Array.from({ length: 60 }, (_, n) => ({ tenant: 't', runId: `r${n}` }));
   const params = { runMs: 30, exits: [1, 0] };
   const request = JSON.stringify({ params, retries: 1, retryDelaySeconds: 0.02 });
   for (const run of runs) await broker.publish.run(run, 'default', new TextEncoder().encode(request), run.runId);
-  await expect.poll(() => completions('t'), PATIENCE).toEqual(runs.map(() => 1));
+  await expect.poll(() => completions('t'), POLL).toEqual(runs.map(() => 1));
   const ended = await Promise.all(runs.map((run) => broker.runs.read(run, { leader: true })));
   expect(ended.map((seen) => seen?.value.phase)).toEqual(runs.map(() => 'Succeeded'));
-  expect([...world.creations.values()]).toEqual(runs.flatMap(() => [1, 1]));
-  // Both had a hand in it, and what only the next version knows has come through the hands of this one.
+  expect([...simulated.creations.values()]).toEqual(runs.flatMap(() => [1, 1]));
+  // Both took steps, and fields that only the next version knows passed through this one unchanged.
   const marked = ended.filter((seen) => seen?.value['fromTheNextVersion'] !== undefined);
   expect(marked.length).toBeGreaterThan(runs.length / 4);
 });

@@ -40,7 +40,7 @@ interface Pod {
 }
 
 /** Pods in memory, with the API's rules: one per name, DELETE waits for the grace period, the uid distinguishes pods of one name. */
-export class PodWorld {
+export class SimulatedPods {
   /** Every creation, by `tenant/run/attempt`. */
   readonly creations = new Map<string, number>();
   /** Clean-ups, as `run/attempt: state`. */
@@ -175,7 +175,7 @@ const podNameOf = ({ run, state }: StepContext<unknown>): string => `${run.tenan
 
 /** An operator that creates simulated pods. `around` wraps its one write that cannot be repeated. */
 export function scriptedOperator(
-  world: PodWorld,
+  simulated: SimulatedPods,
   around: <T>(write: () => Promise<T>) => Promise<T> = (write) => write(),
 ): Operator<Script> {
   const over = (outcome: Outcome, event: TriggerEvent) => ({
@@ -191,14 +191,14 @@ export function scriptedOperator(
     isBlocking: (params) => params.blocking,
     render: ({ run }) => ({ kind: 'Pod', metadata: { name: run.runId } }),
     async execute(context) {
-      world.throwAsAsked(context, context.params);
+      simulated.throwAsAsked(context, context.params);
       if ((await context.checkOwner()).cancelRequested) return { kind: 'over', outcome: { state: 'cancelled' } };
-      const pod = await around(() => Promise.resolve(world.create(context, context.params)));
+      const pod = await around(() => Promise.resolve(simulated.create(context, context.params)));
       if (pod === undefined) {
         const why = diagnosisOf('API_THROTTLED');
         return { kind: 'later', notBefore: context.now() + 100, why, infrastructure: false };
       }
-      world.loseReplyAsAsked(context, context.params);
+      simulated.loseReplyAsAsked(context, context.params);
       const { loggingEveryMs } = context.params;
       const wait = { terminal: true, ...(loggingEveryMs === undefined ? {} : { loggingEveryMs }) };
       return { kind: 'defer', pod: ref(pod), await: wait };
@@ -218,20 +218,20 @@ export function scriptedOperator(
       return Promise.resolve(over({ state: 'failed', diagnosis, exitCode: base?.exitCode }, event));
     },
     find: (context) => {
-      const pod = world.byName(podNameOf(context), context.now());
+      const pod = simulated.byName(podNameOf(context), context.now());
       return Promise.resolve(pod === undefined ? undefined : ref(pod));
     },
-    stop: (context, pod) => Promise.resolve(world.remove(pod, context.now()) ? 'stopping' : 'gone'),
+    stop: (context, pod) => Promise.resolve(simulated.remove(pod, context.now()) ? 'stopping' : 'gone'),
     cleanUp: (context, outcome, pod) => {
-      world.cleanUps.push(`${context.run.runId}/${String(context.state.attempt)}: ${outcome.state}`);
-      world.remove(pod, context.now());
+      simulated.cleanUps.push(`${context.run.runId}/${String(context.state.attempt)}: ${outcome.state}`);
+      simulated.remove(pod, context.now());
       return Promise.resolve();
     },
   };
 }
 
 /** The simulated pods as a cluster, for blocking runs. */
-export function worldCluster(world: PodWorld, now: () => number): Cluster {
+export function simulatedCluster(simulated: SimulatedPods, now: () => number): Cluster {
   const nowhere = () => Promise.reject(new Error('simulated pods have no such call'));
   return {
     connection: 'sim',
@@ -241,7 +241,7 @@ export function worldCluster(world: PodWorld, now: () => number): Cluster {
       const known = new Map<string, PodProjection>();
       const changes$ = interval(20).pipe(
         mergeMap(() => {
-          const pods = world.alive(now());
+          const pods = simulated.alive(now());
           const gone = [...known.values()].filter(({ uid }) => !pods.some((pod) => pod.uid === uid));
           for (const { uid } of gone) known.delete(uid);
           for (const pod of pods) known.set(pod.uid, pod);
@@ -255,16 +255,16 @@ export function worldCluster(world: PodWorld, now: () => number): Cluster {
     },
     createPod: nowhere,
     getPod: (_, name) => {
-      const pod = world.byName(name, now());
+      const pod = simulated.byName(name, now());
       return Promise.resolve(pod === undefined ? undefined : { ...pod });
     },
     findPod: ({ name, uid }) => {
-      const pod = world.byName(name, now());
+      const pod = simulated.byName(name, now());
       return Promise.resolve(pod?.uid === uid ? podProjectionSchema.parse({ ...pod }) : undefined);
     },
     project: (pod) => podProjectionSchema.parse(pod),
-    listPods: () => Promise.resolve(world.alive(now())),
-    deletePod: (pod) => Promise.resolve(world.remove(pod, now()) ? 'asked' : 'gone'),
+    listPods: () => Promise.resolve(simulated.alive(now())),
+    deletePod: (pod) => Promise.resolve(simulated.remove(pod, now()) ? 'asked' : 'gone'),
     patchPod: nowhere,
     logs: () => {
       throw new Error('simulated pods have no logs');
