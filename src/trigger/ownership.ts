@@ -39,7 +39,7 @@ import {
   wantedClaims,
 } from '../core/ownership.ts';
 import type { Log, Meter } from '../ports/ambient.ts';
-import type { Membership } from '../ports/broker.ts';
+import type { ClaimChange, Membership } from '../ports/broker.ts';
 import { WIRE_VERSION } from '../core/wire-version.ts';
 import { keys } from '../wire/subjects.ts';
 import type { Heartbeat } from '../wire/presence.ts';
@@ -129,98 +129,55 @@ export interface OwnershipInputs {
  * completes. Errors of a claim are a reason to try at the next look, never to end.
  */
 export function takenOverShards$(ownership: Ownership, inputs: OwnershipInputs): Observable<ReadonlySet<string>> {
-  const { me, membership, connected$, stop$, now, facts, log, meter } = inputs;
+  const { me, membership, connected$, stop$, now, facts, meter } = inputs;
   return defer(() => {
-    const heartbeats = new Map<string, LastHeartbeat>();
-    const claims = new Map<string, HeldClaim>();
+    const observed = new Observed(me);
     const underWay = new Set<string>();
-    let connectedAt: number | undefined;
-    let lastEchoAt: number | undefined;
-    let isSynced = false;
-    let draining = false;
-
     const placed = placementMemo();
-    const view = (): View => ({ me, heartbeats, claims, connectedAt, draining });
     const sendHeartbeat = (): void => {
-      membership.publishHeartbeat({
-        v: WIRE_VERSION,
-        replica: me,
-        draining,
-        at: now(),
-        shards: ownership.held.size,
-        ...facts(),
-      });
-    };
-    const see = (shard: string, claim: HeldClaim): void => {
-      const known = claims.get(shard);
-      if (known === undefined || known.revision < claim.revision) claims.set(shard, claim);
+      const { draining } = observed;
+      const shards = ownership.held.size;
+      membership.publishHeartbeat({ v: WIRE_VERSION, replica: me, draining, at: now(), shards, ...facts() });
     };
 
     const heartbeats$ = membership.heartbeats$.pipe(
-      tap(({ replica, draining: leaving, at, ready = true }) => {
-        // The own heartbeat counts from when it was sent: an echo that waited in a socket while this process was frozen proves nothing.
-        heartbeats.set(replica, { at: replica === me ? Math.min(at, now()) : now(), draining: leaving, ready });
-        if (replica === me) lastEchoAt = Math.max(lastEchoAt ?? 0, Math.min(at, now()));
+      tap((heartbeat) => {
+        observed.heartbeat(heartbeat, now());
       }),
     );
     const claims$ = membership.claims$().pipe(
       tap((change) => {
-        if (change.kind === 'synced') isSynced = true;
-        else if (change.key.startsWith(SHARD_KEY_PREFIX)) {
-          const shard = change.key.slice(SHARD_KEY_PREFIX.length);
-          if (change.kind === 'deleted') claims.delete(shard);
-          else see(shard, { owner: change.claim.owner, epoch: change.claim.epoch, revision: change.revision });
-        }
+        observed.claimChanged(change);
       }),
     );
     const connection$ = connected$.pipe(
       distinctUntilChanged(),
       tap((isConnected) => {
-        connectedAt = isConnected ? now() : undefined;
+        observed.connectedAt = isConnected ? now() : undefined;
       }),
     );
     const goodbye$ = stop$.pipe(
       take(1),
       tap(() => {
-        draining = true;
+        observed.draining = true;
         sendHeartbeat();
       }),
     );
     const sentHeartbeats$ = timer(0, HEARTBEAT_MS).pipe(tap(sendHeartbeat), ignoreElements());
-
-    /** One compare-and-set; its outcome counts at once, not only when the watch shows it. */
-    const claimed$ = ({ shard, epoch, expectedRevision }: WantedClaim, owner: string): Observable<undefined> =>
-      defer(async () => {
-        const revision = await membership.claim(keys.shard(shard), { owner, epoch }, expectedRevision);
-        meter.count('shard_claims_total', { outcome: revision === undefined ? 'lost' : 'won' });
-        if (revision !== undefined) see(shard, { owner, epoch, revision });
-        else {
-          const current = await membership.readClaim(keys.shard(shard));
-          // The refused revision is not the last one: a bucket that was lost has none, or begins again with lower ones.
-          if (claims.get(shard)?.revision === expectedRevision) claims.delete(shard);
-          if (current !== undefined) see(shard, { ...current.value, revision: current.revision });
-        }
-        return undefined;
-      }).pipe(
-        catchError((error: unknown) => {
-          log.debug({ shard, err: error }, 'claiming a shard failed; it is retried');
-          return EMPTY;
-        }),
-      );
 
     const changes$ = merge(heartbeats$, claims$, connection$, goodbye$, interval(LOOK_AGAIN_MS)).pipe(share());
     /** Each change, and the moment at which the next replica turns dead if nothing else happens. */
     const looks$ = changes$.pipe(
       startWith(undefined),
       switchMap(() => {
-        const at = nextChangeAt(view(), now());
+        const at = nextChangeAt(observed.view, now());
         return at === undefined ? of(undefined) : concat(of(undefined), timer(at - now()));
       }),
     );
     const claiming$ = looks$.pipe(
-      filter(() => isSynced),
+      filter(() => observed.isSynced),
       mergeMap(() => {
-        const wanted = wantedClaims(view(), now(), placed).filter(({ shard }) => !underWay.has(shard));
+        const wanted = wantedClaims(observed.view, now(), placed).filter(({ shard }) => !underWay.has(shard));
         for (const { shard } of wanted) underWay.add(shard);
         return wanted;
       }),
@@ -229,22 +186,20 @@ export function takenOverShards$(ownership: Ownership, inputs: OwnershipInputs):
         const over = (): void => {
           underWay.delete(wanted.shard);
         };
-        return claimed$(wanted, me).pipe(tap({ next: over, complete: over }));
+        return claimed$(wanted, me, observed, inputs).pipe(tap({ next: over, complete: over }));
       }, CLAIM_CREDITS),
       share(),
     );
     const begun$ = merge(changes$, claiming$).pipe(
       map(() => {
-        const begun = ownership.update(heldShards(view()), lastEchoAt, now());
+        const begun = ownership.update(heldShards(observed.view), observed.lastEchoAt, now());
         // Left: the other replicas have what was ours, or there are none.
-        const isLeft = draining && (ownership.held.size === 0 || liveReplicas(view(), now()).length === 0);
+        const isLeft =
+          observed.draining && (ownership.held.size === 0 || liveReplicas(observed.view, now()).length === 0);
         return { begun, isLeft };
       }),
       tap(() => {
-        forgetLongDead(heartbeats, now());
-        notInFuture(heartbeats, now());
-        lastEchoAt = notAfter(lastEchoAt, now());
-        connectedAt = notAfter(connectedAt, now());
+        observed.forget(now());
         meter.gauge('shards_owned', ownership.held.size);
       }),
       takeWhile(({ isLeft }) => !isLeft),
@@ -252,11 +207,11 @@ export function takenOverShards$(ownership: Ownership, inputs: OwnershipInputs):
       filter((shards) => shards.size > 0),
     );
     /** The last to leave releases its shards, or its successor would wait until it counts as dead. */
-    const released$ = defer(() => (liveReplicas(view(), now()).length > 0 ? EMPTY : from(ownership.held))).pipe(
+    const released$ = defer(() => (liveReplicas(observed.view, now()).length > 0 ? EMPTY : from(ownership.held))).pipe(
       mergeMap((shard) => {
-        const held = claims.get(shard);
+        const held = observed.claims.get(shard);
         if (held === undefined) return EMPTY;
-        return claimed$({ shard, epoch: held.epoch + 1, expectedRevision: held.revision }, NO_OWNER);
+        return claimed$({ shard, epoch: held.epoch + 1, expectedRevision: held.revision }, NO_OWNER, observed, inputs);
       }, CLAIM_CREDITS),
       ignoreElements(),
       takeUntil(timer(HAND_OVER_MS)),
@@ -266,6 +221,86 @@ export function takenOverShards$(ownership: Ownership, inputs: OwnershipInputs):
       released$,
     );
   });
+}
+
+/** What this replica has received about the others, and about itself. */
+class Observed {
+  readonly heartbeats = new Map<string, LastHeartbeat>();
+  readonly claims = new Map<string, HeldClaim>();
+  /** Since when it is connected, epoch milliseconds. */
+  connectedAt: number | undefined;
+  /** When it last received its own heartbeat, epoch milliseconds. */
+  lastEchoAt: number | undefined;
+  /** All claims have been read. */
+  isSynced = false;
+  /** It leaves. */
+  draining = false;
+  readonly #me: string;
+
+  constructor(me: string) {
+    this.#me = me;
+  }
+
+  get view(): View {
+    const { heartbeats, claims, connectedAt, draining } = this;
+    return { me: this.#me, heartbeats, claims, connectedAt, draining };
+  }
+
+  heartbeat({ replica, draining, at, ready = true }: Heartbeat, now: number): void {
+    const isOwn = replica === this.#me;
+    // The own heartbeat counts from when it was sent: an echo that waited in a socket while this process was frozen proves nothing.
+    this.heartbeats.set(replica, { at: isOwn ? Math.min(at, now) : now, draining, ready });
+    if (isOwn) this.lastEchoAt = Math.max(this.lastEchoAt ?? 0, Math.min(at, now));
+  }
+
+  claimChanged(change: ClaimChange): void {
+    if (change.kind === 'synced') this.isSynced = true;
+    else if (change.key.startsWith(SHARD_KEY_PREFIX)) {
+      const shard = change.key.slice(SHARD_KEY_PREFIX.length);
+      if (change.kind === 'deleted') this.claims.delete(shard);
+      else this.claim(shard, { owner: change.claim.owner, epoch: change.claim.epoch, revision: change.revision });
+    }
+  }
+
+  /** A claim as it is stored; an older one than what is known counts for nothing. */
+  claim(shard: string, claim: HeldClaim): void {
+    const known = this.claims.get(shard);
+    if (known === undefined || known.revision < claim.revision) this.claims.set(shard, claim);
+  }
+
+  /** Replicas that are long dead go; times after `now` are those of a clock that was set back since. */
+  forget(now: number): void {
+    forgetLongDead(this.heartbeats, now);
+    notInFuture(this.heartbeats, now);
+    this.lastEchoAt = notAfter(this.lastEchoAt, now);
+    this.connectedAt = notAfter(this.connectedAt, now);
+  }
+}
+
+/** One compare-and-set; its outcome counts at once, not only when the watch shows it. An error is a reason to try at the next look. */
+function claimed$(
+  { shard, epoch, expectedRevision }: WantedClaim,
+  owner: string,
+  observed: Observed,
+  { membership, meter, log }: Pick<OwnershipInputs, 'membership' | 'meter' | 'log'>,
+): Observable<undefined> {
+  return defer(async () => {
+    const revision = await membership.claim(keys.shard(shard), { owner, epoch }, expectedRevision);
+    meter.count('shard_claims_total', { outcome: revision === undefined ? 'lost' : 'won' });
+    if (revision !== undefined) observed.claim(shard, { owner, epoch, revision });
+    else {
+      const current = await membership.readClaim(keys.shard(shard));
+      // The refused revision is not the last one: a bucket that was lost has none, or begins again with lower ones.
+      if (observed.claims.get(shard)?.revision === expectedRevision) observed.claims.delete(shard);
+      if (current !== undefined) observed.claim(shard, { ...current.value, revision: current.revision });
+    }
+    return undefined;
+  }).pipe(
+    catchError((error: unknown) => {
+      log.debug({ shard, err: error }, 'claiming a shard failed; it is retried');
+      return EMPTY;
+    }),
+  );
 }
 
 /** `placement`, computed anew only when the replicas change: there is a look at each of hundreds of claims. */
