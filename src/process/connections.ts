@@ -1,6 +1,7 @@
 /** From settings to connections: how to reach the broker, and the clusters. */
-import { parseConnections } from '../config.ts';
-import type { Config, ConfiguredConnection } from '../config.ts';
+import type { Config } from '../config.ts';
+import { parseConnections } from './connections-file.ts';
+import type { ConfiguredConnection } from './connections-file.ts';
 import { readText } from './files.ts';
 
 /** How to reach the broker. */

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
 import { firstValueFrom, merge, take, takeUntil } from 'rxjs';
 import type { Observable } from 'rxjs';
-import { parseConnections } from '../config.ts';
+import { parseConnections } from './connections-file.ts';
 import type { Config } from '../config.ts';
 import type { Policy } from '../policy/policy.ts';
 import { WatchedFile } from './watched-file.ts';

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { recordIn, recordsIn } from '../../src/core/json.ts';
 import { XCOM } from '../../src/core/pod/xcom-sidecar.ts';
-import { parseConnections } from '../../src/config.ts';
+import { parseConnections } from '../../src/process/connections-file.ts';
 import { CommandOperator } from '../../src/operator/command-operator.ts';
 import { type CommandParams, type CommandParamsInput, commandParamsSchema } from '../../src/operator/command-params.ts';
 import { openClusters } from '../../src/kubernetes/clusters.ts';

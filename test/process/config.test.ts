@@ -1,6 +1,7 @@
 import { inspect } from 'node:util';
 import { describe, expect, test } from 'vitest';
-import { parseConfig, parseConnections, Secret, SETTINGS } from '../../src/config.ts';
+import { parseConfig, Secret, SETTINGS } from '../../src/config.ts';
+import { parseConnections } from '../../src/process/connections-file.ts';
 import { ReentryError } from '../../src/errors.ts';
 
 const problemsOf = (act: () => unknown): readonly { readonly path: string; readonly message: string }[] => {

@@ -2,7 +2,7 @@ import { mkdtemp, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { parseConnections } from '../../src/config.ts';
+import { parseConnections } from '../../src/process/connections-file.ts';
 import { parsePolicy } from '../../src/policy/policy-file.ts';
 import { WatchedFile } from '../../src/process/watched-file.ts';
 import type { Log, Meter } from '../../src/ports/ambient.ts';

@@ -1,7 +1,8 @@
 /** The generated files of the chart, from the tables in code that they describe. */
 import { z } from 'zod';
 import { ROLES } from '../../src/process/roles.ts';
-import { configSchema, connectionsSchema, DEFAULT_CONFIG, SETTINGS } from '../../src/config.ts';
+import { configSchema, DEFAULT_CONFIG, SETTINGS } from '../../src/config.ts';
+import { connectionsSchema } from '../../src/process/connections-file.ts';
 import type { SettingName } from '../../src/config.ts';
 import { CLUSTER_ACCESS } from '../../src/core/rbac.ts';
 import type { ClusterAccess } from '../../src/core/rbac.ts';

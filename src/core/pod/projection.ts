@@ -213,3 +213,16 @@ export function projectPod(connection: string, pod: JsonRecord): PodProjection {
     ...(LABELS.kubernetesExecutor in labels ? { executor: executorFacts(labels, annotations) } : {}),
   };
 }
+
+/** The container that the verdict on an ended or hopeless pod is about: the base container if it failed, else the first that did. */
+export function decidingContainer(pod: PodProjection): ContainerProjection | undefined {
+  const bad = (one: ContainerProjection): boolean =>
+    (one.state === 'terminated' && one.exitCode !== 0) || (one.state === 'waiting' && one.reason !== undefined);
+  const base = pod.containers.find(({ name, kind }) => kind === 'main' && name === pod.baseContainer);
+  if (base?.state === 'terminated') return base;
+  return (
+    pod.containers.find((one) => one.kind === 'init' && one.state === 'terminated' && bad(one)) ??
+    pod.containers.find(bad) ??
+    base
+  );
+}

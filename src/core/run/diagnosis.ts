@@ -1,6 +1,7 @@
 /** All diagnosis codes: what each means, whose failure it is, and what to do. */
 import type { Diagnosis } from '../../wire/outcome.ts';
 import type { TriggerEvent } from '../../wire/triggers.ts';
+import { decidingContainer } from '../pod/projection.ts';
 import type { ContainerProjection, PodProjection } from '../pod/projection.ts';
 
 /** Facts that a summary can mention; all are optional. */
@@ -482,19 +483,6 @@ export function diagnosisOf(code: DiagnosisCode, facts: DiagnosisFacts = {}): Di
 
 /** Reasons that triggers use besides the codes of the table. */
 const REASON_ALIASES: Readonly<Record<string, DiagnosisCode>> = { NOT_WATCHED: 'NAMESPACE_NOT_WATCHED' };
-
-/** The container that the verdict on an ended or hopeless pod is about: the base container if it failed, else the first that did. */
-export function decidingContainer(pod: PodProjection): ContainerProjection | undefined {
-  const bad = (one: ContainerProjection): boolean =>
-    (one.state === 'terminated' && one.exitCode !== 0) || (one.state === 'waiting' && one.reason !== undefined);
-  const base = pod.containers.find(({ name, kind }) => kind === 'main' && name === pod.baseContainer);
-  if (base?.state === 'terminated') return base;
-  return (
-    pod.containers.find((one) => one.kind === 'init' && one.state === 'terminated' && bad(one)) ??
-    pod.containers.find(bad) ??
-    base
-  );
-}
 
 /** Why the attempt that this event ended did not succeed; `undefined` for success and for events that end nothing. */
 export function diagnose(event: TriggerEvent, facts: Pick<DiagnosisFacts, 'events'> = {}): Diagnosis | undefined {
