@@ -62,7 +62,7 @@ const { operator, aContext, podOf, toTheEnd, cluster, storedLines } = podRuns({
 });
 
 describe('callbacks', () => {
-  test('E55 E73 each hook once, in the order of the pod’s life, with the line without its time', async () => {
+  test('E55 E73 each hook is called once, in the order of the pod’s life, with each line without its time', async () => {
     calls.length = 0;
     const { context, outcome } = await toTheEnd(sh('echo one; echo two', { callbacks: 'recording' }));
     await operator.cleanUp(context, outcome, await podOf(context));
@@ -88,7 +88,7 @@ describe('callbacks', () => {
     expect(name).not.toBe('mine');
   });
 
-  test('E55 a list calls each of them, and a failed run has no cleanup hook', async () => {
+  test('E55 each callback of a list is called, and a failed run calls no cleanup hook', async () => {
     calls.length = 0;
     const { context, outcome } = await toTheEnd(sh('exit 1', { callbacks: ['recording', 'recording'] }));
     await operator.cleanUp(context, outcome, await podOf(context));
@@ -106,7 +106,7 @@ describe('callbacks', () => {
     ]);
   });
 
-  test('of a run that keeps its slot are told once that the pod began', async () => {
+  test('of a blocking run are called once when the pod starts', async () => {
     calls.length = 0;
     let context = aContext(
       sh('until [ -e /tmp/go ]; do sleep 0.05; done', {
@@ -130,34 +130,34 @@ describe('callbacks', () => {
     await cluster().deletePod(await podOf(context), 0);
   });
 
-  test('E73 `progressCallback` names whose hook alone is called', async () => {
+  test('E73 of callbacks named by `progressCallback` only that hook is called', async () => {
     calls.length = 0;
     const { context, outcome } = await toTheEnd(sh('echo one', { progressCallback: 'recording' }));
     await operator.cleanUp(context, outcome, await podOf(context));
     expect(calls).toEqual(['progress base one true true']);
     const problemsOf = async (progressCallback: string) =>
       over(await operator.execute(aContext({ progressCallback }))).diagnosis?.problems;
-    expect(await problemsOf('nobody')).toMatchObject([{ path: 'params.progressCallback' }]);
+    expect(await problemsOf('unknown')).toMatchObject([{ path: 'params.progressCallback' }]);
     expect(await problemsOf('hookless')).toEqual([
       { path: 'params.progressCallback', message: 'hookless has no progressCallback' },
     ]);
   });
 
-  test('are told of `triggerKwargs` with the event, whose own fields they never replace', async () => {
+  test('get `triggerKwargs` with the event, whose own fields these never replace', async () => {
     const triggerKwargs = { team: '{{ params.team }}', kind: 'success', message: 'all is well', pod: null };
     const params = sh('exit 1', { callbacks: 'recording', triggerKwargs });
     const { context, outcome } = await toTheEnd(params, { context: { params: { team: 'a' } } });
     expect(outcome).toMatchObject({ state: 'failed', exitCode: 1 });
-    const told = recordIn(seen, 'event');
-    expect(told).toMatchObject({ team: 'a', kind: 'failed', pod: { name: context.state.pod?.name } });
-    expect(told['message']).not.toBe('all is well');
+    const event = recordIn(seen, 'event');
+    expect(event).toMatchObject({ team: 'a', kind: 'failed', pod: { name: context.state.pod?.name } });
+    expect(event['message']).not.toBe('all is well');
     await cluster().deletePod(await podOf(context), 0);
   });
 
-  test('that nobody registered are refused by name', async () => {
-    expect(over(await operator.execute(aContext({ callbacks: 'nobody' }))).diagnosis).toMatchObject({
+  test('that are not registered are refused by name', async () => {
+    expect(over(await operator.execute(aContext({ callbacks: 'unknown' }))).diagnosis).toMatchObject({
       code: 'INVALID_REQUEST',
-      problems: [{ path: 'params.callbacks', message: 'no callbacks named nobody (recording, throwing, hookless)' }],
+      problems: [{ path: 'params.callbacks', message: 'no callbacks named unknown (recording, throwing, hookless)' }],
     });
   });
 });

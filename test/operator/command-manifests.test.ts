@@ -13,7 +13,7 @@ const template = {
     containers: [{ name: 'base', image: 'placeholder', env: [{ name: 'FROM', value: 'template' }] }],
   },
 };
-/** Labels of pods that were kept, as exported manifests bring them. */
+/** Labels of retained pods, as exported manifests have them. */
 const MARKS = {
   ...{ already_checked: 'True', airflow_executor_done: 'True', airflow_pod_revoked: 'x' },
   ...{ kubernetes_pod_operator: 'True', team: 'etl' },
@@ -44,7 +44,7 @@ const problems = (given: CommandParamsInput, options: Partial<CommandManifestOpt
   );
 
 describe('the pod of a command', () => {
-  test('is the same for the same attempt, another for the next one, and says whose it is', () => {
+  test('is the same for the same attempt, another for the next, and labelled with its owner', () => {
     const context = { dagId: 'sales', taskId: 'load', mapIndex: 3, runId: 'manual__1' };
     const first = manifest({ command: ['true'], image: 'alpine' }, {}, 1, context);
     expect(manifest({ command: ['true'], image: 'alpine' }, {}, 1, context)).toEqual(first);
@@ -69,7 +69,7 @@ describe('the pod of a command', () => {
     expect(recordIn(second, 'metadata')['name']).not.toBe(recordIn(first, 'metadata')['name']);
   });
 
-  test('is template, task, request, override, in that order; the command becomes arguments', () => {
+  test('is merged from template, task, request and override, in that order; the command becomes arguments', () => {
     const made = manifest(
       {
         command: ['airflow', 'tasks', 'run', 'd', 't', 'r'],
@@ -100,7 +100,7 @@ describe('the pod of a command', () => {
     expect(recordIn(made['metadata'], 'labels')).toMatchObject({ team: 'etl', owner: 'override', release: 'stable' });
   });
 
-  test('takes image and namespace of the request, else of the executor, else of template and connection', () => {
+  test('has image and namespace of the request, else of the executor, else of template and connection', () => {
     const imageOf = (given: CommandParamsInput, options: Partial<CommandManifestOptions>) =>
       recordsIn(recordIn(manifest(given, options), 'spec'), 'containers')[0]?.['image'];
     expect(imageOf({ command: ['x'], image: 'mine' }, { podTemplate: template, image: 'executor' })).toBe('mine');
@@ -113,7 +113,7 @@ describe('the pod of a command', () => {
     expect(namespaceOf({ command: ['x'] }, {})).toBe('jobs');
   });
 
-  test('is never restarted by Kubernetes, whatever override or template say', () => {
+  test('is never restarted by Kubernetes, regardless of override and template', () => {
     const spec = { restartPolicy: 'Always' };
     const overridden = manifest({ command: ['x'], image: 'i', executorConfig: { podOverride: { spec } } }, {});
     const templated = manifest({ command: ['x'], image: 'i' }, { podTemplate: { spec } });
@@ -151,7 +151,7 @@ describe('the pod of a command', () => {
     expect({ already_checked, kubernetes_pod_operator, team }).toEqual({ team: 'etl' });
   });
 
-  test('takes the oldest dictionary form', () => {
+  test('accepts the oldest dictionary form', () => {
     const made = manifest({
       command: ['x'],
       executorConfig: { KubernetesExecutor: { image: 'old:1', request_memory: '64Mi', labels: { a: 'b' } } },
@@ -162,7 +162,7 @@ describe('the pod of a command', () => {
   });
 });
 
-describe('a command request is refused with the path', () => {
+describe('a command request is refused with the path of its problem', () => {
   test.each<[string, CommandParamsInput, string]>([
     ['no image anywhere', { command: ['x'] }, 'params.image'],
     [
@@ -202,7 +202,7 @@ describe('a command request is refused with the path', () => {
     expect(commandParamsSchema.safeParse(given).error?.issues.map((issue) => issue.path)).toContainEqual(path);
   });
 
-  test('a request that JSON carried is the same request', () => {
+  test('a request is the same after JSON', () => {
     const given = {
       command: ['sh', '-c', 'echo "{{ x }}"'],
       image: 'a',

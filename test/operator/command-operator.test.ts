@@ -1,4 +1,4 @@
-/** The `command` operator on a local cluster whose API misbehaves on order. */
+/** The `command` operator on a local cluster with injected faults. */
 import { pino } from 'pino';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { KubernetesError } from '../../src/errors.ts';
@@ -10,13 +10,13 @@ import type { Outcome } from '../../src/wire/outcome.ts';
 import { runRequestSchema } from '../../src/wire/run-request.ts';
 import type { RunState } from '../../src/wire/run-state.ts';
 import { freshName } from '../support/kubernetes.ts';
-import { operatorStage } from '../support/operator-stage.ts';
+import { operatorFixture } from '../support/operator-fixture.ts';
 import { DEFAULTS } from '../support/defaults.ts';
 
-const stage = operatorStage();
+const fixture = operatorFixture();
 
 beforeEach(() => {
-  stage.kube.faults?.order({ fault: 'clear' });
+  fixture.kube.faults?.order({ fault: 'clear' });
 });
 
 const fence = { stream: 'STEPS', seq: 1, epoch: 0, by: 'e' };
@@ -34,13 +34,13 @@ function aContext(
     installation: 'test',
     queue: 'executor',
     request: runRequestSchema.parse({ operator: 'command' }),
-    params: commandParamsSchema.parse({ command: ['true'], image: 'alpine', namespace: stage.namespace, ...input }),
+    params: commandParamsSchema.parse({ command: ['true'], image: 'alpine', namespace: fixture.namespace, ...input }),
     state: STATE,
-    now: () => stage.broker.now(),
-    cluster: () => stage.kube.cluster,
+    now: () => fixture.broker.now(),
+    cluster: () => fixture.kube.cluster,
     namespaces: undefined,
-    logs: stage.broker.logs,
-    results: stage.broker.results,
+    logs: fixture.broker.logs,
+    results: fixture.broker.results,
     log: pino({ level: 'silent' }),
     checkOwner: () => Promise.resolve({ cancelRequested: false }),
     ...more,
@@ -56,8 +56,8 @@ const failsWith = (status: number, message: string, more: Partial<Fault & { faul
   ...more,
 });
 
-/** What the launch came to, in one line. */
-const told = (outcome: StepOutcome): string => {
+/** The outcome of a launch in one line. */
+const summary = (outcome: StepOutcome): string => {
   switch (outcome.kind) {
     case 'defer':
       return 'launched';
@@ -68,14 +68,14 @@ const told = (outcome: StepOutcome): string => {
   }
 };
 
-/** Launches until the outcome is not to try again, at most `times`; the memo goes along as the engine keeps it. */
+/** Launches until the outcome is not `later`, at most `times`; the memo is passed on as the engine does. */
 async function launched(options: Partial<CommandOperatorOptions>, times: number): Promise<readonly string[]> {
   const operator = new CommandOperator({ ...DEFAULTS.command, ...options });
   const outcomes: string[] = [];
   let context = aContext();
   for (let n = 0; n < times; n += 1) {
     const outcome = await operator.execute(context);
-    outcomes.push(told(outcome));
+    outcomes.push(summary(outcome));
     if (outcome.kind !== 'later') break;
     context = {
       ...context,
@@ -88,7 +88,7 @@ async function launched(options: Partial<CommandOperatorOptions>, times: number)
 const QUOTA = 'pods "x" is forbidden: exceeded quota: q, requested: pods=1, used: pods=1, limited: pods=1';
 const MODIFIED = 'Operation cannot be fulfilled on pods "x": the object has been modified; please apply your changes';
 
-describe('a refused creation (executor §3.7, §10 1–12)', () => {
+describe('a refused creation', () => {
   test.each<[string, Fault, readonly string[], readonly string[]]>([
     ['1. 400', failsWith(400, 'bad'), ['failed INVALID_REQUEST'], ['failed INVALID_REQUEST']],
     [
@@ -118,32 +118,32 @@ describe('a refused creation (executor §3.7, §10 1–12)', () => {
     ],
     ['501', failsWith(501, 'what'), ['failed API_UNAVAILABLE'], ['failed API_UNAVAILABLE']],
   ])('%s', async (_, fault, without, withOne) => {
-    stage.kube.faults?.order(fault);
+    fixture.kube.faults?.order(fault);
     expect(await launched({ publishRetries: 0 }, 3)).toEqual(without);
-    stage.kube.faults?.order({ fault: 'clear' });
-    stage.kube.faults?.order(fault);
+    fixture.kube.faults?.order({ fault: 'clear' });
+    fixture.kube.faults?.order(fault);
     expect(await launched({ publishRetries: 1 }, 3)).toEqual(withOne);
   });
 
-  test('3. retries are counted over the attempts of one launch, and end', async () => {
-    stage.kube.faults?.order(failsWith(403, QUOTA, { count: 3 }));
+  test('3. retries are counted over the attempts of one launch, and limited', async () => {
+    fixture.kube.faults?.order(failsWith(403, QUOTA, { count: 3 }));
     expect(await launched({ publishRetries: 2 }, 5)).toEqual([
       'again QUOTA_EXCEEDED',
       'again QUOTA_EXCEEDED',
       'failed QUOTA_EXCEEDED',
     ]);
-    stage.kube.faults?.order(failsWith(403, QUOTA, { count: 4 }));
+    fixture.kube.faults?.order(failsWith(403, QUOTA, { count: 4 }));
     expect(await launched({}, 5)).toEqual([...Array.from({ length: 4 }, () => 'again QUOTA_EXCEEDED'), 'launched']);
   });
 
-  test('credentials that are refused are waited for, whatever the retries, and spend none of the run', async () => {
-    // Twice each: the connection reads its credentials anew and asks again.
-    stage.kube.faults?.order(failsWith(401, 'expired', { count: 14 }));
+  test('refused credentials make the run wait, without a limit, and use none of its retries', async () => {
+    // Twice each: the connection reads its credentials again and repeats the request.
+    fixture.kube.faults?.order(failsWith(401, 'expired', { count: 14 }));
     expect(await launched({ publishRetries: 0 }, 10)).toEqual([
       ...Array.from({ length: 7 }, () => 'again API_UNAUTHORIZED'),
       'launched',
     ]);
-    stage.kube.faults?.order(failsWith(401, 'expired', { count: 2 }));
+    fixture.kube.faults?.order(failsWith(401, 'expired', { count: 2 }));
     expect(await new CommandOperator(DEFAULTS.command).execute(aContext())).toMatchObject({
       kind: 'later',
       infrastructure: false,
@@ -154,7 +154,7 @@ describe('a refused creation (executor §3.7, §10 1–12)', () => {
     ['stop', { verb: 'get', resource: 'pods' }],
     ['clean-up', { verb: 'delete', resource: 'pods' }],
     ['find', { verb: 'get', resource: 'pods' }],
-  ])('credentials that are refused to a %s put its message back', async (step, where) => {
+  ])('refused credentials of a %s requeue its message', async (step, where) => {
     const operator = new CommandOperator(DEFAULTS.command);
     const context = aContext();
     const { pod } = await operator.execute(context).then((made) => ('pod' in made ? made : { pod: undefined }));
@@ -163,53 +163,53 @@ describe('a refused creation (executor §3.7, §10 1–12)', () => {
       if (step === 'stop') return operator.stop({ ...context, state: { ...STATE, cancel: { at: 1 } } }, pod);
       return step === 'find' ? operator.find(context) : operator.cleanUp(context, { state: 'cancelled' }, pod);
     };
-    stage.kube.faults?.order(failsWith(401, 'expired', { ...where, count: 2 }));
+    fixture.kube.faults?.order(failsWith(401, 'expired', { ...where, count: 2 }));
     await expect(act()).rejects.toMatchObject({ code: 'UNAUTHORIZED', transient: true });
     await act();
-    await stage.kube.cluster.deletePod(pod, 0);
+    await fixture.kube.cluster.deletePod(pod, 0);
   });
 
-  test('6. 429 with Retry-After puts the run off for so long', async () => {
-    stage.kube.faults?.order(failsWith(429, 'slow down', { retryAfterSeconds: 7 }));
+  test('6. 429 with Retry-After delays the run for that time', async () => {
+    fixture.kube.faults?.order(failsWith(429, 'slow down', { retryAfterSeconds: 7 }));
     const context = aContext();
     const outcome = await new CommandOperator(DEFAULTS.command).execute(context);
-    if (outcome.kind !== 'later') throw new Error(told(outcome));
+    if (outcome.kind !== 'later') throw new Error(summary(outcome));
     expect(outcome.notBefore - context.now()).toBeGreaterThan(6_000);
     expect(outcome.infrastructure).toBe(false);
   });
 
-  test('12. a lost reply makes no second pod', async () => {
-    stage.kube.faults?.order({ fault: 'loseReply', verb: 'create', resource: 'pods' });
+  test('12. a lost response makes no second pod', async () => {
+    fixture.kube.faults?.order({ fault: 'loseReply', verb: 'create', resource: 'pods' });
     const context = aContext();
-    expect(told(await new CommandOperator(DEFAULTS.command).execute(context))).toBe('launched');
-    const pods = await stage.kube.cluster.listPods(stage.namespace, 'kubernetes_executor=True');
+    expect(summary(await new CommandOperator(DEFAULTS.command).execute(context))).toBe('launched');
+    const pods = await fixture.kube.cluster.listPods(fixture.namespace, 'kubernetes_executor=True');
     expect(pods.filter(({ runId }) => runId === context.run.runId)).toHaveLength(1);
   });
 
-  test('a namespace that leads elsewhere is refused before anything is asked', async () => {
+  test('a namespace with a path is refused before any request', async () => {
     const context = aContext({ namespace: '..' });
     expect(new CommandOperator(DEFAULTS.command).check(context.request, context.params)).toHaveLength(1);
-    expect(told(await new CommandOperator(DEFAULTS.command).execute(context))).toBe('failed INVALID_REQUEST');
+    expect(summary(await new CommandOperator(DEFAULTS.command).execute(context))).toBe('failed INVALID_REQUEST');
     for (const name of ['.', '..'])
-      await expect(stage.kube.cluster.getPod(name, 'p')).rejects.toMatchObject({ fault: 'invalid' });
+      await expect(fixture.kube.cluster.getPod(name, 'p')).rejects.toMatchObject({ fault: 'invalid' });
   });
 
-  test('22. a bare pod as executor config is said, nothing is created', async () => {
+  test('22. a bare pod as executor config is refused, and no pod is created', async () => {
     const { params } = aContext();
     const context = aContext(
       {},
       { params: { ...params, executorConfig: { podOverride: { spec: { containers: 1 } } } } },
     );
-    expect(told(await new CommandOperator(DEFAULTS.command).execute(context))).toBe('failed INVALID_REQUEST');
+    expect(summary(await new CommandOperator(DEFAULTS.command).execute(context))).toBe('failed INVALID_REQUEST');
   });
 });
 
 describe('a launch', () => {
-  test('tells of the pod, and meets it again under its name', async () => {
-    const told: string[] = [];
+  test('announces the pod, and finds it again under its name', async () => {
+    const announced: string[] = [];
     const operator = new CommandOperator({
       ...DEFAULTS.command,
-      created: (queue, { runId }, { uid }) => told.push(`${queue} ${runId} ${uid}`),
+      created: (queue, { runId }, { uid }) => announced.push(`${queue} ${runId} ${uid}`),
     });
     const context = aContext();
     const first = await operator.execute(context);
@@ -217,58 +217,58 @@ describe('a launch', () => {
     if (first.kind !== 'defer' || second.kind !== 'defer') throw new Error('not launched');
     expect(second.pod).toEqual(first.pod);
     expect(await operator.find(context)).toEqual(first.pod);
-    expect(told).toEqual(Array.from({ length: 2 }, () => `executor ${context.run.runId} ${first.pod?.uid ?? ''}`));
+    expect(announced).toEqual(Array.from({ length: 2 }, () => `executor ${context.run.runId} ${first.pod?.uid ?? ''}`));
   });
 
-  test('is not made for a run that was cancelled while it waited for its turn', async () => {
+  test('is not done for a run that was cancelled while it waited for its turn', async () => {
     const context = aContext({}, { checkOwner: () => Promise.resolve({ cancelRequested: true }) });
-    expect(told(await new CommandOperator(DEFAULTS.command).execute(context))).toBe('failed CANCELLED');
+    expect(summary(await new CommandOperator(DEFAULTS.command).execute(context))).toBe('failed CANCELLED');
     expect(await new CommandOperator(DEFAULTS.command).find(context)).toBeUndefined();
   });
 
-  test('shown by a dry run is what the API would admit', async () => {
+  test('is checked by the API in a dry run', async () => {
     const operator = new CommandOperator(DEFAULTS.command);
     const pod = await operator.dryRun(aContext({ command: ['echo', 'x'] }), 1);
     expect(pod['spec']).toMatchObject({ containers: [{ name: 'base', args: ['echo', 'x'] }] });
-    stage.kube.faults?.order(failsWith(422, 'Pod is invalid'));
+    fixture.kube.faults?.order(failsWith(422, 'Pod is invalid'));
     await expect(operator.dryRun(aContext(), 1)).rejects.toBeInstanceOf(KubernetesError);
   });
 });
 
-describe('the pod of a decided attempt (executor §5.3)', () => {
+describe('the pod of an attempt that has ended', () => {
   const SUCCEEDED: Outcome = { state: 'succeeded', exitCode: 0 };
   const FAILED: Outcome = { state: 'failed', exitCode: 1 };
   const UNSTARTED: Outcome = { state: 'failed' };
   test.each<[string, Partial<CommandOperatorOptions>, Outcome, string]>([
-    ['33. kept and marked done where nothing is deleted', { deleteWorkerPods: false }, FAILED, 'checked done'],
+    ['33. retained and marked done if no pod is deleted', { deleteWorkerPods: false }, FAILED, 'checked done'],
     ['34. the same after success', { deleteWorkerPods: false }, SUCCEEDED, 'checked done'],
     ['35. deleted after failure', { deleteWorkerPodsOnFailure: true }, FAILED, 'deleted'],
-    ['kept after failure by default', {}, FAILED, 'checked'],
+    ['retained after failure by default', {}, FAILED, 'checked'],
     ['deleted after success by default', {}, SUCCEEDED, 'deleted'],
-    ['deleted where it never ended, whatever the policy', { deleteWorkerPods: false }, UNSTARTED, 'deleted'],
-    ['deleted when cancelled, whatever the policy', { deleteWorkerPods: false }, { state: 'cancelled' }, 'deleted'],
+    ['deleted if it never ended, under any policy', { deleteWorkerPods: false }, UNSTARTED, 'deleted'],
+    ['deleted when cancelled, under any policy', { deleteWorkerPods: false }, { state: 'cancelled' }, 'deleted'],
   ])('%s', async (_, options, outcome, expected) => {
     const operator = new CommandOperator({ ...DEFAULTS.command, ...options });
     const context = aContext({
       executorConfig: { podOverride: { metadata: { annotations: { 'local.reentry.dev/run-for': '3600' } } } },
     });
     const made = await operator.execute(context);
-    if (made.kind !== 'defer' || made.pod === undefined) throw new Error(told(made));
+    if (made.kind !== 'defer' || made.pod === undefined) throw new Error(summary(made));
     const { pod } = made;
     await operator.cleanUp(context, outcome, pod);
     await operator.cleanUp(context, outcome, pod);
-    const found = await stage.kube.cluster.getPod(pod.namespace, pod.name);
+    const found = await fixture.kube.cluster.getPod(pod.namespace, pod.name);
     const { metadata } = { metadata: {}, ...found };
     const is = (label: string) => JSON.stringify(metadata).includes(`"${label}":"True"`);
     const going = JSON.stringify(metadata).includes('deletionTimestamp');
-    const fate = [is('already_checked') && 'checked', is('airflow_executor_done') && 'done'].filter(Boolean).join(' ');
-    expect(found === undefined || going ? 'deleted' : fate).toBe(expected);
+    const marks = [is('already_checked') && 'checked', is('airflow_executor_done') && 'done'].filter(Boolean).join(' ');
+    expect(found === undefined || going ? 'deleted' : marks).toBe(expected);
   });
 });
 
-describe('a pod that does not start in time (executor §6.5)', () => {
+describe('a pod that does not start in time', () => {
   const event = (reason: string) => ({ kind: 'timeout' as const, reason, at: 0 });
-  test('is replaced twice without spending a retry, then the run fails', async () => {
+  test('is replaced twice without using a retry, then the run fails', async () => {
     const operator = new CommandOperator(DEFAULTS.command);
     const code = async (stuckStarts: number) => {
       const outcome = await operator.triggerReentry(
@@ -282,15 +282,15 @@ describe('a pod that does not start in time (executor §6.5)', () => {
     expect(await code(2)).toMatchObject({ code: 'STARTUP_TIMEOUT' });
   });
 
-  test('is not replaced when it has begun and ended after all', async () => {
+  test('is not replaced when it has started and ended meanwhile', async () => {
     const operator = new CommandOperator(DEFAULTS.command);
     const context = aContext({ command: ['sh', '-c', 'exit 4'] });
     const launched = await operator.execute(context);
     if (launched.kind !== 'defer' || launched.pod === undefined) throw new Error(JSON.stringify(launched));
-    const made = await stage.kube.cluster.getPod(launched.pod.namespace, launched.pod.name);
+    const made = await fixture.kube.cluster.getPod(launched.pod.namespace, launched.pod.name);
     if (made === undefined) throw new Error('there is a pod');
-    const then = { ...stage.kube.cluster.project(made), phase: 'Pending' as const, containers: [] };
-    await stage.kube.until(then, ({ phase }) => phase === 'Failed');
+    const then = { ...fixture.kube.cluster.project(made), phase: 'Pending' as const, containers: [] };
+    await fixture.kube.until(then, ({ phase }) => phase === 'Failed');
     const state = { ...STATE, pod: { ...launched.pod }, await: launched.await };
     const stale = { ...event('STARTUP_TIMEOUT'), pod: then };
     const outcome = await operator.triggerReentry({ ...context, state }, stale);

@@ -1,4 +1,4 @@
-/** What a connection of the connections file says about result sidecars, from the file to the pod. */
+/** A connection's settings for result sidecars, from the connections file to the pod. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { recordIn, recordsIn } from '../../src/core/json.ts';
 import { XCOM } from '../../src/core/pod/xcom-sidecar.ts';
@@ -32,7 +32,7 @@ afterAll(async () => {
 const onMirror = (): Partial<Context> => ({ cluster: () => clusters.get('mirror') });
 const ASKING = { doXcomPush: true, xcomMode: 'sidecar', containerResources: { limits: { memory: '16Mi' } } } as const;
 
-test('the pod has the connection’s sidecar, which the tenant’s rules do not meet, and the result comes through it', async () => {
+test('the pod has the connection’s sidecar, exempt from the tenant’s rules, and the result is read from it', async () => {
   const script = `printf '{"n": 1}' > ${XCOM.resultFile}; until [ -e ${XCOM.mountPath}/go ]; do sleep 0.05; done`;
   const context = await launch(sh(script, ASKING), {}, onMirror());
   const { namespace, name } = await podOf(context);
@@ -48,12 +48,12 @@ test('the pod has the connection’s sidecar, which the tenant’s rules do not 
 /** The same context for the executor's operator. */
 function aCommand(script: string, more: Partial<CommandParamsInput> = {}): StepContext<CommandParams> {
   const { doXcomPush, xcomMode, containerResources } = ASKING;
-  const wish = { command: ['sh', '-c', script], image: 'alpine', namespace: namespace() };
-  const params = commandParamsSchema.parse({ ...wish, doXcomPush, xcomMode, containerResources, ...more });
+  const input = { command: ['sh', '-c', script], image: 'alpine', namespace: namespace() };
+  const params = commandParamsSchema.parse({ ...input, doXcomPush, xcomMode, containerResources, ...more });
   return { ...aContext({}, {}, onMirror()), params };
 }
 
-test('a command’s pod has the connection’s sidecar, too, and its rules do not meet it', async () => {
+test('a command’s pod has the connection’s sidecar, too, exempt from the rules', async () => {
   const context = aCommand('exec sleep 60');
   const { pod } = deferred(await commands.execute(context));
   const manifest: Manifest = (await kube().cluster.getPod(pod.namespace, pod.name)) ?? {};
@@ -63,7 +63,7 @@ test('a command’s pod has the connection’s sidecar, too, and its rules do no
   await kube().cluster.deletePod(pod, 0);
 });
 
-test('nor may a command’s own container use the connection’s image', async () => {
+test('a command’s own container may not use the connection’s image', async () => {
   expect(over(await commands.execute(aCommand('true', { image: SIDECAR.image }))).diagnosis).toMatchObject({
     code: 'POLICY_REFUSED',
     problems: [{ path: 'pod.spec.containers[0].image' }],

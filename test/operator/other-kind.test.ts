@@ -12,7 +12,7 @@ test.each([
   ['callbacks', { callbacks: ['notify'] }],
   ['a log formatter', { logFormatter: 'short' }],
   ['a template', { podTemplateFile: 'big' }],
-])('an executor that answers a submit cannot know %s of the workers', (_, params) => {
+])('an executor that answers a submit does not check %s of the workers', (_, params) => {
   const request = { operator: 'pod', params: { image: 'alpine', ...params } };
   expect(checkRequest({ operators: command, foreign: pod }, request, run).kind).toBe('valid');
   expect(checkRequest({ operators: pod, foreign: command }, request, run).kind).toBe('refused');

@@ -40,7 +40,7 @@ test.each<[PodParamsInput, string]>([
   expect(check(params)).toEqual([problem]);
 });
 
-test('names the template that does not render', () => {
+test('the operator names the template that does not render', () => {
   expect(check({ image: 'x', arguments: ['ok', '{{ params.typo }}'] })[0]).toMatch(
     /^params\.arguments\[1\]: template: undefined variable/,
   );
@@ -61,7 +61,7 @@ test.each([
   expect(recordsIn(recordIn(manifest, 'spec'), 'containers')[0]?.['env']).toEqual(env);
 });
 
-test('the connection says how a pod carries its result', () => {
+test('the connection decides how a pod returns its result', () => {
   const context = {
     ...{ run: { tenant: 't', runId: 'r' }, installation: 'i', queue: 'q' },
     request: runRequestSchema.parse({}),
@@ -88,29 +88,32 @@ test.each([
   ["{{ params.n | default('x') }}", 'arguments after a colon'],
   ['{% if ds in params.days %}x{% endif %}', 'list contains a'],
   ['{% elif %}', 'elif is elsif'],
-])('a template that Liquid would read otherwise than Jinja is refused with the way to write it: %s', (text, word) => {
-  expect(check({ image: 'x', arguments: [text] }, { params: { n: 1, days: [] } })[0]).toContain(word);
-});
+])(
+  'a template that means something else in Liquid than in Jinja is refused with the right spelling: %s',
+  (text, word) => {
+    expect(check({ image: 'x', arguments: [text] }, { params: { n: 1, days: [] } })[0]).toContain(word);
+  },
+);
 
-test('a name of dashes is refused at once', () => {
+test('a name of dashes is refused in short time', () => {
   expect(check({ image: 'x', name: `a${'-'.repeat(2_000_000)}a` })[0]).toContain('longer than 220');
 });
 
 test.each(['{% if ', '{{a if ', '{%- if a in', '{{ "a'])(
-  'half a template, over and over, is refused at once: %s',
+  'many unfinished templates are refused in short time: %s',
   (part) => {
     expect(check({ image: 'x', arguments: [part.repeat(10_000)] })[0]).toContain('not closed');
   },
 );
 
-test('all templates of a request together render for a moment at most', () => {
+test('all templates of a request together have one time limit for rendering', () => {
   const loop = '{% for i in (1..1000) %}{% for j in (1..1000) %}{% if i == j %}{% endif %}{% endfor %}{% endfor %}';
   const problems = check({ image: 'x', arguments: Array<string>(500).fill(loop) });
   expect(problems).toHaveLength(500);
   expect(problems[499]).toContain('render limit exceeded');
 });
 
-test('templates know empty texts and 0 as false, and Airflow’s names for nothing and truth', () => {
+test('in templates empty texts and 0 are false, and Airflow’s names for null and booleans are known', () => {
   const text = '{% if params.a %}a{% endif %}{% if params.b %}b{% endif %}{% if params.c == None %}c{% endif %}';
   const params = podParamsSchema.parse({ image: 'x', arguments: [text, '{{ params.d | upper }}', '{{ params.e }}'] });
   const request = runRequestSchema.parse({ context: { params: { a: '', b: 0, c: null, d: 'x', e: { k: [1] } } } });

@@ -25,7 +25,7 @@ describe('a run of one pod', () => {
     await untilGone(context);
   });
 
-  test('fails with the exit code and the last words', async () => {
+  test('fails with the exit code and the termination message', async () => {
     const { outcome } = await toTheEnd(sh('echo "no such table" > /dev/termination-log; exit 3'));
     expect(outcome).toMatchObject({
       state: 'failed',
@@ -43,7 +43,7 @@ describe('a run of one pod', () => {
     expect(outcome).toMatchObject({ state: 'skipped', exitCode: 99 });
   });
 
-  test('says that a result is missing, and still succeeded', async () => {
+  test('succeeds and reports that its result is missing', async () => {
     const { outcome } = await toTheEnd(sh('echo hi', { doXcomPush: true }));
     expect(outcome).toMatchObject({ state: 'succeeded', diagnosis: { code: 'RESULT_INVALID' } });
   });
@@ -84,7 +84,7 @@ describe('an event that is older than what the pod is now', () => {
   test.each([
     ['failed', 'IMAGE_PULL_FAILED'],
     ['timeout', 'STARTUP_TIMEOUT'],
-  ] as const)('%s: the pod has started after all and is waited for, and has its own end', async (kind, reason) => {
+  ] as const)('%s: the pod has started meanwhile, is waited for, and ends by itself', async (kind, reason) => {
     const context = await launch(sh('until [ -e /dev/shm/go ]; do sleep 0.05; done', shared));
     await kube().until(await podOf(context), ({ phase }) => phase === 'Running');
     const then = { ...(await podOf(context)), phase: 'Pending' as const, containers: [waiting('ErrImagePull')] };
@@ -100,7 +100,7 @@ test.each([
   ['failed', 'IMAGE_PULL_FAILED'],
   ['timeout', 'STARTUP_TIMEOUT'],
 ] as const)(
-  'an event %s is nothing to a pod that ended well and whose result sidecar still starts',
+  'an event %s does not fail a pod that succeeded and whose result sidecar still starts',
   async (kind, reason) => {
     const name = freshName('late-sidecar');
     const { pod } = await cluster().createPod(parts.namespace(), {
@@ -118,7 +118,7 @@ test.each([
       status(XCOM.container, { waiting: { reason: 'ContainerCreating' } }),
     ];
     const path = `/api/v1/namespaces/${parts.namespace()}/pods/${name}/status`;
-    // As a kubelet has it: a pod is Pending while one of its containers has yet to start.
+    // As on a kubelet: a pod is Pending until all of its containers have started.
     const body = { status: { phase: 'Pending', containerStatuses } };
     await kube().raw('PATCH', path, body, 'application/merge-patch+json');
     const now = cluster().project(pod);
@@ -132,7 +132,7 @@ test.each([
 );
 
 describe('launching', () => {
-  test('twice meets the same pod', async () => {
+  test('twice finds the same pod', async () => {
     const context = aContext(sh('sleep 600'));
     const first = deferred(await operator.execute(context));
     const second = deferred(await operator.execute(context));
@@ -141,7 +141,7 @@ describe('launching', () => {
     await cluster().deletePod(first.pod, 0);
   });
 
-  test('can be found again by whoever takes the run over', async () => {
+  test('is found again by a worker that takes the run over', async () => {
     const context = aContext(sh('sleep 600'));
     expect(await operator.find?.(context)).toBeUndefined();
     const { pod } = deferred(await operator.execute(context));
@@ -150,31 +150,31 @@ describe('launching', () => {
     await cluster().deletePod(pod, 0);
   });
 
-  test('meets a stranger under its name', async () => {
+  test('fails when another owner’s pod has its name', async () => {
     const params = sh('true', { name: freshName('taken'), randomNameSuffix: false });
     await operator.execute(aContext(params));
     expect(over(await operator.execute(aContext(params))).diagnosis?.code).toBe('POD_NAME_TAKEN');
   });
 
-  test('does not go back to waiting without a pod when nobody knows whether one was made', async () => {
+  test('does not wait without a pod when the outcome of the creation is unknown', async () => {
     const lost = new KubernetesError('unknownOutcome', 'no answer', { status: 0, reason: 'Timeout' });
     const lossy = { ...cluster(), createPod: () => Promise.reject(lost) };
     await expect(operator.execute(aContext(sh('true'), {}, { cluster: () => lossy }))).rejects.toBe(lost);
   });
 
   test.each<[string, PodParamsInput, Partial<Context>, string]>([
-    ['a namespace nobody watches', {}, { namespaces: ['other'] }, 'NAMESPACE_NOT_WATCHED'],
-    ['a namespace that leads elsewhere', { namespace: '..' }, {}, 'INVALID_REQUEST'],
+    ['a namespace that is not watched', {}, { namespaces: ['other'] }, 'NAMESPACE_NOT_WATCHED'],
+    ['a namespace with a path', { namespace: '..' }, {}, 'INVALID_REQUEST'],
     [
       'one in its full spec',
       { fullPodSpec: { metadata: { namespace: '.' } }, namespace: undefined },
       {},
       'INVALID_REQUEST',
     ],
-    ['a namespace that is not there', { namespace: 'nowhere' }, {}, 'NAMESPACE_NOT_FOUND'],
+    ['a missing namespace', { namespace: 'nowhere' }, {}, 'NAMESPACE_NOT_FOUND'],
     ['a manifest the API refuses', { volumeMounts: [{ name: 'none', mountPath: '/x' }] }, {}, 'INVALID_REQUEST'],
     ['a host path', { volumes: [{ name: 'v', hostPath: { path: '/' } }] }, {}, 'INVALID_REQUEST'],
-    ['an unknown template variable', { cmds: ['{{ nobody }}'] }, {}, 'INVALID_REQUEST'],
+    ['an unknown template variable', { cmds: ['{{ unknown }}'] }, {}, 'INVALID_REQUEST'],
   ])('is refused for %s', async (_, params, more, code) => {
     expect(over(await operator.execute(aContext(params, {}, more)))).toMatchObject({
       state: 'failed',
@@ -182,7 +182,7 @@ describe('launching', () => {
     });
   });
 
-  test('creates nothing once a cancel was asked for', async () => {
+  test('creates no pod once a cancel was requested', async () => {
     const context = aContext({}, {}, { checkOwner: () => Promise.resolve({ cancelRequested: true }) });
     expect(over(await operator.execute(context)).state).toBe('cancelled');
     expect(await cluster().listPods(parts.namespace(), `reentry.dev/run`)).not.toContainEqual(
@@ -192,7 +192,7 @@ describe('launching', () => {
 });
 
 describe('re-entry', () => {
-  test('while the pod runs stores each line once, and keeps the deadlines', async () => {
+  test('while the pod runs stores each line once, and leaves the deadlines unchanged', async () => {
     let context = await launch(
       sh('echo a; echo b; until [ -e /tmp/go ]; do sleep 0.05; done; echo c', { loggingInterval: 1 }),
       {
@@ -218,14 +218,14 @@ describe('re-entry', () => {
     expect(await operator.stop(context, await podOf(context))).toBe('stopping');
   });
 
-  test('of a pod that somebody else deleted are read by a stop while the node still has them', async () => {
-    const context = await launch(sh('trap "" TERM; echo last words; sleep 600', { terminationGracePeriod: 600 }));
+  test('of a pod deleted by another client: a stop reads its log while the node still has it', async () => {
+    const context = await launch(sh('trap "" TERM; echo final line; sleep 600', { terminationGracePeriod: 600 }));
     await expect.poll(async () => (await podOf(context)).containers[0]?.state, { timeout: 20_000 }).toBe('running');
     const pod = await podOf(context);
     await cluster().deletePod(pod);
     await expect
       .poll(async () => (await operator.stop(context, pod), await storedLines(context)), { timeout: 10_000 })
-      .toEqual(['last words']);
+      .toEqual(['final line']);
     expect(await operator.stop(context, pod)).toBe('stopping');
     await cluster().deletePod(pod, 0);
   });
@@ -243,7 +243,7 @@ describe('re-entry', () => {
     expect(lines[2999]).toContain('line 2999 ');
   });
 
-  test('finds the pod gone: its last state is the verdict, without its log', async () => {
+  test('of a pod that is gone: its last state decides, without its log', async () => {
     const context = await launch(sh('echo x'));
     const ended = await event(context);
     await cluster().deletePod(await podOf(context), 0);
@@ -256,7 +256,7 @@ describe('re-entry', () => {
     expect(over(await operator.triggerReentry(context, { kind: 'gone', at: 1 })).diagnosis?.code).toBe('POD_DELETED');
   });
 
-  test('after an error looks at the pod itself and waits again, three times', async () => {
+  test('after an error reads the pod itself and waits again, three times', async () => {
     let context = await launch(sh('sleep 600'));
     for (let n = 0; n < 3; n += 1)
       context = after(context, deferred(await operator.triggerReentry(context, { kind: 'error', at: 1 })));
@@ -279,7 +279,7 @@ test('a pod that is stopped between two attempts has its log under its own attem
   await untilGone(context);
 });
 
-test('a stopped pod that is to be kept is kept, whatever onFinishAction says', async () => {
+test('onKillAction keep_pod retains a stopped pod, regardless of onFinishAction', async () => {
   const context = await launch(sh('sleep 600', { onKillAction: 'keep_pod' }));
   const pod = await podOf(context);
   expect(await operator.stop(context, pod)).toBe('gone');

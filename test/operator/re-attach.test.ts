@@ -23,7 +23,7 @@ async function twinOf(context: Context): Promise<void> {
 }
 
 describe('a later attempt', () => {
-  test('E46 meets the live pod of an earlier one: nothing is created, nothing deleted', async () => {
+  test('E46 uses the live pod of an earlier one: no pod is created or deleted', async () => {
     const context = await launch(sh('sleep 600'));
     const again = deferred(await operator.execute(second(context)));
     expect(again.pod).toEqual(context.state.pod);
@@ -31,7 +31,7 @@ describe('a later attempt', () => {
     await cluster().deletePod(again.pod, 0);
   });
 
-  test('E46 meets it when its spec was exported from a pod that was marked', async () => {
+  test('E46 uses it although its spec was exported from a marked pod', async () => {
     const labels = { already_checked: 'True', airflow_executor_done: 'True', 'airflow-worker': 'w' };
     const context = await launch(sh('sleep 600', { fullPodSpec: { metadata: { labels } } }));
     const again = deferred(await operator.execute(second(context)));
@@ -39,7 +39,7 @@ describe('a later attempt', () => {
     await cluster().deletePod(again.pod, 0);
   });
 
-  test('E47 E48 gets a pod of its own once the earlier one has ended, was evicted or goes', async () => {
+  test('E47 E48 gets a new pod once the earlier one has ended, was evicted or is being deleted', async () => {
     const context = await launch(sh('sleep 600', { terminationGracePeriod: 30 }));
     const { pod } = context.state;
     if (pod === undefined) throw new Error('there is a pod');
@@ -49,7 +49,7 @@ describe('a later attempt', () => {
     await cluster().deletePod(again.pod, 0);
   });
 
-  test('E49 does not see a pod that was marked', async () => {
+  test('E49 ignores a marked pod', async () => {
     const context = await launch(sh('sleep 600'));
     const { pod } = context.state;
     if (pod === undefined) throw new Error('there is a pod');
@@ -59,7 +59,7 @@ describe('a later attempt', () => {
     for (const one of [pod, again.pod]) await cluster().deletePod(one, 0);
   });
 
-  test('E50 of a run with several live pods says so; with reattachOnRestart off it marks them all and starts anew', async () => {
+  test('E50 of a run with several live pods fails; with reattachOnRestart off it marks them all and creates a new one', async () => {
     const context = await launch(sh('sleep 600', { terminationGracePeriod: 0 }));
     await twinOf(context);
     expect(over(await operator.execute(second(context)))).toMatchObject({ diagnosis: { code: 'PODS_AMBIGUOUS' } });
@@ -76,14 +76,14 @@ describe('a later attempt', () => {
     for (const pod of pods) await cluster().deletePod(pod, 0);
   });
 
-  test('E50 with reattachOnRestart off deletes the earlier one where the policy deletes', async () => {
+  test('E50 with reattachOnRestart off deletes the earlier one if onFinishAction deletes', async () => {
     const context = await launch(sh('sleep 600', { reattachOnRestart: false, terminationGracePeriod: 0 }));
     const { pod } = deferred(await operator.execute(second(context)));
     await untilGone(context);
     await cluster().deletePod(pod, 0);
   });
 
-  test('of a fixed name waits until the earlier one is gone', async () => {
+  test('with a fixed name waits until the earlier pod is gone', async () => {
     const params: PodParamsInput = { name: freshName('older'), randomNameSuffix: false, terminationGracePeriod: 30 };
     const context = await launch(sh('trap "" TERM; sleep 600', { ...params, reattachOnRestart: false }));
     expect(await operator.execute(second(context))).toMatchObject({ kind: 'later', infrastructure: false });
@@ -91,7 +91,7 @@ describe('a later attempt', () => {
   });
 });
 
-test('a run that keeps its slot never gets a second pod for one that is gone', async () => {
+test('a blocking run never gets a second pod for one that is gone', async () => {
   const context = await launch(sh('sleep 600', { deferrable: false, terminationGracePeriod: 0 }));
   const taken = { ...context, state: { ...context.state, phase: 'Starting' as const } };
   expect(deferred(await operator.execute(taken)).pod).toEqual(context.state.pod);
@@ -102,7 +102,7 @@ test('a run that keeps its slot never gets a second pod for one that is gone', a
   expect(await cluster().getPod(namespace(), name)).toBeUndefined();
 });
 
-test('E51 nothing is deleted when nothing could be created', async () => {
+test('E51 no pod is deleted when none could be created', async () => {
   const before = cluster().requestCounts()['delete'] ?? 0;
   expect(over(await operator.execute(aContext({ namespace: 'nowhere' }))).state).toBe('failed');
   expect(cluster().requestCounts()['delete'] ?? 0).toBe(before);

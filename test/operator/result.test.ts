@@ -12,22 +12,22 @@ import { runRequestSchema } from '../../src/wire/run-request.ts';
 import type { RunState } from '../../src/wire/run-state.ts';
 import type { TriggerEvent } from '../../src/wire/triggers.ts';
 import { freshName } from '../support/kubernetes.ts';
-import { operatorStage } from '../support/operator-stage.ts';
+import { operatorFixture } from '../support/operator-fixture.ts';
 import { frame, POD, scriptedExec, SUCCESS } from '../support/scripted-exec.ts';
 import { DEFAULTS } from '../support/defaults.ts';
 
-const stage = operatorStage();
+const fixture = operatorFixture();
 const log = pino({ level: 'silent' });
 const operator = podOperator.with(DEFAULTS.pod);
 
 const WAIT = { terminal: true } as const;
 
-/** A run whose pod has been made; it asks for its result. */
+/** A run with a result, whose pod has been created. */
 async function launched(script: string, more: PodParamsInput = {}): Promise<StepContext<PodParams>> {
   const params = podParamsSchema.parse({
     ...{
       image: 'alpine',
-      namespace: stage.namespace,
+      namespace: fixture.namespace,
       cmds: ['sh', '-c', script],
       doXcomPush: true,
       terminationGracePeriod: 1,
@@ -42,10 +42,10 @@ async function launched(script: string, more: PodParamsInput = {}): Promise<Step
   const context: StepContext<PodParams> = {
     ...{ run: { tenant: 'default', runId: freshName('run') }, installation: 'test', queue: 'default', params, state },
     ...{ request: runRequestSchema.parse({}), namespaces: undefined, log },
-    now: () => stage.broker.now(),
-    cluster: () => stage.kube.cluster,
-    logs: stage.broker.logs,
-    results: stage.broker.results,
+    now: () => fixture.broker.now(),
+    cluster: () => fixture.kube.cluster,
+    logs: fixture.broker.logs,
+    results: fixture.broker.results,
     checkOwner: () => Promise.resolve({ cancelRequested: false }),
   };
   const outcome = await operator.execute(context);
@@ -54,12 +54,12 @@ async function launched(script: string, more: PodParamsInput = {}): Promise<Step
 }
 
 async function podOf({ state }: StepContext<PodParams>): Promise<PodProjection> {
-  const found = state.pod && (await stage.kube.cluster.getPod(state.pod.namespace, state.pod.name));
+  const found = state.pod && (await fixture.kube.cluster.getPod(state.pod.namespace, state.pod.name));
   if (found === undefined) throw new Error('the pod is gone');
-  return stage.kube.cluster.project(found);
+  return fixture.kube.cluster.project(found);
 }
 
-/** What a triggerer would say once it has something to say. */
+/** The event that a triggerer would publish, once the pod's state fires one. */
 async function event(context: StepContext<PodParams>): Promise<TriggerEvent> {
   const { attempt, step, pod } = context.state;
   if (pod === undefined) throw new Error('the run has no pod');
@@ -74,11 +74,11 @@ async function event(context: StepContext<PodParams>): Promise<TriggerEvent> {
     then: 'resume',
   } as const;
   for (;;) {
-    const present = await stage.kube.until(
+    const present = await fixture.kube.until(
       await podOf(context),
-      (one) => judge(waiting, one, stage.broker.now()).kind === 'fire',
+      (one) => judge(waiting, one, fixture.broker.now()).kind === 'fire',
     );
-    const judgement = judge(waiting, present, stage.broker.now());
+    const judgement = judge(waiting, present, fixture.broker.now());
     if (judgement.kind === 'fire') return judgement.event;
   }
 }
@@ -92,18 +92,18 @@ async function reentered(context: StepContext<PodParams>): Promise<Outcome> {
 const ended = async (script: string, more: PodParamsInput = {}): Promise<Outcome> =>
   reentered(await launched(script, more));
 const write = (text: string): string => `printf '%s' '${text}' > ${XCOM.resultFile}`;
-const execs = (): number => stage.kube.cluster.requestCounts()['exec'] ?? 0;
+const execs = (): number => fixture.kube.cluster.requestCounts()['exec'] ?? 0;
 
 describe('a result in the sidecar’s file', () => {
-  test('is the run’s, though the pod goes on; then the sidecar is told to end', async () => {
+  test('is the run’s while the pod still runs; then the sidecar is ended', async () => {
     const context = await launched(write('{"rows": 7}\n'), { onFinishAction: 'keep_pod' });
-    const fate = { state: 'succeeded', exitCode: 0, result: { rows: 7 } };
+    const expected = { state: 'succeeded', exitCode: 0, result: { rows: 7 } };
     const outcome = await reentered(context);
-    expect(outcome).toMatchObject(fate);
-    // Whoever repeats the step, because the first one died before it stored anything, finds the same.
-    expect(await reentered(context)).toMatchObject(fate);
+    expect(outcome).toMatchObject(expected);
+    // A worker that repeats the step, because the first one crashed before it stored anything, reads the same.
+    expect(await reentered(context)).toMatchObject(expected);
     await operator.cleanUp(context, outcome, await podOf(context));
-    const left = await stage.kube.until(await podOf(context), ({ phase }) => phase === 'Succeeded');
+    const left = await fixture.kube.until(await podOf(context), ({ phase }) => phase === 'Succeeded');
     expect(left.containers.map(({ name, exitCode }) => [name, exitCode])).toEqual([
       ['base', 0],
       [XCOM.container, 0],
@@ -115,19 +115,19 @@ describe('a result in the sidecar’s file', () => {
     const context = await launched(script);
     const outcome = await reentered(context);
     expect(outcome).toMatchObject({ state: 'succeeded', resultRef: { name: 'return_value', size: 1_000_004 } });
-    const data = await stage.broker.results.get(context.run, 1, 'return_value');
+    const data = await fixture.broker.results.get(context.run, 1, 'return_value');
     expect(Buffer.from(data ?? []).toString()).toBe(`["${'x'.repeat(1_000_000)}"]`);
   });
 
-  test('with a number that no machine’s number holds is kept as its text', async () => {
+  test('with a number too large for a double is stored as its text', async () => {
     const context = await launched(write('{"n": 1e400}'));
     const outcome = await reentered(context);
     expect(outcome).toMatchObject({ state: 'succeeded', resultRef: { name: 'return_value' } });
-    const data = await stage.broker.results.get(context.run, 1, 'return_value');
+    const data = await fixture.broker.results.get(context.run, 1, 'return_value');
     expect(Buffer.from(data ?? []).toString()).toBe('{"n": 1e400}');
   });
 
-  test('that is not there or empty leaves a success without result', async () => {
+  test('that is missing or empty leaves a success without result', async () => {
     for (const script of ['true', `: > ${XCOM.resultFile}`]) {
       const outcome = await ended(script);
       expect(outcome).toMatchObject({ state: 'succeeded', diagnosis: { code: 'RESULT_INVALID' } });
@@ -135,7 +135,7 @@ describe('a result in the sidecar’s file', () => {
     }
   });
 
-  test('that is not JSON fails the run and says where it is not', async () => {
+  test('that is not JSON fails the run with the position of the problem', async () => {
     const outcome = await ended(write('{"a": 1,\n "b": oops}'));
     expect(outcome).toMatchObject({
       state: 'failed',
@@ -151,7 +151,7 @@ describe('a result in the sidecar’s file', () => {
     expect(outcome.diagnosis?.summary).toContain('not UTF-8');
   });
 
-  test('of a container that failed is kept beside its failure', async () => {
+  test('of a failed container is stored with the failure', async () => {
     const outcome = await ended(`${write('[1]')}; exit 3`);
     expect(outcome).toMatchObject({
       state: 'failed',
@@ -165,11 +165,11 @@ describe('a result in the sidecar’s file', () => {
     const before = execs();
     const outcome = await ended(`${write('"file"')}; echo '"message"' > /dev/termination-log`);
     expect(outcome).toMatchObject({ state: 'succeeded', result: 'message' });
-    // Its pod is about to be deleted, and the sidecar with it.
+    // Its pod and the sidecar are about to be deleted.
     expect(execs()).toBe(before);
   });
 
-  test('is read with xcomMode sidecar, whatever the message', async () => {
+  test('is read with xcomMode sidecar, regardless of the message', async () => {
     const script = `${write('"file"')}; echo '"message"' > /dev/termination-log`;
     expect(await ended(script, { xcomMode: 'sidecar' })).toMatchObject({ state: 'succeeded', result: 'file' });
   });
@@ -189,23 +189,23 @@ describe('a result in the sidecar’s file', () => {
 });
 
 describe('a sidecar', () => {
-  test('that died before it was asked fails the run, by name', async () => {
+  test('that ended before its file was read fails the run', async () => {
     const context = await launched(`until [ -e ${XCOM.mountPath}/go ]; do sleep 0.05; done`);
-    const running = await stage.kube.until(await podOf(context), ({ containers }) =>
+    const running = await fixture.kube.until(await podOf(context), ({ containers }) =>
       containers.every(({ state }) => state === 'running'),
     );
-    await extractXcomKill({ cluster: stage.kube.cluster, pod: running });
-    await stage.kube.until(running, ({ containers }) => containers[1]?.state === 'terminated');
-    await stage.kube.cluster.exec(running, { container: 'base', command: ['touch', `${XCOM.mountPath}/go`] });
+    await extractXcomKill({ cluster: fixture.kube.cluster, pod: running });
+    await fixture.kube.until(running, ({ containers }) => containers[1]?.state === 'terminated');
+    await fixture.kube.cluster.exec(running, { container: 'base', command: ['touch', `${XCOM.mountPath}/go`] });
     const outcome = await reentered(context);
     expect(outcome).toMatchObject({ state: 'failed', exitCode: 0, diagnosis: { code: 'RESULT_UNREADABLE' } });
     expect(outcome.diagnosis?.summary).toContain('the result sidecar ended with 0 before its file was read');
   });
 
-  test('that may not be asked fails the run and says what is lacking', async () => {
-    stage.kube.faults?.order({ fault: 'deny', verb: 'create', resource: 'pods/exec' });
+  test('without the permission for exec fails the run with that permission’s name', async () => {
+    fixture.kube.faults?.order({ fault: 'deny', verb: 'create', resource: 'pods/exec' });
     const outcome = await ended(write('1'));
-    stage.kube.faults?.order({ fault: 'clear' });
+    fixture.kube.faults?.order({ fault: 'clear' });
     expect(outcome).toMatchObject({
       state: 'failed',
       diagnosis: { code: 'RESULT_UNREADABLE', category: 'infrastructure' },
@@ -215,62 +215,62 @@ describe('a sidecar', () => {
 
   test.each([
     ['is not reachable', { fault: 'failNext', verb: 'create', resource: 'pods/exec', status: 503 }],
-    ['loses its answer', { fault: 'loseReply', verb: 'create', resource: 'pods/exec' }],
+    ['loses its response', { fault: 'loseReply', verb: 'create', resource: 'pods/exec' }],
   ] as const)('that %s for a moment makes the step wait, not fail', async (_, fault) => {
     const context = await launched(write('[2]'));
     const fired = await event(context);
-    stage.kube.faults?.order(fault);
+    fixture.kube.faults?.order(fault);
     await expect(operator.triggerReentry(context, fired)).rejects.toMatchObject({ transient: true });
     const again = await operator.triggerReentry(context, fired);
     expect(again).toMatchObject({ outcome: { state: 'succeeded', result: [2] } });
   });
 
-  test('that credentials which have expired cannot ask is waited for, however long', async () => {
+  test('behind expired credentials is waited for without a limit', async () => {
     const context = await launched(write('[3]'));
     const fired = await event(context);
-    stage.kube.faults?.order({ fault: 'failNext', verb: 'create', resource: 'pods/exec', status: 401, count: 10 });
+    fixture.kube.faults?.order({ fault: 'failNext', verb: 'create', resource: 'pods/exec', status: 401, count: 10 });
     const late = { ...context, state: { ...context.state, naks: 50, unreadSince: 0 } };
     await expect(operator.triggerReentry(late, fired)).rejects.toMatchObject({ code: 'UNAUTHORIZED', transient: true });
-    stage.kube.faults?.order({ fault: 'clear' });
+    fixture.kube.faults?.order({ fault: 'clear' });
     expect(await operator.triggerReentry(late, fired)).toMatchObject({ outcome: { state: 'succeeded', result: [3] } });
   });
 
-  test('is asked for 15 minutes after the first failure, however often, and is unreadable then', async () => {
+  test('is retried for 15 minutes after the first failure, then reported as unreadable', async () => {
     const context = await launched(write('[2]'));
     const fired = await event(context);
     const minutesAgo = (minutes: number) => {
       const unreadSince = Math.round(context.now() - minutes * 60_000);
       return { ...context, state: { ...context.state, naks: 1_000, unreadSince } };
     };
-    stage.kube.faults?.order({ fault: 'failNext', verb: 'create', resource: 'pods/exec', status: 502, count: 4 });
+    fixture.kube.faults?.order({ fault: 'failNext', verb: 'create', resource: 'pods/exec', status: 502, count: 4 });
     const early = minutesAgo(14);
     const since = early.state.unreadSince;
     await expect(operator.triggerReentry(early, fired)).rejects.toMatchObject({ transient: true, since });
     const outcome = await operator.triggerReentry(minutesAgo(16), fired);
-    stage.kube.faults?.order({ fault: 'clear' });
+    fixture.kube.faults?.order({ fault: 'clear' });
     expect(outcome).toMatchObject({ outcome: { state: 'failed', diagnosis: { code: 'RESULT_UNREADABLE' } } });
   });
 
-  test('that the API server refuses to read is unreadable at once', async () => {
+  test('that the API server refuses to read is reported as unreadable at once', async () => {
     const context = await launched(write('[2]'));
     const fired = await event(context);
-    stage.kube.faults?.order({ fault: 'deny', verb: 'create', resource: 'pods/exec' });
+    fixture.kube.faults?.order({ fault: 'deny', verb: 'create', resource: 'pods/exec' });
     const outcome = await operator.triggerReentry(context, fired);
-    stage.kube.faults?.order({ fault: 'clear' });
+    fixture.kube.faults?.order({ fault: 'clear' });
     expect(outcome).toMatchObject({ outcome: { state: 'failed', diagnosis: { code: 'RESULT_UNREADABLE' } } });
   });
 
-  test('of a run that was skipped survives a moment without the API server, too', async () => {
+  test('of a skipped run is read after a short outage of the API server, too', async () => {
     const context = await launched(`${write('[4]')}; exit 7`, { skipOnExitCode: 7 });
     const fired = await event(context);
-    stage.kube.faults?.order({ fault: 'failNext', verb: 'create', resource: 'pods/exec', status: 503 });
+    fixture.kube.faults?.order({ fault: 'failNext', verb: 'create', resource: 'pods/exec', status: 503 });
     await expect(operator.triggerReentry(context, fired)).rejects.toMatchObject({ transient: true });
     const again = await operator.triggerReentry(context, fired);
     expect(again).toMatchObject({ outcome: { state: 'skipped', result: [4] } });
   });
 });
 
-describe('what a sidecar answers', () => {
+describe('the output of a sidecar', () => {
   const answering = (stdout: string, stderr = '') =>
     scriptedExec((client) => {
       client.send(frame(1, stdout));
@@ -278,25 +278,25 @@ describe('what a sidecar answers', () => {
       client.send(frame(3, SUCCESS));
     });
 
-  test('is given as it stands', async () => {
+  test('is returned unchanged', async () => {
     await using server = await answering('{"n": 12345678901234567890}\n', '28\n');
     const exchange = { cluster: server.clusters.get('scripted'), pod: POD, log };
     expect(await extractXcomJson(exchange)).toBe('{"n": 12345678901234567890}\n');
   });
 
-  test('is refused when bytes are missing, though it parses', async () => {
+  test('is refused when bytes are missing, although it parses', async () => {
     await using server = await answering('[1]', '5\n');
     const exchange = { cluster: server.clusters.get('scripted'), pod: POD, log };
     await expect(extractXcomJson(exchange)).rejects.toThrow('3 of 5 bytes arrived');
   });
 
-  test('is refused when there is more than the limit', async () => {
+  test('is refused when it exceeds the limit', async () => {
     await using server = await answering(`"${'x'.repeat(2000)}"`);
     const exchange = { cluster: server.clusters.get('scripted'), pod: POD, log, maxBytes: 1000 };
     await expect(extractXcomJson(exchange)).rejects.toMatchObject({ problem: 'tooLarge' });
   });
 
-  test('counts though the sidecar cannot be told to end', async () => {
+  test('is the result although the sidecar cannot be ended', async () => {
     let asked = 0;
     await using server = await scriptedExec((client) => {
       asked += 1;
@@ -313,7 +313,7 @@ describe('what a sidecar answers', () => {
     expect(asked).toBe(2);
   });
 
-  test('is whole or an error wherever its connection is cut', async () => {
+  test('is complete or an error wherever its connection is cut', async () => {
     const text = JSON.stringify(Array.from({ length: 5000 }, (_, n) => n));
     let cut = 0;
     await using server = await scriptedExec((client) => {

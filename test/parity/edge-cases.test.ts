@@ -10,9 +10,9 @@ const TESTS = new URL('..', import.meta.url).pathname;
 /** Edge cases tested by tests without a number. */
 const BY_NAME: Readonly<Record<number, readonly [file: string, title: string]>> = {
   77: ['kubernetes/line-splitter.test.ts', 'lines do not depend on how their bytes arrived'],
-  86: ['operator/result.test.ts', 'that is not there or empty leaves a success without result'],
-  94: ['operator/pod-operator.test.ts', 'after an error looks at the pod itself and waits again, three times'],
-  97: ['operator/pod-operator.test.ts', 'while the pod runs stores each line once, and keeps the deadlines'],
+  86: ['operator/result.test.ts', 'that is missing or empty leaves a success without result'],
+  94: ['operator/pod-operator.test.ts', 'after an error reads the pod itself and waits again, three times'],
+  97: ['operator/pod-operator.test.ts', 'while the pod runs stores each line once, and leaves the deadlines unchanged'],
 };
 
 /** Edge cases that do not apply, and why. */

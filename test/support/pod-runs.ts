@@ -12,7 +12,7 @@ import type { RunRequestInput } from '../../src/wire/run-request.ts';
 import type { RunState } from '../../src/wire/run-state.ts';
 import type { TriggerEvent } from '../../src/wire/triggers.ts';
 import { freshName } from './kubernetes.ts';
-import { operatorStage } from './operator-stage.ts';
+import { operatorFixture } from './operator-fixture.ts';
 import { DEFAULTS } from './defaults.ts';
 
 export type Context = StepContext<PodParams>;
@@ -53,7 +53,7 @@ export function after(context: Context, { pod, await: wait, facts }: Deferred): 
 
 /** The pod operator on a real cluster and broker, without the engine, one step at a time. For the tests of one file. */
 export function podRuns(options: Partial<PodManifestOptions> = {}) {
-  const stage = operatorStage();
+  const fixture = operatorFixture();
   const operator = podOperator.with({ ...DEFAULTS.pod, ...options });
 
   function aContext(
@@ -66,13 +66,13 @@ export function podRuns(options: Partial<PodManifestOptions> = {}) {
       installation: 'test',
       queue: 'default',
       request: runRequestSchema.parse(envelope),
-      params: podParamsSchema.parse({ image: 'alpine', namespace: stage.namespace, ...input }),
+      params: podParamsSchema.parse({ image: 'alpine', namespace: fixture.namespace, ...input }),
       state: aState(),
-      now: () => stage.broker.now(),
-      cluster: () => stage.kube.cluster,
+      now: () => fixture.broker.now(),
+      cluster: () => fixture.kube.cluster,
       namespaces: undefined,
-      logs: stage.broker.logs,
-      results: stage.broker.results,
+      logs: fixture.broker.logs,
+      results: fixture.broker.results,
       log: pino({ level: 'silent' }),
       checkOwner: () => Promise.resolve({ cancelRequested: false }),
       ...more,
@@ -81,7 +81,7 @@ export function podRuns(options: Partial<PodManifestOptions> = {}) {
 
   async function podOf(context: Context): Promise<PodProjection> {
     const pod = context.state.pod;
-    const found = pod && (await stage.kube.cluster.getPod(pod.namespace, pod.name));
+    const found = pod && (await fixture.kube.cluster.getPod(pod.namespace, pod.name));
     if (found === undefined) throw new Error('the pod is gone');
     return projectPod('test', found);
   }
@@ -103,7 +103,7 @@ export function podRuns(options: Partial<PodManifestOptions> = {}) {
     await expect
       .poll(
         async () => {
-          const judgement = judge(subscription, await podOf(context), stage.broker.now());
+          const judgement = judge(subscription, await podOf(context), fixture.broker.now());
           if (judgement.kind === 'fire') fired = judgement.event;
           return judgement.kind;
         },
@@ -125,7 +125,7 @@ export function podRuns(options: Partial<PodManifestOptions> = {}) {
   }
 
   async function storedLines({ run }: Context, container = 'base'): Promise<readonly string[]> {
-    const { chunks } = await stage.broker.logs.read(run, { container, limit: 100 });
+    const { chunks } = await fixture.broker.logs.read(run, { container, limit: 100 });
     const lines = chunks.flatMap(({ text }) => text.split('\n')).filter((line) => line !== '');
     return lines.map((line) => line.slice(line.indexOf(' ') + 1));
   }
@@ -136,10 +136,10 @@ export function podRuns(options: Partial<PodManifestOptions> = {}) {
 
   return {
     operator,
-    kube: () => stage.kube,
-    cluster: (): Cluster => stage.kube.cluster,
-    broker: () => stage.broker,
-    namespace: () => stage.namespace,
+    kube: () => fixture.kube,
+    cluster: (): Cluster => fixture.kube.cluster,
+    broker: () => fixture.broker,
+    namespace: () => fixture.namespace,
     ...{ aContext, podOf, event, launch, toTheEnd, storedLines, untilGone },
   };
 }

@@ -9,15 +9,15 @@ const textOf = (chunk: LogChunk): string => new TextDecoder().decode(chunk.bytes
 /** Lines in order, several of one nanosecond among them. */
 const someLines = fc
   .array(fc.record({ later: fc.boolean(), text: fc.string({ unit: 'grapheme', maxLength: 400 }) }))
-  .map((wishes) => {
+  .map((drawn) => {
     let at: LogCursor = { nanos: 5n, lines: 0 };
-    return wishes.map(({ later, text }) => {
+    return drawn.map(({ later, text }) => {
       at = later ? { nanos: at.nanos + 1n, lines: 1 } : { nanos: at.nanos, lines: at.lines + 1 };
       return { at, text: `${text}\n` };
     });
   });
 
-test('holds the lines that are not behind a cursor, in their order, and is empty once cleared', () => {
+test('has the lines after a cursor, in order, and is empty once cleared', () => {
   fc.assert(
     fc.property(someLines, fc.nat(), someLines, (lines, pick, more) => {
       const chunk = new LogChunk();
@@ -38,7 +38,7 @@ test('holds the lines that are not behind a cursor, in their order, and is empty
   );
 });
 
-test('has room up to the limit of a stored chunk, and for one line in any case', () => {
+test('has room up to the limit of a stored chunk, and always for one line', () => {
   const chunk = new LogChunk();
   expect(chunk.hasRoomFor(MAX_LOG_CHUNK_BYTES + 1)).toBe(true);
   const line = 'x'.repeat(MAX_LOG_CHUNK_BYTES - 10);

@@ -4,7 +4,7 @@ import { podRuns, sh } from '../../support/pod-runs.ts';
 
 const { operator, aContext, toTheEnd, podOf, storedLines, event, launch, cluster } = podRuns();
 
-test('E62 the manifest of a failed pod is kept beside its log, without values', async () => {
+test('E62 the manifest of a failed pod is stored with its log, without values', async () => {
   const envVars = { TOKEN: 'very-secret' };
   const { context } = await toTheEnd(sh('exit 1', { envVars }));
   const spec = (await storedLines(context, 'pod.spec')).join('\n');
@@ -15,7 +15,7 @@ test('E62 the manifest of a failed pod is kept beside its log, without values', 
   expect(await storedLines(quiet.context, 'pod.spec')).toEqual([]);
 });
 
-test('E66 logEventsOnFailure keeps container states and events, and the diagnosis names the warnings', async () => {
+test('E66 logEventsOnFailure stores container states and events, and the diagnosis has the warnings', async () => {
   const { context, outcome } = await toTheEnd({ image: 'missing/image', logEventsOnFailure: true });
   const lines = await storedLines(context, 'pod.events');
   expect(lines[0]).toMatch(/^pod .* Pending/);
@@ -24,7 +24,7 @@ test('E66 logEventsOnFailure keeps container states and events, and the diagnosi
   expect(outcome.diagnosis?.evidence.map(({ kind }) => kind)).toContain('event');
 });
 
-test('twice re-entered, the notes are stored once', async () => {
+test('after two re-entries the notes are stored once', async () => {
   const context = await launch({ image: 'missing/image', logEventsOnFailure: true });
   const ended = await event(context);
   await operator.triggerReentry(context, ended);
@@ -35,7 +35,7 @@ test('twice re-entered, the notes are stored once', async () => {
 
 test.each<[string, PodParamsInput]>([
   ['deferred', {}],
-  ['keeping its slot', { deferrable: false }],
+  ['blocking', { deferrable: false }],
 ])('a pod that is deleted by hand while %s is deleted once', async (_, more) => {
   const context = await launch(sh('sleep 600', { ...more, terminationGracePeriod: 0 }));
   const pod = await podOf(context);

@@ -10,7 +10,7 @@ const nothingStored: LogStore = {
   read: () => Promise.resolve({ chunks: [], next: undefined }),
 };
 
-test('a pod that is cleaned up while its log is followed has told all it had: that is an end, and no fault', async () => {
+test('the clean-up of a pod whose log is followed ends the log, and is no fault', async () => {
   let followed = false;
   await using server = await scriptedServer((asked, response) => {
     if (!asked.path.endsWith('/log')) {
@@ -26,17 +26,17 @@ test('a pod that is cleaned up while its log is followed has told all it had: th
       response.end('2026-01-01T00:00:10Z hello\n');
     }
   });
-  const heard: string[] = [];
+  const received: string[] = [];
   const source: LiveSource = {
     cluster: await server.cluster({ backoffMs: [5, 20] }),
     pod: { connection: 'scripted', namespace: 'ns', name: 'one', uid: 'u1' },
     run: { tenant: 't', runId: 'r' },
     ...{ attempt: 1, logs: nothingStored, cursors: {}, log: SILENT_LOG, signal: new AbortController().signal },
     publish: ({ text }) => {
-      heard.push(text);
+      received.push(text);
       return Promise.resolve();
     },
   };
   await followContainers(source, ['base']);
-  expect(heard.join('')).toContain('hello');
+  expect(received.join('')).toContain('hello');
 });

@@ -14,7 +14,7 @@ import { anInstallation, sharedNatsServer } from '../../support/nats-server.ts';
 
 const nats = sharedNatsServer();
 
-test('cursors survive their text', () => {
+test('cursors are read back from their text', () => {
   const cursor = { nanos: 1_700_000_000_123_456_789n, lines: 3 };
   expect(parseCursor(formatCursor(cursor))).toEqual(cursor);
   expect(parseCursor('rubbish')).toBeUndefined();
@@ -22,7 +22,7 @@ test('cursors survive their text', () => {
   expect(formatNanos(cursor.nanos)).toBe('2023-11-14T22:13:20.123456789Z');
 });
 
-test('goes on from the state’s cursor when the stored log was evicted, and keeps long and odd lines', async () => {
+test('continues from the state’s cursor when the stored log was evicted, and stores long and odd lines', async () => {
   const [local] = TARGETS;
   if (local === undefined) throw new Error('there is always a local cluster');
   await using kube = await local.start();
@@ -60,7 +60,7 @@ test('goes on from the state’s cursor when the stored log was evicted, and kee
   expect(evicted.reading.cursor).toBe(whole.reading.cursor);
 });
 
-test('stores what the formatter that a run names makes of a line; one that throws leaves the line as it was', async () => {
+test('stores each line as the run’s formatter returns it; one that throws leaves the line unchanged', async () => {
   const [local] = TARGETS;
   if (local === undefined) throw new Error('there is always a local cluster');
   await using kube = await local.start();
@@ -86,13 +86,13 @@ test('stores what the formatter that a run names makes of a line; one that throw
   expect(lines).toEqual(['<base> ONE', 'bad', '<base> TWO']);
 });
 
-test('stores each line once where another reader stores the whole log meanwhile', async () => {
+test('stores each line once while another reader stores the whole log', async () => {
   const [local] = TARGETS;
   if (local === undefined) throw new Error('there is always a local cluster');
   await using kube = await local.start();
   await using installation = await anInstallation(nats.url());
   const { logs: store } = await installation.broker();
-  // More than one chunk of 64 KiB: the first reader has to store while it still has a line in hand.
+  // More than one chunk of 64 KiB: the first reader stores before it has read all lines.
   const script = 'for i in $(seq 100); do printf "%04d %01000d\\n" $i 0; done';
   const { pod: manifest } = await kube.cluster.createPod(await kube.namespace(), kube.pod({ script }));
   const pod = await kube.until(kube.cluster.project(manifest), ({ phase }) => phase === 'Succeeded');
@@ -113,7 +113,7 @@ test('stores each line once where another reader stores the whole log meanwhile'
   expect(numbers).toEqual(Array.from({ length: 100 }, (_, index) => index + 1));
 });
 
-describe('a container that is started again', () => {
+describe('a restarted container', () => {
   let directory: string;
   let local: Awaited<ReturnType<typeof startLocalCluster>>;
   let clusters: Clusters;
@@ -128,7 +128,7 @@ describe('a container that is started again', () => {
     await rm(directory, { recursive: true, force: true });
   });
 
-  /** Fails twice, then succeeds; run `n` ends when told to. */
+  /** Fails twice, then succeeds; run `n` ends when `end` is called. */
   const SCRIPT = `n=$(($(cat /v/n 2>/dev/null || echo 0) + 1)); echo $n >/v/n
 echo "run $n begins"; until [ -e /v/go$n ]; do sleep 0.02; done; echo "run $n ends"; [ $n -ge 3 ]`;
 
@@ -152,7 +152,7 @@ echo "run $n begins"; until [ -e /v/go$n ]; do sleep 0.02; done; echo "run $n en
     const run = { tenant: 'default', runId: freshName('run') };
     const present = async (): Promise<PodProjection> => {
       const found = await cluster.getPod('default', nameOf(manifest));
-      if (found === undefined) throw new Error('the pod is there');
+      if (found === undefined) throw new Error('the pod is gone');
       return cluster.project(found);
     };
     let gaps = 0;
@@ -171,7 +171,7 @@ echo "run $n begins"; until [ -e /v/go$n ]; do sleep 0.02; done; echo "run $n en
     return {
       stored,
       gaps: () => gaps,
-      /** Until run `n` is there and has begun to write. */
+      /** Waits until run `n` has started and written. */
       begun: async (n: number) => {
         const seen = async () => {
           const [base] = (await present()).containers;
@@ -189,7 +189,7 @@ echo "run $n begins"; until [ -e /v/go$n ]; do sleep 0.02; done; echo "run $n en
     };
   }
 
-  test('gives the rest of the run before first, each line once', async () => {
+  test('has the rest of the earlier run first, each line once', async () => {
     await using pod = await aRestarting();
     await pod.begun(1);
     expect(await pod.stored()).toEqual(['run 1 begins']);
@@ -206,7 +206,7 @@ echo "run $n begins"; until [ -e /v/go$n ]; do sleep 0.02; done; echo "run $n en
     expect(pod.gaps()).toBe(0);
   });
 
-  test('that ran twice unread has a gap where the node has dropped a run, said and counted', async () => {
+  test('that ran twice unread has a marked and counted gap for the run that the node dropped', async () => {
     await using pod = await aRestarting();
     await pod.begun(1);
     expect(await pod.stored()).toEqual(['run 1 begins']);
@@ -214,11 +214,11 @@ echo "run $n begins"; until [ -e /v/go$n ]; do sleep 0.02; done; echo "run $n en
       await pod.end(n);
       await pod.begun(n + 1);
     }
-    const kept = ['run 2 begins', 'run 2 ends', 'run 3 begins'];
-    expect(await pod.stored()).toEqual(['run 1 begins', LOG_GAP_TEXT, ...kept]);
+    const left = ['run 2 begins', 'run 2 ends', 'run 3 begins'];
+    expect(await pod.stored()).toEqual(['run 1 begins', LOG_GAP_TEXT, ...left]);
     await pod.end(3);
     await pod.over();
-    expect(await pod.stored()).toEqual(['run 1 begins', LOG_GAP_TEXT, ...kept, 'run 3 ends']);
+    expect(await pod.stored()).toEqual(['run 1 begins', LOG_GAP_TEXT, ...left, 'run 3 ends']);
     expect(pod.gaps()).toBe(1);
   });
 });

@@ -20,7 +20,7 @@ async function ended(context: Context, change: (fired: TriggerEvent) => TriggerE
   return { fired, outcome, listed: lists() - before };
 }
 
-test('a start at once costs no look at the events', async () => {
+test('an immediate start requests no events', async () => {
   const context = await launch(sh('true'));
   const { outcome, listed } = await ended(context);
   expect(outcome.state).toBe('succeeded');
@@ -28,7 +28,7 @@ test('a start at once costs no look at the events', async () => {
   expect(await storedLines(context, LOG)).toEqual([]);
 });
 
-test('of a start that was slow, what Kubernetes said is kept once, in its own log', async () => {
+test('of a slow start, Kubernetes’ events are stored once, in their own log', async () => {
   const context = await launch(sh('echo hi'));
   const { fired, listed } = await ended(context, slowly);
   expect(listed).toBe(1);
@@ -42,13 +42,13 @@ test('of a start that was slow, what Kubernetes said is kept once, in its own lo
   expect(await storedLines(context)).toEqual(['hi']);
 });
 
-test('nothing of it where it is not wanted', async () => {
+test('are not stored if that is switched off', async () => {
   const context = await launch(sh('true', { logEventsOnStartup: false }));
   expect((await ended(context, slowly)).listed).toBe(0);
   expect(await storedLines(context, LOG)).toEqual([]);
 });
 
-test('of a start that failed, too, whose events are read once for all that wants them', async () => {
+test('of a failed start, too, and requested once for all uses', async () => {
   const context = await launch({ image: 'missing/image', logEventsOnFailure: true });
   const { outcome, listed } = await ended(context);
   expect(outcome.state).toBe('failed');
@@ -57,7 +57,7 @@ test('of a start that failed, too, whose events are read once for all that wants
   expect((await storedLines(context, 'pod.events')).length).toBeGreaterThan(0);
 });
 
-test('while a start goes on it is told of once, and when it is over the rest', async () => {
+test('are stored once while the start takes long, and the rest when it is over', async () => {
   const volumeMounts = [{ name: 'shared', mountPath: '/shared' }];
   const waits = ['sh', '-c', 'until [ -e /shared/go ]; do sleep 0.05; done'];
   const initContainers = [{ name: 'waits', image: 'alpine', command: waits, volumeMounts }];
@@ -88,11 +88,11 @@ test.each<[string, number | undefined, number, boolean, Partial<Parameters<typeo
   ['quick', 29_000, 0, false, {}],
   ['slow', 30_000, 0, true, {}],
   ['slow for its time-out', 5_000, 0, true, { startupTimeoutSeconds: 10 }],
-  ['slow, and not wanted', 30_000, 0, false, { logEventsOnStartup: false }],
-  ['slow, and told of while it went on', 30_000, 20_000, true, {}],
-  ['slow, and told of', 30_000, 30_001, false, {}],
-  ['going on, not for long', undefined, 0, false, {}],
-])('a start that is %s', (_, beganMs, toldMs, tells, params) => {
+  ['slow, and switched off', 30_000, 0, false, { logEventsOnStartup: false }],
+  ['slow, and stored before its end', 30_000, 20_000, true, {}],
+  ['slow, and stored after its end', 30_000, 30_001, false, {}],
+  ['in progress for a short time', undefined, 0, false, {}],
+])('a start that is %s', (_, beganMs, loggedMs, isLogged, params) => {
   const at = 1_700_000_000_000;
   const base = { name: 'base', kind: 'main', restartCount: 0 } as const;
   const state = beganMs === undefined ? 'waiting' : 'running';
@@ -101,9 +101,9 @@ test.each<[string, number | undefined, number, boolean, Partial<Parameters<typeo
     phase: beganMs === undefined ? 'Pending' : 'Running',
     containers: [{ ...base, state, ...(beganMs === undefined ? {} : { startedAt: at + beganMs }) }],
   });
-  const told = toldMs === 0 ? undefined : { nanos: BigInt(at + toldMs) * 1_000_000n, lines: 1 };
+  const logged = loggedMs === 0 ? undefined : { nanos: BigInt(at + loggedMs) * 1_000_000n, lines: 1 };
   const wanted = { logEventsOnStartup: true, startupTimeoutSeconds: 120, ...params };
-  // However long it has run by now.
+  // However long it has run.
   const now = beganMs === undefined ? at + 29_999 : at + 3_600_000;
-  expect(isStartToLog(wanted, pod, told, now)).toBe(tells);
+  expect(isStartToLog(wanted, pod, logged, now)).toBe(isLogged);
 });

@@ -3,8 +3,8 @@ import type { Broker } from '../../src/ports/broker.ts';
 import { type ClusterUnderTest, TARGETS } from './kubernetes.ts';
 import { aBroker, type Installation, sharedNatsServer } from './nats-server.ts';
 
-/** What an operator works on without the engine: a local cluster with a namespace, and a broker. For the tests of one file. */
-export function operatorStage() {
+/** A local cluster with a namespace, and a broker, to run an operator without the engine. For the tests of one file. */
+export function operatorFixture() {
   const [local] = TARGETS;
   const nats = sharedNatsServer();
   let kube: ClusterUnderTest;
