@@ -45,7 +45,7 @@ const WALLS = {
       'commands',
     ],
     libraries: ['rxjs', 'nats', 'undici', '@kubernetes/client-node'],
-    why: 'policy judges a final manifest: whoever launches a pod asks it, never the reverse',
+    why: 'policy checks a final manifest: what launches a pod calls it, never the reverse',
   },
   wire: {
     not: [
@@ -65,7 +65,7 @@ const WALLS = {
       'commands',
     ],
     libraries: ['rxjs', 'nats', 'undici', '@kubernetes/client-node'],
-    why: 'wire says what crosses a process border; whoever speaks it imports it, never the reverse',
+    why: 'wire defines what crosses a process border; what sends or receives it imports it, never the reverse',
   },
   queue: {
     not: [
@@ -101,7 +101,7 @@ const WALLS = {
       'commands',
     ],
     libraries: ['nats', 'undici', '@kubernetes/client-node'],
-    why: 'an operator reaches the world through ports/',
+    why: 'an operator reaches broker and cluster through ports/',
   },
   trigger: {
     not: [
@@ -118,17 +118,17 @@ const WALLS = {
       'commands',
     ],
     libraries: ['nats', 'undici', '@kubernetes/client-node'],
-    why: 'pipelines reach the world through ports/',
+    why: 'pipelines reach broker and cluster through ports/',
   },
   slots: {
     not: ['trigger', 'worker', 'airflow', 'kubernetes', 'nats', 'local', 'client', 'roles', 'process', 'commands'],
     libraries: ['nats', 'undici', '@kubernetes/client-node'],
-    why: 'the ration of starts reaches the world through ports/',
+    why: 'the limit of starts reaches broker and cluster through ports/',
   },
   worker: {
     not: ['airflow', 'kubernetes', 'nats', 'local', 'client', 'roles', 'process', 'commands'],
     libraries: ['nats', 'undici', '@kubernetes/client-node'],
-    why: "the run protocol reaches the world through ports/; blocking runs are the triggerer's pipeline with one wait",
+    why: "the run protocol reaches broker and cluster through ports/; blocking runs are the triggerer's pipeline with one wait",
   },
   airflow: {
     not: ['worker', 'kubernetes', 'nats', 'local', 'client', 'roles', 'process', 'commands'],
@@ -262,7 +262,7 @@ export default defineConfig(
     },
     linterOptions: { reportUnusedDisableDirectives: 'error' },
     rules: {
-      // The name says that a value is a stream; functions that give one say it too.
+      // The name says that a value is a stream; functions that return one have it too.
       'rxjs-x/finnish': [
         'error',
         { functions: true, methods: true, parameters: true, properties: true, variables: true, strict: false },
@@ -280,7 +280,7 @@ export default defineConfig(
     },
   },
   {
-    files: ['src/**/*.ts'],
+    files: ['src/**/*.ts', 'test/**/*.ts'],
     plugins: { reentry: { rules: { words } } },
     rules: { 'reentry/words': 'error' },
   },
@@ -300,7 +300,7 @@ export default defineConfig(
       'rxjs-x/no-ignored-error': 'off',
       // Vitest's asymmetric matchers (`expect.any(…)`) are typed `any`.
       '@typescript-eslint/no-unsafe-assignment': 'off',
-      // `await using x` holds something open to the end of a test; nobody has to read it.
+      // `await using x` holds something open to the end of a test; no code has to read it.
       '@typescript-eslint/no-unused-vars': ['error', { ignoreUsingDeclarations: true }],
     },
   },

@@ -35,12 +35,12 @@ const unit = {
   },
 };
 
-/** Tests that start real servers wait more than they work: some files at a time, each with servers of its own, and patience for a slow start. */
+/** Tests that start real servers wait more than they work: some files at a time, each with servers of its own, with long time-outs for a slow start. */
 const real = { testTimeout: 60_000, hookTimeout: 120_000, maxWorkers: 3, sequence: { groupOrder: 1 } };
-/** Whole installations, killed and restarted, want the machine for themselves: last, one file at a time. */
+/** Whole installations, killed and restarted, need the whole machine: last, one file at a time. */
 const whole = { ...real, testTimeout: 300_000, maxWorkers: 1, sequence: { groupOrder: 2 } };
 
-/** Suites that need what this machine may not have. They are left out as a whole, and it is said; CI brings what they need. */
+/** Suites whose needs this machine may lack. They are left out as a whole, with a message; CI has what they need. */
 const notRun = (what: string, why: string): [] => {
   process.stderr.write(`NOT RUN: ${what} (${why})\n`);
   return [];
