@@ -98,12 +98,16 @@ describe('temporary refusals', () => {
     await none.executor.sync();
     expect(none.state()).toBe('failed');
 
-    const kept = launch({ task_publish_max_retries: '1' });
+    const retried = launch({ task_publish_max_retries: '1' });
     api.replies.push(refusal(403, QUOTA));
-    await kept.executor.sync();
-    expect([kept.executor.taskQueue.size, kept.state()]).toEqual([1, 'queued']);
-    await kept.executor.sync();
-    expect([kept.executor.taskQueue.size, kept.state(), kept.executor.launchedPods.size]).toEqual([0, 'queued', 1]);
+    await retried.executor.sync();
+    expect([retried.executor.taskQueue.size, retried.state()]).toEqual([1, 'queued']);
+    await retried.executor.sync();
+    expect([retried.executor.taskQueue.size, retried.state(), retried.executor.launchedPods.size]).toEqual([
+      0,
+      'queued',
+      1,
+    ]);
 
     const twice = launch({ task_publish_max_retries: '1' });
     api.replies.push(refusal(403, QUOTA), refusal(403, QUOTA));

@@ -40,7 +40,7 @@ async function launched(options: ExecutorOptions = {}, taskState?: TaskState | n
 }
 const evicted = { podStatus: 'Failed', podReason: 'Evicted' };
 
-test('X31: a running task is reported and keeps its slot', async () => {
+test('X31: a running task is reported and occupies its slot', async () => {
   const { executor, result, running, state } = await launched();
   await executor.changeState(result({ state: 'running' }));
   expect([state(), running()]).toEqual(['running', true]);

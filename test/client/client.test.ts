@@ -38,7 +38,7 @@ const completed = (runId: string) =>
   });
 
 describe('submit', () => {
-  test('without a worker to check it, the stream takes the request, once', async () => {
+  test('without a worker’s check, the stream stores the request once', async () => {
     const request = { params: { image: 'alpine' } };
     expect(await client.submit(request, { runId: 'lonely' })).toEqual({
       runId: 'lonely',
@@ -48,12 +48,12 @@ describe('submit', () => {
     expect(await client.submit(request, { runId: 'lonely' })).toMatchObject({ duplicate: true });
   });
 
-  test('makes a run id where none is given', async () => {
+  test('creates a run id if none is given', async () => {
     const { runId } = await client.submit({ params: {} }, { checked: false });
     expect(runId).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-7/);
   });
 
-  test('an unknown queue, an invalid run id', async () => {
+  test('an unknown queue and an invalid run id are errors', async () => {
     await expect(client.submit({}, { queue: 'nowhere', checked: false })).rejects.toMatchObject({ code: 'NOT_FOUND' });
     await expect(client.submit({}, { runId: '' })).rejects.toMatchObject({ code: 'INVALID_REQUEST' });
   });

@@ -26,7 +26,7 @@ afterAll(async () => {
   await server[Symbol.asyncDispose]();
 });
 
-/** All that a client can wait with, as it ends. */
+/** All calls with which a client can wait. */
 const waits = (client: Client) => ({
   waitFor: client.waitFor('never').catch((error: unknown) => error),
   events: lastValueFrom(client.events$('never').pipe(toArray()), { defaultValue: [] }),
@@ -40,8 +40,8 @@ async function expectEnded({ waitFor, events, allEvents, follow }: ReturnType<ty
   expect(await follow).toEqual([]);
 }
 
-describe('what waits ends with the client', () => {
-  test('disposed in the middle', async () => {
+describe('pending calls end with the client', () => {
+  test('disposed while they wait', async () => {
     const client = await connect({ servers: server.url });
     const waiting = waits(client);
     await expect(client.status('never')).rejects.toMatchObject({ code: 'UNREACHABLE' });
@@ -49,7 +49,7 @@ describe('what waits ends with the client', () => {
     await expectEnded(waiting);
   });
 
-  test('disposed at once, or before', async () => {
+  test('disposed at once, or before the call', async () => {
     const client = await connect({ servers: server.url });
     const waiting = waits(client);
     await client[Symbol.asyncDispose]();
@@ -57,7 +57,7 @@ describe('what waits ends with the client', () => {
     await expectEnded(waits(client));
   });
 
-  test('disposed while the broker is away, and not because it is', async () => {
+  test('disposed while the broker is down, with the same error', async () => {
     const client = await connect({ servers: server.url });
     const waiting = waits(client);
     let ended = false;

@@ -24,7 +24,7 @@ const part = (log: ReturnType<typeof aLog>, from: number, to: number): string =>
     .join('');
 
 describe('stored and live text', () => {
-  test('make one log, each line once and in order, however they come', () => {
+  test('make one log, each line once and in order, in any order of arrival', () => {
     const cuts = fc.array(fc.nat({ max: 40 }), { maxLength: 6 });
     const live = fc.array(fc.tuple(fc.nat({ max: 40 }), fc.nat({ max: 10 })), { maxLength: 6 });
     fc.assert(

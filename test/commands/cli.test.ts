@@ -55,7 +55,7 @@ describe('help', () => {
   });
 });
 
-describe('a usage error exits with 2 and suggests what was meant', () => {
+describe('a usage error exits with 2 and suggests the nearest name', () => {
   test.each([
     ['an unknown command', ['sumbit'], 'submit'],
     ['an unknown flag', ['submit', '--imag', 'alpine'], '--image'],

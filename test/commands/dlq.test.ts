@@ -25,10 +25,10 @@ describe('what a replay is', () => {
       request: { params: request.params, annotations: { 'reentry.dev/replay-of': 'r' } },
     });
   });
-  test('never beside a run that goes on', () => {
+  test('never while the run continues', () => {
     expect(replayOf(letter, queued, request, undefined, 'default')).toEqual({ kind: 'running', phase: 'Queued' });
   });
-  test('not of a run that went on and ended otherwise: it would be done twice', () => {
+  test('not of a run that continued and ended: it would be done twice', () => {
     const outcomes = [
       { state: 'succeeded' },
       { state: 'cancelled', diagnosis: diagnosisOf('CANCELLED') },
@@ -116,7 +116,7 @@ describe('reentry dlq', () => {
     expect(JSON.parse(once.stdout)).toMatchObject({ runId: 'first-replay-1', queue: 'gpu', duplicate: false });
     expect(JSON.parse((await cli('replay', '1', '--json')).stdout)).toMatchObject({ duplicate: true });
     const { stdout } = await cli('list', '--json');
-    expect(stdout).toContain('"first"'); // the letter stays: it is history
+    expect(stdout).toContain('"first"'); // The letter is not deleted: it is history.
   });
 
   test('a letter whose run went on and ended is marked, and not replayed', async () => {
@@ -141,14 +141,14 @@ describe('reentry dlq', () => {
     expect(await broker.runs.read({ tenant: 'late', runId: 'went-on-replay-5' })).toBeUndefined();
   });
 
-  test('no replay beside a run that goes on, none without a request', async () => {
+  test('no replay while the run continues, and none without a request', async () => {
     const going = await cli('replay', '3');
     expect(going.code).toBe(2);
     expect(going.stderr).toContain('has not ended');
     expect((await cli('replay', '4')).stderr).toContain('retention');
   });
 
-  test('obeys nothing that a tenant wrote: no name and no message commands the terminal', async () => {
+  test('prints names and messages of tenants without control characters', async () => {
     const hostile = { tenant: '\u001b]0;mine\u0007', runId: '\u001b[2Jx\u202e' };
     await broker.publish.deadLetter('run', hostile, new TextEncoder().encode('\u001b[31m\u009b1m\nend'), why, {
       stream: 'RUNS',

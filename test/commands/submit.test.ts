@@ -17,7 +17,7 @@ const ofOneRun = submit().options.filter(
 );
 const missing = join(import.meta.dirname, 'no-such-file.jsonl');
 
-describe('--batch goes without what describes one run', () => {
+describe('--batch excludes the flags that describe one run', () => {
   test('there are such flags', () => {
     expect(ofOneRun.map(({ long }) => long)).toEqual(
       expect.arrayContaining(['--retries', '--timeout', '--namespace', '--result', '--label', '--command']),
@@ -34,7 +34,7 @@ describe('--batch goes without what describes one run', () => {
     },
   );
 
-  test('a command after --, and everything that is too much at once', async () => {
+  test('a command after -- is refused with all other excluded flags at once', async () => {
     const args = ['--batch', missing, '--retries', '2', '--label', 'a=b', '--', 'true'];
     await expect(submit().parseAsync(args, { from: 'user' })).rejects.toThrow(
       '--batch cannot be combined with --label, --retries, a command: the file describes each run',

@@ -39,7 +39,7 @@ let env: Record<string, string>;
 /** All that was started; what still runs at the end is killed. */
 const started: Shell[] = [];
 
-/** A command in a shell of its own process group, its output kept. */
+/** Runs a command in a shell with its own process group; records its output. */
 interface Shell {
   readonly child: ChildProcess;
   readonly output: () => string;

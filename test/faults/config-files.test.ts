@@ -1,4 +1,4 @@
-/** A policy or connections file with a mistake: while a worker runs, and at its start. */
+/** An invalid policy or connections file: while a worker runs, and at its start. */
 import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -16,7 +16,7 @@ async function page(role: ReentryProcess, path: string): Promise<string> {
   return `${String(status)} ${text}`;
 }
 
-test('an invalid policy is shown at once and changes nothing; after a restart runs wait until it is mended', async () => {
+test('an invalid policy is reported at once and changes nothing; after a restart runs wait until it is corrected', async () => {
   if (local === undefined) throw new Error('there is always a local cluster');
   await using target = await local.start();
   await using installation = await startInstallation(target, { workers: 0, triggerers: 1 });
@@ -66,7 +66,7 @@ test('an invalid policy is shown at once and changes nothing; after a restart ru
   await rm(folder, { recursive: true });
 }, 120_000);
 
-test('an invalid connections file is shown while a role runs, and ends the next start with its reason', async () => {
+test('an invalid connections file is reported while a role runs, and ends the next start with its reason', async () => {
   if (local === undefined) throw new Error('there is always a local cluster');
   await using target = await local.start();
   await using installation = await startInstallation(target, { workers: 0, triggerers: 0 });

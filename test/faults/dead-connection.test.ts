@@ -1,6 +1,6 @@
 /**
- * Connections to the API server that die in silence, as when a load balancer forgets its flows: they stay open and nothing moves over them, while new
- * ones work. Real times, real processes, HTTP/2. Prints a JSON line with the figures.
+ * Dead connections to the API server, as after a load balancer dropped its flows: they stay open and transfer nothing, while new ones
+ * work. Real times, real processes, HTTP/2. Prints a JSON line with the figures.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -42,7 +42,7 @@ interface Watched {
   endedAt: number | undefined;
 }
 
-test('workers and triggerers go on over new ones, and lose no run', async () => {
+test('workers and triggerers continue on new ones, and lose no run', async () => {
   await using installation = await startInstallation(
     { ...target, kubeconfig: join(folder, 'kubeconfig') },
     { workers: 1, triggerers: 1 },
@@ -96,7 +96,7 @@ async function watched(client: Client, namespace: string, runForSeconds: number)
   const { runId } = await client.submit(aRun(namespace, runForSeconds));
   const run: Watched = {
     endedAt: undefined,
-    // A run that never ends is what is looked for: the test has the time limit.
+    // A run that never ends is the failure: the test's time-out reports it.
     state: client.waitFor(runId).then(({ state }) => {
       run.endedAt = performance.now();
       return state;
@@ -105,7 +105,7 @@ async function watched(client: Client, namespace: string, runForSeconds: number)
   return run;
 }
 
-test('a server that does not answer is named by /readyz and the metric until it does', async () => {
+test('a server that does not respond is reported by /readyz and the metric until it does', async () => {
   await using installation = await startInstallation(
     { ...target, kubeconfig: join(folder, 'kubeconfig') },
     { workers: 1, triggerers: 0 },

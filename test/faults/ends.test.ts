@@ -1,5 +1,5 @@
 /**
- * Faults during the last step of a run: the way to the API server is cut while pods end, or a worker stands still while it creates them. Workers and
+ * Faults during the last step of a run: the connection to the API server is cut while pods end, or a worker is frozen while it creates them. Workers and
  * triggerers are processes; the verdict is taken from stored events, stored logs and the cluster's pods.
  */
 import { setTimeout as delay } from 'node:timers/promises';
@@ -114,7 +114,7 @@ test('logs at the end survive reads of the node that break for a moment', async 
 });
 
 test.each(['SIGCONT', 'SIGKILL'] as const)(
-  'a pod that is created after its run has ended is gone within seconds, its creator being sent %s',
+  'a pod that is created after its run has ended is gone within seconds of %s to its creator',
   async (signal) => {
     await using proxy = await requestProxy(target.kubeconfig);
     await using tried = await installed({ KUBECONFIG: proxy.kubeconfig }, 1);
@@ -138,7 +138,7 @@ test.each(['SIGCONT', 'SIGKILL'] as const)(
     for (const { runId } of long) await client.cancel(runId);
     for (const { runId } of [...short, ...long]) await client.waitFor(runId);
     await expect.poll(async () => (await pods(installation)).length, { timeout: 60_000 }).toBe(0);
-    // What was on its way arrives now.
+    // Requests that were on their way arrive now.
     proxy.heal();
     await expect.poll(async () => (await pods(installation)).length, { timeout: 60_000, interval: 20 }).toBe(count);
     const createdAt = performance.now();

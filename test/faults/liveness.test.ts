@@ -1,4 +1,4 @@
-/** What `/healthz` answers while the broker is away for longer than any limit of liveness. */
+/** `/healthz` during an outage of the broker that is longer than every limit of liveness. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { expect, test, vi } from 'vitest';
 import { connect } from '../../src/client/index.ts';
@@ -9,7 +9,7 @@ import { startInstallation } from '../support/running-installation.ts';
 
 const [local] = TARGETS;
 
-test('no role asks for a restart while the broker is away, and all go on when it is back', async () => {
+test('no role requests a restart during an outage of the broker, and all continue after it', async () => {
   if (local === undefined) throw new Error('there is always a local cluster');
   await using target = await local.start();
   await using installation = await startInstallation(target, { workers: 0, triggerers: 0 });

@@ -1,5 +1,5 @@
 /**
- * Three executors share the 8 slots of a queue, in calm and while they are frozen and killed. Executors are processes; the verdict on slots is taken from
+ * Three executors share the 8 slots of a queue, undisturbed and while they are frozen and killed. Executors are processes; the verdict on slots is taken from
  * the pods of the cluster alone, in the order in which the API server changed them.
  */
 import { setTimeout as delay } from 'node:timers/promises';
@@ -28,7 +28,7 @@ beforeAll(async () => {
 });
 afterAll(() => target[Symbol.asyncDispose]());
 
-/** Ends every fault it began, and answers how many there were. */
+/** Ends every fault that it began, and returns their number. */
 type Faults = (installation: RunningInstallation, completed: () => Promise<number>) => Promise<number>;
 
 const calm: Faults = () => Promise.resolve(0);

@@ -1,4 +1,4 @@
-/** A cluster, a namespace or a permission that is away at the start, and comes back. */
+/** A cluster, a namespace or a permission that is missing at the start, and returns. */
 import { once } from 'node:events';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createConnection, createServer, type Server, type Socket } from 'node:net';
@@ -68,7 +68,7 @@ async function aDoor(kind: 'closed' | 'silent', to: number): Promise<Door> {
   };
 }
 
-/** A connections file: the cluster as `default`, and behind each of the doors. */
+/** A connections file: the cluster as `default`, and through each of the ports. */
 async function connectionsFile(doors: Readonly<Record<string, Door>>): Promise<string> {
   const kubeconfig = await readFile(target.kubeconfig, 'utf8');
   const lines = [`default: { kubeconfig: ${target.kubeconfig} }`];
@@ -96,7 +96,7 @@ async function explained(installation: RunningInstallation, runId: string): Prom
   return JSON.parse(stdout);
 }
 
-test('two clusters that are away stop neither the start nor the runs of a third; theirs wait and go on', async () => {
+test('two unreachable clusters stop neither the start nor the runs of a third; their own runs wait and continue', async () => {
   await using closed = await aDoor('closed', await apiPort());
   await using silent = await aDoor('silent', await apiPort());
   await using installation = await startInstallation(target, { workers: 0, triggerers: 0 });
@@ -147,7 +147,7 @@ test('two clusters that are away stop neither the start nor the runs of a third;
   await expect.poll(async () => (await healthPage(worker, '/readyz')).text, { timeout: 60_000 }).toBe('ready\n');
 }, 240_000);
 
-test('an executor starts commands on the cluster that is there', async () => {
+test('an executor starts commands on the reachable cluster', async () => {
   await using closed = await aDoor('closed', await apiPort());
   await using installation = await startInstallation(target, { workers: 0, triggerers: 0 });
   const connections = { REENTRY_CONNECTIONS: await connectionsFile({ closed }) };
@@ -164,7 +164,7 @@ test('an executor starts commands on the cluster that is there', async () => {
   expect(await client.waitFor(away.runId)).toMatchObject({ state: 'succeeded' });
 }, 120_000);
 
-test('a permission that is missing is named with its namespace; runs wait for it, also when it is taken away later', async () => {
+test('a missing permission is reported with its namespace; runs wait for it, also when it is withdrawn later', async () => {
   await using installation = await startInstallation(target, { workers: 0, triggerers: 0 });
   const denied = { fault: 'deny', verb: 'create', resource: 'pods' } as const;
   target.faults?.order(denied);
@@ -191,7 +191,7 @@ test('a permission that is missing is named with its namespace; runs wait for it
   expect(await client.waitFor(second.runId)).toMatchObject({ state: 'succeeded' });
 }, 120_000);
 
-test('a run in a namespace that is listed and missing waits until it is there', async () => {
+test('a run in a configured but missing namespace waits until it exists', async () => {
   await using installation = await startInstallation(target, { workers: 0, triggerers: 0 });
   const late = freshName('late');
   const env = { REENTRY_NAMESPACES: `${installation.namespace},${late}` };

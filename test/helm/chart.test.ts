@@ -133,7 +133,7 @@ describe('the chart', () => {
         'demo-reentry-worker-gpu': ['worker'],
       },
     ],
-  ])('has serve in the place of the default Deployments of its roles: %s', async (name, wanted) => {
+  ])('replaces the default Deployments of its roles by serve: %s', async (name, wanted) => {
     const objects = await rendered(matrix([])[name] ?? {});
     const made = kinds(objects, 'Deployment').map((one) => [nameOf(one), argsOf(one)] as const);
     expect(Object.fromEntries(made)).toEqual(wanted);
@@ -247,7 +247,7 @@ describe('the chart', () => {
   });
 
   test.each(['credentials files', 'one process of several roles', 'one process of all roles, and pools beside it'])(
-    'gives each process its own secret only: %s',
+    'mounts only the process’s own secret: %s',
     async (name) => {
       const objects = await rendered(matrix([])[name] ?? {});
       for (const workload of workloads(objects)) {

@@ -200,7 +200,7 @@ function suite(start: () => Promise<ClusterUnderTest>): void {
       runReentry(args, { ...env[user], ...(user.startsWith('client-') ? { REENTRY_TENANT: user.slice(7) } : {}) });
     const onRealNode = ['--param', `nodeSelector=${JSON.stringify({ 'node.reentry.dev/kind': 'real' })}`];
 
-    test('a run of a non-root pod goes through, with its log', async () => {
+    test('a run of a non-root pod succeeds, with its log', async () => {
       const script = 'id -u; echo hello';
       const run = await cli(
         ...(['client-sales', 'submit', '--wait', '--logs', '--image', 'busybox', ...onRealNode] as const),
@@ -209,7 +209,7 @@ function suite(start: () => Promise<ClusterUnderTest>): void {
       expect(run).toMatchObject({ code: 0, stdout: '65534\nhello\n' });
     });
 
-    test('results come out of sidecars, of a pod run and of a command', async () => {
+    test('results are read from sidecars, of a pod run and of a command', async () => {
       const script = 'echo "{\\"n\\": 7}" > /airflow/xcom/return.json';
       const asked = [
         'client-sales',
@@ -279,7 +279,7 @@ function suite(start: () => Promise<ClusterUnderTest>): void {
     });
 
     test.each(['worker', 'executor', 'triggerer'] as const)(
-      'any one verb that is taken from the %s is named by doctor',
+      'doctor names any one missing verb of the %s',
       { timeout: 120_000 },
       async (role) => {
         const path = `/apis/rbac.authorization.k8s.io/v1/namespaces/${tasks}/roles/demo-reentry-${role}`;
@@ -290,8 +290,8 @@ function suite(start: () => Promise<ClusterUnderTest>): void {
           const rest = rules.flatMap((rule) => {
             const [resource] = Array.isArray(rule['resources']) ? rule['resources'].map(String) : [];
             const verbs = (Array.isArray(rule['verbs']) ? rule['verbs'] : []).map(String);
-            const kept = verbs.filter((verb) => `${verb} ${resource ?? ''}` !== text);
-            return kept.length === 0 ? [] : [{ ...rule, verbs: kept }];
+            const left = verbs.filter((verb) => `${verb} ${resource ?? ''}` !== text);
+            return left.length === 0 ? [] : [{ ...rule, verbs: left }];
           });
           await api.raw('PATCH', path, { rules: rest }, 'application/merge-patch+json');
           let reported = '';
@@ -308,7 +308,7 @@ function suite(start: () => Promise<ClusterUnderTest>): void {
       },
     );
 
-    test('a subject that is missing is named by doctor', async () => {
+    test('doctor names a missing subject', async () => {
       // A triggerer's user asked to be a worker lacks much; each subject is named with what it is for.
       const found = await doctor('triggerer', 'worker');
       expect(found.map(({ detail }) => detail).join('\n')).toContain('may not publish reentry.v1.ev.*.*.*');

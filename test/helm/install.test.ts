@@ -1,4 +1,4 @@
-/** The image and the chart as a platform team meets them: built, installed with helm on a node that runs containers, upgraded under load. */
+/** The image and the chart as a platform team uses them: built, installed with helm on a node that runs containers, upgraded under load. */
 import { execFile } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -44,7 +44,7 @@ afterAll(async () => {
 });
 
 describe('the image', () => {
-  test('runs as a user that is a number, has no shell, and brings its compiled code, which is that user’s', async () => {
+  test('runs as a numeric user, has no shell, and contains its compiled code, owned by that user', async () => {
     expect(recordIn(image.config, 'config')['User']).toBe('65532:65532');
     const listings = image.layers.map((layer) =>
       promisify(execFile)('tar', ['-tvzf', layer, '--numeric-owner'], { maxBuffer: 64 * 1024 ** 2 }),

@@ -70,7 +70,7 @@ function watching(): {
   };
 }
 
-describe('a connection that has died in silence', () => {
+describe('a dead connection without an error', () => {
   test('is replaced: calls that wait on it, and later ones, are answered over a new one', async () => {
     await podNames();
     proxy.silence();
@@ -94,7 +94,7 @@ describe('a connection that has died in silence', () => {
     ]);
   });
 
-  test('is replaced for a watch, which misses nothing', async () => {
+  test('is replaced for a watch, which misses no event', async () => {
     const watch = watching();
     await expect.poll(watch.isSynced).toBe(true);
     proxy.silence();
@@ -106,7 +106,7 @@ describe('a connection that has died in silence', () => {
 });
 
 describe('a living connection', () => {
-  test('is kept while an answer takes long', async () => {
+  test('is not replaced while a response takes long', async () => {
     await podNames();
     target.faults?.order({ fault: 'slow', verb: 'create', resource: 'pods', ms: 2_000 });
     await cluster.createPod(namespace, target.pod());
@@ -114,7 +114,7 @@ describe('a living connection', () => {
     expect(logged).toEqual([]);
   });
 
-  test('is kept while a watch has no events', async () => {
+  test('is not replaced while a watch has no events', async () => {
     const watch = watching();
     await expect.poll(watch.isSynced).toBe(true);
     const before = [proxy.accepted(), ...sent('probe', 'watch')];
@@ -126,7 +126,7 @@ describe('a living connection', () => {
     watch.stop();
   });
 
-  test('is kept when the server as a whole is away: the request is answered when it is back', async () => {
+  test('is not replaced during an outage of the server: the request is answered after it', async () => {
     await podNames();
     proxy.hold();
     const creating = cluster.createPod(namespace, target.pod());
@@ -138,7 +138,7 @@ describe('a living connection', () => {
   });
 });
 
-test('a server that is back is noticed without a call', async () => {
+test('the end of an outage is noticed without a call', async () => {
   proxy.hold();
   const ended = cluster.getPod(namespace, 'any').catch(() => 'refused');
   await expect.poll(() => cluster.unansweredMs()).toBeGreaterThan(500);
@@ -149,7 +149,7 @@ test('a server that is back is noticed without a call', async () => {
   await expect.poll(() => cluster.unansweredMs(), { timeout: 5_000 }).toBe(0);
 });
 
-test('a request that its caller has left counts as not asked', async () => {
+test('a request whose caller has aborted is not counted', async () => {
   proxy.hold();
   const left = new AbortController();
   const pod = { connection: 'behind', namespace, name: 'none', uid: 'none' };

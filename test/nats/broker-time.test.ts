@@ -7,7 +7,7 @@ import { anInstallation, sharedNatsServer } from '../support/nats-server.ts';
 const { url } = sharedNatsServer();
 
 describe('brokerTime', () => {
-  test('follows the broker, and does not leap with this machine’s wall clock', async () => {
+  test('follows the broker, and does not jump with this machine’s wall clock', async () => {
     await using installation = await anInstallation(url());
     const options = { ...installation.options, role: 'worker', name: 'clock' } as const;
     await using connection = await connectNats(options);
@@ -24,7 +24,7 @@ describe('brokerTime', () => {
     abort.abort();
   });
 
-  test('of a machine that was suspended is late at first, and right again by itself', async () => {
+  test('is late after a suspension of the machine, and corrects itself', async () => {
     await using installation = await anInstallation(url());
     const options = { ...installation.options, role: 'worker', name: 'clock' } as const;
     await using connection = await connectNats(options);

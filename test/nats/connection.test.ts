@@ -22,7 +22,7 @@ describe('a server with users', () => {
     await connection.nc.flush();
   });
 
-  test('a wrong password is named, with the remedy and without the password', async () => {
+  test('a wrong password is reported with the remedy and without the password', async () => {
     const failure = connectNats({ ...base, servers: withUser('team%3Aa:wrong-secret') });
     await expect(failure).rejects.toMatchObject({
       code: 'UNAUTHORIZED',
@@ -31,7 +31,7 @@ describe('a server with users', () => {
     await expect(failure).rejects.not.toMatchObject({ message: expect.stringContaining('wrong-secret') });
   });
 
-  test('no credentials are refused the same way', async () => {
+  test('missing credentials are refused in the same way', async () => {
     await expect(connectNats({ ...base, servers: url() })).rejects.toMatchObject({ code: 'UNAUTHORIZED' });
   });
 
@@ -51,7 +51,7 @@ describe('a server with a token', () => {
   });
 });
 
-describe('a password with signs that URLs encode', () => {
+describe('a password with characters that URLs encode', () => {
   const { url } = sharedNatsServer({ config: 'authorization { users: [ { user: "a", password: "100%@zü" } ] }' });
 
   test.each(['100%@zü', '100%25%40z%C3%BC', '100%%40zü'])('works as %s', async (password) => {
@@ -60,7 +60,7 @@ describe('a password with signs that URLs encode', () => {
   });
 
   test.each(['a:hunter2@', 'http://a:hunter2@x', 'http://a:hun/hunter2@x', 'nats://a:x@hunter2@'])(
-    'is not shown where the address is none: %s',
+    'is not printed with an invalid address: %s',
     async (servers) => {
       const failure = connectNats({ ...base, servers });
       await expect(failure).rejects.toMatchObject({ code: 'CONFIG_INVALID' });
@@ -82,7 +82,7 @@ describe('no server', () => {
     await expect(connectNats({ ...base, servers })).rejects.toMatchObject({ code: 'CONFIG_INVALID' });
   });
 
-  test('a missing credentials file is named', async () => {
+  test('a missing credentials file is reported by name', async () => {
     await using server = await aNatsServer();
     await expect(connectNats({ ...base, servers: server.url, credsFile: '/nowhere/x.creds' })).rejects.toMatchObject({
       message: expect.stringContaining('/nowhere/x.creds'),
@@ -109,7 +109,7 @@ describe('no server', () => {
 });
 
 describe('a server that restarts', () => {
-  test('is reconnected to, and connected$ reports the outage', async () => {
+  test('is reconnected, and connected$ reports the outage', async () => {
     await using server = await aNatsServer();
     await using connection = await connectNats({ ...base, servers: server.url });
     const states: boolean[] = [];
@@ -147,10 +147,10 @@ describe('unsafe subjects', () => {
     ['nothing', ''],
   ])('are refused: %s', async (_, subject) => {
     await using connection = await connectNats({ ...base, servers: url() });
-    await using eyes = await connectNats({ ...base, name: 'eyes', servers: url() });
+    await using observer = await connectNats({ ...base, name: 'observer', servers: url() });
     const received: string[] = [];
-    eyes.nc.subscribe('>', { callback: (_error, message) => received.push(message.subject) });
-    await eyes.nc.flush();
+    observer.nc.subscribe('>', { callback: (_error, message) => received.push(message.subject) });
+    await observer.nc.flush();
     const { nc } = connection;
     const js = nc.jetstream();
     expect(() => {
@@ -169,7 +169,7 @@ describe('unsafe subjects', () => {
     expect(nc.isClosed()).toBe(false);
   });
 
-  test('are refused for good, not published again and again', async () => {
+  test('are refused permanently, without retries', async () => {
     await using connection = await connectNats({ ...base, servers: url() });
     const js = connection.nc.jetstream();
     await expect(publishAcked({ js }, `a${LINES}`, 'x')).rejects.toMatchObject({ code: 'INTERNAL', transient: false });

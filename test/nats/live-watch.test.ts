@@ -13,7 +13,7 @@ import { aSubscription } from '../support/builders.ts';
 const { url } = sharedNatsServer();
 const atStep = (step: number) => aSubscription({ step, stateRev: step });
 
-/** What a triggerer would know from the changes. */
+/** The keys as a triggerer knows them from the changes. */
 function following(broker: Broker, replica: string) {
   const known = new Map<string, number>();
   let synced = 0;
@@ -60,7 +60,7 @@ describe('LiveWatch', () => {
     view.stop();
   });
 
-  test('two replicas see the same, and neither sees a heartbeat', async () => {
+  test('two replicas see the same keys, and no heartbeat', async () => {
     await using installation = await anInstallation(url());
     const broker = await installation.broker('triggerer');
     const views = [following(broker, 'r1'), following(await installation.broker('triggerer', 'two'), 'r2')];
@@ -69,7 +69,7 @@ describe('LiveWatch', () => {
     for (const view of views) view.stop();
   });
 
-  test('after a kill -9 of the broker it knows what changed, put and deleted, and goes on', async () => {
+  test('after a kill -9 of the broker it emits what was put and deleted, and continues', async () => {
     await using server = await aNatsServer();
     await using installation = await anInstallation(server.url);
     const broker = await installation.broker('triggerer');
@@ -87,7 +87,7 @@ describe('LiveWatch', () => {
     view.stop();
   });
 
-  test('a watch whose consumer is taken away starts again when its heartbeat stays away', async () => {
+  test('a watch whose consumer is deleted starts again when its heartbeat is missing', async () => {
     await using installation = await anInstallation(url());
     const broker = await installation.broker('triggerer');
     const view = following(broker, 'r1');
@@ -118,7 +118,7 @@ describe('LiveWatch', () => {
     view.stop();
   });
 
-  test('keeps nothing of what came and went', async () => {
+  test('has no memory of deleted keys', async () => {
     await using installation = await anInstallation(url());
     const view = following(await installation.broker('triggerer'), 'r1');
     await expect.poll(view.synced).toBe(1);
@@ -149,14 +149,14 @@ describe('LiveWatch', () => {
     view.stop();
   });
 
-  test('emits alive as often as its heartbeat comes back', async () => {
+  test('emits alive for each of its heartbeats', async () => {
     await using installation = await anInstallation(url());
     const view = following(await installation.broker('triggerer'), 'r1');
     await expect.poll(view.alive, { timeout: 5_000 }).toBeGreaterThan(1);
     view.stop();
   });
 
-  test('emits synced only after every key, also while others write', async () => {
+  test('emits synced only after every key, also during writes', async () => {
     await using installation = await anInstallation(url());
     const broker = await installation.broker('triggerer');
     const ids = Array.from({ length: 5 }, (_, n) => `a${String(n)}`);
@@ -187,7 +187,7 @@ describe('LiveWatch', () => {
     }
   });
 
-  test('brokers of workers write no heartbeat, and a watch that ended leaves none', async () => {
+  test('brokers of workers write no heartbeat, and an ended watch leaves none', async () => {
     await using installation = await anInstallation(url());
     const worker = await installation.broker('worker');
     await worker.subscriptions.put(run('a'), atStep(1));

@@ -53,7 +53,7 @@ describe('events', () => {
 });
 
 describe('run requests', () => {
-  test('the same id twice is one message', async () => {
+  test('two requests with the same id are one message', async () => {
     await using installation = await anInstallation(url());
     const client = await installation.client();
     const data = new TextEncoder().encode('{}');
@@ -61,7 +61,7 @@ describe('run requests', () => {
     expect(await client.publishRun('default', run, data, 'run:1')).toEqual({ seq: 1, duplicate: true });
   });
 
-  test('an unknown queue is named, with the remedy', async () => {
+  test('an unknown queue is reported with the remedy', async () => {
     await using installation = await anInstallation(url());
     const client = await installation.client();
     await expect(client.publishRun('nope', run, new Uint8Array(2))).rejects.toMatchObject({
@@ -116,7 +116,7 @@ describe('services', () => {
     for (const one of serving) one.unsubscribe();
   });
 
-  test('what goes wrong is answered: bad JSON, our errors, our bugs', async () => {
+  test('problems are answered: invalid JSON, errors of reentry, bugs', async () => {
     await using installation = await anInstallation(url());
     const worker = await installation.broker();
     const failures: Record<string, () => unknown> = {
@@ -167,7 +167,7 @@ describe('services', () => {
     const received: unknown[] = [];
     nc.subscribe('elsewhere.>', { callback: (_error, message) => received.push(message.subject) });
     nc.publish(`${root}.svc.t.status`, '{}', { reply: 'elsewhere.x' });
-    // An answer to a proper request after it shows that the improper one has been looked at.
+    // The answer to a valid request after it shows that the invalid one was processed.
     await nc.request(`${root}.svc.t.status`, '{}');
     expect([handle.mock.calls.length, received]).toEqual([1, []]);
     serving.unsubscribe();
@@ -215,7 +215,7 @@ describe('requests that wait', () => {
     expect(taken).toBe(4_096);
   });
 
-  test('behind requests that hang are not carried out once the client has asked again', async () => {
+  test('behind requests that hang are not carried out once the client has repeated them', async () => {
     await using installation = await anInstallation(url());
     const worker = await installation.broker();
     const hanging: (() => void)[] = [];
@@ -236,7 +236,7 @@ describe('requests that wait', () => {
       for (let n = 0; n < count; n += 1)
         nc.publish(subjects.service.of('stuck', 'cancel'), '{}', { reply: '_INBOX.unused' });
     };
-    // The one that shows that the worker listens may be several.
+    // The request that shows that the worker listens may be repeated.
     await expect
       .poll(() => {
         if (hanging.length === 0) fill(1);
@@ -260,7 +260,7 @@ describe('requests that wait', () => {
 });
 
 describe('core messages', () => {
-  test('nudges and heartbeats arrive; live text and stored chunks reach the client', async () => {
+  test('nudges and heartbeats are received; clients receive live text and stored chunks', async () => {
     await using installation = await anInstallation(url());
     const [worker, triggerer, client] = [
       await installation.broker(),
@@ -360,7 +360,7 @@ describe('core messages', () => {
     nc.publish(subjects.live.of(run, 'base'), odd.at(-1), { headers: header });
     nc.publish(`${subjects.live.ofRun(run).slice(0, -1)}=zz`, '');
     await nc.flush();
-    // What is right comes through after it, on the same subscriptions.
+    // Valid messages after it are received on the same subscriptions.
     received.length = 0;
     await publishAll();
     await expect.poll(() => new Set(received)).toEqual(ALL);

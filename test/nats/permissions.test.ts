@@ -22,7 +22,7 @@ const layout = layoutFrom({});
 const scope: PermissionScope = {
   ...{ tenant: 'sales', queues: ['default'], executorQueues: ['executor'], feeds: ['billing'] },
 };
-/** Who has a user: each role alone, and one process of several (`reentry serve`). */
+/** The users: of each role alone, and of a process with several (`reentry serve`). */
 const USERS: Readonly<Record<string, readonly PermissionRole[]>> = {
   ...Object.fromEntries(PERMISSION_ROLES.map((role) => [role, [role]])),
   serve: ['worker', 'triggerer', 'executor'],
@@ -124,17 +124,20 @@ describe('the probe that doctor makes', () => {
     expect(await probe(name, name)).toEqual([]);
   });
 
-  test.each(['worker', 'triggerer', 'executor'])('names what the user of a %s lacks to be all three', async (name) => {
-    const lacking = (side: 'publish' | 'subscribe') => {
-      const own = permissionsOf(rolesOf(name), layout, scope)[side];
-      const wanted = permissionsOf(rolesOf('serve'), layout, scope)[side];
-      return wanted.filter((subject) => !own.some((allowed) => subjectCovers(allowed, subject)));
-    };
-    const found = (await probe('serve', name)).map(({ subject }) => subject);
-    expect(new Set(found)).toEqual(new Set([...lacking('publish'), ...lacking('subscribe')]));
-  });
+  test.each(['worker', 'triggerer', 'executor'])(
+    'names what the user of a %s lacks for all three roles',
+    async (name) => {
+      const lacking = (side: 'publish' | 'subscribe') => {
+        const own = permissionsOf(rolesOf(name), layout, scope)[side];
+        const wanted = permissionsOf(rolesOf('serve'), layout, scope)[side];
+        return wanted.filter((subject) => !own.some((allowed) => subjectCovers(allowed, subject)));
+      };
+      const found = (await probe('serve', name)).map(({ subject }) => subject);
+      expect(new Set(found)).toEqual(new Set([...lacking('publish'), ...lacking('subscribe')]));
+    },
+  );
 
-  test('names any one subject that is taken away', async () => {
+  test('names any one missing subject', async () => {
     for (const { owner, side, subject, name, isCovered } of curtailed) {
       const found = [
         ...new Set((await probe(owner, name)).filter((one) => one.side !== 'answer').map((one) => one.subject)),
@@ -144,11 +147,11 @@ describe('the probe that doctor makes', () => {
     }
   });
 
-  test('names missing permission to answer', async () => {
+  test('names a missing permission to answer', async () => {
     expect(await probe('worker', 'mute')).toMatchObject([{ side: 'answer' }]);
   });
 
-  test('leaves nothing behind', async () => {
+  test('leaves no message and no consumer', async () => {
     await using connection = await connectNats(as('god'));
     await setup(connection.nc, layout, { ...DEFAULTS.streams, storageBytes: 512 * 1024 ** 2 });
     const stored = async () => {
@@ -183,7 +186,7 @@ describe('a client', () => {
   });
 });
 
-describe('roles with nothing but their permissions', () => {
+describe('roles with only their permissions', () => {
   const run = { tenant: 'sales', runId: 'r' };
   const state: RunState = {
     v: 1,
@@ -202,7 +205,7 @@ describe('roles with nothing but their permissions', () => {
   };
   const subscription = { v: 1, queue: 'default', attempt: 1, step: 0, stateRev: 1, await: {}, then: 'resume' as const };
 
-  test('set up, ask, work, watch and answer', async () => {
+  test('can set up, request, work, watch and answer', async () => {
     {
       await using connection = await connectNats(as('setup'));
       await setup(connection.nc, layout, {

@@ -64,7 +64,7 @@ describe('work queues', () => {
     expect(Math.abs((got[0]?.publishedAt ?? 0) - broker.now())).toBeLessThan(60_000);
   });
 
-  test('never more are held than there are credits, and all come in the end', async () => {
+  test('no more messages are held than there are credits, and all are delivered in the end', async () => {
     const { installation: made, broker } = await aQueue(30);
     await using installation = made;
     let held = 0;
@@ -82,7 +82,7 @@ describe('work queues', () => {
     expect(most).toBe(3);
   });
 
-  test('a full worker leaves messages to its sibling', async () => {
+  test('a full worker leaves messages to another', async () => {
     const { installation: made, broker } = await aQueue(6);
     await using installation = made;
     const release$ = new Subject<void>();
@@ -107,7 +107,7 @@ describe('work queues', () => {
     release$.next();
   });
 
-  test('nak brings a message again after its delay, a rejection after a back-off', async () => {
+  test('nak redelivers a message after its delay, a rejection after a back-off', async () => {
     const { installation: made, broker } = await aQueue(1);
     await using installation = made;
     const deliveries: number[] = [];
@@ -132,7 +132,7 @@ describe('work queues', () => {
     await expect.poll(() => deliveries, { timeout: 20_000 }).toEqual([1, 2]);
   });
 
-  test('a message that is worked on stays with its holder beyond the ack wait', async () => {
+  test('a message in work is not redelivered after the ack wait', async () => {
     const { installation: made, broker } = await aQueue(1);
     await using installation = made;
     const given = vi.fn();
@@ -154,7 +154,7 @@ describe('work queues', () => {
     release$.next();
   });
 
-  test('stop takes nothing new, waits for what was begun, and leaves the rest to others', async () => {
+  test('stop takes no new message, waits for those in work, and leaves the rest to others', async () => {
     const { installation: made, broker } = await aQueue(10);
     await using installation = made;
     const begun: string[] = [];
@@ -184,7 +184,7 @@ describe('work queues', () => {
     expect(rest.filter((runId) => begun.includes(runId))).toEqual([]);
   });
 
-  test('a lane full of one kind does not hold up another', async () => {
+  test('a full lane does not block another', async () => {
     const { installation: made, broker } = await aQueue(5);
     await using installation = made;
     const release$ = new Subject<void>();
@@ -217,7 +217,7 @@ describe('work queues', () => {
     release$.complete();
   });
 
-  test('the queue goes on after a kill -9 of the broker, and loses nothing', async () => {
+  test('the queue continues after a kill -9 of the broker, and loses no message', async () => {
     await using server = await aNatsServer();
     await using installation = await anInstallation(server.url);
     const broker = await installation.broker();

@@ -44,7 +44,7 @@ function jwt(
   return `${body}.${Buffer.from(signer.sign(new TextEncoder().encode(body))).toString('base64url')}`;
 }
 
-/** As a mounted Secret changes: all at once. */
+/** Replaces the files atomically, as a mounted Secret changes. */
 async function put(file: string, content: string): Promise<void> {
   await writeFile(`${file}.new`, content);
   await rename(`${file}.new`, file);
@@ -87,7 +87,7 @@ test('a rotated credentials file is used when the old one expires', async () => 
   expect(seen).toEqual([true, false, true]);
 });
 
-test('a rotated password file is used at the next reconnect, and a gap in between is lived through', async () => {
+test('a rotated password file is used at the next reconnect, also after failed ones', async () => {
   const program = await natsServerProgram();
   const config = (pass: string) => `authorization { user: u, password: ${pass} }`;
   const directory = join(folder, 'password');
@@ -111,7 +111,7 @@ test('a rotated password file is used at the next reconnect, and a gap in betwee
   expect(after.port).toBe(before.port);
 });
 
-test('a file that is not there is a mistake in the settings', async () => {
+test('a missing file is an error in the settings', async () => {
   const options = { servers: 'nats://127.0.0.1:4', role: 'worker', name: 'w' } as const;
   await expect(connectNats({ ...options, credsFile: join(folder, 'none') })).rejects.toMatchObject({
     code: 'CONFIG_INVALID',

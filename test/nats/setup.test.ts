@@ -21,7 +21,7 @@ describe('setup', () => {
     expect(new Set(second.map(({ did }) => did))).toEqual(new Set(['unchanged']));
   });
 
-  test('two at once both succeed', async () => {
+  test('two at the same time both succeed', async () => {
     const options = anEmptyInstallation();
     await Promise.all([setUp(options), setUp(options)]);
     expect(new Set((await setUp(options)).map(({ did }) => did))).toEqual(new Set(['unchanged']));
@@ -41,7 +41,7 @@ describe('setup', () => {
     expect((await jsm.consumers.info(assets.runs, consumers.intake('default'))).config.ack_wait).toBe(10e9);
   });
 
-  test('keeps the queues that others set up', async () => {
+  test('does not change queues set up by others', async () => {
     const options = anEmptyInstallation();
     await setUp(options, { workerQueues: ['gpu'], executorQueues: [] });
     await setUp(options, { workerQueues: ['default'], executorQueues: [] });
@@ -66,7 +66,7 @@ describe('setup', () => {
     });
   });
 
-  test('refuses subjects that another stream has', async () => {
+  test('refuses subjects of another stream', async () => {
     const options = anEmptyInstallation();
     await setUp(options);
     await expect(setUp({ ...options, assetPrefix: 'OTHER_' })).rejects.toMatchObject({
@@ -90,7 +90,7 @@ describe('setup', () => {
     });
   });
 
-  test('names every bad name at once', async () => {
+  test('reports all invalid names at once', async () => {
     const settings = { workerQueues: ['a b', 'x'], executorQueues: ['x'], subscribers: [{ tenant: '', name: 'n_n' }] };
     await expect(setUp(anEmptyInstallation(), settings)).rejects.toMatchObject({
       code: 'CONFIG_INVALID',

@@ -27,7 +27,7 @@ const aState = (more: Partial<RunState> = {}): RunState => ({
 });
 
 describe('run states', () => {
-  test('a state is created once; the other writer gets the present one', async () => {
+  test('a state is created once; a second writer gets the present one', async () => {
     await using installation = await anInstallation(url());
     const { runs } = await installation.broker();
     const outcome = await runs.write(run, aState(), 0);
@@ -38,7 +38,7 @@ describe('run states', () => {
     });
   });
 
-  test('a write that had been applied is known by its operation', async () => {
+  test('a write that was already applied is recognized by its operation', async () => {
     await using installation = await anInstallation(url());
     const { runs } = await installation.broker();
     const first = await runs.write(run, aState(), 0);
@@ -75,7 +75,7 @@ describe('run states', () => {
     expect(revision).toBe(201);
   });
 
-  test('a deleted run can be made again, and is absent in between', async () => {
+  test('a deleted run can be created again, and is absent in between', async () => {
     await using installation = await anInstallation(url());
     const { runs } = await installation.broker();
     const created = await runs.write(run, aState(), 0);
@@ -180,9 +180,9 @@ describe('requests in their order', () => {
   });
 });
 
-describe('a request that a run is made of', () => {
+describe('a request whose run is being created', () => {
   test.each([{ a: 1 }, { a: 2 }])(
-    'is stored anew as it stands, so that its old revision deletes nothing: %o',
+    'is stored again unchanged, so that a deletion of the old revision fails: %o',
     async (own) => {
       await using installation = await anInstallation(url());
       const { requests } = await installation.broker();
@@ -197,7 +197,7 @@ describe('a request that a run is made of', () => {
     },
   );
 
-  test('is created where it is not there, or no longer', async () => {
+  test('is created if it is missing or deleted', async () => {
     await using installation = await anInstallation(url());
     const { requests } = await installation.broker();
     expect(await requests.claim(run, { a: 1 })).toEqual({ kind: 'created' });
@@ -206,13 +206,13 @@ describe('a request that a run is made of', () => {
     expect(await requests.read(run)).toEqual({ a: 2 });
   });
 
-  test('has one revision in the end, however many claim it while others delete it', async () => {
+  test('has one revision in the end, with many claims and deletions at the same time', async () => {
     await using installation = await anInstallation(url());
     const { requests } = await installation.broker();
     await requests.claim(run, { a: 1 });
     const deletes = Array.from({ length: 40 }, (_, n) => requests.delete(run, n + 1));
     await Promise.all([...Array.from({ length: 8 }, () => requests.claim(run, { a: 1 })), ...deletes]);
-    // Whatever came between: the last claim is after every delete of what was there before it.
+    // The last claim is after every deletion of earlier revisions.
     await requests.claim(run, { a: 1 });
     expect(await requests.read(run)).toEqual({ a: 1 });
   });
@@ -311,7 +311,7 @@ describe('logs', () => {
 });
 
 describe('results', () => {
-  test('come back whole, replaced where put again, absent where there is none', async () => {
+  test('are read back unchanged, replaced when put again, absent if there is none', async () => {
     await using installation = await anInstallation(url());
     const { results } = await installation.broker();
     const data = Uint8Array.from({ length: 400_000 }, (_, n) => n % 251);
@@ -325,7 +325,7 @@ describe('results', () => {
 });
 
 describe('broker', () => {
-  test('its clock is close to that of a server on this machine, and the fill is a share', async () => {
+  test('its clock is close to that of a server on this machine, and the fill is a fraction', async () => {
     await using installation = await anInstallation(url());
     const broker = await installation.broker();
     expect(Math.abs(broker.clockOffsetMs())).toBeLessThan(250);

@@ -9,7 +9,7 @@ const atStep = (step: number) => aSubscription({ step, stateRev: step });
 const run = { tenant: 'sales', runId: 'load.1' };
 
 describe('sweeping', () => {
-  test('takes deletion markers and nothing else', async () => {
+  test('deletes deletion markers only', async () => {
     await using installation = await anInstallation(url());
     const broker = await installation.broker();
     await broker.subscriptions.put(run, atStep(1));
@@ -18,11 +18,11 @@ describe('sweeping', () => {
     expect(await broker.sweep({ olderThanMs: 3_600_000, limit: 100 })).toBe(0);
     expect(await broker.sweep({ olderThanMs: 0, limit: 100 })).toBe(1);
     expect(await broker.subscriptions.read({ ...run, runId: 'stays' })).toBeDefined();
-    // Without its marker the key is as if it had never been.
+    // Without its marker the key is as if it had never existed.
     expect((await broker.subscriptions.put(run, atStep(1), 0)).kind).toBe('written');
   });
 
-  test('reads each message once, and none again that cannot have become a marker', async () => {
+  test('reads each message once, and again only those that may have become markers', async () => {
     await using installation = await anInstallation(url());
     const broker = await installation.broker();
     const runs = Array.from({ length: 20 }, (_, n) => ({ ...run, runId: `r${String(n)}` }));
@@ -49,7 +49,7 @@ describe('sweeping', () => {
     ).toBe(2);
   });
 
-  test('begins again with a bucket that was made anew, and takes heartbeats of watches that died', async () => {
+  test('starts again with a recreated bucket, and deletes heartbeats of dead watches', async () => {
     await using installation = await anInstallation(url());
     const broker = await installation.broker();
     for (let n = 0; n < 5; n += 1) await broker.subscriptions.put({ ...run, runId: `r${String(n)}` }, atStep(1));

@@ -6,7 +6,7 @@ import { podRuns, sh } from '../support/pod-runs.ts';
 const { operator, podOf, toTheEnd, storedLines, cluster, broker } = podRuns();
 
 test.each([0, 1])(
-  'delete_active_pod keeps a pod whose main containers have ended with %d, though its phase lags behind',
+  'delete_active_pod retains a pod whose main containers have ended with %d, although its phase is behind',
   async (code) => {
     const { context, outcome } = await toTheEnd(sh(`exit ${String(code)}`, { onFinishAction: 'delete_active_pod' }));
     const pod = await podOf(context);

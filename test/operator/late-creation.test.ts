@@ -43,26 +43,26 @@ async function launched(api: PodApi, { takesMs = [], cancelledAt = 0, beforePost
   return { outcome, checks, posts: api.asked('POST').length };
 }
 
-test('a pod is created after one check of the owner where nothing stands still', async () => {
+test('a pod is created after one check of the owner if nothing is delayed', async () => {
   await using api = await podApi();
   expect(await launched(api, {})).toMatchObject({ outcome: { kind: 'defer' }, checks: 1, posts: 1 });
 });
 
-test('a process that stood still in the check, or after it, checks again before it sends the request', async () => {
+test('a process that was frozen in the check, or after it, checks again before it sends the request', async () => {
   await using api = await podApi();
   expect(await launched(api, { takesMs: [3_001] })).toMatchObject({ outcome: { kind: 'defer' }, checks: 2, posts: 1 });
   expect(await launched(api, { takesMs: [3_000] })).toMatchObject({ outcome: { kind: 'defer' }, checks: 1 });
   expect(await launched(api, { beforePostMs: 25_000 })).toMatchObject({ outcome: { kind: 'defer' }, checks: 2 });
 });
 
-test('a cancel that the repeated check finds is in time: nothing is sent', async () => {
+test('a cancel that the repeated check finds is in time: no request is sent', async () => {
   await using api = await podApi();
   const cancelled = { outcome: { kind: 'over', outcome: { state: 'cancelled' } }, checks: 2, posts: 0 };
   expect(await launched(api, { takesMs: [30_000], cancelledAt: 2 })).toMatchObject(cancelled);
   expect(await launched(api, { beforePostMs: 30_000, cancelledAt: 2 })).toMatchObject(cancelled);
 });
 
-test('a check that takes too long time and again requeues the launch', async () => {
+test('a check that repeatedly takes too long requeues the launch', async () => {
   await using api = await podApi();
   const late = await launched(api, { takesMs: [5_000, 5_000, 5_000] });
   expect(late).toMatchObject({ outcome: { code: 'BUSY', transient: true }, checks: 3, posts: 0 });

@@ -293,9 +293,9 @@ test.each<[PodParamsInput['onFinishAction'], number, boolean]>([
   ['delete_succeeded_pod', 0, false],
   ['delete_succeeded_pod', 1, true],
   ['delete_active_pod', 0, true],
-])('onFinishAction %s after exit code %d', async (onFinishAction, code, kept) => {
+])('onFinishAction %s after exit code %d', async (onFinishAction, code, retained) => {
   const { context, outcome } = await toTheEnd(sh(`exit ${String(code)}`, { onFinishAction }));
   await operator.cleanUp(context, outcome, await podOf(context));
-  if (kept) expect((await podOf(context)).alreadyChecked).toBe(true);
+  if (retained) expect((await podOf(context)).alreadyChecked).toBe(true);
   else await untilGone(context);
 });

@@ -67,12 +67,12 @@ describe('a later attempt', () => {
       ...context,
       params: { ...context.params, reattachOnRestart: false, onFinishAction: 'keep_pod' },
     });
-    const anew = deferred(await operator.execute(off));
+    const created = deferred(await operator.execute(off));
     const pods = (await cluster().listPods(namespace(), 'reentry.dev/run')).filter(
       ({ runId }) => runId === context.run.runId,
     );
     expect(pods.filter(({ alreadyChecked }) => alreadyChecked)).toHaveLength(2);
-    expect(pods.filter(({ alreadyChecked }) => !alreadyChecked).map(({ uid }) => uid)).toEqual([anew.pod.uid]);
+    expect(pods.filter(({ alreadyChecked }) => !alreadyChecked).map(({ uid }) => uid)).toEqual([created.pod.uid]);
     for (const pod of pods) await cluster().deletePod(pod, 0);
   });
 

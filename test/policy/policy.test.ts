@@ -199,7 +199,7 @@ describe('a tenant’s rule', () => {
     });
   });
 
-  test('does not meet the result sidecar as shipped or configured, but one that was changed', () => {
+  test('exempts the result sidecar as shipped or configured, but not a changed one', () => {
     const spec = { containers: [container(resources(ok))] };
     const rules = { images: ['alpine'], resources: limited };
     expect(paths(pod(addXcomSidecar(spec)), rules)).toEqual([]);
@@ -218,7 +218,7 @@ describe('a tenant’s rule', () => {
     ['a hook that runs a command', { lifecycle: { postStart: { exec: { command: ['work'] } } } }],
     ['a mount where its shell is looked for', { volumeMounts: [{ name: 'mine', mountPath: '/usr/local/sbin' }] }],
     ['arguments', { args: ['work'] }],
-  ])('meets a container that passes for the result sidecar: %s', (_, more) => {
+  ])('applies to a container that imitates the result sidecar: %s', (_, more) => {
     for (const sidecar of [{}, { image: 'mirror.test/alpine:3' }]) {
       const own = recordsIn(
         recordIn(pod(addXcomSidecar({ containers: [container(resources(ok))] }, sidecar)), 'spec'),

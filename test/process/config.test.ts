@@ -36,7 +36,7 @@ describe('parseConfig', () => {
     expect(Object.isFrozen(config)).toBe(true);
   });
 
-  test('takes a flag before the environment before the file before what was found', () => {
+  test('prefers a flag to the environment, that to the file, and that to detected values', () => {
     const file = { name: 'f.yaml', content: { tenant: 'file', installation: 'file', natsUrl: 'nats://file:1' } };
     const env = { REENTRY_TENANT: 'env', REENTRY_INSTALLATION: 'env' };
     const found = { natsUrl: 'nats://found:1', namespaces: 'found' };
@@ -85,21 +85,21 @@ describe('parseConfig', () => {
     ]);
   });
 
-  test('wants a certificate and its key together', () => {
+  test('requires a certificate and its key together', () => {
     const problems = problemsOf(() => parseConfig({ flags: { natsTlsCert: '/c' }, env: { REENTRY_HTTP_PORT: 'x' } }));
     expect(problems.map(({ path }) => path).sort()).toEqual(['--nats-tls-cert', 'REENTRY_HTTP_PORT']);
     expect(problems[0]?.message).toContain('REENTRY_NATS_TLS_KEY');
     expect(problemsOf(() => parseConfig({ flags: { natsTlsCert: '/c', natsTlsKey: '/k' } }))).toEqual([]);
   });
 
-  test('knows only servers that a role can speak to', () => {
+  test('accepts only servers that a role can connect to', () => {
     expect(problemsOf(() => parseConfig({ flags: { natsUrl: 'nats://a, tls://b:1' } }))).toEqual([]);
     expect(problemsOf(() => parseConfig({ flags: { natsUrl: 'wss://a' } })).map(({ path }) => path)).toEqual([
       '--nats-url',
     ]);
   });
 
-  test('leaves variables alone that are not ours', () => {
+  test('ignores variables of other programs', () => {
     expect(problemsOf(() => parseConfig({ env: { PATH: '/bin', REENTRY_CONFIG: 'f.yaml' } }))).toEqual([]);
   });
 });
@@ -133,7 +133,7 @@ describe('parseConnections', () => {
     expect(problems[0]?.message).toContain('did you mean kubeconfig?');
   });
 
-  test('refuses a slip of the finger in the environment, and leaves alone what others named REENTRY_', () => {
+  test('refuses a misspelt variable, and ignores other programs’ variables that begin with REENTRY_', () => {
     expect(problemsOf(() => parseConfig({ env: { REENTRY_QUEUE: 'a' } }))).toMatchObject([{ path: 'REENTRY_QUEUE' }]);
     const foreign = { REENTRY_WORKER_SERVICE_HOST: '10.0.0.1', REENTRY_CLUSTER: 'x', REENTRY_ORACLE: 'y' };
     expect(problemsOf(() => parseConfig({ env: foreign }))).toEqual([]);

@@ -3,7 +3,7 @@ import { DEFAULT_CONFIG } from '../../src/config.ts';
 import { type Condition, openHealth } from '../../src/process/health.ts';
 import { openLog, openTelemetry } from '../../src/telemetry.ts';
 
-test('/healthz and /readyz answer the condition: what is wrong is shown, ready or not', async () => {
+test('/healthz and /readyz return the condition and its problems, ready or not', async () => {
   const telemetry = openTelemetry(openLog(DEFAULT_CONFIG, 'test', { write: () => undefined }));
   await using health = await openHealth({ host: '127.0.0.1', port: 0, telemetry });
   const page = async (path: string) => {

@@ -50,7 +50,7 @@ function rings(graph: ReadonlyMap<string, readonly string[]>): readonly (readonl
   return found;
 }
 
-test('the search for rings finds one', () => {
+test('the search for import cycles finds one', () => {
   const graph = new Map([
     ['a', ['b']],
     ['b', ['c', 'd']],
@@ -60,14 +60,14 @@ test('the search for rings finds one', () => {
   expect(rings(graph)).toEqual([['a', 'b', 'c']]);
 });
 
-test('no modules of src import each other in a ring, not even their types', () => {
+test('no modules of src import each other in a cycle, not even types', () => {
   expect(rings(IMPORTS)).toEqual([]);
 });
 
 /** Modules that core may import beside its own: deterministic, without I/O. Rooms of ours are fenced off by lint. */
 const PURE = ['node:crypto', 'fastest-levenshtein', 'jsonc-parser', 'unidecode'];
 
-test('core imports pure libraries only, and ask for neither time nor chance', () => {
+test('core imports pure libraries only, and uses neither clock nor random numbers', () => {
   const impure = [...FILES].flatMap(([path, text]) => {
     if (!path.startsWith('core/')) return [];
     const libraries = (IMPORTS.get(path) ?? []).filter((name) => !FILES.has(name) && !PURE.includes(name));

@@ -33,7 +33,7 @@ function seen() {
   return { log, meter, logged, gauges, errors: () => logged.filter((line) => line.startsWith('error')) };
 }
 
-/** As a mounted ConfigMap changes: a link is swapped. */
+/** Changes the file as a mounted ConfigMap changes: by replacing a link. */
 async function put(file: string, text: string): Promise<void> {
   const target = join(folder, `v${String(Math.random())}`);
   await writeFile(target, text);
@@ -41,7 +41,7 @@ async function put(file: string, text: string): Promise<void> {
   await rename(`${file}.new`, file);
 }
 
-test('a changed file is read again; an invalid one is logged once, shown, and the last valid one stays in force', async () => {
+test('a changed file is read again; an invalid one is logged once and reported, and the last valid one stays in force', async () => {
   const path = join(folder, 'policy.yaml');
   let now = 0;
   const { log, meter, gauges, errors } = seen();
@@ -68,7 +68,7 @@ test('a changed file is read again; an invalid one is logged once, shown, and th
   expect(look()).toEqual([['d'], undefined, 1]);
 });
 
-test('a file that is invalid or missing at first has no value until it is mended', async () => {
+test('a file that is invalid or missing at first has no value until it is corrected', async () => {
   for (const [name, text] of [
     ['wrong.yaml', 'tenant: {}'],
     ['none.yaml', undefined],

@@ -26,7 +26,7 @@ describe('the order of a queue', () => {
     expect(ids(startOrder(runs))).toEqual(['high', 'old', 'young', 'low']);
   });
 
-  test("one run of a tenant stands right behind the first of another's 10,000, urgent or not", () => {
+  test("one run of a tenant is right behind the first of another's 10,000, at any priority", () => {
     const flood = Array.from({ length: 10_000 }, (_, n) => aRun('a', `a${n}`, { since: n, priority: 'high' }));
     expect(ids(startOrder([...flood, aRun('b', 'only', { since: 99_999 })])).indexOf('only')).toBe(1);
   });
@@ -78,7 +78,7 @@ describe('the order of a queue', () => {
             const same = admitted.filter((run) => run.tenant === tenant && run.concurrencyKey === key);
             expect(same.length).toBeLessThanOrEqual(limit - 1);
           }
-        // Nothing is held back without a reason.
+        // No run is held back without a reason.
         if (admitted.length < window) expect(found.filter(({ verdict }) => verdict === 'turn')).toEqual([]);
       }),
     );
@@ -100,7 +100,7 @@ describe('gates', () => {
     ]);
   });
 
-  test('a key without room lets others pass', () => {
+  test('a full key does not block runs of others', () => {
     const runs = ['1', '2', '3'].map((id, n) =>
       aRun('a', id, { since: n, ...(id === '3' ? {} : { concurrencyKey: 'k' }) }),
     );
@@ -124,7 +124,7 @@ describe('slots of a key', () => {
     expect(limitOf({}, 'x', 'constructor')).toBe(1);
   });
 
-  test('are held once, refused when full, and free again', () => {
+  test('are taken once, refused when full, and released', () => {
     const one = slotFor(undefined, 'r1', 1);
     expect(one).toEqual({ kind: 'taken', slots: { limit: 1, holders: ['r1'] } });
     const slots = { limit: 1, holders: ['r1'] };

@@ -24,7 +24,7 @@ suite('Queues', () => {
     expect(new Queues().admits('unknown')).toBe(true);
   });
 
-  test('a long queue that was put in order a moment ago is put in order later, once, and gives what that opened', () => {
+  test('a long queue that was just ordered is ordered again later, once, and then opens its gates', () => {
     const queues = new Queues();
     for (let n = 0; n < 1_000; n += 1) queues.put(`r${n}`, run(`r${n}`), waiting(n), 0);
     expect(queues.complete(0)).toHaveLength(256);

@@ -1,4 +1,4 @@
-/** A user who may create pods with the installation's labels writes their annotations: these must not become anything on the broker. */
+/** A user who may create pods with the installation's labels sets their annotations: these must not inject anything into the broker's protocol. */
 import { Subject } from 'rxjs';
 import { expect, test } from 'vitest';
 import { recordIn } from '../../src/core/json.ts';
@@ -37,22 +37,22 @@ const PODS: readonly {
   { annotations: { tenant: 'acme' }, isRun: false },
 ];
 
-test('hostile annotations of pods publish nothing, and the triggerer lives on', async () => {
+test('hostile annotations of pods publish nothing, and the triggerer continues', async () => {
   const target = TARGETS.at(-1);
   if (target === undefined) throw new Error('no Kubernetes to test on');
   await using kubernetes = await target.start();
   await using installation = await anInstallation(server.url());
-  await using eyes = await connectNats({ ...installation.options, role: 'setup', name: 'eyes' });
+  await using observer = await connectNats({ ...installation.options, role: 'setup', name: 'observer' });
   const namespace = await kubernetes.namespace();
   await using clusters = openClusters({ connections: { test: { kubeconfig: kubernetes.kubeconfig } } });
   const { subjects } = layoutFrom(installation.options);
   const injected: string[] = [];
   const reports: { readonly subject: string; readonly data: unknown }[] = [];
-  eyes.nc.subscribe('evil.>', { callback: (_error, { subject }) => injected.push(subject) });
-  eyes.nc.subscribe(subjects.step.all, {
+  observer.nc.subscribe('evil.>', { callback: (_error, { subject }) => injected.push(subject) });
+  observer.nc.subscribe(subjects.step.all, {
     callback: (_error, message) => reports.push({ subject: message.subject, data: message.json() }),
   });
-  await eyes.nc.flush();
+  await observer.nc.flush();
 
   const ignored: string[] = [];
   const warned: object[] = [];

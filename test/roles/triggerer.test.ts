@@ -177,7 +177,7 @@ suite('triggerer on a real broker and a Kubernetes API', () => {
     expect(event?.pod?.containers[0]?.exitCode).toBe(3);
   });
 
-  test('a second replica takes its share, and none acts twice', async () => {
+  test('a second replica takes over its share, and no event is published twice', async () => {
     const two = await start('t2');
     const [one] = replicas;
     await expect.poll(() => shardsOf(two), WITHIN).toBeGreaterThan(80);
@@ -206,7 +206,7 @@ suite('triggerer on a real broker and a Kubernetes API', () => {
     expect(forPeople.stdout).toMatch(/t1 {2}healthy, \d+ shards, \d+ runs wait/);
   });
 
-  test('the logging interval comes round, once per step', async () => {
+  test('the logging interval fires once per step', async () => {
     const pod = await launch('logs', { runForSeconds: 3_600 });
     await wait('logs', pod, 1_000);
     await expect.poll(() => eventsOf('logs'), WITHIN).toEqual(['running']);
@@ -249,7 +249,7 @@ suite('triggerer on a real broker and a Kubernetes API', () => {
     await expect.poll(() => runs.map((runId) => eventsOf(runId)), WITHIN).toEqual(runs.map(() => ['success']));
   });
 
-  test('goes on after the broker was killed and came back', async () => {
+  test('continues after a restart of the killed broker', async () => {
     const [one] = replicas;
     const { port } = server;
     const { program } = await findNatsServer({
@@ -267,7 +267,7 @@ suite('triggerer on a real broker and a Kubernetes API', () => {
     expect(one?.error).toBeUndefined();
   });
 
-  test('is not ready where the subscriptions cannot be watched, although all else answers', async () => {
+  test('is not ready when only the subscriptions cannot be watched', async () => {
     const [one] = replicas;
     if (one === undefined) throw new Error('no replica runs');
     await expect.poll(() => one.work$.health().ready, WITHIN).toBe(true);

@@ -57,7 +57,7 @@ class Bucket {
     this.#pending = [];
   }
 
-  /** Takes a slot for a launch; `false`: none was to be had. */
+  /** Takes a slot for a launch; `false`: none was free. */
   launch(by: Slots, attempt: RunAttempt, now = 0): boolean {
     const choice = by.choose(attempt, now);
     if (choice === undefined) return false;
@@ -71,7 +71,7 @@ class Bucket {
   }
 }
 
-test('an attempt keeps its slot from before its launch until its pod has ended', () => {
+test('an attempt occupies its slot from before its launch until its pod has ended', () => {
   const bucket = new Bucket();
   const slots = bucket.executor('a', 2);
   expect([run('a'), run('b'), run('c')].map((attempt) => bucket.launch(slots, attempt))).toEqual([true, true, false]);
@@ -85,7 +85,7 @@ test('an attempt keeps its slot from before its launch until its pod has ended',
   expect(bucket.launch(slots, run('c'))).toBe(true);
 });
 
-test('executors that know nothing of each other take no more slots than there are', () => {
+test('executors without knowledge of each other take no more slots than there are', () => {
   const bucket = new Bucket();
   const executors = ['a', 'b', 'c'].map((id) => bucket.executor(id, 8));
   let launched = 0;
@@ -99,14 +99,14 @@ test('executors that know nothing of each other take no more slots than there ar
   expect([bucket.held, launched]).toEqual([8, 8]);
 });
 
-test('a lost race is not tried again before the winner is known, or may have been missed', () => {
+test('after a lost race a slot is not tried again before the winner is known, or may have been missed', () => {
   const bucket = new Bucket();
   const [a, b] = [bucket.executor('a', 1), bucket.executor('b', 1)];
   expect([bucket.launch(a, run('x')), bucket.launch(b, run('y'))]).toEqual([true, false]);
   expect([b.choose(run('y'), 4_999), b.choose(run('y'), 5_000)?.kind]).toEqual([undefined, 'take']);
 });
 
-test('a launch that certainly made no pod frees its slot, one whose outcome is unknown does not', () => {
+test('a launch that surely created no pod frees its slot, one whose outcome is unknown does not', () => {
   const bucket = new Bucket();
   const slots = bucket.executor('a', 2);
   bucket.launch(slots, run('a'));
@@ -115,13 +115,13 @@ test('a launch that certainly made no pod frees its slot, one whose outcome is u
   bucket.writeAll(slots, slots.end(run('a')));
   expect(slots.end(run('b'))).toEqual([]);
   expect(slots.free).toBe(1);
-  // Its message comes again, and meets the slot it had.
+  // Its message is redelivered, and finds its slot.
   expect(bucket.launch(slots, run('b'))).toBe(true);
   expect([slots.free, bucket.held]).toEqual([1, 1]);
   expect(slots.end(run('b'))).toEqual([]);
 });
 
-test('a pod that ended before the reply to its creation came frees its slot when the launch is settled', () => {
+test('a pod that ended before the response to its creation frees its slot when the launch is settled', () => {
   const bucket = new Bucket();
   const slots = bucket.executor('a', 2);
   bucket.launch(slots, run('a'));
@@ -132,7 +132,7 @@ test('a pod that ended before the reply to its creation came frees its slot when
   expect([slots.free, slots.live, slots.launching]).toEqual([2, 0, 0]);
 });
 
-test('another attempt of a run takes another slot while the pod of the first still lives', () => {
+test('another attempt of a run takes another slot while the pod of the first is live', () => {
   const bucket = new Bucket();
   const slots = bucket.executor('a', 1);
   bucket.launch(slots, run('a'));
@@ -160,7 +160,7 @@ test('a launch that another executor took over can no longer be freed by the fir
   expect(b.gone(pod('x', 'Succeeded'), 0)).toHaveLength(1);
 });
 
-test('live pods without a slot count, and are given one once theirs could have arrived', () => {
+test('live pods without a slot count, and get one once their own could have been received', () => {
   const slots = new Bucket().executor('a', 3);
   slots.see(pod('x', 'Running'), 1_000);
   slots.see({ ...pod('y', 'Running'), queue: 'gpu' }, 1_000);
@@ -172,7 +172,7 @@ test('live pods without a slot count, and are given one once theirs could have a
   expect([slots.free, slots.unslotted(9_000)]).toEqual([2, []]);
 });
 
-test('a held slot without a live pod is checked after a while, then more and more rarely, and not freed if it changed meanwhile', () => {
+test('a held slot without a live pod is checked with growing pauses, and not freed if it has changed meanwhile', () => {
   const bucket = new Bucket();
   const [a, b] = [bucket.executor('a', 2), bucket.executor('b', 2)];
   bucket.launch(a, run('x'));
@@ -192,7 +192,7 @@ test('a held slot without a live pod is checked after a while, then more and mor
   expect(b.free).toBe(2);
 });
 
-test('a slot of a bucket that was created anew is free', () => {
+test('a slot of a recreated bucket is free', () => {
   const bucket = new Bucket();
   const slots = bucket.executor('a', 1);
   bucket.launch(slots, run('x'));
@@ -200,7 +200,7 @@ test('a slot of a bucket that was created anew is free', () => {
   expect(slots.choose(run('y'), 0)).toMatchObject({ kind: 'take', write: { revision: 0 } });
 });
 
-test('fewer slots than are held leave none free', () => {
+test('after a reduction below the held slots none is free', () => {
   const bucket = new Bucket();
   const before = bucket.executor('a', 4);
   const after = bucket.executor('b', 2);

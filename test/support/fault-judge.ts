@@ -8,7 +8,7 @@ import type { RunningInstallation } from './running-installation.ts';
 const subjects = subjectsUnder(DEFAULT_SUBJECT_ROOT);
 const assets = assetsUnder(DEFAULT_ASSET_PREFIX);
 
-/** What is known to be true of a run, whatever happens to the installation. */
+/** The expected outcome of a run, with and without faults. */
 export interface KnownRun {
   readonly runId: string;
   readonly state: string;
@@ -17,7 +17,7 @@ export interface KnownRun {
   readonly result?: unknown;
 }
 
-/** What the judge found, as one line of the results. */
+/** The verdict, as one line of the results. */
 export interface Verdict {
   readonly case: string;
   readonly faults: number;

@@ -7,7 +7,7 @@ import { portOf } from './ports.ts';
 
 /** A proxy to an API server that takes HTTP/1.1 in the clear, so that faults can be aimed at single requests. */
 export interface RequestProxy extends AsyncDisposable {
-  /** Leads through the proxy. */
+  /** A kubeconfig for requests through the proxy. */
   readonly kubeconfig: string;
   /** Cuts all connections and refuses new ones until `heal`. */
   cut(): void;
@@ -19,7 +19,7 @@ export interface RequestProxy extends AsyncDisposable {
   readonly held: number;
   /** Connections that were cut by `cutAt`. */
   readonly cuts: number;
-  /** Everything passes again; what was held goes to the server, though the client may be gone. */
+  /** All bytes pass again; held ones go to the server, even if the client is gone. */
   heal(): void;
 }
 
@@ -64,7 +64,7 @@ export async function requestProxy(path: string): Promise<RequestProxy> {
       } else if (holding?.test(text) === true) held.set(upstream, [chunk]);
       else upstream.write(chunk);
     });
-    // The network still has what a client sent that is gone by now.
+    // The network still delivers what a client sent before it disconnected.
     client.on('close', () => {
       if (!held.has(upstream)) upstream.destroy();
     });

@@ -58,11 +58,11 @@ export async function startInstallation(
   if (made.code !== 0) throw new Error(`setup ended with ${String(made.code)}: ${made.stderr}`);
   const connection = await connectNats({ servers: url, name: 'test', role: 'setup' });
 
-  const roles: { name: RoleName; process: ReentryProcess; anew: () => ReentryProcess }[] = [];
+  const roles: { name: RoleName; process: ReentryProcess; spawnAgain: () => ReentryProcess }[] = [];
   const start: RunningInstallation['start'] = (name, more = {}, args = []) => {
-    const anew = () => startReentry([name, ...args], { ...env, ...more }, directory);
-    const started = anew();
-    roles.push({ name, process: started, anew });
+    const spawnAgain = () => startReentry([name, ...args], { ...env, ...more }, directory);
+    const started = spawnAgain();
+    roles.push({ name, process: started, spawnAgain });
     return started;
   };
   for (let n = 0; n < counts.workers; n += 1) start('worker', counts.env);
@@ -91,14 +91,14 @@ export async function startInstallation(
       if (role === undefined) throw new RangeError(`no role ${String(index)}`);
       role.process.kill('SIGTERM');
       const code = await role.process.ended;
-      role.process = role.anew();
+      role.process = role.spawnAgain();
       return code;
     },
     replace(index) {
       const role = roles[index];
       if (role === undefined) throw new RangeError(`no role ${String(index)}`);
       role.process.kill('SIGKILL');
-      role.process = role.anew();
+      role.process = role.spawnAgain();
     },
     async [Symbol.asyncDispose]() {
       for (const role of roles) await role.process[Symbol.asyncDispose]();

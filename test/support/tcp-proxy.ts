@@ -2,16 +2,16 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { connect, createServer, type Socket } from 'node:net';
 import { z } from 'zod';
 
-/** A TCP proxy on 127.0.0.1 that can misbehave as networks do. */
+/** A TCP proxy on 127.0.0.1 with network faults. */
 export interface TcpProxy extends AsyncDisposable {
   readonly port: number;
   /** Connections accepted so far. */
   accepted(): number;
   /** Connections that are open now. */
   open(): number;
-  /** All present connections move no bytes any more and stay open; new ones work. As a load balancer that has forgotten its flows. */
+  /** All present connections stay open and transfer nothing; new ones work. As after a load balancer dropped its flows. */
   silence(): void;
-  /** Nothing moves, over present connections or new ones, until `release`: then all goes on where it stopped. */
+  /** No connection transfers anything until `release`; then all continue where they stopped. */
   hold(): void;
   release(): void;
   /** All present connections are reset; new ones work. */
@@ -115,7 +115,7 @@ const kubeconfigSchema = z.looseObject({
   clusters: z.array(z.looseObject({ cluster: z.looseObject({ server: z.string() }) })).length(1),
 });
 
-/** Starts a proxy to the API server of a kubeconfig, and writes to `path` a kubeconfig that leads through it. */
+/** Starts a proxy to the API server of a kubeconfig, and writes a kubeconfig for it to `path`. */
 export async function startApiProxy(kubeconfig: string, path: string): Promise<TcpProxy> {
   const config = kubeconfigSchema.parse(JSON.parse(await readFile(kubeconfig, 'utf8')));
   const [entry] = config.clusters;

@@ -16,7 +16,7 @@ suite('repeats of a firing', () => {
     expect(repeated(firings, 'timeout', 0)).toMatchObject({ count: 0 });
   });
 
-  test('one that was not published comes again soon under the same number, and counts as the first if it was', () => {
+  test('one that was not published is repeated soon under the same number, as a duplicate if it was', () => {
     expect(takenBack(NOT_FIRED, 'success', 0)).toBeUndefined();
     const { firings } = repeated(NOT_FIRED, 'success', 0);
     const back = takenBack(firings, 'success', 15_000);

@@ -69,7 +69,7 @@ suite('triggererHealth', () => {
     expect(triggererHealth(inputs)).toMatchObject({ alive: true, ready: false, problems: [problem] });
   });
 
-  test('is ready as long as one watch works, and lists what is wrong with the others', () => {
+  test('is ready as long as one watch works, and lists the problems of the others', () => {
     const behind: PodSignal = { kind: 'lagging', why: 'HTTP 403' };
     const problem = 'watch b/jobs is behind: HTTP 403';
     expect(triggererHealth(working([[B, behind]]))).toMatchObject({ alive: true, ready: true, problems: [problem] });
@@ -86,7 +86,7 @@ suite('triggererHealth', () => {
     expect(triggererHealth(working([], { state: aState({ upToDateAt: -4_500 }) })).sees).toBe(false);
   });
 
-  test('wants a restart where it is stuck, with the reason, and not where the broker is away', () => {
+  test('requests a restart when it is stuck, with the reason, and not during an outage of the broker', () => {
     const stuck = ['the watch of pods ended by itself'];
     const { alive, ready, problems } = triggererHealth(working([], { stuck }));
     expect({ alive, ready, problems }).toEqual({ alive: false, ready: false, problems: stuck });

@@ -18,14 +18,14 @@ const known = (facts: Partial<Known> = {}): Known => ({
 const aWait = (...put: Parameters<typeof aPut>) => waitOf(aPut(...put), undefined, undefined, 0);
 
 suite('look', () => {
-  test('a look at a pod that still runs changes nothing: it gives the same wait and the next deadline', () => {
+  test('a look at a running pod returns the same wait and the next deadline', () => {
     const wait = aWait({ await: { terminal: true, timeoutAt: 90_000 } });
     const looked = look(wait, known(), 1_000, SETTINGS);
     expect(looked).toEqual({ wait, at: 90_000, logsAt: undefined, effect: undefined });
     expect(looked.wait).toBe(wait);
   });
 
-  test('is pure: asked twice it answers the same, and the wait it was given stays as it was', () => {
+  test('is pure: two calls return the same, and the given wait is not modified', () => {
     const wait = aWait();
     const before = structuredClone(wait);
     const ended = known({ shown: anEndedPod(0) });
@@ -56,14 +56,14 @@ suite('look', () => {
 suite('a deadline without proof', () => {
   const overdue = aWait({ await: { terminal: true, timeoutAt: 5_000 } });
 
-  test('is asked about, and fires once the watch has received anything after it', () => {
+  test('is checked, and fires once the watch has received anything after it', () => {
     const before = known({ watch: { ...watch, receivedAt: 5_000 } });
     expect(look(overdue, before, 6_000, SETTINGS).effect).toMatchObject({ kind: 'check', sentAt: 6_000 });
     const after = known({ watch: { ...watch, receivedAt: 5_001 } });
     expect(look(overdue, after, 6_000, SETTINGS).effect).toMatchObject({ event: { reason: 'EXECUTION_TIMEOUT' } });
   });
 
-  test('is not proven by what was received within a second after this process woke from a freeze', () => {
+  test('is not proven by events received within a second after a freeze of this process', () => {
     const woken = (receivedAt: number) => known({ watch: { ...watch, receivedAt }, actingSince: 20_000 });
     expect(look(overdue, woken(21_000), 21_100, SETTINGS).effect?.kind).toBe('check');
     expect(look(overdue, woken(21_001), 21_100, SETTINGS).effect?.kind).toBe('fire');
@@ -86,7 +86,7 @@ suite('a pod that the watch does not show', () => {
 
   const check = { kind: 'check', run: aPut().run, pod: aPod(), sentAt: 0, departed: undefined } as const;
 
-  test('is asked for again after 10 s, then after twice as long, at most 60 s', () => {
+  test('is checked again after 10 s, then after twice as long, at most 60 s', () => {
     let absence = answered(undefined, { ...check, shown: undefined }, { kind: 'failed' }, undefined, 0, SETTINGS);
     const pauses = [absence.checkAt];
     for (let n = 0; n < 4; n += 1) {
@@ -96,14 +96,14 @@ suite('a pod that the watch does not show', () => {
     expect(pauses).toEqual([10_000, 20_000, 40_000, 60_000, 60_000]);
   });
 
-  test('begins that pace anew once the watch shows it: the next deadline is asked about at once', () => {
+  test('starts these pauses again once the watch shows it: the next deadline is checked at once', () => {
     const pod = aPod();
     const failed = answered(undefined, { ...check, shown: pod }, { kind: 'failed' }, pod, 0, SETTINGS);
     const absence = answered(failed, { ...check, shown: pod }, { kind: 'present', pod }, pod, 0, SETTINGS);
     expect(absence).toMatchObject({ checkAt: undefined, checks: 0 });
   });
 
-  test('is there again once the watch shows it, whatever was known of its absence', () => {
+  test('is present again once the watch shows it, regardless of earlier absence', () => {
     const gone = left(undefined, { pod: aPod(), confirmed: true });
     const absent = answered(gone, { ...check, shown: undefined }, { kind: 'absent' }, undefined, 0, SETTINGS);
     expect(absent).toMatchObject({ isConfirmed: true });
@@ -122,7 +122,7 @@ suite('a pod that the watch does not show', () => {
 });
 
 suite('LoggingInterval', () => {
-  test('keeps a reservation, whatever a look schedules meanwhile', () => {
+  test('keeps a reservation while looks schedule others', () => {
     const logging = new LoggingInterval(1, 0);
     logging.schedule('a', 1_000);
     logging.schedule('b', 1_000);
@@ -133,7 +133,7 @@ suite('LoggingInterval', () => {
     expect(logging.stretched.rate).toBe(1);
   });
 
-  test('a run is due until a look has dealt with it', () => {
+  test('a run is due until a look has processed it', () => {
     const logging = new LoggingInterval(1, 0);
     logging.schedule('a', 1_000);
     logging.turn(1_000);
@@ -146,7 +146,7 @@ suite('LoggingInterval', () => {
 });
 
 suite('CheckRation', () => {
-  test('has at most 20 GETs under way, whatever the rate allows', () => {
+  test('has at most 20 GETs under way, regardless of the rate', () => {
     const ration = new CheckRation(1_000);
     for (let n = 0; n < 20; n += 1) expect(ration.take(false, 0).at).toBe(0);
     expect(ration.take(false, 0)).toEqual({ at: 1_000, isReserved: false });

@@ -24,7 +24,7 @@ class Exchange {
   get isExhausted(): boolean {
     return this.#claimsAsked > MOST_CLAIMS;
   }
-  /** What arrives now, whenever it was sent. */
+  /** Messages received now, sent at any time. */
   deliver(heartbeat: Heartbeat): void {
     this.#heartbeats$.next(heartbeat);
   }
@@ -32,7 +32,7 @@ class Exchange {
   readonly #claims = new Map<string, { readonly claim: Claim; readonly revision: number }>();
   #revision = 0;
 
-  /** The bucket is lost and made anew, empty; `seen`: the watches have read it again. */
+  /** Deletes the bucket and creates it again, empty; `seen`: the watches have read it again. */
   wipe(seen: boolean): void {
     const keys = [...this.#claims.keys()];
     this.#claims.clear();
@@ -78,7 +78,7 @@ class Replica {
   isDone = false;
   readonly #end: () => void;
 
-  /** It sees all that waits. */
+  /** It knows all subscriptions. */
   isReady = true;
 
   constructor(id: string, exchange: Exchange, membership: Partial<Membership> = {}) {
@@ -116,7 +116,7 @@ class Replica {
   }
 }
 
-test('what was refused while fenced is looked at again, although the clock was set back a little since', () => {
+test('a run refused while fenced is evaluated again, although the clock was set back since', () => {
   const ownership = new Ownership();
   const held = new Set(['00', '01']);
   ownership.update(held, 0, 0);
@@ -180,7 +180,7 @@ suite('takenOverShards$', () => {
     expect(first.acts).toHaveLength(SHARD_COUNT);
   });
 
-  test('a replica takes over only once it sees all that waits, and is relieved when it no longer does', async () => {
+  test('a replica takes over only once it knows all subscriptions, and loses its shards when it no longer does', async () => {
     const exchange = new Exchange();
     const one = start('a', exchange);
     await vi.advanceTimersByTimeAsync(GRACE_MS);
@@ -230,7 +230,7 @@ suite('takenOverShards$', () => {
     expect(two.acts).toHaveLength(SHARD_COUNT - before);
     await vi.advanceTimersByTimeAsync(DEAD_AFTER_MS);
     expect(two.acts).toHaveLength(SHARD_COUNT);
-    // Back again, it takes its share, and looks at it as at a take-over.
+    // Reconnected, it takes its share, and evaluates it as after a take-over.
     isMute = false;
     one.begun.length = 0;
     await vi.advanceTimersByTimeAsync(2_000);

@@ -24,7 +24,7 @@ function aFiring(runId: string, n: number): Firing {
   };
 }
 
-/** A broker whose answers are given by hand. */
+/** A broker whose answers the test sends. */
 function aBroker() {
   const published: string[] = [];
   const open: { readonly id: string; readonly answer: (error?: Error) => void }[] = [];
@@ -48,7 +48,7 @@ function aBroker() {
 }
 
 suite('published$', () => {
-  test('keeps to its credits, sends the last event of each run only, and ends when all is out', async () => {
+  test('obeys its credits, sends only the last event of each run, and ends when all are sent', async () => {
     const { publish, published, open } = aBroker();
     const messages: readonly TriggerMessage[] = [
       aFiring('a', 1),

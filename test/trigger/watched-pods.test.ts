@@ -19,7 +19,7 @@ function aWatch() {
   };
 }
 
-test('a watch that broke is believed again only when it has shown all, and a while after', () => {
+test('a watch that broke is trusted again only some time after its complete list', () => {
   const { receive, seen, watch } = aWatch();
   receive(0, { kind: 'synced' });
   receive(SETTLED_AFTER_MS + 1, { kind: 'alive' });
@@ -27,7 +27,7 @@ test('a watch that broke is believed again only when it has shown all, and a whi
 
   receive(10_000, { kind: 'lagging', why: 'the server went away' });
   expect(seen(500)).toBe(false);
-  // The first pods of a list that has begun anew.
+  // The first pods of a new list.
   receive(20_000, { kind: 'pod', pod: aPod() });
   expect(watch?.lagging).toBe('the server went away');
   expect(seen(15_000)).toBe(false);

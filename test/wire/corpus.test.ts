@@ -7,7 +7,7 @@ import { corpus, CORPUS_SCHEMAS } from '../support/corpus.ts';
 const recorded = corpus();
 
 describe('what was recorded', () => {
-  test.each(recorded)('$name is read, and written again means the same', ({ kind, json }) => {
+  test.each(recorded)('$name is read, and has the same meaning when written again', ({ kind, json }) => {
     const { schema, strict } = CORPUS_SCHEMAS[kind];
     const once: unknown = schema.parse(json);
     // Strict ones gain their defaults; what was there stays.
@@ -17,7 +17,7 @@ describe('what was recorded', () => {
   });
 
   test.each(recorded.filter(({ kind }) => !CORPUS_SCHEMAS[kind].strict))(
-    '$name of the next version is read, and keeps what this one does not know',
+    '$name of the next version is read, and keeps unknown fields',
     ({ kind, json }) => {
       const next = { ...(isRecord(json) ? json : {}), v: 2, fromTheNextVersion: { a: [1] } };
       const read: unknown = CORPUS_SCHEMAS[kind].schema.parse(next);

@@ -29,7 +29,7 @@ describe('tokens', () => {
     );
   });
 
-  test('whatever decodes is canonical', () => {
+  test('every decodable token is canonical', () => {
     fc.assert(
       fc.property(fc.stringMatching(/^[A-Za-z0-9=_-]{1,40}$/), (token) => {
         const text = dec(token);

@@ -92,6 +92,6 @@ test('every submit, retry and cancel is logged with tenant, verb, time and outco
   expect(written.slice(before).filter((line) => line.includes('"audit"')).length).toBeGreaterThanOrEqual(5);
   for (const text of [...written, ...answers.map((one) => JSON.stringify(one))])
     expect(text.length).toBeLessThan(6_000);
-  const kept = await broker.runs.read({ tenant: 'sales', runId: 'long' }, { leader: true });
-  expect(JSON.stringify(kept?.value).length).toBeLessThan(6_000);
+  const stored = await broker.runs.read({ tenant: 'sales', runId: 'long' }, { leader: true });
+  expect(JSON.stringify(stored?.value).length).toBeLessThan(6_000);
 });

@@ -1,4 +1,4 @@
-/** Several requests under one run id: the first in the stream makes the run, whatever the others contain and whoever takes them in first. */
+/** Several requests under one run id: the first in the stream creates the run, regardless of the others' content and of the order in which workers accept them. */
 import { Subject, lastValueFrom, merge } from 'rxjs';
 import { expect, onTestFinished, test } from 'vitest';
 import { SILENT_LOG } from '../../src/airflow/defaults.ts';
@@ -18,7 +18,7 @@ const GOOD = { params: { runMs: 50 } };
 const OTHER = { params: { runMs: 50, exits: [9] } };
 const NONSENSE = { retires: 'many' };
 
-/** An installation with two queues, whose workers are away until they are started. */
+/** An installation with two queues, without workers until they are started. */
 async function anInbox() {
   const queues = ['default', 'gpu'];
   const installation = await anInstallation(server.url(), { workerQueues: queues });
@@ -26,7 +26,7 @@ async function anInbox() {
   const client = await installation.client('t');
   const brokers: Broker[] = [];
   const simulated = new SimulatedPods();
-  /** Starts three workers, and what fires their triggers. */
+  /** Starts three workers and their triggers. */
   const startWorkers = async () => {
     const stop$ = new Subject<void>();
     for (let n = 0; n < 3; n += 1) brokers.push(await installation.broker());
@@ -81,7 +81,7 @@ const ids = (count: number) => Array.from({ length: count }, (_, n) => `r${Strin
 test.each([
   { second: 'nonsense', body: NONSENSE },
   { second: 'another body', body: OTHER },
-])('the first wins over $second that was published while workers were away', async ({ body }) => {
+])('the first wins over $second that was published while no worker ran', async ({ body }) => {
   const { startWorkers, publish, allEnded, settled, simulated } = await anInbox();
   const runs = ids(60);
   await Promise.all(runs.map((runId) => publish(runId, GOOD)));
@@ -92,7 +92,7 @@ test.each([
   expect([...simulated.creations.values()]).toEqual(runs.map(() => 1));
 });
 
-test('a first request that is invalid wins as well', async () => {
+test('an invalid first request wins, too', async () => {
   const { startWorkers, publish, submit, allEnded, settled } = await anInbox();
   const runs = ids(30);
   await Promise.all(runs.map((runId) => publish(runId, NONSENSE)));
@@ -109,7 +109,7 @@ test('of a hundred shuffled requests under one id the first in the stream wins',
   const bodies = Array.from({ length: 100 }, (_, n) =>
     n % 7 === 0 ? NONSENSE : { params: { runMs: 20, exits: [n] } },
   );
-  // Each id has another first request; the rest arrives in any order.
+  // Each id has a different first request; the others are published in any order.
   const first = (n: number) => ({ params: { runMs: 20, exits: [100 + n] } });
   await Promise.all(runs.map((runId, n) => publish(runId, first(n))));
   await Promise.all(runs.flatMap((runId) => bodies.map((body) => publish(runId, body))));
@@ -120,7 +120,7 @@ test('of a hundred shuffled requests under one id the first in the stream wins',
   expect(await client.lastEvent({ tenant: 't', runId: 'r0' }, 'accepted')).toBeDefined();
 });
 
-test('a second request changes nothing on another queue either', async () => {
+test('a second request on another queue changes nothing, either', async () => {
   const { startWorkers, publish, allEnded, settled } = await anInbox();
   const runs = ids(30);
   await Promise.all(runs.map((runId) => publish(runId, GOOD, 'gpu')));

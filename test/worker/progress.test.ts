@@ -12,7 +12,7 @@ const A_DELIVERY: Delivery = {
 };
 const MINUTES = 60_000;
 
-test('a pipeline that ends by itself is reported; one that ends with the stop is not', () => {
+test('a pipeline that ends by itself is reported; one that ends by the stop is not', () => {
   const progress = new Progress(() => 0);
   const stop$ = new Subject<void>();
   const running = merge(
@@ -38,7 +38,7 @@ test('a full lane is stuck once it has settled nothing for 15 minutes of connect
   const begin = () => handle(A_DELIVERY);
   const first = begin();
   now = 60 * MINUTES;
-  expect(progress.stuck).toEqual([]); // there is room for another
+  expect(progress.stuck).toEqual([]); // There is room for another.
   const second = begin();
   now += 14 * MINUTES;
   expect(progress.stuck).toEqual([]);

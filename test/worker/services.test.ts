@@ -83,7 +83,7 @@ describe('submit', () => {
   const run = { tenant: 't', runId: 'r1' };
   const asked = (retries: number, queue = 'default') => ({ runId: 'r1', queue, request: { params: {}, retries } });
   const taken = { error: { code: 'RUN_ID_TAKEN' } };
-  /** The request that waits for its intake. */
+  /** The request that waits for a worker. */
   const waiting = async (broker: Engine['broker']): Promise<unknown> => {
     const first = await broker.queues.firstRequest(run);
     return first === undefined ? undefined : JSON.parse(new TextDecoder().decode(first.data));
@@ -97,9 +97,9 @@ describe('submit', () => {
     expect(await waiting(broker)).toBeUndefined();
     expect(await ask('submit', asked(3))).toEqual({ ok: { runId: 'r1', queue: 'default', duplicate: false } });
     expect(await waiting(broker)).toMatchObject({ retries: 3 });
-    // Waiting for its intake, it has its id already.
+    // Its id is used while it waits for a worker.
     expect(await ask('submit', asked(4))).toMatchObject(taken);
-    expect(await ask('submit', asked(4, 'nobody'))).toMatchObject(taken);
+    expect(await ask('submit', asked(4, 'missing'))).toMatchObject(taken);
     expect(await waiting(broker)).toMatchObject({ retries: 3 });
   });
 
@@ -115,7 +115,7 @@ describe('submit', () => {
         return broker.publish.run(...args);
       },
     };
-    const data = new TextEncoder().encode(JSON.stringify(asked(0, 'nobody')));
+    const data = new TextEncoder().encode(JSON.stringify(asked(0, 'missing')));
     const reply = await answer({ ...engine, broker: { ...broker, publish } }, 'submit', 't', data);
     expect(reply).toMatchObject({ error: { code: 'NOT_FOUND' } });
     expect(await broker.requests.read(run)).toMatchObject({ retries: 7 });

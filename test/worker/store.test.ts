@@ -150,7 +150,7 @@ test('a re-entry that cannot continue now is requeued with its delay: no fault, 
   expect(await broker.subscriptions.read(run)).toBeUndefined();
 });
 
-test('a read that fails for now keeps since when, and the event resumed is published once', async () => {
+test('a temporarily failed read records its first failure, and the event resumed is published once', async () => {
   const published: string[] = [];
   const fault = new KubernetesError('unavailable', 'away', { status: 503, reason: 'x', retryAfterMs: 7_000 });
   const { engine, waiting, store, state, broker } = await aWorker({
@@ -172,7 +172,7 @@ test('a read that fails for now keeps since when, and the event resumed is publi
   expect(published).toEqual(['resumed']);
 });
 
-test('a worker that died right after it took a re-entry leaves the event resumed to the next', async () => {
+test('after a worker crashed right after it took a re-entry, the next publishes the event resumed', async () => {
   const published: string[] = [];
   const { engine, waiting, store, broker } = await aWorker({
     triggerReentry: () => Promise.resolve({ kind: 'over', outcome: { state: 'succeeded' } }),
@@ -190,7 +190,7 @@ test('a worker that died right after it took a re-entry leaves the event resumed
 test.each([
   ['is over', 'r1/1: cancelled'],
   ['still wants it', undefined],
-])('a worker that lost its run while it created a pod cleans it up where the run %s', async (what, cleanUp) => {
+])('a worker that lost its run while it created a pod cleans it up if the run %s', async (what, cleanUp) => {
   const { engine, broker, queued, store, simulated } = await aWorker({
     execute: async () => {
       const seen = await broker.runs.read(run, { leader: true });
@@ -206,7 +206,7 @@ test.each([
   expect(simulated.cleanUps).toEqual(cleanUp === undefined ? [] : [cleanUp]);
 });
 
-test('an end counts once, though its announcement fails and a redelivery repeats it', async () => {
+test('an end counts once, although its announcement fails and is repeated', async () => {
   const { engine, broker, counts, waiting, store, state } = await aWorker({
     triggerReentry: () => Promise.resolve({ kind: 'over', outcome: { state: 'succeeded' } }),
   });

@@ -82,7 +82,7 @@ test.each(states)('$name continues to exactly one end', async ({ json }) => {
   const run = { tenant: 't', runId: 'r' };
   const before = runStateSchema.parse(json);
   await broker.requests.claim(run, { operator: 'pod', params: {}, retries: 2, retryDelaySeconds: 0 });
-  // The owning message is the first of its stream; whoever held it is gone.
+  // The owning message is the first of its stream; the worker that held it is gone.
   const owned = before.fence.stream === 'REENTRY_STEPS';
   const fence = { ...before.fence, stream: owned ? layout.assets.steps : layout.assets.runs };
   const written = await broker.runs.write(run, { ...before, fence }, 0);

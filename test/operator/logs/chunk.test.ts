@@ -27,9 +27,9 @@ test('has the lines after a cursor, in order, and is empty once cleared', () => 
 
       const cursor = lines[pick % Math.max(1, lines.length)]?.at;
       chunk.dropBehind(cursor);
-      const kept = lines.filter(({ at }) => !isBehind(at, cursor));
-      expect(textOf(chunk)).toBe(kept.map(({ text }) => text).join(''));
-      expect(chunk.to).toEqual(kept.at(-1)?.at);
+      const included = lines.filter(({ at }) => !isBehind(at, cursor));
+      expect(textOf(chunk)).toBe(included.map(({ text }) => text).join(''));
+      expect(chunk.to).toEqual(included.at(-1)?.at);
 
       chunk.clear();
       for (const { at, text } of more) chunk.push(at, text, Buffer.byteLength(text));

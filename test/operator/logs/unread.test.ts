@@ -14,7 +14,7 @@ test.each([
   ['cannot answer', { fault: 'failNext', status: 503 }],
   ['throttles', { fault: 'failNext', status: 429 }],
   ['refuses credentials', { fault: 'failNext', status: 401, count: 2 }],
-] as const)('a log that an API server which %s does not return is read later, whole', async (_, fault) => {
+] as const)('a log that an API server which %s does not return is read completely later', async (_, fault) => {
   const context = await launch(sh('echo one; echo two'));
   const ended = await event(context);
   kube().faults?.order({ ...fault, verb: 'get', resource: 'pods/log' });
@@ -25,7 +25,7 @@ test.each([
   expect(await storedLines(context)).toEqual(['one', 'two']);
 });
 
-test('a log that could not be read for 15 minutes is reported as incomplete, and the run goes on', async () => {
+test('a log that could not be read for 15 minutes is reported as incomplete, and the run continues', async () => {
   const context = await launch(sh('echo one'));
   const ended = await event(context);
   kube().faults?.order({ fault: 'failNext', verb: 'get', resource: 'pods/log', status: 503, count: 2 });
@@ -39,14 +39,14 @@ test('a log that could not be read for 15 minutes is reported as incomplete, and
 test.each([
   ['refused', { fault: 'failNext', status: 403 }],
   ['no longer there', { fault: 'failNext', status: 404 }],
-] as const)('a log that is %s is not asked for again', async (_, fault) => {
+] as const)('a log that is %s is not requested again', async (_, fault) => {
   const context = await launch(sh('echo one'));
   const ended = await event(context);
   kube().faults?.order({ ...fault, verb: 'get', resource: 'pods/log' });
   expect(over(await operator.triggerReentry(context, ended)).logs).toEqual({ complete: false, gaps: 0 });
 });
 
-test('at its logging interval a run whose log cannot be read waits on, and reads it next time', async () => {
+test('a run whose log cannot be read at its logging interval waits, and reads it at the next one', async () => {
   const context = await launch(sh('echo one; sleep 600', { loggingInterval: 5 }));
   const running = {
     kind: 'running',
@@ -65,7 +65,7 @@ test('at its logging interval a run whose log cannot be read waits on, and reads
     .toEqual(['one']);
 });
 
-test('a stop waits a minute for the tail of the log, then deletes the pod all the same', async () => {
+test('a stop waits a minute for the tail of the log, then deletes the pod', async () => {
   const context = await launch(sh('echo one; sleep 600', { terminationGracePeriod: 0 }));
   const pod = await kube().until(await podOf(context), isRunning);
   kube().faults?.order({ fault: 'failNext', verb: 'get', resource: 'pods/log', status: 503, count: 2 });
