@@ -11,6 +11,8 @@ import type { PodOperatorHookProtocol } from './pod-operator-hook-protocol.ts';
 /** The task instance. `xcomPush` gets `pod_name`, `pod_namespace`, and the result of a failed pod as `return_value`. */
 export interface TaskContext extends RunContext {
   readonly tryNumber?: number;
+  /** When the task began, for its execution time-out. Default: when its pod was created. */
+  readonly startDate?: Date;
   readonly xcomPush?: (key: string, value: unknown) => void | Promise<void>;
 }
 
@@ -28,7 +30,7 @@ export interface KubernetesPodOperatorParams extends Omit<
   readonly logFormatter?: ((containerName: string, message: string) => string) | undefined;
   readonly podSecurity?: PodManifestOptions['podSecurity'];
   readonly podTemplates?: PodManifestOptions['podTemplates'];
-  /** Becomes `activeDeadlineSeconds` of the pod. */
+  /** Becomes `activeDeadlineSeconds` of the pod, and `executionDeadline` of the deferral's trigger. */
   readonly executionTimeoutSeconds?: number;
   readonly log?: Log;
   readonly clock?: Clock;

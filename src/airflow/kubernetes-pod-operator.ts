@@ -2,7 +2,7 @@
  * `KubernetesPodOperator` of `airflow.providers.cncf.kubernetes.operators.pod` for programs that embed it: one configured task, run or deferred
  * without a broker. Workers use `podOperator`, which builds the same manifest and takes the same decisions.
  */
-import { recordIn, recordsIn } from '../core/json.ts';
+import { instantIn, recordIn, recordsIn } from '../core/json.ts';
 import { LABELS } from '../core/pod/labels.ts';
 import { redactedManifest } from '../core/pod/manifest.ts';
 import { XCOM } from '../core/pod/xcom-sidecar.ts';
@@ -208,6 +208,7 @@ export class KubernetesPodOperator extends PodTask {
       ...(this.logEventsOnStartup ? {} : { logEventsOnStartup: false }),
       triggerKwargs,
       redeferCount,
+      ...this.#executionDeadline(context, pod),
     };
     return { kind: 'deferred', methodName: 'triggerReentry', trigger };
   }
@@ -328,6 +329,15 @@ export class KubernetesPodOperator extends PodTask {
     await this.optionally(false, undefined, async () => {
       await this.podManager.fetchContainerLogs(pod, this.baseContainerName, options);
     });
+  }
+
+  /** When the execution time-out ends the task, in epoch seconds: the same after each deferral. */
+  #executionDeadline({ startDate }: TaskContext, pod: Manifest): { readonly executionDeadline?: number } {
+    const { executionTimeoutSeconds } = this.own;
+    if (executionTimeoutSeconds === undefined) return {};
+    const beganAt =
+      startDate?.getTime() ?? instantIn(recordIn(pod, 'metadata'), 'creationTimestamp') ?? this.clock.now();
+    return { executionDeadline: beganAt / 1000 + executionTimeoutSeconds };
   }
 
   #isAlive(pod: Manifest): boolean {

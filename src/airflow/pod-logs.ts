@@ -13,6 +13,7 @@ import { ExecutionMode, type PodCallbacks } from '../operator/callbacks.ts';
 import { RunCallbacks } from '../operator/step-callbacks.ts';
 import type { Log } from '../ports/ambient.ts';
 import type { Cluster } from '../ports/cluster.ts';
+import { isTransientFailure } from './api-retry.ts';
 import type { Clock } from './defaults.ts';
 
 /** How far a log was read. */
@@ -64,25 +65,38 @@ function shown(containerName: string, message: string, options: FetchLogOptions)
   return forwarded(message, containerName, options.containerNameLogPrefixEnabled);
 }
 
+/** Attempts of reading a log that the API server answers with an error, as in Airflow. */
+const READ_ATTEMPTS = 3;
+
 interface Consumed {
   readonly last: Date | undefined;
-  readonly error: unknown;
+  readonly error: KubernetesError | undefined;
 }
 
 /**
  * Reads the log to its present end, with `follow` until the container has ended. An interrupted stream is reopened at the last record; up to one
- * second of lines may repeat. @throws KubernetesError when the API server responds with an error
+ * second of lines may repeat. Where nothing is left to follow, and after an error of the API server that may pass, it is read again, in three attempts.
+ * @throws KubernetesError when the API server responds with another error, and after three attempts
  */
 export async function fetchContainerLogs(follow: LogFollow, options: FetchLogOptions): Promise<PodLoggingStatus> {
   let last = options.sinceTime;
-  for (;;) {
+  for (let failures = 0; ;) {
     const consumed = await consume(follow, options, last);
     last = consumed.last ?? last;
-    if (!(await follow.isRunning())) return { running: false, lastLogTime: last };
-    if (options.follow !== true) return { running: true, lastLogTime: last };
-    if (consumed.error !== undefined)
+    const { error } = consumed;
+    const running = await follow.isRunning();
+    const isFollowing = running && options.follow === true;
+    if (error !== undefined && (error.status !== 0 || !isFollowing)) {
+      failures += 1;
+      if (failures === READ_ATTEMPTS || !isTransientFailure(error)) throw error;
+      await follow.clock.sleep(1000 * 2 ** (failures - 1));
+      continue;
+    }
+    failures = 0;
+    if (!isFollowing) return { running, lastLogTime: last };
+    if (error !== undefined)
       follow.log.warn(
-        { pod: follow.pod.name, err: consumed.error },
+        { pod: follow.pod.name, err: error },
         'log stream interrupted; up to one second of lines may repeat',
       );
     await follow.clock.sleep(1000);
@@ -105,14 +119,14 @@ async function consume(follow: LogFollow, options: FetchLogOptions, since: Date 
     await callbacks.fire('progressCallback', args);
     log[LEVELS[parseLogLevel(text)]]({ container: containerName }, shown(containerName, text, options));
   };
-  let broken: unknown;
+  let broken: KubernetesError | undefined;
   try {
     for await (const line of follow.open(sinceSeconds === undefined || sinceSeconds <= 0 ? {} : { sinceSeconds })) {
       await emit(records.push(line));
     }
   } catch (error) {
     await emit(records.end());
-    if (!(error instanceof KubernetesError) || error.status !== 0) throw error;
+    if (!(error instanceof KubernetesError)) throw error;
     broken = error;
   }
   await emit(records.end());

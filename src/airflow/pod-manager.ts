@@ -10,7 +10,7 @@ import { XCOM } from '../core/pod/xcom-sidecar.ts';
 import { ReentryError } from '../errors.ts';
 import type { PodCallbacks } from '../operator/callbacks.ts';
 import { namespaceOf } from '../operator/launch.ts';
-import { extractXcom, extractXcomJson, extractXcomKill, XComRetrievalError } from '../operator/xcom.ts';
+import { extractXcomJson, extractXcomKill, XComRetrievalError } from '../operator/xcom.ts';
 import type { Log } from '../ports/ambient.ts';
 import type { Cluster, Manifest, PodEventLine } from '../ports/cluster.ts';
 import { type ApiRetryPolicy, genericApiRetry } from './api-retry.ts';
@@ -119,11 +119,21 @@ export class PodManager {
     return events.toSorted((a, b) => a.lastSeenAt - b.lastSeenAt);
   }
 
-  /** Logs each event of the pod once, until `stopWatchingEvents`. @param checkInterval seconds */
+  /** Logs each event of the pod once, until `stopWatchingEvents`, or until they cannot be read: then with a warning. @param checkInterval seconds */
   async watchPodEvents(pod: Manifest, checkInterval = 10): Promise<void> {
     const seen = new Set<string>();
     while (!this.stopWatchingEvents) {
-      for (const event of await this.readPodEvents(pod)) {
+      let events: readonly PodEventLine[];
+      try {
+        events = await this.readPodEvents(pod);
+      } catch (error) {
+        this.#options.log.warn(
+          { pod: nameOf(pod), err: error },
+          'reading the pod events failed; they are no longer logged',
+        );
+        return;
+      }
+      for (const event of events) {
         const key = `${event.reason} ${event.message} ${String(event.lastSeenAt)}`;
         if (seen.has(key)) continue;
         seen.add(key);
@@ -336,17 +346,32 @@ export class PodManager {
     }
   }
 
-  /** Reads the result's JSON text (a sentinel when there is none), then ends the sidecar. */
+  /** Reads the result's JSON text (a sentinel when there is none), then ends the sidecar; a failure to end it is logged. @throws XComRetrievalError */
   async extractXcom(pod: Manifest): Promise<string> {
-    return await extractXcom(this.#exchange(pod));
+    try {
+      return await this.extractXcomJson(pod);
+    } finally {
+      await this.extractXcomKill(pod).catch((error: unknown) => {
+        this.#options.log.warn({ pod: nameOf(pod), err: error }, 'the result sidecar could not be ended');
+      });
+    }
   }
-  /** Reads the result's JSON text. */
+  /** Reads the result's JSON text. @throws XComRetrievalError where the sidecar does not run */
   async extractXcomJson(pod: Manifest): Promise<string> {
+    if (!(await this.containerIsRunning(pod, XCOM.container)))
+      throw new XComRetrievalError('unreadable', 'the result sidecar is not running');
     return await extractXcomJson(this.#exchange(pod));
   }
-  /** Ends the sidecar. */
+  /** Ends the sidecar; where the command fails, in a second attempt. One that does not run needs no end. @throws PodCommandException */
   async extractXcomKill(pod: Manifest): Promise<void> {
-    await extractXcomKill(this.#exchange(pod));
+    if (!(await this.containerIsRunning(pod, XCOM.container))) return;
+    try {
+      await extractXcomKill(this.#exchange(pod));
+    } catch (error) {
+      // The API refused: a second attempt is refused as well.
+      if (error instanceof Error && error.cause !== undefined) throw error;
+      await extractXcomKill(this.#exchange(pod));
+    }
   }
 
   /** The reference of a pod object. */

@@ -5,7 +5,9 @@ import { recordIn, textIn } from '../core/json.ts';
 import { deletesPod } from '../core/pod/finish-action.ts';
 import { findPodSelector, LABEL_TRUE, LABELS } from '../core/pod/labels.ts';
 import { podManifest, redactedManifest } from '../core/pod/manifest.ts';
+import { nameProblem } from '../core/pod/names.ts';
 import type { PodPhase } from '../core/pod/projection.ts';
+import { ReentryError } from '../errors.ts';
 import type { PodCallbacks } from '../operator/callbacks.ts';
 import { namespaceOf } from '../operator/launch.ts';
 import { DEFAULT_CONNECTION } from '../operator/pod-manifests.ts';
@@ -95,8 +97,14 @@ export class PodTask {
     return this.manager;
   }
 
-  /** Builds the manifest; the same on each call. */
+  /** Builds the manifest; the same on each call. @throws ReentryError INVALID_REQUEST when a given name cannot be a pod's */
   buildPodRequestObj(context?: TaskContext): Manifest {
+    const problem = typeof this.params.name === 'string' ? nameProblem(this.params.name) : undefined;
+    if (problem !== undefined)
+      throw new ReentryError('INVALID_REQUEST', `name ${problem}`, {
+        transient: false,
+        problems: [{ path: 'params.name', message: problem }],
+      });
     const { podSecurity = DEFAULT_CONFIG.podSecurity, podTemplates = {}, executionTimeoutSeconds } = this.own;
     const { podTemplateFile } = this.params;
     const { tryNumber = 1 } = context ?? {};

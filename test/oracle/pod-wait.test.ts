@@ -181,7 +181,10 @@ async function extracted({ input }: OracleCase): Promise<unknown> {
 
 /** An extraction: the calls and the text. */
 function extractTheirs({ execs, result, value }: JsonRecord): JsonRecord {
-  const asked = recordsIn({ execs }, 'execs').map(({ kind, container }) => ({ kind, container }));
+  // Airflow writes the second command into the first shell; ours is another call.
+  const asked = recordsIn({ execs }, 'execs').flatMap(({ kind, container, commands_written: written }) =>
+    Array.from({ length: Math.max(1, Number(written ?? 1)) }, () => ({ kind, container })),
+  );
   return { result, execs: asked, ...(result === 'returned' ? { value } : {}) };
 }
 

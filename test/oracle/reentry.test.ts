@@ -4,7 +4,7 @@ import { PodNotFoundException, TaskSkipped } from '../../src/airflow/exceptions.
 import { hookOf } from '../../src/airflow/pod-operator-hook-protocol.ts';
 import { KubernetesPodOperator } from '../../src/airflow/kubernetes-pod-operator.ts';
 import { podParamsSchema } from '../../src/operator/pod-params.ts';
-import type { FetchLogOptions, PodLoggingStatus } from '../../src/airflow/pod-logs.ts';
+import type { PodLoggingStatus } from '../../src/airflow/pod-logs.ts';
 import { PodManager, type StartLimits } from '../../src/airflow/pod-manager.ts';
 import { podEventSchema } from '../../src/airflow/kubernetes-pod-operator-params.ts';
 import { camelCase, camelKeys, compareWithOracle, type OracleCase } from './harness.ts';
@@ -12,7 +12,6 @@ import { failureOf, nameIn, SimulatedClock, stubCluster, withUid } from './stub-
 
 const NOON_MS = Date.parse('2024-01-02T12:00:00Z');
 const REQUEST = { metadata: { name: 'request', namespace: 'ns' }, spec: { containers: [{ name: 'base' }] } };
-const NO_LOG: PodLoggingStatus = { running: false, lastLogTime: undefined };
 
 /** A recorded response: a pod, no pod, or an error. */
 function podOr(answer: unknown): JsonRecord {
@@ -75,14 +74,15 @@ class Recorder extends PodManager {
     this.calls.push(['fetch_requested_init_container_logs', containers]);
     return Promise.resolve([]);
   }
-  override fetchContainerLogs(
+  override async *readPodLogs(
     _: JsonRecord,
     container: string,
-    { sinceTime }: FetchLogOptions = {},
-  ): Promise<PodLoggingStatus> {
-    const since = sinceTime === undefined ? null : Math.ceil((this.#clock.now() - sinceTime.getTime()) / 1000);
-    this.calls.push(['log', container, since]);
-    return Promise.resolve().then(() => (this.#failAs('log'), NO_LOG));
+    { sinceSeconds }: { readonly sinceSeconds?: number } = {},
+  ): AsyncGenerator<string, void, undefined> {
+    this.calls.push(['log', container, sinceSeconds ?? null]);
+    await Promise.resolve();
+    this.#failAs('log');
+    yield* [];
   }
   override awaitContainerCompletion(): Promise<void> {
     return Promise.resolve();
@@ -167,14 +167,20 @@ function ours({ input }: OracleCase) {
     ]),
   );
   const callbacks = given['callbacks'] === true ? [recording] : [];
-  const operator = new Recorded({ ...parsed, hook: hookOf(cluster), clock, callbacks });
+  const seconds = numberIn(given, 'execution_timeout');
+  const timeout = seconds === undefined ? {} : { executionTimeoutSeconds: seconds };
+  const operator = new Recorded({ ...parsed, ...timeout, hook: hookOf(cluster), clock, callbacks });
   return { operator, calls, world };
 }
 
 async function answer(theCase: OracleCase): Promise<unknown> {
   const { input } = theCase;
   const pushed: unknown[] = [];
-  const context = { xcomPush: (key: string, value: unknown) => void pushed.push([key, value]) };
+  // The recorded tasks began half a minute before noon.
+  const context = {
+    startDate: new Date(NOON_MS - 30_000),
+    xcomPush: (key: string, value: unknown) => void pushed.push([key, value]),
+  };
   const { operator, calls } = ours(theCase);
   const run = async (): Promise<JsonRecord> => {
     switch (input['function']) {
@@ -270,6 +276,7 @@ function triggerOf(trigger: unknown): JsonRecord {
   const triggerKwargs = Object.fromEntries(Object.entries(kwargs).filter(([key]) => !key.startsWith('_')));
   return {
     triggerKwargs,
+    executionDeadline: kwargs['_execution_deadline'] ?? null,
     ...Object.fromEntries(TRIGGER_FIELDS.map((key) => [camelCase(key), fields[key] ?? null])),
     redeferCount: counted,
   };
@@ -306,7 +313,7 @@ compareWithOracle('reentry', {
   ours: (output) => {
     if (!isRecord(output) || !isRecord(output['trigger'])) return output;
     const { trigger } = output;
-    const fields = [...TRIGGER_FIELDS.map(camelCase), 'redeferCount', 'triggerKwargs'];
+    const fields = [...TRIGGER_FIELDS.map(camelCase), 'redeferCount', 'triggerKwargs', 'executionDeadline'];
     return { ...output, trigger: Object.fromEntries(fields.map((key) => [key, trigger[key] ?? null])) };
   },
   rules: [
@@ -351,8 +358,9 @@ compareWithOracle('reentry', {
       }),
     },
     {
-      reason: 'a log that cannot be read gives a warning: it is not read again, and fails no task',
-      when: ({ input }) => 'log' in recordIn(input, 'world'),
+      reason: 'a log that cannot be read fails no task, whatever the error is',
+      when: ({ input, theirs }) => 'log' in recordIn(input, 'world') && status({ id: '', input, theirs }) === 'success',
+      instead: instead((output) => ({ ...output, result: 'returned', value: null })),
     },
     {
       reason:

@@ -28,6 +28,7 @@ interface PodFacts {
   readonly istio?: boolean;
   readonly waiting?: string;
   readonly statuses?: boolean;
+  readonly sidecar?: boolean;
 }
 function aPodObject({
   phase = 'Succeeded',
@@ -36,6 +37,7 @@ function aPodObject({
   istio = false,
   waiting,
   statuses = true,
+  sidecar = false,
 }: PodFacts = {}): Manifest {
   const state =
     waiting !== undefined
@@ -43,10 +45,11 @@ function aPodObject({
       : exit === undefined
         ? { running: {} }
         : { terminated: { exitCode: exit, ...(message === undefined ? {} : { message }) } };
+  const runningSidecar = sidecar ? [{ name: 'airflow-xcom-sidecar', state: { running: {} } }] : [];
   return {
     metadata: { name: 'pod', namespace: 'ns', uid: 'u' },
     spec: { containers: [{ name: 'base' }, ...(istio ? [{ name: 'istio-proxy' }] : [])] },
-    status: { phase, ...(statuses ? { containerStatuses: [{ name: 'base', state }] } : {}) },
+    status: { phase, ...(statuses ? { containerStatuses: [{ name: 'base', state }, ...runningSidecar] } : {}) },
   };
 }
 
@@ -190,10 +193,10 @@ describe('ends', () => {
   });
 
   test('E61 E103 E108 the result of a failed pod is pushed once, and that of a success returned', async () => {
-    const bad = aTask(aPodObject({ phase: 'Failed', exit: 1 }), { doXcomPush: true });
+    const bad = aTask(aPodObject({ phase: 'Failed', exit: 1, sidecar: true }), { doXcomPush: true });
     await failure(bad.operator.triggerReentry(bad.context, { status: 'failed', name: 'pod', namespace: 'ns' }));
     expect(bad.pushed).toEqual([['return_value', { a: 1 }]]);
-    const good = aTask(aPodObject({ exit: 0 }), { doXcomPush: true });
+    const good = aTask(aPodObject({ exit: 0, sidecar: true }), { doXcomPush: true });
     expect(
       await good.operator.triggerReentry(good.context, { status: 'success', name: 'pod', namespace: 'ns' }),
     ).toEqual({ kind: 'returned', result: { a: 1 } });

@@ -60,6 +60,18 @@ export const OPERATOR_DIFFERENCES: readonly Difference[] = [
     why: 'what is written in a label or variable is what is meant',
   },
   {
+    topic: '`NaN` and `Infinity` in a result',
+    airflow: 'accepted: Python reads them',
+    here: 'refused as `RESULT_INVALID`',
+    why: 'they are not JSON, which every client of a result reads',
+  },
+  {
+    topic: '`_execution_deadline`',
+    airflow: 'an entry of the trigger’s `trigger_kwargs`',
+    here: 'the library class: `executionDeadline` beside them, in epoch seconds',
+    why: '`trigger_kwargs` are the user’s alone',
+  },
+  {
     topic: '`image_pull_secrets` as text',
     airflow: 'spaces after commas become part of the names',
     here: 'trimmed',

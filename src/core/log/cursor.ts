@@ -44,9 +44,16 @@ export function stampOf(line: string): { readonly nanos: bigint; readonly length
   const match = STAMP.exec(line.slice(0, STAMP_LENGTH));
   if (match === null) return undefined;
   // Nodes write stamps in their own time zone, so times are compared as numbers only.
-  const ms = Date.parse(`${match[1] ?? ''}${match[3] ?? ''}`);
-  if (Number.isNaN(ms)) return undefined;
+  const [, local = '', , zone = ''] = match;
+  const ms = Date.parse(`${local}${zone}`);
+  if (Number.isNaN(ms) || !exists(local)) return undefined;
   return { nanos: BigInt(ms) * NANOS_PER_MS + BigInt((match[2] ?? '').padEnd(9, '0')), length: match[0].length };
+}
+
+/** Whether a date is in the calendar and the hour below 24: `Date.parse` takes 30 February for 2 March, and 24:00 for the next day. */
+function exists(local: string): boolean {
+  if (local.slice(8, 10) <= '28' && local.slice(11, 13) < '24') return true;
+  return new Date(`${local}Z`).toISOString().startsWith(local.slice(0, 13));
 }
 
 /** RFC 3339 with nanoseconds, in UTC. */

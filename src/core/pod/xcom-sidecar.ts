@@ -4,6 +4,7 @@
  * @see airflow.providers.cncf.kubernetes.utils.xcom_sidecar
  */
 import { type JsonRecord, recordsIn } from '../json.ts';
+import { isUnset } from './merge.ts';
 
 /** Names and commands that the manifest and the exec share. */
 export const XCOM = {
@@ -56,6 +57,10 @@ export const isXcomVolume = (entry: unknown): boolean => JSON.stringify(entry) =
 /** Whether an entry of `volumeMounts` is the sidecar's. */
 export const isXcomMount = (entry: unknown): boolean => JSON.stringify(entry) === JSON.stringify(XCOM_MOUNT);
 
+/** An empty object of the connection is none, as in Airflow. */
+const resourcesOf = ({ resources }: XcomSidecarSettings): JsonRecord =>
+  resources === undefined || isUnset(resources) ? XCOM.resources : resources;
+
 /** A copy of the pod spec with the sidecar: the volume and the base container's mount come first, the sidecar last. */
 export function addXcomSidecar(
   spec: JsonRecord,
@@ -65,7 +70,7 @@ export function addXcomSidecar(
     name: XCOM.container,
     image: imageOf({ image }),
     command: XCOM.command,
-    resources: resources ?? XCOM.resources,
+    resources: resourcesOf({ resources }),
     volumeMounts: [XCOM_MOUNT],
     ...(securityContext === undefined ? {} : { securityContext }),
   };
@@ -112,6 +117,6 @@ const partsOf = (settings: XcomSidecarSettings): readonly unknown[] => [
   XCOM.container,
   imageOf(settings),
   XCOM.command,
-  settings.resources ?? XCOM.resources,
+  resourcesOf(settings),
   [XCOM_MOUNT],
 ];
