@@ -1,6 +1,6 @@
 /** Stored messages, and buckets as the streams they are: direct reads, reads from the leader, compare-and-set. */
 import { headers } from 'nats';
-import type { MsgHdrs } from 'nats';
+import type { MsgHdrs, NatsConnection } from 'nats';
 import { z } from 'zod';
 import { ReentryError } from '../errors.ts';
 import type { Bucket } from '../wire/streams.ts';
@@ -31,15 +31,16 @@ export async function directGet(
   { nc }: Pick<Link, 'nc'>,
   stream: string,
   query: MessageQuery,
+  timeout = CALL_TIMEOUT_MS,
 ): Promise<StoredMessage | undefined> {
   // `lastOf` stands in the API subject, so that permissions can narrow it.
   const message =
     'lastOf' in query
-      ? await nc.request(`$JS.API.DIRECT.GET.${stream}.${query.lastOf}`, '', { timeout: CALL_TIMEOUT_MS })
+      ? await nc.request(`$JS.API.DIRECT.GET.${stream}.${query.lastOf}`, '', { timeout })
       : await nc.request(
           `$JS.API.DIRECT.GET.${stream}`,
           JSON.stringify({ seq: query.from, next_by_subj: query.nextOf }),
-          { timeout: CALL_TIMEOUT_MS },
+          { timeout },
         );
   const header = message.headers ?? headers();
   if (header.code === 404) return undefined;
@@ -104,6 +105,36 @@ export async function leaderGet(
   };
 }
 
+/** Time-out of a read from any replica, in milliseconds, before the leader is read. */
+const REPLICA_TIMEOUT_MS = 500;
+/** Time for which only leaders are read after a replica did not answer, in milliseconds. */
+const LEADERS_ONLY_MS = 10_000;
+
+/** Until when only leaders are read over a connection, by `performance.now()`. */
+const leadersOnlyUntil = new WeakMap<NatsConnection, number>();
+
+/**
+ * Reads a message from any replica, and from the leader where that one does not answer. The servers give each such read to one replica, which may stand
+ * still; so the next reads go to the leader at once. Retried for 15 s.
+ */
+export function nearGet(
+  link: Pick<Link, 'nc' | 'jsm'>,
+  stream: string,
+  query: MessageQuery,
+  doing: string,
+): Promise<StoredMessage | undefined> {
+  return withRetry(doing, async () => {
+    if (performance.now() < (leadersOnlyUntil.get(link.nc) ?? 0)) return await leaderGet(link, stream, query);
+    try {
+      return await directGet(link, stream, query, REPLICA_TIMEOUT_MS);
+    } catch (error) {
+      if (faultOf(error) !== 'unknownOutcome') throw error;
+      leadersOnlyUntil.set(link.nc, performance.now() + LEADERS_ONLY_MS);
+      return await leaderGet(link, stream, query);
+    }
+  });
+}
+
 /** JetStream's error code for "no message found". */
 const NO_MESSAGE = 10_037;
 
@@ -145,11 +176,11 @@ export function keyValues(link: Pick<Link, 'nc' | 'js' | 'jsm'>, bucket: Bucket)
 
   const read = async (key: string, from: 'leader' | 'any' = 'any'): Promise<BucketEntry | undefined> => {
     const subject = bucket.subject(key);
-    const message = await withRetry(`reading ${key} of ${bucket.bucket}`, () =>
+    const query = { lastOf: subject };
+    const message =
       from === 'leader'
-        ? leaderGet(link, bucket.stream, { lastOf: subject })
-        : directGet(link, bucket.stream, { lastOf: subject }),
-    );
+        ? await withRetry(`reading ${key} of ${bucket.bucket}`, () => leaderGet(link, bucket.stream, query))
+        : await nearGet(link, bucket.stream, query, `reading ${key} of ${bucket.bucket}`);
     return message === undefined ? undefined : entryOf(message);
   };
 
@@ -202,9 +233,8 @@ export function keyValues(link: Pick<Link, 'nc' | 'js' | 'jsm'>, bucket: Bucket)
     },
     /** The first entry at or after `sequence`, in stream order, whose key matches `filter` (subject wildcards). */
     async next(filter: string, sequence: number): Promise<BucketEntry | undefined> {
-      const message = await withRetry(`listing ${bucket.bucket}`, () =>
-        directGet(link, bucket.stream, { nextOf: bucket.subject(filter), from: sequence }),
-      );
+      const query = { nextOf: bucket.subject(filter), from: sequence };
+      const message = await nearGet(link, bucket.stream, query, `listing ${bucket.bucket}`);
       return message === undefined ? undefined : entryOf(message);
     },
     /** Removes one stored message for good. No error where it is gone already. */

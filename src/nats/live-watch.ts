@@ -19,6 +19,8 @@ const HEARTBEAT_LOST_MS = 2_500;
 /** After this silence, by the broker's clock, deletion markers may have been swept: everything is read again. Sweeping waits longer. */
 const SILENT_TOO_LONG_MS = 5 * 60_000;
 const RESTART_PAUSE_MS = 250;
+/** Time-out of starting a watch, in milliseconds. Its consumer may be placed on a server that stands still; the next one is placed anew. */
+const START_TIMEOUT_MS = 1_000;
 
 /** An event of a bucket's watch. */
 export type BucketSignal =
@@ -112,7 +114,8 @@ class LiveWatch {
   /** One watch of the library, from its start to its end. */
   async #watchOnce(generation: number): Promise<void> {
     const bucket = this.#bucket;
-    const kv = await this.#link.js.views.kv(bucket.bucket, { bindOnly: true, allow_direct: true });
+    const js = this.#link.nc.jetstream({ checkAPI: false, timeout: START_TIMEOUT_MS });
+    const kv = await js.views.kv(bucket.bucket, { bindOnly: true, allow_direct: true });
     const { lastSequence, created, serverTimeMs } = await streamInfo(this.#link, bucket.stream);
     const isRecreated = this.#streamCreated !== '' && created !== this.#streamCreated;
     // A stream that ends before the last revision received was recreated or restored: what is known may be wrong.

@@ -7,7 +7,7 @@ import { ReentryError } from '../errors.ts';
 import type { LiveChunk, LiveLogs } from '../ports/broker.ts';
 import type { LogStore, StoredLogChunk } from '../ports/stores.ts';
 import { dec, enc } from '../wire/tokens.ts';
-import { directGet, leaderGet } from './buckets.ts';
+import { nearGet, leaderGet } from './buckets.ts';
 import { faultOf, natsError } from './errors.ts';
 import type { Link } from './link.ts';
 import { coreMessages$ } from './messages.ts';
@@ -54,9 +54,7 @@ export function logStore(link: Link): LogStore {
       let from = (after ?? 0) + 1;
       let bytes = 0;
       while (chunks.length < limit) {
-        const message = await withRetry(`reading ${filter}`, () =>
-          directGet(link, assets.logs, { nextOf: filter, from }),
-        );
+        const message = await nearGet(link, assets.logs, { nextOf: filter, from }, `reading ${filter}`);
         if (message === undefined) return { chunks, next: undefined };
         if (message.seq < from)
           throw new ReentryError('INTERNAL', `the log stream returned a sequence before ${from}`, { transient: true });

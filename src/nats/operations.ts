@@ -1,7 +1,7 @@
 /** What running an installation needs of NATS: dead letters, queues, replays. */
 import { z } from 'zod';
 import type { DeadLetter, DeadLetters, Operations } from '../ports/operations.ts';
-import { directGet } from './buckets.ts';
+import { nearGet } from './buckets.ts';
 import type { StoredMessage } from './buckets.ts';
 import { connectNats } from './connection.ts';
 import { natsError } from './errors.ts';
@@ -9,7 +9,7 @@ import { queueLanes } from './inspection.ts';
 import { linkOf } from './link.ts';
 import type { Link, BrokerOptions } from './link.ts';
 import { runOfRawTokens } from './messages.ts';
-import { withRetry, publishRun } from './publish.ts';
+import { publishRun } from './publish.ts';
 import { roleQueries } from './queries.ts';
 import { requestStore, runStore } from './run-store.ts';
 import { gateStore } from './subscription-store.ts';
@@ -43,7 +43,7 @@ function letterOf(message: StoredMessage): DeadLetter {
 export function deadLetters(link: Link): DeadLetters {
   const { subjects, assets } = link;
   const next = (filter: string, from: number) =>
-    withRetry('reading dead letters', () => directGet(link, assets.deadLetters, { nextOf: filter, from }));
+    nearGet(link, assets.deadLetters, { nextOf: filter, from }, 'reading dead letters');
   return {
     async list({ tenant, after, limit }) {
       const filter = tenant === undefined ? subjects.dlq.all : subjects.dlq.ofTenant(tenant);
