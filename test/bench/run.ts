@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { type FigureLine, figureLineSchema, saveResults } from './results.ts';
 
-/** In the order in which they run: the cheap ones first. `simulation`, `recover` and `code-per-run` are run by hand. */
+/** In the order in which they run: the cheap ones first. `simulation`, `recover` and `way` are run by hand. */
 const BENCHES = [
   ...['judging', 'decode', 'logs', 'idle', 'submits', 'api-calls', 'executor', 'executor-failover', 'latency'],
   ...['waiting', 'storm', 'restart', 'failover', 'rolling'],

@@ -1,5 +1,5 @@
 /**
- * How much code one plain successful run executes beyond an idle installation: `node test/bench/code-per-run.ts [--list] [--by-room]`.
+ * How much code one plain successful run executes beyond an idle installation: `node test/bench/way.ts [--list] [--by-room]`.
  * Runs `reentry dev` twice in an empty directory under V8 coverage, once idle and once with one `submit --wait`, and subtracts. The local cluster
  * (`src/local/`) is left out: production has a real one. Prints files and functions as figures; `--list` names each function.
  */
@@ -81,7 +81,7 @@ const pause = (ms: number): Promise<void> => new Promise((resolve) => void setTi
 const { values } = parseArgs({
   options: { list: { type: 'boolean', default: false }, 'by-room': { type: 'boolean', default: false } },
 });
-using report = reportOf('code-per-run', 'the local cluster');
+using report = reportOf('way', 'the local cluster');
 const idle = await covered(() => Promise.resolve());
 const one = await covered(async (directory) => {
   const args = ['submit', '--image', 'alpine', '--wait', '--', 'sh', '-c', 'echo hi'];
